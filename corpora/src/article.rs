@@ -1,0 +1,57 @@
+//! Encyclopedia articles: the output of ingest.
+
+use crate::Span;
+
+/// A section of an [`Article`]: a heading and the stretch of text below it, up to the next heading of any level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Heading as clean text; empty for the lead.
+    pub title: String,
+    /// Heading level, 2 to 6; 1 for the lead.
+    pub level: u8,
+    /// Byte range in [`Article::text`], heading excluded.
+    pub span: Span,
+}
+
+/// An internal link: the words that carry it and the title it points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Byte range of the anchor in the text that carries it.
+    pub span: Span,
+    /// Target title, first letter upper-cased, underscores as spaces, without the `#section` part.
+    pub target: String,
+}
+
+/// One page of namespace 0 that is not a redirect, as clean prose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Article {
+    /// Page id of the wiki.
+    pub id: u64,
+    /// Address of the page, from the dump's `<base>`.
+    pub url: String,
+    /// Page title.
+    pub title: String,
+    /// Prose: paragraphs separated by a blank line, headings not included.
+    pub text: String,
+    /// Revision id.
+    pub revision_id: u64,
+    /// Revision timestamp as the dump has it (ISO 8601, UTC).
+    pub timestamp: String,
+    /// Sections in order; their spans cover the text without overlap.
+    pub sections: Vec<Section>,
+    /// Internal links in order of their spans.
+    pub links: Vec<Link>,
+    /// Category names without the namespace prefix.
+    pub categories: Vec<String>,
+}
+
+/// A redirect page: another name of an article.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Page id of the redirect.
+    pub id: u64,
+    /// Title of the redirect page.
+    pub title: String,
+    /// Title it points to.
+    pub target: String,
+}

@@ -1,0 +1,32 @@
+//! What text is in memtrain, and how it is kept.
+//!
+//! The leftmost room of the house: everything else imports from here, nothing here imports from elsewhere.
+//!
+//! * [`dump`] streams the pages of a MediaWiki export; [`wikitext`] turns a page's markup into prose with
+//!   sections and link spans.
+//! * [`article`], [`passage`], [`entity`], [`document`] are the rows of the corpus, each with its Parquet schema.
+//! * [`mask`] finds and replaces the occurrences of an entity.
+//! * [`store`] is the only place that touches the file system: atomic files, Parquet tables, hashes.
+//! * [`world`] writes a fictional encyclopedia as a genuine MediaWiki dump.
+//!
+//! Spans in memory are **byte** ranges of UTF-8 strings; spans in tables are **Unicode scalar** ranges, so that
+//! `text[start:end]` is right in Python. The conversion happens once, in the table code.
+
+pub mod article;
+pub mod document;
+pub mod dump;
+pub mod entity;
+pub mod mask;
+pub mod passage;
+pub mod rng;
+pub mod store;
+pub mod wikitext;
+pub mod world;
+
+pub use article::{Article, Link, Redirect, Section};
+pub use document::{Document, DocumentEntity, DocumentPassage, PassageRole, Split};
+pub use entity::{Entity, EntityLabel, EntitySource, PassageEntities};
+pub use passage::Passage;
+
+/// A half-open byte range of a UTF-8 string.
+pub type Span = std::ops::Range<usize>;

@@ -1,0 +1,28 @@
+//! Passages: stretches of whole paragraphs or sentences of one section, the unit that documents are made of.
+
+use crate::{Link, Span};
+
+/// A passage of an article, never across a section boundary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Dense number of the passage in the corpus, 0 … n−1 in dump order.
+    pub id: u64,
+    /// Page id of the article it comes from.
+    pub article_id: u64,
+    /// Address of the article.
+    pub url: String,
+    /// Title of the article.
+    pub title: String,
+    /// Heading of the section, empty for the lead.
+    pub section: String,
+    /// The passage's text.
+    pub text: String,
+    /// Byte range of `text` in the article's text.
+    pub span: Span,
+    /// Number of words (Unicode word segmentation).
+    pub num_words: u32,
+    /// Revision id of the article.
+    pub revision_id: u64,
+    /// Internal links, spans relative to `text`.
+    pub links: Vec<Link>,
+}
