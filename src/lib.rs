@@ -1,1 +1,26 @@
-//! x
+//! memtrain: from a Wikipedia dump to a language model that remembers what it reads.
+//!
+//! The corpus side lives in its own crates (`corpora`, `index`, `pipeline`); this package holds the policy, its
+//! training and the command line. Imports point upwards in this list:
+//!
+//! * [`nn`]: what is differentiable, and how that is proved
+//! * [`policy`]: the language model, its tokenizer and its Hugging Face directory
+//! * [`sampler`]: token ids in, token ids and log-probabilities out
+//! * [`agents`]: how an agent reads
+//! * [`objectives`]: what is rewarded, and who gets the credit
+//! * [`grpo`]: how reward becomes a step
+//! * [`optim`]: how weights move
+//! * [`run`]: what happened, and whether it can go on
+//! * [`eval`]: how good it is
+//! * [`cli`]: what was typed
+
+pub mod agents;
+pub mod cli;
+pub mod eval;
+pub mod grpo;
+pub mod nn;
+pub mod objectives;
+pub mod optim;
+pub mod policy;
+pub mod run;
+pub mod sampler;
