@@ -1,1 +1,19 @@
-//! (being written)
+//! The operations of a decoder. Each file: what it computes, its own backward, its naive twin, and their tests.
+
+mod attention;
+mod gather;
+mod linear;
+mod log_prob;
+mod real;
+mod rms_norm;
+mod rope;
+mod swiglu;
+mod tile;
+
+pub use attention::{attention, naive_attention};
+pub use gather::{gather_rows, naive_gather_rows};
+pub use linear::{linear, linear_heads};
+pub use log_prob::{log_prob, naive_log_prob};
+pub use rms_norm::{naive_rms_norm, rms_norm};
+pub use rope::{Rotary, naive_rope, rope};
+pub use swiglu::{naive_swiglu, swiglu};

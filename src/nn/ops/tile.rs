@@ -1,0 +1,122 @@
+//! Small matrix products on slices, for blocks that fit the cache (attention inside one segment).
+
+use super::real::{LANES, Real};
+
+const ROWS: usize = 4;
+
+/// A matrix as a slice with a stride from row to row and from column to column.
+#[derive(Clone, Copy)]
+pub(super) struct Strided<'a, T> {
+    pub data: &'a [T],
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+impl<'a, T> Strided<'a, T> {
+    pub(super) fn rows(data: &'a [T], row_stride: usize) -> Self {
+        Self { data, row_stride, column_stride: 1 }
+    }
+
+    pub(super) fn transposed(data: &'a [T], row_stride: usize) -> Self {
+        Self { data, row_stride: 1, column_stride: row_stride }
+    }
+}
+
+/// `C[m, n] (+)= A[m, k] B[k, n]`, with `b` and `c` row after row (`b_stride`, `c_stride` elements apart).
+///
+/// `packed` is scratch. `accumulate` adds to `c` instead of overwriting it.
+#[expect(clippy::too_many_arguments, reason = "a matrix product has three sizes and three matrices")]
+#[inline]
+pub(super) fn product<T: Real>(
+    (m, n, k): (usize, usize, usize),
+    a: Strided<'_, T>,
+    b: &[T],
+    b_stride: usize,
+    c: &mut [T],
+    c_stride: usize,
+    accumulate: bool,
+    packed: &mut Vec<[T; ROWS]>,
+) {
+    for first_row in (0..m).step_by(ROWS) {
+        let rows = ROWS.min(m - first_row);
+        packed.clear();
+        packed.resize(k, [T::zero(); ROWS]);
+        for row in 0..rows {
+            let start = (first_row + row) * a.row_stride;
+            for (column, packed) in packed.iter_mut().enumerate() {
+                packed[row] = a.data[start + column * a.column_stride];
+            }
+        }
+        for first_column in (0..n).step_by(LANES) {
+            let columns = LANES.min(n - first_column);
+            let acc = if columns == LANES {
+                micro(packed, &b[first_column.min(b.len())..], b_stride)
+            } else {
+                micro_tail(packed, &b[first_column.min(b.len())..], b_stride, columns)
+            };
+            for (row, acc) in acc.iter().enumerate().take(rows) {
+                let start = (first_row + row) * c_stride + first_column;
+                let out = &mut c[start..start + columns];
+                if accumulate {
+                    out.iter_mut().zip(acc).for_each(|(out, &acc)| *out += acc);
+                } else {
+                    out.copy_from_slice(&acc[..columns]);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn micro<T: Real>(a: &[[T; ROWS]], b: &[T], b_stride: usize) -> [[T; LANES]; ROWS] {
+    let mut acc = [[T::zero(); LANES]; ROWS];
+    for (a, b) in a.iter().zip(b.chunks(b_stride)) {
+        let Some(b) = b.first_chunk::<LANES>() else { break };
+        for row in 0..ROWS {
+            for lane in 0..LANES {
+                acc[row][lane] = a[row].mul_add(b[lane], acc[row][lane]);
+            }
+        }
+    }
+    acc
+}
+
+#[cold]
+fn micro_tail<T: Real>(a: &[[T; ROWS]], b: &[T], b_stride: usize, columns: usize) -> [[T; LANES]; ROWS] {
+    let mut acc = [[T::zero(); LANES]; ROWS];
+    for (a, b) in a.iter().zip(b.chunks(b_stride)) {
+        for row in 0..ROWS {
+            for (acc, &b) in acc[row][..columns].iter_mut().zip(b) {
+                *acc = a[row].mul_add(b, *acc);
+            }
+        }
+    }
+    acc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equals_the_triple_loop() {
+        for (m, n, k) in [(1, 1, 1), (4, 16, 8), (5, 17, 3), (7, 40, 33), (3, 8, 0)] {
+            let a: Vec<f64> = (0..m * k).map(|i| (i as f64).sin()).collect();
+            let b: Vec<f64> = (0..k * n).map(|i| (i as f64 * 0.7).cos()).collect();
+            let a_t: Vec<f64> = (0..m * k).map(|i| a[(i % m.max(1)) * k + i / m]).collect();
+            let mut naive = vec![1.0; m * n];
+            for i in 0..m {
+                for j in 0..n {
+                    naive[i * n + j] += (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum::<f64>();
+                }
+            }
+            for a in [Strided::rows(&a, k), Strided::transposed(&a_t, m)] {
+                let mut c = vec![1.0; m * n];
+                product((m, n, k), a, &b, n, &mut c, n, true, &mut Vec::new());
+                assert!(c.iter().zip(&naive).all(|(c, naive)| (c - naive).abs() < 1e-12), "{m} {n} {k}");
+                product((m, n, k), a, &b, n, &mut c, n, false, &mut Vec::new());
+                assert!(c.iter().zip(&naive).all(|(c, naive)| (c + 1.0 - naive).abs() < 1e-12), "{m} {n} {k}");
+            }
+        }
+    }
+}
