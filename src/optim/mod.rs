@@ -1,1 +1,14 @@
-//! (being written)
+//! How do weights move?
+//!
+//! Gradients of micro-batches are added up ([`GradientBuffer`]), clipped by their global norm ([`clip_global_norm`]),
+//! and applied by [`AdamW`] at the learning rate of a [`Schedule`].
+
+mod adamw;
+mod gradients;
+mod schedule;
+mod state;
+
+pub use adamw::{AdamW, AdamWConfig};
+pub use gradients::{GradientBuffer, clip_global_norm, global_norm};
+pub use schedule::{Decay, Schedule};
+pub use state::StateError;

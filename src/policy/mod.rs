@@ -1,1 +1,92 @@
-//! (being written)
+//! What is the language model?
+//!
+//! One decoder for Qwen2, Qwen2.5 and Qwen3; its tokenizer and chat template; its Hugging Face directory; presets.
+
+pub mod config;
+pub mod decoder;
+pub mod preset;
+pub mod weights;
+
+pub use config::{Architecture, PolicyConfig};
+pub use decoder::{Decoder, Layer, Projections, ScoredTokens};
+pub use weights::{LayerWeights, Weights};
+
+use std::path::PathBuf;
+
+/// What can be wrong with a policy and its files.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A file of a policy directory is not there.
+    #[error("`{}` is missing from the policy directory: {hint}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The architecture is none that the decoder can be.
+    #[error("unknown architecture `{got}`: Qwen2ForCausalLM or Qwen3ForCausalLM expected")]
+    UnknownArchitecture {
+        /// What the configuration says.
+        got: String,
+    },
+    /// A key of the configuration has a value that cannot be used.
+    #[error("key `{key}` of the policy's configuration: {detail}")]
+    Config {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A tensor that the architecture needs is not in the file.
+    #[error("tensor `{name}` is missing from {origin}")]
+    MissingTensor {
+        /// Hugging Face name.
+        name: String,
+        /// Where it was looked for.
+        origin: String,
+    },
+    /// A tensor has another shape than the configuration implies.
+    #[error("tensor `{name}` has shape {got:?}, but the configuration implies {expected:?}")]
+    Shape {
+        /// Hugging Face name.
+        name: String,
+        /// From the configuration.
+        expected: Vec<usize>,
+        /// From the file.
+        got: Vec<usize>,
+    },
+    /// A tensor that the architecture has no place for.
+    #[error("tensor `{name}` has no place in this architecture")]
+    UnexpectedTensor {
+        /// Its name.
+        name: String,
+    },
+    /// A file cannot be read as what it should be.
+    #[error("`{}` cannot be read: {detail}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// Reading or writing a file failed.
+    #[error("{action} `{}`: {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The tokenizer failed.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The chat template failed.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,108 @@
+//! Shapes of policies that have a name.
+
+use serde_json::Map;
+
+use super::PolicyError;
+use super::config::{Architecture, PolicyConfig};
+
+/// Names that [`by_name`] knows.
+pub const NAMES: [&str; 4] = ["tiny", "small", "qwen3-4b", "qwen2.5-7b"];
+
+/// A preset by its name, for a vocabulary of `vocab_size` (published shapes keep their own).
+///
+/// # Errors
+/// If no preset has this name.
+pub fn by_name(name: &str, vocab_size: usize) -> Result<PolicyConfig, PolicyError> {
+    match name {
+        "tiny" => Ok(tiny(vocab_size)),
+        "small" => Ok(small(vocab_size)),
+        "qwen3-4b" => Ok(qwen3_4b()),
+        "qwen2.5-7b" => Ok(qwen2_5_7b()),
+        other => {
+            let detail = format!("no preset is called `{other}`; there are {}", NAMES.join(", "));
+            Err(PolicyError::Config { key: "preset", detail })
+        }
+    }
+}
+
+/// About 0.7 million parameters at a vocabulary of 1,024: what two cores train in minutes.
+pub fn tiny(vocab_size: usize) -> PolicyConfig {
+    PolicyConfig {
+        architecture: Architecture::Qwen3,
+        hidden_size: 128,
+        intermediate_size: 344,
+        num_hidden_layers: 3,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 32,
+        vocab_size,
+        max_position_embeddings: 2_048,
+        rms_norm_eps: 1e-6,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: true,
+        initializer_range: 0.02,
+        other: Map::new(),
+    }
+}
+
+/// About 7 million parameters at a vocabulary of 8,192: real documents on a CPU.
+pub fn small(vocab_size: usize) -> PolicyConfig {
+    PolicyConfig {
+        hidden_size: 256,
+        intermediate_size: 768,
+        num_hidden_layers: 6,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        head_dim: 64,
+        max_position_embeddings: 16_384,
+        rope_theta: 100_000.0,
+        ..tiny(vocab_size)
+    }
+}
+
+/// The shape of `Qwen/Qwen3-4B` (its published `config.json`).
+pub fn qwen3_4b() -> PolicyConfig {
+    PolicyConfig {
+        hidden_size: 2_560,
+        intermediate_size: 9_728,
+        num_hidden_layers: 36,
+        num_attention_heads: 32,
+        num_key_value_heads: 8,
+        head_dim: 128,
+        max_position_embeddings: 40_960,
+        rope_theta: 1_000_000.0,
+        ..tiny(151_936)
+    }
+}
+
+/// The shape of `Qwen/Qwen2.5-7B-Instruct` (its published `config.json`).
+pub fn qwen2_5_7b() -> PolicyConfig {
+    PolicyConfig {
+        architecture: Architecture::Qwen2,
+        hidden_size: 3_584,
+        intermediate_size: 18_944,
+        num_hidden_layers: 28,
+        num_attention_heads: 28,
+        num_key_value_heads: 4,
+        head_dim: 128,
+        max_position_embeddings: 32_768,
+        rope_theta: 1_000_000.0,
+        tie_word_embeddings: false,
+        ..tiny(152_064)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameter_counts_are_the_published_ones() -> Result<(), PolicyError> {
+        assert_eq!(by_name("qwen3-4b", 0)?.num_parameters(), 4_022_468_096);
+        assert_eq!(by_name("qwen2.5-7b", 0)?.num_parameters(), 7_615_616_512);
+        assert_eq!(by_name("tiny", 1_024)?.num_parameters(), 675_904);
+        assert!((5_000_000..10_000_000).contains(&by_name("small", 8_192)?.num_parameters()));
+        assert!(by_name("huge", 8).is_err());
+        Ok(())
+    }
+}
