@@ -19,6 +19,22 @@ pub enum PassageRole {
     Random,
 }
 
+impl PassageRole {
+    /// The name in tables, e.g. `pivot`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PassageRole::Pivot => "pivot",
+            PassageRole::Related => "related",
+            PassageRole::Random => "random",
+        }
+    }
+
+    /// The role of a name; `None` for an unknown one.
+    pub fn from_name(name: &str) -> Option<PassageRole> {
+        [PassageRole::Pivot, PassageRole::Related, PassageRole::Random].into_iter().find(|role| role.as_str() == name)
+    }
+}
+
 /// Which part of the documents: pivots of held-out documents are never pivots of training documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -27,6 +43,21 @@ pub enum Split {
     Train,
     /// For evaluation.
     Heldout,
+}
+
+impl Split {
+    /// The name in tables and file names, e.g. `train`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Heldout => "heldout",
+        }
+    }
+
+    /// The split of a name; `None` for an unknown one.
+    pub fn from_name(name: &str) -> Option<Split> {
+        [Split::Train, Split::Heldout].into_iter().find(|split| split.as_str() == name)
+    }
 }
 
 /// A passage's place in a document.

@@ -1,6 +1,7 @@
 //! Entity mentions in passages: the output of the entity stage.
 
 use crate::Span;
+use crate::store::ScalarIndex;
 
 /// What kind of thing an entity is: the label set of spaCy's OntoNotes models, plus [`EntityLabel::Unknown`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -31,6 +32,48 @@ pub enum EntityLabel {
     Unknown,
 }
 
+impl EntityLabel {
+    /// All labels, in the order of their definition.
+    pub const ALL: [EntityLabel; 20] = {
+        use EntityLabel::*;
+        [
+            Person, Norp, Fac, Org, Gpe, Loc, Product, Event, WorkOfArt, Law, Language, Date, Time, Percent, Money, Quantity,
+            Ordinal, Cardinal, Misc, Unknown,
+        ]
+    };
+
+    /// The name in tables and on the command line, e.g. `WORK_OF_ART`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EntityLabel::Person => "PERSON",
+            EntityLabel::Norp => "NORP",
+            EntityLabel::Fac => "FAC",
+            EntityLabel::Org => "ORG",
+            EntityLabel::Gpe => "GPE",
+            EntityLabel::Loc => "LOC",
+            EntityLabel::Product => "PRODUCT",
+            EntityLabel::Event => "EVENT",
+            EntityLabel::WorkOfArt => "WORK_OF_ART",
+            EntityLabel::Law => "LAW",
+            EntityLabel::Language => "LANGUAGE",
+            EntityLabel::Date => "DATE",
+            EntityLabel::Time => "TIME",
+            EntityLabel::Percent => "PERCENT",
+            EntityLabel::Money => "MONEY",
+            EntityLabel::Quantity => "QUANTITY",
+            EntityLabel::Ordinal => "ORDINAL",
+            EntityLabel::Cardinal => "CARDINAL",
+            EntityLabel::Misc => "MISC",
+            EntityLabel::Unknown => "UNK",
+        }
+    }
+
+    /// The label of a name; `None` for an unknown one.
+    pub fn from_name(name: &str) -> Option<EntityLabel> {
+        EntityLabel::ALL.into_iter().find(|label| label.as_str() == name)
+    }
+}
+
 /// How a mention was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,11 +88,33 @@ pub enum EntitySource {
     Model,
 }
 
+impl EntitySource {
+    /// All sources, in the order of their definition.
+    pub const ALL: [EntitySource; 4] = [EntitySource::Link, EntitySource::Gazetteer, EntitySource::Rule, EntitySource::Model];
+
+    /// The name in tables, e.g. `gazetteer`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EntitySource::Link => "link",
+            EntitySource::Gazetteer => "gazetteer",
+            EntitySource::Rule => "rule",
+            EntitySource::Model => "model",
+        }
+    }
+
+    /// The source of a name; `None` for an unknown one.
+    pub fn from_name(name: &str) -> Option<EntitySource> {
+        EntitySource::ALL.into_iter().find(|source| source.as_str() == name)
+    }
+}
+
 /// One mention in a passage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entity {
     /// Byte range in the passage's text.
     pub span: Span,
+    /// Where the mention begins in the passage's text, in Unicode scalars: what `span.start` is to a reader in Python.
+    pub char_start: u32,
     /// The words as they stand in the passage: `text[span]`.
     pub surface: String,
     /// Kind.
@@ -58,6 +123,28 @@ pub struct Entity {
     pub source: EntitySource,
     /// Title of the article it refers to, where known.
     pub target: Option<String>,
+}
+
+impl Entity {
+    /// A mention at a byte range of the text behind `index`; `None` if the range is none of that text's.
+    ///
+    /// ```
+    /// use memtrain_corpora::{Entity, EntityLabel, EntitySource, store::ScalarIndex};
+    /// let index = ScalarIndex::new("Émile lived in Brest.");
+    /// let place = Entity::new(&index, 16..21, EntityLabel::Gpe, EntitySource::Link, Some("Brest".into())).unwrap();
+    /// assert_eq!((place.surface.as_str(), place.char_start), ("Brest", 15));
+    /// ```
+    pub fn new(
+        index: &ScalarIndex,
+        span: Span,
+        label: EntityLabel,
+        source: EntitySource,
+        target: Option<String>,
+    ) -> Option<Entity> {
+        let char_start = index.to_scalar(span.start)?;
+        let surface = index.text().get(span.clone())?.to_owned();
+        Some(Entity { span, char_start, surface, label, source, target })
+    }
 }
 
 /// All mentions of one passage: a row of the `entities` table.

@@ -19,6 +19,8 @@ pub struct Passage {
     pub text: String,
     /// Byte range of `text` in the article's text.
     pub span: Span,
+    /// Where `text` begins in the article's text, in Unicode scalars: what `span.start` is to a reader in Python.
+    pub char_start: u64,
     /// Number of words (Unicode word segmentation).
     pub num_words: u32,
     /// Revision id of the article.

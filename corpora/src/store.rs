@@ -1,1 +1,36 @@
-//! (being written)
+//! The only place that touches the file system.
+//!
+//! * [`AtomicFile`], [`write_atomic`]: a file appears whole and durable under its name, or not at all.
+//! * [`TableWriter`], [`TableReader`], [`read_table`]: the Parquet tables of the corpus; [`Row`] is what a row type gives.
+//! * [`write_json`], [`read_json`]: small metadata files.
+//! * [`lock`]: keeps two workers from the same work.
+//! * [`hash_file`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.
+//!
+//! Everything else in the workspace goes through here (`clippy.toml` bans `std::fs`), so that every error names its path
+//! and what was being done, and nothing half-written ever stands in place of something whole.
+
+mod atomic;
+mod columns;
+mod error;
+mod file;
+mod json;
+mod lock;
+mod rows;
+mod scalar;
+mod table;
+mod table_reader;
+
+pub use atomic::{AtomicFile, sweep_temporaries, write_atomic};
+pub use error::{RowError, StoreError};
+pub use file::{
+    create_dir_all, exists, hash_bytes, hash_file, is_dir, len, list, open, read, read_to_string, remove_dir_all, remove_file,
+    rename_durably,
+};
+pub use json::{read_json, write_json};
+pub use lock::{LockGuard, lock};
+pub use scalar::ScalarIndex;
+pub use table::{Row, TableSummary, TableWriter};
+pub use table_reader::{TableReader, read_table};
+
+/// Result of the store's functions.
+pub type Result<T> = std::result::Result<T, StoreError>;

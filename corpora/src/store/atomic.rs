@@ -1,0 +1,137 @@
+//! Files that appear whole or not at all.
+#![expect(clippy::disallowed_methods, reason = "the store is where std::fs is allowed")]
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::file::{list, parent, sync_folder};
+use super::{Result, StoreError};
+
+/// A file being written under a temporary name in the same folder; [`AtomicFile::commit`] gives it its name.
+///
+/// Dropped without a commit, the temporary file is removed and what stood under the name before is untouched. A process
+/// killed in between leaves a temporary file, which [`sweep_temporaries`] removes later: the writer holds a lock on it as
+/// long as it lives, so that an abandoned one can be told from one in use.
+///
+/// ```
+/// use memtrain_corpora::store::{self, AtomicFile};
+/// use std::io::Write;
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("notes.txt");
+/// let mut file = AtomicFile::create(&path)?;
+/// file.write_all(b"whole").unwrap();
+/// assert!(!store::exists(&path));
+/// file.commit()?;
+/// assert_eq!(store::read(&path)?, b"whole");
+/// # Ok::<(), store::StoreError>(())
+/// ```
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: Option<File>,
+}
+
+/// Makes temporary names unique within the process; the process id makes them unique on the machine.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+const SUFFIX: &str = ".memtrain-tmp";
+
+impl AtomicFile {
+    /// Starts a file that will stand at `path`. The folder must be there.
+    pub fn create(path: &Path) -> Result<AtomicFile> {
+        let name = path.file_name().ok_or_else(|| StoreError::io("create", path, io::ErrorKind::InvalidFilename.into()))?;
+        if path.is_dir() {
+            return Err(StoreError::io("create", path, io::ErrorKind::IsADirectory.into()));
+        }
+        loop {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let mut hidden = std::ffi::OsString::from(".");
+            hidden.push(name);
+            hidden.push(format!(".{}-{number}{SUFFIX}", std::process::id()));
+            let temporary = parent(path).join(hidden);
+            let file = match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(source) => return Err(StoreError::io("create", path, source)),
+            };
+            // A file system without locks is no reason to fail: only sweeping becomes impossible there. A sweeper may
+            // have come between the two calls; it then holds the lock, or has removed the file already.
+            let taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+            if !taken && temporary.exists() {
+                return Ok(AtomicFile { path: path.to_path_buf(), temporary, file: Some(file) });
+            }
+        }
+    }
+
+    /// The name the file will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Flushes to the disk, renames into place and flushes the folder. An error leaves the old file.
+    pub fn commit(mut self) -> Result<()> {
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
+        let placed = file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path));
+        if let Err(source) = placed {
+            self.file = Some(file);
+            return Err(StoreError::io("write", &self.path, source));
+        }
+        sync_folder(parent(&self.path))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.file {
+            Some(file) => file.flush(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // Nothing can be done about a failure here, and the name itself was never touched.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Writes a whole file atomically and durably.
+pub fn write_atomic(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes.as_ref()).map_err(|source| StoreError::io("write", path, source))?;
+    file.commit()
+}
+
+/// Removes temporary files in a folder that killed processes have left, and gives their number. Those of living writers,
+/// of this process or another, are left alone; so is everything on a file system without locks.
+pub fn sweep_temporaries(folder: &Path) -> Result<usize> {
+    let mut removed = 0;
+    for path in list(folder)? {
+        let named = path.file_name().and_then(|name| name.to_str());
+        if !named.is_some_and(|name| name.starts_with('.') && name.ends_with(SUFFIX)) {
+            continue;
+        }
+        let Ok(file) = OpenOptions::new().write(true).open(&path) else {
+            continue;
+        };
+        if file.try_lock().is_ok() && fs::remove_file(&path).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}

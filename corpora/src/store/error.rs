@@ -1,0 +1,175 @@
+//! What can go wrong with a file, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A failure of the store. [`StoreError::hint`] says what to do where something can be done.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("could not {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb: `read`, `write`, `create folder`.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The file is there but its contents are not what they must be.
+    #[error("`{}` is damaged: {detail}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The file holds another table, or another version of it.
+    #[error("`{}` holds {got}, expected {expected}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// What the caller wanted to read.
+        expected: String,
+        /// What the file says it is.
+        got: String,
+    },
+    /// The Parquet library refused.
+    #[error("could not {action} the Parquet table `{}`: {source}", path.display())]
+    Parquet {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The library's answer.
+        source: parquet::errors::ParquetError,
+    },
+    /// The Arrow library refused.
+    #[error("could not {action} rows of `{}`: {source}", path.display())]
+    Arrow {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The library's answer.
+        source: arrow::error::ArrowError,
+    },
+    /// A value of a row is impossible.
+    #[error("`{}`: {source}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Which value, and why.
+        source: RowError,
+    },
+    /// A row number beyond the end of a table.
+    #[error("row {row} of `{}` was asked for, which has {num_rows} rows", path.display())]
+    OutOfRange {
+        /// The file.
+        path: PathBuf,
+        /// The row asked for.
+        row: usize,
+        /// How many there are.
+        num_rows: usize,
+    },
+    /// A JSON file could not be read or written.
+    #[error("could not {action} the JSON file `{}`: {source}", path.display())]
+    Json {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where and why, with line and column.
+        source: serde_json::Error,
+    },
+    /// Another process holds the lock.
+    #[error("`{}` is locked by another process", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+/// A value of a row that cannot be stored or understood.
+#[derive(Debug, thiserror::Error)]
+#[error("column `{column}`, row {row}: {detail}")]
+pub struct RowError {
+    /// Column name.
+    pub column: &'static str,
+    /// Row number in the batch.
+    pub row: usize,
+    /// What is wrong.
+    pub detail: String,
+}
+
+impl StoreError {
+    /// An [`StoreError::Io`] for the path.
+    pub fn io(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+        StoreError::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// What the user can do, one sentence without a full stop at the end; `None` where nothing general can be said.
+    ///
+    /// ```
+    /// use memtrain_corpora::store;
+    /// let error = store::read(std::path::Path::new("/no/such/file")).unwrap_err();
+    /// assert_eq!(error.to_string(), "could not read `/no/such/file`: No such file or directory (os error 2)");
+    /// assert!(error.hint().unwrap().starts_with("check the path"));
+    /// ```
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            StoreError::Io { source, .. } => io_hint(source),
+            StoreError::Parquet { source, .. } => parquet_io(source).and_then(io_hint).or(Some(REBUILD)),
+            StoreError::Json { source, .. } => match source.io_error_kind() {
+                Some(kind) => kind_hint(kind),
+                None => Some("the file was changed by hand or comes from another version; delete it and run the command again"),
+            },
+            StoreError::Corrupt { .. } | StoreError::Row { .. } | StoreError::Arrow { .. } => Some(REBUILD),
+            StoreError::Schema { .. } => {
+                Some("the file was written by another stage or another version; build it again, or point at the right file")
+            }
+            StoreError::Locked { .. } => Some("another worker is at it; wait for it to finish, or stop it"),
+            StoreError::OutOfRange { .. } => None,
+        }
+    }
+
+    /// The kind of the system's error, where there is one underneath.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            StoreError::Io { source, .. } => Some(source.kind()),
+            StoreError::Parquet { source, .. } => parquet_io(source).map(io::Error::kind),
+            StoreError::Json { source, .. } => source.io_error_kind(),
+            _ => None,
+        }
+    }
+}
+
+const REBUILD: &str = "delete the file and run the stage that writes it again";
+
+/// The I/O error inside a Parquet error: a full disk met while a row group is flushed arrives this way.
+fn parquet_io(error: &parquet::errors::ParquetError) -> Option<&io::Error> {
+    match error {
+        parquet::errors::ParquetError::External(inner) => inner.downcast_ref::<io::Error>(),
+        _ => None,
+    }
+}
+
+fn io_hint(error: &io::Error) -> Option<&'static str> {
+    kind_hint(error.kind())
+}
+
+fn kind_hint(kind: io::ErrorKind) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
+    match kind {
+        Kind::StorageFull => Some("the disk is full; free some space or choose another folder, then run the command again"),
+        Kind::QuotaExceeded => Some("your quota is used up; free some space or choose another folder, then run the command again"),
+        Kind::FileTooLarge => Some("the file system does not take files of this size; choose another folder"),
+        Kind::PermissionDenied => Some("you have no right to do this there; change the rights of the folder or choose another one"),
+        Kind::ReadOnlyFilesystem => Some("the file system is mounted read-only; choose another folder"),
+        Kind::NotFound => Some("check the path: nothing is there"),
+        Kind::NotADirectory => Some("a part of the path is a file, not a folder; choose another path"),
+        Kind::IsADirectory => Some("this is a folder; name a file"),
+        Kind::UnexpectedEof => Some("the file ends early; fetch or build it again"),
+        _ => None,
+    }
+}

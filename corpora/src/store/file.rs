@@ -1,0 +1,129 @@
+//! Plain reading, listing, removing, hashing; each error names its path.
+#![expect(clippy::disallowed_methods, reason = "the store is where std::fs is allowed")]
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::{Result, StoreError};
+
+/// Opens a file for reading.
+pub fn open(path: &Path) -> Result<File> {
+    let file = File::open(path).map_err(|source| StoreError::io("open", path, source))?;
+    // Opening a folder succeeds on Unix and fails at the first read, where the path is no longer at hand.
+    let metadata = file.metadata().map_err(|source| StoreError::io("open", path, source))?;
+    if metadata.is_dir() {
+        return Err(StoreError::io("open", path, std::io::ErrorKind::IsADirectory.into()));
+    }
+    Ok(file)
+}
+
+/// The whole contents of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| StoreError::io("read", path, source))
+}
+
+/// The whole contents of a UTF-8 file.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| StoreError::Corrupt {
+        path: path.to_path_buf(),
+        detail: format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
+    })
+}
+
+/// Whether something is there; a path that cannot be looked at counts as absent.
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+/// Whether a folder is there.
+pub fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// Length of a file in bytes.
+pub fn len(path: &Path) -> Result<u64> {
+    let metadata = fs::metadata(path).map_err(|source| StoreError::io("look at", path, source))?;
+    Ok(metadata.len())
+}
+
+/// Creates a folder and those above it; one that is there already is fine.
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|source| StoreError::io("create folder", path, source))
+}
+
+/// The entries of a folder, full paths, sorted by name.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |source| StoreError::io("list", folder, source);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        paths.push(entry.map_err(failed)?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Removes a folder with everything in it; one that is absent is fine.
+pub fn remove_dir_all(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove folder", path, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; one that is absent is fine.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", path, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Renames a file or folder over `to`, and makes the new name survive a power cut.
+pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|source| StoreError::io("rename into", to, source))?;
+    sync_folder(parent(to))?;
+    if parent(from) != parent(to) {
+        sync_folder(parent(from))?;
+    }
+    Ok(())
+}
+
+/// BLAKE3 of a file as 64 hexadecimal digits.
+pub fn hash_file(path: &Path) -> Result<String> {
+    let mut file = open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0u8; 1 << 17];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(StoreError::io("read", path, source)),
+        }
+    }
+}
+
+/// BLAKE3 of bytes as 64 hexadecimal digits.
+pub fn hash_bytes(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// The folder a path lies in; a bare file name lies in `.`.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Flushes a folder's entries to the disk. Windows cannot open a folder as a file and needs no such flush.
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
+    if cfg!(unix) {
+        let failed = |source| StoreError::io("flush folder", folder, source);
+        File::open(folder).map_err(failed)?.sync_all().map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,336 @@
+//! Reading Parquet tables, in order or one row at a time.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelector,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::table::{Row, TABLE_KEY, VERSION_KEY};
+use super::{Result, StoreError, file};
+
+/// Blocks of decoded rows that a reader keeps: enough that neighbours in a document, which often come from the same article,
+/// are decoded once; little enough that a hundred open shards stay small.
+const CACHED_BLOCKS: usize = 8;
+
+/// Random access to the rows of a table. It can be shared between threads.
+///
+/// ```
+/// use memtrain_corpora::store::{TableReader, TableWriter};
+/// use memtrain_corpora::Redirect;
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("redirects.parquet");
+/// let mut writer = TableWriter::create(&path)?;
+/// for id in 0..5000 {
+///     writer.push(Redirect { id, title: format!("Name {id}"), target: "Thing".into() })?;
+/// }
+/// writer.finish()?;
+/// let reader = TableReader::<Redirect>::open(&path)?;
+/// assert_eq!(reader.len(), 5000);
+/// assert_eq!(reader.get(4321)?.title, "Name 4321");
+/// # Ok::<(), memtrain_corpora::store::StoreError>(())
+/// ```
+pub struct TableReader<R: Row> {
+    path: PathBuf,
+    file: TableFile,
+    metadata: ArrowReaderMetadata,
+    /// First row of each row group, and the number of rows at the end.
+    group_starts: Vec<usize>,
+    cache: Mutex<VecDeque<(usize, Arc<Vec<R>>)>>,
+}
+
+impl<R: Row + Clone> TableReader<R> {
+    /// Opens a table; another table or version is refused.
+    pub fn open(path: &Path) -> Result<TableReader<R>> {
+        let file = TableFile::open(path)?;
+        let options = ArrowReaderOptions::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Optional);
+        let metadata = ArrowReaderMetadata::load(&file, options).map_err(|source| failed(path, source))?;
+        check_table::<R>(path, metadata.metadata())?;
+        check_places(path, metadata.metadata(), file.len)?;
+        check_schema::<R>(path, &metadata)?;
+        let mut group_starts = vec![0];
+        let mut rows = 0;
+        for group in metadata.metadata().row_groups() {
+            rows += usize::try_from(group.num_rows()).unwrap_or(0);
+            group_starts.push(rows);
+        }
+        Ok(TableReader { path: path.to_path_buf(), file, metadata, group_starts, cache: Mutex::default() })
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.group_starts.last().copied().unwrap_or(0)
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One row. Costs the decoding of one block of rows, or nothing where that block was read lately.
+    pub fn get(&self, row: usize) -> Result<R> {
+        if row >= self.len() {
+            return Err(StoreError::OutOfRange { path: self.path.clone(), row, num_rows: self.len() });
+        }
+        let group = self.group_starts.partition_point(|&start| start <= row) - 1;
+        let within = row - self.group_starts[group];
+        let first = self.group_starts[group] + within / R::BLOCK_ROWS * R::BLOCK_ROWS;
+        let block = self.block(first, self.group_starts[group + 1])?;
+        block.get(row - first).cloned().ok_or_else(|| self.short(row))
+    }
+
+    /// The rows of a range, in order. Ranges are read through without filling the cache.
+    pub fn read_rows(&self, range: Range<usize>) -> Result<Vec<R>> {
+        if range.start > range.end || range.end > self.len() {
+            return Err(StoreError::OutOfRange { path: self.path.clone(), row: range.end, num_rows: self.len() });
+        }
+        let mut rows = Vec::with_capacity(range.len());
+        for group in 0..self.group_starts.len() - 1 {
+            let (start, end) = (self.group_starts[group], self.group_starts[group + 1]);
+            let wanted = range.start.max(start)..range.end.min(end);
+            if wanted.start < wanted.end {
+                rows.extend(self.decode(group, wanted.start - start, wanted.len())?);
+            }
+        }
+        if rows.len() == range.len() { Ok(rows) } else { Err(self.short(range.start + rows.len())) }
+    }
+
+    /// All rows in order, a batch in memory at a time.
+    pub fn into_rows(self) -> Result<TableRows<R>> {
+        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata)
+            .with_batch_size(batch_rows::<R>())
+            .build()
+            .map_err(|source| failed(&self.path, source))?;
+        Ok(TableRows { path: self.path, batches: Some(batches), rows: Vec::new().into_iter(), kind: PhantomData })
+    }
+
+    fn block(&self, first: usize, group_end: usize) -> Result<Arc<Vec<R>>> {
+        // A thread that panicked with the lock held leaves a cache of whole entries: it is still good.
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = cache.iter().position(|(start, _)| *start == first) {
+            if let Some(entry) = cache.remove(at) {
+                let block = entry.1.clone();
+                cache.push_back(entry);
+                return Ok(block);
+            }
+        }
+        drop(cache);
+        let group = self.group_starts.partition_point(|&start| start <= first) - 1;
+        let rows = self.decode(group, first - self.group_starts[group], R::BLOCK_ROWS.min(group_end - first))?;
+        let block = Arc::new(rows);
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        while cache.len() >= CACHED_BLOCKS {
+            cache.pop_front();
+        }
+        cache.push_back((first, block.clone()));
+        Ok(block)
+    }
+
+    fn decode(&self, group: usize, skip: usize, take: usize) -> Result<Vec<R>> {
+        let selection = RowSelection::from(vec![RowSelector::skip(skip), RowSelector::select(take)]);
+        let mut batches = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
+            .with_row_groups(vec![group])
+            .with_row_selection(selection)
+            .with_batch_size(take.clamp(1, batch_rows::<R>()))
+            .build()
+            .map_err(|source| failed(&self.path, source))?;
+        let mut rows = Vec::with_capacity(take);
+        while let Some(batch) = next_batch(&mut batches, &self.path) {
+            rows.extend(R::from_batch(&batch?).map_err(|source| StoreError::Row { path: self.path.clone(), source })?);
+        }
+        Ok(rows)
+    }
+
+    fn short(&self, row: usize) -> StoreError {
+        StoreError::Corrupt { path: self.path.clone(), detail: format!("row {row} is missing") }
+    }
+}
+
+/// The rows of a table in order, as [`read_table`] gives them.
+pub struct TableRows<R: Row> {
+    path: PathBuf,
+    batches: Option<ParquetRecordBatchReader>,
+    rows: std::vec::IntoIter<R>,
+    kind: PhantomData<R>,
+}
+
+impl<R: Row> Iterator for TableRows<R> {
+    type Item = Result<R>;
+
+    fn next(&mut self) -> Option<Result<R>> {
+        loop {
+            if let Some(row) = self.rows.next() {
+                return Some(Ok(row));
+            }
+            let batch = next_batch(self.batches.as_mut()?, &self.path)?;
+            let rows = batch.and_then(|batch| {
+                R::from_batch(&batch).map_err(|source| StoreError::Row { path: self.path.clone(), source })
+            });
+            match rows {
+                Ok(rows) => self.rows = rows.into_iter(),
+                Err(error) => {
+                    // After an error the decoder's place is unknown: the table ends here.
+                    self.batches = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// Reads a table from the first row to the last, a batch in memory at a time; another table or version is refused.
+pub fn read_table<R: Row + Clone>(path: &Path) -> Result<TableRows<R>> {
+    TableReader::open(path)?.into_rows()
+}
+
+fn batch_rows<R: Row>() -> usize {
+    (R::BLOCK_ROWS * 8).min(1024)
+}
+
+fn failed(path: &Path, source: ParquetError) -> StoreError {
+    match source {
+        ParquetError::General(detail) | ParquetError::EOF(detail) => {
+            StoreError::Corrupt { path: path.to_path_buf(), detail: format!("not a whole Parquet file ({detail})") }
+        }
+        source => StoreError::Parquet { action: "read", path: path.to_path_buf(), source },
+    }
+}
+
+/// The next batch of a file whose footer has passed [`check_places`]. The decoder still panics on some damaged pages; that is
+/// an error of the file, not of the program.
+fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Option<Result<RecordBatch>> {
+    match catch_unwind(AssertUnwindSafe(|| batches.next())) {
+        Ok(batch) => {
+            batch.map(|batch| batch.map_err(|source| StoreError::Arrow { action: "read", path: path.to_path_buf(), source }))
+        }
+        Err(_) => {
+            Some(Err(StoreError::Corrupt { path: path.to_path_buf(), detail: "the Parquet decoder gave up on a page".into() }))
+        }
+    }
+}
+
+/// Every column chunk must lie inside the file: the decoder takes the footer's word for it and panics.
+fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) -> Result<()> {
+    let inside = |start: i64, length: i64| {
+        let end = start.checked_add(length);
+        start >= 0 && length >= 0 && end.is_some_and(|end| end as u64 <= len)
+    };
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        let whole = group.num_rows() >= 0
+            && group.columns().iter().all(|column| {
+                let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+                column.num_values() >= 0 && inside(start, column.compressed_size()) && inside(column.data_page_offset(), 0)
+            });
+        if !whole {
+            let detail = format!("row group {number} claims to lie outside the file");
+            return Err(StoreError::Corrupt { path: path.to_path_buf(), detail });
+        }
+    }
+    Ok(())
+}
+
+fn check_table<R: Row>(path: &Path, metadata: &ParquetMetaData) -> Result<()> {
+    let pairs = metadata.file_metadata().key_value_metadata();
+    let value = |key: &str| pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == key)).and_then(|pair| pair.value.clone());
+    let (table, version) = (value(TABLE_KEY), value(VERSION_KEY));
+    if table.as_deref() == Some(R::TABLE) && version == Some(R::VERSION.to_string()) {
+        return Ok(());
+    }
+    let got = match (table, version) {
+        (Some(table), Some(version)) => format!("table `{table}` version {version}"),
+        _ => "a Parquet table that memtrain did not write".to_owned(),
+    };
+    Err(StoreError::Schema { path: path.to_path_buf(), expected: format!("table `{}` version {}", R::TABLE, R::VERSION), got })
+}
+
+/// Columns may be in any order and there may be more of them; those the row type needs must be there with their types.
+fn check_schema<R: Row>(path: &Path, metadata: &ArrowReaderMetadata) -> Result<()> {
+    for wanted in R::schema().fields() {
+        let got = match metadata.schema().field_with_name(wanted.name()) {
+            Ok(field) if field.data_type() == wanted.data_type() => continue,
+            Ok(field) => format!("column `{}` of type {}", wanted.name(), field.data_type()),
+            Err(_) => format!("no column `{}`", wanted.name()),
+        };
+        let expected = format!("column `{}` of type {}", wanted.name(), wanted.data_type());
+        return Err(StoreError::Schema { path: path.to_path_buf(), expected, got });
+    }
+    Ok(())
+}
+
+/// A file read at positions, so that threads that share it do not move each other's cursor.
+#[derive(Clone)]
+struct TableFile {
+    file: Arc<File>,
+    len: u64,
+}
+
+impl TableFile {
+    fn open(path: &Path) -> Result<TableFile> {
+        let len = file::len(path)?;
+        Ok(TableFile { file: Arc::new(file::open(path)?), len })
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&*self.file, buffer, position)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, position)
+    }
+}
+
+/// Reads a [`TableFile`] from a position on.
+struct TableCursor {
+    file: TableFile,
+    position: u64,
+}
+
+impl Read for TableCursor {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Length for TableFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for TableFile {
+    type T = BufReader<TableCursor>;
+
+    fn get_read(&self, start: u64) -> std::result::Result<Self::T, ParquetError> {
+        Ok(BufReader::new(TableCursor { file: self.clone(), position: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> std::result::Result<Bytes, ParquetError> {
+        // A damaged footer can ask for any length: nothing is allocated for bytes that are not there.
+        if start.checked_add(length as u64).is_none_or(|end| end > self.len) {
+            return Err(ParquetError::EOF(format!("{length} bytes at {start} of {} bytes", self.len)));
+        }
+        let mut buffer = vec![0; length];
+        let mut cursor = TableCursor { file: self.clone(), position: start };
+        cursor.read_exact(&mut buffer)?;
+        Ok(buffer.into())
+    }
+}

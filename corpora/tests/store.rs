@@ -1,0 +1,313 @@
+//! The store: files appear whole or not at all, errors say where and what to do, tables give back what was put in.
+#![expect(clippy::disallowed_methods, reason = "the tests look at the file system behind the store's back")]
+
+use std::fs;
+use std::io::Write;
+
+use memtrain_corpora::store::{self, AtomicFile, Row, StoreError, TableReader, TableWriter};
+use memtrain_corpora::{
+    Article, Document, DocumentEntity, DocumentPassage, Entity, EntityLabel, EntitySource, Link, Passage, PassageEntities,
+    PassageRole, Redirect, Section, Split,
+};
+use proptest::prelude::*;
+
+fn names(folder: &std::path::Path) -> Vec<String> {
+    store::list(folder).unwrap().iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn dropped_without_commit_leaves_the_old_file_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept");
+    store::write_atomic(&path, b"old").unwrap();
+    let mut file = AtomicFile::create(&path).unwrap();
+    file.write_all(b"half of the n").unwrap();
+    assert_eq!(names(folder.path()).len(), 2);
+    drop(file);
+    assert_eq!(names(folder.path()), ["kept"]);
+    assert_eq!(store::read(&path).unwrap(), b"old");
+}
+
+#[test]
+fn a_table_dropped_without_finish_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = TableWriter::<Redirect>::create(&folder.path().join("t.parquet")).unwrap();
+    writer.push(Redirect { id: 1, title: "A".into(), target: "B".into() }).unwrap();
+    drop(writer);
+    assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn a_failed_commit_removes_the_temporary_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("name");
+    let file = AtomicFile::create(&path).unwrap();
+    // A folder that is not empty cannot be replaced by a file.
+    fs::create_dir_all(path.join("inside")).unwrap();
+    let error = file.commit().unwrap_err();
+    assert!(matches!(&error, StoreError::Io { action: "write", path: at, .. } if *at == path), "{error}");
+    assert_eq!(names(folder.path()), ["name"]);
+}
+
+#[test]
+fn sweeping_removes_abandoned_files_and_spares_living_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let living = AtomicFile::create(&folder.path().join("living")).unwrap();
+    let abandoned = folder.path().join(".dead.999999-0.memtrain-tmp");
+    fs::write(&abandoned, b"left by a killed process").unwrap();
+    fs::write(folder.path().join("other"), b"not ours").unwrap();
+    assert_eq!(store::sweep_temporaries(folder.path()).unwrap(), 1);
+    assert!(!abandoned.exists());
+    living.commit().unwrap();
+    assert_eq!(names(folder.path()), ["living", "other"]);
+}
+
+#[test]
+fn errors_name_the_path_and_give_a_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    store::write_atomic(&file, b"x").unwrap();
+    let missing = folder.path().join("missing/table.parquet");
+    let cases = [
+        (store::read(&folder.path().join("nothing")).unwrap_err(), "could not read", "nothing is there"),
+        (store::write_atomic(&file.join("below"), b"y").unwrap_err(), "could not create", "is a file, not a folder"),
+        (store::create_dir_all(&file.join("below")).unwrap_err(), "could not create folder", "is a file, not a folder"),
+        (TableWriter::<Redirect>::create(&missing).err().unwrap(), "could not create", "nothing is there"),
+        (store::open(folder.path()).unwrap_err(), "could not open", "this is a folder"),
+        (store::write_atomic(folder.path(), b"y").unwrap_err(), "could not create", "this is a folder"),
+    ];
+    for (error, message, hint) in cases {
+        assert!(error.to_string().starts_with(message), "{error}");
+        assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+        assert!(error.hint().unwrap().contains(hint), "{error}: {:?}", error.hint());
+    }
+    assert_eq!(store::read(&file).unwrap(), b"x");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_and_an_unwritable_folder_are_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let source = full.write_all(b"no room").unwrap_err();
+    let error = StoreError::io("write", std::path::Path::new("/dev/full"), source);
+    assert!(error.hint().unwrap().starts_with("the disk is full"), "{:?}", error.hint());
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    // The superuser may write anywhere; then there is nothing to see here.
+    if let Err(error) = store::write_atomic(&folder.path().join("f"), b"x") {
+        assert!(error.hint().unwrap().starts_with("you have no right"), "{:?}", error.hint());
+    }
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_lock_keeps_others_out_until_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shard.lock");
+    let guard = store::lock(&path).unwrap();
+    let error = store::lock(&path).unwrap_err();
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    drop(guard);
+    store::lock(&path).unwrap();
+}
+
+#[test]
+fn hashes_agree_with_those_of_the_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let bytes: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+    store::write_atomic(&path, &bytes).unwrap();
+    assert_eq!(store::hash_file(&path).unwrap(), store::hash_bytes(&bytes));
+    assert_eq!(store::len(&path).unwrap(), 300_000);
+    assert_eq!(store::hash_bytes(b""), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+}
+
+#[test]
+fn json_round_trips_and_says_where_it_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("manifest.json");
+    store::write_json(&path, &vec![1, 2, 3]).unwrap();
+    assert_eq!(store::read_to_string(&path).unwrap(), "[\n  1,\n  2,\n  3\n]\n");
+    assert_eq!(store::read_json::<Vec<u32>>(&path).unwrap(), [1, 2, 3]);
+    store::write_atomic(&path, b"[1,\n 2").unwrap();
+    let error = store::read_json::<Vec<u32>>(&path).unwrap_err();
+    assert!(error.to_string().contains("line 2 column 2"), "{error}");
+}
+
+#[test]
+fn another_table_a_foreign_and_a_damaged_file_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.parquet");
+    let mut writer = TableWriter::create(&path).unwrap();
+    writer.push(Redirect { id: 1, title: "A".into(), target: "B".into() }).unwrap();
+    writer.finish().unwrap();
+    let error = TableReader::<Article>::open(&path).err().unwrap();
+    assert!(error.to_string().ends_with("holds table `redirects` version 1, expected table `articles` version 1"), "{error}");
+    assert!(error.hint().is_some());
+
+    let whole = store::read(&path).unwrap();
+    for cut in [0, 3, 8, whole.len() / 2, whole.len() - 1] {
+        store::write_atomic(&path, &whole[..cut]).unwrap();
+        let error = TableReader::<Redirect>::open(&path).err().expect("a truncated file must not open");
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{cut}: {error}");
+    }
+    // One wrong byte anywhere: an error or other rows, never a panic.
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x15;
+        store::write_atomic(&path, &bytes).unwrap();
+        if let Ok(rows) = store::read_table::<Redirect>(&path) {
+            let _ = rows.collect::<Result<Vec<_>, _>>();
+        }
+    }
+}
+
+#[test]
+fn a_span_outside_the_text_is_an_error_not_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut article = sample_article(1, "short é text".into());
+    article.links = vec![Link { span: 7..9, target: "X".into() }];
+    let mut writer = TableWriter::create(&folder.path().join("t.parquet")).unwrap();
+    writer.push(article).unwrap();
+    let error = writer.finish().unwrap_err();
+    assert!(error.to_string().contains("column `links`, row 0: 7..9 is no byte range of the text"), "{error}");
+    assert!(names(folder.path()).is_empty());
+}
+
+fn sample_article(id: u64, text: String) -> Article {
+    let sections = vec![Section { title: String::new(), level: 1, span: 0..text.len() }];
+    Article {
+        id,
+        url: format!("https://example.org/wiki/{id}"),
+        title: format!("Title {id}"),
+        text,
+        revision_id: id * 10,
+        timestamp: "2026-01-01T00:00:00Z".into(),
+        sections,
+        links: Vec::new(),
+        categories: vec!["Things".into(), "Çà".into()],
+    }
+}
+
+/// Spans of whole characters, ascending.
+fn spans_of(text: &str, cuts: &[prop::sample::Index]) -> Vec<std::ops::Range<usize>> {
+    let boundaries: Vec<usize> = (0..=text.len()).filter(|&at| text.is_char_boundary(at)).collect();
+    let mut at: Vec<usize> = cuts.iter().map(|cut| *cut.get(&boundaries)).collect();
+    at.sort_unstable();
+    at.chunks_exact(2).map(|pair| pair[0]..pair[1]).collect()
+}
+
+/// Writes, reads back in order and by row in a scattered order, and checks that the bytes are the same a second time.
+fn assert_round_trip<R: Row + Clone + PartialEq + std::fmt::Debug>(rows: &[R]) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hashes = Vec::new();
+    for name in ["one.parquet", "two.parquet"] {
+        let mut writer = TableWriter::create(&folder.path().join(name)).unwrap();
+        for row in rows {
+            writer.push(row.clone()).unwrap();
+        }
+        let summary = writer.finish().unwrap();
+        assert_eq!(summary.rows, rows.len() as u64);
+        assert_eq!(summary.bytes, store::len(&folder.path().join(name)).unwrap());
+        assert_eq!(summary.hash, store::hash_file(&folder.path().join(name)).unwrap());
+        hashes.push(summary.hash);
+    }
+    assert_eq!(hashes[0], hashes[1]);
+    let path = folder.path().join("one.parquet");
+    let read: Vec<R> = store::read_table(&path).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(read, rows);
+    let reader = TableReader::<R>::open(&path).unwrap();
+    assert_eq!(reader.len(), rows.len());
+    for i in 0..rows.len().min(200) {
+        let row = (i * 7919) % rows.len();
+        assert_eq!(reader.get(row).unwrap(), rows[row]);
+    }
+    assert!(matches!(reader.get(rows.len()), Err(StoreError::OutOfRange { .. })));
+    let (start, end) = (rows.len() / 3, rows.len() * 2 / 3);
+    assert_eq!(reader.read_rows(start..end).unwrap(), rows[start..end]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn rows_of_every_table_round_trip(
+        texts in prop::collection::vec("[a-zé世🦀 \n]{0,60}", 1..8),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        number in any::<u64>(),
+    ) {
+        let links = |text: &str| -> Vec<Link> {
+            spans_of(text, &cuts).into_iter().map(|span| Link { target: text[span.clone()].to_uppercase(), span }).collect()
+        };
+        let articles: Vec<Article> = texts.iter().map(|text| {
+            let mut article = sample_article(number / 11, text.clone());
+            article.links = links(text);
+            article.sections.extend(spans_of(text, &cuts).into_iter().map(|span| Section { title: "S é".into(), level: 3, span }));
+            article
+        }).collect();
+        assert_round_trip(&articles);
+
+        let passages: Vec<Passage> = texts.iter().map(|text| Passage {
+            id: number, article_id: 3, url: "u".into(), title: "t".into(), section: "s".into(), text: text.clone(),
+            span: 17..17 + text.len(), char_start: 9, num_words: 4, revision_id: number / 2, links: links(text),
+        }).collect();
+        assert_round_trip(&passages);
+
+        let entities: Vec<PassageEntities> = texts.iter().map(|text| {
+            let index = store::ScalarIndex::new(text);
+            let entities = spans_of(text, &cuts).into_iter().enumerate().map(|(i, span)| {
+                let target = (i % 2 == 0).then(|| "Target".to_owned());
+                Entity::new(&index, span, EntityLabel::ALL[i % 20], EntitySource::ALL[i % 4], target).unwrap()
+            }).collect();
+            PassageEntities { passage_id: number, entities }
+        }).collect();
+        assert_round_trip(&entities);
+
+        let documents: Vec<Document> = texts.iter().map(|text| Document {
+            id: "train-00000001".into(), text: text.clone(), answer: "é".into(), aliases: vec!["e".into()],
+            label: EntityLabel::WorkOfArt,
+            passages: spans_of(text, &cuts).into_iter().map(|span| DocumentPassage { passage_id: number, role: PassageRole::Related, span }).collect(),
+            entities: spans_of(text, &cuts).into_iter().map(|span| DocumentEntity { surface: text[span.clone()].into(), span, label: EntityLabel::Unknown }).collect(),
+            num_masks: 2, num_tokens: 3, seed: number, split: Split::Heldout,
+        }).collect();
+        assert_round_trip(&documents);
+    }
+
+    #[test]
+    fn scalar_positions_agree_with_counting(text in "[a-zé世🦀]{0,400}", at in any::<prop::sample::Index>()) {
+        let index = store::ScalarIndex::new(&text);
+        let byte = at.index(text.len() + 1);
+        let counted = text.get(..byte).map(|before| before.chars().count() as u32);
+        prop_assert_eq!(index.to_scalar(byte), counted);
+        if let Some(scalar) = counted {
+            prop_assert_eq!(index.to_byte(scalar), Some(byte));
+        }
+        prop_assert_eq!(index.num_scalars() as usize, text.chars().count());
+        prop_assert_eq!(index.to_byte(index.num_scalars() + 1), None);
+    }
+}
+
+#[test]
+fn many_row_groups_round_trip() {
+    let rows: Vec<Redirect> = (0..20_000)
+        .map(|id| Redirect { id, title: format!("Title {}", id * 37 % 1000), target: format!("Target {id}") })
+        .collect();
+    assert_round_trip(&rows);
+    assert_round_trip::<Article>(&(0..600).map(|id| sample_article(id, format!("text {id} ").repeat(3000))).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_empty_table_is_a_table() {
+    assert_round_trip_empty::<Article>();
+    assert_round_trip_empty::<Document>();
+}
+
+fn assert_round_trip_empty<R: Row + Clone>() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty.parquet");
+    assert_eq!(TableWriter::<R>::create(&path).unwrap().finish().unwrap().rows, 0);
+    assert!(TableReader::<R>::open(&path).unwrap().is_empty());
+    assert_eq!(store::read_table::<R>(&path).unwrap().count(), 0);
+}
