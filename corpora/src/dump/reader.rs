@@ -1,0 +1,326 @@
+//! The stream of pages.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memchr::memmem;
+
+use super::source::{Source, recognise};
+use super::{DumpError, Page, SiteInfo, page};
+use crate::store::{self, StoreError};
+
+/// Pages above this size are malformed: MediaWiki's own limit is 2 MiB of text, and memory is bounded by this number.
+const MAX_PAGE_BYTES: usize = 64 << 20;
+/// The header lists namespaces; the largest are a few kilobytes.
+const MAX_HEADER_BYTES: usize = 4 << 20;
+/// Bytes asked of the decompressor at a time.
+const CHUNK_BYTES: usize = 1 << 17;
+
+/// Streams the pages of a dump. Memory is bounded by the largest page.
+///
+/// The elements are found by their tags, which a dump never has inside a text, and each is then parsed by itself: a broken
+/// page cannot spoil the next one.
+pub struct DumpReader {
+    path: PathBuf,
+    site: SiteInfo,
+    bytes: Box<dyn Read + Send>,
+    count: Arc<AtomicU64>,
+    total: Option<u64>,
+    buffer: Vec<u8>,
+    /// What lies before is done with.
+    at: usize,
+    end: Ending,
+    pages: u64,
+    malformed: u64,
+    /// The tail of an oversized page is still ahead.
+    oversized: bool,
+    finished: bool,
+}
+
+/// How the bytes ended.
+enum Ending {
+    /// There are more.
+    NotYet,
+    /// Without a complaint.
+    Plain,
+    /// The compressed stream stops in the middle.
+    Cut,
+    /// The compressed stream is wrong.
+    Damaged(String),
+    /// The file could not be read.
+    Failed(io::Error),
+}
+
+/// Opens a dump: plain XML or bz2, one stream or many (multistream), UTF-8 or UTF-16, told by its content.
+pub fn open(path: &Path) -> Result<DumpReader, DumpError> {
+    let total = store::len(path)?;
+    let file = store::open(path)?;
+    let mut reader = read_source(recognise(file, path)?, path)?;
+    reader.total = Some(total);
+    Ok(reader)
+}
+
+/// Reads a dump from any stream; `name` stands for the path in errors.
+pub fn from_reader(stream: impl Read + Send + 'static, name: &str) -> Result<DumpReader, DumpError> {
+    let path = Path::new(name);
+    read_source(recognise(stream, path)?, path)
+}
+
+fn read_source(source: Source, path: &Path) -> Result<DumpReader, DumpError> {
+    let mut reader = DumpReader {
+        path: path.to_path_buf(),
+        site: SiteInfo::default(),
+        bytes: source.bytes,
+        count: source.count,
+        total: None,
+        buffer: Vec::new(),
+        at: 0,
+        end: Ending::NotYet,
+        pages: 0,
+        malformed: 0,
+        oversized: false,
+        finished: false,
+    };
+    reader.read_header()?;
+    Ok(reader)
+}
+
+/// What the search for the next page came to.
+enum Found {
+    /// Its place in the buffer.
+    Page(Range<usize>),
+    /// It cannot even be delimited.
+    Broken(&'static str),
+    /// There is no further one.
+    End,
+}
+
+impl DumpReader {
+    /// What the dump says about its wiki.
+    pub fn site_info(&self) -> &SiteInfo {
+        &self.site
+    }
+
+    /// Bytes of the file (packed, if it is packed) that have been read so far: for a progress bar.
+    pub fn bytes_read(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Size of the file in bytes; `None` for a stream.
+    pub fn bytes_total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Whole pages given so far.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Malformed pages met so far.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// Reads on; `false` if there is nothing more. What lies before `at` is let go, so positions must be kept relative to it.
+    fn fill(&mut self) -> bool {
+        if !matches!(self.end, Ending::NotYet) {
+            return false;
+        }
+        if self.at >= self.buffer.len() / 2 {
+            self.buffer.drain(..self.at);
+            self.at = 0;
+        }
+        let filled = self.buffer.len();
+        self.buffer.resize(filled + CHUNK_BYTES, 0);
+        let read = loop {
+            match self.bytes.read(&mut self.buffer[filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
+        self.end = match read {
+            Ok(0) => Ending::Plain,
+            Ok(_) => return true,
+            Err(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof => Ending::Cut,
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Ending::Damaged(error.to_string()),
+                _ => Ending::Failed(error),
+            },
+        };
+        false
+    }
+
+    fn read_header(&mut self) -> Result<(), DumpError> {
+        let mut searched = 0;
+        loop {
+            let end = page_tag(&self.buffer, searched).or_else(|| find(&self.buffer, searched, CLOSING));
+            if let Some(end) = end {
+                self.at = end;
+                break;
+            }
+            searched = self.buffer.len().saturating_sub(16);
+            let known = find(&self.buffer, 0, OPENING).is_some();
+            let hopeless = self.buffer.len() > if known { MAX_HEADER_BYTES } else { CHUNK_BYTES };
+            if hopeless || !self.fill() {
+                self.at = if known { self.buffer.len() } else { 0 };
+                break;
+            }
+        }
+        if find(&self.buffer[..self.at], 0, OPENING).is_some() {
+            self.site = SiteInfo::parse(&self.buffer[..self.at]);
+            return Ok(());
+        }
+        match self.ending() {
+            Some(error) if !matches!(self.end, Ending::Plain) => Err(error),
+            _ => Err(DumpError::NotADump { path: self.path.clone(), detail: begins_with(&self.buffer) }),
+        }
+    }
+
+    /// Finds the next page, reading as needed, and moves behind it.
+    fn find_page(&mut self) -> Found {
+        let mut ahead = 0;
+        let start = loop {
+            if let Some(start) = page_tag(&self.buffer, self.at + ahead) {
+                break start;
+            }
+            ahead = (self.buffer.len() - self.at).saturating_sub(OVERLAP);
+            if ahead > MAX_PAGE_BYTES {
+                self.at += ahead;
+                ahead = 0;
+            }
+            if !self.fill() {
+                return Found::End;
+            }
+        };
+        let orphan = find(&self.buffer[..start], self.at, PAGE_END).is_some();
+        self.at = start;
+        if orphan && !std::mem::take(&mut self.oversized) {
+            return Found::Broken("its beginning is missing");
+        }
+        self.oversized = false;
+        self.find_end()
+    }
+
+    /// Finds the end of the page that begins at `at`.
+    fn find_end(&mut self) -> Found {
+        let mut ahead = PAGE_TAG.len();
+        loop {
+            if let Some(end) = find(&self.buffer, self.at + ahead, PAGE_END) {
+                return match page_tag(&self.buffer[..end], self.at + PAGE_TAG.len()) {
+                    Some(inner) => self.broken_at(inner, "it is not closed before the next page"),
+                    None => {
+                        let page = self.at..end + PAGE_END.len();
+                        self.at = page.end;
+                        Found::Page(page)
+                    }
+                };
+            }
+            let length = self.buffer.len() - self.at;
+            ahead = length.saturating_sub(OVERLAP).max(PAGE_TAG.len());
+            let full = length > MAX_PAGE_BYTES;
+            if full || !self.fill() {
+                if let Some(inner) = page_tag(&self.buffer, self.at + PAGE_TAG.len()) {
+                    return self.broken_at(inner, "it is not closed before the next page");
+                }
+                if full {
+                    self.oversized = true;
+                    return self.broken_at(self.buffer.len() - OVERLAP, "it is larger than 64 MiB");
+                }
+                return match find(&self.buffer, self.at, CLOSING) {
+                    Some(closing) => self.broken_at(closing, "it is not closed before the end of the export"),
+                    None => Found::End,
+                };
+            }
+        }
+    }
+
+    fn broken_at(&mut self, resume: usize, detail: &'static str) -> Found {
+        self.at = resume;
+        Found::Broken(detail)
+    }
+
+    /// What the end of the bytes means, once all pages are given; `None` for a proper end.
+    fn ending(&mut self) -> Option<DumpError> {
+        let path = self.path.clone();
+        let pages = self.pages;
+        // Bytes after a complete export, which the decompressor may stumble over, do not matter.
+        if find(&self.buffer, self.at, CLOSING).is_some() {
+            return None;
+        }
+        Some(match &mut self.end {
+            Ending::Cut => {
+                DumpError::Truncated { path, pages, detail: "the compressed data stops in the middle".to_owned() }
+            }
+            Ending::Damaged(detail) => DumpError::Damaged { path, pages, detail: std::mem::take(detail) },
+            Ending::Failed(error) => {
+                let error = std::mem::replace(error, io::ErrorKind::Other.into());
+                DumpError::Store(StoreError::io("read", &path, error))
+            }
+            Ending::NotYet | Ending::Plain => {
+                DumpError::Truncated { path, pages, detail: "the closing `</mediawiki>` is missing".to_owned() }
+            }
+        })
+    }
+
+    fn malformed_page(&mut self, title: Option<String>, detail: String) -> DumpError {
+        self.malformed += 1;
+        DumpError::Malformed { path: self.path.clone(), number: self.pages + self.malformed, title, detail }
+    }
+}
+
+impl Iterator for DumpReader {
+    type Item = Result<Page, DumpError>;
+
+    fn next(&mut self) -> Option<Result<Page, DumpError>> {
+        if self.finished {
+            return None;
+        }
+        match self.find_page() {
+            Found::Page(range) => Some(match page::parse(&self.buffer[range], &self.site) {
+                Ok(page) => {
+                    self.pages += 1;
+                    Ok(page)
+                }
+                Err((title, detail)) => Err(self.malformed_page(title, detail)),
+            }),
+            Found::Broken(detail) => Some(Err(self.malformed_page(None, detail.to_owned()))),
+            Found::End => {
+                self.finished = true;
+                self.ending().map(Err)
+            }
+        }
+    }
+}
+
+const OPENING: &[u8] = b"<mediawiki";
+const CLOSING: &[u8] = b"</mediawiki>";
+const PAGE_TAG: &[u8] = b"<page";
+const PAGE_END: &[u8] = b"</page>";
+/// A search begins again this far before the end of what was searched: more than any of the tags is long.
+const OVERLAP: usize = 16;
+
+fn find(bytes: &[u8], from: usize, needle: &[u8]) -> Option<usize> {
+    memmem::find(bytes.get(from..)?, needle).map(|found| from + found)
+}
+
+/// The next `<page>` or `<page …>`, but not `<pages>`.
+fn page_tag(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut from = from;
+    loop {
+        let start = find(bytes, from, PAGE_TAG)?;
+        match bytes.get(start + PAGE_TAG.len()) {
+            Some(b'>' | b' ' | b'\t' | b'\r' | b'\n') => return Some(start),
+            _ => from = start + PAGE_TAG.len(),
+        }
+    }
+}
+
+/// The first bytes, readable, for the message about a file that is no dump.
+fn begins_with(bytes: &[u8]) -> String {
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(48)]);
+    format!("it has no <mediawiki> element and begins with `{}`", head.escape_debug())
+}
