@@ -16,6 +16,7 @@ mod phrases;
 mod province;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use bzip2::Compression;
 use bzip2::write::BzEncoder;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use self::names::Names;
 use self::province::{Layout, PROVINCE_SIZE, Province};
+use crate::store::{AtomicFile, StoreError};
 
 /// What an entity of the world is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -206,6 +208,9 @@ pub enum WorldError {
         /// The number.
         max: u32,
     },
+    /// The dump could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A page of the dump: an article, a redirect, or a page of another namespace.
@@ -266,7 +271,8 @@ impl World {
     /// All pages in the order of the dump: templates, categories and other matter, then each article followed by its
     /// redirect and its talk page where it has them.
     pub fn pages(&self) -> impl Iterator<Item = WorldPage> {
-        let front = export::front_matter().into_iter().map(|(ns, title, text)| Draft { title, ns, redirect: None, text });
+        let front =
+            export::front_matter().into_iter().map(|(ns, title, text)| Draft { title, ns, redirect: None, text });
         let layout = Layout { num_pages: self.config.num_pages };
         let articles = (0..layout.num_provinces()).flat_map(move |number| self.province_pages(number));
         front.chain(articles).zip(0_u64..).map(|(draft, number)| draft.publish(number))
@@ -317,6 +323,18 @@ impl World {
         encoder.finish()?.flush()?;
         Ok(summary)
     }
+}
+
+/// Writes the world's dump as `.xml.bz2` at `path`: whole or not at all.
+///
+/// # Errors
+/// A configuration that [`WorldConfig::check`] refuses, or a file that cannot be written.
+pub fn write_dump(path: &Path, config: &WorldConfig) -> Result<WorldSummary, WorldError> {
+    let world = World::generate(*config)?;
+    let mut file = AtomicFile::create(path)?;
+    let summary = world.write_bz2(&mut file).map_err(|source| StoreError::io("write", path, source))?;
+    file.commit()?;
+    Ok(summary)
 }
 
 /// A page before it has its number.

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::time::Instant;
 
-use memtrain_corpora::world::{Length, World, WorldConfig, WorldError, WorldPage};
+use memtrain_corpora::dump;
+use memtrain_corpora::world::{Length, World, WorldConfig, WorldError, WorldPage, write_dump};
 use quick_xml::events::Event;
 
 fn world(num_pages: u64) -> World {
@@ -42,6 +43,24 @@ fn compressed_export_is_the_xml() {
     assert_eq!(decoded, xml(&world(40)));
     assert_eq!(summary.num_articles, 40);
     assert_eq!(summary.xml_bytes, decoded.len() as u64);
+}
+
+#[test]
+fn written_dump_is_read_back_page_by_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("world.xml.bz2");
+    let config = WorldConfig { num_pages: 40, ..WorldConfig::default() };
+    write_dump(&path, &config).unwrap();
+    let reader = dump::open(&path).unwrap();
+    assert_eq!(reader.site_info().base, "https://world.example.org/wiki/Main_Page");
+    let read: Vec<dump::Page> = reader.map(Result::unwrap).collect();
+    let written: Vec<WorldPage> = world(40).pages().collect();
+    assert_eq!(read.len(), written.len());
+    for (read, written) in read.into_iter().zip(written) {
+        assert_eq!((read.title, read.ns, read.id), (written.title, written.ns, written.id));
+        assert_eq!((read.redirect, read.revision_id), (written.redirect, written.revision_id));
+        assert_eq!((read.timestamp, read.text), (written.timestamp, written.text));
+    }
 }
 
 #[test]

@@ -231,7 +231,8 @@ impl<'a> Writer<'a> {
                 let _ = write!(sentence, "<ref>[https://rolls.example.org/{page} The old rolls], page {page}.</ref>");
             }
             1 => {
-                let _ = write!(sentence, "<ref name=\"rolls{page}\">{{{{Cite book |title=Old rolls |page={page}}}}}</ref>");
+                let _ =
+                    write!(sentence, "<ref name=\"rolls{page}\">{{{{Cite book |title=Old rolls |page={page}}}}}</ref>");
             }
             2 => {
                 let _ = write!(sentence, "<ref name=rolls{page} group=\"n\" />");
@@ -252,7 +253,8 @@ impl<'a> Writer<'a> {
             let _ = writeln!(self.out, "| name = {}", subject.name);
             for fact in facts.iter().take(3) {
                 if let Some(other) = self.other(fact) {
-                    let _ = writeln!(self.out, "| {} = [[{}]] ({{{{Year|{}}}}})", other.kind.noun(), other.name, fact.year);
+                    let _ =
+                        writeln!(self.out, "| {} = [[{}]] ({{{{Year|{}}}}})", other.kind.noun(), other.name, fact.year);
                 }
             }
             self.out.push_str("}}\n");

@@ -10,9 +10,9 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::Kind::{self, Battle, Book, Company, Festival, Guild, Mountain, Person, River, Town};
+use super::WorldConfig;
 use super::names::Names;
 use super::phrases::{self as say, EVENTS, Relation};
-use super::WorldConfig;
 use crate::rng::addressed;
 
 /// The kinds of the entities of a province in the order of their pages; the last province goes round again.
@@ -255,7 +255,9 @@ impl Drawing<'_> {
                 if facts_of[entity].len() >= wanted {
                     break;
                 }
-                let Some(fact) = self.event(entity, &of_kind) else { continue };
+                let Some(fact) = self.event(entity, &of_kind) else {
+                    continue;
+                };
                 let said = |&other: &usize| {
                     let other = &self.facts[other];
                     other.relation == fact.relation && other.entities == fact.entities && other.year == fact.year
