@@ -4,11 +4,11 @@ mod attention;
 mod gather;
 mod linear;
 mod log_prob;
-mod real;
+pub(crate) mod real;
 mod rms_norm;
 mod rope;
 mod swiglu;
-mod tile;
+pub(crate) mod tile;
 
 pub use attention::{attention, naive_attention};
 pub use gather::{gather_rows, naive_gather_rows};

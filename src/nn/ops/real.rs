@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, StorageRef, Tensor
 use rayon::prelude::*;
 
 /// Lanes of a vectorised loop: two AVX registers of `f32`.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Elements one task works on, chosen so that a task takes tens of microseconds. It also fixes how sums over rows are
 /// cut, so it must not depend on the machine.
@@ -106,15 +106,15 @@ macro_rules! with_real {
         }
     };
 }
-pub(super) use with_real;
+pub(crate) use with_real;
 
 /// True if the own kernels run on this tensor; else the naive twin is used.
-pub(super) fn has_kernel(tensor: &Tensor) -> bool {
+pub(crate) fn has_kernel(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64)
 }
 
 /// The elements of a contiguous CPU storage.
-pub(super) fn slice<'a, T: Real>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+pub(crate) fn slice<'a, T: Real>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
         None => Err(candle_core::Error::RequiresContiguous { op }.bt()),
@@ -122,22 +122,22 @@ pub(super) fn slice<'a, T: Real>(op: &'static str, storage: &'a CpuStorage, layo
 }
 
 /// Read access to a contiguous CPU tensor.
-pub(super) struct Host<'a> {
+pub(crate) struct Host<'a> {
     storage: StorageRef<'a>,
     layout: &'a Layout,
 }
 
 impl<'a> Host<'a> {
-    pub(super) fn new(tensor: &'a Tensor) -> Self {
+    pub(crate) fn new(tensor: &'a Tensor) -> Self {
         let (storage, layout) = tensor.storage_and_layout();
         Self { storage, layout }
     }
 
-    pub(super) fn slice<T: Real>(&self, op: &'static str) -> Result<&[T]> {
+    pub(crate) fn slice<T: Real>(&self, op: &'static str) -> Result<&[T]> {
         slice(op, self.cpu(op)?, self.layout)
     }
 
-    pub(super) fn cpu(&self, op: &'static str) -> Result<&CpuStorage> {
+    pub(crate) fn cpu(&self, op: &'static str) -> Result<&CpuStorage> {
         match &*self.storage {
             Storage::Cpu(storage) => Ok(storage),
             _ => candle_core::bail!("{op}: a tensor on the CPU is expected"),
@@ -146,12 +146,12 @@ impl<'a> Host<'a> {
 }
 
 /// Rows of `width` elements that make up one task.
-pub(super) fn rows_per_task(width: usize) -> usize {
+pub(crate) fn rows_per_task(width: usize) -> usize {
     (TASK_ELEMENTS / width.max(1)).max(1)
 }
 
 /// Fills `out`, rows of `width` elements, calling `fill(first row, rows)` for blocks of rows in parallel.
-pub(super) fn fill_rows<T: Real>(out: &mut [T], width: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
+pub(crate) fn fill_rows<T: Real>(out: &mut [T], width: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
     let rows = rows_per_task(width);
     if width == 0 || out.len() <= rows * width {
         return fill(0, out);
@@ -175,7 +175,7 @@ fn total<T: Real>(lanes: [T; LANES]) -> T {
 
 /// Sum of products.
 #[inline(always)]
-pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut acc = [T::zero(); LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let tail = a_chunks.remainder().iter().zip(b_chunks.remainder());
@@ -191,7 +191,7 @@ pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 
 /// Sum.
 #[inline(always)]
-pub(super) fn sum<T: Real>(values: &[T]) -> T {
+pub(crate) fn sum<T: Real>(values: &[T]) -> T {
     let mut acc = [T::zero(); LANES];
     let chunks = values.chunks_exact(LANES);
     let tail = chunks.remainder().iter().fold(T::zero(), |sum, &value| sum + value);
@@ -206,7 +206,7 @@ pub(super) fn sum<T: Real>(values: &[T]) -> T {
 
 /// Largest value; the first one of an empty slice is taken to be minus infinity.
 #[inline(always)]
-pub(super) fn max<T: Real>(values: &[T]) -> T {
+pub(crate) fn max<T: Real>(values: &[T]) -> T {
     let least = T::from_f64(f64::NEG_INFINITY);
     let mut acc = [least; LANES];
     let chunks = values.chunks_exact(LANES);
@@ -222,7 +222,7 @@ pub(super) fn max<T: Real>(values: &[T]) -> T {
 
 /// `out += a * x`.
 #[inline(always)]
-pub(super) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
+pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = a.mul_add(x, *out);
     }

@@ -6,18 +6,18 @@ const ROWS: usize = 4;
 
 /// A matrix as a slice with a stride from row to row and from column to column.
 #[derive(Clone, Copy)]
-pub(super) struct Strided<'a, T> {
+pub(crate) struct Strided<'a, T> {
     pub data: &'a [T],
     pub row_stride: usize,
     pub column_stride: usize,
 }
 
 impl<'a, T> Strided<'a, T> {
-    pub(super) fn rows(data: &'a [T], row_stride: usize) -> Self {
+    pub(crate) fn rows(data: &'a [T], row_stride: usize) -> Self {
         Self { data, row_stride, column_stride: 1 }
     }
 
-    pub(super) fn transposed(data: &'a [T], row_stride: usize) -> Self {
+    pub(crate) fn transposed(data: &'a [T], row_stride: usize) -> Self {
         Self { data, row_stride: 1, column_stride: row_stride }
     }
 }
@@ -27,7 +27,7 @@ impl<'a, T> Strided<'a, T> {
 /// `packed` is scratch. `accumulate` adds to `c` instead of overwriting it.
 #[expect(clippy::too_many_arguments, reason = "a matrix product has three sizes and three matrices")]
 #[inline]
-pub(super) fn product<T: Real>(
+pub(crate) fn product<T: Real>(
     (m, n, k): (usize, usize, usize),
     a: Strided<'_, T>,
     b: &[T],
