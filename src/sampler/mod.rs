@@ -1,4 +1,17 @@
 //! How are tokens drawn? Token ids in, token ids and log-probabilities out.
+//!
+//! [`LocalSampler`] draws with the decoder in this process.
+
+mod cache;
+mod cached;
+mod draw;
+mod local;
+mod recomputed;
+
+#[cfg(test)]
+mod tests;
+
+pub use local::LocalSampler;
 
 /// What a draw is for. Each token's random number is a function of this and its position alone, so a result does not
 /// depend on what else is in the batch, on threads or on resuming.
@@ -27,6 +40,81 @@ pub struct SamplingParams {
     pub top_k: usize,
     /// Longest response in tokens, the stop token counted.
     pub max_tokens: usize,
+}
+
+impl SamplingParams {
+    /// Checks that the values make sense.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    pub fn check(&self) -> Result<(), String> {
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return Err(format!("temperature {} is not a finite number of at least 0", self.temperature));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(format!("top-p {} is not in (0, 1]", self.top_p));
+        }
+        if self.max_tokens == 0 {
+            return Err("max tokens 0: at least one token is drawn".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Why nothing can be drawn. Requests are counted from 0.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum SampleError {
+    /// A prompt without tokens.
+    #[error("request {request}: the prompt is empty, there is nothing to go on from")]
+    EmptyPrompt {
+        /// Number of the request.
+        request: usize,
+    },
+    /// A prompt with an id that the policy has no embedding for.
+    #[error("request {request}: token id {id} is outside the vocabulary of {vocab_size} ids")]
+    OutsideVocabulary {
+        /// Number of the request.
+        request: usize,
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// Prompt and response would be longer than what the policy is made for.
+    #[error(
+        "request {request}: {prompt} prompt tokens and up to {response} new ones exceed the policy's {limit} positions"
+    )]
+    TooLong {
+        /// Number of the request.
+        request: usize,
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Most tokens of the response.
+        response: usize,
+        /// The policy's `max_position_embeddings`.
+        limit: usize,
+    },
+    /// Parameters that make no sense.
+    #[error("request {request}: {detail}")]
+    Params {
+        /// Number of the request.
+        request: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A sampler that may draw nothing.
+    #[error("the tokenizer has no tokens: nothing can be drawn")]
+    NothingAllowed,
+    /// The policy gave logits that are no distribution.
+    #[error(
+        "request {request}: the logits at position {position} of the response are not finite; the weights have diverged"
+    )]
+    NotFinite {
+        /// Number of the request.
+        request: usize,
+        /// Position in the response.
+        position: usize,
+    },
 }
 
 /// One response to draw.
