@@ -1,1 +1,40 @@
-//! (being written)
+//! What happened, and can it go on?
+//!
+//! A run is a folder that nobody shares:
+//!
+//! ```text
+//! runs/<name>/
+//!   config.toml               the configuration as resolved, defaults included
+//!   manifest.json             versions and hashes of what the run was started from
+//!   metrics.jsonl             one line a step, a function of configuration and inputs alone
+//!   timings.jsonl             one line a step, what the clock said
+//!   rollouts/step_000001.parquet
+//!   checkpoints/step_000100/  a policy directory, with training_state/ in it
+//!   checkpoints/latest        link to the newest checkpoint
+//!   logs/attempt_1.log        one a start
+//! ```
+//!
+//! * [`RunDirectory`] opens it, for a new run or to go on with one.
+//! * [`JsonLines`] keeps metrics and timings; [`RolloutRow`] is a row of the rollout table.
+//! * [`Checkpoints`] writes and finds checkpoints.
+//! * [`signal`] turns SIGINT and SIGTERM into a request to stop; [`progress`] shows how far things are.
+//!
+//! Resuming goes back to the newest checkpoint: [`RunDirectory::rewind`] drops what was written after it, so that a run
+//! that was killed and started again leaves the same bytes as one that was not.
+
+pub mod checkpoint;
+pub mod directory;
+pub mod error;
+pub mod json_lines;
+pub mod progress;
+pub mod rollouts;
+pub mod signal;
+
+pub use checkpoint::{Checkpoint, Checkpoints, Retention, TrainingState};
+pub use directory::{Manifest, RunDirectory, RunSetup};
+pub use error::RunError;
+pub use json_lines::JsonLines;
+pub use rollouts::{RolloutKind, RolloutRow};
+
+/// Result of the functions of a run.
+pub type Result<T> = std::result::Result<T, RunError>;

@@ -1,7 +1,7 @@
 //! Plain reading, listing, removing, hashing; each error names its path.
 #![expect(clippy::disallowed_methods, reason = "the store is where std::fs is allowed")]
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,12 @@ pub fn open(path: &Path) -> Result<File> {
         return Err(StoreError::io("open", path, std::io::ErrorKind::IsADirectory.into()));
     }
     Ok(file)
+}
+
+/// Opens a file for appending, creating it. Each write lands at the end, whatever else was written meanwhile.
+pub fn append(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|source| StoreError::io("open", path, source))
 }
 
 /// The whole contents of a file.
@@ -86,6 +92,24 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
     if parent(from) != parent(to) {
         sync_folder(parent(from))?;
     }
+    Ok(())
+}
+
+/// Makes `link` a symbolic link to `target` (a path as seen from the link's folder), replacing a link that is there in
+/// one step. Where there are no symbolic links this does nothing: links are a convenience, nothing reads them.
+pub fn link_durably(target: &Path, link: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        let failed = |source| StoreError::io("link", link, source);
+        let name = link.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = parent(link).join(format!(".{name}.{}.link", std::process::id()));
+        remove_file(&temporary)?;
+        std::os::unix::fs::symlink(target, &temporary).map_err(failed)?;
+        fs::rename(&temporary, link).map_err(failed)?;
+        sync_folder(parent(link))?;
+    }
+    #[cfg(not(unix))]
+    let _ = (target, link);
     Ok(())
 }
 
