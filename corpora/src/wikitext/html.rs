@@ -1,0 +1,187 @@
+//! Tags and character references.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr2};
+use quick_xml::escape::resolve_html5_entity;
+
+use super::clean::{Cleaner, Layout, Walk};
+use super::output::Break;
+use super::tokens::name_at;
+use crate::dump::character_reference;
+
+/// Whether a character shows.
+pub(super) enum Visible {
+    Yes,
+    /// As a space, of whatever width.
+    Space,
+    No,
+}
+
+/// Spaces of all kinds are one space in clean text; marks of direction, soft hyphens and control characters are nothing. The
+/// joiners stay: Persian and the scripts of India need them.
+pub(super) fn visible(character: char) -> Visible {
+    match character {
+        '\t' | '\n' | '\r' | ' ' | '\u{85}' | '\u{A0}' | '\u{2000}'..='\u{200A}' | '\u{2028}' | '\u{2029}' | '\u{202F}'
+        | '\u{205F}' | '\u{3000}' => Visible::Space,
+        '\u{AD}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}' | '\u{2066}'..='\u{2069}'
+        | '\u{FEFF}' => Visible::No,
+        _ if character.is_control() => Visible::No,
+        _ => Visible::Yes,
+    }
+}
+
+/// Decodes the reference a text begins with, and gives its length; `None` and 1 if the `&` is just an `&`.
+pub(super) fn reference(text: &str) -> (Option<Cow<'static, str>>, usize) {
+    // The longest name has 31 letters.
+    let end = text.len().min(34);
+    let Some(length) = memchr(b';', &text.as_bytes()[..end]) else {
+        return (None, 1);
+    };
+    let name = &text.as_bytes()[1..length];
+    if name.is_empty() || !name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'#') {
+        return (None, 1);
+    }
+    let name = &text[1..length];
+    let decoded = match resolve_html5_entity(name) {
+        Some(named) => Some(Cow::Borrowed(named)),
+        None => character_reference(name).map(|character| Cow::Owned(character.to_string())),
+    };
+    match decoded {
+        Some(decoded) => (Some(decoded), length + 1),
+        None => (None, 1),
+    }
+}
+
+/// A text with all its references decoded.
+pub(super) fn decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('&') {
+        return Cow::Borrowed(text);
+    }
+    let mut decoded = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(found) = memchr(b'&', &text.as_bytes()[at..]) {
+        decoded.push_str(&text[at..at + found]);
+        at += found;
+        let (character, length) = reference(&text[at..]);
+        decoded.push_str(character.as_deref().unwrap_or("&"));
+        at += length;
+    }
+    decoded.push_str(&text[at..]);
+    Cow::Owned(decoded)
+}
+
+/// What a tag does to the text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Begins or ends a paragraph.
+    Paragraph,
+    /// Begins or ends a line.
+    Line,
+    /// None.
+    Nothing,
+    Superscript,
+    Poem,
+    /// A reference whose end is missing.
+    Reference,
+    /// It is no tag.
+    Text,
+}
+
+fn effect(name: &[u8]) -> Effect {
+    let mut lower = [0; 20];
+    let lower = &mut lower[..name.len()];
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    match &*lower {
+        b"p" | b"div" | b"blockquote" | b"center" | b"ul" | b"ol" | b"dl" | b"table" | b"caption" | b"hr" | b"h1" | b"h2" | b"h3" | b"h4"
+        | b"h5" | b"h6" => Effect::Paragraph,
+        b"br" | b"li" | b"dd" | b"dt" | b"tr" => Effect::Line,
+        b"sup" => Effect::Superscript,
+        b"poem" => Effect::Poem,
+        b"ref" | b"references" => Effect::Reference,
+        b"a" | b"abbr" | b"b" | b"bdi" | b"bdo" | b"big" | b"cite" | b"code" | b"data" | b"del" | b"dfn" | b"em" | b"font" | b"i" | b"ins" | b"kbd"
+        | b"mark" | b"q" | b"rb" | b"rp" | b"rt" | b"rtc" | b"ruby" | b"s" | b"samp" | b"small" | b"span" | b"strike" | b"strong" | b"sub"
+        | b"td" | b"th" | b"time" | b"tt" | b"u" | b"var" | b"wbr" | b"noinclude" | b"includeonly" | b"onlyinclude" | b"nowiki" | b"pre"
+        | b"gallery" | b"math" | b"source" | b"syntaxhighlight" | b"timeline" | b"imagemap" | b"score" | b"hiero" | b"section" | b"img"
+        | b"thead" | b"tbody" | b"tfoot" | b"col" | b"colgroup" | b"noglossary" | b"langconvert" | b"chem" | b"ce" | b"indicator" | b"nobr" => Effect::Nothing,
+        _ => Effect::Text,
+    }
+}
+
+impl Cleaner<'_> {
+    /// A `<` that no token begins with: a tag, or the sign.
+    pub(super) fn tag(&mut self, at: usize, walk: &mut Walk) -> usize {
+        let name_start = at + 1 + usize::from(self.bytes.get(at + 1) == Some(&b'/'));
+        let name = name_at(&self.bytes[..walk.end], name_start);
+        let effect = effect(name);
+        if name.is_empty() || effect == Effect::Text {
+            self.out.push("<");
+            return at + 1;
+        }
+        let name_end = name_start + name.len();
+        let end = match memchr2(b'>', b'<', &self.bytes[name_end..walk.end]) {
+            Some(found) if self.bytes[name_end + found] == b'>' => name_end + found + 1,
+            // The tag is not closed: its name goes, what follows is text again.
+            _ => name_end,
+        };
+        let closing = name_start > at + 1;
+        let inline = walk.layout == Layout::Inline;
+        match effect {
+            Effect::Paragraph if !inline => self.out.ask(Break::Paragraph),
+            Effect::Line if !inline => self.out.ask(Break::Line),
+            Effect::Paragraph | Effect::Line => self.out.ask(Break::Space),
+            Effect::Superscript if !closing => return self.superscript(end, walk),
+            Effect::Poem => {
+                self.in_poem = !closing && !inline;
+                self.out.ask(if inline { Break::Space } else { Break::Paragraph });
+            }
+            Effect::Reference => self.out.dropped(),
+            Effect::Superscript | Effect::Nothing | Effect::Text => {}
+        }
+        end
+    }
+
+    /// Digits and signs between `<sup>` and `</sup>` become superscript characters, so that 10⁶ does not read 106.
+    fn superscript(&mut self, content: usize, walk: &Walk) -> usize {
+        let window = &self.bytes[content..walk.end.min(content + 24)];
+        let Some(length) = memchr(b'<', window) else {
+            return content;
+        };
+        let raised: Option<String> = self.text.get(content..content + length).and_then(raise);
+        match raised {
+            Some(raised) if window[length..].starts_with(b"</sup") => {
+                self.out.push(&raised);
+                content + length
+            }
+            _ => content,
+        }
+    }
+}
+
+/// A number as superscript characters; `None` if there are none for it.
+pub(super) fn raise(text: &str) -> Option<String> {
+    let text = text.trim().replace("&minus;", "-");
+    if !text.bytes().any(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.chars().map(superscript_character).collect()
+}
+
+fn superscript_character(character: char) -> Option<char> {
+    Some(match character {
+        '0' => '⁰',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        '4' => '⁴',
+        '5' => '⁵',
+        '6' => '⁶',
+        '7' => '⁷',
+        '8' => '⁸',
+        '9' => '⁹',
+        '+' => '⁺',
+        '-' | '−' | '–' => '⁻',
+        _ => return None,
+    })
+}

@@ -1,0 +1,221 @@
+//! Internal and external links.
+
+use std::ops::Range;
+
+use memchr::memchr;
+
+use super::clean::{Cleaner, Layout, Walk};
+use super::context::Prefix;
+use super::output::Break;
+use super::tokens::Token;
+use super::{html, interwiki};
+use crate::Link;
+
+/// What follows `[` in an external link.
+const SCHEMES: &[&str] = &[
+    "http://", "https://", "//", "ftp://", "ftps://", "mailto:", "news:", "irc://", "ircs://", "gopher://", "tel:", "sms:",
+    "magnet:", "svn://", "git://", "geo:", "urn:", "worldwind://", "xmpp:",
+];
+
+impl Cleaner<'_> {
+    /// `[[…]]` and the letters that follow it; gives the place after both.
+    pub(super) fn link(&mut self, token: Token, walk: &Walk) -> usize {
+        let inner = token.inner();
+        let bar = memchr(b'|', &self.bytes[inner.clone()]).map(|found| inner.start + found);
+        let target = inner.start..bar.unwrap_or(inner.end);
+        let label = bar.map(|bar| bar + 1..inner.end);
+        let written = self.text[target.clone()].trim();
+        if written.is_empty() || written.contains(['\n', '<', '>', '[', ']', '{', '}']) {
+            // Not a link; what it would have shown is text.
+            self.walk(label.unwrap_or(inner), Layout::Inline);
+            return token.end();
+        }
+        let shown = written.starts_with(':');
+        let name = written.trim_start_matches([':', ' ']);
+        match (self.prefix(name), shown) {
+            (Some(Prefix::File | Prefix::Language), false) => {
+                self.out.dropped();
+                token.end()
+            }
+            (Some(Prefix::Category), false) => {
+                self.category(name);
+                self.out.dropped();
+                token.end()
+            }
+            (Some(Prefix::Project), _) => {
+                let rest = name.split_once(':').map_or(name, |(_, rest)| rest);
+                self.anchor(rest, label);
+                token.end()
+            }
+            (Some(_), _) => {
+                self.anchor(name, label);
+                token.end()
+            }
+            (None, _) => self.article_link(name, label, token, walk),
+        }
+    }
+
+    fn prefix(&self, name: &str) -> Option<Prefix> {
+        let (prefix, _) = name.split_once(':')?;
+        let prefix = prefix.trim();
+        // No namespace has a name so long: this is the title of a book.
+        if prefix.len() > 80 {
+            return None;
+        }
+        self.context.prefix(prefix).or_else(|| interwiki::prefix(prefix))
+    }
+
+    fn category(&mut self, name: &str) {
+        let name = name.split_once(':').map_or("", |(_, name)| name);
+        let title = self.title(name);
+        if !title.is_empty() && !self.categories.contains(&title) {
+            self.categories.push(title);
+        }
+    }
+
+    fn article_link(&mut self, name: &str, label: Option<Range<usize>>, token: Token, walk: &Walk) -> usize {
+        let num_links = self.out.links.len();
+        self.out.begin_anchor();
+        self.anchor(name, label);
+        let end = self.trail(token.end(), walk);
+        let Some(span) = self.out.end_anchor() else {
+            return end;
+        };
+        let target = self.title(name.split('#').next().unwrap_or_default());
+        // A link inside the label has taken its place.
+        if !target.is_empty() && self.out.links.len() == num_links {
+            self.out.links.push(Link { span, target });
+        }
+        end
+    }
+
+    /// The words a link shows.
+    fn anchor(&mut self, name: &str, label: Option<Range<usize>>) {
+        match label {
+            Some(label) if !self.text[label.clone()].trim().is_empty() => self.walk(label, Layout::Inline),
+            Some(_) => self.push_words(pipe_trick(name)),
+            None => self.push_words(name.trim_start_matches('#')),
+        }
+    }
+
+    /// Writes a title as it is shown.
+    fn push_words(&mut self, title: &str) {
+        let title = html::decode(title);
+        for (number, word) in title.split([' ', '_', '\t', '\u{A0}']).filter(|word| !word.is_empty()).enumerate() {
+            if number > 0 {
+                self.out.ask(Break::Space);
+            }
+            let quotes = if word.contains("''") { word.replace("'''", "").replace("''", "") } else { String::new() };
+            self.push_decoded(if quotes.is_empty() { word } else { &quotes });
+        }
+    }
+
+    /// Letters right after a link belong to its words; gives the place after them.
+    fn trail(&mut self, at: usize, walk: &Walk) -> usize {
+        let rest = &self.text[at..walk.end];
+        // No word is longer than this; a page of letters without a space must not be read again for every link.
+        let length = rest.chars().take(100).take_while(|&letter| trails(letter)).map(char::len_utf8).sum::<usize>();
+        if length > 0 {
+            self.out.push(&rest[..length]);
+        }
+        at + length
+    }
+
+    /// A title as the wiki keeps it: references and percent signs decoded, underscores as spaces, first letter a capital.
+    pub(super) fn title(&self, written: &str) -> String {
+        let decoded = html::decode(written);
+        let decoded = percent_decoded(&decoded);
+        let mut title = String::with_capacity(decoded.len());
+        for word in decoded.split([' ', '_', '\t', '\u{A0}']).filter(|word| !word.is_empty()) {
+            if !title.is_empty() {
+                title.push(' ');
+            }
+            title.extend(word.chars().filter(|&character| !matches!(html::visible(character), html::Visible::No)));
+        }
+        let mut letters = title.chars();
+        match letters.next() {
+            Some(first) if self.context.first_letter() && first.is_lowercase() => {
+                // One letter for one: `ß` has no capital in a title.
+                let mut upper = first.to_uppercase();
+                match (upper.next(), upper.next()) {
+                    (Some(upper), None) => format!("{upper}{}", letters.as_str()),
+                    _ => title,
+                }
+            }
+            _ => title,
+        }
+    }
+
+    /// `[http://… words]` shows its words; any other `[` is a bracket.
+    pub(super) fn external_link(&mut self, at: usize, stop: usize, walk: &mut Walk) -> usize {
+        let rest = &self.text[at + 1..stop];
+        let scheme = SCHEMES.iter().find(|scheme| {
+            rest.get(..scheme.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme))
+        });
+        let Some(scheme) = scheme else {
+            self.out.push("[");
+            return at + 1;
+        };
+        let address = &rest.as_bytes()[scheme.len()..];
+        let length = address.iter().take_while(|byte| !matches!(byte, 0..=b' ' | b'[' | b']' | b'<' | b'>' | b'"' | 0x7F)).count();
+        if length == 0 {
+            self.out.push("[");
+            return at + 1;
+        }
+        let end = at + 1 + scheme.len() + length;
+        self.out.dropped();
+        if self.bytes[..stop].get(end) == Some(&b']') {
+            return end + 1;
+        }
+        walk.external += 1;
+        end
+    }
+}
+
+/// Letters that continue the word of a link. Small letters do in every script that has them; of the others, those whose
+/// wikis say so. Chinese, Japanese, Thai write no spaces: there a link ends where it ends.
+fn trails(letter: char) -> bool {
+    match letter {
+        'a'..='z' => true,
+        '\0'..='\u{7F}' => false,
+        '\u{964}' | '\u{965}' => false,
+        '\u{5D0}'..='\u{5EA}' | '\u{620}'..='\u{652}' | '\u{900}'..='\u{DFF}' => !letter.is_numeric(),
+        _ => letter.is_lowercase(),
+    }
+}
+
+/// What `[[Boston (novel)|]]` and `[[Boston, Massachusetts|]]` show: the title without its qualifier.
+fn pipe_trick(name: &str) -> &str {
+    let name = name.rsplit_once(':').map_or(name, |(_, name)| name).trim();
+    if name.ends_with(')')
+        && let Some(open) = name.rfind('(')
+        && open > 0
+    {
+        return name[..open].trim_end();
+    }
+    name.split_once(", ").map_or(name, |(name, _)| name)
+}
+
+/// `%41` as `A`; left alone where that gives no UTF-8.
+fn percent_decoded(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains('%') {
+        return text.into();
+    }
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digit = |place: usize| bytes.get(place).and_then(|&byte| char::from(byte).to_digit(16));
+        match (bytes[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(decoded).map_or(text.into(), Into::into)
+}

@@ -1,0 +1,412 @@
+//! First pass: what opens and where it closes.
+
+use memchr::{memchr, memchr2, memmem};
+
+/// What lies between `start` and `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Comment,
+    /// `<name>…</name>` or `<name/>` whose content is not wikitext of the page.
+    Opaque(Opaque),
+    /// `{{…}}`
+    Template,
+    /// `{{{…}}}`
+    Parameter,
+    /// `[[…]]`
+    Link,
+    /// `{|…|}` or `<table>…</table>`
+    Table,
+    /// `{{` or `{{{` that nothing closes.
+    StrayBraces,
+    /// `{|` that nothing closes.
+    StrayTable,
+    /// `[[` that nothing closes, or `]]` or `}}` that nothing opens.
+    Stray,
+}
+
+/// Tags whose content is looked at separately or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opaque {
+    /// Shown as it is.
+    Nowiki,
+    /// Shown as it is, line by line.
+    Pre,
+    /// Shown if it is simple.
+    Math,
+    /// Not prose.
+    Dropped,
+}
+
+/// A stretch of the text with its markup: `inner` is what lies between the opening and the closing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) inner_start: u32,
+    pub(super) inner_end: u32,
+}
+
+impl Token {
+    pub(super) fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    pub(super) fn end(&self) -> usize {
+        self.end as usize
+    }
+
+    pub(super) fn inner(&self) -> std::ops::Range<usize> {
+        self.inner_start as usize..self.inner_end as usize
+    }
+}
+
+/// Names of opaque tags, what becomes of them. The place in the list numbers the flags of [`Scanner::unclosed`].
+const OPAQUE: &[(&str, Opaque)] = &[
+    ("ref", Opaque::Dropped),
+    ("nowiki", Opaque::Nowiki),
+    ("math", Opaque::Math),
+    ("references", Opaque::Dropped),
+    ("gallery", Opaque::Dropped),
+    ("pre", Opaque::Pre),
+    ("source", Opaque::Dropped),
+    ("syntaxhighlight", Opaque::Dropped),
+    ("timeline", Opaque::Dropped),
+    ("imagemap", Opaque::Dropped),
+    ("score", Opaque::Dropped),
+    ("graph", Opaque::Dropped),
+    ("mapframe", Opaque::Dropped),
+    ("maplink", Opaque::Dropped),
+    ("hiero", Opaque::Dropped),
+    ("templatedata", Opaque::Dropped),
+    ("templatestyles", Opaque::Dropped),
+    ("inputbox", Opaque::Dropped),
+    ("includeonly", Opaque::Dropped),
+    ("chem", Opaque::Math),
+    ("ce", Opaque::Math),
+    ("categorytree", Opaque::Dropped),
+    ("indicator", Opaque::Dropped),
+    ("section", Opaque::Dropped),
+];
+
+/// What is open, by how it was opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Braces2,
+    Braces3,
+    Brackets,
+    Table,
+    HtmlTable,
+}
+
+struct Open {
+    opening: Opening,
+    token: usize,
+    /// Single `[` inside that nothing has closed: the first of three `]` is theirs.
+    singles: u32,
+}
+
+/// Finds all tokens of a text, in order of their starts. Texts of 4 GiB and more have none.
+pub(super) fn scan(text: &str) -> Vec<Token> {
+    if u32::try_from(text.len()).is_err() {
+        return Vec::new();
+    }
+    let mut scanner = Scanner {
+        bytes: text.as_bytes(),
+        tokens: Vec::with_capacity(text.len() / 64),
+        open: Vec::new(),
+        num_braces: 0,
+        num_tables: 0,
+        unclosed: [false; OPAQUE.len()],
+    };
+    scanner.run();
+    scanner.tokens
+}
+
+struct Scanner<'text> {
+    bytes: &'text [u8],
+    tokens: Vec<Token>,
+    open: Vec<Open>,
+    /// How many of `open` are braces: without any, `}}` need not look for them.
+    num_braces: usize,
+    num_tables: usize,
+    /// Opaque tags that are not closed from here to the end, so that the end is searched for once and not for each of them.
+    unclosed: [bool; OPAQUE.len()],
+}
+
+/// Bytes at which something can begin or end.
+const SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    table[b'<' as usize] = true;
+    table[b'{' as usize] = true;
+    table[b'}' as usize] = true;
+    table[b'[' as usize] = true;
+    table[b']' as usize] = true;
+    table
+};
+
+impl Scanner<'_> {
+    fn run(&mut self) {
+        let mut at = 0;
+        while let Some(&byte) = self.bytes.get(at) {
+            at = match byte {
+                _ if !SPECIAL[usize::from(byte)] => at + 1,
+                b'<' => self.angle(at),
+                b'{' => self.open_braces(at),
+                b'}' => self.close_braces(at),
+                b'[' => self.open_brackets(at),
+                _ => self.close_brackets(at),
+            };
+        }
+    }
+
+    /// Length of the run of the byte at `at`.
+    fn run_length(&self, at: usize) -> usize {
+        let byte = self.bytes[at];
+        self.bytes[at..].iter().take_while(|&&other| other == byte).count()
+    }
+
+    fn push(&mut self, kind: Kind, start: usize, end: usize) {
+        self.push_with_inner(kind, start..end, end..end);
+    }
+
+    fn push_with_inner(&mut self, kind: Kind, outer: std::ops::Range<usize>, inner: std::ops::Range<usize>) {
+        // `scan` has seen to it that all positions fit.
+        self.tokens.push(Token {
+            kind,
+            start: outer.start as u32,
+            end: outer.end as u32,
+            inner_start: inner.start as u32,
+            inner_end: inner.end as u32,
+        });
+    }
+
+    /// Notes an opening as stray until it is closed.
+    fn open(&mut self, opening: Opening, start: usize, length: usize) {
+        let kind = match opening {
+            Opening::Braces2 | Opening::Braces3 => Kind::StrayBraces,
+            Opening::Brackets => Kind::Stray,
+            Opening::Table | Opening::HtmlTable => Kind::StrayTable,
+        };
+        self.num_braces += usize::from(kind == Kind::StrayBraces);
+        self.num_tables += usize::from(kind == Kind::StrayTable);
+        self.open.push(Open { opening, token: self.tokens.len(), singles: 0 });
+        self.push(kind, start, start + length);
+    }
+
+    /// Takes the innermost opening, closed or not.
+    fn pop(&mut self) -> Option<Open> {
+        let open = self.open.pop()?;
+        match open.opening {
+            Opening::Braces2 | Opening::Braces3 => self.num_braces -= 1,
+            Opening::Table | Opening::HtmlTable => self.num_tables -= 1,
+            Opening::Brackets => {}
+        }
+        Some(open)
+    }
+
+    fn close(&mut self, open: &Open, kind: Kind, inner_end: usize, end: usize) {
+        let token = &mut self.tokens[open.token];
+        token.kind = kind;
+        token.inner_start = token.end;
+        token.inner_end = inner_end as u32;
+        token.end = end as u32;
+    }
+
+    fn angle(&mut self, at: usize) -> usize {
+        let rest = &self.bytes[at..];
+        if rest.starts_with(b"<!--") {
+            let end = memmem::find(&rest[4..], b"-->").map_or(self.bytes.len(), |found| at + 4 + found + 3);
+            self.push(Kind::Comment, at, end);
+            return end;
+        }
+        let closing = rest.get(1) == Some(&b'/');
+        let name_start = at + 1 + usize::from(closing);
+        let name = name_at(self.bytes, name_start);
+        if name.eq_ignore_ascii_case(b"table") {
+            self.html_table(at, name_start + name.len(), closing);
+        } else if !closing && let Some(number) = OPAQUE.iter().position(|(tag, _)| name.eq_ignore_ascii_case(tag.as_bytes())) {
+            return self.opaque(at, name_start + name.len(), number);
+        }
+        at + 1
+    }
+
+    fn html_table(&mut self, at: usize, name_end: usize, closing: bool) {
+        let Some(end) = memchr(b'>', &self.bytes[name_end..]).map(|found| name_end + found + 1) else {
+            return;
+        };
+        if !closing {
+            self.open(Opening::HtmlTable, at, end - at);
+            return;
+        }
+        while matches!(self.open.last(), Some(Open { opening: Opening::Brackets, .. })) && self.num_tables > 0 {
+            self.pop();
+        }
+        if matches!(self.open.last(), Some(Open { opening: Opening::HtmlTable, .. }))
+            && let Some(open) = self.pop()
+        {
+            self.close(&open, Kind::Table, at, end);
+        }
+    }
+
+    /// An opaque tag from its `<` to the end of its closing tag.
+    fn opaque(&mut self, at: usize, name_end: usize, number: usize) -> usize {
+        let Some(tag_end) = memchr2(b'>', b'<', &self.bytes[name_end..]).map(|found| name_end + found) else {
+            return at + 1;
+        };
+        if self.bytes[tag_end] == b'<' {
+            return at + 1;
+        }
+        let (name, kind) = OPAQUE[number];
+        if self.bytes[tag_end - 1] == b'/' {
+            self.push_with_inner(Kind::Opaque(kind), at..tag_end + 1, tag_end..tag_end);
+            return tag_end + 1;
+        }
+        if self.unclosed[number] {
+            return at + 1;
+        }
+        let content = tag_end + 1;
+        let mut from = content;
+        while let Some(found) = memmem::find(&self.bytes[from..], b"</") {
+            let close = from + found;
+            let found_name = name_at(self.bytes, close + 2);
+            if found_name.eq_ignore_ascii_case(name.as_bytes()) {
+                let after = close + 2 + found_name.len();
+                let end = memchr(b'>', &self.bytes[after..]).map_or(self.bytes.len(), |found| after + found + 1);
+                self.push_with_inner(Kind::Opaque(kind), at..end, content..close);
+                return end;
+            }
+            from = close + 2;
+        }
+        self.unclosed[number] = true;
+        at + 1
+    }
+
+    fn open_braces(&mut self, at: usize) -> usize {
+        let length = self.run_length(at);
+        if length == 1 {
+            if self.bytes.get(at + 1) == Some(&b'|') && self.begins_line(at) {
+                self.open(Opening::Table, at, 2);
+                return at + 2;
+            }
+            return at + 1;
+        }
+        let mut start = at;
+        let mut left = length;
+        while left >= 2 {
+            if left == 3 {
+                self.open(Opening::Braces3, start, 3);
+                break;
+            }
+            self.open(Opening::Braces2, start, 2);
+            start += 2;
+            left -= 2;
+        }
+        at + length
+    }
+
+    fn close_braces(&mut self, at: usize) -> usize {
+        let mut left = self.run_length(at);
+        let end = at + left;
+        let mut place = at;
+        if at > 0 && self.bytes[at - 1] == b'|' && self.num_tables > 0 && self.begins_line(at - 1) && self.closes_table(left) {
+            while let Some(open) = self.pop() {
+                if open.opening == Opening::Table {
+                    self.close(&open, Kind::Table, at - 1, at + 1);
+                    break;
+                }
+            }
+            place += 1;
+            left -= 1;
+        }
+        while left >= 2 && self.num_braces > 0 {
+            let Some(open) = self.pop() else { break };
+            let (kind, length) = match open.opening {
+                Opening::Braces3 if left >= 3 => (Kind::Parameter, 3),
+                Opening::Braces3 => {
+                    self.tokens[open.token].start += 1;
+                    (Kind::Template, 2)
+                }
+                Opening::Braces2 => (Kind::Template, 2),
+                // A link or table left open inside a template does not keep it from closing.
+                Opening::Brackets | Opening::Table | Opening::HtmlTable => continue,
+            };
+            self.close(&open, kind, place, place + length);
+            place += length;
+            left -= length;
+        }
+        if left >= 2 {
+            self.push(Kind::Stray, place, end);
+        }
+        end
+    }
+
+    /// Whether `|}` with so many braces at the beginning of a line ends a table: `|}}` ends a template whose last argument is
+    /// empty, `|}}}` a table and then a template.
+    fn closes_table(&self, braces: usize) -> bool {
+        let innermost = self.open.iter().rev().find(|open| open.opening != Opening::Brackets);
+        let in_table = innermost.is_some_and(|open| open.opening == Opening::Table);
+        match braces {
+            1 => self.open.iter().any(|open| open.opening == Opening::Table),
+            2 => in_table && self.num_braces == 0,
+            _ => in_table,
+        }
+    }
+
+    /// Whether only spaces, colons and list marks stand before this place in its line.
+    fn begins_line(&self, at: usize) -> bool {
+        let before = self.bytes[..at].iter().rev().find(|byte| !matches!(byte, b' ' | b'\t' | b':' | b'*' | b'#'));
+        before.is_none_or(|&byte| byte == b'\n')
+    }
+
+    fn open_brackets(&mut self, at: usize) -> usize {
+        let length = self.run_length(at);
+        if length % 2 == 1
+            && let Some(open) = self.open.last_mut()
+        {
+            open.singles += 1;
+        }
+        let mut start = at + length % 2;
+        while start < at + length {
+            self.open(Opening::Brackets, start, 2);
+            start += 2;
+        }
+        at + length
+    }
+
+    fn close_brackets(&mut self, at: usize) -> usize {
+        let end = at + self.run_length(at);
+        let mut place = at;
+        while place < end {
+            let left = end - place;
+            let singles = self.open.last_mut().map(|open| &mut open.singles);
+            if left % 2 == 1
+                && let Some(singles) = singles.filter(|singles| **singles > 0)
+            {
+                *singles -= 1;
+                place += 1;
+                continue;
+            }
+            if left < 2 {
+                break;
+            }
+            if matches!(self.open.last(), Some(Open { opening: Opening::Brackets, .. }))
+                && let Some(open) = self.pop()
+            {
+                self.close(&open, Kind::Link, place, place + 2);
+            } else {
+                self.push(Kind::Stray, place, place + 2);
+            }
+            place += 2;
+        }
+        end
+    }
+}
+
+/// The letters and digits at a place: the name of a tag.
+pub(super) fn name_at(bytes: &[u8], at: usize) -> &[u8] {
+    let rest = bytes.get(at..).unwrap_or_default();
+    // No tag has a name longer than `syntaxhighlight`; a longer word need not be read to its end.
+    let length = rest.iter().take(20).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    &rest[..length]
+}
