@@ -43,7 +43,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         writeln!(stdout, "######## {} ({})", page.title, page.id)?;
         for section in &clean.sections {
-            writeln!(stdout, "{} {}\n{}", "=".repeat(section.level.into()), section.title, &clean.text[section.span.clone()])?;
+            writeln!(
+                stdout,
+                "{} {}\n{}",
+                "=".repeat(section.level.into()),
+                section.title,
+                &clean.text[section.span.clone()]
+            )?;
         }
         writeln!(stdout, "[{} links; categories: {}]", clean.links.len(), clean.categories.join("; "))?;
     }

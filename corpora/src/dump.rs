@@ -27,7 +27,7 @@ mod site;
 mod source;
 
 pub use error::DumpError;
-pub(crate) use page::character_reference;
 pub use page::Page;
+pub(crate) use page::character_reference;
 pub use reader::{DumpReader, from_reader, open};
 pub use site::SiteInfo;

@@ -37,8 +37,8 @@ impl EntityLabel {
     pub const ALL: [EntityLabel; 20] = {
         use EntityLabel::*;
         [
-            Person, Norp, Fac, Org, Gpe, Loc, Product, Event, WorkOfArt, Law, Language, Date, Time, Percent, Money, Quantity,
-            Ordinal, Cardinal, Misc, Unknown,
+            Person, Norp, Fac, Org, Gpe, Loc, Product, Event, WorkOfArt, Law, Language, Date, Time, Percent, Money,
+            Quantity, Ordinal, Cardinal, Misc, Unknown,
         ]
     };
 
@@ -90,7 +90,8 @@ pub enum EntitySource {
 
 impl EntitySource {
     /// All sources, in the order of their definition.
-    pub const ALL: [EntitySource; 4] = [EntitySource::Link, EntitySource::Gazetteer, EntitySource::Rule, EntitySource::Model];
+    pub const ALL: [EntitySource; 4] =
+        [EntitySource::Link, EntitySource::Gazetteer, EntitySource::Rule, EntitySource::Model];
 
     /// The name in tables, e.g. `gazetteer`.
     pub const fn as_str(self) -> &'static str {

@@ -23,8 +23,8 @@ mod table_reader;
 pub use atomic::{AtomicFile, sweep_temporaries, write_atomic};
 pub use error::{RowError, StoreError};
 pub use file::{
-    append, create_dir_all, exists, hash_bytes, hash_file, is_dir, len, link_durably, list, open, read, read_to_string, remove_dir_all, remove_file,
-    rename_durably,
+    append, create_dir_all, exists, hash_bytes, hash_file, is_dir, len, link_durably, list, open, read, read_to_string,
+    remove_dir_all, remove_file, rename_durably,
 };
 pub use json::{read_json, write_json};
 pub use lock::{LockGuard, lock};

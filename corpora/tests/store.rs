@@ -6,8 +6,8 @@ use std::io::Write;
 
 use memtrain_corpora::store::{self, AtomicFile, Row, StoreError, TableReader, TableWriter};
 use memtrain_corpora::{
-    Article, Document, DocumentEntity, DocumentPassage, Entity, EntityLabel, EntitySource, Link, Passage, PassageEntities,
-    PassageRole, Redirect, Section, Split,
+    Article, Document, DocumentEntity, DocumentPassage, Entity, EntityLabel, EntitySource, Link, Passage,
+    PassageEntities, PassageRole, Redirect, Section, Split,
 };
 use proptest::prelude::*;
 
@@ -144,7 +144,10 @@ fn another_table_a_foreign_and_a_damaged_file_are_refused() {
     writer.push(Redirect { id: 1, title: "A".into(), target: "B".into() }).unwrap();
     writer.finish().unwrap();
     let error = TableReader::<Article>::open(&path).err().unwrap();
-    assert!(error.to_string().ends_with("holds table `redirects` version 1, expected table `articles` version 1"), "{error}");
+    assert!(
+        error.to_string().ends_with("holds table `redirects` version 1, expected table `articles` version 1"),
+        "{error}"
+    );
     assert!(error.hint().is_some());
 
     let whole = store::read(&path).unwrap();
@@ -295,7 +298,9 @@ fn many_row_groups_round_trip() {
         .map(|id| Redirect { id, title: format!("Title {}", id * 37 % 1000), target: format!("Target {id}") })
         .collect();
     assert_round_trip(&rows);
-    assert_round_trip::<Article>(&(0..600).map(|id| sample_article(id, format!("text {id} ").repeat(3000))).collect::<Vec<_>>());
+    assert_round_trip::<Article>(
+        &(0..600).map(|id| sample_article(id, format!("text {id} ").repeat(3000))).collect::<Vec<_>>(),
+    );
 }
 
 #[test]

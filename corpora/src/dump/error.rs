@@ -76,9 +76,9 @@ impl DumpError {
             DumpError::Truncated { .. } | DumpError::Damaged { .. } => {
                 Some("fetch the file again and compare its checksum with the one on the download page")
             }
-            DumpError::NotADump { .. } => {
-                Some("give a pages-articles file from dumps.wikimedia.org, or what Special:Export writes, as .xml or .xml.bz2")
-            }
+            DumpError::NotADump { .. } => Some(
+                "give a pages-articles file from dumps.wikimedia.org, or what Special:Export writes, as .xml or .xml.bz2",
+            ),
             DumpError::Unsupported { hint, .. } => Some(hint),
         }
     }

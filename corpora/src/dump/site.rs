@@ -89,7 +89,8 @@ impl SiteInfo {
             match byte {
                 b' ' => url.push('_'),
                 b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => url.push(char::from(byte)),
-                b'-' | b'_' | b'.' | b'~' | b'!' | b'$' | b'\'' | b'(' | b')' | b'*' | b',' | b';' | b':' | b'@' | b'/' => {
+                b'-' | b'_' | b'.' | b'~' | b'!' | b'$' | b'\'' | b'(' | b')' | b'*' | b',' | b';' | b':' | b'@'
+                | b'/' => {
                     url.push(char::from(byte));
                 }
                 _ => url.push_str(&format!("%{byte:02X}")),

@@ -42,7 +42,8 @@ const SUFFIX: &str = ".memtrain-tmp";
 impl AtomicFile {
     /// Starts a file that will stand at `path`. The folder must be there.
     pub fn create(path: &Path) -> Result<AtomicFile> {
-        let name = path.file_name().ok_or_else(|| StoreError::io("create", path, io::ErrorKind::InvalidFilename.into()))?;
+        let name =
+            path.file_name().ok_or_else(|| StoreError::io("create", path, io::ErrorKind::InvalidFilename.into()))?;
         if path.is_dir() {
             return Err(StoreError::io("create", path, io::ErrorKind::IsADirectory.into()));
         }

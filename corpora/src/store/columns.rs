@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray, StructArray, UInt8Array, UInt32Array, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray, StructArray, UInt8Array, UInt32Array, UInt64Array,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type, UInt64Type};
 
@@ -73,7 +75,11 @@ impl<'batch> Columns<'batch> {
     }
 
     /// The array under the name, checked to be of the wanted kind and without nulls.
-    fn typed<T>(&self, name: &'static str, cast: impl Fn(&'batch ArrayRef) -> Option<&'batch T>) -> Result<&'batch T, RowError> {
+    fn typed<T>(
+        &self,
+        name: &'static str,
+        cast: impl Fn(&'batch ArrayRef) -> Option<&'batch T>,
+    ) -> Result<&'batch T, RowError> {
         let array = self.array(name)?;
         if array.null_count() > 0 {
             let row = (0..array.len()).find(|&row| array.is_null(row)).unwrap_or(0);
@@ -111,7 +117,10 @@ impl<'batch> Columns<'batch> {
     }
 
     /// A list of strings: for each row its range of items, and all items.
-    pub(super) fn list_of_strings(&self, name: &'static str) -> Result<(Ranges<'batch>, &'batch StringArray), RowError> {
+    pub(super) fn list_of_strings(
+        &self,
+        name: &'static str,
+    ) -> Result<(Ranges<'batch>, &'batch StringArray), RowError> {
         let list = self.typed(name, |array| array.as_list_opt::<i32>())?;
         let items = list.values().as_string_opt::<i32>().ok_or_else(|| unexpected_type(name, list.values()))?;
         Ok((Ranges(list.value_offsets()), items))

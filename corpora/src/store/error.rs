@@ -122,12 +122,14 @@ impl StoreError {
             StoreError::Parquet { source, .. } => parquet_io(source).and_then(io_hint).or(Some(REBUILD)),
             StoreError::Json { source, .. } => match source.io_error_kind() {
                 Some(kind) => kind_hint(kind),
-                None => Some("the file was changed by hand or comes from another version; delete it and run the command again"),
+                None => Some(
+                    "the file was changed by hand or comes from another version; delete it and run the command again",
+                ),
             },
             StoreError::Corrupt { .. } | StoreError::Row { .. } | StoreError::Arrow { .. } => Some(REBUILD),
-            StoreError::Schema { .. } => {
-                Some("the file was written by another stage or another version; build it again, or point at the right file")
-            }
+            StoreError::Schema { .. } => Some(
+                "the file was written by another stage or another version; build it again, or point at the right file",
+            ),
             StoreError::Locked { .. } => Some("another worker is at it; wait for it to finish, or stop it"),
             StoreError::OutOfRange { .. } => None,
         }
@@ -161,10 +163,16 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
 fn kind_hint(kind: io::ErrorKind) -> Option<&'static str> {
     use io::ErrorKind as Kind;
     match kind {
-        Kind::StorageFull => Some("the disk is full; free some space or choose another folder, then run the command again"),
-        Kind::QuotaExceeded => Some("your quota is used up; free some space or choose another folder, then run the command again"),
+        Kind::StorageFull => {
+            Some("the disk is full; free some space or choose another folder, then run the command again")
+        }
+        Kind::QuotaExceeded => {
+            Some("your quota is used up; free some space or choose another folder, then run the command again")
+        }
         Kind::FileTooLarge => Some("the file system does not take files of this size; choose another folder"),
-        Kind::PermissionDenied => Some("you have no right to do this there; change the rights of the folder or choose another one"),
+        Kind::PermissionDenied => {
+            Some("you have no right to do this there; change the rights of the folder or choose another one")
+        }
         Kind::ReadOnlyFilesystem => Some("the file system is mounted read-only; choose another folder"),
         Kind::NotFound => Some("check the path: nothing is there"),
         Kind::NotADirectory => Some("a part of the path is a file, not a folder; choose another path"),

@@ -72,7 +72,9 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Removes a folder with everything in it; one that is absent is fine.
 pub fn remove_dir_all(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove folder", path, source)),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove folder", path, source))
+        }
         _ => Ok(()),
     }
 }

@@ -87,8 +87,13 @@ pub struct TableWriter<R: Row> {
 impl<R: Row> TableWriter<R> {
     /// Starts a table that will stand at `path`. The folder must be there.
     pub fn create(path: &Path) -> Result<TableWriter<R>> {
-        let file = HashingFile { file: BufWriter::with_capacity(1 << 18, AtomicFile::create(path)?), hasher: blake3::Hasher::new(), bytes: 0 };
-        let writer = ArrowWriter::try_new(file, R::schema(), Some(properties::<R>())).map_err(|source| failed(path, source))?;
+        let file = HashingFile {
+            file: BufWriter::with_capacity(1 << 18, AtomicFile::create(path)?),
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+        };
+        let writer =
+            ArrowWriter::try_new(file, R::schema(), Some(properties::<R>())).map_err(|source| failed(path, source))?;
         Ok(TableWriter {
             path: path.to_path_buf(),
             writer,

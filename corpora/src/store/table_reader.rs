@@ -122,12 +122,11 @@ impl<R: Row + Clone> TableReader<R> {
     fn block(&self, first: usize, group_end: usize) -> Result<Arc<Vec<R>>> {
         // A thread that panicked with the lock held leaves a cache of whole entries: it is still good.
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = cache.iter().position(|(start, _)| *start == first) {
-            if let Some(entry) = cache.remove(at) {
-                let block = entry.1.clone();
-                cache.push_back(entry);
-                return Ok(block);
-            }
+        let cached = cache.iter().position(|(start, _)| *start == first);
+        if let Some(entry) = cached.and_then(|at| cache.remove(at)) {
+            let block = entry.1.clone();
+            cache.push_back(entry);
+            return Ok(block);
         }
         drop(cache);
         let group = self.group_starts.partition_point(|&start| start <= first) - 1;
@@ -215,12 +214,13 @@ fn failed(path: &Path, source: ParquetError) -> StoreError {
 /// an error of the file, not of the program.
 fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Option<Result<RecordBatch>> {
     match catch_unwind(AssertUnwindSafe(|| batches.next())) {
-        Ok(batch) => {
-            batch.map(|batch| batch.map_err(|source| StoreError::Arrow { action: "read", path: path.to_path_buf(), source }))
-        }
-        Err(_) => {
-            Some(Err(StoreError::Corrupt { path: path.to_path_buf(), detail: "the Parquet decoder gave up on a page".into() }))
-        }
+        Ok(batch) => batch.map(|batch| {
+            batch.map_err(|source| StoreError::Arrow { action: "read", path: path.to_path_buf(), source })
+        }),
+        Err(_) => Some(Err(StoreError::Corrupt {
+            path: path.to_path_buf(),
+            detail: "the Parquet decoder gave up on a page".into(),
+        })),
     }
 }
 
@@ -234,7 +234,9 @@ fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) -> Result<()>
         let whole = group.num_rows() >= 0
             && group.columns().iter().all(|column| {
                 let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-                column.num_values() >= 0 && inside(start, column.compressed_size()) && inside(column.data_page_offset(), 0)
+                column.num_values() >= 0
+                    && inside(start, column.compressed_size())
+                    && inside(column.data_page_offset(), 0)
             });
         if !whole {
             let detail = format!("row group {number} claims to lie outside the file");
@@ -246,7 +248,9 @@ fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) -> Result<()>
 
 fn check_table<R: Row>(path: &Path, metadata: &ParquetMetaData) -> Result<()> {
     let pairs = metadata.file_metadata().key_value_metadata();
-    let value = |key: &str| pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == key)).and_then(|pair| pair.value.clone());
+    let value = |key: &str| {
+        pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == key)).and_then(|pair| pair.value.clone())
+    };
     let (table, version) = (value(TABLE_KEY), value(VERSION_KEY));
     if table.as_deref() == Some(R::TABLE) && version == Some(R::VERSION.to_string()) {
         return Ok(());
@@ -255,7 +259,11 @@ fn check_table<R: Row>(path: &Path, metadata: &ParquetMetaData) -> Result<()> {
         (Some(table), Some(version)) => format!("table `{table}` version {version}"),
         _ => "a Parquet table that memtrain did not write".to_owned(),
     };
-    Err(StoreError::Schema { path: path.to_path_buf(), expected: format!("table `{}` version {}", R::TABLE, R::VERSION), got })
+    Err(StoreError::Schema {
+        path: path.to_path_buf(),
+        expected: format!("table `{}` version {}", R::TABLE, R::VERSION),
+        got,
+    })
 }
 
 /// Columns may be in any order and there may be more of them; those the row type needs must be there with their types.

@@ -218,7 +218,8 @@ impl<'page> Cleaner<'page> {
         let rest = &self.text[at..stop];
         let underscores = rest.bytes().take_while(|&byte| byte == b'_').count();
         let word = &rest[underscores..];
-        let length = word.chars().take(24).take_while(|letter| letter.is_uppercase()).map(char::len_utf8).sum::<usize>();
+        let length =
+            word.chars().take(24).take_while(|letter| letter.is_uppercase()).map(char::len_utf8).sum::<usize>();
         if underscores == 2 && length >= 3 && word[length..].starts_with("__") {
             self.out.dropped();
             return at + length + 4;

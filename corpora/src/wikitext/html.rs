@@ -22,9 +22,25 @@ pub(super) enum Visible {
 /// joiners stay: Persian and the scripts of India need them.
 pub(super) fn visible(character: char) -> Visible {
     match character {
-        '\t' | '\n' | '\r' | ' ' | '\u{85}' | '\u{A0}' | '\u{2000}'..='\u{200A}' | '\u{2028}' | '\u{2029}' | '\u{202F}'
-        | '\u{205F}' | '\u{3000}' => Visible::Space,
-        '\u{AD}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}' | '\u{2066}'..='\u{2069}'
+        '\t'
+        | '\n'
+        | '\r'
+        | ' '
+        | '\u{85}'
+        | '\u{A0}'
+        | '\u{2000}'..='\u{200A}'
+        | '\u{2028}'
+        | '\u{2029}'
+        | '\u{202F}'
+        | '\u{205F}'
+        | '\u{3000}' => Visible::Space,
+        '\u{AD}'
+        | '\u{200B}'
+        | '\u{200E}'
+        | '\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'
+        | '\u{2066}'..='\u{2069}'
         | '\u{FEFF}' => Visible::No,
         _ if character.is_control() => Visible::No,
         _ => Visible::Yes,
@@ -94,17 +110,19 @@ fn effect(name: &[u8]) -> Effect {
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     match &*lower {
-        b"p" | b"div" | b"blockquote" | b"center" | b"ul" | b"ol" | b"dl" | b"table" | b"caption" | b"hr" | b"h1" | b"h2" | b"h3" | b"h4"
-        | b"h5" | b"h6" => Effect::Paragraph,
+        b"p" | b"div" | b"blockquote" | b"center" | b"ul" | b"ol" | b"dl" | b"table" | b"caption" | b"hr" | b"h1"
+        | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" => Effect::Paragraph,
         b"br" | b"li" | b"dd" | b"dt" | b"tr" => Effect::Line,
         b"sup" => Effect::Superscript,
         b"poem" => Effect::Poem,
         b"ref" | b"references" => Effect::Reference,
-        b"a" | b"abbr" | b"b" | b"bdi" | b"bdo" | b"big" | b"cite" | b"code" | b"data" | b"del" | b"dfn" | b"em" | b"font" | b"i" | b"ins" | b"kbd"
-        | b"mark" | b"q" | b"rb" | b"rp" | b"rt" | b"rtc" | b"ruby" | b"s" | b"samp" | b"small" | b"span" | b"strike" | b"strong" | b"sub"
-        | b"td" | b"th" | b"time" | b"tt" | b"u" | b"var" | b"wbr" | b"noinclude" | b"includeonly" | b"onlyinclude" | b"nowiki" | b"pre"
-        | b"gallery" | b"math" | b"source" | b"syntaxhighlight" | b"timeline" | b"imagemap" | b"score" | b"hiero" | b"section" | b"img"
-        | b"thead" | b"tbody" | b"tfoot" | b"col" | b"colgroup" | b"noglossary" | b"langconvert" | b"chem" | b"ce" | b"indicator" | b"nobr" => Effect::Nothing,
+        b"a" | b"abbr" | b"b" | b"bdi" | b"bdo" | b"big" | b"cite" | b"code" | b"data" | b"del" | b"dfn" | b"em"
+        | b"font" | b"i" | b"ins" | b"kbd" | b"mark" | b"q" | b"rb" | b"rp" | b"rt" | b"rtc" | b"ruby" | b"s"
+        | b"samp" | b"small" | b"span" | b"strike" | b"strong" | b"sub" | b"td" | b"th" | b"time" | b"tt" | b"u"
+        | b"var" | b"wbr" | b"noinclude" | b"includeonly" | b"onlyinclude" | b"nowiki" | b"pre" | b"gallery"
+        | b"math" | b"source" | b"syntaxhighlight" | b"timeline" | b"imagemap" | b"score" | b"hiero" | b"section"
+        | b"img" | b"thead" | b"tbody" | b"tfoot" | b"col" | b"colgroup" | b"noglossary" | b"langconvert" | b"chem"
+        | b"ce" | b"indicator" | b"nobr" => Effect::Nothing,
         _ => Effect::Text,
     }
 }

@@ -89,7 +89,8 @@ impl Cleaner<'_> {
     /// A heading that begins at `at`, if the line is one; gives the place after the line.
     fn heading(&mut self, at: usize, walk: &mut Walk) -> Option<usize> {
         let line_end = memchr(b'\n', &self.bytes[at..walk.end]).map_or(walk.end, |found| at + found);
-        let crosses = |token: Token| token.start() < line_end && token.end() > line_end && token.kind != Kind::StrayTable;
+        let crosses =
+            |token: Token| token.start() < line_end && token.end() > line_end && token.kind != Kind::StrayTable;
         if self.tokens[self.tokens.partition_point(|token| token.start() < at)..]
             .iter()
             .take_while(|token| token.start() < line_end)

@@ -13,8 +13,25 @@ use crate::Link;
 
 /// What follows `[` in an external link.
 const SCHEMES: &[&str] = &[
-    "http://", "https://", "//", "ftp://", "ftps://", "mailto:", "news:", "irc://", "ircs://", "gopher://", "tel:", "sms:",
-    "magnet:", "svn://", "git://", "geo:", "urn:", "worldwind://", "xmpp:",
+    "http://",
+    "https://",
+    "//",
+    "ftp://",
+    "ftps://",
+    "mailto:",
+    "news:",
+    "irc://",
+    "ircs://",
+    "gopher://",
+    "tel:",
+    "sms:",
+    "magnet:",
+    "svn://",
+    "git://",
+    "geo:",
+    "urn:",
+    "worldwind://",
+    "xmpp:",
 ];
 
 impl Cleaner<'_> {
@@ -24,7 +41,7 @@ impl Cleaner<'_> {
         let bar = memchr(b'|', &self.bytes[inner.clone()]).map(|found| inner.start + found);
         let target = inner.start..bar.unwrap_or(inner.end);
         let label = bar.map(|bar| bar + 1..inner.end);
-        let written = self.text[target.clone()].trim();
+        let written = self.text[target].trim();
         if written.is_empty() || written.contains(['\n', '<', '>', '[', ']', '{', '}']) {
             // Not a link; what it would have shown is text.
             self.walk(label.unwrap_or(inner), Layout::Inline);
@@ -149,15 +166,18 @@ impl Cleaner<'_> {
     /// `[http://… words]` shows its words; any other `[` is a bracket.
     pub(super) fn external_link(&mut self, at: usize, stop: usize, walk: &mut Walk) -> usize {
         let rest = &self.text[at + 1..stop];
-        let scheme = SCHEMES.iter().find(|scheme| {
-            rest.get(..scheme.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme))
-        });
+        let scheme = SCHEMES
+            .iter()
+            .find(|scheme| rest.get(..scheme.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme)));
         let Some(scheme) = scheme else {
             self.out.push("[");
             return at + 1;
         };
         let address = &rest.as_bytes()[scheme.len()..];
-        let length = address.iter().take_while(|byte| !matches!(byte, 0..=b' ' | b'[' | b']' | b'<' | b'>' | b'"' | 0x7F)).count();
+        let length = address
+            .iter()
+            .take_while(|byte| !matches!(byte, 0..=b' ' | b'[' | b']' | b'<' | b'>' | b'"' | 0x7F))
+            .count();
         if length == 0 {
             self.out.push("[");
             return at + 1;

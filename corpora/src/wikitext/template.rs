@@ -28,7 +28,8 @@ impl<'page> Cleaner<'page> {
         // `{{formatnum:1234}}` and its like are functions: what they are applied to stands after the colon.
         if let Some((function, _)) = name.split_once(':') {
             if matches!(function, "formatnum" | "lc" | "uc" | "lcfirst" | "ucfirst") {
-                self.walk(inner.start + self.text[inner.clone()].find(':').map_or(0, |colon| colon + 1)..end, Layout::Inline);
+                let colon = self.text[inner.start..end].find(':').map_or(end, |colon| inner.start + colon + 1);
+                self.walk(colon..end, Layout::Inline);
             } else {
                 self.out.dropped();
             }
@@ -109,7 +110,8 @@ impl<'page> Cleaner<'page> {
     /// The argument of a number, by its place among those without a name or by the number as its name.
     fn numbered(&self, arguments: &[Argument], number: u8) -> Option<Range<usize>> {
         let named = arguments.iter().find(|argument| argument.name.is_some_and(|name| name.parse() == Ok(number)));
-        let placed = || arguments.iter().filter(|argument| argument.name.is_none()).nth(usize::from(number.checked_sub(1)?));
+        let placed =
+            || arguments.iter().filter(|argument| argument.name.is_none()).nth(usize::from(number.checked_sub(1)?));
         named.or_else(placed).map(|argument| argument.value.clone())
     }
 
@@ -121,7 +123,8 @@ impl<'page> Cleaner<'page> {
 
     /// Arguments without a name that are not empty.
     fn placed(&self, arguments: &[Argument]) -> Vec<Range<usize>> {
-        let filled = |argument: &&Argument| argument.name.is_none() && !self.text[argument.value.clone()].trim().is_empty();
+        let filled =
+            |argument: &&Argument| argument.name.is_none() && !self.text[argument.value.clone()].trim().is_empty();
         arguments.iter().filter(filled).map(|argument| argument.value.clone()).collect()
     }
 
@@ -131,7 +134,8 @@ impl<'page> Cleaner<'page> {
             Shows::Last => self.show_value(self.placed(arguments).pop()),
             Shows::Quotation(number) => {
                 let named = |wanted: &[&str]| {
-                    let found = arguments.iter().find(|argument| argument.name.is_some_and(|name| wanted.contains(&name)));
+                    let found =
+                        arguments.iter().find(|argument| argument.name.is_some_and(|name| wanted.contains(&name)));
                     found.map(|argument| argument.value.clone())
                 };
                 if let Some(range) = named(&["text", "quote"]).or_else(|| self.numbered(arguments, number)) {
@@ -241,14 +245,16 @@ impl<'page> Cleaner<'page> {
                 (false, false) => {
                     self.out.push(" ");
                     match text {
-                        "-" | "–" | "to" | "and" | "or" | "by" | "x" | "×" | "and(-)" | "to(-)" | "+/-" | "±" | "-to" | "to about" => {
+                        "-" | "–" | "to" | "and" | "or" | "by" | "x" | "×" | "and(-)" | "to(-)" | "+/-" | "±"
+                        | "-to" | "to about" => {
                             self.out.push(range_word(text));
                             number = true;
                         }
                         "ft" | "lb" | "st" => {
                             self.out.push(text);
-                            number = values.get(place + 1).is_some_and(|next| is_number(self.text[next.clone()].trim()))
-                                && values.len() > place + 2;
+                            number =
+                                values.get(place + 1).is_some_and(|next| is_number(self.text[next.clone()].trim()))
+                                    && values.len() > place + 2;
                             if !number {
                                 return;
                             }
@@ -300,7 +306,18 @@ impl<'page> Cleaner<'page> {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 fn range_word(word: &str) -> &str {

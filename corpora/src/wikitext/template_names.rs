@@ -46,7 +46,9 @@ pub(super) fn shows(name: &str) -> Shows {
         "=" => Shows::Words("="),
         "'" | "apostrophe" => Shows::Words("'"),
         "'s" => Shows::Words("'s"),
-        "nbsp" | "spaces" | "space" | "thinsp" | "thin space" | "hair space" | "hsp" | "nnbsp" | "zwsp" => Shows::Words(" "),
+        "nbsp" | "spaces" | "space" | "thinsp" | "thin space" | "hair space" | "hsp" | "nnbsp" | "zwsp" => {
+            Shows::Words(" ")
+        }
         "ndash" | "en dash" | "endash" => Shows::Words("–"),
         "mdash" | "em dash" | "emdash" => Shows::Words("—"),
         "snd" | "spnd" | "sndash" | "spaced ndash" | "spaced en dash" | "dash" => Shows::Words(" – "),
@@ -71,26 +73,141 @@ pub(super) fn shows(name: &str) -> Shows {
         "c$" | "cad" | "ca$" => Shows::Before("C$"),
         "jpy" | "¥" | "yen" => Shows::Before("¥"),
         "cny" | "rmb" => Shows::Before("CN¥"),
-        "lang" | "lang-x" | "langx" | "transl" | "transliteration" | "tlit" | "script" | "abbrlink" => Shows::Argument(2),
-        "nowrap" | "nobr" | "nobreak" | "nowrap begin" | "small" | "smaller" | "big" | "larger" | "em" | "emphasis" | "strong" | "bold" | "b"
-        | "i" | "italic" | "italics" | "underline" | "u" | "tt" | "mono" | "code" | "kbd" | "samp" | "var" | "mvar" | "math" | "varserif" | "abbr" | "abbreviation"
-        | "tooltip" | "ill" | "interlanguage link" | "illm" | "link-interwiki" | "red link" | "proper name" | "visible anchor" | "vanchor" | "not a typo"
-        | "typo" | "sic" | "as written" | "wikt-lang" | "unicode" | "polytonic" | "hebrew" | "arabic" | "greek" | "cuneiform" | "runic" | "gothic" | "music"
-        | "formatnum" | "formatprice" | "num" | "number" | "angbr" | "angle bracket" | "char" | "keypress" | "key press" | "smallcaps" | "sc" | "small caps" | "smallcaps all" | "aut"
-        | "sub" | "nowiki" | "noitalic" | "nobold" | "normal" | "resize" | "font" | "title" | "okina" | "flag" | "flagcountry" | "flagu" | "flagteam"
-        | "flaglist"  | "country flag" | "linktext" | "script/hebrew" | "script/arabic" | "script/greek" | "grc" | "he" | "rtl-lang" | "nihongo2"
-        | "nihongo3" | "zh" | "ko" | "ja" | "cjk" | "crossreference" | "em dash inline" | "inline quote" | "highlight" | "text" | "if then show"
-        | "plain" | "singlequote" | "single quotes" | "gaps" | "smallsup" | "pageno" | "convinfobox" | "oldstyledate"
-        | "lc" | "uc" | "lcfirst" | "ucfirst" | "sortname" | "interlanguage link multi" => special_argument(name),
-        "rtl" | "ltr" | "bdi" | "hwpl" => Shows::Argument(1),
-        "quote" | "quotation" | "blockquote" | "cquote" | "bquote" | "centered pull quote" | "poemquote" | "poem quote" | "verse" | "quote2" | "pull quote" => {
-            Shows::Quotation(1)
+        "lang" | "lang-x" | "langx" | "transl" | "transliteration" | "tlit" | "script" | "abbrlink" => {
+            Shows::Argument(2)
         }
+        "nowrap"
+        | "nobr"
+        | "nobreak"
+        | "nowrap begin"
+        | "small"
+        | "smaller"
+        | "big"
+        | "larger"
+        | "em"
+        | "emphasis"
+        | "strong"
+        | "bold"
+        | "b"
+        | "i"
+        | "italic"
+        | "italics"
+        | "underline"
+        | "u"
+        | "tt"
+        | "mono"
+        | "code"
+        | "kbd"
+        | "samp"
+        | "var"
+        | "mvar"
+        | "math"
+        | "varserif"
+        | "abbr"
+        | "abbreviation"
+        | "tooltip"
+        | "ill"
+        | "interlanguage link"
+        | "illm"
+        | "link-interwiki"
+        | "red link"
+        | "proper name"
+        | "visible anchor"
+        | "vanchor"
+        | "not a typo"
+        | "typo"
+        | "sic"
+        | "as written"
+        | "wikt-lang"
+        | "unicode"
+        | "polytonic"
+        | "hebrew"
+        | "arabic"
+        | "greek"
+        | "cuneiform"
+        | "runic"
+        | "gothic"
+        | "music"
+        | "formatnum"
+        | "formatprice"
+        | "num"
+        | "number"
+        | "angbr"
+        | "angle bracket"
+        | "char"
+        | "keypress"
+        | "key press"
+        | "smallcaps"
+        | "sc"
+        | "small caps"
+        | "smallcaps all"
+        | "aut"
+        | "sub"
+        | "nowiki"
+        | "noitalic"
+        | "nobold"
+        | "normal"
+        | "resize"
+        | "font"
+        | "title"
+        | "okina"
+        | "flag"
+        | "flagcountry"
+        | "flagu"
+        | "flagteam"
+        | "flaglist"
+        | "country flag"
+        | "linktext"
+        | "script/hebrew"
+        | "script/arabic"
+        | "script/greek"
+        | "grc"
+        | "he"
+        | "rtl-lang"
+        | "nihongo2"
+        | "nihongo3"
+        | "zh"
+        | "ko"
+        | "ja"
+        | "cjk"
+        | "crossreference"
+        | "em dash inline"
+        | "inline quote"
+        | "highlight"
+        | "text"
+        | "if then show"
+        | "plain"
+        | "singlequote"
+        | "single quotes"
+        | "gaps"
+        | "smallsup"
+        | "pageno"
+        | "convinfobox"
+        | "oldstyledate"
+        | "lc"
+        | "uc"
+        | "lcfirst"
+        | "ucfirst"
+        | "sortname"
+        | "interlanguage link multi" => special_argument(name),
+        "rtl" | "ltr" | "bdi" | "hwpl" => Shows::Argument(1),
+        "quote"
+        | "quotation"
+        | "blockquote"
+        | "cquote"
+        | "bquote"
+        | "centered pull quote"
+        | "poemquote"
+        | "poem quote"
+        | "verse"
+        | "quote2"
+        | "pull quote" => Shows::Quotation(1),
         "convert" | "cvt" | "conv" => Shows::Measure,
         "val" => Shows::Value,
         "frac" | "fraction" | "sfrac" => Shows::Fraction,
-        "birth date" | "birth-date" | "bda" | "birth date and age" | "death date" | "death-date" | "death date and age" | "dob" | "start date"
-        | "end date" | "start date and age" | "film date" | "date" | "dda" | "birthdate" | "bd" | "launch date" | "release date" | "dts" => Shows::Date,
+        "birth date" | "birth-date" | "bda" | "birth date and age" | "death date" | "death-date"
+        | "death date and age" | "dob" | "start date" | "end date" | "start date and age" | "film date" | "date"
+        | "dda" | "birthdate" | "bd" | "launch date" | "release date" | "dts" => Shows::Date,
         "nihongo" | "nihongo foot" | "korean" | "nihongo krt" => Shows::Nihongo,
         "sup" | "smallsup2" => Shows::Raised,
         "e" | "×10^" | "10^" => Shows::Exponent,
@@ -98,8 +215,9 @@ pub(super) fn shows(name: &str) -> Shows {
         "hlist" | "flatlist" | "csv" | "cslist" | "comma separated entries" => Shows::Joined(", "),
         "unbulleted list" | "ubl" | "plainlist" | "plain list" | "bulleted list" | "ubil" => Shows::Joined(", "),
         "bibleverse" | "bibleverse-lb" | "bible verse" => Shows::Joined(" "),
-        "hms" | "uss" | "ss" | "rms" | "hmas" | "hmcs" | "hmnzs" | "uscgc" | "usns" | "usat" | "usrc" | "sms" | "ms" | "mv" | "mt" | "ins" | "jds" | "rv" | "gs"
-        | "hdms" | "hnlms" | "hswms" | "css" | "hmt" | "uscgd" | "html" => Shows::Ship,
+        "hms" | "uss" | "ss" | "rms" | "hmas" | "hmcs" | "hmnzs" | "uscgc" | "usns" | "usat" | "usrc" | "sms"
+        | "ms" | "mv" | "mt" | "ins" | "jds" | "rv" | "gs" | "hdms" | "hnlms" | "hswms" | "css" | "hmt" | "uscgd"
+        | "html" => Shows::Ship,
         "ship" | "mvs" => Shows::Joined(" "),
         "airport codes" | "sclass" | "sclass-" | "sclass2" | "sclass2-" => Shows::Argument(1),
         "user" => Shows::Nothing,

@@ -225,7 +225,9 @@ impl Scanner<'_> {
         let name = name_at(self.bytes, name_start);
         if name.eq_ignore_ascii_case(b"table") {
             self.html_table(at, name_start + name.len(), closing);
-        } else if !closing && let Some(number) = OPAQUE.iter().position(|(tag, _)| name.eq_ignore_ascii_case(tag.as_bytes())) {
+        } else if !closing
+            && let Some(number) = OPAQUE.iter().position(|(tag, _)| name.eq_ignore_ascii_case(tag.as_bytes()))
+        {
             return self.opaque(at, name_start + name.len(), number);
         }
         at + 1
@@ -309,7 +311,12 @@ impl Scanner<'_> {
         let mut left = self.run_length(at);
         let end = at + left;
         let mut place = at;
-        if at > 0 && self.bytes[at - 1] == b'|' && self.num_tables > 0 && self.begins_line(at - 1) && self.closes_table(left) {
+        if at > 0
+            && self.bytes[at - 1] == b'|'
+            && self.num_tables > 0
+            && self.begins_line(at - 1)
+            && self.closes_table(left)
+        {
             while let Some(open) = self.pop() {
                 if open.opening == Opening::Table {
                     self.close(&open, Kind::Table, at - 1, at + 1);

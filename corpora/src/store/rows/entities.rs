@@ -9,9 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-use crate::store::columns::{
-    Columns, list, list_of, optional_strings, parse_u64, required, strings, structs, u32s,
-};
+use crate::store::columns::{Columns, list, list_of, optional_strings, parse_u64, required, strings, structs, u32s};
 use crate::store::{Row, RowError};
 use crate::{Entity, EntityLabel, EntitySource, PassageEntities};
 use arrow::array::Array;
@@ -41,7 +39,10 @@ impl Row for PassageEntities {
     }
 
     fn num_bytes(&self) -> usize {
-        let entities = self.entities.iter().map(|entity| entity.surface.len() + entity.target.as_ref().map_or(0, String::len) + 40);
+        let entities = self
+            .entities
+            .iter()
+            .map(|entity| entity.surface.len() + entity.target.as_ref().map_or(0, String::len) + 40);
         entities.sum::<usize>() + 16
     }
 
@@ -49,7 +50,9 @@ impl Row for PassageEntities {
         let ids: Vec<String> = rows.iter().map(|row| row.passage_id.to_string()).collect();
         let mut byte_starts = Vec::new();
         let mut char_ends = Vec::new();
-        for (row, entity) in rows.iter().enumerate().flat_map(|(row, of)| of.entities.iter().map(move |entity| (row, entity))) {
+        for (row, entity) in
+            rows.iter().enumerate().flat_map(|(row, of)| of.entities.iter().map(move |entity| (row, entity)))
+        {
             let fits = entity.span.end.checked_sub(entity.span.start) == Some(entity.surface.len());
             let start = u32::try_from(entity.span.start).ok().filter(|_| fits);
             byte_starts.push(start.ok_or_else(|| RowError {
@@ -72,7 +75,8 @@ impl Row for PassageEntities {
                 optional_strings(entities().map(|entity| entity.target.as_deref())),
             ],
         );
-        let columns = vec![strings(ids.iter().map(String::as_str)), list(rows.iter().map(|row| row.entities.len()), items)];
+        let columns =
+            vec![strings(ids.iter().map(String::as_str)), list(rows.iter().map(|row| row.entities.len()), items)];
         Ok(RecordBatch::try_new(Self::schema(), columns))
     }
 
@@ -86,7 +90,8 @@ impl Row for PassageEntities {
         (0..batch.num_rows())
             .map(|row| {
                 let entities = ranges.of(row).map(|item| {
-                    let unknown = |name: &str| RowError { column: "entities", row, detail: format!("unknown name `{name}`") };
+                    let unknown =
+                        |name: &str| RowError { column: "entities", row, detail: format!("unknown name `{name}`") };
                     let surface = surface.value(item);
                     let start = byte_start[item] as usize;
                     Ok(Entity {
@@ -94,7 +99,8 @@ impl Row for PassageEntities {
                         char_start: char_start[item],
                         surface: surface.to_owned(),
                         label: EntityLabel::from_name(label.value(item)).ok_or_else(|| unknown(label.value(item)))?,
-                        source: EntitySource::from_name(source.value(item)).ok_or_else(|| unknown(source.value(item)))?,
+                        source: EntitySource::from_name(source.value(item))
+                            .ok_or_else(|| unknown(source.value(item)))?,
                         target: target.is_valid(item).then(|| target.value(item).to_owned()),
                     })
                 });

@@ -7,9 +7,9 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use super::{LinkColumn, links_column, links_type};
-use crate::{Passage, Span};
 use crate::store::columns::{Columns, required, strings, u32s, u64s};
 use crate::store::{Row, RowError, ScalarIndex};
+use crate::{Passage, Span};
 
 impl Row for Passage {
     const TABLE: &'static str = "passages";
