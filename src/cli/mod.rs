@@ -1,1 +1,3 @@
-//! (being written)
+//! What was typed: one file a command.
+
+pub mod failure;

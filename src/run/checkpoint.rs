@@ -160,7 +160,7 @@ impl Checkpoints {
     /// If something cannot be written; then nothing stands under the checkpoint's name.
     pub fn save(
         &self,
-        state: TrainingState,
+        state: &TrainingState,
         write_policy: impl FnOnce(&Path) -> anyhow::Result<()>,
         write_optimizer: impl FnOnce(&Path) -> anyhow::Result<()>,
     ) -> Result<Checkpoint> {
@@ -177,7 +177,7 @@ impl Checkpoints {
         }
         store::link_durably(Path::new(&name), &self.root.join(LATEST))?;
         self.prune()?;
-        Ok(Checkpoint { path, state })
+        Ok(Checkpoint { path, state: *state })
     }
 
     fn prune(&self) -> Result<()> {
@@ -200,7 +200,7 @@ impl Checkpoints {
 
 fn write_parts(
     folder: &Path,
-    state: TrainingState,
+    state: &TrainingState,
     write_policy: impl FnOnce(&Path) -> anyhow::Result<()>,
     write_optimizer: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -209,7 +209,7 @@ fn write_parts(
     let training_state = folder.join(TRAINING_STATE);
     store::create_dir_all(&training_state)?;
     write_optimizer(&training_state)?;
-    store::write_json(&folder.join(STATE), &state)?;
+    store::write_json(&folder.join(STATE), state)?;
     let mut files = BTreeMap::new();
     collect_files(folder, "", &mut files)?;
     store::write_json(&folder.join(CONTENTS), &Contents { format: FORMAT, step: state.step, files })?;
@@ -256,7 +256,7 @@ mod tests {
             Ok(store::write_atomic(&folder.join("model.safetensors"), format!("weights {step}"))?)
         };
         let optimizer = |folder: &Path| Ok(store::write_atomic(&folder.join("optimizer.safetensors"), "moments")?);
-        checkpoints.save(state, policy, optimizer)
+        checkpoints.save(&state, policy, optimizer)
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
         save(&checkpoints, 1)?;
         let state = TrainingState { step: 2, next_document: 0 };
         let policy = |folder: &Path| Ok(store::create_dir_all(folder)?);
-        let error = checkpoints.save(state, policy, |_| anyhow::bail!("the disk is full")).expect_err("fails");
+        let error = checkpoints.save(&state, policy, |_| anyhow::bail!("the disk is full")).expect_err("fails");
         assert!(matches!(error, RunError::Save { step: 2, .. }));
         // What a kill would leave.
         store::create_dir_all(&folder.path().join(".step_000002.partial/training_state"))?;

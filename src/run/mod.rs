@@ -17,7 +17,8 @@
 //! * [`RunDirectory`] opens it, for a new run or to go on with one.
 //! * [`JsonLines`] keeps metrics and timings; [`RolloutRow`] is a row of the rollout table.
 //! * [`Checkpoints`] writes and finds checkpoints.
-//! * [`signal`] turns SIGINT and SIGTERM into a request to stop; [`progress`] shows how far things are.
+//! * [`signal`] turns SIGINT and SIGTERM into a request to stop; [`progress`] shows how far things are, [`log`] keeps what
+//!   was said.
 //!
 //! Resuming goes back to the newest checkpoint: [`RunDirectory::rewind`] drops what was written after it, so that a run
 //! that was killed and started again leaves the same bytes as one that was not.
@@ -26,6 +27,7 @@ pub mod checkpoint;
 pub mod directory;
 pub mod error;
 pub mod json_lines;
+pub mod log;
 pub mod progress;
 pub mod rollouts;
 pub mod signal;

@@ -1,72 +1,137 @@
 //! How far things are: bars on a terminal, plain lines elsewhere, on stderr.
 
-use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// A plain line is printed at most so often for one piece of work.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where progress is shown. Clones show in the same place.
-#[derive(Clone, Debug)]
-pub struct Display {
-    bars: Option<MultiProgress>,
-    coloured: bool,
+/// All bars of the process, one under the other; `None` where lines are printed.
+fn bars() -> Option<&'static MultiProgress> {
+    static BARS: OnceLock<Option<MultiProgress>> = OnceLock::new();
+    let make = || {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        (io::stderr().is_terminal() && !dumb).then(MultiProgress::new)
+    };
+    BARS.get_or_init(make).as_ref()
 }
 
-impl Display {
-    /// Bars if stderr is a terminal that can move its cursor, lines otherwise. `NO_COLOR` takes the colours away.
-    pub fn detect() -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let bars = (std::io::stderr().is_terminal() && !dumb).then(MultiProgress::new);
-        Self { bars, coloured }
+fn coloured() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes to stderr above the bars, whole lines at a time; what a log that runs beside bars must write to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
     }
 
-    /// Lines, wherever stderr goes.
-    pub fn lines() -> Self {
-        Self { bars: None, coloured: false }
-    }
-
-    /// Shows nothing.
-    pub fn hidden() -> Self {
-        Self { bars: Some(MultiProgress::with_draw_target(ProgressDrawTarget::hidden())), coloured: false }
-    }
-
-    /// Prints a line on stderr, above the bars.
-    pub fn line(&self, text: &str) {
-        // Nobody can be told that stderr is closed.
-        match &self.bars {
-            Some(bars) => bars.suspend(|| drop(writeln!(std::io::stderr(), "{text}"))),
-            None => drop(writeln!(std::io::stderr(), "{text}")),
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match bars() {
+            Some(bars) => bars.suspend(|| io::stderr().write_all(bytes)),
+            None => io::stderr().write_all(bytes),
         }
     }
 
-    /// Begins a piece of work of `total` units (0 if nobody knows), for example `("train", 300, "steps")`.
-    pub fn task(&self, name: &str, total: u64, unit: &'static str) -> Task {
-        let bar = self.bars.as_ref().map(|bars| {
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A piece of work whose progress is shown. It may be advanced from several threads.
+#[derive(Debug)]
+pub struct Bar {
+    bar: Option<ProgressBar>,
+    name: String,
+    total: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    done: u64,
+    first: u64,
+    started: Instant,
+    last_line: Instant,
+}
+
+impl Bar {
+    /// Begins a piece of work of `total` units (0 if nobody knows how many), of which `done` were done before.
+    pub fn new(name: &str, total: u64, done: u64) -> Self {
+        let bar = bars().map(|bars| {
             let bar = bars.add(if total > 0 { ProgressBar::new(total) } else { ProgressBar::no_length() });
-            bar.set_style(style(total > 0, self.coloured));
+            bar.set_style(style(total > 0, coloured()));
             bar.set_prefix(name.to_owned());
+            bar.set_position(done);
+            bar.reset_eta();
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
         let started = Instant::now();
-        let last_line = Mutex::new(started);
-        Task {
-            display: self.clone(),
-            bar,
-            name: name.to_owned(),
-            total,
-            unit,
-            done: AtomicU64::new(0),
-            started,
-            last_line,
+        let state = Mutex::new(State { done, first: done, started, last_line: started });
+        Self { bar, name: name.to_owned(), total, state }
+    }
+
+    /// `units` more are done.
+    pub fn advance(&self, units: u64) {
+        self.update(|done| done + units, "");
+    }
+
+    /// `done` units are done in all; `note` is shown beside.
+    pub fn advance_to(&self, done: u64, note: &str) {
+        self.update(|_| done, note);
+    }
+
+    fn update(&self, change: impl FnOnce(u64) -> u64, note: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.done = change(state.done);
+        if let Some(bar) = &self.bar {
+            bar.set_position(state.done);
+            if !note.is_empty() {
+                bar.set_message(note.to_owned());
+            }
+        } else if state.last_line.elapsed() >= LINE_INTERVAL {
+            state.last_line = Instant::now();
+            print_line(&self.describe(&state, note));
         }
     }
+
+    /// The work is done; a line about it stays.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.done > state.first {
+            print_line(&self.describe(&state, ""));
+        }
+    }
+
+    fn describe(&self, state: &State, note: &str) -> String {
+        let of = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
+        let seconds = state.started.elapsed().as_secs_f64();
+        let gap = if note.is_empty() { "" } else { "  " };
+        format!("{}: {}{of} in {seconds:.1} s{gap}{note}", self.name, state.done)
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn print_line(line: &str) {
+    // Nobody can be told that stderr is closed.
+    let _ = Stderr.write_all(format!("{line}\n").as_bytes());
 }
 
 fn style(has_total: bool, coloured: bool) -> ProgressStyle {
@@ -79,106 +144,30 @@ fn style(has_total: bool, coloured: bool) -> ProgressStyle {
     ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
-/// A piece of work whose progress is shown. It may be advanced from many threads.
-#[derive(Debug)]
-pub struct Task {
-    display: Display,
-    bar: Option<ProgressBar>,
-    name: String,
-    total: u64,
-    unit: &'static str,
-    done: AtomicU64,
-    started: Instant,
-    last_line: Mutex<Instant>,
-}
-
-impl Task {
-    /// `units` more are done.
-    pub fn advance(&self, units: u64) {
-        self.advance_with(units, String::new);
-    }
-
-    /// `units` more are done; `note` is shown beside.
-    pub fn advance_with(&self, units: u64, note: impl FnOnce() -> String) {
-        let done = self.done.fetch_add(units, Ordering::Relaxed) + units;
-        if let Some(bar) = &self.bar {
-            bar.inc(units);
-            let note = note();
-            if !note.is_empty() {
-                bar.set_message(note);
-            }
-            return;
-        }
-        if self.line_is_due() {
-            self.display.line(&self.describe(done, &note()));
-        }
-    }
-
-    /// Sets how many units are done, for work that goes on where it was left.
-    pub fn start_at(&self, done: u64) {
-        self.done.store(done, Ordering::Relaxed);
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-            bar.reset_eta();
-        }
-    }
-
-    /// The work is done; one line stays.
-    pub fn finish(&self, note: &str) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        self.display.line(&self.describe(self.done.load(Ordering::Relaxed), note));
-    }
-
-    fn line_is_due(&self) -> bool {
-        let mut last = self.last_line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let due = last.elapsed() >= LINE_INTERVAL;
-        if due {
-            *last = Instant::now();
-        }
-        due
-    }
-
-    fn describe(&self, done: u64, note: &str) -> String {
-        let of = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
-        let seconds = self.started.elapsed().as_secs_f64();
-        let gap = if note.is_empty() { "" } else { "  " };
-        format!("{}: {done}{of} {} in {seconds:.1} s{gap}{note}", self.name, self.unit)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_line_says_what_how_much_and_how_long() {
-        let task = Display::lines().task("train", 300, "steps");
-        task.start_at(2);
-        task.advance(3);
-        let line = task.describe(task.done.load(Ordering::Relaxed), "reward 0.25");
-        assert!(line.starts_with("train: 5/300 steps in ") && line.ends_with(" s  reward 0.25"), "{line}");
-        let line = Display::lines().task("pages", 0, "pages").describe(7, "");
-        assert!(line.starts_with("pages: 7 pages in ") && line.ends_with(" s"), "{line}");
-    }
-
-    #[test]
-    fn lines_are_rare() {
-        let task = Display::hidden().task("train", 3, "steps");
-        assert!(!task.line_is_due());
-        *task.last_line.lock().expect("not poisoned") -= LINE_INTERVAL;
-        assert!(task.line_is_due() && !task.line_is_due());
+        let line = |bar: &Bar, note| bar.describe(&bar.state.lock().expect("not poisoned"), note);
+        let bar = Bar::new("train", 300, 2);
+        bar.advance(3);
+        let text = line(&bar, "reward 0.25");
+        assert!(text.starts_with("train: 5/300 in ") && text.ends_with(" s  reward 0.25"), "{text}");
+        let bar = Bar::new("pages", 0, 0);
+        bar.advance_to(7, "");
+        let text = line(&bar, "");
+        assert!(text.starts_with("pages: 7 in ") && text.ends_with(" s"), "{text}");
     }
 
     #[test]
     fn the_templates_are_valid() {
-        for has_total in [true, false] {
-            for coloured in [true, false] {
-                let bar = if coloured { "{bar:30.cyan/blue}" } else { "{bar:30}" };
-                assert!(ProgressStyle::with_template(bar).is_ok());
-                style(has_total, coloured);
-            }
+        for coloured in [true, false] {
+            let bar = if coloured { "{bar:30.cyan/blue}" } else { "{bar:30}" };
+            assert!(ProgressStyle::with_template(bar).is_ok());
+            style(true, coloured);
+            style(false, coloured);
         }
     }
 }

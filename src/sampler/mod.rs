@@ -5,7 +5,7 @@
 mod cache;
 mod cached;
 mod draw;
-mod local;
+pub mod local;
 mod recomputed;
 
 #[cfg(test)]

@@ -1,0 +1,296 @@
+//! How a failure is told: `error:`, what caused it, `hint:`; and the exit code.
+//!
+//! Exit codes: 0 done, 1 a named failure, 2 the command line or the configuration is wrong, 75 stopped by a signal with
+//! everything saved (run it again to go on).
+
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+
+use memtrain_corpora::dump::DumpError;
+use memtrain_corpora::store::StoreError;
+use serde::de::DeserializeOwned;
+
+use crate::run::RunError;
+
+/// Something was typed wrong, on the command line or in a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// A key or value of a configuration file is wrong.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct ConfigError {
+    /// What is wrong and where.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// A failure with a hint of its own.
+#[derive(Debug)]
+pub struct Hinted {
+    failure: anyhow::Error,
+    hint: String,
+}
+
+impl std::fmt::Display for Hinted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.failure.fmt(formatter)
+    }
+}
+
+impl std::error::Error for Hinted {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.failure.source()
+    }
+}
+
+/// Adds hints to results.
+pub trait WithHint<T> {
+    /// Adds what the user can do about a failure: lower case, no full stop.
+    ///
+    /// # Errors
+    /// The failure, with the hint.
+    fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> WithHint<T> for Result<T, E> {
+    fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T> {
+        self.map_err(|failure| Hinted { failure: failure.into(), hint: hint() }.into())
+    }
+}
+
+/// Tells a failure on stderr, and gives the exit code.
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    if is_closed_pipe(&failure) {
+        // Whoever read the output has enough of it.
+        return ExitCode::SUCCESS;
+    }
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    eprint!("{}", describe(&failure, io::stderr().is_terminal() && !no_colour));
+    ExitCode::from(code(&failure))
+}
+
+/// The exit code of a failure.
+fn code(failure: &anyhow::Error) -> u8 {
+    let any = |test: fn(&(dyn std::error::Error + 'static)) -> bool| causes(failure).any(test);
+    if any(is_stop) {
+        75
+    } else if any(|cause| cause.is::<Usage>() || cause.is::<ConfigError>()) {
+        2
+    } else {
+        1
+    }
+}
+
+fn is_stop(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(RunError::Stopped))
+}
+
+fn is_closed_pipe(failure: &anyhow::Error) -> bool {
+    let is_closed = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    causes(failure).any(is_closed)
+}
+
+/// The failure and its causes, those inside a [`Hinted`] too.
+fn causes(failure: &anyhow::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    failure.chain().flat_map(|cause| {
+        let inner = cause.downcast_ref::<Hinted>().map(|hinted| hinted.failure.as_ref());
+        std::iter::once(cause).chain(inner.map(|inner| inner as &(dyn std::error::Error + 'static)))
+    })
+}
+
+/// The lines that tell a failure.
+pub fn describe(failure: &anyhow::Error, coloured: bool) -> String {
+    let paint =
+        |code: &str, word: &str| if coloured { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.to_owned() };
+    let mut told = failure.to_string();
+    let mut text = format!("{} {told}\n", paint("31", "error:"));
+    for cause in failure.chain().skip(1) {
+        let cause = cause.to_string();
+        // Many messages end with that of their cause.
+        if !told.contains(&cause) {
+            let _ = writeln!(text, "  caused by: {cause}");
+            told = cause;
+        }
+    }
+    if let Some(hint) = causes(failure).find_map(hint_of) {
+        let _ = writeln!(text, "{} {}", paint("36", "hint:"), capital(&hint));
+    }
+    text
+}
+
+fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<Hinted>() {
+        return Some(error.hint.clone());
+    }
+    if let Some(error) = cause.downcast_ref::<ConfigError>() {
+        return error.hint.clone();
+    }
+    if let Some(error) = cause.downcast_ref::<RunError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<DumpError>() {
+        return error.hint().map(str::to_owned);
+    }
+    cause.downcast_ref::<StoreError>().and_then(|error| error.hint().map(str::to_owned))
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Reads a configuration. `path` is for messages; one that begins with `--` is an option whose text has no lines to name.
+///
+/// ```
+/// use memtrain::cli::failure::parse_config;
+/// #[derive(Debug, serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Config {
+///     #[serde(rename = "steps")]
+///     _steps: u32,
+/// }
+/// let error = parse_config::<Config>("train.toml".as_ref(), "stepz = 3").unwrap_err();
+/// assert_eq!(error.message, "unknown key `stepz` at train.toml:1:1");
+/// assert_eq!(error.hint.as_deref(), Some("did you mean `steps`?"));
+/// ```
+///
+/// # Errors
+/// What is wrong, with line and column, and the nearest known key for an unknown one.
+pub fn parse_config<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| config_error(path, text, &error))
+}
+
+fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let start = error.span().map(|span| span.start);
+    let place = match start {
+        Some(start) if !path.as_os_str().as_encoded_bytes().starts_with(b"--") => {
+            let (line, column) = position(text, start);
+            format!("{}:{line}:{column}", path.display())
+        }
+        _ => format!("{}", path.display()),
+    };
+    let message = error.message();
+    if let Some((key, known)) = unknown_key(message) {
+        return ConfigError {
+            message: format!("unknown key `{key}` at {place}"),
+            hint: Some(nearest_hint(key, &known)),
+        };
+    }
+    let what = message.replace("missing field", "missing key").replace("duplicate field", "duplicate key");
+    let what = what.trim_end().replace('\n', ": ");
+    let line = start.map(|start| text[..start].matches('\n').count()).and_then(|line| text.lines().nth(line));
+    let hint = match line.map(str::trim) {
+        Some(line) if !line.is_empty() && !what.starts_with("missing") => Some(format!("look at `{line}`")),
+        _ => None,
+    };
+    ConfigError { message: format!("{what} at {place}"), hint }
+}
+
+/// Line and column, both from 1, the column in characters.
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The key and the known ones out of serde's message on an unknown field or variant.
+fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (key, rest) = rest.split_once('`')?;
+    // What stands between backticks in the list that follows.
+    Some((key, rest.split('`').skip(1).step_by(2).collect()))
+}
+
+fn nearest_hint(key: &str, known: &[&str]) -> String {
+    /// Jaro-Winkler similarity from which a known key is worth suggesting.
+    const NEAR: f64 = 0.8;
+    let near = known.iter().map(|&name| (strsim::jaro_winkler(key, name), name));
+    match near.max_by(|(a, _), (b, _)| a.total_cmp(b)) {
+        Some((similarity, name)) if similarity >= NEAR => format!("did you mean `{name}`?"),
+        Some(_) => {
+            format!("known here: {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
+        }
+        None => "no keys are known here".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        #[expect(dead_code, reason = "only parsed")]
+        train: Train,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Train {
+        steps: u32,
+        learning_rate: f64,
+    }
+
+    fn complaint(text: &str) -> (String, Option<String>) {
+        let error = parse_config::<Config>(Path::new("a.toml"), text).expect_err("wrong");
+        (error.message, error.hint)
+    }
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest() {
+        let (message, hint) = complaint("[train]\nsteps = 1\n  learnin_rate = 0.1\n");
+        assert_eq!(message, "unknown key `learnin_rate` at a.toml:3:3");
+        assert_eq!(hint.as_deref(), Some("did you mean `learning_rate`?"));
+        let (message, hint) = complaint("[model]\nx = 1\n");
+        assert_eq!(message, "unknown key `model` at a.toml:1:2");
+        assert_eq!(hint.as_deref(), Some("known here: `train`"));
+        let error = parse_config::<Config>(Path::new("--set"), "[train]\nstep = 1").expect_err("wrong");
+        assert_eq!(error.message, "unknown key `step` at --set");
+    }
+
+    #[test]
+    fn wrong_types_missing_keys_and_syntax_have_a_place() {
+        let (message, hint) = complaint("[train]\nsteps = \"ten\"\nlearning_rate = 1.0");
+        assert_eq!(message, "invalid type: string \"ten\", expected u32 at a.toml:2:9");
+        assert_eq!(hint.as_deref(), Some("look at `steps = \"ten\"`"));
+        let (message, _) = complaint("[train]\nsteps = 3");
+        assert_eq!(message, "missing key `learning_rate` at a.toml:1:1");
+        let (message, _) = complaint("[train]\nsteps = = 3");
+        assert!(message.ends_with("at a.toml:2:9"), "{message}");
+    }
+
+    #[test]
+    fn a_failure_is_told_with_causes_and_hint_once() {
+        let missing = memtrain_corpora::store::read(Path::new("/no/such/file")).expect_err("missing");
+        let failure = anyhow::Error::from(missing).context("the corpus is not built");
+        let told = describe(&failure, false);
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[0], "error: the corpus is not built");
+        assert_eq!(lines[1], "  caused by: could not read `/no/such/file`: No such file or directory (os error 2)");
+        assert_eq!(lines[2], "hint: Check the path: nothing is there");
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn exit_codes_tell_kinds_of_failures_apart() {
+        let usage = || -> anyhow::Result<()> { Err(Usage("`--set x` has no `=`".into()).into()) };
+        let hinted = usage().hint(|| "write `--set key=value`".into()).expect_err("a failure");
+        assert_eq!(describe(&hinted, false), "error: `--set x` has no `=`\nhint: Write `--set key=value`\n");
+        assert_eq!(code(&hinted), 2);
+        assert_eq!(code(&usage().context("no").expect_err("a failure")), 2);
+        assert_eq!(code(&anyhow::Error::from(RunError::Stopped).context("at step 3")), 75);
+        assert_eq!(code(&anyhow::anyhow!("other")), 1);
+    }
+}
