@@ -72,18 +72,18 @@ impl Cleaner<'_> {
 
     /// Skips to the end of the line, over whatever begins in it.
     fn skip_line(&mut self, at: usize, walk: &mut Walk) -> usize {
-        let mut at = at;
-        loop {
-            let line_end = memchr(b'\n', &self.bytes[at..walk.end]).map_or(walk.end, |found| at + found);
-            match self.token_from(at, walk) {
-                Some(token) if token.start() < line_end && token.end() <= walk.end => at = token.end().max(at + 1),
-                _ => {
-                    walk.line_start = true;
-                    self.out.ask(Break::Paragraph);
-                    return (line_end + 1).min(walk.end);
-                }
+        let line_end_from = |at: usize| memchr(b'\n', &self.bytes[at..walk.end]).map_or(walk.end, |found| at + found);
+        let mut line_end = line_end_from(at);
+        let mut next = self.tokens.partition_point(|token| token.start() < at);
+        while let Some(token) = self.tokens.get(next).filter(|token| token.start() < line_end && token.end() <= walk.end) {
+            if token.end() > line_end {
+                line_end = line_end_from(token.end());
             }
+            next += 1;
         }
+        walk.line_start = true;
+        self.out.ask(Break::Paragraph);
+        (line_end + 1).min(walk.end)
     }
 
     /// A heading that begins at `at`, if the line is one; gives the place after the line.

@@ -117,6 +117,7 @@ pub(super) fn scan(text: &str) -> Vec<Token> {
         open: Vec::new(),
         num_braces: 0,
         num_tables: 0,
+        num_html_tables: 0,
         unclosed: [false; OPAQUE.len()],
     };
     scanner.run();
@@ -130,6 +131,7 @@ struct Scanner<'text> {
     /// How many of `open` are braces: without any, `}}` need not look for them.
     num_braces: usize,
     num_tables: usize,
+    num_html_tables: usize,
     /// Opaque tags that are not closed from here to the end, so that the end is searched for once and not for each of them.
     unclosed: [bool; OPAQUE.len()],
 }
@@ -189,7 +191,8 @@ impl Scanner<'_> {
             Opening::Table | Opening::HtmlTable => Kind::StrayTable,
         };
         self.num_braces += usize::from(kind == Kind::StrayBraces);
-        self.num_tables += usize::from(kind == Kind::StrayTable);
+        self.num_tables += usize::from(opening == Opening::Table);
+        self.num_html_tables += usize::from(opening == Opening::HtmlTable);
         self.open.push(Open { opening, token: self.tokens.len(), singles: 0 });
         self.push(kind, start, start + length);
     }
@@ -199,7 +202,8 @@ impl Scanner<'_> {
         let open = self.open.pop()?;
         match open.opening {
             Opening::Braces2 | Opening::Braces3 => self.num_braces -= 1,
-            Opening::Table | Opening::HtmlTable => self.num_tables -= 1,
+            Opening::Table => self.num_tables -= 1,
+            Opening::HtmlTable => self.num_html_tables -= 1,
             Opening::Brackets => {}
         }
         Some(open)
@@ -241,7 +245,7 @@ impl Scanner<'_> {
             self.open(Opening::HtmlTable, at, end - at);
             return;
         }
-        while matches!(self.open.last(), Some(Open { opening: Opening::Brackets, .. })) && self.num_tables > 0 {
+        while matches!(self.open.last(), Some(Open { opening: Opening::Brackets, .. })) && self.num_html_tables > 0 {
             self.pop();
         }
         if matches!(self.open.last(), Some(Open { opening: Opening::HtmlTable, .. }))
@@ -351,10 +355,11 @@ impl Scanner<'_> {
     /// Whether `|}` with so many braces at the beginning of a line ends a table: `|}}` ends a template whose last argument is
     /// empty, `|}}}` a table and then a template.
     fn closes_table(&self, braces: usize) -> bool {
-        let innermost = self.open.iter().rev().find(|open| open.opening != Opening::Brackets);
+        // So many links left open in one cell are no table any more; without a limit each `|}` would look at all of them.
+        let innermost = self.open.iter().rev().take(64).find(|open| open.opening != Opening::Brackets);
         let in_table = innermost.is_some_and(|open| open.opening == Opening::Table);
         match braces {
-            1 => self.open.iter().any(|open| open.opening == Opening::Table),
+            1 => true,
             2 => in_table && self.num_braces == 0,
             _ => in_table,
         }
