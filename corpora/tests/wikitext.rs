@@ -26,7 +26,8 @@ fn bold_italics_and_apostrophes() {
 
 #[test]
 fn links_give_their_words_and_targets() {
-    let page = page("A [[town]]s, [[big city|the '''city''']], [[River (water)|]], [[Paris, Texas|]] and [[#Top|above]].");
+    let page =
+        page("A [[town]]s, [[big city|the '''city''']], [[River (water)|]], [[Paris, Texas|]] and [[#Top|above]].");
     assert_eq!(page.text, "A towns, the city, River, Paris and above.");
     let links: Vec<(&str, &str)> =
         page.links.iter().map(|link| (&page.text[link.span.clone()], link.target.as_str())).collect();
@@ -66,8 +67,14 @@ fn namespaces_come_from_the_site() {
 #[test]
 fn templates_are_dropped_but_for_those_that_are_words() {
     shows("{{Infobox\n| a = {{b|c}}\n| d = [[e]]\n}}\n'''It''' is.", "It is.");
-    shows("{{convert|10|km|mi}} long, {{convert|5|ft|11|in|m}} and {{convert|10|to|20|km2}}", "10 km long, 5 ft 11 in and 10 to 20 km²");
-    shows("{{lang|fr|bonjour}}, {{lang-de|Tag}}, {{nowrap|a b}}, {{ill|Person|de}}, {{abbr|Mr.|Mister}}", "bonjour, German: Tag, a b, Person, Mr.");
+    shows(
+        "{{convert|10|km|mi}} long, {{convert|5|ft|11|in|m}} and {{convert|10|to|20|km2}}",
+        "10 km long, 5 ft 11 in and 10 to 20 km²",
+    );
+    shows(
+        "{{lang|fr|bonjour}}, {{lang-de|Tag}}, {{nowrap|a b}}, {{ill|Person|de}}, {{abbr|Mr.|Mister}}",
+        "bonjour, German: Tag, a b, Person, Mr.",
+    );
     shows("{{circa|1200}} to {{as of|2010}}{{citation needed|date=May}}.", "c. 1200 to As of 2010.");
     shows("Born {{birth date|1950|3|2}} or {{start date|1950|3|2|df=y}}.", "Born March 2, 1950 or 2 March 1950.");
     shows("He said: {{quote|First.\n\nSecond.|Author}} Then.", "He said:\n\nFirst.\n\nSecond.\n\nThen.");
@@ -87,16 +94,23 @@ fn holes_are_mended() {
     shows("a word {{IPA|x}}, then", "a word, then");
     shows("a word{{fact}} .", "a word.");
     shows("[[A]] ({{IPA|x}})", "A");
+    shows("* {{cite book|x}}.\n* b{{x}}...", "b...");
     // What was not a hole is not touched.
     shows("f() and (;) and ( x )", "f() and (;) and ( x )");
 }
 
 #[test]
 fn references_comments_and_tags() {
-    shows("a<ref>b {{c}} [[d]]</ref> e<ref name=x /> f<ref name=\"y>z\">g</ref>.", "a e fg.".replace("fg", "f").as_str());
+    shows(
+        "a<ref>b {{c}} [[d]]</ref> e<ref name=x /> f<ref name=\"y>z\">g</ref>.",
+        "a e fg.".replace("fg", "f").as_str(),
+    );
     shows("a<!-- b -->c <!-- unclosed [[d]]", "ac");
     shows("a\n<!-- alone in its line -->\nb", "a b");
-    shows("<div class=\"x\">a<br />b</div><p>c</p> 10<sup>6</sup> km<sup>2</sup> H<sub>2</sub>O 19<sup>th</sup>", "a\nb\n\nc\n\n10⁶ km² H2O 19th");
+    shows(
+        "<div class=\"x\">a<br />b</div><p>c</p> 10<sup>6</sup> km<sup>2</sup> H<sub>2</sub>O 19<sup>th</sup>",
+        "a\nb\n\nc\n\n10⁶ km² H2O 19th",
+    );
     shows("x < y and y > z, a<b, <unknown>", "x < y and y > z, a, <unknown>");
     shows("<nowiki>[[not]] {{a}} ''b''</nowiki> <pre>x\ny</pre>", "[[not]] {{a}} ''b''\n\nx\ny");
     shows("where <math>n</math> is and <math>\\frac{1}{2}</math> is", "where n is and is");
@@ -106,20 +120,29 @@ fn references_comments_and_tags() {
 
 #[test]
 fn references_to_characters() {
-    shows("a&nbsp;b&ndash;c &amp; &lt;ref&gt; &#65;&#x42; &bogus; AT&T; 5&thinsp;km", "a b–c & <ref> AB &bogus; AT&T; 5 km");
+    shows(
+        "a&nbsp;b&ndash;c &amp; &lt;ref&gt; &#65;&#x42; &bogus; AT&T; 5&thinsp;km",
+        "a b–c & <ref> AB &bogus; AT&T; 5 km",
+    );
     shows("a\u{A0}b\u{2009}c\u{200B}d\u{AD}e\u{FEFF}", "a b cde");
     shows("&#0;&#x110000;&#xD800;x", "&#0;&#x110000;&#xD800;x");
 }
 
 #[test]
 fn external_links_keep_their_words() {
-    shows("see [http://a.b/c?d=e the ''site''], [https://x] and http://bare.org/x_y.", "see the site, and http://bare.org/x_y.");
+    shows(
+        "see [http://a.b/c?d=e the ''site''], [https://x] and http://bare.org/x_y.",
+        "see the site, and http://bare.org/x_y.",
+    );
     shows("[//a.b c] [mailto:x@y z] [not a link] [[[a]]] [http://x [[b]]]", "c z [not a link] [a] b");
 }
 
 #[test]
 fn lists_tables_and_paragraphs() {
-    shows("Intro:\n* one\n** two\n# three\nAfter.\nSame paragraph.\n\nNext.", "Intro:\n\none\ntwo\nthree\n\nAfter. Same paragraph.\n\nNext.");
+    shows(
+        "Intro:\n* one\n** two\n# three\nAfter.\nSame paragraph.\n\nNext.",
+        "Intro:\n\none\ntwo\nthree\n\nAfter. Same paragraph.\n\nNext.",
+    );
     shows("a\n{| class=x\n| b || {{c}}\n|-\n| {|\n| nested\n|}\n|}\nd", "a\n\nd");
     shows("a\n{| never closed\n| b\n\ntext\n== H ==\nc", "a\n\nc");
     shows("a\n----\nb\n; term : meaning", "a\n\nb\n\nterm : meaning");
@@ -130,9 +153,14 @@ fn lists_tables_and_paragraphs() {
 
 #[test]
 fn sections_have_titles_levels_and_spans() {
-    let page = page("Lead.\n== One '''bold''' [[x|y]] <!-- c --> ==\n=== Two ===<!-- d -->\nText.\n\nMore.\n==Three==\n= Four =\nEnd\n=not a heading\n");
-    let sections: Vec<(&str, u8, &str)> =
-        page.sections.iter().map(|section| (section.title.as_str(), section.level, &page.text[section.span.clone()])).collect();
+    let page = page(
+        "Lead.\n== One '''bold''' [[x|y]] <!-- c --> ==\n=== Two ===<!-- d -->\nText.\n\nMore.\n==Three==\n= Four =\nEnd\n=not a heading\n",
+    );
+    let sections: Vec<(&str, u8, &str)> = page
+        .sections
+        .iter()
+        .map(|section| (section.title.as_str(), section.level, &page.text[section.span.clone()]))
+        .collect();
     assert_eq!(
         sections,
         [
@@ -143,7 +171,11 @@ fn sections_have_titles_levels_and_spans() {
             ("Four", 2, "End =not a heading"),
         ]
     );
-    assert!(is_boilerplate_section(" See Also ") && is_boilerplate_section("references") && !is_boilerplate_section("History"));
+    assert!(
+        is_boilerplate_section(" See Also ")
+            && is_boilerplate_section("references")
+            && !is_boilerplate_section("History")
+    );
 }
 
 #[test]
@@ -187,10 +219,74 @@ fn check_invariants(page: &CleanPage) -> Result<(), TestCaseError> {
 
 /// Pieces of markup: strung together at random they make every kind of nesting and breakage.
 const PIECES: &[&str] = &[
-    "[[", "]]", "{{", "}}", "{|", "|}", "|", "\n", "\n\n", "==", "=", "'", "''", "'''", "*", "#", ":", ";", " ", "(", ")", ",", ".", "<ref>",
-    "</ref>", "<ref name=a/>", "<nowiki>", "</nowiki>", "<!--", "-->", "<br>", "<", ">", "&nbsp;", "&amp;", "&", "[http://x ", "]", "[", "File:",
-    "Category:", "a", "b c", "é世🦀", "convert", "lang", "quote", "nowrap", "__NOTOC__", "__", "\u{A0}", "\u{AD}", "<table>", "</table>", "<math>", "</math>",
-    "{{{", "}}}", "<sup>2</sup>", "<poem>", "</poem>", "----", "\t", "1", "http://x.y", "fr:", "\u{3000}", "\r",
+    "[[",
+    "]]",
+    "{{",
+    "}}",
+    "{|",
+    "|}",
+    "|",
+    "\n",
+    "\n\n",
+    "==",
+    "=",
+    "'",
+    "''",
+    "'''",
+    "*",
+    "#",
+    ":",
+    ";",
+    " ",
+    "(",
+    ")",
+    ",",
+    ".",
+    "<ref>",
+    "</ref>",
+    "<ref name=a/>",
+    "<nowiki>",
+    "</nowiki>",
+    "<!--",
+    "-->",
+    "<br>",
+    "<",
+    ">",
+    "&nbsp;",
+    "&amp;",
+    "&",
+    "[http://x ",
+    "]",
+    "[",
+    "File:",
+    "Category:",
+    "a",
+    "b c",
+    "é世🦀",
+    "convert",
+    "lang",
+    "quote",
+    "nowrap",
+    "__NOTOC__",
+    "__",
+    "\u{A0}",
+    "\u{AD}",
+    "<table>",
+    "</table>",
+    "<math>",
+    "</math>",
+    "{{{",
+    "}}}",
+    "<sup>2</sup>",
+    "<poem>",
+    "</poem>",
+    "----",
+    "\t",
+    "1",
+    "http://x.y",
+    "fr:",
+    "\u{3000}",
+    "\r",
 ];
 
 proptest! {
@@ -227,10 +323,73 @@ proptest! {
 #[test]
 fn time_is_linear_on_hostile_pages() {
     let hostile = [
-        "[[", "{{", "{{{", "{|", "\n{|", "<ref", "<ref>", "<ref ", "<!--", "<nowiki>", "<math>", "<table>", "[[a|", "{{a|", "{{lang|", "{{nowrap|{{quote|",
-        "[http://a ", "[http://a", "[", "]", "]]", "}}", "|}", "\n|}", "\n|", "\n=", "\n==a", "=", "'", "''", "'''", " '''''", "&", "&a", "<", "<b ", "</", "__", "__A",
-        "(", "({{x}}", ")", "{{x}})", " {{x}},", "[[a]]", "[[File:", "[[File:a|[[b]]", "{{a|b=", "\n*", "\n:{|", "   ", "<sup>", "<ref></", "{{convert|", "<!-- -->\n",
-        "{{a|[[b}}", "[[a{{b]]", "{|{{", "<table>[[", "a", "\n== <!-- ", "é", "\u{AD}", "{{{{{", "]]]", "-->", "==<!---->",
+        "[[",
+        "{{",
+        "{{{",
+        "{|",
+        "\n{|",
+        "<ref",
+        "<ref>",
+        "<ref ",
+        "<!--",
+        "<nowiki>",
+        "<math>",
+        "<table>",
+        "[[a|",
+        "{{a|",
+        "{{lang|",
+        "{{nowrap|{{quote|",
+        "[http://a ",
+        "[http://a",
+        "[",
+        "]",
+        "]]",
+        "}}",
+        "|}",
+        "\n|}",
+        "\n|",
+        "\n=",
+        "\n==a",
+        "=",
+        "'",
+        "''",
+        "'''",
+        " '''''",
+        "&",
+        "&a",
+        "<",
+        "<b ",
+        "</",
+        "__",
+        "__A",
+        "(",
+        "({{x}}",
+        ")",
+        "{{x}})",
+        " {{x}},",
+        "[[a]]",
+        "[[File:",
+        "[[File:a|[[b]]",
+        "{{a|b=",
+        "\n*",
+        "\n:{|",
+        "   ",
+        "<sup>",
+        "<ref></",
+        "{{convert|",
+        "<!-- -->\n",
+        "{{a|[[b}}",
+        "[[a{{b]]",
+        "{|{{",
+        "<table>[[",
+        "a",
+        "\n== <!-- ",
+        "é",
+        "\u{AD}",
+        "{{{{{",
+        "]]]",
+        "-->",
+        "==<!---->",
     ];
     // A page of MediaWiki has at most 2 MiB; half of that must take less than half a second. It takes some milliseconds.
     for piece in hostile {

@@ -175,7 +175,7 @@ impl DumpReader {
             return Ok(());
         }
         match self.ending() {
-            Some(error) if !matches!(self.end, Ending::Plain) => Err(error),
+            Some(error) if !matches!(self.end, Ending::Plain | Ending::NotYet) => Err(error),
             _ => Err(DumpError::NotADump { path: self.path.clone(), detail: begins_with(&self.buffer) }),
         }
     }

@@ -75,7 +75,9 @@ impl Cleaner<'_> {
         let line_end_from = |at: usize| memchr(b'\n', &self.bytes[at..walk.end]).map_or(walk.end, |found| at + found);
         let mut line_end = line_end_from(at);
         let mut next = self.tokens.partition_point(|token| token.start() < at);
-        while let Some(token) = self.tokens.get(next).filter(|token| token.start() < line_end && token.end() <= walk.end) {
+        while let Some(token) =
+            self.tokens.get(next).filter(|token| token.start() < line_end && token.end() <= walk.end)
+        {
             if token.end() > line_end {
                 line_end = line_end_from(token.end());
             }

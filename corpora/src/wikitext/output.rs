@@ -109,6 +109,7 @@ impl Output {
                     self.unask_space();
                     self.flush();
                     self.text.push(char::from(byte));
+                    self.wrote = true;
                 }
                 b')' | b']' => {
                     if !self.close_bracket(byte) {
@@ -116,6 +117,8 @@ impl Output {
                         return run;
                     }
                 }
+                // The full stop of a sentence that was all template; three are an ellipsis.
+                b'.' if self.at_start() && run.as_bytes().get(1) != Some(&b'.') => {}
                 b'.' | b'!' | b'?' => {
                     self.unask_space();
                     break;

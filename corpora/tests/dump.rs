@@ -1,0 +1,410 @@
+//! Dumps: schemas, packings, broken pages, cut files, foreign files, and the real ones.
+
+mod common;
+
+use std::io::{self, Read, Write};
+
+use common::real_data;
+use memtrain_corpora::dump::{self, DumpError, DumpReader, Page};
+use memtrain_corpora::store;
+use memtrain_corpora::wikitext::{self, WikiContext};
+
+const HEADER: &str = r#"<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">
+  <siteinfo>
+    <sitename>Test &amp; Wiki</sitename>
+    <dbname>testwiki</dbname>
+    <base>https://test.example.org/wiki/Main_Page</base>
+    <generator>MediaWiki 1.45</generator>
+    <case>first-letter</case>
+    <namespaces>
+      <namespace key="-2" case="first-letter">Media</namespace>
+      <namespace key="0" case="first-letter" />
+      <namespace key="10" case="first-letter">Template</namespace>
+    </namespaces>
+  </siteinfo>
+"#;
+
+fn element(id: u64, title: &str, text: &str) -> String {
+    format!(
+        "  <page>\n    <title>{title}</title>\n    <ns>0</ns>\n    <id>{id}</id>\n    <revision>\n      <id>{}</id>\n      \
+         <timestamp>2026-01-02T03:04:05Z</timestamp>\n      <contributor><username>U</username><id>99</id></contributor>\n      \
+         <model>wikitext</model>\n      <text bytes=\"1\" xml:space=\"preserve\">{text}</text>\n    </revision>\n  </page>\n",
+        id * 10
+    )
+}
+
+fn export(pages: &str) -> String {
+    format!("{HEADER}{pages}</mediawiki>\n")
+}
+
+fn reader(bytes: impl Into<Vec<u8>>) -> DumpReader {
+    dump::from_reader(io::Cursor::new(bytes.into()), "test.xml").unwrap()
+}
+
+fn refused(bytes: &[u8]) -> DumpError {
+    dump::from_reader(io::Cursor::new(bytes.to_vec()), "test.xml").err().expect("must be refused")
+}
+
+fn whole(bytes: impl Into<Vec<u8>>) -> Vec<Page> {
+    reader(bytes).collect::<Result<_, _>>().unwrap()
+}
+
+fn bz2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_page_is_read_as_it_is() {
+    let xml = export(&element(7, "A &amp; B", "x &lt;ref&gt; &quot;y&quot; &amp;nbsp; &#233; a &amp; b\r\nz"));
+    let mut reader = reader(xml);
+    let site = reader.site_info().clone();
+    assert_eq!(
+        (site.sitename.as_str(), site.dbname.as_str(), site.language.as_str()),
+        ("Test & Wiki", "testwiki", "en")
+    );
+    assert_eq!(site.namespaces, [(-2, "Media".to_owned()), (0, String::new()), (10, "Template".to_owned())]);
+    assert_eq!(site.page_url("A & B/C é"), "https://test.example.org/wiki/A_%26_B/C_%C3%A9");
+    let page = reader.next().unwrap().unwrap();
+    let expected = Page {
+        id: 7,
+        ns: 0,
+        title: "A & B".into(),
+        redirect: None,
+        revision_id: 70,
+        timestamp: "2026-01-02T03:04:05Z".into(),
+        model: "wikitext".into(),
+        text: "x <ref> \"y\" &nbsp; é a & b\nz".into(),
+    };
+    assert_eq!(page, expected);
+    assert!(reader.next().is_none() && reader.next().is_none());
+    assert_eq!((reader.pages(), reader.malformed()), (1, 0));
+}
+
+#[test]
+fn old_schemas_and_odd_pages() {
+    let xml = r#"<?xml version="1.0" encoding="utf-8"?><mediawiki version="0.3" xml:lang="en"><siteinfo><namespaces>
+        <namespace key="10">Template</namespace><namespace key="0"/></namespaces></siteinfo>
+        <page xmlns="x"><title>Template:T</title><id>1</id><revision><text/></revision></page>
+        <page><title>Of: Mice</title><id>2</id><redirect /><revision><id>1</id><text xml:space="preserve">#redirect: [[the_Men#Part|label]] x</text></revision></page>
+        <page><title>Đ</title><ns>0</ns><id>3</id><revision><id>1</id><text>#ĐỔI [[Đích]]</text></revision></page>
+        <page><title>L</title><ns>0</ns><id>4</id><revision><id>1</id><text># first [[x]]</text></revision></page>
+        <page><title>R</title><ns>0</ns><id>5</id><redirect title="To &quot;it&quot;" /><revision><id>1</id><text>#REDIRECT [[Other]]</text></revision></page>
+        <page><title>D</title><ns>0</ns><id>6</id><revision><id>1</id><text bytes="5" deleted="deleted" /></revision></page>
+        <page><title>C</title><ns>0</ns><id>7</id><revision><id>1</id><text><![CDATA[a <b> & c]]></text></revision></page>
+        <pages/></mediawiki>"#;
+    let pages = whole(xml);
+    let facts: Vec<(i32, Option<&str>, &str)> =
+        pages.iter().map(|page| (page.ns, page.redirect.as_deref(), page.text.as_str())).collect();
+    assert_eq!(facts[0], (10, None, ""));
+    assert_eq!(facts[1].1, Some("the Men"));
+    assert_eq!(facts[2].1, Some("Đích"));
+    assert_eq!(facts[3], (0, None, "# first [[x]]"));
+    assert_eq!(facts[4].1, Some("To \"it\""));
+    assert_eq!(facts[5], (0, None, ""));
+    assert_eq!(facts[6].2, "a <b> & c");
+}
+
+#[test]
+fn the_newest_revision_counts_whatever_the_order() {
+    let revision = |id: u64, year: u64| {
+        format!("<revision><id>{id}</id><timestamp>{year}-01-01T00:00:00Z</timestamp><text>text {id}</text></revision>")
+    };
+    for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+        let revisions: String = order.iter().map(|&id| revision(id, 2000 + id)).collect();
+        let pages = whole(export(&format!("<page><title>T</title><ns>0</ns><id>1</id>{revisions}</page>")));
+        assert_eq!((pages[0].revision_id, pages[0].text.as_str()), (3, "text 3"));
+    }
+}
+
+#[test]
+fn a_malformed_page_is_skipped_and_counted() {
+    let broken = [
+        ("<page><title>X</title><id>1</id><revision><id>1</id></page>", "expected `</revision>`"),
+        ("<page><title>X</title><ns>0</ns><revision><id>1</id><text>a</text></revision></page>", "no id"),
+        ("<page><id>1</id><revision><id>1</id><text>a</text></revision></page>", "no title"),
+        (
+            "<page><title>X</title><ns>0</ns><id>one</id><revision><text>a</text></revision></page>",
+            "`one` is not a number",
+        ),
+        ("<page><title>X</title><ns>0</ns><id>1</id></page>", "no revision"),
+        ("<page><title>X</title><ns>0</ns><id>1</id><revision><text>a<b", "not closed before the next page"),
+        ("<title>X</title><ns>0</ns><id>1</id><revision><text>a</text></revision></page>", "its beginning is missing"),
+        ("<page><title>X</title><ns>0</ns><id>1</id><revision><text>a < b</text></revision></page>", ""),
+    ];
+    for (bad, detail) in broken {
+        let xml =
+            export(&format!("{}{bad}{}{}", element(1, "One", "a"), element(2, "Two", "b"), element(3, "Three", "c")));
+        let mut reader = reader(xml);
+        let items: Vec<_> = reader.by_ref().collect();
+        let titles: Vec<&str> = items.iter().flatten().map(|page| page.title.as_str()).collect();
+        assert_eq!(titles, ["One", "Two", "Three"], "{bad}");
+        let errors: Vec<&DumpError> = items.iter().filter_map(|item| item.as_ref().err()).collect();
+        assert_eq!((errors.len(), reader.malformed()), (1, 1), "{bad}: {errors:?}");
+        assert!(errors[0].is_skippable() && errors[0].to_string().contains(detail), "{bad}: {}", errors[0]);
+        assert!(errors[0].to_string().contains("`test.xml`: malformed page 2"), "{}", errors[0]);
+    }
+    let mut bytes = export(&element(1, "One", "a")).into_bytes();
+    let place = bytes.windows(4).position(|window| window == b">a</").unwrap();
+    bytes[place + 1] = 0xFF;
+    let items: Vec<_> = reader(bytes).collect();
+    assert!(matches!(&items[..], [Err(error)] if error.to_string().contains("not UTF-8")), "{items:?}");
+}
+
+#[test]
+fn a_page_that_is_never_closed_before_the_end() {
+    let xml = format!("{HEADER}{}<page><title>X</title></mediawiki>", element(1, "One", "a"));
+    let items: Vec<_> = reader(xml).collect();
+    assert!(matches!(&items[..], [Ok(_), Err(DumpError::Malformed { .. })]), "{items:?}");
+}
+
+#[test]
+fn a_cut_anywhere_gives_the_whole_pages_and_then_says_so() {
+    let pages: String = (1..6).map(|id| element(id, &format!("P{id}"), &format!("text {id} &amp; more"))).collect();
+    let xml = export(&pages);
+    let ends: Vec<usize> = xml.match_indices("</page>").map(|(at, tag)| at + tag.len()).collect();
+    let closing = xml.find("</mediawiki>").unwrap() + "</mediawiki>".len();
+    for cut in (HEADER.len()..xml.len()).step_by(3).chain([closing - 1, closing]) {
+        let items: Vec<_> = reader(&xml.as_bytes()[..cut]).collect();
+        let expected = ends.iter().filter(|&&end| end <= cut).count();
+        assert_eq!(items.iter().filter(|item| item.is_ok()).count(), expected, "cut at {cut}");
+        match items.last() {
+            Some(Err(DumpError::Truncated { pages, .. })) if cut < closing => assert_eq!(*pages as usize, expected),
+            Some(Ok(_)) if cut >= closing => {}
+            other => panic!("cut at {cut}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn cut_and_damaged_bz2() {
+    let pages: String =
+        (1..400).map(|id| element(id, &format!("P{id}"), &format!("{id} words ").repeat(300))).collect();
+    let packed = bz2(export(&pages).as_bytes());
+    for cut in [packed.len() - 1, packed.len() / 2, packed.len() / 3] {
+        let items: Vec<_> = reader(&packed[..cut]).collect();
+        let last = items.last().unwrap();
+        let complete = items.len() == 399 && last.is_ok();
+        assert!(complete || matches!(last, Err(DumpError::Truncated { .. })), "{cut}: {:?}", last.as_ref().err());
+    }
+    for cut in [5, 20] {
+        assert!(
+            matches!(refused(&packed[..cut]), DumpError::Truncated { pages: 0, .. }),
+            "{}",
+            refused(&packed[..cut])
+        );
+    }
+    let mut damaged = packed.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 50].fill(0x55);
+    let items: Vec<_> = reader(damaged).collect();
+    assert!(
+        matches!(items.last(), Some(Err(DumpError::Damaged { .. } | DumpError::Truncated { .. }))),
+        "{:?}",
+        items.last()
+    );
+    assert!(items.iter().filter(|item| item.is_ok()).count() > 10, "pages before the damage are given");
+    // Bytes after a complete export do not matter.
+    let mut trailing = packed.clone();
+    trailing.extend_from_slice(b"garbage after the last stream");
+    assert_eq!(whole(trailing).len(), 399);
+}
+
+#[test]
+fn many_streams_are_one_dump() {
+    let mut packed = bz2(HEADER.as_bytes());
+    for id in 1..50 {
+        packed.extend(bz2(element(id, "P", "some text").as_bytes()));
+    }
+    packed.extend(bz2(b"</mediawiki>\n"));
+    assert_eq!(whole(packed).len(), 49);
+}
+
+#[test]
+fn utf16_in_both_orders() {
+    let xml = export(&element(1, "Пловдив", "град 🏛 и"));
+    for (mark, bytes) in [
+        (Some([0xFF, 0xFE]), u16::to_le_bytes as fn(u16) -> [u8; 2]),
+        (Some([0xFE, 0xFF]), u16::to_be_bytes),
+        (None, u16::to_le_bytes),
+        (None, u16::to_be_bytes),
+    ] {
+        let encoded: Vec<u8> = mark.into_iter().flatten().chain(xml.encode_utf16().flat_map(bytes)).collect();
+        for packed in [encoded.clone(), bz2(&encoded)] {
+            let pages = whole(packed);
+            assert_eq!((pages[0].title.as_str(), pages[0].text.as_str()), ("Пловдив", "град 🏛 и"));
+        }
+    }
+}
+
+#[test]
+fn foreign_files_are_refused_by_what_they_are() {
+    for bytes in [
+        &b""[..],
+        b"not a dump",
+        b"<html><page></page></html>",
+        b"-- MySQL dump 10.19",
+        &[0u8; 5000],
+        b"<?xml version='1.0'?>",
+    ] {
+        let error = refused(bytes);
+        assert!(matches!(error, DumpError::NotADump { .. }) && error.hint().is_some(), "{error}");
+    }
+    assert!(matches!(refused(&bz2(b"something else")), DumpError::NotADump { .. }));
+    let packed: [(&[u8], &str); 6] = [
+        (b"7z\xBC\xAF\x27\x1C\0\x04", "a 7z archive"),
+        (b"\x1F\x8B\x08\0\0\0\0\0", "packed with gzip"),
+        (b"\xFD7zXZ\0\0\x04", "packed with xz"),
+        (b"\x5D\0\0\x80\0\xFF", "packed with lzma"),
+        (b"\x28\xB5\x2F\xFD\x24\0", "packed with zstd"),
+        (b"PK\x03\x04\x14\0", "a zip archive"),
+    ];
+    for (bytes, format) in packed {
+        let error = refused(bytes);
+        assert!(error.to_string() == format!("`test.xml` is {format}, which is not supported"), "{error}");
+        assert!(error.hint().unwrap().contains("unpack"), "{error}");
+    }
+    let missing = dump::open(std::path::Path::new("/no/such/dump.xml.bz2")).err().unwrap();
+    assert!(missing.to_string().contains("/no/such/dump.xml.bz2") && missing.hint().is_some(), "{missing}");
+}
+
+/// Gives bytes in crumbs, so that every tag is cut by a read somewhere.
+struct Crumbs(io::Cursor<Vec<u8>>, usize);
+
+impl Read for Crumbs {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..length])
+    }
+}
+
+#[test]
+fn reads_of_any_size_give_the_same_pages() {
+    let pages: String =
+        (1..8).map(|id| element(id, &format!("P{id}"), &"é &amp; 世 ".repeat(id as usize * 40))).collect();
+    let xml = export(&pages);
+    let expected = whole(xml.as_bytes());
+    for size in [1, 2, 3, 7, 64, 1000] {
+        let crumbs = Crumbs(io::Cursor::new(xml.clone().into_bytes()), size);
+        let read: Vec<Page> = dump::from_reader(crumbs, "t").unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(read, expected, "reads of {size} bytes");
+    }
+}
+
+/// `<page>` and then far more text than a page may have, twice, between two good pages; never held in memory by the test.
+#[test]
+fn an_oversized_page_is_skipped_in_bounded_memory() {
+    let parts: Vec<Box<dyn Read + Send>> = vec![
+        Box::new(io::Cursor::new(format!(
+            "{HEADER}{}<page><title>Big</title><id>1</id><revision><text>",
+            element(1, "One", "a")
+        ))),
+        Box::new(io::repeat(b'x').take(150 << 20)),
+        Box::new(io::Cursor::new(format!("</text></revision></page>{}</mediawiki>", element(2, "Two", "b")))),
+    ];
+    let stream =
+        parts.into_iter().fold(Box::new(io::empty()) as Box<dyn Read + Send>, |all, part| Box::new(all.chain(part)));
+    let items: Vec<_> = dump::from_reader(stream, "big.xml").unwrap().collect();
+    assert_eq!(items.len(), 3);
+    assert!(
+        matches!(&items[1], Err(error) if error.is_skippable() && error.to_string().contains("larger than 64 MiB"))
+    );
+    assert!(matches!(&items[2], Ok(page) if page.title == "Two"));
+}
+
+const ENGLISH: &str = "dumps/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2";
+
+#[test]
+fn the_real_english_dump_is_read_whole() {
+    let (Some(path), Some(multistream)) = (real_data(ENGLISH), real_data("dumps/enwiki-shortened-multistream.xml.bz2"))
+    else {
+        return;
+    };
+    let mut reader = dump::open(&path).unwrap();
+    let pages: Vec<Page> = reader.by_ref().collect::<Result<_, _>>().unwrap();
+    assert_eq!(pages.len(), 206);
+    assert_eq!(pages.iter().filter(|page| page.ns == 0 && page.redirect.is_none()).count(), 106);
+    assert_eq!(pages.iter().filter(|page| page.redirect.is_some()).count(), 100);
+    assert_eq!(Some(reader.bytes_read()), reader.bytes_total());
+    let others: Vec<Page> = dump::open(&multistream).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(others, pages);
+}
+
+#[test]
+fn no_markup_is_left_on_the_real_pages() {
+    for file in
+        [ENGLISH, "dumps/bgwiki-latest-pages-articles-shortened.xml.bz2", "dumps/pywikibot/article-pear-0.10.xml"]
+    {
+        let Some(path) = real_data(file) else {
+            return;
+        };
+        let reader = dump::open(&path).unwrap();
+        let context = WikiContext::from_site(reader.site_info());
+        let mut residues = Vec::new();
+        for page in reader.map(Result::unwrap).filter(|page| page.ns == 0 && page.redirect.is_none()) {
+            let clean = wikitext::clean(&page.text, &context);
+            let headings = clean.sections.iter().map(|section| section.title.as_str());
+            for text in headings.chain([clean.text.as_str()]) {
+                for mark in [
+                    "[[",
+                    "]]",
+                    "{{",
+                    "}}",
+                    "{|",
+                    "|}",
+                    "<ref",
+                    "</",
+                    "''",
+                    "&nbsp;",
+                    "<!--",
+                    "__NOTOC__",
+                    "  ",
+                    "()",
+                    "( )",
+                    "\n|",
+                ] {
+                    if let Some(at) = text.find(mark) {
+                        residues.push(format!("{}: …{}", page.title, text[at..].chars().take(60).collect::<String>()));
+                    }
+                }
+            }
+            for link in &clean.links {
+                assert_eq!(clean.text[link.span.clone()].trim(), &clean.text[link.span.clone()]);
+            }
+            assert!(
+                page.text.len() < 2000 || clean.text.len() * 10 > page.text.len(),
+                "{}: too little is left",
+                page.title
+            );
+        }
+        assert!(residues.is_empty(), "{file}: {residues:#?}");
+    }
+}
+
+#[test]
+fn a_cut_real_dump_ends_with_the_cut() {
+    let Some(path) = real_data(ENGLISH) else {
+        return;
+    };
+    let bytes = store::read(&path).unwrap();
+    let mut reader = dump::from_reader(io::Cursor::new(bytes[..bytes.len() * 2 / 3].to_vec()), "cut.bz2").unwrap();
+    let items: Vec<_> = reader.by_ref().collect();
+    assert!(matches!(items.last(), Some(Err(DumpError::Truncated { .. }))), "{:?}", items.last());
+    assert!(items[..items.len() - 1].iter().all(Result::is_ok) && items.len() > 50);
+}
+
+#[test]
+fn unsupported_real_files_are_named() {
+    for (file, format) in [
+        ("dumps/aawiki-20260101-pages-meta-history.xml.7z", "a 7z archive"),
+        ("dumps/pywikibot/article-pyrus.xml.gz", "packed with gzip"),
+        ("dumps/pywikibot/article-pyrus.xml.lzma", "packed with lzma"),
+    ] {
+        let Some(path) = real_data(file) else {
+            return;
+        };
+        let error = dump::open(&path).err().unwrap();
+        assert!(error.to_string().contains(format) && error.hint().is_some(), "{error}");
+    }
+}
