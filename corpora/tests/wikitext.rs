@@ -95,6 +95,9 @@ fn holes_are_mended() {
     shows("a word{{fact}} .", "a word.");
     shows("[[A]] ({{IPA|x}})", "A");
     shows("* {{cite book|x}}.\n* b{{x}}...", "b...");
+    shows("({{x|y}}) It {{x|y}}", "It");
+    shows("a\n\n({{x|y}}) It", "a\n\nIt");
+    shows(",<br>{{{a}}})", ",\n)");
     // What was not a hole is not touched.
     shows("f() and (;) and ( x )", "f() and (;) and ( x )");
 }
@@ -290,7 +293,7 @@ const PIECES: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(std::env::var("PROPTEST_CASES").map_or(2000, |cases| cases.parse().unwrap_or(2000))))]
 
     #[test]
     fn any_markup_gives_a_sound_page(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..60)) {

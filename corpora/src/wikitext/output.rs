@@ -73,18 +73,19 @@ impl Output {
     /// Writes the pending distance and notes where section and anchor begin.
     fn flush(&mut self) {
         let distance = std::mem::take(&mut self.pending);
-        if self.section.2.is_none() {
-            if !self.text.is_empty() {
-                self.text.push_str("\n\n");
+        match (self.section.2, distance) {
+            (None, _) => {
+                if !self.text.is_empty() {
+                    self.text.push_str("\n\n");
+                }
+                self.section.2 = Some(self.text.len());
             }
-            self.section.2 = Some(self.text.len());
-        } else {
-            match distance {
-                Break::None => {}
-                Break::Space => self.text.push(' '),
-                Break::Line => self.text.push('\n'),
-                Break::Paragraph => self.text.push_str("\n\n"),
-            }
+            // All of the section so far may have been taken back.
+            (Some(start), _) if start == self.text.len() => {}
+            (_, Break::None) => {}
+            (_, Break::Space) => self.text.push(' '),
+            (_, Break::Line) => self.text.push('\n'),
+            (_, Break::Paragraph) => self.text.push_str("\n\n"),
         }
         if let Some(start @ None) = &mut self.anchor {
             *start = Some(self.text.len());
@@ -139,6 +140,9 @@ impl Output {
     /// Takes back what stands before a closing bracket if only separators do, and the opening bracket with them. `false` if
     /// there are words in the brackets: then the closing one is to be written.
     fn close_bracket(&mut self, closing: u8) -> bool {
+        if self.at_start() {
+            return false;
+        }
         let opening = if closing == b')' { b'(' } else { b'[' };
         while matches!(self.last(), Some(b',' | b';' | b':' | b' ')) {
             self.text.pop();
