@@ -4,11 +4,15 @@
 
 pub mod config;
 pub mod decoder;
+pub mod directory;
 pub mod preset;
+pub mod tokenizer;
 pub mod weights;
 
 pub use config::{Architecture, PolicyConfig};
+pub use directory::{Generation, Policy};
 pub use decoder::{Decoder, Layer, Projections, ScoredTokens};
+pub use tokenizer::{Message, PolicyTokenizer};
 pub use weights::{LayerWeights, Weights};
 
 use std::path::PathBuf;
@@ -70,16 +74,23 @@ pub enum PolicyError {
         /// Why.
         detail: String,
     },
-    /// Reading or writing a file failed.
-    #[error("{action} `{}`: {source}", path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// To what.
+    /// A folder is in the way of a policy directory that is to be written.
+    #[error("`{}` is no policy directory and will not be replaced: name a folder that does not exist", path.display())]
+    InTheWay {
+        /// The folder.
         path: PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
     },
+    /// The tokenizer has ids that the embedding has no rows for.
+    #[error("the tokenizer has {tokenizer} ids, but the embedding only {embedding} rows")]
+    Vocabulary {
+        /// Ids of the tokenizer.
+        tokenizer: usize,
+        /// Rows of the embedding.
+        embedding: usize,
+    },
+    /// Reading or writing a file failed.
+    #[error(transparent)]
+    Store(#[from] memtrain_corpora::store::StoreError),
     /// The tokenizer failed.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
