@@ -14,7 +14,13 @@ const VOCABULARY: u32 = 1_024;
 const RUNS: u32 = 5;
 
 /// `groups` prompts with `responses` each; unshared prompts are repeated before each response.
-fn batch(groups: usize, responses: usize, prompt: usize, response: usize, shared: bool) -> (PackedBatch, Vec<u32>, Vec<u32>) {
+fn batch(
+    groups: usize,
+    responses: usize,
+    prompt: usize,
+    response: usize,
+    shared: bool,
+) -> (PackedBatch, Vec<u32>, Vec<u32>) {
     let ids = |len: usize, salt: usize| (0..len).map(|i| ((i * 7 + salt * 31) as u32) % VOCABULARY).collect::<Vec<_>>();
     let (mut batch, mut rows, mut targets) = (PackedBatch::default(), Vec::new(), Vec::new());
     for group in 0..groups {

@@ -21,7 +21,8 @@ fn config(architecture: Architecture, tied: bool) -> PolicyConfig {
 }
 
 fn decoder(architecture: Architecture, tied: bool, dtype: DType) -> Result<Decoder> {
-    let decoder = Decoder::init(config(architecture, tied), 3, &Device::Cpu, dtype).map_err(candle_core::Error::wrap)?;
+    let decoder =
+        Decoder::init(config(architecture, tied), 3, &Device::Cpu, dtype).map_err(candle_core::Error::wrap)?;
     // Norms of one and biases of zero would hide faults.
     for (name, parameter) in decoder.parameters()? {
         if parameter.rank() == 1 {
@@ -60,7 +61,9 @@ fn loss(decoder: &Decoder, batch: &PackedBatch, responses: &[Response]) -> Resul
 fn packed() -> (PackedBatch, Vec<Response>) {
     let mut batch = PackedBatch::default();
     let mut responses = Vec::new();
-    for (prompt, answers) in [(vec![1u32, 7, 3, 7], vec![vec![5u32, 2, 9], vec![11], vec![5, 2, 4, 18]]), (vec![8, 8], vec![vec![0, 6]])] {
+    for (prompt, answers) in
+        [(vec![1u32, 7, 3, 7], vec![vec![5u32, 2, 9], vec![11], vec![5, 2, 4, 18]]), (vec![8, 8], vec![vec![0, 6]])]
+    {
         let prompt = batch.push(&prompt, None);
         for ids in answers {
             let segment = batch.push(&ids, Some(prompt));
@@ -93,7 +96,11 @@ fn gradients_through_the_whole_decoder_are_those_of_finite_differences() -> Resu
                 };
                 let numeric = (at(1e-5)? - at(-1e-5)?) / 2e-5;
                 let allowed = 1e-6 * largest.max(1e-2);
-                assert!((gradient[index] - numeric).abs() < allowed, "{name}[{index}]: {} and {numeric}", gradient[index]);
+                assert!(
+                    (gradient[index] - numeric).abs() < allowed,
+                    "{name}[{index}]: {} and {numeric}",
+                    gradient[index]
+                );
             }
             parameter.set(&Tensor::from_vec(original, parameter.shape(), &Device::Cpu)?)?;
         }

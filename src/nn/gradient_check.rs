@@ -56,7 +56,11 @@ fn variables(inputs: &[Tensor]) -> Result<(Vec<Var>, Vec<Tensor>)> {
 ///
 /// # Errors
 /// If a gradient differs or the result carries no tape.
-pub fn check_gradients(function: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor], tolerance: f64) -> Result<()> {
+pub fn check_gradients(
+    function: impl Fn(&[Tensor]) -> Result<Tensor>,
+    inputs: &[Tensor],
+    tolerance: f64,
+) -> Result<()> {
     const STEP: f64 = 1e-5;
     let (variables, tensors) = variables(inputs)?;
     let output = function(&tensors)?;

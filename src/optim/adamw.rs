@@ -164,7 +164,13 @@ impl InplaceOp2 for Moment {
         "adamw-moment"
     }
 
-    fn cpu_fwd(&self, state: &mut CpuStorage, state_l: &Layout, gradient: &CpuStorage, gradient_l: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        state: &mut CpuStorage,
+        state_l: &Layout,
+        gradient: &CpuStorage,
+        gradient_l: &Layout,
+    ) -> Result<()> {
         let (to, from) = (range("adamw-moment", state_l)?, range("adamw-moment", gradient_l)?);
         match (state, gradient) {
             (CpuStorage::F32(state), CpuStorage::F32(gradient)) => {

@@ -56,7 +56,8 @@ impl GradientBuffer {
     /// # Errors
     /// If the device refuses.
     pub fn take(&mut self) -> Result<Vec<Tensor>> {
-        let zeros = self.sums.iter().map(|sum| Tensor::zeros(sum.shape(), sum.dtype(), sum.device())).collect::<Result<_>>()?;
+        let zeros =
+            self.sums.iter().map(|sum| Tensor::zeros(sum.shape(), sum.dtype(), sum.device())).collect::<Result<_>>()?;
         self.num_added = 0;
         Ok(std::mem::replace(&mut self.sums, zeros))
     }
@@ -95,7 +96,8 @@ fn add<T: std::ops::AddAssign + Copy + Send + Sync>(sum: &mut [T], term: &[T]) {
 pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
     let mut total = 0.0;
     for gradient in gradients {
-        let values = gradient.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+        let values =
+            gradient.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
         let parts: Vec<f64> = values.par_chunks(16_384).map(|part| part.iter().map(|x| x * x).sum()).collect();
         total += parts.iter().sum::<f64>();
     }

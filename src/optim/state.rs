@@ -124,10 +124,8 @@ mod tests {
     #[test]
     fn a_foreign_state_is_refused() -> Result<(), StateError> {
         let (_, mut one) = optimizer()?;
-        let other = AdamW::new(
-            vec![("w".to_owned(), Var::zeros((5, 7), DType::F32, &Device::Cpu)?)],
-            AdamWConfig::default(),
-        )?;
+        let other =
+            AdamW::new(vec![("w".to_owned(), Var::zeros((5, 7), DType::F32, &Device::Cpu)?)], AdamWConfig::default())?;
         assert!(matches!(one.restore(&other.to_bytes()?), Err(StateError::Mismatch { .. })));
         assert!(matches!(one.restore(b"no tensors here"), Err(StateError::Format(_))));
         let plain = safetensors::serialize([("x", &Tensor::new(1f32, &Device::Cpu)?)], None)?;

@@ -154,7 +154,8 @@ impl PolicyConfig {
         let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, d])];
         for layer in 0..self.num_hidden_layers {
             let layer_shapes = self.layer_shapes();
-            shapes.extend(layer_shapes.into_iter().map(|(name, shape)| (format!("model.layers.{layer}.{name}"), shape)));
+            shapes
+                .extend(layer_shapes.into_iter().map(|(name, shape)| (format!("model.layers.{layer}.{name}"), shape)));
         }
         shapes.push(("model.norm.weight".to_owned(), vec![d]));
         if !self.tie_word_embeddings {
@@ -210,12 +211,12 @@ impl PolicyConfig {
         if let Some(&(key, _)) = positive.iter().find(|(_, size)| *size == 0) {
             return Err(PolicyError::Config { key, detail: "a positive number expected, got 0".to_owned() });
         }
-        if self.num_attention_heads % self.num_key_value_heads != 0 {
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
             let detail = format!("{kv_heads} key/value heads do not divide {heads} query heads");
             return Err(PolicyError::Config { key: "num_key_value_heads", detail });
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             let detail = format!("an even number expected for the rotary embedding, got {}", self.head_dim);
             return Err(PolicyError::Config { key: "head_dim", detail });
         }
@@ -263,7 +264,12 @@ fn refuse_unsupported(keys: &Keys<'_>, architecture: Architecture) -> Result<(),
 struct Keys<'a>(&'a Map<String, Value>);
 
 impl Keys<'_> {
-    fn get<T>(&self, key: &'static str, kind: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, PolicyError> {
+    fn get<T>(
+        &self,
+        key: &'static str,
+        kind: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, PolicyError> {
         match self.0.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match read(value) {

@@ -5,9 +5,9 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
+use super::PolicyError;
 use super::config::PolicyConfig;
 use super::weights::{LayerWeights, Weights};
-use super::PolicyError;
 use crate::nn::PackedBatch;
 use crate::nn::ops::{self, Rotary};
 
@@ -70,7 +70,12 @@ impl Decoder {
     ///
     /// # Errors
     /// If the device refuses a tensor.
-    pub fn init(config: PolicyConfig, seed: u64, device: &Device, dtype: DType) -> std::result::Result<Self, PolicyError> {
+    pub fn init(
+        config: PolicyConfig,
+        seed: u64,
+        device: &Device,
+        dtype: DType,
+    ) -> std::result::Result<Self, PolicyError> {
         let weights = Weights::init(&config, seed, dtype, device)?;
         Ok(Self { config, weights })
     }

@@ -73,7 +73,10 @@ pub fn load(directory: &Path, device: &Device, dtype: DType) -> Result<Policy, P
 pub fn load_config(directory: &Path) -> Result<PolicyConfig, PolicyError> {
     let path = directory.join(CONFIG);
     if !store::exists(&path) {
-        return Err(PolicyError::Missing { path, hint: "it must be a Hugging Face directory of a Qwen2 or Qwen3 model" });
+        return Err(PolicyError::Missing {
+            path,
+            hint: "it must be a Hugging Face directory of a Qwen2 or Qwen3 model",
+        });
     }
     PolicyConfig::from_json(read_object(&path)?)
 }
@@ -82,7 +85,12 @@ pub fn load_config(directory: &Path) -> Result<PolicyConfig, PolicyError> {
 ///
 /// # Errors
 /// If a file or tensor is missing, damaged or of another shape, or there is a tensor without a place.
-pub fn load_decoder(directory: &Path, config: PolicyConfig, device: &Device, dtype: DType) -> Result<Decoder, PolicyError> {
+pub fn load_decoder(
+    directory: &Path,
+    config: PolicyConfig,
+    device: &Device,
+    dtype: DType,
+) -> Result<Decoder, PolicyError> {
     let mut tensors = HashMap::new();
     for path in weight_files(directory)? {
         let corrupt = |detail: String| PolicyError::Corrupt { path: path.clone(), detail };
@@ -132,7 +140,11 @@ fn weight_files(directory: &Path) -> Result<Vec<PathBuf>, PolicyError> {
     Ok(files.into_values().collect())
 }
 
-fn load_generation(directory: &Path, config: &PolicyConfig, tokenizer: &PolicyTokenizer) -> Result<Generation, PolicyError> {
+fn load_generation(
+    directory: &Path,
+    config: &PolicyConfig,
+    tokenizer: &PolicyTokenizer,
+) -> Result<Generation, PolicyError> {
     let path = directory.join(GENERATION);
     let other = if store::exists(&path) { read_object(&path)? } else { Map::new() };
     let from = |value: Option<&Value>| value.map(token_ids).filter(|ids| !ids.is_empty());
@@ -167,7 +179,8 @@ fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
 /// If `directory` is in the way or a file cannot be written; what was there stays.
 pub fn save(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
     let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let (fresh, old) = (directory.with_file_name(format!(".{name}.new")), directory.with_file_name(format!(".{name}.old")));
+    let (fresh, old) =
+        (directory.with_file_name(format!(".{name}.new")), directory.with_file_name(format!(".{name}.old")));
     recover(directory, &old)?;
     if store::exists(directory) && !is_replaceable(directory)? {
         return Err(PolicyError::InTheWay { path: directory.to_path_buf() });
@@ -216,7 +229,8 @@ fn write_files(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
     // `transformers` refuses files without it.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let path = directory.join(WEIGHTS);
-    let corrupt = |error: safetensors::SafeTensorError| PolicyError::Corrupt { path: path.clone(), detail: error.to_string() };
+    let corrupt =
+        |error: safetensors::SafeTensorError| PolicyError::Corrupt { path: path.clone(), detail: error.to_string() };
     let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), Some(metadata));
     store::write_atomic(&path, bytes.map_err(corrupt)?)?;
     for (name, bytes) in policy.tokenizer.files() {
@@ -312,15 +326,29 @@ mod tests {
     fn what_is_wrong_is_named() -> Outcome {
         let folder = tempfile::tempdir()?;
         let directory = folder.path().join("policy");
-        let message = || load(&directory, &Device::Cpu, DType::F32).err().map(|error| error.to_string()).unwrap_or_default();
+        let message =
+            || load(&directory, &Device::Cpu, DType::F32).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(message().contains("config.json"), "{}", message());
         save(&policy()?, &directory)?;
         let config = store::read_to_string(&directory.join(CONFIG))?;
-        store::write_atomic(&directory.join(CONFIG), config.replace("\"intermediate_size\": 24", "\"intermediate_size\": 25"))?;
-        assert!(message().contains("mlp.gate_proj.weight` has shape [24, 16]") && message().contains("[25, 16]"), "{}", message());
-        store::write_atomic(&directory.join(CONFIG), config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"))?;
+        store::write_atomic(
+            &directory.join(CONFIG),
+            config.replace("\"intermediate_size\": 24", "\"intermediate_size\": 25"),
+        )?;
+        assert!(
+            message().contains("mlp.gate_proj.weight` has shape [24, 16]") && message().contains("[25, 16]"),
+            "{}",
+            message()
+        );
+        store::write_atomic(
+            &directory.join(CONFIG),
+            config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+        )?;
         assert!(message().contains("`model.layers.2.input_layernorm.weight` is missing"), "{}", message());
-        store::write_atomic(&directory.join(CONFIG), config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"))?;
+        store::write_atomic(
+            &directory.join(CONFIG),
+            config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
+        )?;
         assert!(message().contains("model.layers.1.") && message().contains("no place"), "{}", message());
         store::write_atomic(&directory.join(CONFIG), config.replace("\"vocab_size\": 260", "\"vocab_size\": 200"))?;
         assert!(message().contains("259 ids"), "{}", message());

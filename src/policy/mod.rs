@@ -10,8 +10,8 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use config::{Architecture, PolicyConfig};
-pub use directory::{Generation, Policy};
 pub use decoder::{Decoder, Layer, Projections, ScoredTokens};
+pub use directory::{Generation, Policy};
 pub use tokenizer::{Message, PolicyTokenizer};
 pub use weights::{LayerWeights, Weights};
 

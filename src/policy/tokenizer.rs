@@ -120,9 +120,9 @@ impl PolicyTokenizer {
         let mut plain = with_special.clone();
         plain.set_encode_special_tokens(true);
         let variables = match bytes("tokenizer_config.json") {
-            Some(bytes) => object(bytes).map_err(|detail| {
-                PolicyError::Tokenizer(format!("tokenizer_config.json: {detail}"))
-            })?,
+            Some(bytes) => {
+                object(bytes).map_err(|detail| PolicyError::Tokenizer(format!("tokenizer_config.json: {detail}")))?
+            }
             None => Map::new(),
         };
         let source = match bytes("chat_template.jinja") {
@@ -293,9 +293,9 @@ pub(super) fn pretty(value: &Value) -> Vec<u8> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use tokenizers::AddedToken;
     use tokenizers::models::bpe::BPE;
     use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-    use tokenizers::AddedToken;
 
     /// All bytes, no merges, and the three special tokens.
     pub(crate) fn byte_tokenizer() -> Result<PolicyTokenizer, PolicyError> {

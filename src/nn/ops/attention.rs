@@ -59,8 +59,8 @@ pub fn naive_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment])
         let x = x.transpose(0, 1)?.unsqueeze(1)?.broadcast_as((kv_heads, heads / kv_heads, n, width))?;
         x.reshape((heads, n, width))?.contiguous()
     };
-    let scores = (q.transpose(0, 1)?.contiguous()?.matmul(&spread(k)?.transpose(1, 2)?.contiguous()?)?
-        / (width as f64).sqrt())?;
+    let scores =
+        (q.transpose(0, 1)?.contiguous()?.matmul(&spread(k)?.transpose(1, 2)?.contiguous()?)? / (width as f64).sqrt())?;
     let scores = scores.broadcast_add(&mask)?;
     let exponents = scores.broadcast_sub(&scores.max_keepdim(2)?.detach())?.exp()?;
     let probabilities = exponents.broadcast_div(&exponents.sum_keepdim(2)?)?;
@@ -242,12 +242,28 @@ impl<T: Real> Kernel<'_, T> {
     /// Softmax of the scores of `rows` query rows of a head, from row `first` of the segment on, into
     /// `scratch.probabilities` with rows `seen.stride` apart; keys past a row's own are zeros. Returns how many
     /// columns, in whole vectors, were written.
-    fn probabilities(&self, query: usize, first: usize, rows: usize, seen: &Seen<T>, scratch: &mut Scratch<T>) -> usize {
+    fn probabilities(
+        &self,
+        query: usize,
+        first: usize,
+        rows: usize,
+        seen: &Seen<T>,
+        scratch: &mut Scratch<T>,
+    ) -> usize {
         let columns = (seen.num_prefix + first + rows).next_multiple_of(LANES);
         scratch.probabilities.resize(rows * seen.stride, T::zero());
         let q = Strided::rows(&self.q[query..], self.sizes.q_stride());
         let out = &mut scratch.probabilities;
-        product((rows, columns, self.sizes.width), q, &seen.k_t, seen.stride, out, seen.stride, false, &mut scratch.packed);
+        product(
+            (rows, columns, self.sizes.width),
+            q,
+            &seen.k_t,
+            seen.stride,
+            out,
+            seen.stride,
+            false,
+            &mut scratch.packed,
+        );
         let scale = self.sizes.scale::<T>();
         for (row, scores) in out.chunks_exact_mut(seen.stride).enumerate() {
             let (scores, unseen) = scores[..columns].split_at_mut(seen.num_prefix + first + row + 1);
@@ -292,7 +308,16 @@ impl<T: Real> Kernel<'_, T> {
                 self.probabilities(query, first, block, &seen, &mut scratch);
                 let probabilities = Strided::rows(&scratch.probabilities, seen.stride);
                 let out = &mut out[(first * group + member) * width..];
-                product((block, width, num_keys), probabilities, &seen.v, width, out, group * width, false, &mut scratch.packed);
+                product(
+                    (block, width, num_keys),
+                    probabilities,
+                    &seen.v,
+                    width,
+                    out,
+                    group * width,
+                    false,
+                    &mut scratch.packed,
+                );
             }
         }
         out
@@ -307,7 +332,8 @@ impl<T: Real> Kernel<'_, T> {
         let pieces: Vec<FamilyGradients<T>> =
             tasks.par_iter().map(|&(family, head)| self.backward_task(family, head, out, grad)).collect();
         let mut q_grad = vec![T::zero(); rows * heads * width];
-        let (mut k_grad, mut v_grad) = (vec![T::zero(); rows * kv_heads * width], vec![T::zero(); rows * kv_heads * width]);
+        let (mut k_grad, mut v_grad) =
+            (vec![T::zero(); rows * kv_heads * width], vec![T::zero(); rows * kv_heads * width]);
         for (&(family, head), piece) in tasks.iter().zip(&pieces) {
             for (number, &segment) in family.iter().enumerate() {
                 for (index, row) in self.segments[segment].rows.clone().enumerate() {
@@ -382,7 +408,16 @@ impl<T: Real> Kernel<'_, T> {
                     let sizes = (keys, width, block);
                     product(sizes, slopes, &self.q[query..], q_stride, &mut gradients.k[target], width, true, packed);
                     let probabilities = Strided::transposed(&probabilities[start..], seen.stride);
-                    product(sizes, probabilities, out_grad.data, q_stride, &mut gradients.v[target], width, true, packed);
+                    product(
+                        sizes,
+                        probabilities,
+                        out_grad.data,
+                        q_stride,
+                        &mut gradients.v[target],
+                        width,
+                        true,
+                        packed,
+                    );
                 }
             }
         }
@@ -402,7 +437,16 @@ impl<T: Real> Kernel<'_, T> {
         scratch.slopes.resize(rows * seen.stride, T::zero());
         let out_grad = Strided::rows(&grad[query..], q_stride);
         let slopes = &mut scratch.slopes;
-        product((rows, columns, width), out_grad, &seen.v_t, seen.stride, slopes, seen.stride, false, &mut scratch.packed);
+        product(
+            (rows, columns, width),
+            out_grad,
+            &seen.v_t,
+            seen.stride,
+            slopes,
+            seen.stride,
+            false,
+            &mut scratch.packed,
+        );
         let scale = self.sizes.scale::<T>();
         for row in 0..rows {
             let at = query + row * q_stride;

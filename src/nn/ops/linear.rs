@@ -40,12 +40,12 @@ fn apply(x: &Tensor, weight: &Tensor, out_shape: Shape) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&weight.contiguous()?, Linear { out_shape })
 }
 
-/// Layouts of `x` as `[rows, in]` and of the weight turned to `[in, out]`, with the product's sizes.
-fn layouts(x_l: &Layout, weight_l: &Layout) -> Result<((usize, usize, usize, usize), Layout, Layout)> {
+/// `x W^T` on any backend, `x` taken as `[rows, in]`.
+fn product<S: BackendStorage>(x: &S, x_l: &Layout, weight: &S, weight_l: &Layout) -> Result<S> {
     let (out, width) = weight_l.shape().dims2()?;
     let rows = x_l.shape().elem_count() / width.max(1);
     let x_l = Layout::contiguous_with_offset((rows, width), x_l.start_offset());
-    Ok(((1, rows, out, width), x_l, weight_l.transpose(0, 1)?))
+    x.matmul(weight, (1, rows, out, width), &x_l, &weight_l.transpose(0, 1)?)
 }
 
 impl CustomOp2 for Linear {
@@ -53,14 +53,24 @@ impl CustomOp2 for Linear {
         NAME
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_l: &Layout, weight: &CpuStorage, weight_l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (sizes, x_l, weight_l) = layouts(x_l, weight_l)?;
-        Ok((x.matmul(weight, sizes, &x_l, &weight_l)?, self.out_shape.clone()))
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_l: &Layout,
+        weight: &CpuStorage,
+        weight_l: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        Ok((product(x, x_l, weight, weight_l)?, self.out_shape.clone()))
     }
 
-    fn cuda_fwd(&self, x: &CudaStorage, x_l: &Layout, weight: &CudaStorage, weight_l: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (sizes, x_l, weight_l) = layouts(x_l, weight_l)?;
-        Ok((x.matmul(weight, sizes, &x_l, &weight_l)?, self.out_shape.clone()))
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_l: &Layout,
+        weight: &CudaStorage,
+        weight_l: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((product(x, x_l, weight, weight_l)?, self.out_shape.clone()))
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {

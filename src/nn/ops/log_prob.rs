@@ -186,14 +186,26 @@ impl CustomOp2 for LogProb {
         NAME
     }
 
-    fn cpu_fwd(&self, hidden: &CpuStorage, hidden_l: &Layout, head: &CpuStorage, head_l: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        hidden: &CpuStorage,
+        hidden_l: &Layout,
+        head: &CpuStorage,
+        head_l: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         with_real!(hidden.dtype(), NAME, T => {
             let out = self.forward::<T>((hidden, hidden_l), (head, head_l))?;
             Ok((<T as WithDType>::to_cpu_storage_owned(out), (2, self.targets.len()).into()))
         })
     }
 
-    fn bwd(&self, hidden: &Tensor, head: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        hidden: &Tensor,
+        head: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let grad_host = Host::new(&grad);
         with_real!(hidden.dtype(), NAME, T => {

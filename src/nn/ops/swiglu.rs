@@ -38,7 +38,13 @@ impl CustomOp2 for SwiGlu {
         NAME
     }
 
-    fn cpu_fwd(&self, gate: &CpuStorage, gate_l: &Layout, up: &CpuStorage, up_l: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        gate_l: &Layout,
+        up: &CpuStorage,
+        up_l: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         use candle_core::backend::BackendStorage;
         with_real!(gate.dtype(), NAME, T => {
             let out = forward::<T>(slice(NAME, gate, gate_l)?, slice(NAME, up, up_l)?);

@@ -39,14 +39,7 @@ pub(crate) fn product<T: Real>(
 ) {
     for first_row in (0..m).step_by(ROWS) {
         let rows = ROWS.min(m - first_row);
-        packed.clear();
-        packed.resize(k, [T::zero(); ROWS]);
-        for row in 0..rows {
-            let start = (first_row + row) * a.row_stride;
-            for (column, packed) in packed.iter_mut().enumerate() {
-                packed[row] = a.data[start + column * a.column_stride];
-            }
-        }
+        pack(a, first_row, rows, k, packed);
         for first_column in (0..n).step_by(LANES) {
             let columns = LANES.min(n - first_column);
             let acc = if columns == LANES {
@@ -64,6 +57,29 @@ pub(crate) fn product<T: Real>(
                 }
             }
         }
+    }
+}
+
+/// Brings [`ROWS`] rows of `a` side by side, column after column; rows past the end are zeros.
+fn pack<T: Real>(a: Strided<'_, T>, first_row: usize, rows: usize, k: usize, packed: &mut Vec<[T; ROWS]>) {
+    packed.clear();
+    if k == 0 {
+        return;
+    }
+    let data = &a.data[first_row * a.row_stride..];
+    if rows == ROWS && a.column_stride == 1 {
+        let row = |row: usize| data[row * a.row_stride..][..k].iter();
+        let rows = row(0).zip(row(1)).zip(row(2)).zip(row(3));
+        packed.extend(rows.map(|(((&a, &b), &c), &d)| [a, b, c, d]));
+    } else if rows == ROWS && a.row_stride == 1 {
+        let columns = data.chunks(a.column_stride).take(k);
+        packed.extend(columns.filter_map(|column| column.first_chunk::<ROWS>().copied()));
+    } else {
+        packed.extend((0..k).map(|column| {
+            let at =
+                |row: usize| if row < rows { data[row * a.row_stride + column * a.column_stride] } else { T::zero() };
+            [at(0), at(1), at(2), at(3)]
+        }));
     }
 }
 
