@@ -12,6 +12,7 @@ use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::store::StoreError;
 use serde::de::DeserializeOwned;
 
+use crate::policy::PolicyError;
 use crate::run::RunError;
 
 /// Something was typed wrong, on the command line or in a configuration.
@@ -135,6 +136,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return error.hint();
+    }
+    if let Some(PolicyError::Store(error)) = cause.downcast_ref::<PolicyError>() {
+        return error.hint().map(str::to_owned);
     }
     if let Some(error) = cause.downcast_ref::<DumpError>() {
         return error.hint().map(str::to_owned);

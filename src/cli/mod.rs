@@ -1,3 +1,4 @@
 //! What was typed: one file a command.
 
 pub mod failure;
+pub mod policy;

@@ -19,7 +19,7 @@ use super::draw::{self, Drawn};
 use super::recomputed::Recomputed;
 use super::{Completion, FinishReason, SampleError, SampleRequest, Sampler};
 use crate::nn::ops::real::Host;
-use crate::policy::Decoder;
+use crate::policy::{Decoder, PolicyTokenizer};
 
 /// Rows of logits that exist at a time.
 const LOGIT_ROWS: usize = 256;
@@ -34,7 +34,7 @@ const DEFAULT_CACHE_BYTES: usize = 2 << 30;
 /// use memtrain::policy::{Decoder, preset};
 /// use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
 /// let decoder = Decoder::init(preset::tiny(64), 0, &Device::Cpu, DType::F32)?;
-/// let mut sampler = LocalSampler::new(&decoder, &[0], 60)?;
+/// let mut sampler = LocalSampler::with_ids(&decoder, &[0], 60)?;
 /// let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 5 };
 /// let request = SampleRequest { prompt_ids: vec![3, 4], params, address: DrawAddress::default() };
 /// let completions = sampler.sample(&[request])?;
@@ -81,12 +81,21 @@ pub(super) trait Forward {
 }
 
 impl LocalSampler {
+    /// A sampler that follows every update of the decoder's weights, draws the tokenizer's ids and stops where its
+    /// configuration says.
+    ///
+    /// # Errors
+    /// If the tokenizer has no ids, or the device refuses.
+    pub fn new(decoder: &Decoder, tokenizer: &PolicyTokenizer) -> Result<Self> {
+        Self::with_ids(decoder, tokenizer.eos_token_ids(), tokenizer.vocab_size())
+    }
+
     /// A sampler that follows every update of the decoder's weights. Ids from `allowed_ids` on (rows of the embedding
     /// beyond the tokenizer) are never drawn; a stop id ends a response and is its last token.
     ///
     /// # Errors
     /// If no id is allowed, or the device refuses.
-    pub fn new(decoder: &Decoder, stop_ids: &[u32], allowed_ids: usize) -> Result<Self> {
+    pub fn with_ids(decoder: &Decoder, stop_ids: &[u32], allowed_ids: usize) -> Result<Self> {
         let allowed = allowed_ids.min(decoder.config.vocab_size);
         if allowed == 0 {
             return Err(SampleError::NothingAllowed.into());

@@ -17,7 +17,7 @@ fn decoder(architecture: Architecture, dtype: DType) -> Result<Decoder> {
 }
 
 fn sampler(decoder: &Decoder) -> Result<LocalSampler> {
-    LocalSampler::new(decoder, &[STOP], VOCAB - 10)
+    LocalSampler::with_ids(decoder, &[STOP], VOCAB - 10)
 }
 
 fn prompt(number: usize, len: usize) -> Vec<u32> {
@@ -148,7 +148,7 @@ fn first_tokens_follow_the_softmax() -> Result<()> {
         })
         .collect();
     let mut counts = [0u32; VOCAB];
-    for completion in LocalSampler::new(&decoder, &[], VOCAB)?.sample(&requests)? {
+    for completion in LocalSampler::with_ids(&decoder, &[], VOCAB)?.sample(&requests)? {
         counts[completion.token_ids[0] as usize] += 1;
     }
     let mut batch = PackedBatch::default();

@@ -1,0 +1,33 @@
+# The commands of the project; each is a thin call of the binary or of cargo. `just` lists them.
+
+memtrain := "cargo run --release --quiet --"
+
+_default:
+    @just --list --unsorted
+
+# Everything once on a fictional encyclopedia: corpus, training, evaluation (minutes, no download)
+quickstart *arguments:
+    {{ memtrain }} quickstart {{ arguments }}
+
+# Turn a dump into training documents
+build-corpus config="configs/enwiki-sample.toml" *arguments:
+    {{ memtrain }} corpus build --config {{ config }} {{ arguments }}
+
+# Train a memory with MemTrain's two objectives
+pretrain-memory config="configs/memtrain.toml" *arguments:
+    {{ memtrain }} train --config {{ config }} {{ arguments }}
+
+# What must hold before each commit
+check:
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+    cargo test --release --workspace
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
+
+# All tests
+test *arguments:
+    cargo test --release --workspace {{ arguments }}
+
+# The measurements of the numeric parts
+bench *arguments:
+    cargo bench --bench train --bench sample {{ arguments }}

@@ -1,0 +1,139 @@
+//! `memtrain policy generate`: what does the policy say?
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::lines::{self, Line};
+use crate::cli::failure::{Usage, WithHint};
+use crate::policy::{Message, Policy, PolicyTokenizer};
+use crate::sampler::{Completion, DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
+
+/// Arguments of `memtrain policy generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Policy directory
+    #[arg(value_name = "DIR")]
+    pub policy: PathBuf,
+    /// Lines with `prompt_ids`, `prompt` (raw text), `user` or `messages` (through the chat template); stdin if absent
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// One user message instead of lines
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    pub user: Option<String>,
+    /// One raw prompt instead of lines
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["input", "user"])]
+    pub prompt: Option<String>,
+    /// Longest response in tokens
+    #[arg(long, default_value_t = 128)]
+    pub max_tokens: usize,
+    /// 0 takes the most probable token each time
+    #[arg(long, default_value_t = 1.0)]
+    pub temperature: f64,
+    /// Draw among the most probable tokens that together reach this probability
+    #[arg(long, default_value_t = 1.0)]
+    pub top_p: f64,
+    /// Draw among so many most probable tokens; 0 for all
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Responses to each prompt
+    #[arg(long, default_value_t = 1)]
+    pub num_samples: u64,
+}
+
+/// Responses drawn in one call of the sampler.
+const BATCH_RESPONSES: usize = 256;
+
+const EXAMPLE: &str = r#"{"prompt_ids": [5, 6, 7]}`, `{"prompt": "raw text"}` or `{"user": "a message"}"#;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    prompt_ids: Option<Vec<u32>>,
+    prompt: Option<String>,
+    user: Option<String>,
+    messages: Option<Vec<Message>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Response<'a> {
+    ids: &'a [u32],
+    text: String,
+    log_probs: &'a [f32],
+    finish: FinishReason,
+}
+
+/// Draws responses and prints one line each, in the order of the prompts.
+///
+/// # Errors
+/// If the policy cannot be loaded, an option makes no sense, or a line is wrong.
+pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+    let GenerateArgs { temperature, top_p, top_k, max_tokens, .. } = *args;
+    let params = SamplingParams { temperature, top_p, top_k, max_tokens };
+    params.check().map_err(Usage)?;
+    let policy = super::load(&args.policy)?;
+    let allowed = policy.tokenizer.vocab_size();
+    let mut sampler = LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, allowed)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut batch = Vec::new();
+    for line in requests(args)? {
+        let line = line?;
+        let prompt_ids = prompt_ids(&line, &policy, params.max_tokens)?;
+        for rollout in 0..args.num_samples {
+            let address = DrawAddress { seed: args.seed, document: line.number - 1, rollout, ..DrawAddress::default() };
+            batch.push(SampleRequest { prompt_ids: prompt_ids.clone(), params, address });
+        }
+        if batch.len() >= BATCH_RESPONSES {
+            write(&mut out, &sampler.sample(&batch)?, &policy.tokenizer)?;
+            batch.clear();
+        }
+    }
+    write(&mut out, &sampler.sample(&batch)?, &policy.tokenizer)
+}
+
+/// What was typed, or the lines of the input.
+fn requests(args: &GenerateArgs) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Line<Request>>>>> {
+    if args.user.is_some() || args.prompt.is_some() {
+        let value = Request { user: args.user.clone(), prompt: args.prompt.clone(), ..Request::default() };
+        return Ok(Box::new(std::iter::once(Ok(Line { number: 1, value }))));
+    }
+    Ok(Box::new(lines::read(args.input.as_deref(), EXAMPLE)?))
+}
+
+/// The token ids of a line's prompt.
+fn prompt_ids(line: &Line<Request>, policy: &Policy, max_tokens: usize) -> anyhow::Result<Vec<u32>> {
+    let (number, tokenizer) = (line.number, &policy.tokenizer);
+    let Request { prompt_ids, prompt, user, messages } = &line.value;
+    let ids = match (prompt_ids, prompt, user, messages) {
+        (Some(ids), None, None, None) => ids.clone(),
+        (None, Some(text), None, None) => tokenizer.encode(text)?,
+        (None, None, Some(user), None) => tokenizer.chat_prompt_ids(user)?,
+        (None, None, None, Some(messages)) => tokenizer.encode(&tokenizer.render(messages, true)?)?,
+        _ => {
+            let wrong = "exactly one of `prompt_ids`, `prompt`, `user` and `messages` is expected";
+            return Err(anyhow::anyhow!("line {number}: {wrong}")).hint(|| format!("a line looks like `{EXAMPLE}`"));
+        }
+    };
+    if ids.is_empty() {
+        anyhow::bail!("line {number}: the prompt has no tokens, there is nothing to go on from");
+    }
+    let config = &policy.decoder.config;
+    lines::check_ids(number, "prompt_ids", &ids, config.vocab_size)?;
+    lines::check_length(number, ids.len() + max_tokens, config.max_position_embeddings)
+        .hint(|| format!("the prompt has {} tokens; lower `--max-tokens` or shorten it", ids.len()))?;
+    Ok(ids)
+}
+
+fn write(out: &mut impl Write, completions: &[Completion], tokenizer: &PolicyTokenizer) -> anyhow::Result<()> {
+    for Completion { token_ids, log_probs, finish } in completions {
+        let text = tokenizer.decode_response(token_ids)?;
+        serde_json::to_writer(&mut *out, &Response { ids: token_ids, text, log_probs, finish: *finish })?;
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
