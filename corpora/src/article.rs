@@ -23,6 +23,25 @@ pub struct Link {
 }
 
 /// One page of namespace 0 that is not a redirect, as clean prose.
+///
+/// ```
+/// use memtrain_corpora::{Article, wikitext::{WikiContext, clean}};
+/// let page = clean("'''Mira''' is a [[town]].\n== History ==\nIt is old.", &WikiContext::default());
+/// let article = Article {
+///     id: 7,
+///     url: "https://example.org/wiki/Mira".into(),
+///     title: "Mira".into(),
+///     text: page.text,
+///     revision_id: 70,
+///     timestamp: "2026-01-02T03:04:05Z".into(),
+///     sections: page.sections,
+///     links: page.links,
+///     categories: page.categories,
+/// };
+/// let history = &article.sections[1];
+/// assert_eq!((history.title.as_str(), &article.text[history.span.clone()]), ("History", "It is old."));
+/// assert_eq!(&article.text[article.links[0].span.clone()], "town");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Article {
     /// Page id of the wiki.

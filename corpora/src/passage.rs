@@ -3,6 +3,27 @@
 use crate::{Link, Span};
 
 /// A passage of an article, never across a section boundary.
+///
+/// ```
+/// use memtrain_corpora::{Passage, store::ScalarIndex};
+/// let article = "Été in Évora.\n\nIt is warm.";
+/// let span = 18..29;
+/// let passage = Passage {
+///     id: 0,
+///     article_id: 7,
+///     url: "https://example.org/wiki/Summer".into(),
+///     title: "Summer".into(),
+///     section: String::new(),
+///     text: article[span.clone()].to_owned(),
+///     char_start: ScalarIndex::new(article).to_scalar(span.start).unwrap().into(),
+///     span,
+///     num_words: 3,
+///     revision_id: 70,
+///     links: Vec::new(),
+/// };
+/// assert_eq!(passage.text, "It is warm.");
+/// assert_eq!(passage.char_start, 15, "the byte offset is 18");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passage {
     /// Dense number of the passage in the corpus, 0 … n−1 in dump order.

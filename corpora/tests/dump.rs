@@ -83,6 +83,18 @@ fn a_page_is_read_as_it_is() {
 }
 
 #[test]
+fn a_wiki_in_another_language_gets_no_english_words() {
+    let text = "({{lang-de|Tag}}) {{as of|2010}} {{circa|1200}} {{convert|5|km|mi}}";
+    let clean = |language: &str| {
+        let header = HEADER.replace("xml:lang=\"en\"", &format!("xml:lang=\"{language}\""));
+        let reader = reader(format!("{header}</mediawiki>"));
+        wikitext::clean(text, &WikiContext::from_site(reader.site_info())).text
+    };
+    assert_eq!(clean("en"), "(German: Tag) As of 2010 c. 1200 5 km");
+    assert_eq!(clean("vi"), "(Tag) 2010 c. 1200 5 km");
+}
+
+#[test]
 fn old_schemas_and_odd_pages() {
     let xml = r#"<?xml version="1.0" encoding="utf-8"?><mediawiki version="0.3" xml:lang="en"><siteinfo><namespaces>
         <namespace key="10">Template</namespace><namespace key="0"/></namespaces></siteinfo>

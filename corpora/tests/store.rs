@@ -102,6 +102,31 @@ fn a_full_disk_and_an_unwritable_folder_are_named() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Needs a file system of a megabyte or so, which only the superuser can make:
+/// `mount -t tmpfs -o size=1m none DIR`, then `MEMTRAIN_SMALL_DISK=DIR cargo test … --test store -- --ignored`.
+#[test]
+#[ignore = "needs a small file system"]
+fn a_disk_that_fills_up_keeps_the_old_table() {
+    let folder = std::path::PathBuf::from(std::env::var_os("MEMTRAIN_SMALL_DISK").unwrap());
+    let path = folder.join("t.parquet");
+    let row = |id: u64| {
+        let noise = (0..2000u64).map(|i| store::hash_bytes(&(id * 2000 + i).to_le_bytes())).collect();
+        sample_article(id, noise)
+    };
+    let mut writer = TableWriter::create(&path).unwrap();
+    writer.push(row(1)).unwrap();
+    let old = writer.finish().unwrap();
+    let mut writer = TableWriter::create(&path).unwrap();
+    let failed = (2..200).find_map(|id| writer.push(row(id)).err());
+    let error = failed.map_or_else(|| writer.finish().unwrap_err(), |error| error);
+    assert!(error.hint().unwrap().starts_with("the disk is full"), "{error}: {:?}", error.hint());
+    assert!(error.to_string().contains("t.parquet"), "{error}");
+    assert_eq!(store::hash_file(&path).unwrap(), old.hash);
+    let error = store::write_atomic(&folder.join("big"), vec![7; 4 << 20]).unwrap_err();
+    assert!(error.hint().unwrap().starts_with("the disk is full"), "{error}");
+    assert_eq!(names(&folder), ["t.parquet"], "no temporary file is left");
+}
+
 #[test]
 fn a_lock_keeps_others_out_until_dropped() {
     let folder = tempfile::tempdir().unwrap();

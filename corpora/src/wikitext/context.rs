@@ -18,6 +18,8 @@ pub struct WikiContext {
     namespaces: HashMap<String, i32>,
     /// Whether titles begin with a capital whatever the link says (not so in Wiktionary).
     first_letter: bool,
+    /// Whether words that templates add are right in English.
+    english: bool,
 }
 
 /// What the part of a link before the colon says.
@@ -145,17 +147,25 @@ impl WikiContext {
         let known = ALIASES.iter().chain(CANONICAL).map(|&(number, name)| (name.to_owned(), number));
         let own = namespaces.iter().filter(|(number, name)| *number != 0 && !name.is_empty());
         let own = own.map(|(number, name)| (name.to_lowercase().replace('_', " "), *number));
-        WikiContext { namespaces: known.chain(own).collect(), first_letter }
+        WikiContext { namespaces: known.chain(own).collect(), first_letter, english: true }
     }
 
     /// The wiki a dump comes from.
     pub fn from_site(site: &SiteInfo) -> WikiContext {
-        WikiContext::new(&site.namespaces, site.case != "case-sensitive")
+        let context = WikiContext::new(&site.namespaces, site.case != "case-sensitive");
+        // Dumps from before 0.4 do not tell the language; most of those that are still around are English.
+        let language = site.language.split('-').next().unwrap_or_default();
+        WikiContext { english: matches!(language, "" | "en" | "simple"), ..context }
     }
 
     /// Whether titles begin with a capital letter whatever the link says.
     pub(super) fn first_letter(&self) -> bool {
         self.first_letter
+    }
+
+    /// Whether words that templates add, such as the name of a language, are right in English.
+    pub(super) fn english(&self) -> bool {
+        self.english
     }
 
     /// What the words before a link's colon are; `None` if they are just the beginning of a title.

@@ -147,7 +147,9 @@ impl<'page> Cleaner<'page> {
             }
             Shows::Before(words) => {
                 if let Some(value) = self.numbered(arguments, 1) {
-                    self.out.push(words);
+                    // `As of 2010` in a French sentence would be wrong; the year is not, nor is `c.`.
+                    let english = words == "As of " || words == "born ";
+                    self.out.push(if english && !self.context.english() { "" } else { words });
                     self.show_value(Some(value));
                 } else if words == "c. " {
                     self.out.push(words);
@@ -223,7 +225,8 @@ impl<'page> Cleaner<'page> {
 
     fn show_language(&mut self, name: &str, arguments: &[Argument]) {
         let code = name.trim_start_matches("lang").trim_start_matches(['-', ' ']);
-        if let Some(language) = language_name(code.split('-').next().unwrap_or(code)) {
+        let language = language_name(code.split('-').next().unwrap_or(code));
+        if let Some(language) = language.filter(|_| self.context.english()) {
             self.out.push(language);
             self.out.push(": ");
         }
