@@ -92,7 +92,7 @@ fn redirect() -> Redirect {
 /// The file is read as the rows it was written from.
 fn check<R: Row + Clone + PartialEq + std::fmt::Debug>(row: R) {
     let read: Vec<R> = store::read_table(&file::<R>()).unwrap().collect::<Result<_, _>>().unwrap();
-    assert_eq!(read, [row.clone(), row.clone()]);
+    assert_eq!(read, [row.clone(), row]);
 }
 
 fn write<R: Row + Clone>(row: R) {

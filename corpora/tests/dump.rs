@@ -218,7 +218,7 @@ fn cut_and_damaged_bz2() {
     );
     assert!(items.iter().filter(|item| item.is_ok()).count() > 10, "pages before the damage are given");
     // Bytes after a complete export do not matter.
-    let mut trailing = packed.clone();
+    let mut trailing = packed;
     trailing.extend_from_slice(b"garbage after the last stream");
     assert_eq!(whole(trailing).len(), 399);
 }
