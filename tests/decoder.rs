@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use memtrain::nn::gradient_check::{assert_close, max_difference};
 use memtrain::nn::{PackedBatch, tape};
+use memtrain::optim::{AdamW, AdamWConfig, Decay, Schedule, clip_global_norm};
 use memtrain::policy::{Architecture, Decoder, PolicyConfig, preset};
 
 fn config(architecture: Architecture, tied: bool) -> PolicyConfig {
@@ -172,5 +173,36 @@ fn a_seed_gives_the_same_weights_and_another_seed_others() -> Result<()> {
     let values = first(1)?;
     let deviation = (values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32).sqrt();
     assert!((deviation - 0.4).abs() < 0.08, "{deviation}");
+    Ok(())
+}
+
+#[test]
+fn a_few_sentences_are_learned_by_heart() -> Result<()> {
+    let config = PolicyConfig { hidden_size: 32, intermediate_size: 64, head_dim: 8, ..preset::tiny(50) };
+    let decoder = Decoder::init(config, 0, &Device::Cpu, DType::F32).map_err(candle_core::Error::wrap)?;
+    let parameters = decoder.parameters()?;
+    let mut optimizer = AdamW::new(parameters.clone(), AdamWConfig::default())?;
+    let schedule = Schedule { warmup_steps: 5, total_steps: 120, decay: Decay::Cosine, last_factor: 0.1 };
+    let mut batch = PackedBatch::default();
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    for sentence in 0..4u32 {
+        // The first token names the sentence, the rest has no pattern that four sentences share.
+        let ids: Vec<u32> = (0..20).map(|i| (sentence + i * i * (3 + 2 * sentence) + 11 * i) % 50).collect();
+        let own = batch.push(&ids, None);
+        let own = batch.segments[own].rows.clone();
+        rows.extend(own.start as u32..own.end as u32 - 1);
+        targets.extend_from_slice(&ids[1..]);
+    }
+    let mut losses = Vec::new();
+    for step in 0..schedule.total_steps {
+        let scored = decoder.log_probs(&decoder.hidden(&batch)?, &rows, &targets, 1.0)?;
+        let loss = scored.log_probs.mean_all()?.neg()?;
+        let mut gradients = tape::gradients(&loss, &parameters)?;
+        clip_global_norm(&mut gradients, 1.0)?;
+        optimizer.step(&gradients, 5e-3 * schedule.factor(step))?;
+        losses.push(loss.to_scalar::<f32>()?);
+    }
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    assert!((first - 50f32.ln()).abs() < 0.2 && last < 0.1, "{first} to {last}");
     Ok(())
 }
