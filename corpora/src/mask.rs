@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_failed_match_does_not_hide_an_overlapping_one() {
-        assert_eq!(occurrences("ba a a", "a a", EXACT), [3..6]);
+        assert_eq!(occurrences("ba a a", "a a", EXACT), vec![3..6]);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn a_disk_that_fills_up_keeps_the_old_table() {
     let old = writer.finish().unwrap();
     let mut writer = TableWriter::create(&path).unwrap();
     let failed = (2..200).find_map(|id| writer.push(row(id)).err());
-    let error = failed.map_or_else(|| writer.finish().unwrap_err(), |error| error);
+    let error = failed.unwrap_or_else(|| writer.finish().unwrap_err());
     assert!(error.hint().unwrap().starts_with("the disk is full"), "{error}: {:?}", error.hint());
     assert!(error.to_string().contains("t.parquet"), "{error}");
     assert_eq!(store::hash_file(&path).unwrap(), old.hash);
