@@ -70,6 +70,12 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<()> {
 /// # Errors
 /// If the preset is unknown, the tokenizer cannot be used, or something that is no policy is in the way.
 pub fn init(args: &InitArgs) -> anyhow::Result<()> {
+    make(args)?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+fn make(args: &InitArgs) -> anyhow::Result<()> {
     if !preset::NAMES.contains(&args.preset.as_str()) {
         let unknown = Usage(format!("no preset is called `{}`", args.preset));
         return Err(unknown).hint(|| format!("choose one of {}", preset::NAMES.join(", ")));
@@ -86,7 +92,6 @@ pub fn init(args: &InitArgs) -> anyhow::Result<()> {
     let parameters = decoder.config.num_parameters();
     directory::save(&Policy::new(decoder, tokenizer)?, &args.out)?;
     tracing::info!("a `{}` policy of {parameters} parameters", args.preset);
-    println!("{}", args.out.display());
     Ok(())
 }
 
@@ -94,4 +99,81 @@ pub fn init(args: &InitArgs) -> anyhow::Result<()> {
 fn load(path: &std::path::Path) -> anyhow::Result<Policy> {
     directory::load(path, &Device::Cpu, DType::F32)
         .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::failure::describe;
+    use memtrain_corpora::store;
+    use std::path::Path;
+
+    /// A policy directory made by `init` from a tokenizer of a few words; gives its path.
+    pub(super) fn word_policy(folder: &Path) -> anyhow::Result<PathBuf> {
+        let words = ["[UNK]", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "river", "town", "bridge", "king", "born"];
+        let vocabulary: serde_json::Map<_, _> =
+            words.iter().enumerate().map(|(id, word)| ((*word).to_owned(), id.into())).collect();
+        let special = |id: usize| {
+            serde_json::json!({"id": id, "content": words[id], "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true})
+        };
+        let tokenizer = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null, "decoder": null,
+            "added_tokens": [special(1), special(2), special(3)],
+            "pre_tokenizer": {"type": "Whitespace"},
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
+        });
+        store::create_dir_all(&folder.join("tokenizer"))?;
+        store::write_json(&folder.join("tokenizer/tokenizer.json"), &tokenizer)?;
+        let out = folder.join("policy");
+        make(&init_args(folder, &out))?;
+        Ok(out)
+    }
+
+    fn init_args(folder: &Path, out: &Path) -> InitArgs {
+        let tokenizer = folder.join("tokenizer/tokenizer.json");
+        InitArgs { preset: "tiny".into(), tokenizer, seed: 1, out: out.to_path_buf() }
+    }
+
+    /// A file of lines; gives its path.
+    pub(super) fn write_lines(folder: &Path, lines: &[&str]) -> anyhow::Result<PathBuf> {
+        let path = folder.join("lines.jsonl");
+        store::write_atomic(&path, lines.join("\n"))?;
+        Ok(path)
+    }
+
+    #[test]
+    fn a_policy_is_made_from_a_bare_tokenizer_and_the_seed_decides_its_weights() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = word_policy(folder.path())?;
+        let policy = load(&path)?;
+        assert_eq!(policy.tokenizer.eos_token_ids(), [3]);
+        assert_eq!(policy.tokenizer.chat_prompt("river")?, "river<|im_start|>");
+        let again = folder.path().join("again");
+        make(&init_args(folder.path(), &again))?;
+        let hash = |path: &Path| store::hash_file(&path.join("model.safetensors"));
+        assert_eq!(hash(&path)?, hash(&again)?);
+        make(&InitArgs { seed: 2, ..init_args(folder.path(), &again) })?;
+        assert_ne!(hash(&path)?, hash(&again)?);
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_told_with_a_hint() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let args = init_args(folder.path(), &folder.path().join("policy"));
+        let told = |args: &InitArgs| describe(&make(args).expect_err("cannot be made"), false);
+        assert!(
+            told(&args).contains("tokenizer.json") && told(&args).contains("hint: Give the path"),
+            "{}",
+            told(&args)
+        );
+        let args = InitArgs { preset: "tiney".into(), ..args };
+        assert!(
+            told(&args).starts_with("error: no preset is called `tiney`\nhint: Choose one of tiny"),
+            "{}",
+            told(&args)
+        );
+        Ok(())
+    }
 }

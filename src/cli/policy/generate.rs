@@ -73,13 +73,16 @@ struct Response<'a> {
 /// # Errors
 /// If the policy cannot be loaded, an option makes no sense, or a line is wrong.
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+    write_responses(args, &mut BufWriter::new(std::io::stdout().lock()))
+}
+
+fn write_responses(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let GenerateArgs { temperature, top_p, top_k, max_tokens, .. } = *args;
     let params = SamplingParams { temperature, top_p, top_k, max_tokens };
     params.check().map_err(Usage)?;
     let policy = super::load(&args.policy)?;
     let allowed = policy.tokenizer.vocab_size();
     let mut sampler = LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, allowed)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
     let mut batch = Vec::new();
     for line in requests(args)? {
         let line = line?;
@@ -89,11 +92,11 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             batch.push(SampleRequest { prompt_ids: prompt_ids.clone(), params, address });
         }
         if batch.len() >= BATCH_RESPONSES {
-            write(&mut out, &sampler.sample(&batch)?, &policy.tokenizer)?;
+            write(out, &sampler.sample(&batch)?, &policy.tokenizer)?;
             batch.clear();
         }
     }
-    write(&mut out, &sampler.sample(&batch)?, &policy.tokenizer)
+    write(out, &sampler.sample(&batch)?, &policy.tokenizer)
 }
 
 /// What was typed, or the lines of the input.
@@ -136,4 +139,81 @@ fn write(out: &mut impl Write, completions: &[Completion], tokenizer: &PolicyTok
         out.write_all(b"\n")?;
     }
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::failure::describe;
+    use crate::cli::policy::tests::{word_policy, write_lines};
+
+    fn args(policy: PathBuf) -> GenerateArgs {
+        GenerateArgs {
+            policy,
+            input: None,
+            user: None,
+            prompt: None,
+            max_tokens: 6,
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            seed: 4,
+            num_samples: 1,
+        }
+    }
+
+    fn output(args: &GenerateArgs) -> anyhow::Result<Vec<serde_json::Value>> {
+        let mut out = Vec::new();
+        write_responses(args, &mut out)?;
+        Ok(String::from_utf8(out)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    }
+
+    #[test]
+    fn each_prompt_gets_its_samples_in_order_whatever_its_form() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let policy = word_policy(folder.path())?;
+        let lines = [
+            r#"{"prompt_ids": [3, 4]}"#,
+            "",
+            r#"{"prompt": "river town"}"#,
+            r#"{"user": "river town"}"#,
+            r#"{"messages": [{"role": "user", "content": "river town"}]}"#,
+        ];
+        let input = Some(write_lines(folder.path(), &lines)?);
+        let args = GenerateArgs { input, num_samples: 3, ..args(policy) };
+        let first = output(&args)?;
+        assert_eq!(first.len(), 12);
+        assert_eq!(first, output(&args)?, "the same seed draws the same");
+        for response in &first {
+            let ids = response["ids"].as_array().expect("ids");
+            assert_eq!(ids.len(), response["log_probs"].as_array().expect("log-probabilities").len());
+            assert!(ids.len() == 6 && response["finish"] == "length" || response["finish"] == "stop");
+            assert!(!response["text"].as_str().expect("text").contains("<|im_end|>"));
+        }
+        assert_ne!(first, output(&GenerateArgs { seed: 5, ..args })?);
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_lines_and_options_are_named() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let policy = word_policy(folder.path())?;
+        for (line, complaint) in [
+            ("not json", "line 2 of "),
+            (r#"{"promt": "a"}"#, "unknown field `promt`"),
+            (r#"{"prompt": "river", "user": "town"}"#, "line 2: exactly one of"),
+            (r#"{"prompt": ""}"#, "line 2: the prompt has no tokens"),
+            (r#"{"prompt_ids": [3, 900]}"#, "line 2: `prompt_ids` holds id 900, but the vocabulary has"),
+        ] {
+            let input = Some(write_lines(folder.path(), &[r#"{"prompt_ids": [3]}"#, line])?);
+            let failure = output(&GenerateArgs { input, ..args(policy.clone()) }).expect_err(complaint);
+            let told = describe(&failure, false);
+            assert!(told.contains(complaint), "{told}");
+        }
+        let failure = output(&GenerateArgs { top_p: 0.0, ..args(policy) }).expect_err("no top-p");
+        assert!(describe(&failure, false).starts_with("error: top-p 0 is not in (0, 1]"));
+        let failure = output(&args(folder.path().join("nowhere"))).expect_err("no policy");
+        assert!(describe(&failure, false).contains("hint: A policy is a Hugging Face directory"));
+        Ok(())
+    }
 }

@@ -48,27 +48,29 @@ struct Scores {
 /// # Errors
 /// If the policy cannot be loaded or a line is wrong.
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
+    write_scores(args, &mut BufWriter::new(std::io::stdout().lock()))
+}
+
+fn write_scores(args: &ScoreArgs, out: &mut impl Write) -> anyhow::Result<()> {
     if !(args.temperature > 0.0 && args.temperature.is_finite()) {
         let wrong = Usage(format!("`--temperature {}` is not a positive number", args.temperature));
         return Err(wrong).hint(|| "1 scores the policy's own distribution".into());
     }
     let decoder = super::load(&args.policy)?.decoder.frozen()?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
     let mut batch: Vec<Request> = Vec::new();
     let mut tokens = 0;
     for line in lines::read(args.input.as_deref(), EXAMPLE)? {
         let request = check(line?, &decoder)?;
         let length = request.prompt_ids.len() + request.response_ids.len();
         if tokens + length > BATCH_TOKENS {
-            write(&mut out, &score(&decoder, &batch, args.temperature)?)?;
+            write(out, &score(&decoder, &batch, args.temperature)?)?;
             batch.clear();
             tokens = 0;
         }
         tokens += length;
         batch.push(request);
     }
-    write(&mut out, &score(&decoder, &batch, args.temperature)?)?;
-    Ok(out.flush()?)
+    write(out, &score(&decoder, &batch, args.temperature)?)
 }
 
 fn check(line: Line<Request>, decoder: &Decoder) -> anyhow::Result<Request> {
@@ -131,6 +133,7 @@ fn score(decoder: &Decoder, requests: &[Request], temperature: f64) -> anyhow::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::policy::tests::{word_policy, write_lines};
     use crate::policy::preset;
     use candle_core::{DType, Device};
 
@@ -152,6 +155,33 @@ mod tests {
             let pairs =
                 together.log_probs.iter().zip(&alone.log_probs).chain(together.entropy.iter().zip(&alone.entropy));
             pairs.for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} and {b}"));
+        }
+        Ok(())
+    }
+    #[test]
+    fn lines_are_answered_in_order_and_wrong_ones_named() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let policy = word_policy(folder.path())?;
+        let good = r#"{"prompt_ids": [3, 4], "response_ids": [5, 6]}"#;
+        let run = |lines: &[&str]| -> anyhow::Result<String> {
+            let input = Some(write_lines(folder.path(), lines)?);
+            let mut out = Vec::new();
+            write_scores(&ScoreArgs { policy: policy.clone(), input, temperature: 1.0 }, &mut out)?;
+            Ok(String::from_utf8(out)?)
+        };
+        let out = run(&[good, r#"{"prompt_ids": [3], "response_ids": []}"#])?;
+        let lines: Vec<serde_json::Value> = out.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        assert_eq!(lines[0]["log_probs"].as_array().map(Vec::len), Some(2));
+        assert_eq!(lines[0]["entropy"].as_array().map(Vec::len), Some(2));
+        assert_eq!(lines[1], serde_json::json!({"log_probs": [], "entropy": []}));
+        for (line, complaint) in [
+            (r#"{"prompt_ids": [3]}"#, "missing field `response_ids`"),
+            (r#"{"prompt_ids": [], "response_ids": [4]}"#, "line 2: `prompt_ids` is empty"),
+            (r#"{"prompt_ids": [3], "response_ids": [777]}"#, "line 2: `response_ids` holds id 777"),
+        ] {
+            let failure = run(&[good, line]).expect_err(complaint);
+            let told = crate::cli::failure::describe(&failure, false);
+            assert!(told.contains(complaint) && told.contains("line 2"), "{told}");
         }
         Ok(())
     }
