@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let decoder = Decoder::init(preset::tiny(VOCABULARY as usize), 0, &Device::Cpu, DType::F32)?;
     let mut sampler = LocalSampler::with_ids(&decoder, &[], VOCABULARY as usize)?;
     println!("tiny policy: {} parameters, {} threads", decoder.config.num_parameters(), rayon::current_num_threads());
-    let mut measure = |name: &str, sampler: &mut LocalSampler, live: u32, group: u32| -> Result<()> {
+    let measure = |name: &str, sampler: &mut LocalSampler, live: u32, group: u32| -> Result<()> {
         let time = seconds(sampler, &requests(live, group))?;
         let rate = f64::from(live) * RESPONSE as f64 / time;
         println!("{live} responses of {RESPONSE} tokens, {name}: {:.1} ms, {rate:.0} tokens/s", time * 1e3);
@@ -49,5 +49,5 @@ fn main() -> Result<()> {
         measure("groups of 8", &mut sampler, live, 8)?;
     }
     measure("each with a prompt of its own", &mut sampler, 256, 1)?;
-    measure("groups of 8, recomputed", &mut sampler.clone().recomputing(), 64, 8)
+    measure("groups of 8, recomputed", &mut sampler.recomputing(), 64, 8)
 }

@@ -4,8 +4,8 @@
 //! token is drawn from one row of logits. Groups are worked on in waves that fit the cache's memory. In a wave all live
 //! responses advance together, one row each in one packed batch, and a response that has ended leaves the batch.
 //!
-//! On the CPU in f32 keys and values are cached ([`cached`](super::cached)). Elsewhere every step computes the whole
-//! sequences again ([`recomputed`](super::recomputed)): right, slow, and also what the cache is tested against.
+//! On the CPU in f32 keys and values are cached. Elsewhere every step computes the whole sequences again: right, slow,
+//! and also what the cache is tested against.
 
 use std::collections::HashMap;
 
