@@ -1,0 +1,312 @@
+//! What the user sets: one section a stage. Defaults are the papers' values where a paper gives one.
+
+use memtrain_corpora::EntityLabel;
+use memtrain_index::IndexConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{PipelineError, Result};
+
+/// Everything between a dump and its documents.
+///
+/// ```
+/// let config = memtrain_pipeline::CorpusConfig::default();
+/// assert_eq!(config.synthesize.num_related + 1 + config.synthesize.num_random, 150);
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CorpusConfig {
+    /// Seed of every draw. Default 0.
+    pub seed: u64,
+    /// Threads; 0 takes all cores. Never changes what is written. Default 0.
+    pub workers: usize,
+    /// From dumps to articles and passages.
+    pub ingest: IngestConfig,
+    /// From passages to entity mentions.
+    pub entities: EntitiesConfig,
+    /// The policy's tokenizer.
+    pub tokenizer: TokenizerConfig,
+    /// Retrieval of related passages.
+    pub index: IndexConfig,
+    /// From passages to training documents.
+    pub synthesize: SynthesizeConfig,
+}
+
+/// What happens to a passage that stays below `min_words` because its section has no more text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Leftovers {
+    /// Dropped and counted.
+    Drop,
+    /// Kept and counted.
+    Keep,
+}
+
+/// Ingest: which pages become articles, and how articles are cut into passages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IngestConfig {
+    /// MediaWiki XML exports, plain or bz2; `*` in a file name matches several. One shard a file, in name order.
+    pub dumps: Vec<String>,
+    /// Whether a dump that breaks off in the middle is taken as far as it goes. Off: a cut-off download is an error.
+    pub accept_truncated: bool,
+    /// Fewest words of a passage. Default 100 (MemTrain leaves the unit open; 100–200 words put 150 passages into its
+    /// 24k–40k tokens, arXiv 2606.03197 §4).
+    pub min_words: u32,
+    /// Most words of a passage. Default 200, as above.
+    pub max_words: u32,
+    /// What becomes of shorter rests of sections. Default: dropped.
+    pub leftovers: Leftovers,
+    /// Titles of sections to leave out with the sections below them, without regard to case, on top of those that
+    /// [`memtrain_corpora::wikitext::is_boilerplate_section`] knows (references, external links …).
+    pub drop_sections: Vec<String>,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            dumps: Vec::new(),
+            accept_truncated: false,
+            min_words: 100,
+            max_words: 200,
+            leftovers: Leftovers::Drop,
+            drop_sections: Vec::new(),
+        }
+    }
+}
+
+/// Which back-end finds entities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// Links, a gazetteer of titles, redirects and anchors, and rules; no model.
+    Links,
+}
+
+/// The entity stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EntitiesConfig {
+    /// Back-end. Default `links`, the one that needs no download.
+    pub backend: BackendName,
+    /// Passages a shard. Default 200,000 (a shard of the full English Wikipedia takes minutes).
+    pub passages_per_shard: u64,
+    /// Fewest characters of a gazetteer entry. Default 3.
+    pub min_chars: usize,
+    /// Most words of a gazetteer entry. Default 10.
+    pub max_words: usize,
+    /// How often a surface must be linked to a page before it counts as a name of that page. Default 1.
+    pub min_anchor_count: u32,
+    /// Words that are never an entity by themselves, on top of the built-in list of common English words.
+    pub stop_words: Vec<String>,
+    /// Whether numbers, dates, years, quantities, percentages and money are found by rules. Default on.
+    pub rules: bool,
+}
+
+impl Default for EntitiesConfig {
+    fn default() -> Self {
+        Self {
+            backend: BackendName::Links,
+            passages_per_shard: 200_000,
+            min_chars: 3,
+            max_words: 10,
+            min_anchor_count: 1,
+            stop_words: Vec::new(),
+            rules: true,
+        }
+    }
+}
+
+/// The tokenizer stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerConfig {
+    /// `train` to train one on the passages, else the path of a `tokenizer.json` or of a Hugging Face model directory.
+    pub source: String,
+    /// Size of a trained vocabulary, added words included. Default 32,000; at least 256 bytes + the added words.
+    pub vocab_size: usize,
+    /// Fewest occurrences of a pair that is merged. Default 2.
+    pub min_frequency: u64,
+    /// Words that are one token each in a trained tokenizer (for tiny policies), such as `[MASK]`.
+    pub added_words: Vec<String>,
+    /// Most passages to train on, taken at even distances. Default 200,000.
+    pub max_passages: u64,
+}
+
+impl Default for TokenizerConfig {
+    fn default() -> Self {
+        Self {
+            source: "train".to_owned(),
+            vocab_size: 32_000,
+            min_frequency: 2,
+            added_words: Vec::new(),
+            max_passages: 200_000,
+        }
+    }
+}
+
+/// How a passage looks in a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PassageLayout {
+    /// The article's title on a line of its own, then the text.
+    TitleAndText,
+    /// The text alone.
+    Text,
+}
+
+/// The synthesis of documents (MemTrain, arXiv 2606.03197 §3.1 and §4).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SynthesizeConfig {
+    /// Training documents. Default 30,000 (§4).
+    pub num_train: u64,
+    /// Held-out documents. Default 512 (ours: the paper holds none out).
+    pub num_heldout: u64,
+    /// Share of the articles whose passages are pivots of held-out documents only. Default 0.02 (ours).
+    pub heldout_fraction: f64,
+    /// Retrieved passages a document. Default 29 (§4); never fewer.
+    pub num_related: usize,
+    /// Random passages a document. Default 120 (§4); more or fewer where the token window asks for it.
+    pub num_random: usize,
+    /// Fewest tokens of a document, by the policy's tokenizer. Default 24,000 (§4).
+    pub min_tokens: usize,
+    /// Most tokens of a document. Default 40,000 (§4).
+    pub max_tokens: usize,
+    /// How a passage looks. Default `title-and-text` (ours).
+    pub layout: PassageLayout,
+    /// What stands between passages. Default a blank line (ours).
+    pub separator: String,
+    /// Whether the hidden entity is compared with regard to case. Default on (ours).
+    pub case_sensitive: bool,
+    /// Whether redirect titles and anchor texts of the hidden entity's article are hidden too. Default off: the paper
+    /// hides the entity's own words.
+    pub mask_aliases: bool,
+    /// Which entities may be hidden, and asked for.
+    pub eligible: EligibleConfig,
+    /// How often a rejected document is drawn anew under the same number. Default 50 (ours).
+    pub max_attempts: u32,
+    /// Documents a shard. Default 500 (ours).
+    pub documents_per_shard: u64,
+}
+
+impl Default for SynthesizeConfig {
+    fn default() -> Self {
+        Self {
+            num_train: 30_000,
+            num_heldout: 512,
+            heldout_fraction: 0.02,
+            num_related: 29,
+            num_random: 120,
+            min_tokens: 24_000,
+            max_tokens: 40_000,
+            layout: PassageLayout::TitleAndText,
+            separator: "\n\n".to_owned(),
+            case_sensitive: true,
+            mask_aliases: false,
+            eligible: EligibleConfig::default(),
+            max_attempts: 50,
+            documents_per_shard: 500,
+        }
+    }
+}
+
+/// Which mentions of a pivot may be hidden (the paper says "a random entity"; the bounds are ours).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EligibleConfig {
+    /// Kinds. Default: names of all kinds, no numbers, dates or amounts (they occur everywhere).
+    pub labels: Vec<EntityLabel>,
+    /// Fewest characters. Default 3.
+    pub min_chars: usize,
+    /// Most characters. Default 60.
+    pub max_chars: usize,
+    /// Surfaces that are never hidden, compared without regard to case.
+    pub stop_list: Vec<String>,
+    /// Fewest passages of the corpus that mention the surface. Default 1.
+    pub min_passages: u32,
+    /// Most passages of the corpus that mention the surface; 0 for no bound. Default 0.
+    pub max_passages: u32,
+}
+
+impl Default for EligibleConfig {
+    fn default() -> Self {
+        use EntityLabel::*;
+        Self {
+            labels: vec![Person, Norp, Fac, Org, Gpe, Loc, Product, Event, WorkOfArt, Law, Language, Misc, Unknown],
+            min_chars: 3,
+            max_chars: 60,
+            stop_list: Vec::new(),
+            min_passages: 1,
+            max_passages: 0,
+        }
+    }
+}
+
+impl CorpusConfig {
+    /// Checks what no single value shows; called before any work.
+    pub fn validate(&self) -> Result<()> {
+        let fault = |key: &'static str, problem: String| Err(PipelineError::Config { key, problem });
+        let (ingest, synthesize, eligible) = (&self.ingest, &self.synthesize, &self.synthesize.eligible);
+        if ingest.dumps.is_empty() {
+            return fault("ingest.dumps", "is empty: name at least one MediaWiki dump".into());
+        }
+        if ingest.min_words == 0 || ingest.max_words < ingest.min_words {
+            return fault(
+                "ingest.min_words",
+                format!("must be between 1 and `ingest.max_words` = {}, got {}", ingest.max_words, ingest.min_words),
+            );
+        }
+        if self.entities.passages_per_shard == 0 {
+            return fault("entities.passages_per_shard", "must be at least 1, got 0".into());
+        }
+        if self.entities.max_words == 0 {
+            return fault("entities.max_words", "must be at least 1, got 0".into());
+        }
+        self.index.check()?;
+        let smallest = crate::tokenizer::smallest_vocabulary(&self.tokenizer);
+        if self.tokenizer.source == "train" && self.tokenizer.vocab_size < smallest {
+            return fault(
+                "tokenizer.vocab_size",
+                format!(
+                    "must be at least {smallest} (256 bytes and the added words), got {}",
+                    self.tokenizer.vocab_size
+                ),
+            );
+        }
+        if self.tokenizer.max_passages == 0 {
+            return fault("tokenizer.max_passages", "must be at least 1, got 0".into());
+        }
+        if !(0.0..1.0).contains(&synthesize.heldout_fraction) {
+            let got = synthesize.heldout_fraction;
+            return fault("synthesize.heldout_fraction", format!("must be at least 0 and below 1, got {got}"));
+        }
+        if synthesize.num_heldout > 0 && synthesize.heldout_fraction == 0.0 {
+            return fault("synthesize.heldout_fraction", "must be above 0 when `synthesize.num_heldout` is".into());
+        }
+        if synthesize.max_tokens < synthesize.min_tokens.max(1) {
+            return fault(
+                "synthesize.max_tokens",
+                format!(
+                    "must be at least `synthesize.min_tokens` = {}, got {}",
+                    synthesize.min_tokens, synthesize.max_tokens
+                ),
+            );
+        }
+        if synthesize.separator.chars().any(char::is_alphanumeric) || synthesize.separator.is_empty() {
+            return fault("synthesize.separator", "must be white space or punctuation between passages".into());
+        }
+        if synthesize.documents_per_shard == 0 || synthesize.max_attempts == 0 {
+            return fault("synthesize.documents_per_shard", "and `synthesize.max_attempts` must be at least 1".into());
+        }
+        if eligible.labels.is_empty() {
+            return fault("synthesize.eligible.labels", "is empty: no entity could be hidden".into());
+        }
+        if eligible.max_chars < eligible.min_chars.max(1) {
+            return fault(
+                "synthesize.eligible.max_chars",
+                format!("must be at least `min_chars` = {}, got {}", eligible.min_chars, eligible.max_chars),
+            );
+        }
+        Ok(())
+    }
+}

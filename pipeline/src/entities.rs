@@ -1,0 +1,272 @@
+//! Stage 2, `entities`: who and what is mentioned in each passage.
+//!
+//! Reads the tables of ingest, writes `data/entities-…parquet`, one row a passage in the order of the passages. Finding
+//! mentions is behind [`EntityBackend`]; `links` is the back-end that needs no model.
+
+mod gazetteer;
+mod labels;
+mod links;
+mod rules;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use memtrain_corpora::store::TableWriter;
+use memtrain_corpora::{Entity, EntitySource, Passage, PassageEntities};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+pub use gazetteer::{Gazetteer, GazetteerBuilder};
+pub use links::LinksBackend;
+
+use crate::config::{BackendName, CorpusConfig, EntitiesConfig};
+use crate::error::{PipelineError, Result};
+use crate::stage::{
+    FileRecord, Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
+    shard_name, to_value, work_of,
+};
+use crate::tables::{Passages, articles, redirects};
+
+/// Version of what this stage computes.
+const VERSION: u32 = 1;
+/// Passages handed to a back-end at a time: a few megabytes of text.
+const BATCH: u64 = 2048;
+
+/// Finds the mentions in passages: links and rules here, token-classification models elsewhere.
+pub trait EntityBackend: Send + Sync {
+    /// Name, as in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// The mentions of each passage, in order and without overlap (see [`without_overlaps`]).
+    fn mentions(&self, passages: &[Passage]) -> Result<Vec<Vec<Entity>>>;
+}
+
+/// Keeps mentions that do not overlap, in order of their places: the longest first; of equally long ones a link before a
+/// model's find before a name before a rule; then the earliest.
+pub fn without_overlaps(mut found: Vec<Entity>) -> Vec<Entity> {
+    let rank = |source: EntitySource| match source {
+        EntitySource::Link => 0,
+        EntitySource::Model => 1,
+        EntitySource::Gazetteer => 2,
+        EntitySource::Rule => 3,
+    };
+    found.sort_by_key(|entity| (std::cmp::Reverse(entity.span.len()), rank(entity.source), entity.span.start));
+    let mut kept: std::collections::BTreeMap<usize, Entity> = std::collections::BTreeMap::new();
+    for entity in found {
+        let before = kept.range(..entity.span.end).next_back();
+        if before.is_none_or(|(_, other)| other.span.end <= entity.span.start) && !entity.span.is_empty() {
+            kept.insert(entity.span.start, entity);
+        }
+    }
+    kept.into_values().collect()
+}
+
+/// Common English words, which are no names by themselves even with a capital letter (at the head of a sentence).
+const COMMON_WORDS: &str = "a about above after again against all almost along also although always among an and another any \
+    are around as at away back be became because become been before began being below between both but by called came can \
+    century cities city country day days death did do does down during each early east eastern either end even ever \
+    every family few first following for former found founded four from general good government great had half has have he \
+    her here high him himself his history home house how however if in including into is it its itself january february march \
+    april may june july august september october november december monday tuesday wednesday thursday friday saturday sunday \
+    just known large last late later least left less life like line list little located long made main major man many may me \
+    men might more most much must my name named near never new next no north northern not notable now number of off often old \
+    on once one only or order other others our out over own part people place population public river same second section see \
+    seen several she should since six small so some south southern state still such ten than that the their them then there \
+    these they third this those though three through thus time to today together town two under united until up upon use used \
+    using very village was water way we well were west western what when where which while who whose why will with within \
+    without work world would year years yes yet you young your";
+
+/// The built-in list and the configured words, lower-cased.
+pub(crate) fn stop_words(config: &EntitiesConfig) -> HashSet<String> {
+    let configured = config.stop_words.iter().map(|word| word.to_lowercase());
+    COMMON_WORDS.split_whitespace().map(str::to_owned).chain(configured).collect()
+}
+
+/// The names of a corpus, from its redirects and articles.
+pub(crate) fn gazetteer(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Gazetteer> {
+    let mut builder = GazetteerBuilder::new(config);
+    for redirect in redirects(out, stage)? {
+        builder.redirect(&redirect?);
+    }
+    for article in articles(out, stage)? {
+        builder.article(&article?);
+    }
+    Ok(builder.build())
+}
+
+/// The passages of one shard.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Work {
+    first_passage: u64,
+    end_passage: u64,
+}
+
+pub(crate) struct EntitiesStage<'a> {
+    pub(crate) config: &'a CorpusConfig,
+    pub(crate) out: &'a Path,
+}
+
+impl EntitiesStage<'_> {
+    fn inputs(&self) -> Result<Vec<Input>> {
+        Ok(vec![Input::manifest(self.out, StageName::Entities, StageName::Ingest)?])
+    }
+}
+
+impl Stage for EntitiesStage<'_> {
+    fn name(&self) -> StageName {
+        StageName::Entities
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let inputs = self.inputs()?;
+        let total = Passages::open(self.out, StageName::Entities)?.len();
+        let size = self.config.entities.passages_per_shard;
+        let work = (0..total.div_ceil(size))
+            .map(|shard| Work { first_passage: shard * size, end_passage: ((shard + 1) * size).min(total) })
+            .map(|work| to_value(&work))
+            .collect();
+        Ok(Plan::new(self.name(), VERSION, to_value(&self.config.entities), inputs, work))
+    }
+
+    fn fits(&self, stored: &Plan) -> Result<bool> {
+        let same = stored.version == VERSION && stored.configuration == to_value(&self.config.entities);
+        Ok(same && stored.inputs == self.inputs()?)
+    }
+
+    fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
+        let backend: Box<dyn EntityBackend> = match self.config.entities.backend {
+            BackendName::Links => {
+                let gazetteer = gazetteer(self.out, &self.config.entities, self.name())?;
+                tracing::info!(names = gazetteer.len(), "gazetteer of the corpus");
+                Box::new(LinksBackend::new(gazetteer, &self.config.entities))
+            }
+        };
+        let passages = Passages::open(self.out, self.name())?;
+        Ok(Box::new(Runner { backend, passages, folder: StageFolder::new(self.out, self.name()) }))
+    }
+}
+
+struct Runner {
+    backend: Box<dyn EntityBackend>,
+    passages: Passages,
+    folder: StageFolder,
+}
+
+impl ShardRunner for Runner {
+    fn run(&self, shard: &PlannedShard, num_shards: usize, progress: &dyn Progress) -> Result<ShardOutput> {
+        let work: Work = work_of(shard, StageName::Entities)?;
+        let relative = format!("data/entities-{}.parquet", shard_name(shard.index, num_shards));
+        let mut writer = TableWriter::create(&self.folder.join(&relative))?;
+        let mut output = ShardOutput::default();
+        let mut first = work.first_passage;
+        while first < work.end_passage {
+            if progress.stopping() {
+                return Err(PipelineError::Stopped);
+            }
+            let end = (first + BATCH).min(work.end_passage);
+            let passages = self.passages.read(first..end)?;
+            let found: Vec<Vec<Entity>> =
+                passages.par_chunks(64).map(|chunk| self.backend.mentions(chunk)).collect::<Result<Vec<_>>>()?.concat();
+            for (passage, entities) in passages.iter().zip(found) {
+                for entity in &entities {
+                    output.count(source_count(entity.source), 1);
+                }
+                if entities.is_empty() {
+                    output.count("passages_without_mentions", 1);
+                }
+                writer.push(PassageEntities { passage_id: passage.id, entities })?;
+            }
+            progress.advanced(StageName::Entities, shard.index, end - first);
+            first = end;
+        }
+        let summary = writer.finish()?;
+        output.rows.insert("entities".into(), summary.rows);
+        output.files.push(FileRecord { path: relative, bytes: summary.bytes, hash: summary.hash });
+        Ok(output)
+    }
+}
+
+fn source_count(source: EntitySource) -> &'static str {
+    match source {
+        EntitySource::Link => "mentions_from_links",
+        EntitySource::Gazetteer => "mentions_from_gazetteer",
+        EntitySource::Rule => "mentions_from_rules",
+        EntitySource::Model => "mentions_from_model",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use memtrain_corpora::{EntityLabel, Link};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entity(start: usize, end: usize, source: EntitySource) -> Entity {
+        let char_start = u32::try_from(start).unwrap();
+        Entity {
+            span: start..end,
+            char_start,
+            surface: "x".repeat(end - start),
+            label: EntityLabel::Unknown,
+            source,
+            target: None,
+        }
+    }
+
+    #[test]
+    fn longest_then_link_then_earliest() {
+        use EntitySource::{Gazetteer, Link, Rule};
+        let kept = without_overlaps(vec![
+            entity(0, 4, Rule),
+            entity(0, 4, Link),
+            entity(2, 9, Gazetteer),
+            entity(9, 10, Rule),
+            entity(4, 6, Link),
+        ]);
+        let spans: Vec<_> = kept.iter().map(|e| (e.span.clone(), e.source)).collect();
+        assert_eq!(spans, [(2..9, Gazetteer), (9..10, Rule)]);
+        let kept = without_overlaps(vec![entity(0, 4, Rule), entity(0, 4, Link)]);
+        assert_eq!(kept[0].source, Link);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_overlaps_and_nothing_free_is_lost(spans in proptest::collection::vec((0usize..40, 1usize..9), 0..20)) {
+            let all: Vec<_> = spans.iter().map(|&(at, len)| entity(at, at + len, EntitySource::Rule)).collect();
+            let kept = without_overlaps(all.clone());
+            for pair in kept.windows(2) {
+                prop_assert!(pair[0].span.end <= pair[1].span.start);
+            }
+            for entity in all {
+                prop_assert!(kept.iter().any(|k| k.span.start < entity.span.end && entity.span.start < k.span.end
+                    && k.span.len() >= entity.span.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn links_names_and_rules_together() {
+        let config = EntitiesConfig::default();
+        let backend = LinksBackend::new(GazetteerBuilder::new(&config).build(), &config);
+        let text = "Ana Lund of Ost was born on 3 May 1901.";
+        let passage = Passage {
+            id: 0,
+            article_id: 1,
+            url: String::new(),
+            title: "Ana Lund".into(),
+            section: String::new(),
+            text: text.into(),
+            span: 0..text.len(),
+            char_start: 0,
+            num_words: 10,
+            revision_id: 1,
+            links: vec![Link { span: 12..15, target: "Ost".into() }],
+        };
+        let found = backend.mentions(std::slice::from_ref(&passage)).unwrap().remove(0);
+        let surfaces: Vec<_> = found.iter().map(|e| e.surface.as_str()).collect();
+        assert_eq!(surfaces, ["Ost", "3 May 1901"]);
+        assert!(found.iter().all(|e| text[e.span.clone()] == e.surface));
+    }
+}

@@ -1,0 +1,143 @@
+//! What can go wrong between a dump and its documents.
+
+use std::path::PathBuf;
+
+use memtrain_corpora::dump::DumpError;
+use memtrain_corpora::store::StoreError;
+use memtrain_index::IndexError;
+
+use crate::stage::StageName;
+
+/// Result of this crate.
+pub type Result<T, E = PipelineError> = std::result::Result<T, E>;
+
+/// A failure of a stage. Bad pages, passages and documents are not here: they are skipped and counted by cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A dump could not be read.
+    #[error("cannot read the dump `{}`", path.display())]
+    Dump {
+        /// The dump.
+        path: PathBuf,
+        /// Why.
+        source: DumpError,
+    },
+    /// The retrieval index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A value of the configuration makes no sense, alone or together with others.
+    #[error("`{key}` {problem}")]
+    Config {
+        /// The key, as `section.key`.
+        key: &'static str,
+        /// What is wrong, beginning with a verb.
+        problem: String,
+    },
+    /// No file matches an entry of `ingest.dumps`.
+    #[error("no dump at `{pattern}`")]
+    NoDump {
+        /// The path or pattern as configured.
+        pattern: String,
+    },
+    /// A stage was asked for before the one it reads from was committed.
+    #[error("stage `{stage}` needs stage `{needs}`, which is not finished")]
+    NotReady {
+        /// The stage asked for.
+        stage: StageName,
+        /// The stage it reads from.
+        needs: StageName,
+    },
+    /// There is no plan, or one for other inputs, another configuration or another version of the program.
+    #[error("the plan of stage `{stage}` is missing or stale")]
+    StalePlan {
+        /// The stage.
+        stage: StageName,
+    },
+    /// A shard number outside the plan.
+    #[error("stage `{stage}` has {shards} shards, no shard {index}")]
+    NoSuchShard {
+        /// The stage.
+        stage: StageName,
+        /// The number asked for.
+        index: usize,
+        /// How many there are.
+        shards: usize,
+    },
+    /// `finish` found shards that were not written, or not whole.
+    #[error("stage `{stage}` lacks {} of its {shards} shards, the first is {}: {}", missing.len(), missing[0].0, missing[0].1)]
+    Incomplete {
+        /// The stage.
+        stage: StageName,
+        /// How many shards the plan has.
+        shards: usize,
+        /// Shard numbers with what is wrong; never empty.
+        missing: Vec<(usize, String)>,
+    },
+    /// The text of the corpus holds nothing the stage can work on.
+    #[error("stage `{stage}` produced no {what}")]
+    Empty {
+        /// The stage.
+        stage: StageName,
+        /// What is missing, for example `passages`.
+        what: &'static str,
+        /// What to change.
+        hint: String,
+    },
+    /// Documents were asked for and every attempt was rejected.
+    #[error("no {split} document could be made: {causes}")]
+    NoDocuments {
+        /// `train` or `heldout`.
+        split: &'static str,
+        /// Counts by cause.
+        causes: String,
+    },
+    /// The tokenizer could not be trained, read or applied.
+    #[error("tokenizer: {action}: {detail}")]
+    Tokenizer {
+        /// What was being done.
+        action: &'static str,
+        /// The message of the `tokenizers` crate.
+        detail: String,
+    },
+    /// The thread pool could not be started.
+    #[error("cannot start {workers} worker threads: {detail}")]
+    Workers {
+        /// Threads asked for.
+        workers: usize,
+        /// Why not.
+        detail: String,
+    },
+    /// The caller asked to stop (see [`crate::Progress::stopping`]); what was finished is kept.
+    #[error("stopped; what was finished is kept, and the same command goes on from here")]
+    Stopped,
+}
+
+impl PipelineError {
+    /// What the user can do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint().map(str::to_owned),
+            Self::Dump { source, .. } => source.hint().map(str::to_owned),
+            Self::NoDump { .. } => Some(
+                "set `ingest.dumps` to MediaWiki dumps (`*.xml` or `*.xml.bz2`); `*` in the file name matches several"
+                    .into(),
+            ),
+            Self::NotReady { needs, .. } => {
+                Some(format!("run the stages in order: `{needs}` first, or build them all"))
+            }
+            Self::StalePlan { stage } => Some(format!("plan stage `{stage}` again, or build all stages")),
+            Self::Incomplete { missing, .. } => {
+                Some(format!("run shard {} again, or build all stages: only what is missing is redone", missing[0].0))
+            }
+            Self::Empty { hint, .. } => Some(hint.clone()),
+            Self::NoDocuments { .. } => {
+                Some("widen `synthesize.min_tokens`..`max_tokens`, lower `num_related`, or give a larger corpus".into())
+            }
+            _ => None,
+        }
+    }
+}

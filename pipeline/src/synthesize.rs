@@ -1,0 +1,200 @@
+//! Stage 5, `synthesize`: long documents with one entity hidden everywhere (MemTrain, arXiv 2606.03197 §3.1).
+//!
+//! A pivot passage is drawn at random among those with an eligible entity; retrieval gives the related ones, chance the
+//! others; all are joined in random order, and every occurrence of one random eligible entity of the pivot becomes
+//! `[MASK]`. Where the text is outside the token window, random passages are drawn more or fewer, related ones never. A
+//! document in which the hidden words still stand in any dress is rejected. A rejected document is drawn anew under the
+//! same number; rejections are counted by cause.
+//!
+//! Writes `data/train-…parquet` and `data/heldout-…parquet`.
+
+mod assemble;
+mod draw;
+mod eligible;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use memtrain_corpora::store::TableWriter;
+use memtrain_corpora::{Document, Split};
+use memtrain_index::{Hit, Index};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::config::CorpusConfig;
+use crate::error::{PipelineError, Result};
+use crate::stage::{
+    FileRecord, Input, Manifest, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
+    shard_name, to_value, work_of,
+};
+use crate::tables::{Mentions, Passages};
+use draw::{Retriever, Source};
+use eligible::{Eligible, is_in_placeholder};
+
+/// Version of what this stage computes.
+const VERSION: u32 = 1;
+/// Documents drawn at a time, in parallel.
+const BATCH: u64 = 64;
+
+/// The documents of one shard.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Work {
+    split: Split,
+    first_document: u64,
+    end_document: u64,
+    /// Number of the file among those of its split.
+    file: usize,
+    num_files: usize,
+}
+
+pub(crate) struct SynthesizeStage<'a> {
+    pub(crate) config: &'a CorpusConfig,
+    pub(crate) out: &'a Path,
+}
+
+impl SynthesizeStage<'_> {
+    fn inputs(&self) -> Result<Vec<Input>> {
+        let needs = [StageName::Ingest, StageName::Entities, StageName::Tokenizer, StageName::Index];
+        needs.into_iter().map(|needs| Input::manifest(self.out, self.name(), needs)).collect()
+    }
+
+    fn configuration(&self) -> serde_json::Value {
+        json!({ "seed": self.config.seed, "synthesize": to_value(&self.config.synthesize) })
+    }
+
+    fn work(&self) -> Vec<serde_json::Value> {
+        let synthesize = &self.config.synthesize;
+        let size = synthesize.documents_per_shard;
+        let of_split = |(split, count): (Split, u64)| {
+            let num_files = count.div_ceil(size);
+            (0..num_files).map(move |file| {
+                to_value(&Work {
+                    split,
+                    first_document: file * size,
+                    end_document: ((file + 1) * size).min(count),
+                    file: usize::try_from(file).unwrap_or(usize::MAX),
+                    num_files: usize::try_from(num_files).unwrap_or(usize::MAX),
+                })
+            })
+        };
+        [(Split::Train, synthesize.num_train), (Split::Heldout, synthesize.num_heldout)]
+            .into_iter()
+            .flat_map(of_split)
+            .collect()
+    }
+
+    /// Other names of every page, for documents that list or hide them. Anchor texts in lower case are descriptions
+    /// ("the theory of sex"), not names.
+    fn aliases(&self) -> Result<HashMap<String, Vec<String>>> {
+        let gazetteer = crate::entities::gazetteer(self.out, &self.config.entities, self.name())?;
+        let is_name = |name: &&str| !name.starts_with(char::is_lowercase) && !is_in_placeholder(name);
+        let own = |names: Vec<&str>| names.into_iter().filter(is_name).map(str::to_owned).collect();
+        let names = gazetteer.names_by_target();
+        Ok(names.into_iter().map(|(title, names)| (title.to_owned(), own(names))).collect())
+    }
+}
+
+impl Stage for SynthesizeStage<'_> {
+    fn name(&self) -> StageName {
+        StageName::Synthesize
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let inputs = self.inputs()?;
+        let (have, config) = (Passages::open(self.out, self.name())?.len(), &self.config.synthesize);
+        let need = (1 + config.num_related + config.num_random) as u64;
+        if have < need {
+            return Err(PipelineError::Empty {
+                stage: self.name(),
+                what: "documents",
+                hint: format!(
+                    "a document takes {need} passages and the corpus has {have}; lower `synthesize.num_random` or `num_related`, or give a larger dump"
+                ),
+            });
+        }
+        Ok(Plan::new(self.name(), VERSION, self.configuration(), inputs, self.work()))
+    }
+
+    fn fits(&self, stored: &Plan) -> Result<bool> {
+        let same = stored.version == VERSION && stored.configuration == self.configuration();
+        Ok(same && stored.inputs == self.inputs()?)
+    }
+
+    fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
+        let source = Source {
+            config: &self.config.synthesize,
+            seed: self.config.seed,
+            passages: Passages::open_random(self.out, self.name())?,
+            mentions: Mentions::open_random(self.out, self.name())?,
+            retriever: Box::new(Related(crate::index::open(self.out)?)),
+            tokenizer: crate::tokenizer::load(self.out)?,
+            eligible: Eligible::open(&self.config.synthesize.eligible, self.out)?,
+            aliases: self.aliases()?,
+        };
+        Ok(Box::new(Runner { source, folder: StageFolder::new(self.out, self.name()) }))
+    }
+
+    fn accept(&self, manifest: &Manifest) -> Result<()> {
+        let config = &self.config.synthesize;
+        for (split, wanted) in [(Split::Train, config.num_train), (Split::Heldout, config.num_heldout)] {
+            if wanted > 0 && manifest.rows.get(split.as_str()).copied().unwrap_or_default() == 0 {
+                let causes: Vec<_> = manifest
+                    .counts
+                    .iter()
+                    .filter(|(cause, _)| cause.starts_with("rejected_"))
+                    .map(|(cause, count)| format!("{cause} {count}"))
+                    .collect();
+                return Err(PipelineError::NoDocuments { split: split.as_str(), causes: causes.join(", ") });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Retrieval by the corpus's index.
+struct Related(Index);
+
+impl Retriever for Related {
+    fn related(&self, passages: &[u64], k: usize) -> Result<Vec<Vec<u64>>> {
+        let ids = |hits: Vec<Hit>| hits.into_iter().map(|hit| hit.passage_id).collect();
+        Ok(self.0.related_many(passages, k)?.into_iter().map(ids).collect())
+    }
+}
+
+struct Runner<'a> {
+    source: Source<'a>,
+    folder: StageFolder,
+}
+
+impl ShardRunner for Runner<'_> {
+    fn run(&self, shard: &PlannedShard, _: usize, progress: &dyn Progress) -> Result<ShardOutput> {
+        let work: Work = work_of(shard, StageName::Synthesize)?;
+        let table = work.split.as_str();
+        let relative = format!("data/{table}-{}.parquet", shard_name(work.file, work.num_files));
+        let mut writer = TableWriter::<Document>::create(&self.folder.join(&relative))?;
+        let mut output = ShardOutput::default();
+        let mut first = work.first_document;
+        while first < work.end_document {
+            if progress.stopping() {
+                return Err(PipelineError::Stopped);
+            }
+            let end = (first + BATCH).min(work.end_document);
+            for outcome in self.source.documents(work.split, first..end)? {
+                for (cause, count) in outcome.counts {
+                    output.count(cause, count);
+                }
+                if let Some(document) = outcome.document {
+                    output.count("tokens", u64::from(document.num_tokens));
+                    writer.push(document)?;
+                }
+            }
+            progress.advanced(StageName::Synthesize, shard.index, end - first);
+            first = end;
+        }
+        let summary = writer.finish()?;
+        output.rows.insert(table.to_owned(), summary.rows);
+        output.files.push(FileRecord { path: relative, bytes: summary.bytes, hash: summary.hash });
+        Ok(output)
+    }
+}

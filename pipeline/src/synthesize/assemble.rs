@@ -1,0 +1,176 @@
+//! From drawn passages to a masked document: a pure function.
+
+use memtrain_corpora::document::MASK;
+use memtrain_corpora::mask::{Matching, SpanMap, is_whole_word, leaks, occurrences_of_any, replace};
+use memtrain_corpora::{
+    Document, DocumentEntity, DocumentPassage, EntityLabel, Passage, PassageEntities, PassageRole, Span, Split,
+};
+
+use crate::config::{PassageLayout, SynthesizeConfig};
+
+/// A passage that was drawn, with its mentions.
+#[derive(Clone, Debug)]
+pub(crate) struct Drawn {
+    pub(crate) passage: Passage,
+    pub(crate) mentions: PassageEntities,
+    pub(crate) role: PassageRole,
+}
+
+/// What is hidden in a document.
+#[derive(Clone, Debug)]
+pub(crate) struct Hidden {
+    pub(crate) answer: String,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) label: EntityLabel,
+}
+
+/// Name and seed of a document.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) split: Split,
+    pub(crate) number: u64,
+    pub(crate) seed: u64,
+}
+
+/// Joins the passages in the order given and hides the entity in all of the text. `num_tokens` is left at 0.
+pub(crate) fn assemble(drawn: &[&Drawn], hidden: &Hidden, identity: Identity, config: &SynthesizeConfig) -> Document {
+    let mut text = String::new();
+    let mut places: Vec<(Span, usize)> = Vec::with_capacity(drawn.len());
+    for drawn in drawn {
+        if !text.is_empty() {
+            text.push_str(&config.separator);
+        }
+        let start = text.len();
+        if config.layout == PassageLayout::TitleAndText {
+            text.push_str(&drawn.passage.title);
+            text.push('\n');
+        }
+        let body = text.len();
+        text.push_str(&drawn.passage.text);
+        places.push((start..text.len(), body));
+    }
+    let mut surfaces = vec![hidden.answer.as_str()];
+    if config.mask_aliases {
+        surfaces.extend(hidden.aliases.iter().map(String::as_str));
+    }
+    let matching = Matching { case_sensitive: config.case_sensitive };
+    let spans = occurrences_of_any(&text, &surfaces, matching);
+    let (masked, placeholders) = replace(&text, &spans, MASK);
+    let map = SpanMap::new(&spans, MASK);
+
+    let mut passages = Vec::with_capacity(drawn.len());
+    let mut entities = Vec::new();
+    let answer = hidden.answer.to_lowercase();
+    for (drawn, (place, body)) in drawn.iter().zip(places) {
+        passages.push(DocumentPassage { passage_id: drawn.passage.id, role: drawn.role, span: map.cover(&place) });
+        for mention in &drawn.mentions.entities {
+            let span = body + mention.span.start..body + mention.span.end;
+            // A mention that overlaps what was hidden, is it, or is part of a word cannot be asked for.
+            let kept = map.carry(&span).filter(|span| is_whole_word(&masked, span));
+            if let Some(span) = kept.filter(|_| mention.surface.to_lowercase() != answer) {
+                entities.push(DocumentEntity { span, surface: mention.surface.clone(), label: mention.label });
+            }
+        }
+    }
+    Document {
+        id: format!("{}-{:08}", identity.split.as_str(), identity.number),
+        text: masked,
+        answer: hidden.answer.clone(),
+        aliases: hidden.aliases.clone(),
+        label: hidden.label,
+        passages,
+        entities,
+        num_masks: u32::try_from(placeholders.len()).unwrap_or(u32::MAX),
+        num_tokens: 0,
+        seed: identity.seed,
+        split: identity.split,
+    }
+}
+
+/// Whether the hidden words still stand in the text in any dress.
+pub(crate) fn is_leaking(document: &Document) -> bool {
+    leaks(&document.text, &document.answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use memtrain_corpora::{Entity, EntitySource};
+
+    use super::*;
+
+    fn drawn(id: u64, title: &str, text: &str, surfaces: &[&str], role: PassageRole) -> Drawn {
+        let entities = surfaces
+            .iter()
+            .map(|surface| {
+                let start = text.find(surface).unwrap();
+                Entity {
+                    span: start..start + surface.len(),
+                    char_start: u32::try_from(text[..start].chars().count()).unwrap(),
+                    surface: (*surface).to_owned(),
+                    label: EntityLabel::Gpe,
+                    source: EntitySource::Link,
+                    target: None,
+                }
+            })
+            .collect();
+        let passage = Passage {
+            id,
+            article_id: id,
+            url: String::new(),
+            title: title.into(),
+            section: String::new(),
+            text: text.into(),
+            span: 0..text.len(),
+            char_start: 0,
+            num_words: 0,
+            revision_id: 0,
+            links: Vec::new(),
+        };
+        Drawn { passage, mentions: PassageEntities { passage_id: id, entities }, role }
+    }
+
+    fn example(config: &SynthesizeConfig) -> Document {
+        let one = drawn(4, "Velmora", "Velmora's port lies in Ost.", &["Velmora", "Ost"], PassageRole::Pivot);
+        let two = drawn(
+            9,
+            "Ost",
+            "The Queen of Ost fled Velmora, the Grey Port.",
+            &["Ost", "Velmora", "Grey Port"],
+            PassageRole::Random,
+        );
+        let hidden = Hidden { answer: "Velmora".into(), aliases: vec!["Grey Port".into()], label: EntityLabel::Gpe };
+        assemble(&[&one, &two], &hidden, Identity { split: Split::Train, number: 3, seed: 5 }, config)
+    }
+
+    #[test]
+    fn hides_everywhere_and_keeps_spans() {
+        let document = example(&SynthesizeConfig::default());
+        assert_eq!(
+            document.text,
+            "[MASK]\n[MASK]'s port lies in Ost.\n\nOst\nThe Queen of Ost fled [MASK], the Grey Port."
+        );
+        assert_eq!((document.id.as_str(), document.num_masks), ("train-00000003", 3));
+        let texts: Vec<_> = document.passages.iter().map(|p| &document.text[p.span.clone()]).collect();
+        assert_eq!(texts[1], "Ost\nThe Queen of Ost fled [MASK], the Grey Port.");
+        let surfaces: Vec<_> = document.entities.iter().map(|e| e.surface.as_str()).collect();
+        assert_eq!(surfaces, ["Ost", "Ost", "Grey Port"]);
+        assert!(document.entities.iter().all(|e| document.text[e.span.clone()] == e.surface));
+        assert!(!is_leaking(&document));
+    }
+
+    #[test]
+    fn aliases_are_hidden_on_demand() {
+        let config =
+            SynthesizeConfig { mask_aliases: true, layout: PassageLayout::Text, ..SynthesizeConfig::default() };
+        let document = example(&config);
+        assert_eq!(document.text, "[MASK]'s port lies in Ost.\n\nThe Queen of Ost fled [MASK], the [MASK].");
+        assert_eq!(document.entities.len(), 2);
+    }
+
+    #[test]
+    fn another_case_is_a_leak() {
+        let mut document = example(&SynthesizeConfig::default());
+        document.text.push_str(" VELMORA");
+        assert!(is_leaking(&document));
+    }
+}

@@ -1,0 +1,283 @@
+//! Stage 3, `tokenizer`: the policy's tokenizer, trained on the passages or brought along.
+//!
+//! A trained one is byte-level BPE without a normaliser (any text is given back exactly). A word with the space before
+//! it is a unit, digits are single, so that a name of a tiny world can become one token. Writes `tokenizer.json` and
+//! `tokenizer_config.json` (with a ChatML template) straight into the stage's folder, which is then usable as the
+//! tokenizer part of a Hugging Face directory.
+
+use std::path::{Path, PathBuf};
+
+use memtrain_corpora::store;
+use serde_json::json;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer, TokenizerImpl};
+
+use crate::config::{CorpusConfig, TokenizerConfig};
+use crate::error::{PipelineError, Result};
+use crate::stage::{
+    Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName, file_record, to_value,
+};
+use crate::tables::Passages;
+
+/// Version of what this stage computes.
+const VERSION: u32 = 1;
+
+/// Control tokens of a trained tokenizer, the first ids of its vocabulary: end of text (also padding), and the two marks
+/// of a ChatML turn, as Qwen's tokenizers name them.
+pub const SPECIAL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+
+/// Where a text is cut before merging: letters with the space before them; one digit; other signs with the space before
+/// them; line breaks; other white space.
+const PIECES: &str = r" ?\p{L}[\p{L}\p{M}]*| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// A ChatML conversation, as the Qwen models take it.
+const CHAT_TEMPLATE: &str = "{%- for message in messages -%}\n{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}\n{%- endfor -%}\n{%- if add_generation_prompt -%}\n{{ '<|im_start|>assistant\\n' }}\n{%- endif -%}\n";
+
+/// Files of a Hugging Face directory that belong to its tokenizer.
+const TOKENIZER_FILES: [&str; 7] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// Fewest entries of a trained vocabulary: 256 bytes, the control tokens, the added words.
+pub(crate) fn smallest_vocabulary(config: &TokenizerConfig) -> usize {
+    256 + SPECIAL_TOKENS.len() + config.added_words.len()
+}
+
+/// Trains a tokenizer on texts; same texts, same tokenizer.
+pub fn train(texts: impl Iterator<Item = String> + Send, config: &TokenizerConfig) -> Result<Tokenizer> {
+    let failed = |action: &'static str| {
+        move |error: tokenizers::Error| PipelineError::Tokenizer { action, detail: error.to_string() }
+    };
+    let special = SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)).to_vec();
+    let mut trainer = BpeTrainer::builder()
+        .vocab_size(config.vocab_size - config.added_words.len())
+        .min_frequency(config.min_frequency)
+        .special_tokens(special)
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .show_progress(false)
+        .build();
+    let split = Split::new(SplitPattern::Regex(PIECES.to_owned()), SplitDelimiterBehavior::Isolated, false)
+        .map_err(failed("set up"))?;
+    let bytes = ByteLevel::new(false, false, false);
+    let pieces: Vec<PreTokenizerWrapper> = vec![split.into(), bytes.into()];
+    let mut tokenizer = TokenizerImpl::<
+        BPE,
+        tokenizers::NormalizerWrapper,
+        PreTokenizerWrapper,
+        tokenizers::PostProcessorWrapper,
+        tokenizers::DecoderWrapper,
+    >::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(Sequence::new(pieces)));
+    tokenizer.with_decoder(Some(bytes));
+    tokenizer.train(&mut trainer, texts).map_err(failed("train"))?;
+    let words = config.added_words.iter().map(|word| AddedToken::from(word.as_str(), false).normalized(false));
+    tokenizer.add_tokens(words).map_err(failed("add words"))?;
+    let text = tokenizer.to_string(false).map_err(failed("write"))?;
+    Tokenizer::from_bytes(text).map_err(failed("read back"))
+}
+
+/// The tokenizer of a corpus.
+pub fn load(out_dir: &Path) -> Result<Tokenizer> {
+    load_file(&StageFolder::new(out_dir, StageName::Tokenizer).join("tokenizer.json"))
+}
+
+fn load_file(path: &Path) -> Result<Tokenizer> {
+    let read = |error: tokenizers::Error| PipelineError::Tokenizer {
+        action: "read",
+        detail: format!("`{}`: {error}", path.display()),
+    };
+    Tokenizer::from_bytes(store::read(path)?).map_err(read)
+}
+
+/// Number of tokens of a text, without tokens that a template would add.
+pub(crate) fn count(tokenizer: &Tokenizer, text: &str) -> Result<usize> {
+    let encoding = tokenizer.encode_fast(text, false).map_err(|error| PipelineError::Tokenizer {
+        action: "count the tokens of a document",
+        detail: error.to_string(),
+    })?;
+    Ok(encoding.get_ids().len())
+}
+
+pub(crate) struct TokenizerStage<'a> {
+    pub(crate) config: &'a CorpusConfig,
+    pub(crate) out: &'a Path,
+}
+
+impl TokenizerStage<'_> {
+    fn is_trained(&self) -> bool {
+        self.config.tokenizer.source == "train"
+    }
+
+    /// The files that are copied.
+    fn source_files(&self) -> Result<Vec<PathBuf>> {
+        let source = PathBuf::from(&self.config.tokenizer.source);
+        if !store::is_dir(&source) {
+            return Ok(vec![source]);
+        }
+        let files: Vec<PathBuf> =
+            TOKENIZER_FILES.iter().map(|name| source.join(name)).filter(|path| store::exists(path)).collect();
+        if files.first().is_none_or(|first| !first.ends_with("tokenizer.json")) {
+            return Err(PipelineError::Config {
+                key: "tokenizer.source",
+                problem: format!("names `{}`, where there is no `tokenizer.json`", source.display()),
+            });
+        }
+        Ok(files)
+    }
+
+    fn inputs(&self) -> Result<Vec<Input>> {
+        if self.is_trained() {
+            return Ok(vec![Input::manifest(self.out, StageName::Tokenizer, StageName::Ingest)?]);
+        }
+        self.source_files()?.iter().map(|path| Input::of(path, target_name(path))).collect()
+    }
+
+    fn configuration(&self) -> serde_json::Value {
+        if self.is_trained() { to_value(&self.config.tokenizer) } else { json!({ "source": "files" }) }
+    }
+}
+
+/// A single file is the `tokenizer.json`, whatever it is called.
+fn target_name(path: &Path) -> String {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("tokenizer.json");
+    if TOKENIZER_FILES.contains(&name) { name.to_owned() } else { "tokenizer.json".to_owned() }
+}
+
+impl Stage for TokenizerStage<'_> {
+    fn name(&self) -> StageName {
+        StageName::Tokenizer
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        if !self.is_trained() {
+            for path in self.source_files()?.iter().filter(|path| target_name(path) == "tokenizer.json") {
+                load_file(path)?;
+            }
+        }
+        Ok(Plan::new(self.name(), VERSION, self.configuration(), self.inputs()?, vec![json!({})]))
+    }
+
+    fn fits(&self, stored: &Plan) -> Result<bool> {
+        let same = stored.version == VERSION && stored.configuration == self.configuration();
+        Ok(same && stored.inputs == self.inputs()?)
+    }
+
+    fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
+        Ok(Box::new(Runner { stage: self, folder: StageFolder::new(self.out, self.name()) }))
+    }
+}
+
+struct Runner<'a> {
+    stage: &'a TokenizerStage<'a>,
+    folder: StageFolder,
+}
+
+impl Runner<'_> {
+    fn train(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let config = &self.stage.config.tokenizer;
+        let passages = Passages::open(self.stage.out, StageName::Tokenizer)?;
+        let step = passages.len().div_ceil(config.max_passages).max(1);
+        let mut failure = None;
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<String>(1024);
+        let trained = std::thread::scope(|scope| {
+            let training = scope.spawn(move || train(receiver.into_iter(), config));
+            for (number, passage) in (0u64..).zip(passages.iter()) {
+                match passage {
+                    Ok(_) if number % step != 0 => {}
+                    Ok(passage) => {
+                        if sender.send(passage.text).is_err() {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
+            drop(sender);
+            training.join()
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        let stopped = |_| PipelineError::Tokenizer { action: "train", detail: "the training thread stopped".into() };
+        let tokenizer = trained.map_err(stopped)??;
+        let text = tokenizer
+            .to_string(true)
+            .map_err(|error| PipelineError::Tokenizer { action: "write", detail: error.to_string() })?;
+        let settings = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": SPECIAL_TOKENS[2],
+            "pad_token": SPECIAL_TOKENS[0],
+            "clean_up_tokenization_spaces": false,
+            "chat_template": CHAT_TEMPLATE,
+        });
+        let settings = format!("{settings:#}\n");
+        Ok(vec![("tokenizer.json".into(), text.into_bytes()), ("tokenizer_config.json".into(), settings.into_bytes())])
+    }
+}
+
+impl ShardRunner for Runner<'_> {
+    fn run(&self, shard: &PlannedShard, _: usize, progress: &dyn Progress) -> Result<ShardOutput> {
+        let files = if self.stage.is_trained() {
+            self.train()?
+        } else {
+            let copy = |path: &PathBuf| Ok((target_name(path), store::read(path)?));
+            self.stage.source_files()?.iter().map(copy).collect::<Result<Vec<_>>>()?
+        };
+        let mut output = ShardOutput::default();
+        for (name, bytes) in files {
+            store::write_atomic(&self.folder.join(&name), bytes)?;
+            output.files.push(file_record(&self.folder, name)?);
+        }
+        let size = load(self.stage.out)?.get_vocab_size(true);
+        output.rows.insert("tokens".into(), size as u64);
+        progress.advanced(StageName::Tokenizer, shard.index, 1);
+        Ok(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts() -> impl Iterator<Item = String> + Send {
+        (0..400).map(|n| format!("The town of Velmora{} lies on the river Ost.\n\nIts mayor's house is {n}.", n % 7))
+    }
+
+    fn config() -> TokenizerConfig {
+        let added_words = ["[MASK]", "[TARGET]", "\\boxed{"].map(str::to_owned).to_vec();
+        TokenizerConfig { vocab_size: 340, added_words, ..TokenizerConfig::default() }
+    }
+
+    #[test]
+    fn training_twice_gives_the_same_bytes() {
+        let one = train(texts(), &config()).unwrap().to_string(true).unwrap();
+        let two = train(texts(), &config()).unwrap().to_string(true).unwrap();
+        assert_eq!(one, two);
+    }
+
+    #[test]
+    fn any_text_comes_back_and_added_words_are_one_token() {
+        let tokenizer = train(texts(), &config()).unwrap();
+        for text in ["The [MASK] of Velmora3", "  a\n\n\tb \r\n c ", "Cafe\u{301} 北京 🙂 \\boxed{x}", "don't 1984"]
+        {
+            let ids = tokenizer.encode(text, false).unwrap();
+            assert_eq!(tokenizer.decode(ids.get_ids(), false).unwrap(), text);
+        }
+        assert_eq!(tokenizer.encode("[MASK]", false).unwrap().len(), 1);
+        assert_eq!(tokenizer.encode(" river", false).unwrap().len(), 1);
+        assert_eq!(tokenizer.token_to_id("<|endoftext|>"), Some(0));
+        assert!(tokenizer.get_vocab_size(true) <= 340);
+    }
+}
