@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::store::StoreError;
+use memtrain_pipeline::PipelineError;
 use serde::de::DeserializeOwned;
 
 use crate::policy::PolicyError;
@@ -90,6 +91,7 @@ fn code(failure: &anyhow::Error) -> u8 {
 
 fn is_stop(cause: &(dyn std::error::Error + 'static)) -> bool {
     matches!(cause.downcast_ref(), Some(RunError::Stopped))
+        || matches!(cause.downcast_ref(), Some(PipelineError::Stopped))
 }
 
 fn is_closed_pipe(failure: &anyhow::Error) -> bool {
@@ -135,6 +137,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint.clone();
     }
     if let Some(error) = cause.downcast_ref::<RunError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<PipelineError>() {
         return error.hint();
     }
     if let Some(PolicyError::Store(error)) = cause.downcast_ref::<PolicyError>() {
@@ -295,6 +300,7 @@ mod tests {
         assert_eq!(code(&hinted), 2);
         assert_eq!(code(&usage().context("no").expect_err("a failure")), 2);
         assert_eq!(code(&anyhow::Error::from(RunError::Stopped).context("at step 3")), 75);
+        assert_eq!(code(&PipelineError::Stopped.into()), 75);
         assert_eq!(code(&anyhow::anyhow!("other")), 1);
     }
 }
