@@ -16,6 +16,7 @@
 
 pub mod agents;
 pub mod cli;
+pub mod config;
 pub mod eval;
 pub mod grpo;
 pub mod nn;
@@ -24,3 +25,5 @@ pub mod optim;
 pub mod policy;
 pub mod run;
 pub mod sampler;
+pub mod train;
+pub mod warm_up;

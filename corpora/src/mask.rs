@@ -38,9 +38,7 @@ pub struct Matching {
 
 impl Default for Matching {
     fn default() -> Self {
-        Self {
-            case_sensitive: true,
-        }
+        Self { case_sensitive: true }
     }
 }
 
@@ -51,16 +49,10 @@ pub fn occurrences(text: &str, surface: &str, matching: Matching) -> Vec<Span> {
 
 /// All occurrences of any of `surfaces`, in order and without overlap: the earliest first, the longest where two begin
 /// at the same place. The text is brought into its comparable form once.
-pub fn occurrences_of_any<S: AsRef<str>>(
-    text: &str,
-    surfaces: &[S],
-    matching: Matching,
-) -> Vec<Span> {
+pub fn occurrences_of_any<S: AsRef<str>>(text: &str, surfaces: &[S], matching: Matching) -> Vec<Span> {
     let comparable = Comparable::new(text, matching);
-    let mut all: Vec<Span> = surfaces
-        .iter()
-        .flat_map(|surface| comparable.occurrences(text, surface.as_ref(), matching))
-        .collect();
+    let mut all: Vec<Span> =
+        surfaces.iter().flat_map(|surface| comparable.occurrences(text, surface.as_ref(), matching)).collect();
     all.sort_by(|a, b| a.start.cmp(&b.start).then(b.end.cmp(&a.end)));
     let mut end = 0;
     all.retain(|span| {
@@ -126,23 +118,13 @@ impl SpanMap {
                 before
             })
             .collect();
-        Self {
-            replaced: replaced.to_vec(),
-            placeholder_len: placeholder.len(),
-            removed_before,
-        }
+        Self { replaced: replaced.to_vec(), placeholder_len: placeholder.len(), removed_before }
     }
 
     /// Where `span` stands now; `None` when any of it was replaced.
     pub fn carry(&self, span: &Span) -> Option<Span> {
-        let next = self
-            .replaced
-            .partition_point(|replaced| replaced.end <= span.start);
-        if self
-            .replaced
-            .get(next)
-            .is_some_and(|replaced| replaced.start < span.end)
-        {
+        let next = self.replaced.partition_point(|replaced| replaced.end <= span.start);
+        if self.replaced.get(next).is_some_and(|replaced| replaced.start < span.end) {
             return None;
         }
         let start = self.shift(span.start, next);
@@ -152,20 +134,13 @@ impl SpanMap {
     /// Where a stretch that may hold replaced spans stands now, for example a passage; an end that lay inside a
     /// replaced span moves out so that the whole placeholder is covered.
     pub fn cover(&self, span: &Span) -> Span {
-        let first = self
-            .replaced
-            .partition_point(|replaced| replaced.end <= span.start);
+        let first = self.replaced.partition_point(|replaced| replaced.end <= span.start);
         let start = match self.replaced.get(first) {
             Some(replaced) if replaced.start < span.start => self.shift(replaced.start, first),
             _ => self.shift(span.start, first),
         };
-        let after = self
-            .replaced
-            .partition_point(|replaced| replaced.start < span.end);
-        let end = match after
-            .checked_sub(1)
-            .and_then(|last| self.replaced.get(last))
-        {
+        let after = self.replaced.partition_point(|replaced| replaced.start < span.end);
+        let end = match after.checked_sub(1).and_then(|last| self.replaced.get(last)) {
             Some(replaced) if replaced.end > span.end => self.shift(replaced.end, after),
             _ => self.shift(span.end, after),
         };
@@ -248,20 +223,15 @@ fn is_unspaced(c: char) -> bool {
 /// assert!(!is_whole_word("Romeo", &(0..4)));
 /// ```
 pub fn is_whole_word(text: &str, span: &Span) -> bool {
-    let (Some(before), Some(inside), Some(after)) = (
-        text.get(..span.start),
-        text.get(span.clone()),
-        text.get(span.end..),
-    ) else {
+    let (Some(before), Some(inside), Some(after)) =
+        (text.get(..span.start), text.get(span.clone()), text.get(span.end..))
+    else {
         return false;
     };
     let (Some(first), Some(last)) = (inside.chars().next(), inside.chars().next_back()) else {
         return false;
     };
-    !before
-        .chars()
-        .next_back()
-        .is_some_and(|left| joins(left, first))
+    !before.chars().next_back().is_some_and(|left| joins(left, first))
         && !after.chars().next().is_some_and(|right| joins(last, right))
 }
 
@@ -275,28 +245,16 @@ struct Comparable<'t> {
 
 impl<'t> Comparable<'t> {
     fn new(text: &'t str, matching: Matching) -> Self {
-        if matching.case_sensitive
-            && (text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes)
-        {
-            return Self {
-                text: Cow::Borrowed(text),
-                boundaries: None,
-            };
+        if matching.case_sensitive && (text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes) {
+            return Self { text: Cow::Borrowed(text), boundaries: None };
         }
         if text.is_ascii() {
-            return Self {
-                text: Cow::Owned(text.to_ascii_lowercase()),
-                boundaries: None,
-            };
+            return Self { text: Cow::Owned(text.to_ascii_lowercase()), boundaries: None };
         }
         let mut out = String::with_capacity(text.len());
         let mut boundaries = Vec::new();
         let mut start = 0;
-        let ends = text
-            .char_indices()
-            .filter(|&(_, c)| begins_segment(c))
-            .map(|(at, _)| at)
-            .filter(|&at| at > 0);
+        let ends = text.char_indices().filter(|&(_, c)| begins_segment(c)).map(|(at, _)| at).filter(|&at| at > 0);
         for end in ends.chain(std::iter::once(text.len())) {
             boundaries.push((out.len(), start));
             if matching.case_sensitive {
@@ -307,10 +265,7 @@ impl<'t> Comparable<'t> {
             start = end;
         }
         boundaries.push((out.len(), text.len()));
-        Self {
-            text: Cow::Owned(out),
-            boundaries: Some(boundaries),
-        }
+        Self { text: Cow::Owned(out), boundaries: Some(boundaries) }
     }
 
     fn occurrences(&self, original: &str, surface: &str, matching: Matching) -> Vec<Span> {
@@ -323,10 +278,7 @@ impl<'t> Comparable<'t> {
         while let Some(at) = self.text.get(from..).and_then(|rest| rest.find(&*surface)) {
             let start = from + at;
             let end = start + surface.len();
-            let span = self
-                .original(start)
-                .zip(self.original(end))
-                .map(|(start, end)| start..end);
+            let span = self.original(start).zip(self.original(end)).map(|(start, end)| start..end);
             match span.filter(|span| is_whole_word(original, span)) {
                 Some(span) => {
                     found.push(span);
@@ -343,9 +295,7 @@ impl<'t> Comparable<'t> {
         let Some(boundaries) = &self.boundaries else {
             return Some(offset);
         };
-        let at = boundaries
-            .binary_search_by_key(&offset, |&(here, _)| here)
-            .ok()?;
+        let at = boundaries.binary_search_by_key(&offset, |&(here, _)| here).ok()?;
         Some(boundaries[at].1)
     }
 }
@@ -361,36 +311,18 @@ mod tests {
 
     use super::*;
 
-    const EXACT: Matching = Matching {
-        case_sensitive: true,
-    };
-    const ANY_CASE: Matching = Matching {
-        case_sensitive: false,
-    };
+    const EXACT: Matching = Matching { case_sensitive: true };
+    const ANY_CASE: Matching = Matching { case_sensitive: false };
 
     fn words(text: &str, surface: &str, matching: Matching) -> Vec<String> {
-        occurrences(text, surface, matching)
-            .into_iter()
-            .map(|span| text[span].to_owned())
-            .collect()
+        occurrences(text, surface, matching).into_iter().map(|span| text[span].to_owned()).collect()
     }
 
     #[test]
     fn whole_words_only() {
-        assert_eq!(
-            words(
-                "Oslo, Oslos, xOslo, (Oslo) Oslo-based Oslo's Oslo’s Oslo_2",
-                "Oslo",
-                EXACT
-            )
-            .len(),
-            6
-        );
+        assert_eq!(words("Oslo, Oslos, xOslo, (Oslo) Oslo-based Oslo's Oslo’s Oslo_2", "Oslo", EXACT).len(), 6);
         assert_eq!(words("OSLO oslo Oslo", "Oslo", EXACT), ["Oslo"]);
-        assert_eq!(
-            words("OSLO oslo Oslo", "Oslo", ANY_CASE),
-            ["OSLO", "oslo", "Oslo"]
-        );
+        assert_eq!(words("OSLO oslo Oslo", "Oslo", ANY_CASE), ["OSLO", "oslo", "Oslo"]);
         assert!(words("Oslo", "", EXACT).is_empty());
     }
 
@@ -402,14 +334,8 @@ mod tests {
     #[test]
     fn decomposed_text_matches_composed_surface_and_keeps_its_offsets() {
         let text = "Cafe\u{301} Caf\u{e9} Cafe Cafe\u{301}\u{323}";
-        assert_eq!(
-            words(text, "Caf\u{e9}", EXACT),
-            ["Cafe\u{301}", "Caf\u{e9}"]
-        );
-        assert_eq!(
-            words(text, "Cafe\u{301}", EXACT),
-            ["Cafe\u{301}", "Caf\u{e9}"]
-        );
+        assert_eq!(words(text, "Caf\u{e9}", EXACT), ["Cafe\u{301}", "Caf\u{e9}"]);
+        assert_eq!(words(text, "Cafe\u{301}", EXACT), ["Cafe\u{301}", "Caf\u{e9}"]);
         assert_eq!(words(text, "Cafe", EXACT), ["Cafe"]);
         assert_eq!(words("\u{1112}\u{1161}\u{11ab} 한", "한", EXACT).len(), 2);
         assert_eq!(words("ÉTÉ E\u{301}te\u{301}", "été", ANY_CASE).len(), 2);
@@ -449,11 +375,7 @@ mod tests {
     /// Quadratic and obvious: tries every pair of ends.
     fn naive(text: &str, surface: &str) -> Vec<Span> {
         let target: String = surface.nfc().collect();
-        let ends: Vec<usize> = text
-            .char_indices()
-            .map(|(at, _)| at)
-            .chain([text.len()])
-            .collect();
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         let mut found: Vec<Span> = Vec::new();
         for &start in &ends {
             if found.last().is_some_and(|span| span.end > start) {

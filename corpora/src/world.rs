@@ -245,6 +245,16 @@ pub struct WorldSummary {
     pub xml_bytes: u64,
 }
 
+impl std::fmt::Display for WorldSummary {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { num_pages, num_articles, num_redirects, xml_bytes } = self;
+        write!(
+            formatter,
+            "{num_pages} pages, {num_articles} articles, {num_redirects} redirects, {xml_bytes} bytes of XML"
+        )
+    }
+}
+
 /// The fictional encyclopedia.
 ///
 /// ```

@@ -1,1 +1,11 @@
-//! (being written)
+//! How does an agent read?
+//!
+//! * [`answer`]: what an answer says and when it is right
+//! * [`prompts`]: the texts an agent is shown
+//! * [`chunks`]: a document cut into what fits one turn
+//! * [`reader`]: one chunk a turn, a text memory rewritten at each, an answer from the memory alone
+
+pub mod answer;
+pub mod chunks;
+pub mod prompts;
+pub mod reader;

@@ -1,1 +1,43 @@
-//! (being written)
+//! How does reward become a step?
+//!
+//! Blind to algorithms: what arrives here are [`Conversation`]s, token ids with a stream of per-token numbers. Which
+//! system they come from, and how their advantages were made, is the business of [`crate::objectives`].
+//!
+//! * [`advantage`]: rewards of a group to advantages
+//! * [`packing`]: conversations to packed batches with shared prompts
+//! * [`loss`]: the clipped objective, its value and its gradient a token
+//! * [`update`]: gradients of a set of conversations
+//! * [`trainer`]: the optimizer steps on a batch of conversations
+
+pub mod advantage;
+pub mod loss;
+pub mod packing;
+pub mod trainer;
+pub mod update;
+
+/// One prompt, the response drawn for it, and what training needs to know of each response token.
+///
+/// ```
+/// use memtrain::grpo::Conversation;
+/// let conversation = Conversation {
+///     prompt_ids: vec![1, 2, 3],
+///     response_ids: vec![4, 5],
+///     sampler_log_probs: vec![-0.5, -1.5],
+///     reference_log_probs: None,
+///     advantages: vec![0.25; 2],
+/// };
+/// assert_eq!(conversation.response_ids.len(), conversation.advantages.len());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversation {
+    /// Token ids the policy was shown.
+    pub prompt_ids: Vec<u32>,
+    /// Token ids the sampler drew, exactly.
+    pub response_ids: Vec<u32>,
+    /// Log-probabilities under the policy that drew them.
+    pub sampler_log_probs: Vec<f32>,
+    /// Log-probabilities under the frozen reference, where a KL penalty asks for them.
+    pub reference_log_probs: Option<Vec<f32>>,
+    /// Advantage of each response token.
+    pub advantages: Vec<f32>,
+}

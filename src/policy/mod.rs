@@ -2,6 +2,7 @@
 //!
 //! One decoder for Qwen2, Qwen2.5 and Qwen3; its tokenizer and chat template; its Hugging Face directory; presets.
 
+pub mod built_in;
 pub mod config;
 pub mod decoder;
 pub mod directory;

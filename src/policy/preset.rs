@@ -36,7 +36,7 @@ pub fn tiny(vocab_size: usize) -> PolicyConfig {
         num_key_value_heads: 2,
         head_dim: 32,
         vocab_size,
-        max_position_embeddings: 2_048,
+        max_position_embeddings: 16_384,
         rms_norm_eps: 1e-6,
         rope_theta: 10_000.0,
         tie_word_embeddings: true,

@@ -1,5 +1,6 @@
 //! Text to token ids and back, and the chat template that turns a message into a prompt.
 
+use std::ops::Range;
 use std::path::Path;
 
 use memtrain_corpora::store;
@@ -156,6 +157,17 @@ impl PolicyTokenizer {
     /// If the tokenizer fails.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
         encode(&self.plain, text)
+    }
+
+    /// Token ids of a text from outside, with the byte range of each in the text. Ranges of tokens that share a
+    /// character overlap.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), PolicyError> {
+        let encoding = self.plain.encode(text, false).map_err(|error| PolicyError::Tokenizer(error.to_string()))?;
+        let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        Ok((encoding.get_ids().to_vec(), offsets))
     }
 
     /// The text of token ids, special tokens included.

@@ -1,0 +1,120 @@
+//! End-to-end reconstruction and intermediate recall on held-out documents: the two things MemTrain trains.
+
+use memtrain_corpora::rng;
+use serde::{Deserialize, Serialize};
+
+use super::interval::Estimate;
+use crate::agents::reader::{Reader, RecallPrompt};
+use crate::objectives::memtrain::{ChunkedDocument, MemTrainConfig, draw_recall, is_right};
+use crate::sampler::Sampler;
+
+/// How to evaluate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReconstructionConfig {
+    /// Held-out documents to read.
+    pub documents: usize,
+    /// Recall questions a document; the same for every policy that is evaluated with one seed.
+    pub recall_questions: usize,
+    /// Temperature of the draws; 0 is greedy.
+    pub temperature: f64,
+}
+
+impl Default for ReconstructionConfig {
+    fn default() -> Self {
+        Self { documents: 256, recall_questions: 4, temperature: 0.0 }
+    }
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReconstructionReport {
+    /// Exact match of the hidden entity, a document each.
+    pub end_to_end: Estimate,
+    /// Exact match of recall questions, averaged per document.
+    pub recall: Estimate,
+    /// Sum of the two, per document.
+    pub sum: Estimate,
+    /// Documents read.
+    pub documents: usize,
+    /// Recall questions asked.
+    pub recall_questions: usize,
+    /// Documents without any entity that could be asked for.
+    pub documents_without_recall: usize,
+    /// Mean length of the last memory in tokens.
+    pub memory_tokens: f64,
+    /// Share of memory turns cut off by their limit.
+    pub truncated_memories: f64,
+}
+
+/// Purpose of the generators that draw evaluation questions.
+const EVALUATION_PURPOSE: &str = "evaluate/recall-question";
+
+/// Reads each document once and asks it `recall_questions` recall questions. Document and question numbers alone address
+/// the questions, so that two policies are asked the same.
+///
+/// # Errors
+/// If the sampler or the tokenizer fails.
+pub fn evaluate(
+    reader: &Reader<'_>,
+    sampler: &mut dyn Sampler,
+    documents: &[ChunkedDocument],
+    objective: &MemTrainConfig,
+    recall_questions: usize,
+) -> anyhow::Result<ReconstructionReport> {
+    let tasks: Vec<_> = documents.iter().map(ChunkedDocument::task).collect();
+    let trajectories = reader.read(sampler, &tasks, 1)?;
+    let mut prompts = Vec::new();
+    let mut targets = Vec::new();
+    for (index, (document, trajectory)) in documents.iter().zip(&trajectories).enumerate() {
+        for number in 0..recall_questions as u64 {
+            let mut generator = rng::addressed(EVALUATION_PURPOSE, reader.round.seed, &[document.number, number]);
+            let Some(question) = draw_recall(document, objective, &mut generator) else { continue };
+            prompts.push(RecallPrompt {
+                document: document.number,
+                rollout: number,
+                first_turn: trajectory.turns.len() as u64,
+                memory: trajectory.memory(question.memory_step).to_owned(),
+                masked_chunk: question.masked_chunk,
+            });
+            targets.push((index, question.target));
+        }
+    }
+    let answers = reader.recall(sampler, &prompts, 1)?;
+    let mut asked = vec![(0_usize, 0_usize); documents.len()];
+    for ((index, target), turns) in targets.iter().zip(&answers) {
+        asked[*index].0 += 1;
+        asked[*index].1 += usize::from(turns.iter().any(|turn| is_right(&turn.text, target, objective.equality)));
+    }
+    let correct: Vec<bool> = documents
+        .iter()
+        .zip(&trajectories)
+        .map(|(document, trajectory)| is_right(trajectory.answer(), &document.document.answer, objective.equality))
+        .collect();
+    let recalls: Vec<Option<f64>> =
+        asked.iter().map(|&(all, right)| (all > 0).then(|| right as f64 / all as f64)).collect();
+    let sums: Vec<f64> = correct
+        .iter()
+        .zip(&recalls)
+        .filter_map(|(&right, recall)| Some(f64::from(u8::from(right)) + (*recall)?))
+        .collect();
+    let memory_turns =
+        || trajectories.iter().flat_map(|trajectory| trajectory.turns.split_last().map_or(&[][..], |(_, read)| read));
+    let truncated =
+        memory_turns().filter(|turn| turn.completion.finish == crate::sampler::FinishReason::Length).count();
+    let last_memories: Vec<usize> = trajectories
+        .iter()
+        .filter_map(|trajectory| trajectory.turns.iter().rev().nth(1))
+        .map(|turn| turn.completion.token_ids.len())
+        .collect();
+    Ok(ReconstructionReport {
+        end_to_end: Estimate::of_share(correct.iter().filter(|&&right| right).count(), documents.len()),
+        recall: Estimate::of_means(&recalls.iter().flatten().copied().collect::<Vec<_>>()),
+        sum: Estimate::of_means(&sums),
+        documents: documents.len(),
+        recall_questions: targets.len(),
+        documents_without_recall: recalls.iter().filter(|recall| recall.is_none()).count(),
+        memory_tokens: last_memories.iter().sum::<usize>() as f64 / last_memories.len().max(1) as f64,
+        truncated_memories: truncated as f64 / memory_turns().count().max(1) as f64,
+    })
+}

@@ -1,0 +1,210 @@
+//! Gradients of a set of conversations, micro-batch by micro-batch.
+//!
+//! The loss reaches the policy through the log-probabilities of response tokens alone, so a micro-batch is: forward,
+//! read the log-probabilities, work out `∂loss/∂log π` a token, and send that backward. Weights of tokens are fixed over
+//! the whole step beforehand; gradients add up in f32, and any split gives the same sum up to rounding.
+
+use candle_core::{Tensor, Var};
+
+use super::Conversation;
+use super::loss::LossConfig;
+use super::packing::{PromptResponse, pack};
+use crate::nn::tape;
+use crate::optim::{AdamW, GradientBuffer, clip_global_norm};
+use crate::policy::decoder::Decoder;
+
+/// What is known of one response token after the forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoredToken {
+    /// Index of its conversation.
+    pub conversation: usize,
+    /// Index in the response.
+    pub token: usize,
+    /// Log-probability under the policy.
+    pub log_prob: f64,
+    /// Entropy of the distribution it was scored in, in nats.
+    pub entropy: f64,
+}
+
+/// Limits of a forward or backward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassLimits {
+    /// Most tokens of a micro-batch.
+    pub micro_batch_tokens: usize,
+    /// Temperature the responses were drawn at (1 for greedy draws).
+    pub temperature: f64,
+}
+
+/// Scores every response token, forward only.
+///
+/// # Errors
+/// If the forward pass fails.
+pub fn score(
+    decoder: &Decoder,
+    pairs: &[PromptResponse<'_>],
+    limits: PassLimits,
+) -> candle_core::Result<Vec<Vec<ScoredToken>>> {
+    let frozen = decoder.frozen()?;
+    let mut scored: Vec<Vec<ScoredToken>> = pairs.iter().map(|_| Vec::new()).collect();
+    for micro in pack(pairs, limits.micro_batch_tokens) {
+        let hidden = frozen.hidden(&micro.batch)?;
+        let tokens = frozen.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
+        let log_probs = to_f64(&tokens.log_probs)?;
+        let entropy = to_f64(&tokens.entropy)?;
+        let mut at = 0;
+        for &conversation in &micro.conversations {
+            for token in 0..pairs[conversation].response_ids.len() {
+                scored[conversation].push(ScoredToken {
+                    conversation,
+                    token,
+                    log_prob: log_probs[at],
+                    entropy: entropy[at],
+                });
+                at += 1;
+            }
+        }
+    }
+    Ok(scored)
+}
+
+/// Adds the gradients of `Σ_t loss_t` to `gradients`, where `token_gradient` gives `∂loss_t/∂log π_t` of each response
+/// token.
+///
+/// # Errors
+/// If the forward or backward pass fails.
+pub fn accumulate(
+    decoder: &Decoder,
+    parameters: &[(String, Var)],
+    pairs: &[PromptResponse<'_>],
+    limits: PassLimits,
+    gradients: &mut GradientBuffer,
+    mut token_gradient: impl FnMut(ScoredToken) -> f64,
+) -> candle_core::Result<()> {
+    for micro in pack(pairs, limits.micro_batch_tokens) {
+        let hidden = decoder.hidden(&micro.batch)?;
+        let scored = decoder.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
+        let log_probs = to_f64(&scored.log_probs)?;
+        let entropy = to_f64(&scored.entropy)?;
+        let mut cotangent = Vec::with_capacity(log_probs.len());
+        for &conversation in &micro.conversations {
+            for token in 0..pairs[conversation].response_ids.len() {
+                let at = cotangent.len();
+                cotangent.push(token_gradient(ScoredToken {
+                    conversation,
+                    token,
+                    log_prob: log_probs[at],
+                    entropy: entropy[at],
+                }));
+            }
+        }
+        let cotangent = Tensor::new(cotangent, scored.log_probs.device())?.to_dtype(scored.log_probs.dtype())?;
+        let weighted = (&scored.log_probs * cotangent)?.sum_all()?;
+        gradients.add(&tape::gradients(&weighted, parameters)?)?;
+    }
+    Ok(())
+}
+
+fn to_f64(values: &Tensor) -> candle_core::Result<Vec<f64>> {
+    values.detach().to_dtype(candle_core::DType::F64)?.to_vec1()
+}
+
+/// Clips what was accumulated and takes an optimizer step; returns the norm before clipping. A norm that is not finite
+/// moves nothing: one bad batch must not destroy the weights.
+///
+/// # Errors
+/// If the optimizer fails.
+pub fn apply(
+    optimizer: &mut AdamW,
+    gradients: &mut GradientBuffer,
+    max_norm: f64,
+    learning_rate: f64,
+) -> candle_core::Result<f64> {
+    let mut sums = gradients.take()?;
+    let norm = clip_global_norm(&mut sums, max_norm)?;
+    if norm.is_finite() {
+        optimizer.step(&sums, learning_rate)?;
+    }
+    Ok(norm)
+}
+
+/// What happened to the tokens of an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossStatistics {
+    /// The loss: weighted sum over tokens.
+    pub loss: f64,
+    /// Mean k3 against the reference.
+    pub kl: f64,
+    /// Mean entropy in nats.
+    pub entropy: f64,
+    /// Share of tokens clipped from below.
+    pub clip_low: f64,
+    /// Share of tokens clipped from above.
+    pub clip_high: f64,
+    /// Share of tokens held by the dual clip.
+    pub clip_dual: f64,
+    /// Mean `r − log r − 1` between trainer and sampler: 0 where both compute the same.
+    pub mismatch_kl: f64,
+    /// Response tokens.
+    pub tokens: usize,
+}
+
+/// Adds the gradients of the GRPO loss over `conversations` (all those of one optimizer step).
+///
+/// # Errors
+/// If the forward or backward pass fails.
+pub fn accumulate_loss(
+    decoder: &Decoder,
+    parameters: &[(String, Var)],
+    conversations: &[Conversation],
+    loss: &LossConfig,
+    limits: PassLimits,
+    gradients: &mut GradientBuffer,
+) -> candle_core::Result<LossStatistics> {
+    let pairs: Vec<PromptResponse<'_>> = conversations.iter().map(Conversation::pair).collect();
+    let total_tokens: usize = pairs.iter().map(|pair| pair.response_ids.len()).sum();
+    let mut sum = LossStatistics { tokens: total_tokens, ..LossStatistics::default() };
+    accumulate(decoder, parameters, &pairs, limits, gradients, |scored| {
+        let conversation = &conversations[scored.conversation];
+        let old = f64::from(conversation.sampler_log_probs[scored.token]);
+        let reference = conversation.reference_log_probs.as_ref().map(|log_probs| f64::from(log_probs[scored.token]));
+        let token = loss.token(scored.log_prob, old, reference, f64::from(conversation.advantages[scored.token]));
+        let weight = loss.aggregation.token_weight(conversation.response_ids.len(), conversations.len(), total_tokens);
+        let log_ratio = scored.log_prob - old;
+        sum.loss += weight * token.loss;
+        sum.kl += token.kl;
+        sum.entropy += scored.entropy;
+        sum.clip_low += f64::from(u8::from(token.clipped_low));
+        sum.clip_high += f64::from(u8::from(token.clipped_high));
+        sum.clip_dual += f64::from(u8::from(token.clipped_dual));
+        sum.mismatch_kl += log_ratio.exp() - log_ratio - 1.0;
+        weight * token.gradient
+    })?;
+    let count = total_tokens.max(1) as f64;
+    for mean in
+        [&mut sum.kl, &mut sum.entropy, &mut sum.clip_low, &mut sum.clip_high, &mut sum.clip_dual, &mut sum.mismatch_kl]
+    {
+        *mean /= count;
+    }
+    Ok(sum)
+}
+
+impl LossStatistics {
+    /// Adds `share` of another update's averages; token counts add up.
+    pub fn add(&mut self, other: &Self, share: f64) {
+        self.loss += share * other.loss;
+        self.kl += share * other.kl;
+        self.entropy += share * other.entropy;
+        self.clip_low += share * other.clip_low;
+        self.clip_high += share * other.clip_high;
+        self.clip_dual += share * other.clip_dual;
+        self.mismatch_kl += share * other.mismatch_kl;
+        self.tokens += other.tokens;
+    }
+}
+
+impl Conversation {
+    /// The token ids, to be scored or packed.
+    pub fn pair(&self) -> PromptResponse<'_> {
+        PromptResponse { prompt_ids: &self.prompt_ids, response_ids: &self.response_ids }
+    }
+}

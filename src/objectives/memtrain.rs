@@ -1,0 +1,328 @@
+//! MemTrain (arXiv 2606.03197): end-to-end reconstruction and intermediate memory recall, rewarded together.
+//!
+//! For document with hidden entity `y`, trajectory `i` of `G1`, recall sample `j` of `G2` about entity `ỹ_i`:
+//!
+//! ```text
+//! R^I_ij = 1[ŷ_ij = ỹ_i]
+//! R^E_i  = 1[ŷ_i = y] + (λ / G2) · Σ_j R^I_ij
+//! A^E_i  = R^E_i − mean_i' R^E_i'         copied to every token of every turn of trajectory i
+//! A^I_ij = R^I_ij − mean_j' R^I_ij'       copied to every token of recall sample j
+//! ```
+//!
+//! The recall question of trajectory `i` is drawn after it is complete: a step `k`, an earlier chunk `l < k`, an entity of
+//! `c_l`; all its occurrences in `c_l` read `[TARGET]`, and the policy answers from `m_k` (§3.2).
+
+use memtrain_corpora::document::{MASK, TARGET};
+use memtrain_corpora::mask::{self, Matching};
+use memtrain_corpora::{Document, Span, rng};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::agents::answer::{Equality, last_boxed};
+use crate::agents::reader::{Reader, ReadingTask, RecallPrompt, Trajectory, Turn};
+use crate::grpo::Conversation;
+use crate::grpo::advantage::{RewardScale, advantages, has_zero_variance};
+use crate::sampler::Sampler;
+
+/// Which parts of the objective are trained (MemTrain §5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// Both branches, recall also feeding the trajectory's reward.
+    #[default]
+    Full,
+    /// No recall at all.
+    EndToEnd,
+    /// Recall is trained but does not feed the trajectory's reward: λ = 0.
+    Decoupled,
+}
+
+/// Constants of the objective. Defaults: MemTrain §4.1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemTrainConfig {
+    /// Which parts are trained.
+    pub variant: Variant,
+    /// λ, weight of recall in the trajectory's reward.
+    pub recall_weight: f64,
+    /// G1, readings of a document.
+    pub group_size: usize,
+    /// G2, answers to a trajectory's recall question.
+    pub recall_samples: usize,
+    /// Whether the questioned chunk may be the one just read (`l ≤ k`). The paper asks for earlier ones.
+    pub recall_includes_current: bool,
+    /// When an answer is right. The paper is silent.
+    pub equality: Equality,
+    /// What centred rewards are divided by.
+    pub reward_scale: RewardScale,
+}
+
+impl Default for MemTrainConfig {
+    fn default() -> Self {
+        Self {
+            variant: Variant::Full,
+            recall_weight: 0.5,
+            group_size: 8,
+            recall_samples: 8,
+            recall_includes_current: false,
+            equality: Equality::Strict,
+            reward_scale: RewardScale::None,
+        }
+    }
+}
+
+/// A document cut into chunks.
+///
+/// The number addresses all its draws; the spans are those of [`Reader::chunk`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkedDocument {
+    /// Number of the document in its split.
+    pub number: u64,
+    /// The document.
+    pub document: Document,
+    /// Chunk spans: in order, covering the text once.
+    pub chunks: Vec<Span>,
+}
+
+impl ChunkedDocument {
+    /// Text of chunk `chunk`, counted from 0.
+    pub fn chunk(&self, chunk: usize) -> &str {
+        &self.document.text[self.chunks[chunk].clone()]
+    }
+
+    /// The reading task of this document.
+    pub fn task(&self) -> ReadingTask {
+        let chunks = (0..self.chunks.len()).map(|chunk| self.chunk(chunk).to_owned()).collect();
+        ReadingTask { document: self.number, chunks }
+    }
+
+    /// Entities of a chunk that can be asked for: wholly inside it, not the hidden one, no placeholder.
+    fn askable(&self, chunk: usize, equality: Equality) -> Vec<&str> {
+        let span = &self.chunks[chunk];
+        let hidden = equality.normalise(&self.document.answer);
+        self.document
+            .entities
+            .iter()
+            .filter(|entity| span.start <= entity.span.start && entity.span.end <= span.end)
+            .map(|entity| entity.surface.as_str())
+            .filter(|surface| {
+                !surface.contains(MASK) && !surface.contains(TARGET) && equality.normalise(surface) != hidden
+            })
+            .collect()
+    }
+}
+
+/// A recall question about one trajectory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecallQuestion {
+    /// `k`: the memory asked is the one after this many chunks.
+    pub memory_step: usize,
+    /// `l`: the chunk asked about, counted from 1.
+    pub chunk_step: usize,
+    /// `ỹ`, the entity asked for.
+    pub target: String,
+    /// The chunk with every occurrence of the target hidden.
+    pub masked_chunk: String,
+}
+
+/// Number of draws of `(k, l)` before a document is taken to have no entity that can be asked for.
+const RECALL_ATTEMPTS: usize = 32;
+
+/// Draws a recall question: `k` uniform over `2..=T−1`, `l` uniform over `1..k` (`1..=k` with the current chunk), then an
+/// entity of `c_l`, every mention equally likely. With a single chunk `l = k = 1`. A pair whose chunk has no entity that can be asked for is drawn again.
+pub fn draw_recall(
+    document: &ChunkedDocument,
+    config: &MemTrainConfig,
+    generator: &mut impl Rng,
+) -> Option<RecallQuestion> {
+    let num_chunks = document.chunks.len();
+    for _ in 0..RECALL_ATTEMPTS {
+        let (memory_step, chunk_step) = match num_chunks {
+            0 => return None,
+            1 => (1, 1),
+            _ if config.recall_includes_current => {
+                let memory_step = generator.random_range(1..=num_chunks);
+                (memory_step, generator.random_range(1..=memory_step))
+            }
+            _ => {
+                let memory_step = generator.random_range(2..=num_chunks);
+                (memory_step, generator.random_range(1..memory_step))
+            }
+        };
+        let askable = document.askable(chunk_step - 1, config.equality);
+        if askable.is_empty() {
+            continue;
+        }
+        let target = askable[generator.random_range(0..askable.len())];
+        let chunk = document.chunk(chunk_step - 1);
+        let occurrences = mask::occurrences(chunk, target, Matching { case_sensitive: true });
+        if occurrences.is_empty() {
+            continue;
+        }
+        let (masked_chunk, _) = mask::replace(chunk, &occurrences, TARGET);
+        return Some(RecallQuestion { memory_step, chunk_step, target: target.to_owned(), masked_chunk });
+    }
+    None
+}
+
+/// A trajectory with everything it was asked and how it was rewarded.
+#[derive(Clone, Debug)]
+pub struct GradedTrajectory {
+    /// The reading.
+    pub trajectory: Trajectory,
+    /// Whether the final answer is the hidden entity.
+    pub correct: bool,
+    /// The recall question and its answers, where one was asked.
+    pub recall: Option<GradedRecall>,
+    /// `R^E`.
+    pub reward: f64,
+}
+
+/// A recall question, its answers, and their rewards `R^I`.
+#[derive(Clone, Debug)]
+pub struct GradedRecall {
+    /// What was asked.
+    pub question: RecallQuestion,
+    /// The answers.
+    pub turns: Vec<Turn>,
+    /// `R^I`: 1 where right, 0 where not.
+    pub rewards: Vec<f64>,
+    /// `A^I`; all zero where the group is dropped.
+    pub advantages: Vec<f64>,
+}
+
+/// Purpose of the generators that draw recall questions.
+const RECALL_PURPOSE: &str = "memtrain/recall-question";
+
+/// Reads every document `group_size` times, asks the recall questions and grades all answers.
+///
+/// Returns the trajectories a document, in the order of `documents`.
+///
+/// # Errors
+/// If the sampler or the tokenizer fails.
+pub fn roll_out(
+    reader: &Reader<'_>,
+    sampler: &mut dyn Sampler,
+    documents: &[ChunkedDocument],
+    config: &MemTrainConfig,
+) -> anyhow::Result<Vec<Vec<GradedTrajectory>>> {
+    let tasks: Vec<ReadingTask> = documents.iter().map(ChunkedDocument::task).collect();
+    let trajectories = reader.read(sampler, &tasks, config.group_size)?;
+    let mut questions = Vec::new();
+    let mut prompts = Vec::new();
+    for (index, trajectory) in trajectories.iter().enumerate() {
+        let document = &documents[trajectory.task];
+        if config.variant == Variant::EndToEnd {
+            break;
+        }
+        let address = [reader.round.step, document.number, trajectory.rollout as u64];
+        let mut generator = rng::addressed(RECALL_PURPOSE, reader.round.seed, &address);
+        let Some(question) = draw_recall(document, config, &mut generator) else { continue };
+        prompts.push(RecallPrompt {
+            document: document.number,
+            rollout: trajectory.rollout as u64,
+            first_turn: trajectory.turns.len() as u64,
+            memory: trajectory.memory(question.memory_step).to_owned(),
+            masked_chunk: question.masked_chunk.clone(),
+        });
+        questions.push((index, question));
+    }
+    let answers = reader.recall(sampler, &prompts, config.recall_samples)?;
+    let mut recalls: Vec<Option<GradedRecall>> = trajectories.iter().map(|_| None).collect();
+    for ((index, question), turns) in questions.into_iter().zip(answers) {
+        let rewards: Vec<f64> = turns
+            .iter()
+            .map(|turn| f64::from(u8::from(is_right(&turn.text, &question.target, config.equality))))
+            .collect();
+        let advantages = advantages(&rewards, config.reward_scale);
+        recalls[index] = Some(GradedRecall { question, turns, rewards, advantages });
+    }
+    let mut graded: Vec<Vec<GradedTrajectory>> = documents.iter().map(|_| Vec::new()).collect();
+    for (trajectory, recall) in trajectories.into_iter().zip(recalls) {
+        let correct = is_right(trajectory.answer(), &documents[trajectory.task].document.answer, config.equality);
+        let reward = trajectory_reward(correct, recall.as_ref().map(|recall| recall.rewards.as_slice()), config);
+        graded[trajectory.task].push(GradedTrajectory { trajectory, correct, recall, reward });
+    }
+    Ok(graded)
+}
+
+/// Whether the boxed answer of a response is `gold`.
+pub fn is_right(response: &str, gold: &str, equality: Equality) -> bool {
+    last_boxed(response).is_some_and(|answer| equality.holds(answer, gold))
+}
+
+/// `R^E` of a trajectory.
+///
+/// ```
+/// use memtrain::objectives::memtrain::{MemTrainConfig, trajectory_reward};
+/// let config = MemTrainConfig::default();
+/// assert_eq!(trajectory_reward(true, Some(&[1.0, 0.0]), &config), 1.25);
+/// ```
+pub fn trajectory_reward(correct: bool, recall_rewards: Option<&[f64]>, config: &MemTrainConfig) -> f64 {
+    let weight = if config.variant == Variant::Full { config.recall_weight } else { 0.0 };
+    let recalled = recall_rewards
+        .filter(|rewards| !rewards.is_empty())
+        .map_or(0.0, |rewards| rewards.iter().sum::<f64>() / rewards.len() as f64);
+    f64::from(u8::from(correct)) + weight * recalled
+}
+
+/// What a set of graded documents gives the trainer.
+#[derive(Clone, Debug, Default)]
+pub struct Credit {
+    /// Conversations to train on.
+    pub conversations: Vec<Conversation>,
+    /// Advantage of each trajectory, a document each; zero where its group was dropped.
+    pub trajectory_advantages: Vec<Vec<f64>>,
+    /// Documents whose trajectories all have the same reward: no gradient, dropped.
+    pub dropped_documents: usize,
+    /// Recall groups whose answers all have the same reward: no gradient, dropped.
+    pub dropped_recalls: usize,
+}
+
+impl Credit {
+    /// Appends the credit of further documents.
+    pub fn extend(&mut self, other: Self) {
+        self.conversations.extend(other.conversations);
+        self.trajectory_advantages.extend(other.trajectory_advantages);
+        self.dropped_documents += other.dropped_documents;
+        self.dropped_recalls += other.dropped_recalls;
+    }
+}
+
+/// Turns rewards into conversations with advantages. Groups are formed per trajectory, before turns are expanded; a group
+/// of zero variance is dropped, the two branches separately.
+pub fn assign_credit(documents: &[Vec<GradedTrajectory>], config: &MemTrainConfig) -> Credit {
+    let mut credit = Credit::default();
+    for group in documents {
+        let rewards: Vec<f64> = group.iter().map(|graded| graded.reward).collect();
+        let dropped = has_zero_variance(&rewards);
+        credit.dropped_documents += usize::from(dropped);
+        let group_advantages =
+            if dropped { vec![0.0; rewards.len()] } else { advantages(&rewards, config.reward_scale) };
+        for (graded, &advantage) in group.iter().zip(&group_advantages) {
+            if !dropped {
+                credit.conversations.extend(graded.trajectory.turns.iter().map(|turn| conversation(turn, advantage)));
+            }
+            let Some(recall) = &graded.recall else { continue };
+            if has_zero_variance(&recall.rewards) {
+                credit.dropped_recalls += 1;
+                continue;
+            }
+            credit.conversations.extend(
+                recall.turns.iter().zip(&recall.advantages).map(|(turn, &advantage)| conversation(turn, advantage)),
+            );
+        }
+        credit.trajectory_advantages.push(group_advantages);
+    }
+    credit
+}
+
+fn conversation(turn: &Turn, advantage: f64) -> Conversation {
+    Conversation {
+        prompt_ids: turn.prompt_ids.clone(),
+        response_ids: turn.completion.token_ids.clone(),
+        sampler_log_probs: turn.completion.log_probs.clone(),
+        reference_log_probs: None,
+        advantages: vec![advantage as f32; turn.completion.token_ids.len()],
+    }
+}

@@ -1,0 +1,188 @@
+//! Chunks, recall questions and credit on documents of the fictional kind.
+
+use memtrain::agents::chunks::{CutAt, split};
+use memtrain::agents::reader::{Trajectory, Turn};
+use memtrain::objectives::memtrain::{
+    ChunkedDocument, GradedRecall, GradedTrajectory, MemTrainConfig, RecallQuestion, Variant, assign_credit,
+    draw_recall, trajectory_reward,
+};
+use memtrain::policy::{PolicyTokenizer, built_in};
+use memtrain::run::RolloutKind;
+use memtrain::sampler::{Completion, FinishReason};
+use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split, rng};
+use proptest::prelude::*;
+
+fn tokenizer() -> PolicyTokenizer {
+    let folder = tempfile::tempdir().unwrap();
+    built_in::write("tiny", folder.path()).unwrap();
+    PolicyTokenizer::from_file(&folder.path().join("tokenizer.json")).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn chunks_cover_the_text_once_and_cut_no_placeholder(
+        words in prop::collection::vec(prop_oneof!["[a-zé漢🜁]{1,9}", Just("[MASK]".to_owned()), Just("[MASK][TARGET].".to_owned()), Just("\n".to_owned())], 0..60),
+        max_tokens in 1_usize..40,
+        sentences in any::<bool>(),
+    ) {
+        let tokenizer = tokenizer();
+        let text = words.join(" ");
+        let cut_at = if sentences { CutAt::Sentence } else { CutAt::Token };
+        let chunks = split(&text, &tokenizer, max_tokens, cut_at).unwrap();
+        let glued: String = chunks.iter().map(|chunk| &text[chunk.clone()]).collect();
+        prop_assert_eq!(&glued, &text);
+        for chunk in &chunks {
+            prop_assert!(!chunk.is_empty());
+            let piece = &text[chunk.clone()];
+            let indivisible = piece.chars().count() == 1 || piece == "[MASK]" || piece == "[TARGET]";
+            prop_assert!(tokenizer.encode_text(piece).unwrap().len() <= max_tokens || indivisible, "{piece:?}");
+            let whole = |placeholder: &str| text.match_indices(placeholder).all(|(at, found)| {
+                let inside = |byte: usize| at < byte && byte < at + found.len();
+                !inside(chunk.start) && !inside(chunk.end)
+            });
+            prop_assert!(whole("[MASK]") && whole("[TARGET]"), "{piece:?}");
+        }
+    }
+}
+
+/// Four chunks of one sentence each; every sentence names two entities.
+fn document() -> ChunkedDocument {
+    let sentences = ["Aba met Bebo. ", "Coda met [MASK]. Coda left. ", "Dodo met Ebi. ", "Fafa met Gogo."];
+    let text = sentences.concat();
+    let mut chunks = Vec::new();
+    let mut start = 0;
+    for sentence in sentences {
+        chunks.push(start..start + sentence.len());
+        start += sentence.len();
+    }
+    let entities = ["Aba", "Bebo", "Coda", "Dodo", "Ebi", "Fafa", "Gogo"]
+        .into_iter()
+        .map(|surface| {
+            let at = text.find(surface).unwrap();
+            DocumentEntity { span: at..at + surface.len(), surface: surface.to_owned(), label: EntityLabel::Person }
+        })
+        .collect();
+    let document = Document {
+        id: "train-00000000".to_owned(),
+        text,
+        answer: "Hidi".to_owned(),
+        aliases: Vec::new(),
+        label: EntityLabel::Person,
+        passages: Vec::new(),
+        entities,
+        num_masks: 1,
+        num_tokens: 0,
+        seed: 0,
+        split: Split::Train,
+    };
+    ChunkedDocument { number: 0, document, chunks }
+}
+
+#[test]
+fn recall_questions_are_uniform_over_k_and_then_l_and_hide_every_occurrence() {
+    let (document, config) = (document(), MemTrainConfig::default());
+    let draws = 6_000;
+    let mut counts = std::collections::BTreeMap::new();
+    for number in 0..draws {
+        let mut generator = rng::addressed("test", 3, &[number]);
+        let question = draw_recall(&document, &config, &mut generator).unwrap();
+        assert!(question.chunk_step < question.memory_step && question.memory_step <= 4);
+        assert!(!question.masked_chunk.contains(&question.target));
+        assert!(question.masked_chunk.contains("[TARGET]"));
+        assert_eq!(question.chunk_step == 2, question.masked_chunk.contains("[MASK]"), "masks stay");
+        if question.target == "Coda" {
+            assert_eq!(question.masked_chunk.matches("[TARGET]").count(), 2);
+        }
+        *counts.entry((question.memory_step, question.chunk_step)).or_insert(0_u32) += 1;
+    }
+    // P(k, l) = 1/3 · 1/(k − 1): six cells, chi-square with 5 degrees of freedom stays below 20.5 with probability 0.999.
+    let chi_square: f64 = [(2, 1), (3, 1), (3, 2), (4, 1), (4, 2), (4, 3)]
+        .into_iter()
+        .map(|(k, l)| {
+            let expected = draws as f64 / 3.0 / (k - 1) as f64;
+            (f64::from(counts[&(k, l)]) - expected).powi(2) / expected
+        })
+        .sum();
+    assert!(chi_square < 20.5, "{chi_square}: {counts:?}");
+}
+
+#[test]
+fn a_single_chunk_is_asked_about_itself_and_no_entity_means_no_question() {
+    let mut document = document();
+    document.chunks = std::iter::once(0..document.document.text.len()).collect();
+    let mut generator = rng::addressed("test", 4, &[]);
+    let question = draw_recall(&document, &MemTrainConfig::default(), &mut generator).unwrap();
+    assert_eq!((question.memory_step, question.chunk_step), (1, 1));
+    document.document.entities.clear();
+    assert!(draw_recall(&document, &MemTrainConfig::default(), &mut generator).is_none());
+}
+
+fn turn(kind: RolloutKind, tokens: usize) -> Turn {
+    let completion =
+        Completion { token_ids: vec![1; tokens], log_probs: vec![-1.0; tokens], finish: FinishReason::Stop };
+    Turn { kind, prompt_ids: vec![2, 3], completion, text: String::new() }
+}
+
+fn graded(
+    rollout: usize,
+    num_turns: usize,
+    correct: bool,
+    recall: &[f64],
+    config: &MemTrainConfig,
+) -> GradedTrajectory {
+    let mut turns: Vec<Turn> = (1..num_turns).map(|_| turn(RolloutKind::Read, 3)).collect();
+    turns.push(turn(RolloutKind::Answer, 2));
+    let question =
+        RecallQuestion { memory_step: 2, chunk_step: 1, target: "Aba".to_owned(), masked_chunk: String::new() };
+    GradedTrajectory {
+        trajectory: Trajectory { task: 0, rollout, turns },
+        correct,
+        recall: Some(GradedRecall {
+            question,
+            turns: recall.iter().map(|_| turn(RolloutKind::Recall, 4)).collect(),
+            rewards: recall.to_vec(),
+            advantages: memtrain::grpo::advantage::advantages(recall, config.reward_scale),
+        }),
+        reward: trajectory_reward(correct, Some(recall), config),
+    }
+}
+
+#[test]
+fn credit_by_hand() {
+    // Two trajectories of 5 turns: R^E = 1 + ½·½ and 0 + ½·1, mean 0.875, advantages ±0.375. The first recall group has
+    // rewards 1, 0 and advantages ±½; the second, 1 and 1, gives no gradient and is dropped.
+    let config = MemTrainConfig { group_size: 2, recall_samples: 2, ..MemTrainConfig::default() };
+    let group = vec![graded(0, 5, true, &[1.0, 0.0], &config), graded(1, 5, false, &[1.0, 1.0], &config)];
+    let credit = assign_credit(&[group], &config);
+    assert_eq!(credit.conversations.len(), 5 + 2 + 5);
+    assert_eq!((credit.dropped_documents, credit.dropped_recalls), (0, 1));
+    let advantages: Vec<f32> = credit.conversations.iter().map(|conversation| conversation.advantages[0]).collect();
+    assert_eq!(advantages, [0.375, 0.375, 0.375, 0.375, 0.375, 0.5, -0.5, -0.375, -0.375, -0.375, -0.375, -0.375]);
+    assert!(credit.conversations.iter().all(|c| c.advantages.len() == c.response_ids.len()));
+}
+
+#[test]
+fn ablations() {
+    let full = MemTrainConfig::default();
+    assert_eq!(trajectory_reward(false, Some(&[1.0, 1.0]), &full), 0.5);
+    for variant in [Variant::Decoupled, Variant::EndToEnd] {
+        let config = MemTrainConfig { variant, ..MemTrainConfig::default() };
+        assert_eq!(trajectory_reward(false, Some(&[1.0, 1.0]), &config), 0.0);
+        assert_eq!(trajectory_reward(true, None, &config), 1.0);
+    }
+    // Decoupled: equal final answers drop the trajectories, but recall is trained all the same.
+    let config = MemTrainConfig { variant: Variant::Decoupled, ..MemTrainConfig::default() };
+    let group = vec![graded(0, 3, false, &[1.0, 0.0], &config), graded(1, 3, false, &[0.0, 0.0], &config)];
+    let credit = assign_credit(&[group], &config);
+    assert_eq!((credit.conversations.len(), credit.dropped_documents, credit.dropped_recalls), (2, 1, 1));
+}
+
+#[test]
+fn a_group_is_formed_of_trajectories_not_of_turns() {
+    // One reading of 9 turns and one of 2: were the mean taken over turns, the advantages would not be opposite.
+    let config = MemTrainConfig { variant: Variant::EndToEnd, ..MemTrainConfig::default() };
+    let group = vec![graded(0, 9, true, &[], &config), graded(1, 2, false, &[], &config)];
+    let credit = assign_credit(&[group], &config);
+    assert_eq!(credit.trajectory_advantages, [[0.5, -0.5]]);
+}

@@ -1,0 +1,144 @@
+//! The gradient of the GRPO loss through the whole policy.
+
+use candle_core::{DType, Device, Tensor};
+use memtrain::grpo::Conversation;
+use memtrain::grpo::loss::{LossAggregation, LossConfig};
+use memtrain::grpo::update::{PassLimits, accumulate_loss, score};
+use memtrain::optim::GradientBuffer;
+use memtrain::policy::{Decoder, preset};
+use memtrain_corpora::rng;
+use rand::Rng;
+
+const VOCABULARY: usize = 40;
+
+fn decoder(dtype: DType) -> Decoder {
+    let mut config = preset::tiny(VOCABULARY);
+    config.hidden_size = 32;
+    config.intermediate_size = 48;
+    config.num_hidden_layers = 2;
+    config.head_dim = 8;
+    // Larger than in training, so that every parameter matters in a finite difference.
+    config.initializer_range = 0.2;
+    Decoder::init(config, 5, &Device::Cpu, dtype).unwrap().trainable_copy().unwrap()
+}
+
+/// Conversations in groups of equal prompts, off-policy enough that clipping and KL have something to do.
+fn conversations(decoder: &Decoder) -> Vec<Conversation> {
+    let mut generator = rng::addressed("test/update", 1, &[]);
+    let mut conversations = Vec::new();
+    for group in 0..3_u32 {
+        let prompt_ids: Vec<u32> = (0..4 + group).map(|_| generator.random_range(0..VOCABULARY as u32)).collect();
+        for member in 0..3_usize {
+            let response_ids: Vec<u32> =
+                (0..1 + 2 * member).map(|_| generator.random_range(0..VOCABULARY as u32)).collect();
+            let advantage = [0.8_f32, -0.5, -0.3][member];
+            conversations.push(Conversation {
+                advantages: vec![advantage; response_ids.len()],
+                sampler_log_probs: Vec::new(),
+                reference_log_probs: None,
+                prompt_ids: prompt_ids.clone(),
+                response_ids,
+            });
+        }
+    }
+    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+    let scored = score(decoder, &pairs, LIMITS).unwrap();
+    for (conversation, tokens) in conversations.iter_mut().zip(scored) {
+        let near = |spread: f64, generator: &mut rand_chacha::ChaCha8Rng| -> Vec<f32> {
+            tokens.iter().map(|token| (token.log_prob + generator.random_range(-spread..spread)) as f32).collect()
+        };
+        conversation.sampler_log_probs = near(0.4, &mut generator);
+        conversation.reference_log_probs = Some(near(0.5, &mut generator));
+    }
+    conversations
+}
+
+const LIMITS: PassLimits = PassLimits { micro_batch_tokens: 1_000, temperature: 1.0 };
+
+fn loss_config(aggregation: LossAggregation) -> LossConfig {
+    LossConfig { kl_beta: 0.1, aggregation, ..LossConfig::default() }
+}
+
+fn gradients(
+    decoder: &Decoder,
+    conversations: &[Conversation],
+    loss: &LossConfig,
+    limits: PassLimits,
+) -> (f64, Vec<Tensor>) {
+    let parameters = decoder.parameters().unwrap();
+    let mut buffer = GradientBuffer::new(&parameters).unwrap();
+    let statistics = accumulate_loss(decoder, &parameters, conversations, loss, limits, &mut buffer).unwrap();
+    (statistics.loss, buffer.take().unwrap())
+}
+
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn the_gradient_is_the_slope_of_the_loss() {
+    let decoder = decoder(DType::F64);
+    let conversations = conversations(&decoder);
+    for aggregation in [LossAggregation::SequenceSum, LossAggregation::TokenMean, LossAggregation::SequenceMean] {
+        let loss = loss_config(aggregation);
+        let (_, analytic) = gradients(&decoder, &conversations, &loss, LIMITS);
+        let mut generator = rng::addressed("test/slope", 1, &[]);
+        for ((name, parameter), gradient) in decoder.parameters().unwrap().iter().zip(&analytic) {
+            let values = flat(parameter.as_tensor());
+            let at = generator.random_range(0..values.len());
+            let moved = |by: f64| {
+                let mut values = values.clone();
+                values[at] += by;
+                parameter.set(&Tensor::from_vec(values, parameter.shape(), &Device::Cpu).unwrap()).unwrap();
+                gradients(&decoder, &conversations, &loss, LIMITS).0
+            };
+            let step = 1e-6;
+            let slope = (moved(step) - moved(-step)) / (2.0 * step);
+            moved(0.0);
+            let gradient = flat(gradient)[at];
+            assert!(
+                (slope - gradient).abs() < 1e-5 * (1.0 + slope.abs()),
+                "{name}[{at}]: slope {slope}, gradient {gradient}"
+            );
+        }
+    }
+}
+
+#[test]
+fn any_split_into_micro_batches_gives_the_same_gradient() {
+    let decoder = decoder(DType::F32);
+    let conversations = conversations(&decoder);
+    let loss = loss_config(LossAggregation::SequenceSum);
+    let (whole_loss, whole) = gradients(&decoder, &conversations, &loss, LIMITS);
+    for micro_batch_tokens in [1, 9, 25] {
+        let (loss, parts) = gradients(&decoder, &conversations, &loss, PassLimits { micro_batch_tokens, ..LIMITS });
+        assert!((loss - whole_loss).abs() < 1e-5);
+        for (whole, part) in whole.iter().zip(&parts) {
+            for (whole, part) in flat(whole).iter().zip(flat(part)) {
+                assert!((whole - part).abs() < 1e-5 * (1.0 + whole.abs()), "{micro_batch_tokens}: {whole} and {part}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_against_the_gradient_lowers_the_loss_and_on_policy_nothing_is_clipped() {
+    let decoder = decoder(DType::F32);
+    let mut conversations = conversations(&decoder);
+    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+    let scored = score(&decoder, &pairs, LIMITS).unwrap();
+    for (conversation, tokens) in conversations.iter_mut().zip(scored) {
+        conversation.sampler_log_probs = tokens.iter().map(|token| token.log_prob as f32).collect();
+    }
+    let loss = loss_config(LossAggregation::TokenMean);
+    let parameters = decoder.parameters().unwrap();
+    let mut buffer = GradientBuffer::new(&parameters).unwrap();
+    let before = accumulate_loss(&decoder, &parameters, &conversations, &loss, LIMITS, &mut buffer).unwrap();
+    assert_eq!((before.clip_low, before.clip_high, before.clip_dual), (0.0, 0.0, 0.0));
+    assert!(before.mismatch_kl.abs() < 1e-9);
+    for ((_, parameter), gradient) in parameters.iter().zip(buffer.take().unwrap()) {
+        parameter.set(&(parameter.as_tensor() - (gradient * 0.01).unwrap()).unwrap()).unwrap();
+    }
+    let after = accumulate_loss(&decoder, &parameters, &conversations, &loss, LIMITS, &mut buffer).unwrap();
+    assert!(after.loss < before.loss, "{} -> {}", before.loss, after.loss);
+}
