@@ -1,1 +1,20 @@
-fn main(){}
+//! The table of contents of the command line.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use memtrain::cli::{Cli, Command, corpus, eval, failure, policy, quickstart, train, world};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    memtrain::cli::start_log(&cli);
+    failure::exit_code(match cli.command {
+        Command::Quickstart(args) => quickstart::run(&args),
+        Command::World(args) => world::run(&args),
+        Command::Corpus(args) => corpus::run(&args),
+        Command::Policy(args) => policy::run(args),
+        Command::WarmUp(args) => train::warm_up(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+    })
+}

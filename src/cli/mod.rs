@@ -1,4 +1,64 @@
 //! What was typed: one file a command.
 
+pub mod configuration;
+pub mod corpus;
+pub mod eval;
 pub mod failure;
+pub mod plan;
 pub mod policy;
+pub mod progress;
+pub mod quickstart;
+pub mod setup;
+pub mod train;
+pub mod world;
+
+use clap::{Parser, Subcommand};
+
+/// From a Wikipedia dump to a language model that remembers what it reads.
+#[derive(Debug, Parser)]
+#[command(name = "memtrain", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more (-v) or much more (-vv); `RUST_LOG` is respected
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do everything once on a fictional encyclopedia: corpus, training, evaluation (minutes, no download)
+    Quickstart(quickstart::QuickstartArgs),
+    /// Write the fictional encyclopedia as a MediaWiki dump
+    World(world::WorldArgs),
+    /// Turn a dump into training documents
+    Corpus(corpus::CorpusArgs),
+    /// Make, describe, score with and sample from a policy
+    Policy(policy::PolicyArgs),
+    /// Teach a policy made from nothing the language of the corpus and the form of the task
+    WarmUp(train::WarmUpArgs),
+    /// Train a policy with GRPO
+    Train(train::TrainArgs),
+    /// Evaluate a policy on held-out documents
+    Eval(eval::EvalArgs),
+}
+
+/// Starts the log on stderr: plain text, colour only on a terminal that wants it.
+pub fn start_log(cli: &Cli) {
+    use std::io::IsTerminal;
+    let default = match cli.verbose {
+        0 => "warn,memtrain=info",
+        1 => "info,memtrain=debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(crate::run::log::writer)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
+}

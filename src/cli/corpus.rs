@@ -1,0 +1,226 @@
+//! `memtrain corpus`: from a dump to training documents.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use memtrain_corpora::{Split, world};
+use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
+
+use super::configuration::ConfigArgs;
+use super::progress::CorpusProgress;
+use super::setup::place_built_in;
+use crate::config::Config;
+use crate::run::signal::StopRequest;
+use crate::train::documents::DocumentSet;
+
+/// Arguments of `memtrain corpus`.
+#[derive(Debug, Args)]
+pub struct CorpusArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The actions.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Bring every stage up to date: what is there and whole is left alone
+    Build(BuildArgs),
+    /// Fix the shards of one stage
+    Plan(StageArgs),
+    /// Write one shard of a planned stage
+    RunShard(ShardArgs),
+    /// Check that all shards of a stage are there, and commit it
+    Finish(StageArgs),
+    /// How far every stage is
+    Status(BuildArgs),
+    /// Show a document: why each passage is in it, what is hidden, what can be asked for
+    Inspect(InspectArgs),
+}
+
+/// Arguments of the actions on a whole corpus.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The configuration
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Dump to read instead of the configuration's; can be given several times
+    #[arg(long = "dump", value_name = "FILE")]
+    pub dumps: Vec<String>,
+    /// Folder of the corpus instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of the actions on a stage.
+#[derive(Debug, Args)]
+pub struct StageArgs {
+    /// Configuration, dumps and folder
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// The stage
+    #[arg(long)]
+    pub stage: StageArgument,
+}
+
+/// Arguments of `run-shard`.
+#[derive(Debug, Args)]
+pub struct ShardArgs {
+    /// Configuration, dumps, folder and stage
+    #[command(flatten)]
+    pub stage: StageArgs,
+    /// Number of the shard, from 0
+    #[arg(long)]
+    pub index: usize,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Folder of the corpus
+    pub corpus: PathBuf,
+    /// Name of the document, for example `heldout-00000007`; without it, the first training document
+    #[arg(long)]
+    pub document: Option<String>,
+}
+
+/// A stage as it is typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StageArgument {
+    /// Dumps to articles and passages
+    Ingest,
+    /// Passages to entity mentions
+    Entities,
+    /// Passages to the policy's tokenizer
+    Tokenizer,
+    /// Passages to the retrieval index
+    Index,
+    /// Everything to documents
+    Synthesize,
+}
+
+impl From<StageArgument> for StageName {
+    fn from(stage: StageArgument) -> Self {
+        match stage {
+            StageArgument::Ingest => Self::Ingest,
+            StageArgument::Entities => Self::Entities,
+            StageArgument::Tokenizer => Self::Tokenizer,
+            StageArgument::Index => Self::Index,
+            StageArgument::Synthesize => Self::Synthesize,
+        }
+    }
+}
+
+impl BuildArgs {
+    fn load(&self) -> anyhow::Result<Config> {
+        let mut config = self.config.load()?;
+        if !self.dumps.is_empty() {
+            config.corpus.ingest.dumps.clone_from(&self.dumps);
+        }
+        if let Some(out) = &self.out {
+            config.run.corpus.clone_from(out);
+        }
+        place_built_in(&mut config)?;
+        Ok(config)
+    }
+}
+
+/// Runs a corpus command.
+///
+/// # Errors
+/// If the configuration is wrong, a stage fails, or a signal asked to stop.
+pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
+    match &args.action {
+        Action::Build(args) => build(&args.load()?).map(drop),
+        Action::Plan(args) => {
+            let config = args.build.load()?;
+            let plan = memtrain_pipeline::plan(&config.corpus, &config.run.corpus, args.stage.into())?;
+            println!("{}", plan.shards.len());
+            Ok(())
+        }
+        Action::RunShard(args) => {
+            let config = args.stage.build.load()?;
+            let progress = CorpusProgress::new(StopRequest::on_signals()?);
+            let stage = args.stage.stage.into();
+            let record =
+                memtrain_pipeline::run_shard(&config.corpus, &config.run.corpus, stage, args.index, &progress)?;
+            println!("{}", serde_json::to_string(&record).context("the record cannot be written")?);
+            Ok(())
+        }
+        Action::Finish(args) => {
+            let config = args.build.load()?;
+            let manifest = memtrain_pipeline::finish(&config.corpus, &config.run.corpus, args.stage.into())?;
+            println!("{}", serde_json::to_string(&manifest.rows).context("the manifest cannot be written")?);
+            Ok(())
+        }
+        Action::Status(args) => status(&args.load()?),
+        Action::Inspect(args) => inspect(args),
+    }
+}
+
+/// Brings every stage up to date, the dump of a configured world first, and says what was done.
+///
+/// # Errors
+/// If a stage fails or a signal asked to stop.
+pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
+    if let (Some(world_config), [dump]) = (&config.world, config.corpus.ingest.dumps.as_slice()) {
+        let summary = world::write_dump(dump.as_ref(), world_config)?;
+        tracing::info!("the fictional encyclopedia: {summary}");
+    }
+    let progress = CorpusProgress::new(StopRequest::on_signals()?);
+    let summary = memtrain_pipeline::build(&config.corpus, &config.run.corpus, &progress)?;
+    for stage in &summary.stages {
+        tracing::info!("{}", line(stage));
+    }
+    Ok(summary)
+}
+
+/// A stage in a line: what it holds, what was left out.
+fn line(stage: &StageSummary) -> String {
+    let list = |counts: &std::collections::BTreeMap<String, u64>| {
+        counts
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let done = if stage.written == 0 {
+        "up to date".to_owned()
+    } else {
+        format!("{} of {} shards written", stage.written, stage.shards)
+    };
+    let mut line = format!("{:<10}  {done}: {}", stage.stage.as_str(), list(&stage.rows));
+    let counts = list(&stage.counts);
+    if !counts.is_empty() {
+        line.push_str(&format!(" ({counts})"));
+    }
+    line
+}
+
+fn status(config: &Config) -> anyhow::Result<()> {
+    for stage in memtrain_pipeline::status(&config.corpus, &config.run.corpus)? {
+        let rows = stage.rows.iter().map(|(table, rows)| format!("{rows} {table}")).collect::<Vec<_>>().join(", ");
+        println!(
+            "{:<10}  {:<9}  {:>4}/{:<4} shards  {rows}",
+            stage.stage.as_str(),
+            stage.state,
+            stage.shards_done,
+            stage.shards
+        );
+    }
+    Ok(())
+}
+
+fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
+    let document = match &args.document {
+        Some(id) => memtrain_pipeline::document(&args.corpus, id)?
+            .with_context(|| format!("the corpus `{}` has no document `{id}`", args.corpus.display()))?,
+        None => DocumentSet::open(&args.corpus, Split::Train)?.get(0)?,
+    };
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    print!("{}", memtrain_pipeline::inspect::render(&document, colour));
+    Ok(())
+}

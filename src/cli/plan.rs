@@ -1,0 +1,88 @@
+//! What will be done: the plan that `--dry-run` prints, and the checks that need no files.
+
+use anyhow::Context;
+
+use super::failure::Usage;
+use crate::agents::prompts::PromptSet;
+use crate::config::Config;
+use crate::objectives::memtrain::Variant;
+
+/// Tokens that instructions may take, as MemTrain §4.1 reserves them in its 8,192.
+const INSTRUCTION_TOKENS: usize = 1_024;
+
+/// Checks what no single key shows.
+///
+/// # Errors
+/// If the limits of the reader contradict each other or something that must be positive is 0.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    config.corpus.validate()?;
+    let reader = &config.reader;
+    let longest_response = reader.memory_tokens.max(reader.answer_tokens);
+    let needed = reader.chunk_tokens + reader.memory_tokens + longest_response;
+    if needed > reader.context_tokens {
+        return Err(Usage(format!(
+            "a chunk of {} tokens, a memory of {} and a response of {longest_response} need {needed} tokens, but `reader.context_tokens` is {}",
+            reader.chunk_tokens, reader.memory_tokens, reader.context_tokens
+        ))
+        .into());
+    }
+    let longest_document = reader.chunk_tokens * reader.max_chunks;
+    if config.corpus.synthesize.max_tokens > longest_document {
+        return Err(Usage(format!(
+            "documents of up to {} tokens do not fit {} chunks of {}: raise `reader.max_chunks` or lower `corpus.synthesize.max_tokens`",
+            config.corpus.synthesize.max_tokens, reader.max_chunks, reader.chunk_tokens
+        ))
+        .into());
+    }
+    let positive = [
+        ("train.documents_per_step", config.train.documents_per_step),
+        ("objective.group_size", config.objective.group_size),
+        ("update.updates_per_batch", config.update.updates_per_batch),
+        ("update.micro_batch_tokens", config.update.micro_batch_tokens),
+        ("reader.chunk_tokens", reader.chunk_tokens),
+        ("reader.memory_tokens", reader.memory_tokens),
+        ("reader.answer_tokens", reader.answer_tokens),
+    ];
+    if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+        return Err(Usage(format!("`{key}` is 0: it must be at least 1")).into());
+    }
+    if config.objective.group_size == 1 {
+        tracing::warn!(
+            "`objective.group_size` is 1: a group of one has no advantage, so trajectories are never trained"
+        );
+    }
+    Ok(())
+}
+
+/// Prints the resolved configuration and what follows from it.
+///
+/// # Errors
+/// If the configuration contradicts itself.
+pub fn print(config: &Config) -> anyhow::Result<()> {
+    check(config)?;
+    let prompts = PromptSet::load(&config.reader.prompts)?;
+    println!("{}", toml::to_string(config).context("the configuration cannot be written")?);
+    let synthesize = &config.corpus.synthesize;
+    let (objective, reader) = (&config.objective, &config.reader);
+    let chunks = synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks);
+    let trajectories = config.train.documents_per_step * objective.group_size;
+    let turns = trajectories * (chunks + 1);
+    let recalls = if objective.variant == Variant::EndToEnd { 0 } else { trajectories * objective.recall_samples };
+    let prompt = INSTRUCTION_TOKENS.min(reader.context_tokens) + reader.chunk_tokens + reader.memory_tokens;
+    println!("# What follows from it");
+    println!("# documents            {} training, {} held out", synthesize.num_train, synthesize.num_heldout);
+    println!("# passages a document  {} + 1 + {}", synthesize.num_related, synthesize.num_random);
+    println!("# prompts              `{}`, {}", reader.prompts, prompts.hash());
+    println!("# chunks a document    at most {chunks} of {} tokens", reader.chunk_tokens);
+    println!("# conversations a step at most {} ({turns} turns of readers, {recalls} recall answers)", turns + recalls);
+    println!(
+        "# tokens a step        at most {:.1} million",
+        (turns + recalls) as f64 * (prompt + reader.memory_tokens) as f64 / 1e6
+    );
+    println!(
+        "# reference            {}",
+        if config.loss.kl_beta > 0.0 { "a frozen copy of the starting policy" } else { "none (β = 0)" }
+    );
+    println!("# run                  {}", config.run.runs.join(&config.run.name).display());
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! `memtrain train` and `memtrain warm-up`.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use memtrain_corpora::Split;
+
+use super::configuration::ConfigArgs;
+use super::setup::{Workbench, place_built_in};
+use crate::agents::reader::DrawConfig;
+use crate::policy::{Policy, directory};
+use crate::run::RunDirectory;
+use crate::run::signal::StopRequest;
+use crate::train::documents::{self, DocumentOrder};
+use crate::train::grpo::GrpoTraining;
+use crate::train::warm_up::WarmUpTraining;
+use crate::train::{Ending, Loop, TrainConfig};
+
+/// Arguments of `memtrain train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The configuration
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove the run of this name and start anew
+    #[arg(long)]
+    pub clean: bool,
+}
+
+/// Arguments of `memtrain warm-up`.
+#[derive(Debug, Args)]
+pub struct WarmUpArgs {
+    /// The configuration
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where the warmed policy goes
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Remove the run of this name and start anew
+    #[arg(long)]
+    pub clean: bool,
+}
+
+/// Trains a policy with GRPO, or goes on with it.
+///
+/// # Errors
+/// If something is missing or wrong, or a signal asked to stop.
+pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    let config = args.config.load()?;
+    if args.dry_run {
+        return super::plan::print(&config);
+    }
+    let mut config = config;
+    place_built_in(&mut config)?;
+    let bench = Workbench::new(config)?;
+    let start = bench.starting_policy()?;
+    let run = bench.open_run(&start, args.clean)?;
+    let stop = StopRequest::on_signals()?;
+    let trained = train(&bench, &start, &run, &stop)?;
+    println!("{}", trained.path.display());
+    Ok(())
+}
+
+/// A policy after training and where it lies.
+pub struct Trained {
+    /// The policy.
+    pub policy: Policy,
+    /// Its newest checkpoint.
+    pub path: PathBuf,
+    /// Steps taken in this start.
+    pub steps: u64,
+}
+
+/// Trains from `start`, or from the run's newest checkpoint.
+///
+/// # Errors
+/// If training fails or a signal asked to stop.
+pub fn train(bench: &Workbench, start: &Policy, run: &RunDirectory, stop: &StopRequest) -> anyhow::Result<Trained> {
+    let config = &bench.config;
+    let documents = bench.documents(Split::Train)?;
+    let tokenizer = &start.tokenizer;
+    let mut training = GrpoTraining {
+        tokenizer,
+        stop_ids: &start.generation.eos_token_ids,
+        prompts: &bench.prompts,
+        reader: &config.reader,
+        draw: &config.draw,
+        objective: &config.objective,
+        loss: &config.loss,
+        update: &config.update,
+        reference: (config.loss.kl_beta > 0.0).then(|| start.decoder.frozen_copy()).transpose()?,
+        documents: DocumentOrder::new(documents, config.run.seed),
+        documents_per_step: config.train.documents_per_step,
+        max_refills: config.train.max_refills,
+        seed: config.run.seed,
+        cursor: 0,
+    };
+    let mut policy = start.clone();
+    let the_loop = Loop { run, config: &config.train, optimizer: &config.optimizer, stop };
+    match the_loop.go(&mut policy, &mut training)? {
+        Ending::Stopped { step } => {
+            Err(stop.check().err().map_or_else(|| anyhow::anyhow!("stopped"), anyhow::Error::from))
+                .with_context(|| format!("step {step} is saved; run the same command again to go on"))
+        }
+        Ending::Done { trained } => {
+            let newest = run
+                .checkpoints(crate::run::Retention { last: config.train.keep_last, every: config.train.keep_every })?
+                .newest()?;
+            let path = newest.map_or_else(|| bench.run_path(), |checkpoint| checkpoint.path);
+            Ok(Trained { policy, path, steps: trained })
+        }
+    }
+}
+
+/// Warms a policy up and writes it to `--out`.
+///
+/// # Errors
+/// If something is missing or wrong, or a signal asked to stop.
+pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
+    let mut config = args.config.load()?;
+    place_built_in(&mut config)?;
+    let bench = Workbench::new(config)?;
+    let config = &bench.config;
+    let start = bench.starting_policy()?;
+    let run = bench.open_run(&start, args.clean)?;
+    let draw = DrawConfig::default();
+    let reader = bench.reader(&start, &draw, 0);
+    let train_documents = bench.documents(Split::Train)?;
+    let mut training = WarmUpTraining {
+        tokenizer: &start.tokenizer,
+        prompts: &bench.prompts,
+        texts: passage_texts(&bench)?,
+        documents: documents::first(&train_documents, train_documents.len(), &reader)?,
+        config: &config.warm_up,
+        memory_tokens: config.reader.memory_tokens,
+        micro_batch_tokens: config.update.micro_batch_tokens,
+        max_gradient_norm: config.update.max_gradient_norm,
+        seed: config.run.seed,
+    };
+    let steps = TrainConfig { steps: config.warm_up.steps as u64, rollouts_every: 0, ..config.train.clone() };
+    let mut policy = start.clone();
+    let stop = StopRequest::on_signals()?;
+    let the_loop = Loop { run: &run, config: &steps, optimizer: &config.optimizer, stop: &stop };
+    if let Ending::Stopped { step } = the_loop.go(&mut policy, &mut training)? {
+        stop.check().with_context(|| format!("step {step} is saved; run the same command again to go on"))?;
+    }
+    directory::save(&policy, &args.out)?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+/// The passages of the corpus, as text to predict.
+fn passage_texts(bench: &Workbench) -> anyhow::Result<Vec<String>> {
+    let passages = memtrain_pipeline::passages(&bench.config.run.corpus)?;
+    // As in the prompts, the first word carries the space that it has in running text.
+    passages.iter().map(|passage| Ok(format!(" {}", passage?.text))).collect()
+}

@@ -1,0 +1,31 @@
+//! `memtrain world`: the fictional encyclopedia as a dump.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use memtrain_corpora::world::{self, WorldConfig};
+
+/// Arguments of `memtrain world`.
+#[derive(Debug, Args)]
+pub struct WorldArgs {
+    /// Dump to write, bz2-compressed MediaWiki XML
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Articles
+    #[arg(long, default_value_t = WorldConfig::default().num_pages)]
+    pub pages: u64,
+    /// The same seed gives the same encyclopedia
+    #[arg(long, default_value_t = WorldConfig::default().seed)]
+    pub seed: u64,
+}
+
+/// Writes the dump and says what is in it.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn run(args: &WorldArgs) -> anyhow::Result<()> {
+    let config = WorldConfig { seed: args.seed, num_pages: args.pages, ..WorldConfig::default() };
+    let summary = world::write_dump(&args.out, &config)?;
+    println!("{summary}");
+    Ok(())
+}

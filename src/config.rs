@@ -1,0 +1,85 @@
+//! What was typed: one TOML file. Every key is known, an unknown one is refused, and every default stands in the room
+//! that uses it.
+
+use std::path::PathBuf;
+
+use memtrain_corpora::world::WorldConfig;
+use memtrain_pipeline::CorpusConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::agents::reader::{DrawConfig, ReaderConfig};
+use crate::eval::reconstruction::ReconstructionConfig;
+use crate::grpo::loss::LossConfig;
+use crate::grpo::trainer::UpdateConfig;
+use crate::objectives::memtrain::MemTrainConfig;
+use crate::train::TrainConfig;
+use crate::train::optimizer::OptimizerConfig;
+use crate::warm_up::step::WarmUpConfig;
+
+/// The whole configuration of a run, from dump to policy.
+///
+/// ```
+/// let config: memtrain::config::Config = toml::from_str("[run]\nname = \"mine\"").unwrap();
+/// assert_eq!(config.train.documents_per_step, 32);
+/// assert!(toml::from_str::<memtrain::config::Config>("[run]\nnmae = \"mine\"").is_err());
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Names and folders.
+    pub run: RunConfig,
+    /// The fictional encyclopedia, where that is the input: its dump is written before the corpus is built.
+    pub world: Option<WorldConfig>,
+    /// From dump to documents.
+    pub corpus: CorpusConfig,
+    /// Where the policy comes from.
+    pub policy: PolicyConfig,
+    /// How the agent reads.
+    pub reader: ReaderConfig,
+    /// How rollouts are drawn.
+    pub draw: DrawConfig,
+    /// What is rewarded.
+    pub objective: MemTrainConfig,
+    /// The GRPO loss.
+    pub loss: LossConfig,
+    /// How a batch becomes optimizer steps.
+    pub update: UpdateConfig,
+    /// AdamW and its schedule.
+    pub optimizer: OptimizerConfig,
+    /// Steps, checkpoints.
+    pub train: TrainConfig,
+    /// Evaluation on held-out documents.
+    pub eval: ReconstructionConfig,
+    /// Warming up a policy made from nothing.
+    pub warm_up: WarmUpConfig,
+}
+
+/// Names and folders of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Name of the run: its folder in `runs`.
+    pub name: String,
+    /// Folder of the run folders.
+    pub runs: PathBuf,
+    /// Folder of the corpus: one folder a stage.
+    pub corpus: PathBuf,
+    /// Seed of the training's draws.
+    pub seed: u64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self { name: "memtrain".to_owned(), runs: PathBuf::from("runs"), corpus: PathBuf::from("data/corpus"), seed: 1 }
+    }
+}
+
+/// Where the policy comes from: a directory, the one in the program, or made from nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyConfig {
+    /// A Hugging Face directory, or `built-in:tiny` for the warmed policy that the program carries.
+    pub path: Option<String>,
+    /// Without a path: the preset to make, with the corpus's tokenizer.
+    pub preset: Option<String>,
+}

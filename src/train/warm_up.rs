@@ -1,0 +1,77 @@
+//! A warm-up step: draw examples, make them likely.
+
+use super::{StepContext, StepOutcome, Training};
+use crate::agents::prompts::PromptSet;
+use crate::grpo::packing::PromptResponse;
+use crate::grpo::update::{PassLimits, accumulate, apply};
+use crate::objectives::memtrain::ChunkedDocument;
+use crate::policy::PolicyTokenizer;
+use crate::warm_up::step::{Example, WarmUpConfig, draw_examples};
+
+/// Warms a policy up.
+pub struct WarmUpTraining<'a> {
+    /// The policy's tokenizer.
+    pub tokenizer: &'a PolicyTokenizer,
+    /// What the agent is shown.
+    pub prompts: &'a PromptSet,
+    /// Plain text.
+    pub texts: Vec<String>,
+    /// Documents for oracles to read.
+    pub documents: Vec<ChunkedDocument>,
+    /// The mixture.
+    pub config: &'a WarmUpConfig,
+    /// Longest memory in tokens.
+    pub memory_tokens: usize,
+    /// Most tokens of a pass.
+    pub micro_batch_tokens: usize,
+    /// Gradients are scaled down to this global norm.
+    pub max_gradient_norm: f64,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+impl Training for WarmUpTraining<'_> {
+    fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
+        let examples = draw_examples(
+            context.step,
+            self.seed,
+            &self.texts,
+            &self.documents,
+            self.prompts,
+            self.tokenizer,
+            self.memory_tokens,
+            self.config,
+        )?;
+        let pairs: Vec<_> = examples.iter().map(Example::pair).collect();
+        let limits = PassLimits { micro_batch_tokens: self.micro_batch_tokens, temperature: 1.0 };
+        let mut loss = 0.0;
+        accumulate(context.decoder, context.optimizer.parameters(), &pairs, limits, context.gradients, |scored| {
+            let weight = examples[scored.conversation].weight;
+            loss -= weight * scored.log_prob;
+            -weight
+        })?;
+        let gradient_norm = apply(context.optimizer, context.gradients, self.max_gradient_norm, context.learning_rate)?;
+        let metrics = vec![
+            ("train/loss", loss),
+            ("train/grad_norm", gradient_norm),
+            ("train/learning_rate", context.learning_rate),
+        ];
+        Ok(StepOutcome { metrics, ..StepOutcome::default() })
+    }
+
+    fn cursor(&self) -> u64 {
+        0
+    }
+
+    fn set_cursor(&mut self, _cursor: u64) {}
+
+    fn headlines(&self) -> &'static [(&'static str, &'static str)] {
+        &[("loss", "train/loss")]
+    }
+}
+
+impl Example {
+    fn pair(&self) -> PromptResponse<'_> {
+        PromptResponse { prompt_ids: &self.prompt_ids, response_ids: &self.response_ids }
+    }
+}

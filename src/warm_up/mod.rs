@@ -1,0 +1,8 @@
+//! What does a policy know before it is rewarded?
+//!
+//! A policy made from nothing answers nothing, so every reward is zero and GRPO has no gradient. Warming up gives it the
+//! language of the corpus (next-token prediction on passages) and the form of the task (imitation of [`oracle`]
+//! trajectories). Both are made from the corpus itself, without labels. Pretrained policies do not need it.
+
+pub mod oracle;
+pub mod step;

@@ -1,0 +1,97 @@
+//! One step of warming up: a mixture of plain text and demonstrations, by maximum likelihood.
+
+use anyhow::Context;
+use memtrain_corpora::rng;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::oracle::{OracleConfig, demonstrate};
+use crate::agents::prompts::PromptSet;
+use crate::objectives::memtrain::ChunkedDocument;
+use crate::policy::PolicyTokenizer;
+
+/// How a policy is warmed up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WarmUpConfig {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Trajectories to imitate a step.
+    pub trajectories: usize,
+    /// Stretches of plain text a step.
+    pub texts: usize,
+    /// Weight of the plain text's loss against the demonstrations'.
+    pub text_weight: f64,
+    /// Weight of a token of an answer against a token of a memory: answers are short and would drown.
+    pub answer_weight: f64,
+    /// How oracles keep a memory.
+    pub oracle: OracleConfig,
+}
+
+impl Default for WarmUpConfig {
+    fn default() -> Self {
+        Self {
+            steps: 2_000,
+            trajectories: 8,
+            texts: 16,
+            text_weight: 0.5,
+            answer_weight: 1.0,
+            oracle: OracleConfig::default(),
+        }
+    }
+}
+
+/// A prompt and the response to make likely.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// Prompt token ids.
+    pub prompt_ids: Vec<u32>,
+    /// Response token ids.
+    pub response_ids: Vec<u32>,
+    /// Weight of each of its tokens.
+    pub weight: f64,
+}
+
+/// Draws the examples of a step: `texts` stretches of plain text, and the turns of `trajectories` oracles over documents
+/// drawn with repetition. The weights of all tokens sum to 1 + `text_weight`.
+///
+/// # Errors
+/// If there is nothing to draw from, or the tokenizer fails.
+pub fn draw_examples(
+    step: u64,
+    seed: u64,
+    texts: &[String],
+    documents: &[ChunkedDocument],
+    prompts: &PromptSet,
+    tokenizer: &PolicyTokenizer,
+    memory_tokens: usize,
+    config: &WarmUpConfig,
+) -> anyhow::Result<Vec<Example>> {
+    anyhow::ensure!(!texts.is_empty() && !documents.is_empty(), "the corpus has no text or no documents to warm up on");
+    let end = tokenizer.eos_token_ids().first().copied().context("the tokenizer has no end-of-text token")?;
+    let mut generator = rng::addressed("warm-up", seed, &[step]);
+    let mut plain = Vec::new();
+    for _ in 0..config.texts {
+        let mut response_ids = tokenizer.encode_text(&texts[generator.random_range(0..texts.len())])?;
+        response_ids.push(end);
+        plain.push(Example { prompt_ids: vec![end], response_ids, weight: 1.0 });
+    }
+    let mut turns = Vec::new();
+    for _ in 0..config.trajectories {
+        let document = &documents[generator.random_range(0..documents.len())];
+        for demonstration in demonstrate(document, prompts, tokenizer, memory_tokens, &config.oracle, &mut generator)? {
+            let prompt_ids = tokenizer.chat_prompt_ids(&demonstration.user)?;
+            // Continuing a prompt, a response begins with the space that its first word carries in running text.
+            let mut response_ids = tokenizer.encode_text(&format!(" {}", demonstration.response))?;
+            response_ids.push(end);
+            let weight = if demonstration.is_answer { config.answer_weight } else { 1.0 };
+            turns.push(Example { prompt_ids, response_ids, weight });
+        }
+    }
+    for (examples, share) in [(&mut plain, config.text_weight), (&mut turns, 1.0)] {
+        let total: f64 = examples.iter().map(|example| example.weight * example.response_ids.len() as f64).sum();
+        examples.iter_mut().for_each(|example| example.weight *= share / total.max(1.0));
+    }
+    plain.extend(turns);
+    Ok(plain)
+}
