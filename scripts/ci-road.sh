@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The whole road with the binary given as the first argument: the quickstart in short, then a real dump through all
+# stages and some training, each killed on the way and compared byte by byte with an undisturbed run.
+set -euo pipefail
+memtrain="$(realpath "$1")"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root="$PWD"
+data="$(realpath "${MEMTRAIN_DATA:-../shared/data}")"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+export CANDLE_NUM_THREADS=1
+
+echo "-- the quickstart, in short"
+cd "$work"
+short=(--set corpus.synthesize.num_train=120 --set train.steps=3 --set eval.documents=60)
+"$memtrain" quickstart "${short[@]}"
+"$memtrain" quickstart "${short[@]}" | grep -q "All is done"
+"$memtrain" corpus inspect quickstart/corpus --document heldout-00000003 | grep -q "pivot"
+
+echo "-- a real dump through all stages, and some training"
+dump="$data/dumps/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+[ -f "$dump" ] || { echo "error: no dump at $dump"; exit 1; }
+cp -r "$root/configs" .
+sample=(--config configs/enwiki-sample.toml --set "corpus.ingest.dumps=[\"$dump\"]"
+    --set corpus.synthesize.num_train=4 --set corpus.synthesize.num_heldout=2
+    --set reader.memory_tokens=24 --set reader.answer_tokens=8 --set eval.documents=1)
+road() {
+    "$memtrain" corpus build "${sample[@]}" && "$memtrain" train "${sample[@]}"
+}
+mkdir undisturbed disturbed
+for folder in undisturbed disturbed; do cp -r configs "$folder/"; done
+(cd undisturbed && road && "$memtrain" corpus status "${sample[@]}" && "$memtrain" eval reconstruction "${sample[@]}")
+
+echo "-- the same, killed on the way"
+(
+    cd disturbed
+    for seconds in 0.4 1.5 4 9 15; do
+        timeout --signal=KILL "$seconds" "$memtrain" corpus build "${sample[@]}" 2>/dev/null || true
+        timeout --signal=KILL "$seconds" "$memtrain" train "${sample[@]}" 2>/dev/null || true
+    done
+    road
+)
+contents() {
+    (cd "$1" && find data runs -type f -not -path '*/index/*' -not -path '*/logs/*' -not -name timings.jsonl -not -name '*lock*' \
+        -print0 | sort -z | xargs -0 sha256sum)
+}
+diff <(contents undisturbed) <(contents disturbed)
+echo "the killed run left the same $(contents disturbed | wc -l) files"
