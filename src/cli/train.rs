@@ -16,6 +16,7 @@ use crate::train::documents::{self, DocumentOrder};
 use crate::train::grpo::GrpoTraining;
 use crate::train::warm_up::WarmUpTraining;
 use crate::train::{Ending, Loop, TrainConfig};
+use crate::warm_up::step::Material;
 
 /// Arguments of `memtrain train`.
 #[derive(Debug, Args)]
@@ -131,12 +132,14 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
     let reader = bench.reader(&start, &draw, 0);
     let train_documents = bench.documents(Split::Train)?;
     let mut training = WarmUpTraining {
-        tokenizer: &start.tokenizer,
-        prompts: &bench.prompts,
-        texts: passage_texts(&bench)?,
-        documents: documents::first(&train_documents, train_documents.len(), &reader)?,
+        material: Material {
+            texts: passage_texts(&bench)?,
+            documents: documents::first(&train_documents, train_documents.len(), &reader)?,
+            prompts: &bench.prompts,
+            tokenizer: &start.tokenizer,
+            memory_tokens: config.reader.memory_tokens,
+        },
         config: &config.warm_up,
-        memory_tokens: config.reader.memory_tokens,
         micro_batch_tokens: config.update.micro_batch_tokens,
         max_gradient_norm: config.update.max_gradient_norm,
         seed: config.run.seed,

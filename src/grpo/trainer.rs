@@ -52,8 +52,21 @@ pub fn score_reference(reference: &Decoder, conversations: &mut [Conversation], 
     Ok(())
 }
 
-/// Trains on `conversations`: `updates_per_batch` optimizer steps at `learning_rate`, conversation `i` in update
-/// `i mod updates_per_batch`. Without conversations nothing moves.
+/// How a batch of conversations is trained on.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdatePlan<'a> {
+    /// The loss.
+    pub loss: &'a LossConfig,
+    /// How the batch is cut up.
+    pub config: &'a UpdateConfig,
+    /// Temperature the responses were drawn at.
+    pub temperature: f64,
+    /// Learning rate of its optimizer steps.
+    pub learning_rate: f64,
+}
+
+/// Trains on `conversations`: `updates_per_batch` optimizer steps, conversation `i` in update `i mod updates_per_batch`.
+/// Without conversations nothing moves.
 ///
 /// # Errors
 /// If a forward or backward pass or the optimizer fails.
@@ -62,11 +75,9 @@ pub fn train_on(
     optimizer: &mut AdamW,
     gradients: &mut GradientBuffer,
     conversations: Vec<Conversation>,
-    loss: &LossConfig,
-    config: &UpdateConfig,
-    temperature: f64,
-    learning_rate: f64,
+    plan: UpdatePlan<'_>,
 ) -> Result<UpdateReport> {
+    let UpdatePlan { loss, config, temperature, learning_rate } = plan;
     let mut report = UpdateReport::default();
     if conversations.is_empty() {
         return Ok(report);

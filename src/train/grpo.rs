@@ -9,7 +9,7 @@ use super::{StepContext, StepOutcome, Training};
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig, Turn};
 use crate::grpo::loss::LossConfig;
-use crate::grpo::trainer::{UpdateConfig, score_reference, train_on};
+use crate::grpo::trainer::{UpdateConfig, UpdatePlan, score_reference, train_on};
 use crate::grpo::update::PassLimits;
 use crate::objectives::memtrain::{ChunkedDocument, Credit, GradedTrajectory, MemTrainConfig, assign_credit, roll_out};
 use crate::policy::Decoder;
@@ -85,17 +85,14 @@ impl Training for GrpoTraining<'_> {
         }
         let scored = Instant::now();
         let num_conversations = conversations.len();
-        let report = train_on(
-            context.decoder,
-            context.optimizer,
-            context.gradients,
-            conversations,
-            self.loss,
-            self.update,
-            limits.temperature,
-            context.learning_rate,
-        )
-        .context("the update failed")?;
+        let plan = UpdatePlan {
+            loss: self.loss,
+            config: self.update,
+            temperature: limits.temperature,
+            learning_rate: context.learning_rate,
+        };
+        let report = train_on(context.decoder, context.optimizer, context.gradients, conversations, plan)
+            .context("the update failed")?;
         let mut metrics = rollout_metrics(&rollouts);
         metrics.extend([
             ("train/loss", report.loss.loss),

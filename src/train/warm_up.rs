@@ -1,27 +1,16 @@
 //! A warm-up step: draw examples, make them likely.
 
 use super::{StepContext, StepOutcome, Training};
-use crate::agents::prompts::PromptSet;
 use crate::grpo::packing::PromptResponse;
 use crate::grpo::update::{PassLimits, accumulate, apply};
-use crate::objectives::memtrain::ChunkedDocument;
-use crate::policy::PolicyTokenizer;
-use crate::warm_up::step::{Example, WarmUpConfig, draw_examples};
+use crate::warm_up::step::{Example, Material, WarmUpConfig, draw_examples};
 
 /// Warms a policy up.
 pub struct WarmUpTraining<'a> {
-    /// The policy's tokenizer.
-    pub tokenizer: &'a PolicyTokenizer,
-    /// What the agent is shown.
-    pub prompts: &'a PromptSet,
-    /// Plain text.
-    pub texts: Vec<String>,
-    /// Documents for oracles to read.
-    pub documents: Vec<ChunkedDocument>,
+    /// What examples are made from.
+    pub material: Material<'a>,
     /// The mixture.
     pub config: &'a WarmUpConfig,
-    /// Longest memory in tokens.
-    pub memory_tokens: usize,
     /// Most tokens of a pass.
     pub micro_batch_tokens: usize,
     /// Gradients are scaled down to this global norm.
@@ -32,16 +21,7 @@ pub struct WarmUpTraining<'a> {
 
 impl Training for WarmUpTraining<'_> {
     fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
-        let examples = draw_examples(
-            context.step,
-            self.seed,
-            &self.texts,
-            &self.documents,
-            self.prompts,
-            self.tokenizer,
-            self.memory_tokens,
-            self.config,
-        )?;
+        let examples = draw_examples(context.step, self.seed, &self.material, self.config)?;
         let pairs: Vec<_> = examples.iter().map(Example::pair).collect();
         let limits = PassLimits { micro_batch_tokens: self.micro_batch_tokens, temperature: 1.0 };
         let mut loss = 0.0;

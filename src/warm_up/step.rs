@@ -52,6 +52,20 @@ pub struct Example {
     pub weight: f64,
 }
 
+/// What examples are made from.
+pub struct Material<'a> {
+    /// Plain text.
+    pub texts: Vec<String>,
+    /// Documents for oracles to read.
+    pub documents: Vec<ChunkedDocument>,
+    /// What the agent is shown.
+    pub prompts: &'a PromptSet,
+    /// The policy's tokenizer.
+    pub tokenizer: &'a PolicyTokenizer,
+    /// Longest memory in tokens.
+    pub memory_tokens: usize,
+}
+
 /// Draws the examples of a step: `texts` stretches of plain text, and the turns of `trajectories` oracles over documents
 /// drawn with repetition. The weights of all tokens sum to 1 + `text_weight`.
 ///
@@ -60,13 +74,10 @@ pub struct Example {
 pub fn draw_examples(
     step: u64,
     seed: u64,
-    texts: &[String],
-    documents: &[ChunkedDocument],
-    prompts: &PromptSet,
-    tokenizer: &PolicyTokenizer,
-    memory_tokens: usize,
+    material: &Material<'_>,
     config: &WarmUpConfig,
 ) -> anyhow::Result<Vec<Example>> {
+    let Material { texts, documents, prompts, tokenizer, memory_tokens } = material;
     anyhow::ensure!(!texts.is_empty() && !documents.is_empty(), "the corpus has no text or no documents to warm up on");
     let end = tokenizer.eos_token_ids().first().copied().context("the tokenizer has no end-of-text token")?;
     let mut generator = rng::addressed("warm-up", seed, &[step]);
@@ -79,7 +90,8 @@ pub fn draw_examples(
     let mut turns = Vec::new();
     for _ in 0..config.trajectories {
         let document = &documents[generator.random_range(0..documents.len())];
-        for demonstration in demonstrate(document, prompts, tokenizer, memory_tokens, &config.oracle, &mut generator)? {
+        for demonstration in demonstrate(document, prompts, tokenizer, *memory_tokens, &config.oracle, &mut generator)?
+        {
             let prompt_ids = tokenizer.chat_prompt_ids(&demonstration.user)?;
             // Continuing a prompt, a response begins with the space that its first word carries in running text.
             let mut response_ids = tokenizer.encode_text(&format!(" {}", demonstration.response))?;
