@@ -186,6 +186,7 @@ fn updates_of_the_weights_are_seen() -> Result<()> {
 #[test]
 fn bad_requests_are_refused() -> Result<()> {
     let decoder = decoder(Architecture::Qwen3, DType::F32)?;
+    let positions = decoder.config.max_position_embeddings;
     let good = SampleRequest { prompt_ids: vec![1], params: PARAMS, address: DrawAddress::default() };
     let params = |change: fn(&mut SamplingParams)| {
         let mut request = good.clone();
@@ -195,7 +196,7 @@ fn bad_requests_are_refused() -> Result<()> {
     let cases = [
         (SampleRequest { prompt_ids: vec![], ..good.clone() }, "the prompt is empty"),
         (SampleRequest { prompt_ids: vec![1, 90], ..good.clone() }, "token id 90 is outside the vocabulary of 90"),
-        (SampleRequest { prompt_ids: vec![1; 2048], ..good.clone() }, "exceed the policy's 2048 positions"),
+        (SampleRequest { prompt_ids: vec![1; positions], ..good.clone() }, "exceed the policy's 16384 positions"),
         (params(|params| params.temperature = f64::NAN), "temperature NaN"),
         (params(|params| params.top_p = 0.0), "top-p 0"),
         (params(|params| params.max_tokens = 0), "max tokens 0"),
