@@ -245,8 +245,7 @@ impl Default for EligibleConfig {
 impl CorpusConfig {
     /// Checks what no single value shows; called before any work.
     pub fn validate(&self) -> Result<()> {
-        let fault = |key: &'static str, problem: String| Err(PipelineError::Config { key, problem });
-        let (ingest, synthesize, eligible) = (&self.ingest, &self.synthesize, &self.synthesize.eligible);
+        let ingest = &self.ingest;
         if ingest.dumps.is_empty() {
             return fault("ingest.dumps", "is empty: name at least one MediaWiki dump".into());
         }
@@ -276,37 +275,77 @@ impl CorpusConfig {
         if self.tokenizer.max_passages == 0 {
             return fault("tokenizer.max_passages", "must be at least 1, got 0".into());
         }
-        if !(0.0..1.0).contains(&synthesize.heldout_fraction) {
-            let got = synthesize.heldout_fraction;
+        self.synthesize.validate()
+    }
+}
+
+impl SynthesizeConfig {
+    fn validate(&self) -> Result<()> {
+        if !(0.0..1.0).contains(&self.heldout_fraction) {
+            let got = self.heldout_fraction;
             return fault("synthesize.heldout_fraction", format!("must be at least 0 and below 1, got {got}"));
         }
-        if synthesize.num_heldout > 0 && synthesize.heldout_fraction == 0.0 {
+        if self.num_heldout > 0 && self.heldout_fraction == 0.0 {
             return fault("synthesize.heldout_fraction", "must be above 0 when `synthesize.num_heldout` is".into());
         }
-        if synthesize.max_tokens < synthesize.min_tokens.max(1) {
+        if self.max_tokens < self.min_tokens.max(1) {
             return fault(
                 "synthesize.max_tokens",
-                format!(
-                    "must be at least `synthesize.min_tokens` = {}, got {}",
-                    synthesize.min_tokens, synthesize.max_tokens
-                ),
+                format!("must be at least `synthesize.min_tokens` = {}, got {}", self.min_tokens, self.max_tokens),
             );
         }
-        if synthesize.separator.chars().any(char::is_alphanumeric) || synthesize.separator.is_empty() {
+        if self.separator.chars().any(char::is_alphanumeric) || self.separator.is_empty() {
             return fault("synthesize.separator", "must be white space or punctuation between passages".into());
         }
-        if synthesize.documents_per_shard == 0 || synthesize.max_attempts == 0 {
+        if self.documents_per_shard == 0 || self.max_attempts == 0 {
             return fault("synthesize.documents_per_shard", "and `synthesize.max_attempts` must be at least 1".into());
         }
-        if eligible.labels.is_empty() {
+        if self.eligible.labels.is_empty() {
             return fault("synthesize.eligible.labels", "is empty: no entity could be hidden".into());
         }
-        if eligible.max_chars < eligible.min_chars.max(1) {
+        if self.eligible.max_chars < self.eligible.min_chars.max(1) {
             return fault(
                 "synthesize.eligible.max_chars",
-                format!("must be at least `min_chars` = {}, got {}", eligible.min_chars, eligible.max_chars),
+                format!("must be at least `min_chars` = {}, got {}", self.eligible.min_chars, self.eligible.max_chars),
             );
         }
         Ok(())
+    }
+}
+
+fn fault(key: &'static str, problem: String) -> Result<()> {
+    Err(PipelineError::Config { key, problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_at_fault(change: impl FnOnce(&mut CorpusConfig)) -> Option<&'static str> {
+        let mut config = CorpusConfig::default();
+        config.ingest.dumps = vec!["dump.xml".into()];
+        change(&mut config);
+        match config.validate() {
+            Err(PipelineError::Config { key, .. }) => Some(key),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn impossible_values_are_named_before_any_work() {
+        assert_eq!(key_at_fault(|_| {}), None);
+        assert_eq!(key_at_fault(|c| c.ingest.dumps.clear()), Some("ingest.dumps"));
+        assert_eq!(key_at_fault(|c| c.ingest.min_words = 201), Some("ingest.min_words"));
+        assert_eq!(key_at_fault(|c| c.tokenizer.vocab_size = 258), Some("tokenizer.vocab_size"));
+        assert_eq!(key_at_fault(|c| c.synthesize.heldout_fraction = 0.0), Some("synthesize.heldout_fraction"));
+        assert_eq!(key_at_fault(|c| c.synthesize.max_tokens = 5), Some("synthesize.max_tokens"));
+        assert_eq!(key_at_fault(|c| c.synthesize.separator = " and ".into()), Some("synthesize.separator"));
+        assert_eq!(key_at_fault(|c| c.synthesize.eligible.max_chars = 1), Some("synthesize.eligible.max_chars"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let error = serde_json::from_str::<CorpusConfig>(r#"{"synthesize": {"num_relatd": 3}}"#).unwrap_err();
+        assert!(error.to_string().contains("num_relatd"), "{error}");
     }
 }
