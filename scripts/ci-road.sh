@@ -24,8 +24,11 @@ cp -r "$root/configs" .
 sample=(--config configs/enwiki-sample.toml --set "corpus.ingest.dumps=[\"$dump\"]"
     --set corpus.synthesize.num_train=4 --set corpus.synthesize.num_heldout=2
     --set reader.memory_tokens=24 --set reader.answer_tokens=8 --set eval.documents=1)
+# A policy made from nothing earns no reward on real text, so a little warming up shows the gradient at work.
 road() {
-    "$memtrain" corpus build "${sample[@]}" && "$memtrain" train "${sample[@]}"
+    "$memtrain" corpus build "${sample[@]}" &&
+        "$memtrain" warm-up "${sample[@]}" --out data/warmed &&
+        "$memtrain" train "${sample[@]}" --set policy.path=data/warmed
 }
 mkdir undisturbed disturbed
 for folder in undisturbed disturbed; do cp -r configs "$folder/"; done
@@ -36,7 +39,7 @@ echo "-- the same, killed on the way"
     cd disturbed
     for seconds in 0.4 1.5 4 9 15; do
         timeout --signal=KILL "$seconds" "$memtrain" corpus build "${sample[@]}" 2>/dev/null || true
-        timeout --signal=KILL "$seconds" "$memtrain" train "${sample[@]}" 2>/dev/null || true
+        timeout --signal=KILL "$seconds" "$memtrain" warm-up "${sample[@]}" --out data/warmed 2>/dev/null || true
     done
     road
 )

@@ -80,6 +80,6 @@ impl Default for RunConfig {
 pub struct PolicyConfig {
     /// A Hugging Face directory, or `built-in:tiny` for the warmed policy that the program carries.
     pub path: Option<String>,
-    /// Without a path: the preset to make, with the corpus's tokenizer.
+    /// The preset to make, with the corpus's tokenizer, where no path is given.
     pub preset: Option<String>,
 }

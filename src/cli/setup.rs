@@ -82,7 +82,7 @@ impl Workbench {
 
     fn load_policy(&self) -> anyhow::Result<Policy> {
         match (&self.config.policy.path, &self.config.policy.preset) {
-            (Some(path), None) => Ok(directory::load(Path::new(path), &Device::Cpu, DType::F32)?),
+            (Some(path), _) => Ok(directory::load(Path::new(path), &Device::Cpu, DType::F32)?),
             (None, Some(name)) => {
                 let tokenizer = self.config.run.corpus.join("tokenizer").join("tokenizer.json");
                 let tokenizer =
@@ -91,7 +91,6 @@ impl Workbench {
                 let decoder = Decoder::init(shape, self.config.run.seed, &Device::Cpu, DType::F32)?;
                 Ok(Policy::new(decoder, tokenizer)?)
             }
-            (Some(_), Some(_)) => anyhow::bail!("`policy.path` and `policy.preset` are both set: keep one"),
             (None, None) => {
                 anyhow::bail!("no policy: set `policy.path` to a Hugging Face directory, or `policy.preset`")
             }

@@ -124,6 +124,8 @@ pub fn train(bench: &Workbench, start: &Policy, run: &RunDirectory, stop: &StopR
 pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
     let mut config = args.config.load()?;
     place_built_in(&mut config)?;
+    // A run of its own: training with the same configuration must not take the warm-up's checkpoints for its own.
+    config.run.name.push_str("-warm-up");
     let bench = Workbench::new(config)?;
     let config = &bench.config;
     let start = bench.starting_policy()?;

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use super::documents::DocumentOrder;
 use super::{StepContext, StepOutcome, Training};
+use crate::agents::answer::last_boxed;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig, Turn};
 use crate::grpo::loss::LossConfig;
@@ -85,6 +86,9 @@ impl Training for GrpoTraining<'_> {
         }
         let scored = Instant::now();
         let num_conversations = conversations.len();
+        if num_conversations == 0 {
+            explain_no_gradient(context.step, &rollouts);
+        }
         let plan = UpdatePlan {
             loss: self.loss,
             config: self.update,
@@ -150,6 +154,25 @@ impl GrpoTraining<'_> {
         }
         Ok(rollouts)
     }
+}
+
+/// Says why a step moved nothing. The three usual causes are told apart by their numbers.
+fn explain_no_gradient(step: u64, rollouts: &Rollouts) {
+    let turns: Vec<&Turn> = rollouts
+        .graded
+        .iter()
+        .flatten()
+        .flat_map(|graded| {
+            graded.trajectory.turns.last().into_iter().chain(graded.recall.iter().flat_map(|recall| &recall.turns))
+        })
+        .collect();
+    let share = |test: fn(&Turn) -> bool| 100 * turns.iter().filter(|turn| test(turn)).count() / turns.len().max(1);
+    tracing::warn!(
+        "step {step} gave no gradient: in every group all rewards are equal. Of the answers, {} % hold no \\boxed{{}} that can be \
+         read, {} % were cut off by their limit; the rest are all wrong or all right",
+        share(|turn| last_boxed(&turn.text).is_none()),
+        share(|turn| turn.completion.finish == FinishReason::Length),
+    );
 }
 
 /// What the rollouts of a step say about the policy.

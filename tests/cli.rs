@@ -1,0 +1,139 @@
+//! What a person sees: commands through the binary, right and wrong.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use memtrain_corpora::store;
+
+fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_memtrain")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+/// Asserts the exit code and that stderr holds each of `parts`; stdout must be empty.
+fn refused(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
+    let output = memtrain(folder, arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty(), "{arguments:?} wrote to stdout");
+    assert!(said.contains("error: "), "{said}");
+    for part in parts {
+        assert!(said.contains(part), "{arguments:?} did not say `{part}`:\n{said}");
+    }
+}
+
+/// A configuration of a world of 30 pages, in `folder`.
+fn small_world(folder: &Path) {
+    let config = r#"
+        [run]
+        corpus = "corpus"
+        [world]
+        num_pages = 30
+        [corpus.ingest]
+        dumps = ["dump.xml.bz2"]
+        min_words = 6
+        max_words = 24
+        [corpus.tokenizer]
+        source = "built-in:tiny"
+        [corpus.synthesize]
+        num_train = 6
+        num_heldout = 2
+        heldout_fraction = 0.3
+        num_related = 2
+        num_random = 2
+        min_tokens = 20
+        max_tokens = 288
+        [policy]
+        path = "built-in:tiny"
+    "#;
+    store::write_atomic(&folder.join("small.toml"), config).unwrap();
+}
+
+#[test]
+fn wrong_configurations_name_the_place_and_the_nearest_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    refused(path, &["train", "--config", "none.toml"], 1, &["none.toml"]);
+    store::write_atomic(&path.join("key.toml"), "[train]\nstepz = 3\n").unwrap();
+    refused(path, &["train", "--config", "key.toml"], 2, &["`stepz`", "key.toml:2:1", "hint: ", "`steps`"]);
+    store::write_atomic(&path.join("type.toml"), "[train]\nsteps = \"many\"\n").unwrap();
+    refused(path, &["train", "--config", "type.toml"], 2, &["type.toml:2:9"]);
+    store::write_atomic(
+        &path.join("context.toml"),
+        "[corpus.ingest]\ndumps = [\"x\"]\n[reader]\ncontext_tokens = 100\n",
+    )
+    .unwrap();
+    refused(path, &["train", "--dry-run", "--config", "context.toml"], 2, &["reader.context_tokens"]);
+    refused(path, &["train", "--config", "context.toml", "--set", "train.steps"], 2, &["--set train.steps"]);
+    refused(path, &["trian"], 2, &["train"]);
+}
+
+#[test]
+fn wrong_dumps_are_named_and_leave_nothing_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world(path);
+    let build = |dump: &str, code: i32, parts: &[&str]| {
+        let no_world = std::str::from_utf8(&store::read(&path.join("small.toml")).unwrap())
+            .unwrap()
+            .replace("[world]\n        num_pages = 30", "");
+        store::write_atomic(&path.join("dump.toml"), no_world).unwrap();
+        refused(path, &["corpus", "build", "--config", "dump.toml", "--dump", dump], code, parts);
+        assert!(!store::exists(&path.join("corpus/ingest/manifest.json")), "{dump} was committed");
+    };
+    build("missing.xml.bz2", 1, &["missing.xml.bz2"]);
+    store::write_atomic(&path.join("foreign.xml"), "<html><body>no dump</body></html>").unwrap();
+    build("foreign.xml", 1, &["foreign.xml", "hint: "]);
+    assert!(memtrain(path, &["world", "--out", "whole.xml.bz2", "--pages", "30"]).status.success());
+    let whole = store::read(&path.join("whole.xml.bz2")).unwrap();
+    store::write_atomic(&path.join("cut.xml.bz2"), &whole[..whole.len() / 2]).unwrap();
+    build("cut.xml.bz2", 1, &["cut.xml.bz2", "hint: "]);
+}
+
+#[test]
+fn a_corpus_is_built_stage_by_stage_or_at_once_with_the_same_bytes() {
+    let (once, single) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for folder in [once.path(), single.path()] {
+        small_world(folder);
+    }
+    let config = ["--config", "small.toml"];
+    assert!(memtrain(once.path(), &[&["corpus", "build"][..], &config].concat()).status.success());
+    assert!(memtrain(single.path(), &["world", "--out", "dump.xml.bz2", "--pages", "30"]).status.success());
+    for stage in ["ingest", "entities", "tokenizer", "index", "synthesize"] {
+        let of_stage = [&config[..], &["--stage", stage]].concat();
+        let planned = memtrain(single.path(), &[&["corpus", "plan"][..], &of_stage].concat());
+        assert!(planned.status.success(), "{}", String::from_utf8_lossy(&planned.stderr));
+        let shards: usize = String::from_utf8(planned.stdout).unwrap().trim().parse().unwrap();
+        for index in (0..shards).rev() {
+            let shard = index.to_string();
+            assert!(
+                memtrain(single.path(), &[&["corpus", "run-shard", "--index", &shard][..], &of_stage].concat())
+                    .status
+                    .success()
+            );
+        }
+        assert!(memtrain(single.path(), &[&["corpus", "finish"][..], &of_stage].concat()).status.success());
+    }
+    let status = memtrain(single.path(), &[&["corpus", "status"][..], &config].concat());
+    assert_eq!(String::from_utf8(status.stdout).unwrap().matches("done").count(), 5);
+    let manifest = |folder: &Path| store::read(&folder.join("corpus/synthesize/manifest.json")).unwrap();
+    assert_eq!(manifest(once.path()), manifest(single.path()));
+}
+
+#[test]
+fn the_paper_s_setting_passes_a_dry_run_offline() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = memtrain(root, &["train", "--dry-run", "--config", "configs/memtrain.toml"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    for fact in [
+        "30000 training",
+        "29 + 1 + 120",
+        "group_size = 8",
+        "recall_weight = 0.5",
+        "kl_beta = 0.001",
+        "2304 turns",
+        "2048 recall",
+    ] {
+        assert!(said.contains(fact), "`{fact}` is missing from:\n{said}");
+    }
+}
