@@ -35,8 +35,8 @@ impl Architecture {
 ///
 /// ```
 /// use memtrain::policy::{PolicyConfig, preset};
-/// let config = preset::tiny(1024);
-/// assert_eq!(PolicyConfig::from_json(config.to_json())?, config);
+/// let written = preset::tiny(1024).to_json();
+/// assert_eq!(PolicyConfig::from_json(written.clone())?.to_json(), written);
 /// # Ok::<(), memtrain::policy::PolicyError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
