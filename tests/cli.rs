@@ -90,6 +90,24 @@ fn wrong_dumps_are_named_and_leave_nothing_whole() {
 }
 
 #[test]
+fn a_world_never_writes_over_a_dump_that_is_not_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world(path);
+    store::write_atomic(&path.join("mine.xml"), "mine").unwrap();
+    refused(path, &["corpus", "build", "--config", "small.toml", "--dump", "mine.xml"], 1, &["mine.xml", "hint: "]);
+    assert_eq!(store::read(&path.join("mine.xml")).unwrap(), b"mine");
+    let build = |set: &str| {
+        assert!(memtrain(path, &["corpus", "build", "--config", "small.toml", "--set", set]).status.success())
+    };
+    let dump = || store::hash_file(&path.join("dump.xml.bz2")).unwrap();
+    build("world.seed=1");
+    let first = dump();
+    build("world.seed=2");
+    assert_ne!(dump(), first, "another world is another dump");
+}
+
+#[test]
 fn a_corpus_is_built_stage_by_stage_or_at_once_with_the_same_bytes() {
     let (once, single) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for folder in [once.path(), single.path()] {

@@ -1,14 +1,16 @@
 //! `memtrain corpus`: from a dump to training documents.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use memtrain_corpora::{Split, world};
+use memtrain_corpora::world::WorldConfig;
+use memtrain_corpora::{Split, store, world};
 use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
 
 use super::configuration::ConfigArgs;
+use super::failure::WithHint;
 use super::progress::CorpusProgress;
 use super::setup::place_built_in;
 use crate::config::Config;
@@ -166,8 +168,7 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
 /// If a stage fails or a signal asked to stop.
 pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
     if let (Some(world_config), [dump]) = (&config.world, config.corpus.ingest.dumps.as_slice()) {
-        let summary = world::write_dump(dump.as_ref(), world_config)?;
-        tracing::info!("the fictional encyclopedia: {summary}");
+        write_world(dump.as_ref(), world_config)?;
     }
     let progress = CorpusProgress::new(StopRequest::on_signals()?);
     let summary = memtrain_pipeline::build(&config.corpus, &config.run.corpus, &progress)?;
@@ -175,6 +176,28 @@ pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
         tracing::info!("{}", line(stage));
     }
     Ok(summary)
+}
+
+/// Writes the dump of a configured world, unless it is there. A note beside it says which world it holds; a dump without
+/// one is somebody's own and is never written over. The note is written first, so that a kill leaves no dump without.
+fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
+    let mut note = dump.as_os_str().to_owned();
+    note.push(".world.json");
+    let note = PathBuf::from(note);
+    if store::exists(dump) {
+        if !store::exists(&note) {
+            return Err(anyhow::anyhow!("`{}` is there, and is not a dump that a [world] has written", dump.display()))
+                .hint(|| "take [world] out of the configuration, or name another file for it".to_owned());
+        }
+        if store::read_json::<WorldConfig>(&note)? == *config {
+            return Ok(());
+        }
+        store::remove_file(dump)?;
+    }
+    store::write_json(&note, config)?;
+    let summary = world::write_dump(dump, config)?;
+    tracing::info!("the fictional encyclopedia: {summary}");
+    Ok(())
 }
 
 /// A stage in a line: what it holds, what was left out.
