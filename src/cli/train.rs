@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use memtrain_corpora::Split;
 
@@ -15,7 +14,7 @@ use crate::run::signal::StopRequest;
 use crate::train::documents::{self, DocumentOrder};
 use crate::train::grpo::GrpoTraining;
 use crate::train::warm_up::WarmUpTraining;
-use crate::train::{Ending, Loop, TrainConfig};
+use crate::train::{Loop, TrainConfig};
 use crate::warm_up::step::Material;
 
 /// Arguments of `memtrain train`.
@@ -72,8 +71,6 @@ pub struct Trained {
     pub policy: Policy,
     /// Its newest checkpoint.
     pub path: PathBuf,
-    /// Steps taken in this start.
-    pub steps: u64,
 }
 
 /// Trains from `start`, or from the run's newest checkpoint.
@@ -102,19 +99,8 @@ pub fn train(bench: &Workbench, start: &Policy, run: &RunDirectory, stop: &StopR
     };
     let mut policy = start.clone();
     let the_loop = Loop { run, config: &config.train, optimizer: &config.optimizer, stop };
-    match the_loop.go(&mut policy, &mut training)? {
-        Ending::Stopped { step } => {
-            Err(stop.check().err().map_or_else(|| anyhow::anyhow!("stopped"), anyhow::Error::from))
-                .with_context(|| format!("step {step} is saved; run the same command again to go on"))
-        }
-        Ending::Done { trained } => {
-            let newest = run
-                .checkpoints(crate::run::Retention { last: config.train.keep_last, every: config.train.keep_every })?
-                .newest()?;
-            let path = newest.map_or_else(|| bench.run_path(), |checkpoint| checkpoint.path);
-            Ok(Trained { policy, path, steps: trained })
-        }
-    }
+    let path = the_loop.go(&mut policy, &mut training)?.unwrap_or_else(|| bench.run_path());
+    Ok(Trained { policy, path })
 }
 
 /// Warms a policy up and writes it to `--out`.
@@ -150,9 +136,7 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
     let mut policy = start.clone();
     let stop = StopRequest::on_signals()?;
     let the_loop = Loop { run: &run, config: &steps, optimizer: &config.optimizer, stop: &stop };
-    if let Ending::Stopped { step } = the_loop.go(&mut policy, &mut training)? {
-        stop.check().with_context(|| format!("step {step} is saved; run the same command again to go on"))?;
-    }
+    the_loop.go(&mut policy, &mut training)?;
     directory::save(&policy, &args.out)?;
     println!("{}", args.out.display());
     Ok(())

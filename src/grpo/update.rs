@@ -8,7 +8,7 @@ use candle_core::{Tensor, Var};
 
 use super::Conversation;
 use super::loss::LossConfig;
-use super::packing::{PromptResponse, pack};
+use super::packing::{MicroBatch, PromptResponse, pack};
 use crate::nn::tape;
 use crate::optim::{AdamW, GradientBuffer, clip_global_norm};
 use crate::policy::decoder::Decoder;
@@ -51,17 +51,8 @@ pub fn score(
         let tokens = frozen.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
         let log_probs = to_f64(&tokens.log_probs)?;
         let entropy = to_f64(&tokens.entropy)?;
-        let mut at = 0;
-        for &conversation in &micro.conversations {
-            for token in 0..pairs[conversation].response_ids.len() {
-                scored[conversation].push(ScoredToken {
-                    conversation,
-                    token,
-                    log_prob: log_probs[at],
-                    entropy: entropy[at],
-                });
-                at += 1;
-            }
+        for token in scored_tokens(&micro, pairs, &log_probs, &entropy) {
+            scored[token.conversation].push(token);
         }
     }
     Ok(scored)
@@ -85,23 +76,31 @@ pub fn accumulate(
         let scored = decoder.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
         let log_probs = to_f64(&scored.log_probs)?;
         let entropy = to_f64(&scored.entropy)?;
-        let mut cotangent = Vec::with_capacity(log_probs.len());
-        for &conversation in &micro.conversations {
-            for token in 0..pairs[conversation].response_ids.len() {
-                let at = cotangent.len();
-                cotangent.push(token_gradient(ScoredToken {
-                    conversation,
-                    token,
-                    log_prob: log_probs[at],
-                    entropy: entropy[at],
-                }));
-            }
-        }
+        let cotangent: Vec<f64> = scored_tokens(&micro, pairs, &log_probs, &entropy).map(&mut token_gradient).collect();
         let cotangent = Tensor::new(cotangent, scored.log_probs.device())?.to_dtype(scored.log_probs.dtype())?;
         let weighted = (&scored.log_probs * cotangent)?.sum_all()?;
         gradients.add(&tape::gradients(&weighted, parameters)?)?;
     }
     Ok(())
+}
+
+/// The response tokens of a micro-batch in the order of its rows.
+fn scored_tokens<'a>(
+    micro: &'a MicroBatch,
+    pairs: &'a [PromptResponse<'_>],
+    log_probs: &'a [f64],
+    entropy: &'a [f64],
+) -> impl Iterator<Item = ScoredToken> + 'a {
+    let tokens = micro
+        .conversations
+        .iter()
+        .flat_map(|&conversation| (0..pairs[conversation].response_ids.len()).map(move |token| (conversation, token)));
+    tokens.zip(log_probs.iter().zip(entropy)).map(|((conversation, token), (&log_prob, &entropy))| ScoredToken {
+        conversation,
+        token,
+        log_prob,
+        entropy,
+    })
 }
 
 fn to_f64(values: &Tensor) -> candle_core::Result<Vec<f64>> {

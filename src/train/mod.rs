@@ -9,7 +9,7 @@ pub mod grpo;
 pub mod optimizer;
 pub mod warm_up;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -105,21 +105,6 @@ pub trait Training {
     fn headlines(&self) -> &'static [(&'static str, &'static str)];
 }
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// All steps are done; `trained` of them in this start.
-    Done {
-        /// Steps of this start.
-        trained: u64,
-    },
-    /// A signal asked to stop; everything is saved.
-    Stopped {
-        /// Steps done in all.
-        step: u64,
-    },
-}
-
 /// A run's loop.
 pub struct Loop<'a> {
     /// Where it is recorded.
@@ -133,11 +118,13 @@ pub struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    /// Trains `policy` from the newest checkpoint of the run, or from where it is, to the last step.
+    /// Trains `policy` from the newest checkpoint of the run, or from where it is, to the last step. Gives the folder of the
+    /// last checkpoint; there is none where no step was to be taken.
     ///
     /// # Errors
-    /// If a checkpoint is damaged, a step fails, or something cannot be written.
-    pub fn go(&self, policy: &mut Policy, training: &mut dyn Training) -> anyhow::Result<Ending> {
+    /// If a checkpoint is damaged, a step fails, or something cannot be written; [`RunError::Stopped`](crate::run::RunError::Stopped) if a signal asked to
+    /// stop, with everything saved.
+    pub fn go(&self, policy: &mut Policy, training: &mut dyn Training) -> anyhow::Result<Option<PathBuf>> {
         let retention = Retention { last: self.config.keep_last, every: self.config.keep_every };
         let checkpoints = self.run.checkpoints(retention)?;
         let newest = checkpoints.newest()?;
@@ -157,7 +144,7 @@ impl Loop<'_> {
         let (mut metrics_log, mut timings_log) = self.run.rewind(done)?;
         let mut gradients = GradientBuffer::new(&policy.decoder.parameters()?)?;
         let bar = Bar::new("training", self.config.steps, done);
-        let first = done;
+        let mut path = newest.map(|checkpoint| checkpoint.path);
         while done < self.config.steps {
             let started = Instant::now();
             let step = done + 1;
@@ -187,14 +174,16 @@ impl Loop<'_> {
                 let write_policy = |folder: &Path| Ok(directory::save(policy, folder)?);
                 let write_optimizer =
                     |folder: &Path| Ok(store::write_atomic(&folder.join(OPTIMIZER), optimizer.to_bytes()?)?);
-                checkpoints.save(&state, write_policy, write_optimizer)?;
+                path = Some(checkpoints.save(&state, write_policy, write_optimizer)?.path);
             }
             if stopping {
-                return Ok(Ending::Stopped { step: done });
+                self.stop
+                    .check()
+                    .with_context(|| format!("step {done} is saved; run the same command again to go on"))?;
             }
         }
         bar.finish();
-        Ok(Ending::Done { trained: done - first })
+        Ok(path)
     }
 }
 
