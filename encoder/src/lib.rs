@@ -1,0 +1,1 @@
+//! What does a Hugging Face encoder say about a text?
