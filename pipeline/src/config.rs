@@ -76,10 +76,25 @@ impl Default for IngestConfig {
 
 /// Which back-end finds entities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum BackendName {
     /// Links, a gazetteer of titles, redirects and anchors, and rules; no model.
     Links,
+    /// A token-classification model of the BERT family from a Hugging Face directory.
+    Bert,
+    /// The pipeline of the `rust-bert` crate; only in builds with the feature of that name.
+    RustBert,
+}
+
+impl BackendName {
+    /// The name in configurations and on the command line, e.g. `rust-bert`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Links => "links",
+            Self::Bert => "bert",
+            Self::RustBert => "rust-bert",
+        }
+    }
 }
 
 /// The entity stage.
@@ -88,6 +103,11 @@ pub enum BackendName {
 pub struct EntitiesConfig {
     /// Back-end. Default `links`, the one that needs no download.
     pub backend: BackendName,
+    /// Directory of the model of the `bert` and `rust-bert` back-ends; empty for `links`.
+    pub model: String,
+    /// Language of the text, as Wikipedia's addresses have it (`en`, `vi` …): month names, forms of numbers. Empty, the
+    /// default: as the addresses of the corpus's articles say, else as the text looks.
+    pub language: String,
     /// Passages a shard. Default 200,000 (a shard of the full English Wikipedia takes minutes).
     pub passages_per_shard: u64,
     /// Fewest characters of a gazetteer entry. Default 3.
@@ -106,6 +126,8 @@ impl Default for EntitiesConfig {
     fn default() -> Self {
         Self {
             backend: BackendName::Links,
+            model: String::new(),
+            language: String::new(),
             passages_per_shard: 200_000,
             min_chars: 3,
             max_words: 10,

@@ -3,6 +3,7 @@
 //! Reads the tables of ingest, writes `data/entities-…parquet`, one row a passage in the order of the passages. Finding
 //! mentions is behind [`EntityBackend`]; `links` is the back-end that needs no model.
 
+mod backend;
 mod gazetteer;
 mod labels;
 mod links;
@@ -16,10 +17,11 @@ use memtrain_corpora::{Entity, EntitySource, Passage, PassageEntities};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use backend::{EntityBackend, open_backend, without_overlaps};
 pub use gazetteer::{Gazetteer, GazetteerBuilder};
 pub use links::LinksBackend;
 
-use crate::config::{BackendName, CorpusConfig, EntitiesConfig};
+use crate::config::{CorpusConfig, EntitiesConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::{
     FileRecord, Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
@@ -31,35 +33,6 @@ use crate::tables::{Passages, articles, redirects};
 const VERSION: u32 = 1;
 /// Passages handed to a back-end at a time: a few megabytes of text.
 const BATCH: u64 = 2048;
-
-/// Finds the mentions in passages: links and rules here, token-classification models elsewhere.
-pub trait EntityBackend: Send + Sync {
-    /// Name, as in the configuration.
-    fn name(&self) -> &'static str;
-
-    /// The mentions of each passage, in order and without overlap (see [`without_overlaps`]).
-    fn mentions(&self, passages: &[Passage]) -> Result<Vec<Vec<Entity>>>;
-}
-
-/// Keeps mentions that do not overlap, in order of their places: the longest first; of equally long ones a link before a
-/// model's find before a name before a rule; then the earliest.
-pub fn without_overlaps(mut found: Vec<Entity>) -> Vec<Entity> {
-    let rank = |source: EntitySource| match source {
-        EntitySource::Link => 0,
-        EntitySource::Model => 1,
-        EntitySource::Gazetteer => 2,
-        EntitySource::Rule => 3,
-    };
-    found.sort_by_key(|entity| (std::cmp::Reverse(entity.span.len()), rank(entity.source), entity.span.start));
-    let mut kept: std::collections::BTreeMap<usize, Entity> = std::collections::BTreeMap::new();
-    for entity in found {
-        let before = kept.range(..entity.span.end).next_back();
-        if before.is_none_or(|(_, other)| other.span.end <= entity.span.start) && !entity.span.is_empty() {
-            kept.insert(entity.span.start, entity);
-        }
-    }
-    kept.into_values().collect()
-}
 
 /// Common English words, which are no names by themselves even with a capital letter (at the head of a sentence).
 const COMMON_WORDS: &str = "a about above after again against all almost along also although always among an and another any \
@@ -135,13 +108,7 @@ impl Stage for EntitiesStage<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
-        let backend: Box<dyn EntityBackend> = match self.config.entities.backend {
-            BackendName::Links => {
-                let gazetteer = gazetteer(self.out, &self.config.entities, self.name())?;
-                tracing::info!(names = gazetteer.len(), "gazetteer of the corpus");
-                Box::new(LinksBackend::new(gazetteer, &self.config.entities))
-            }
-        };
+        let backend = open_backend(&self.config.entities, Some(self.out))?;
         let passages = Passages::open(self.out, self.name())?;
         Ok(Box::new(Runner { backend, passages, folder: StageFolder::new(self.out, self.name()) }))
     }
@@ -198,53 +165,9 @@ fn source_count(source: EntitySource) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use memtrain_corpora::{EntityLabel, Link};
-    use proptest::prelude::*;
+    use memtrain_corpora::Link;
 
     use super::*;
-
-    fn entity(start: usize, end: usize, source: EntitySource) -> Entity {
-        let char_start = u32::try_from(start).unwrap();
-        Entity {
-            span: start..end,
-            char_start,
-            surface: "x".repeat(end - start),
-            label: EntityLabel::Unknown,
-            source,
-            target: None,
-        }
-    }
-
-    #[test]
-    fn longest_then_link_then_earliest() {
-        use EntitySource::{Gazetteer, Link, Rule};
-        let kept = without_overlaps(vec![
-            entity(0, 4, Rule),
-            entity(0, 4, Link),
-            entity(2, 9, Gazetteer),
-            entity(9, 10, Rule),
-            entity(4, 6, Link),
-        ]);
-        let spans: Vec<_> = kept.iter().map(|e| (e.span.clone(), e.source)).collect();
-        assert_eq!(spans, [(2..9, Gazetteer), (9..10, Rule)]);
-        let kept = without_overlaps(vec![entity(0, 4, Rule), entity(0, 4, Link)]);
-        assert_eq!(kept[0].source, Link);
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_overlaps_and_nothing_free_is_lost(spans in proptest::collection::vec((0usize..40, 1usize..9), 0..20)) {
-            let all: Vec<_> = spans.iter().map(|&(at, len)| entity(at, at + len, EntitySource::Rule)).collect();
-            let kept = without_overlaps(all.clone());
-            for pair in kept.windows(2) {
-                prop_assert!(pair[0].span.end <= pair[1].span.start);
-            }
-            for entity in all {
-                prop_assert!(kept.iter().any(|k| k.span.start < entity.span.end && entity.span.start < k.span.end
-                    && k.span.len() >= entity.span.len()));
-            }
-        }
-    }
 
     #[test]
     fn links_names_and_rules_together() {

@@ -5,9 +5,12 @@ use std::collections::HashSet;
 use memtrain_corpora::store::ScalarIndex;
 use memtrain_corpora::{Entity, EntityLabel, EntitySource, Link, Passage};
 
-use super::{EntityBackend, Gazetteer, rules, stop_words, without_overlaps};
+use std::path::Path;
+
+use super::{EntityBackend, Gazetteer, GazetteerBuilder, rules, stop_words, without_overlaps};
 use crate::config::EntitiesConfig;
 use crate::error::Result;
+use crate::stage::StageName;
 
 /// Finds link anchors, then names of the [`Gazetteer`], then what the rules find.
 pub struct LinksBackend {
@@ -17,6 +20,16 @@ pub struct LinksBackend {
 }
 
 impl LinksBackend {
+    /// A back-end over the names of the corpus at `corpus`, or over none.
+    pub(crate) fn open(config: &EntitiesConfig, corpus: Option<&Path>) -> Result<Self> {
+        let gazetteer = match corpus {
+            Some(out) => super::gazetteer(out, config, StageName::Entities)?,
+            None => GazetteerBuilder::new(config).build(),
+        };
+        tracing::info!(names = gazetteer.len(), "gazetteer of the corpus");
+        Ok(Self::new(gazetteer, config))
+    }
+
     /// A back-end over the names of a corpus.
     pub fn new(gazetteer: Gazetteer, config: &EntitiesConfig) -> Self {
         Self { gazetteer, stop_words: stop_words(config), rules: config.rules }
