@@ -4,6 +4,8 @@
 //! mentions is behind [`EntityBackend`]; `links` is the back-end that needs no model.
 
 mod backend;
+pub mod conll;
+pub mod evaluation;
 mod gazetteer;
 mod labels;
 mod links;
@@ -12,7 +14,7 @@ mod rules;
 use std::collections::HashSet;
 use std::path::Path;
 
-use memtrain_corpora::store::TableWriter;
+use memtrain_corpora::store::{ScalarIndex, TableWriter};
 use memtrain_corpora::{Entity, EntitySource, Passage, PassageEntities};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -65,6 +67,60 @@ pub(crate) fn gazetteer(out: &Path, config: &EntitiesConfig, stage: StageName) -
         builder.article(&article?);
     }
     Ok(builder.build())
+}
+
+/// A text that is no passage of a corpus, as one.
+pub fn plain_passage(text: &str) -> Passage {
+    Passage {
+        id: 0,
+        article_id: 0,
+        url: String::new(),
+        title: String::new(),
+        section: String::new(),
+        text: text.to_owned(),
+        span: 0..text.len(),
+        char_start: 0,
+        num_words: 0,
+        revision_id: 0,
+        links: Vec::new(),
+    }
+}
+
+/// The mentions of a text that is no passage of a corpus; its paragraphs are taken as passages of one article.
+///
+/// # Errors
+/// If the back-end fails.
+pub fn tag_text(backend: &dyn EntityBackend, text: &str) -> Result<Vec<Entity>> {
+    let paragraphs = paragraphs(text);
+    let passages: Vec<Passage> = paragraphs.iter().map(|span| plain_passage(&text[span.clone()])).collect();
+    let index = ScalarIndex::new(text);
+    let mut entities = Vec::new();
+    for (paragraph, found) in paragraphs.iter().zip(backend.mentions(&passages)?) {
+        for entity in found {
+            let span = entity.span.start + paragraph.start..entity.span.end + paragraph.start;
+            entities.extend(Entity::new(&index, span, entity.label, entity.source, entity.target));
+        }
+    }
+    Ok(entities)
+}
+
+/// Stretches of a text between blank lines, without the line breaks around them.
+fn paragraphs(text: &str) -> Vec<std::ops::Range<usize>> {
+    let mut paragraphs: Vec<std::ops::Range<usize>> = Vec::new();
+    let (mut at, mut open) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let end = at + line.trim_end_matches(['\n', '\r']).len();
+        if line.trim().is_empty() {
+            open = false;
+        } else if let (true, Some(last)) = (open, paragraphs.last_mut()) {
+            last.end = end;
+        } else {
+            paragraphs.push(at..end);
+            open = true;
+        }
+        at += line.len();
+    }
+    paragraphs
 }
 
 /// The passages of one shard.

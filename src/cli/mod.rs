@@ -2,6 +2,7 @@
 
 pub mod configuration;
 pub mod corpus;
+pub mod entities;
 pub mod eval;
 pub mod failure;
 pub mod plan;
@@ -35,6 +36,8 @@ pub enum Command {
     World(world::WorldArgs),
     /// Turn a dump into training documents
     Corpus(corpus::CorpusArgs),
+    /// Find the entities of a text, or compare a back-end with gold tags
+    Entities(entities::EntitiesArgs),
     /// Make, describe, score with and sample from a policy
     Policy(policy::PolicyArgs),
     /// Teach a policy made from nothing the language of the corpus and the form of the task

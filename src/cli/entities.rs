@@ -1,0 +1,278 @@
+//! `memtrain entities`: who and what is mentioned in a text, and how well that is found.
+
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use memtrain_corpora::{Entity, EntityLabel, store};
+use memtrain_pipeline::config::{BackendName, EntitiesConfig};
+use memtrain_pipeline::entities::conll::Conll;
+use memtrain_pipeline::entities::evaluation::{Mapping, Report, Score, evaluate};
+use memtrain_pipeline::entities::{EntityBackend, open_backend, tag_text};
+use serde::Serialize;
+
+use super::failure::{Usage, WithHint};
+
+/// Arguments of `memtrain entities`.
+#[derive(Debug, Args)]
+pub struct EntitiesArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The actions.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Find the entities of a text on standard input: one JSON object a line, or a table
+    Tag(TagArgs),
+    /// Compare a back-end with gold tags: precision, recall and F1 of exact spans
+    Eval(EvalArgs),
+}
+
+/// A back-end as it is typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum BackendArgument {
+    /// Links, names, rules; no model
+    Links,
+    /// A token-classification model of the BERT family
+    Bert,
+    /// The pipeline of the crate `rust-bert`, in builds that have it
+    RustBert,
+}
+
+impl From<BackendArgument> for BackendName {
+    fn from(backend: BackendArgument) -> Self {
+        match backend {
+            BackendArgument::Links => Self::Links,
+            BackendArgument::Bert => Self::Bert,
+            BackendArgument::RustBert => Self::RustBert,
+        }
+    }
+}
+
+/// What finds the entities.
+#[derive(Debug, Args)]
+pub struct BackendArgs {
+    /// The back-end
+    #[arg(long, value_enum, default_value = "links")]
+    pub backend: BackendArgument,
+    /// Corpus whose titles, redirects and anchors are known to `links`
+    #[arg(long, value_name = "DIR")]
+    pub corpus: Option<PathBuf>,
+    /// Directory of the model of `bert` and `rust-bert`
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<String>,
+    /// Language of the text (`en`, `vi` …); without it, that of the corpus, else as the text looks
+    #[arg(long, value_name = "CODE")]
+    pub language: Option<String>,
+}
+
+/// Arguments of `memtrain entities tag`.
+#[derive(Debug, Args)]
+pub struct TagArgs {
+    /// The back-end
+    #[command(flatten)]
+    pub backend: BackendArgs,
+    /// How entities are printed
+    #[arg(long, value_enum, default_value = "json")]
+    pub format: Format,
+}
+
+/// How entities are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line
+    Json,
+    /// char_start, char_end, label, source, text, target apart by tabs, with a header
+    Tsv,
+}
+
+/// Arguments of `memtrain entities eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// File of tagged tokens (CoNLL columns: token first, tag last), or `-` for standard input
+    pub file: PathBuf,
+    /// The back-end
+    #[command(flatten)]
+    pub backend: BackendArgs,
+    /// Count a label of the back-end as one of the gold, for example `NORP=MISC`; `NORP=` leaves it out; repeatable
+    #[arg(long, value_name = "LABEL=GOLD")]
+    pub map: Vec<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also list every mention that is wrong or missing
+    #[arg(long)]
+    pub mistakes: bool,
+}
+
+impl BackendArgs {
+    fn open(&self) -> anyhow::Result<Box<dyn EntityBackend>> {
+        let config = EntitiesConfig {
+            backend: self.backend.into(),
+            model: self.model.clone().unwrap_or_default(),
+            language: self.language.clone().unwrap_or_default(),
+            ..EntitiesConfig::default()
+        };
+        Ok(open_backend(&config, self.corpus.as_deref())?)
+    }
+}
+
+/// Runs an entity command.
+///
+/// # Errors
+/// If the back-end cannot be opened or fails, or the input is not what it should be.
+pub fn run(args: &EntitiesArgs) -> anyhow::Result<()> {
+    match &args.action {
+        Action::Tag(args) => tag(args),
+        Action::Eval(args) => eval(args),
+    }
+}
+
+/// An entity as it is printed.
+#[derive(Serialize)]
+struct Line<'e> {
+    char_start: u32,
+    char_end: u32,
+    text: &'e str,
+    label: &'static str,
+    source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<&'e str>,
+}
+
+impl<'e> Line<'e> {
+    fn new(entity: &'e Entity) -> Self {
+        let length = entity.surface.chars().count();
+        Self {
+            char_start: entity.char_start,
+            char_end: entity.char_start.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)),
+            text: &entity.surface,
+            label: entity.label.as_str(),
+            source: entity.source.as_str(),
+            target: entity.target.as_deref(),
+        }
+    }
+}
+
+fn tag(args: &TagArgs) -> anyhow::Result<()> {
+    let backend = args.backend.open()?;
+    let text = read_stdin()?;
+    let entities = tag_text(&*backend, &text)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.format == Format::Tsv {
+        writeln!(out, "char_start\tchar_end\tlabel\tsource\ttext\ttarget")?;
+    }
+    for entity in &entities {
+        let line = Line::new(entity);
+        match args.format {
+            Format::Json => {
+                serde_json::to_writer(&mut out, &line)?;
+                writeln!(out)?;
+            }
+            Format::Tsv => {
+                let flat = line.text.replace(['\t', '\n', '\r'], " ");
+                let target = line.target.unwrap_or_default();
+                let (start, end) = (line.char_start, line.char_end);
+                writeln!(out, "{start}\t{end}\t{}\t{}\t{flat}\t{target}", line.label, line.source)?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn read_stdin() -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes).context("standard input could not be read")?;
+    let utf8 = |bytes| String::from_utf8(bytes).context("standard input is not UTF-8");
+    utf8(bytes).hint(|| "convert it first, for example with `iconv -t utf-8`".to_owned())
+}
+
+fn eval(args: &EvalArgs) -> anyhow::Result<()> {
+    let text = if args.file == Path::new("-") { read_stdin()? } else { store::read_to_string(&args.file)? };
+    let name = args.file.display();
+    let gold = Conll::parse(&text)
+        .with_context(|| format!("`{name}` is no file of tagged tokens"))
+        .hint(|| "expected CoNLL columns: the token first, its tag last, sentences apart by blank lines".to_owned())?;
+    let mut mapping = Mapping::for_labels(gold.labels().into_keys());
+    for pair in &args.map {
+        let (label, target) = pair
+            .split_once('=')
+            .with_context(|| Usage(format!("`--map {pair}` has no `=`")))
+            .hint(|| "write `--map NORP=MISC`, or `--map NORP=` to leave it out".to_owned())?;
+        let known = EntityLabel::from_name(label)
+            .with_context(|| Usage(format!("`--map {pair}`: no back-end has a label `{label}`")))
+            .hint(|| format!("labels are {}", EntityLabel::ALL.map(EntityLabel::as_str).join(", ")))?;
+        mapping.set(known, Some(target).filter(|target| !target.is_empty()))?;
+    }
+    let backend = args.backend.open()?;
+    let mut report = evaluate(&gold, &*backend, &mapping)?;
+    if !args.mistakes {
+        report.mistakes.clear();
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", table(&report, &name.to_string()))?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The report for people.
+fn table(report: &Report, file: &str) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{file}: {} documents, {} sentences, {} tokens, {} tags; back-end {}",
+        report.documents,
+        report.sentences,
+        report.tokens,
+        report.scheme.as_str(),
+        report.backend
+    );
+    let mut by_row: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut left_out = Vec::new();
+    for (label, row) in &report.mapping {
+        match row {
+            None => left_out.push(*label),
+            Some(row) => match by_row.iter_mut().find(|(known, _)| known == row) {
+                Some((_, labels)) => labels.push(label),
+                None => by_row.push((row, vec![label])),
+            },
+        }
+    }
+    by_row.sort_unstable();
+    let counted: Vec<String> = by_row.iter().map(|(row, labels)| format!("{row} = {}", labels.join(", "))).collect();
+    let _ = writeln!(text, "counted as: {}", counted.join("; "));
+    let _ = writeln!(text, "left out:   {}", left_out.join(", "));
+    if !report.unmapped.is_empty() {
+        let _ = writeln!(text, "no label of the back-end counts as: {}", report.unmapped.join(", "));
+    }
+    let rows = report.labels.iter().map(|row| (row.label.as_str(), &row.score));
+    let sums = [("micro average", &report.micro), ("macro average", &report.macro_average)];
+    let all: Vec<(&str, &Score)> = rows.chain(sums).chain([("boundaries alone", &report.boundaries)]).collect();
+    let width = all.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let _ = writeln!(text, "\n{:width$}  precision  recall      F1  support  found  correct", "");
+    for (name, score) in all {
+        let _ = writeln!(
+            text,
+            "{name:width$}     {:.4}  {:.4}  {:.4}  {:>7}  {:>5}  {:>7}",
+            score.precision, score.recall, score.f1, score.support, score.predicted, score.correct
+        );
+    }
+    if !report.mistakes.is_empty() {
+        let _ = writeln!(text, "\nsentence\tgold\tfound\ttext");
+    }
+    for mistake in &report.mistakes {
+        let (gold, found) = (mistake.gold.as_deref().unwrap_or("-"), mistake.found.unwrap_or("-"));
+        let _ = writeln!(text, "{}\t{gold}\t{found}\t{}", mistake.sentence, mistake.text);
+    }
+    text
+}
