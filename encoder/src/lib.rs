@@ -1,1 +1,31 @@
 //! What does a Hugging Face encoder say about a text?
+//!
+//! Reads a directory as `transformers` writes it (configuration, tokenizer, weights) of the BERT, RoBERTa (with XLM-R and
+//! CamemBERT) or DistilBERT family, and gives
+//!
+//! * [`Embeddings`]: one vector a text, by the pooling of the model;
+//! * [`TokenClassifier`]: labelled spans of a text, such as the names a recognizer was trained to find.
+//!
+//! Nothing is downloaded: a model is a directory on disk. The same texts give the same numbers, whatever the number of
+//! threads.
+
+mod batches;
+mod classifier;
+mod config;
+mod embeddings;
+mod error;
+mod kernels;
+mod model;
+mod ops;
+mod options;
+#[cfg(test)]
+mod parity;
+mod spans;
+mod tokens;
+mod weights;
+
+pub use classifier::TokenClassifier;
+pub use embeddings::{Embeddings, Pooling};
+pub use error::{EncoderError, Result};
+pub use options::{Device, Options};
+pub use spans::{Aggregation, LabelledSpan};

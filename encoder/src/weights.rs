@@ -1,0 +1,156 @@
+//! The tensors of a directory: found, named, checked.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use candle_core::pickle::PthTensors;
+use candle_core::safetensors::BufferedSafetensors;
+use candle_core::{DType, Device, Tensor};
+use memtrain_corpora::store;
+use serde_json::Value;
+
+use crate::error::{EncoderError, Result};
+
+const SAFETENSORS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const PICKLE: &str = "pytorch_model.bin";
+
+/// A file of weights, open.
+enum File {
+    Safetensors(BufferedSafetensors),
+    /// Read by candle's interpreter of the few instructions that a state dictionary needs; nothing is executed.
+    Pickle(Box<PthTensors>),
+}
+
+/// The weights of one model. Tensors are asked for by their names without the model's prefix (`bert.`, `roberta.` …);
+/// what is missing or misshaped is gathered, so that one error names all of it.
+pub(crate) struct Weights<'a> {
+    directory: &'a Path,
+    files: Vec<File>,
+    /// Name → file.
+    names: BTreeMap<String, usize>,
+    prefix: String,
+    device: &'a Device,
+    problems: RefCell<Vec<String>>,
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn open(directory: &'a Path, device: &'a Device) -> Result<Self> {
+        let mut weights = Self {
+            directory,
+            files: Vec::new(),
+            names: BTreeMap::new(),
+            prefix: String::new(),
+            device,
+            problems: RefCell::default(),
+        };
+        if store::exists(&directory.join(SAFETENSORS)) {
+            weights.add_safetensors(SAFETENSORS)?;
+        } else if store::exists(&directory.join(INDEX)) {
+            for file in shards(&directory.join(INDEX))? {
+                weights.add_safetensors(&file)?;
+            }
+        } else if store::exists(&directory.join(PICKLE)) {
+            weights.add_pickle()?;
+        } else {
+            return Err(EncoderError::NotADirectory {
+                path: directory.to_owned(),
+                missing: format!("it has neither {SAFETENSORS} nor {INDEX} nor {PICKLE}"),
+                hint: "`AutoModel.from_pretrained(DIR).save_pretrained(DIR2)` in Python writes model.safetensors",
+            });
+        }
+        const ANCHOR: &str = "embeddings.word_embeddings.weight";
+        let prefixes = weights.names.keys().filter_map(|name| name.strip_suffix(ANCHOR));
+        let prefixes = prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.'));
+        let Some(prefix) = prefixes.min_by_key(|prefix| prefix.len()).map(str::to_owned) else {
+            return Err(weights.failed(vec![format!("no tensor is called `{ANCHOR}`, with or without a prefix")]));
+        };
+        weights.prefix = prefix;
+        Ok(weights)
+    }
+
+    fn add_safetensors(&mut self, name: &str) -> Result<()> {
+        let path = self.directory.join(name);
+        let malformed =
+            |error: candle_core::Error| EncoderError::Malformed { path: path.clone(), detail: error.to_string() };
+        let file = BufferedSafetensors::new(store::read(&path)?).map_err(malformed)?;
+        let number = self.files.len();
+        self.names.extend(file.tensors().into_iter().map(|(name, _)| (name, number)));
+        self.files.push(File::Safetensors(file));
+        Ok(())
+    }
+
+    fn add_pickle(&mut self) -> Result<()> {
+        let path = self.directory.join(PICKLE);
+        let file = PthTensors::new(&path, None).map_err(|error| EncoderError::Unsupported {
+            path: path.clone(),
+            what: format!("its pickle is not one that can be read without Python: {error}"),
+            hint: "`AutoModel.from_pretrained(DIR).save_pretrained(DIR2)` in Python writes model.safetensors",
+        })?;
+        self.names.extend(file.tensor_infos().keys().map(|name| (name.clone(), 0)));
+        self.files.push(File::Pickle(Box::new(file)));
+        Ok(())
+    }
+
+    fn failed(&self, problems: Vec<String>) -> EncoderError {
+        EncoderError::Weights { path: self.directory.to_owned(), problems }
+    }
+
+    /// Whether there is a tensor of this full name.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
+    /// The tensor of this name below the model's prefix, in f32.
+    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        // Checkpoints converted from TensorFlow call scale and shift of a layer norm by their old names.
+        let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        let [full, old] = [name, &old].map(|name| format!("{}{name}", self.prefix));
+        self.get_full(if self.contains(&old) { &old } else { &full }, shape)
+    }
+
+    /// The tensor of this full name, in f32. A problem gives zeros and is told by [`Weights::finish`].
+    pub(crate) fn get_full(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let failed = EncoderError::tensor(self.directory);
+        let problem = match self.names.get(name) {
+            None => format!("`{name}` is missing"),
+            Some(&file) => {
+                let tensor = match &self.files[file] {
+                    File::Safetensors(file) => file.load(name, self.device).map(Some),
+                    File::Pickle(file) => file.get(name),
+                };
+                match tensor.map_err(&failed)? {
+                    Some(tensor) if tensor.dims() == shape => {
+                        let tensor = tensor.to_dtype(DType::F32).and_then(|tensor| tensor.to_device(self.device));
+                        return tensor.map_err(&failed);
+                    }
+                    Some(tensor) => format!("`{name}` is {:?}, expected {shape:?}", tensor.dims()),
+                    None => format!("`{name}` is missing"),
+                }
+            }
+        };
+        self.problems.borrow_mut().push(problem);
+        // No allocation: a wrong configuration may ask for anything.
+        Tensor::zeros(1, DType::F32, self.device).and_then(|zero| zero.broadcast_as(shape)).map_err(failed)
+    }
+
+    /// The problems met so far, as one error.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let problems = self.problems.take();
+        if problems.is_empty() { Ok(()) } else { Err(self.failed(problems)) }
+    }
+}
+
+/// The files named by an index, each once, in order.
+fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    let value: Value = store::read_json(index)?;
+    let malformed = |detail: &str| EncoderError::Malformed { path: index.to_owned(), detail: detail.into() };
+    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(|| malformed("it has no `weight_map`"))?;
+    map.values()
+        .map(|file| match file.as_str() {
+            Some(file) if Path::new(file).components().count() == 1 && !file.contains("..") => Ok(file.to_owned()),
+            _ => Err(malformed(&format!("`weight_map` names {file}, which is no file of this directory"))),
+        })
+        .collect()
+}
