@@ -26,6 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = start.elapsed().as_secs_f64();
     let mean = vectors.iter().map(|vector| f64::from(vector[0])).sum::<f64>() / vectors.len() as f64;
     let rate = texts.len() as f64 / seconds;
-    writeln!(stdout(), "{} texts, {seconds:.2} s, {rate:.1} texts/s (mean of the first dimension {mean:.6})", texts.len())?;
+    writeln!(
+        stdout(),
+        "{} texts, {seconds:.2} s, {rate:.1} texts/s (mean of the first dimension {mean:.6})",
+        texts.len()
+    )?;
     Ok(())
 }

@@ -30,7 +30,7 @@ const OVERLAP: usize = 4;
 /// # Ok::<(), memtrain_encoder::EncoderError>(())
 /// ```
 pub struct TokenClassifier {
-    model: Model,
+    pub(crate) model: Model,
     pub(crate) tokenizer: TextTokenizer,
     /// \[labels, D\] and \[labels\].
     weight: Tensor,
@@ -79,7 +79,7 @@ impl TokenClassifier {
     }
 
     /// Probabilities of all labels of all tokens, text by text.
-    fn probabilities(&self, tokens: &[Tokens]) -> Result<Vec<Vec<f32>>> {
+    pub(crate) fn probabilities(&self, tokens: &[Tokens]) -> Result<Vec<Vec<f32>>> {
         let num_labels = self.labels().len();
         let windows: Vec<(usize, Window)> = tokens
             .iter()
@@ -111,7 +111,7 @@ impl TokenClassifier {
     }
 
     /// Probabilities of the labels of all tokens of a batch.
-    fn of_tokens(&self, packed: &Packed) -> Result<Vec<f32>> {
+    pub(crate) fn of_tokens(&self, packed: &Packed) -> Result<Vec<f32>> {
         let mut values = self.logits(packed)?;
         kernels::softmax(&mut values, self.labels().len());
         Ok(values)

@@ -81,13 +81,7 @@ impl Config {
     pub(crate) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
         if !store::exists(&path) {
-            let missing = if store::is_dir(directory) { "it has no config.json" } else { "it does not exist" };
-            return Err(EncoderError::NotADirectory {
-                path: directory.to_owned(),
-                missing: missing.into(),
-                hint: "give a local directory with config.json, tokenizer.json (or vocab.txt) and model.safetensors; \
-                       `hf download NAME --local-dir DIR` fetches one from the hub",
-            });
+            return Err(EncoderError::lacks(directory, FILE, "is this the directory that `save_pretrained` wrote?"));
         }
         Fields { value: store::read_json(&path)?, path: &path }.config()
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store::StoreError;
+use memtrain_corpora::store::{self, StoreError};
 
 /// Result of this crate.
 pub type Result<T, E = EncoderError> = std::result::Result<T, E>;
@@ -72,7 +72,7 @@ pub enum EncoderError {
         /// The directory.
         path: PathBuf,
         /// Why.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
 }
 
@@ -101,6 +101,20 @@ impl EncoderError {
         }
     }
 
+    /// A directory without this file, or no directory at all.
+    pub(crate) fn lacks(directory: &Path, what: &str, hint: &'static str) -> Self {
+        let path = directory.to_owned();
+        if store::is_dir(directory) {
+            return Self::NotADirectory { path, missing: format!("it has no {what}"), hint };
+        }
+        Self::NotADirectory {
+            path,
+            missing: "it does not exist".into(),
+            hint: "give a local directory with config.json, tokenizer.json (or vocab.txt) and model.safetensors; \
+                   `hf download NAME --local-dir DIR` fetches one from the hub",
+        }
+    }
+
     /// For `map_err` on what the `tokenizers` crate returns.
     pub(crate) fn tokenizer(path: &Path, detail: impl ToString) -> Self {
         Self::Tokenizer { path: path.to_owned(), detail: detail.to_string() }
@@ -108,6 +122,6 @@ impl EncoderError {
 
     /// For `map_err` on what candle returns.
     pub(crate) fn tensor(path: &Path) -> impl Fn(candle_core::Error) -> Self + '_ {
-        |source| Self::Tensor { path: path.to_owned(), source }
+        |source| Self::Tensor { path: path.to_owned(), source: Box::new(source) }
     }
 }

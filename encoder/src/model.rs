@@ -106,7 +106,7 @@ pub(crate) struct Model {
     embedding_norm: Norm,
     layers: Vec<Layer>,
     /// Computes with candle's operations alone, to be compared with.
-    portable: bool,
+    pub(crate) portable: bool,
 }
 
 impl Model {
@@ -121,8 +121,6 @@ impl Model {
         let loader = Loader { weights: &weights, config: &config, failed: &EncoderError::tensor(directory) };
         let words = weights.get("embeddings.word_embeddings.weight", &[config.vocab_size, config.hidden_size])?;
         let positions = loader.positions()?;
-        // A wrong size is told before memory is asked for by it.
-        weights.finish()?;
         let embedding_norm = loader.norm("embeddings.LayerNorm")?;
         let mut layers = Vec::new();
         for number in 0..config.num_layers {
@@ -218,12 +216,15 @@ impl<F: Fn(candle_core::Error) -> EncoderError> Loader<'_, F> {
     fn positions(&self) -> error::Result<Tensor> {
         let Config { num_positions, first_position, hidden_size: d, num_token_types, .. } = *self.config;
         let table = self.weights.get("embeddings.position_embeddings.weight", &[num_positions, d])?;
-        let positions = table.narrow(0, first_position.min(num_positions), self.config.max_tokens());
-        let positions = positions.map_err(self.failed)?;
-        if num_token_types == 0 {
-            return Ok(positions);
-        }
-        let types = self.weights.get("embeddings.token_type_embeddings.weight", &[num_token_types, d])?;
+        let types = match num_token_types {
+            0 => None,
+            _ => Some(self.weights.get("embeddings.token_type_embeddings.weight", &[num_token_types, d])?),
+        };
+        // A wrong size is told before memory is asked for by it.
+        self.weights.finish()?;
+        let first = first_position.min(num_positions);
+        let positions = table.narrow(0, first, num_positions - first).map_err(self.failed)?;
+        let Some(types) = types else { return Ok(positions) };
         types.get(0).and_then(|first| positions.broadcast_add(&first)).map_err(self.failed)
     }
 

@@ -43,15 +43,24 @@ enum Part {
     Single,
 }
 
-/// What each label of a model means; `None` is outside of any entity.
+/// What each label of a model means: its kind, and where in an entity it stands.
+///
+/// ```
+/// use memtrain_encoder::{Scheme, Word};
+/// let scheme = Scheme::new(&["O", "B-PER", "I-PER"].map(String::from));
+/// let word = |span, label| Word { span, label, score: 1.0 };
+/// let found = scheme.spans(&[word(0..3, 1), word(4..12, 2), word(13..18, 0)]);
+/// assert_eq!((found.len(), found[0].span.clone(), found[0].label.as_str()), (1, 0..12, "PER"));
+/// ```
 #[derive(Debug)]
-pub(crate) struct Scheme {
+pub struct Scheme {
+    /// `None` is outside of any entity.
     labels: Vec<Option<(Part, String)>>,
 }
 
 impl Scheme {
     /// Reads IO, IOB1, IOB2, BIOES and BILOU off the labels' names.
-    pub(crate) fn new(labels: &[String]) -> Self {
+    pub fn new(labels: &[String]) -> Self {
         let prefixed = labels.iter().any(|label| label.starts_with("B-") || label.starts_with("I-"));
         let part = |prefix: &str| match prefix {
             "B" => Some(Part::Begin),
@@ -74,13 +83,13 @@ impl Scheme {
     }
 
     /// Joins words of one kind, in the order of the text, to spans. A word without anything visible takes part, but makes
-    /// no span by itself.
-    pub(crate) fn spans(&self, words: &[Word]) -> Vec<LabelledSpan> {
+    /// no span by itself. Labels beyond those of the scheme are taken as outside.
+    pub fn spans(&self, words: &[Word]) -> Vec<LabelledSpan> {
         let mut spans: Vec<LabelledSpan> = Vec::new();
         // Scores of the words of the last span; empty when the next word cannot belong to it.
         let mut open: Vec<f32> = Vec::new();
         for word in words {
-            let Some((part, kind)) = &self.labels[word.label] else {
+            let Some(Some((part, kind))) = self.labels.get(word.label) else {
                 open.clear();
                 continue;
             };
@@ -120,11 +129,13 @@ fn mean(scores: &[f32]) -> f32 {
 
 /// A word with its label.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Word {
-    pub(crate) span: Range<usize>,
+pub struct Word {
+    /// Bytes of the text.
+    pub span: Range<usize>,
     /// Number of the label.
-    pub(crate) label: usize,
-    pub(crate) score: f32,
+    pub label: usize,
+    /// Its probability, 0 to 1.
+    pub score: f32,
 }
 
 impl Word {

@@ -144,14 +144,12 @@ fn read(directory: &Path, family: Family, settings: &Value) -> Result<Tokenizer>
         Family::Roberta => byte_pairs(directory, settings)?,
     };
     let Some((file, value)) = built else {
-        return Err(EncoderError::NotADirectory {
-            path: directory.to_owned(),
-            missing: format!(
-                "it has no {FILE}, and no vocab.txt (BERT) or vocab.json with merges.txt (RoBERTa) either"
-            ),
-            hint: "`AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` in Python writes tokenizer.json, also from \
-                   a sentencepiece model",
-        });
+        return Err(EncoderError::lacks(
+            directory,
+            &format!("{FILE}, and no vocab.txt (BERT) or vocab.json with merges.txt (RoBERTa) either"),
+            "`AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` in Python writes tokenizer.json, also from a \
+             sentencepiece model",
+        ));
     };
     let malformed = |detail: String| EncoderError::Malformed { path: directory.join(file), detail };
     serde_json::from_value(value).map_err(|error| malformed(error.to_string()))

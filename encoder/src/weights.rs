@@ -45,20 +45,12 @@ impl<'a> Weights<'a> {
             device,
             problems: RefCell::default(),
         };
-        if store::exists(&directory.join(SAFETENSORS)) {
-            weights.add_safetensors(SAFETENSORS)?;
-        } else if store::exists(&directory.join(INDEX)) {
-            for file in shards(&directory.join(INDEX))? {
+        for file in files(directory)? {
+            if file == PICKLE {
+                weights.add_pickle()?;
+            } else if file != INDEX {
                 weights.add_safetensors(&file)?;
             }
-        } else if store::exists(&directory.join(PICKLE)) {
-            weights.add_pickle()?;
-        } else {
-            return Err(EncoderError::NotADirectory {
-                path: directory.to_owned(),
-                missing: format!("it has neither {SAFETENSORS} nor {INDEX} nor {PICKLE}"),
-                hint: "`AutoModel.from_pretrained(DIR).save_pretrained(DIR2)` in Python writes model.safetensors",
-            });
         }
         const ANCHOR: &str = "embeddings.word_embeddings.weight";
         let prefixes = weights.names.keys().filter_map(|name| name.strip_suffix(ANCHOR));
@@ -139,6 +131,25 @@ impl<'a> Weights<'a> {
     pub(crate) fn finish(&self) -> Result<()> {
         let problems = self.problems.take();
         if problems.is_empty() { Ok(()) } else { Err(self.failed(problems)) }
+    }
+}
+
+/// The files of a directory's weights; an index first.
+pub(crate) fn files(directory: &Path) -> Result<Vec<String>> {
+    let is_there = |file: &str| store::exists(&directory.join(file));
+    if is_there(SAFETENSORS) {
+        Ok(vec![SAFETENSORS.into()])
+    } else if is_there(INDEX) {
+        let shards = shards(&directory.join(INDEX))?;
+        Ok(std::iter::once(INDEX.to_owned()).chain(shards).collect())
+    } else if is_there(PICKLE) {
+        Ok(vec![PICKLE.into()])
+    } else {
+        Err(EncoderError::lacks(
+            directory,
+            &format!("{SAFETENSORS}, {INDEX} or {PICKLE}"),
+            "`AutoModel.from_pretrained(DIR).save_pretrained(DIR2)` in Python writes model.safetensors",
+        ))
     }
 }
 

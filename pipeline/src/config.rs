@@ -1,6 +1,9 @@
 //! What the user sets: one section a stage. Defaults are the papers' values where a paper gives one.
 
+use std::collections::BTreeMap;
+
 use memtrain_corpora::EntityLabel;
+use memtrain_encoder::{Aggregation, Device};
 use memtrain_index::IndexConfig;
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +100,39 @@ impl BackendName {
     }
 }
 
+/// The `bert` back-end; `labels` and `min_score` hold for `rust-bert` too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BertConfig {
+    /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
+    pub device: Device,
+    /// Most tokens of a forward pass, padding included. Default 1024, which suits a CPU; a GPU wants 16,384 or more.
+    pub batch_tokens: usize,
+    /// Most tokens of a window, if less than the model's own limit; 0 for that limit. Default 0.
+    pub max_tokens: usize,
+    /// How the tokens of a word agree on a label: `simple`, `first`, `average` or `max`. Default `first`.
+    pub aggregation: Aggregation,
+    /// What labels of the model mean where their names do not say: `{ Disease = "MISC", Title = "" }`; an empty meaning
+    /// leaves the label out. Unlisted names that are not known count as `UNK`.
+    pub labels: BTreeMap<String, String>,
+    /// Least mean probability of a mention, 0 to 1. Default 0.
+    pub min_score: f32,
+}
+
+impl Default for BertConfig {
+    fn default() -> Self {
+        let options = memtrain_encoder::Options::default();
+        Self {
+            device: options.device,
+            batch_tokens: options.batch_tokens,
+            max_tokens: 0,
+            aggregation: options.aggregation,
+            labels: BTreeMap::new(),
+            min_score: 0.0,
+        }
+    }
+}
+
 /// The entity stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -105,6 +141,8 @@ pub struct EntitiesConfig {
     pub backend: BackendName,
     /// Directory of the model of the `bert` and `rust-bert` back-ends; empty for `links`.
     pub model: String,
+    /// How the model of the `bert` back-end is run, and what its labels mean.
+    pub bert: BertConfig,
     /// Language of the text, as Wikipedia's addresses have it (`en`, `vi` …): month names, forms of numbers. Empty, the
     /// default: as the addresses of the corpus's articles say, else as the text looks.
     pub language: String,
@@ -127,6 +165,7 @@ impl Default for EntitiesConfig {
         Self {
             backend: BackendName::Links,
             model: String::new(),
+            bert: BertConfig::default(),
             language: String::new(),
             passages_per_shard: 200_000,
             min_chars: 3,
@@ -283,6 +322,7 @@ impl CorpusConfig {
         if self.entities.max_words == 0 {
             return fault("entities.max_words", "must be at least 1, got 0".into());
         }
+        self.entities.validate()?;
         self.index.check()?;
         let smallest = crate::tokenizer::smallest_vocabulary(&self.tokenizer);
         if self.tokenizer.source == "train" && self.tokenizer.vocab_size < smallest {
@@ -298,6 +338,30 @@ impl CorpusConfig {
             return fault("tokenizer.max_passages", "must be at least 1, got 0".into());
         }
         self.synthesize.validate()
+    }
+}
+
+impl EntitiesConfig {
+    fn validate(&self) -> Result<()> {
+        if self.backend != BackendName::Links && self.model.is_empty() {
+            let backend = self.backend.as_str();
+            return fault(
+                "entities.model",
+                format!("is empty: the back-end `{backend}` needs the directory of a model"),
+            );
+        }
+        if self.bert.batch_tokens == 0 {
+            return fault("entities.bert.batch_tokens", "must be at least 1, got 0".into());
+        }
+        if !(0.0..=1.0).contains(&self.bert.min_score) {
+            return fault("entities.bert.min_score", format!("must be between 0 and 1, got {}", self.bert.min_score));
+        }
+        let unknown = |name: &&String| !name.is_empty() && EntityLabel::from_name(name).is_none();
+        if let Some(name) = self.bert.labels.values().find(unknown) {
+            let known = EntityLabel::ALL.map(EntityLabel::as_str).join(", ");
+            return fault("entities.bert.labels", format!("means `{name}`, which is not among {known}"));
+        }
+        Ok(())
     }
 }
 
@@ -358,6 +422,10 @@ mod tests {
         assert_eq!(key_at_fault(|_| {}), None);
         assert_eq!(key_at_fault(|c| c.ingest.dumps.clear()), Some("ingest.dumps"));
         assert_eq!(key_at_fault(|c| c.ingest.min_words = 201), Some("ingest.min_words"));
+        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Bert), Some("entities.model"));
+        let labels = |c: &mut CorpusConfig| drop(c.entities.bert.labels.insert("X".into(), "Y".into()));
+        assert_eq!(key_at_fault(labels), Some("entities.bert.labels"));
+        assert_eq!(key_at_fault(|c| c.entities.bert.min_score = f32::NAN), Some("entities.bert.min_score"));
         assert_eq!(key_at_fault(|c| c.tokenizer.vocab_size = 258), Some("tokenizer.vocab_size"));
         assert_eq!(key_at_fault(|c| c.synthesize.heldout_fraction = 0.0), Some("synthesize.heldout_fraction"));
         assert_eq!(key_at_fault(|c| c.synthesize.max_tokens = 5), Some("synthesize.max_tokens"));

@@ -4,6 +4,7 @@
 //! mentions is behind [`EntityBackend`]; `links` is the back-end that needs no model.
 
 mod backend;
+mod bert;
 pub mod conll;
 pub mod evaluation;
 mod gazetteer;
@@ -20,10 +21,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use backend::{EntityBackend, open_backend, without_overlaps};
+pub use bert::BertBackend;
 pub use gazetteer::{Gazetteer, GazetteerBuilder};
 pub use links::LinksBackend;
 
-use crate::config::{CorpusConfig, EntitiesConfig};
+use crate::config::{BackendName, CorpusConfig, EntitiesConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::{
     FileRecord, Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
@@ -138,7 +140,16 @@ pub(crate) struct EntitiesStage<'a> {
 
 impl EntitiesStage<'_> {
     fn inputs(&self) -> Result<Vec<Input>> {
-        Ok(vec![Input::manifest(self.out, StageName::Entities, StageName::Ingest)?])
+        let mut inputs = vec![Input::manifest(self.out, StageName::Entities, StageName::Ingest)?];
+        if self.config.entities.backend != BackendName::Links {
+            inputs.extend(bert::model_files(&self.config.entities)?);
+        }
+        Ok(inputs)
+    }
+
+    /// What of the configuration changes the table: not where the model lies, as its files are inputs.
+    fn configuration(&self) -> serde_json::Value {
+        to_value(&EntitiesConfig { model: String::new(), ..self.config.entities.clone() })
     }
 }
 
@@ -155,11 +166,11 @@ impl Stage for EntitiesStage<'_> {
             .map(|shard| Work { first_passage: shard * size, end_passage: ((shard + 1) * size).min(total) })
             .map(|work| to_value(&work))
             .collect();
-        Ok(Plan::new(self.name(), VERSION, to_value(&self.config.entities), inputs, work))
+        Ok(Plan::new(self.name(), VERSION, self.configuration(), inputs, work))
     }
 
     fn fits(&self, stored: &Plan) -> Result<bool> {
-        let same = stored.version == VERSION && stored.configuration == to_value(&self.config.entities);
+        let same = stored.version == VERSION && stored.configuration == self.configuration();
         Ok(same && stored.inputs == self.inputs()?)
     }
 

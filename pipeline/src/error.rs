@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::store::StoreError;
+use memtrain_encoder::EncoderError;
 use memtrain_index::IndexError;
 
 use crate::stage::StageName;
@@ -29,6 +30,9 @@ pub enum PipelineError {
     /// The retrieval index failed.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// An encoder could not be read, or failed.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
     /// A value of the configuration makes no sense, alone or together with others.
     #[error("`{key}` {problem}")]
     Config {
@@ -121,6 +125,7 @@ impl PipelineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint().map(str::to_owned),
+            Self::Encoder(error) => error.hint().map(str::to_owned),
             Self::Dump { source, .. } => source.hint().map(str::to_owned),
             Self::NoDump { .. } => Some(
                 "set `ingest.dumps` to MediaWiki dumps (`*.xml` or `*.xml.bz2`); `*` in the file name matches several"

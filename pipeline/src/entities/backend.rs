@@ -4,7 +4,7 @@ use std::path::Path;
 
 use memtrain_corpora::{Entity, EntitySource, Passage};
 
-use super::links;
+use super::{bert, links};
 use crate::config::{BackendName, EntitiesConfig};
 use crate::error::{PipelineError, Result};
 
@@ -28,7 +28,8 @@ pub trait EntityBackend: Send + Sync {
 pub fn open_backend(config: &EntitiesConfig, corpus: Option<&Path>) -> Result<Box<dyn EntityBackend>> {
     match config.backend {
         BackendName::Links => Ok(Box::new(links::LinksBackend::open(config, corpus)?)),
-        BackendName::Bert | BackendName::RustBert => Err(PipelineError::Config {
+        BackendName::Bert => Ok(Box::new(bert::BertBackend::open(config)?)),
+        BackendName::RustBert => Err(PipelineError::Config {
             key: "entities.backend",
             problem: format!("names `{}`, which is not in this build", config.backend.as_str()),
         }),

@@ -158,6 +158,11 @@ fn kind(label: &str) -> Option<&'static str> {
     named(&lower).or_else(|| lower.split_once('-').and_then(|(coarse, _)| named(coarse)))
 }
 
+/// The label of ours that a label of a model names, by the names that label sets give to kinds of things.
+pub(super) fn label_of(name: &str) -> Option<EntityLabel> {
+    EntityLabel::from_name(name).or_else(|| EntityLabel::from_name(kind(name)?))
+}
+
 impl Mapping {
     /// The mapping for a gold with these labels: every label of the back-end counts as the nearest kind that the gold has.
     /// Gold labels of one kind share a row.
