@@ -9,8 +9,11 @@ pub mod conll;
 pub mod evaluation;
 mod gazetteer;
 mod labels;
+mod lexicon;
 mod links;
+mod names;
 mod rules;
+mod tokens;
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -120,6 +120,8 @@ struct Builder<'a> {
     tags: Vec<Tag<'a>>,
     document: usize,
     has_documents: bool,
+    /// Sentences before the first `-DOCSTART-`.
+    first_document: usize,
     seen: Seen,
 }
 
@@ -149,7 +151,10 @@ impl Conll {
             builder.line(number + 1, line)?;
         }
         builder.end_sentence();
-        let Builder { sentences, seen, has_documents, .. } = builder;
+        let Builder { mut sentences, seen, has_documents, first_document, .. } = builder;
+        for sentence in &mut sentences[..first_document] {
+            sentence.document = 0;
+        }
         if sentences.is_empty() {
             let problem = "no token; expected a token and a tag a line, sentences apart by blank lines".to_owned();
             return Err(ConllError { line: 0, problem });
@@ -211,6 +216,9 @@ impl<'a> Builder<'a> {
         let (first, last) = (columns[0], columns[columns.len() - 1]);
         if first.starts_with("-DOCSTART-") {
             self.end_sentence();
+            if !self.has_documents {
+                self.first_document = self.sentences.len();
+            }
             self.has_documents = true;
             self.document += 1;
             return Ok(());

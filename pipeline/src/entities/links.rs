@@ -7,6 +7,7 @@ use memtrain_corpora::{Entity, EntityLabel, EntitySource, Link, Passage};
 
 use std::path::Path;
 
+use super::names::{self, Text};
 use super::{EntityBackend, Gazetteer, GazetteerBuilder, rules, stop_words, without_overlaps};
 use crate::config::EntitiesConfig;
 use crate::error::Result;
@@ -68,6 +69,31 @@ impl EntityBackend for LinksBackend {
     }
 
     fn mentions(&self, passages: &[Passage]) -> Result<Vec<Vec<Entity>>> {
-        Ok(passages.iter().map(|passage| self.passage(passage)).collect())
+        let mut found: Vec<Vec<Entity>> = passages.iter().map(|passage| self.passage(passage)).collect();
+        for group in groups(passages) {
+            let texts: Vec<Text<'_>> = passages[group.clone()].iter().map(|passage| Text::new(&passage.text)).collect();
+            for (at, names) in group.zip(names::find(&texts).into_iter().zip(&texts)) {
+                let index = ScalarIndex::new(&passages[at].text);
+                let (names, text) = names;
+                for name in names {
+                    let span = text.tokens[name.tokens.start].start..text.tokens[name.tokens.end - 1].end;
+                    found[at].extend(Entity::new(&index, span, name.label, EntitySource::Gazetteer, None));
+                }
+                found[at] = without_overlaps(std::mem::take(&mut found[at]));
+            }
+        }
+        Ok(found)
     }
+}
+
+/// Runs of passages of one article.
+fn groups(passages: &[Passage]) -> Vec<std::ops::Range<usize>> {
+    let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
+    for (at, passage) in passages.iter().enumerate() {
+        match groups.last_mut() {
+            Some(group) if passages[group.start].article_id == passage.article_id => group.end = at + 1,
+            _ => groups.push(at..at + 1),
+        }
+    }
+    groups
 }
