@@ -84,14 +84,16 @@ pub enum EntitySource {
     Gazetteer,
     /// A rule for numbers, dates and quantities.
     Rule,
+    /// Its shape, the words around it, and general knowledge of names.
+    Shape,
     /// A token-classification model.
     Model,
 }
 
 impl EntitySource {
     /// All sources, in the order of their definition.
-    pub const ALL: [EntitySource; 4] =
-        [EntitySource::Link, EntitySource::Gazetteer, EntitySource::Rule, EntitySource::Model];
+    pub const ALL: [EntitySource; 5] =
+        [EntitySource::Link, EntitySource::Gazetteer, EntitySource::Rule, EntitySource::Shape, EntitySource::Model];
 
     /// The name in tables, e.g. `gazetteer`.
     pub const fn as_str(self) -> &'static str {
@@ -99,6 +101,7 @@ impl EntitySource {
             EntitySource::Link => "link",
             EntitySource::Gazetteer => "gazetteer",
             EntitySource::Rule => "rule",
+            EntitySource::Shape => "shape",
             EntitySource::Model => "model",
         }
     }

@@ -3,6 +3,7 @@
 //! Reads the tables of ingest, writes `data/entities-…parquet`, one row a passage in the order of the passages. Finding
 //! mentions is behind [`EntityBackend`]; `links` is the back-end that needs no model.
 
+pub(crate) mod aliases;
 mod backend;
 mod bert;
 pub mod conll;
@@ -16,6 +17,7 @@ mod rules;
 mod tokens;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use memtrain_corpora::store::{ScalarIndex, TableWriter};
@@ -23,6 +25,7 @@ use memtrain_corpora::{Entity, EntitySource, Passage, PassageEntities};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use aliases::Aliases;
 pub use backend::{EntityBackend, open_backend, without_overlaps};
 pub use bert::BertBackend;
 pub use gazetteer::{Gazetteer, GazetteerBuilder};
@@ -37,7 +40,7 @@ use crate::stage::{
 use crate::tables::{Passages, articles, redirects};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Passages handed to a back-end at a time: a few megabytes of text.
 const BATCH: u64 = 2048;
 
@@ -62,6 +65,17 @@ pub(crate) fn stop_words(config: &EntitiesConfig) -> HashSet<String> {
     COMMON_WORDS.split_whitespace().map(str::to_owned).chain(configured).collect()
 }
 
+/// The configuration with the language of the corpus where it names none.
+pub(crate) fn with_language(config: &EntitiesConfig, out: &Path, stage: StageName) -> Result<EntitiesConfig> {
+    let mut config = config.clone();
+    if config.language.is_empty()
+        && let Some(article) = articles(out, stage)?.next()
+    {
+        config.language = rules::language_of_address(&article?.url).unwrap_or_default().to_owned();
+    }
+    Ok(config)
+}
+
 /// The names of a corpus, from its redirects and articles.
 pub(crate) fn gazetteer(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Gazetteer> {
     let mut builder = GazetteerBuilder::new(config);
@@ -72,6 +86,30 @@ pub(crate) fn gazetteer(out: &Path, config: &EntitiesConfig, stage: StageName) -
         builder.article(&article?);
     }
     Ok(builder.build())
+}
+
+/// All names of every page of a corpus.
+pub(crate) fn aliases(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Aliases> {
+    let config = with_language(config, out, stage)?;
+    Aliases::read(&config, redirects(out, stage)?, articles(out, stage)?)
+}
+
+/// How often each name is a link where it stands, from passages at even distances.
+pub(crate) fn count_links(gazetteer: &mut Gazetteer, out: &Path) -> Result<()> {
+    /// Passages that are looked at: some ten seconds of work, enough for every frequent word.
+    const MOST: u64 = 1 << 16;
+    const BLOCK: u64 = 64;
+    let passages = Passages::open(out, StageName::Entities)?;
+    let mut counts = vec![(0, 0); gazetteer.len()];
+    let step = (passages.len() / MOST).max(1);
+    for block in (0..passages.len().div_ceil(BLOCK)).filter(|block| block % step == 0) {
+        let first = block * BLOCK;
+        for passage in passages.read(first..(first + BLOCK).min(passages.len()))? {
+            links::count(gazetteer, &passage, &mut counts);
+        }
+    }
+    gazetteer.set_linked(&counts);
+    Ok(())
 }
 
 /// A text that is no passage of a corpus, as one.
@@ -110,8 +148,8 @@ pub fn tag_text(backend: &dyn EntityBackend, text: &str) -> Result<Vec<Entity>> 
 }
 
 /// Stretches of a text between blank lines, without the line breaks around them.
-fn paragraphs(text: &str) -> Vec<std::ops::Range<usize>> {
-    let mut paragraphs: Vec<std::ops::Range<usize>> = Vec::new();
+fn paragraphs(text: &str) -> Vec<Range<usize>> {
+    let mut paragraphs: Vec<Range<usize>> = Vec::new();
     let (mut at, mut open) = (0, false);
     for line in text.split_inclusive('\n') {
         let end = at + line.trim_end_matches(['\n', '\r']).len();
@@ -201,10 +239,20 @@ impl ShardRunner for Runner {
             if progress.stopping() {
                 return Err(PipelineError::Stopped);
             }
-            let end = (first + BATCH).min(work.end_passage);
-            let passages = self.passages.read(first..end)?;
-            let found: Vec<Vec<Entity>> =
-                passages.par_chunks(64).map(|chunk| self.backend.mentions(chunk)).collect::<Result<Vec<_>>>()?.concat();
+            let mut passages = self.passages.read(first..(first + BATCH).min(work.end_passage))?;
+            // An article that goes on behind the batch is left to the next one, if it is not the batch.
+            if first + (passages.len() as u64) < work.end_passage
+                && let Some(last) = links::texts(&passages).pop().filter(|last| last.start > 0)
+            {
+                passages.truncate(last.start);
+            }
+            let end = first + passages.len() as u64;
+            let chunks = chunks(&passages);
+            let found: Vec<Vec<Entity>> = chunks
+                .into_par_iter()
+                .map(|chunk| self.backend.mentions(&passages[chunk]))
+                .collect::<Result<Vec<_>>>()?
+                .concat();
             for (passage, entities) in passages.iter().zip(found) {
                 for entity in &entities {
                     output.count(source_count(entity.source), 1);
@@ -224,11 +272,25 @@ impl ShardRunner for Runner {
     }
 }
 
+/// Whole articles together, at least [`CHUNK`] passages at a time: what is done in parallel does not depend on it.
+fn chunks(passages: &[Passage]) -> Vec<Range<usize>> {
+    const CHUNK: usize = 64;
+    let mut chunks: Vec<Range<usize>> = Vec::new();
+    for text in links::texts(passages) {
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.end = text.end,
+            _ => chunks.push(text),
+        }
+    }
+    chunks
+}
+
 fn source_count(source: EntitySource) -> &'static str {
     match source {
         EntitySource::Link => "mentions_from_links",
         EntitySource::Gazetteer => "mentions_from_gazetteer",
         EntitySource::Rule => "mentions_from_rules",
+        EntitySource::Shape => "mentions_from_shapes",
         EntitySource::Model => "mentions_from_model",
     }
 }
@@ -259,7 +321,7 @@ mod tests {
         };
         let found = backend.mentions(std::slice::from_ref(&passage)).unwrap().remove(0);
         let surfaces: Vec<_> = found.iter().map(|e| e.surface.as_str()).collect();
-        assert_eq!(surfaces, ["Ost", "3 May 1901"]);
+        assert_eq!(surfaces, ["Ana Lund", "Ost", "3 May 1901"]);
         assert!(found.iter().all(|e| text[e.span.clone()] == e.surface));
     }
 }

@@ -12,7 +12,6 @@ mod assemble;
 mod draw;
 mod eligible;
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use memtrain_corpora::store::TableWriter;
@@ -29,7 +28,7 @@ use crate::stage::{
 };
 use crate::tables::{Mentions, Passages};
 use draw::{Retriever, Source};
-use eligible::{Eligible, is_in_placeholder};
+use eligible::Eligible;
 
 /// Version of what this stage computes.
 const VERSION: u32 = 1;
@@ -83,16 +82,6 @@ impl SynthesizeStage<'_> {
             .flat_map(of_split)
             .collect()
     }
-
-    /// Other names of every page, for documents that list or hide them. Anchor texts in lower case are descriptions
-    /// ("the theory of sex"), not names.
-    fn aliases(&self) -> Result<HashMap<String, Vec<String>>> {
-        let gazetteer = crate::entities::gazetteer(self.out, &self.config.entities, self.name())?;
-        let is_name = |name: &&str| !name.starts_with(char::is_lowercase) && !is_in_placeholder(name);
-        let own = |names: Vec<&str>| names.into_iter().filter(is_name).map(str::to_owned).collect();
-        let names = gazetteer.names_by_target();
-        Ok(names.into_iter().map(|(title, names)| (title.to_owned(), own(names))).collect())
-    }
 }
 
 impl Stage for SynthesizeStage<'_> {
@@ -130,7 +119,7 @@ impl Stage for SynthesizeStage<'_> {
             retriever: Box::new(Related(crate::index::open(self.out)?)),
             tokenizer: crate::tokenizer::load(self.out)?,
             eligible: Eligible::open(&self.config.synthesize.eligible, self.out)?,
-            aliases: self.aliases()?,
+            aliases: crate::entities::aliases(self.out, &self.config.entities, self.name())?,
         };
         Ok(Box::new(Runner { source, folder: StageFolder::new(self.out, self.name()) }))
     }

@@ -44,6 +44,7 @@ pub fn without_overlaps(mut found: Vec<Entity>) -> Vec<Entity> {
         EntitySource::Model => 1,
         EntitySource::Gazetteer => 2,
         EntitySource::Rule => 3,
+        EntitySource::Shape => 4,
     };
     found.sort_by_key(|entity| (std::cmp::Reverse(entity.span.len()), rank(entity.source), entity.span.start));
     let mut kept: std::collections::BTreeMap<usize, Entity> = std::collections::BTreeMap::new();

@@ -1,11 +1,13 @@
-//! The names that the corpus itself gives: titles, redirects and anchor texts, and the pages they stand for.
+//! The names that a corpus itself gives: titles, redirects and anchor texts, and the pages they stand for.
+//!
+//! Names are kept as hashes of 64 bits in one sorted table: a lookup is one search by interpolation and needs none of the
+//! letters, and among 25 million names two share a hash with a probability of 2·10⁻⁵. See [`Gazetteer::bytes`] for what
+//! that takes.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use memtrain_corpora::mask::is_whole_word;
-use memtrain_corpora::store::ScalarIndex;
-use memtrain_corpora::{Article, Entity, EntityLabel, EntitySource, Redirect};
+use memtrain_corpora::{Article, EntityLabel, Redirect};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -17,60 +19,107 @@ const TITLE_WEIGHT: u32 = 1 << 24;
 const REDIRECT_WEIGHT: u32 = 1 << 16;
 /// A title without its `(qualifier)` is the weakest sign.
 const BARE_TITLE_WEIGHT: u32 = 1;
+/// Pages a name can stand for that are kept, the most frequent first.
+const MOST_TARGETS: usize = 4;
+/// Pairs of name and page that are gathered before equal ones are joined.
+const PAIRS: usize = 1 << 20;
 
-/// Number of a target in [`Gazetteer::targets`].
-type TargetId = u32;
+/// Number of a page in [`Gazetteer`].
+pub(crate) type TargetId = u32;
 
-/// Names and what they stand for. In memory: about 60 bytes a name on top of its letters.
-///
-/// Names are looked up by words, longest first, in a hash table: for the tens of millions of names of a full Wikipedia
-/// an automaton over all of them would need several times the memory, and a lookup only happens behind a word that
-/// begins some name.
-pub struct Gazetteer {
-    names: HashMap<Box<str>, TargetId>,
-    /// First word of a name → most words of a name that begins with it.
-    first_words: HashMap<Box<str>, u8>,
-    targets: Vec<Target>,
-    redirects: HashMap<Box<str>, Box<str>>,
-    ids: HashMap<Box<str>, TargetId>,
+/// A name: its hash, and where its pages are listed.
+#[derive(Clone, Copy)]
+struct Name {
+    hash: u64,
+    first: u32,
+    len: u8,
+    /// How often it is a link where it stands, in 255ths; what was never looked for has [`UNCOUNTED`].
+    linked: u8,
 }
 
-struct Target {
-    title: Box<str>,
-    label: EntityLabel,
+/// A name that does not stand in the pages that were counted.
+const UNCOUNTED: u8 = 255;
+
+/// Names and what they stand for.
+pub struct Gazetteer {
+    /// Sorted by hash.
+    names: Vec<Name>,
+    /// Page and its share of the name's uses in 255ths, lists of names one after the other, the largest share first.
+    meanings: Vec<(TargetId, u8)>,
+    /// Hash of a first word → most words of a name that begins with it.
+    first_words: HashMap<u64, u8>,
+    /// Titles one after the other, and where each ends.
+    titles: String,
+    title_ends: Vec<u32>,
+    labels: Vec<EntityLabel>,
+    /// Hash of a title or redirect → page.
+    pages: HashMap<u64, TargetId>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meanings<'g> {
+    /// Pages with their shares in 255ths, the largest first.
+    pub(crate) pages: &'g [(TargetId, u8)],
+    /// How often the name is a link where it stands, in 255ths; `None` where it was not counted.
+    pub(crate) linked: Option<u8>,
+    /// Place of the name in the table.
+    place: usize,
 }
 
 /// Collects names, then weighs them.
 pub struct GazetteerBuilder<'c> {
     config: &'c EntitiesConfig,
+    locale: std::sync::Arc<rules::Locale>,
     stop_words: HashSet<String>,
     gazetteer: Gazetteer,
-    weights: HashMap<Box<str>, Vec<(TargetId, u32)>>,
+    /// Redirects by hash of title, to the title's place in `redirect_targets`.
+    redirects: HashMap<u64, u64>,
+    redirect_names: Vec<(u64, u64)>,
+    /// Hash of a name, page, weight.
+    pairs: Vec<(u64, TargetId, u32)>,
+    sorted: usize,
 }
 
 impl<'c> GazetteerBuilder<'c> {
     /// An empty builder. Redirects must come before articles, so that links through them are resolved.
     pub fn new(config: &'c EntitiesConfig) -> Self {
-        let stop_words = super::stop_words(config);
         let gazetteer = Gazetteer {
-            names: HashMap::new(),
+            names: Vec::new(),
+            meanings: Vec::new(),
             first_words: HashMap::new(),
-            targets: Vec::new(),
-            redirects: HashMap::new(),
-            ids: HashMap::new(),
+            titles: String::new(),
+            title_ends: Vec::new(),
+            labels: Vec::new(),
+            pages: HashMap::new(),
         };
-        Self { config, stop_words, gazetteer, weights: HashMap::new() }
+        Self {
+            config,
+            locale: rules::Locale::of(&config.language),
+            stop_words: super::stop_words(config),
+            gazetteer,
+            redirects: HashMap::new(),
+            redirect_names: Vec::new(),
+            pairs: Vec::new(),
+            sorted: 0,
+        }
     }
 
     /// Another name of a page.
     pub fn redirect(&mut self, redirect: &Redirect) {
-        self.gazetteer.redirects.insert(redirect.title.as_str().into(), redirect.target.as_str().into());
+        let (from, to) = (hash(&redirect.title), hash(&redirect.target));
+        self.redirects.insert(from, to);
+        // The page may have no article and no link of its own: its title is kept.
+        self.target(&redirect.target);
+        if let Some(name) = self.noted(&redirect.title) {
+            self.redirect_names.push((name, from));
+        }
     }
 
     /// A page: its title and the names it uses for others.
     pub fn article(&mut self, article: &Article) {
         let id = self.target(&article.title);
-        self.gazetteer.targets[id as usize].label = labels::infer(article);
+        self.gazetteer.labels[id as usize] = labels::infer(article);
         self.name(&article.title, id, TITLE_WEIGHT);
         let bare = without_qualifier(&article.title);
         if bare != article.title {
@@ -78,59 +127,107 @@ impl<'c> GazetteerBuilder<'c> {
         }
         for link in &article.links {
             let Some(surface) = article.text.get(link.span.clone()) else { continue };
-            let title = self.gazetteer.resolve(&link.target).to_owned();
-            let id = self.target(&title);
+            let id = match self.resolved(hash(&link.target)) {
+                Some(id) => id,
+                None => self.target(&link.target),
+            };
             self.name(surface, id, 1);
         }
     }
 
-    /// The gazetteer: every name stands for the page with the largest weight, the first in the alphabet where equal.
-    pub fn build(mut self) -> Gazetteer {
-        let redirects: Vec<_> = self.gazetteer.redirects.keys().cloned().collect();
-        for title in redirects {
-            let resolved = self.gazetteer.resolve(&title).to_owned();
-            let id = self.target(&resolved);
-            self.name(&title, id, REDIRECT_WEIGHT);
+    /// The page at the end of a chain of redirects; `None` if the title is no redirect.
+    fn resolved(&self, title: u64) -> Option<TargetId> {
+        let mut at = title;
+        for _ in 0..4 {
+            match self.redirects.get(&at) {
+                Some(target) => at = *target,
+                None => break,
+            }
         }
-        let min_weight = self.config.min_anchor_count;
-        for (name, mut candidates) in self.weights {
-            let total: u32 = candidates.iter().map(|&(_, weight)| weight).fold(0, u32::saturating_add);
-            if total < min_weight {
+        (at != title).then(|| self.gazetteer.pages.get(&at).copied()).flatten()
+    }
+
+    /// The gazetteer: the pages of each name by weight, in the order of their titles where equal.
+    pub fn build(mut self) -> Gazetteer {
+        for (name, title) in std::mem::take(&mut self.redirect_names) {
+            if let Some(id) = self.resolved(title) {
+                self.pair(name, id, REDIRECT_WEIGHT);
+            }
+        }
+        let titles: Vec<u64> = self.redirects.keys().copied().collect();
+        for title in titles {
+            if let Some(id) = self.resolved(title) {
+                // A redirect that others lead to is no page of its own.
+                self.gazetteer.pages.insert(title, id);
+            }
+        }
+        self.join();
+        let pairs = std::mem::take(&mut self.pairs);
+        let mut gazetteer = self.gazetteer;
+        for of_name in pairs.chunk_by(|a, b| a.0 == b.0) {
+            let total: u32 = of_name.iter().fold(0, |sum, pair| sum.saturating_add(pair.2));
+            if total < self.config.min_anchor_count {
                 continue;
             }
-            let title = |id: TargetId| &self.gazetteer.targets[id as usize].title;
-            candidates.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| title(a.0).cmp(title(b.0))));
-            let Some(&(best, _)) = candidates.first() else { continue };
-            let mut words = words(&name).map(|(_, word)| word);
-            let Some(first) = words.next() else { continue };
-            let num_words = u8::try_from(1 + words.count()).unwrap_or(u8::MAX);
-            let most = self.gazetteer.first_words.entry(first.into()).or_default();
-            *most = num_words.max(*most);
-            self.gazetteer.names.insert(name, best);
+            let mut ranked: Vec<(TargetId, u32)> = of_name.iter().map(|pair| (pair.1, pair.2)).collect();
+            ranked.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| gazetteer.title(a.0).cmp(gazetteer.title(b.0))));
+            ranked.truncate(MOST_TARGETS);
+            let first = u32::try_from(gazetteer.meanings.len()).unwrap_or(u32::MAX);
+            let share = |weight: u32| u8::try_from(u64::from(weight) * 255 / u64::from(total.max(1))).unwrap_or(255);
+            gazetteer.meanings.extend(ranked.iter().map(|(id, weight)| (*id, share(*weight))));
+            let len = u8::try_from(ranked.len()).unwrap_or(u8::MAX);
+            gazetteer.names.push(Name { hash: of_name[0].0, first, len, linked: UNCOUNTED });
         }
-        self.gazetteer
+        gazetteer.names.shrink_to_fit();
+        gazetteer.meanings.shrink_to_fit();
+        gazetteer
     }
 
     fn target(&mut self, title: &str) -> TargetId {
-        if let Some(&id) = self.gazetteer.ids.get(title) {
-            return id;
+        let gazetteer = &mut self.gazetteer;
+        let next = TargetId::try_from(gazetteer.labels.len()).unwrap_or(TargetId::MAX);
+        let id = *gazetteer.pages.entry(hash(title)).or_insert(next);
+        if id == next {
+            gazetteer.titles.push_str(title);
+            gazetteer.title_ends.push(u32::try_from(gazetteer.titles.len()).unwrap_or(u32::MAX));
+            gazetteer.labels.push(EntityLabel::Unknown);
         }
-        let id = TargetId::try_from(self.gazetteer.targets.len()).unwrap_or(TargetId::MAX);
-        self.gazetteer.targets.push(Target { title: title.into(), label: EntityLabel::Unknown });
-        self.gazetteer.ids.insert(title.into(), id);
         id
     }
 
     fn name(&mut self, surface: &str, target: TargetId, weight: u32) {
+        if let Some(name) = self.noted(surface) {
+            self.pair(name, target, weight);
+        }
+    }
+
+    /// The hash of a surface that can be a name; its first word is taken note of.
+    fn noted(&mut self, surface: &str) -> Option<u64> {
         let surface = normal(surface.trim());
-        if !is_name(&surface, self.config, &self.stop_words) {
-            return;
+        let words = words_of_name(&surface, self.config, &self.stop_words, &self.locale)?;
+        let first = self.gazetteer.first_words.entry(words.0).or_default();
+        *first = words.1.max(*first);
+        Some(hash(&surface))
+    }
+
+    fn pair(&mut self, name: u64, target: TargetId, weight: u32) {
+        self.pairs.push((name, target, weight));
+        if self.pairs.len() >= self.sorted * 2 + PAIRS {
+            self.join();
         }
-        let candidates = self.weights.entry(surface.as_ref().into()).or_default();
-        match candidates.iter_mut().find(|(id, _)| *id == target) {
-            Some((_, sum)) => *sum = sum.saturating_add(weight),
-            None => candidates.push((target, weight)),
-        }
+    }
+
+    /// Sorts the pairs and joins equal ones.
+    fn join(&mut self) {
+        self.pairs.sort_unstable_by_key(|pair| (pair.0, pair.1));
+        self.pairs.dedup_by(|next, kept| {
+            let same = (next.0, next.1) == (kept.0, kept.1);
+            if same {
+                kept.2 = kept.2.saturating_add(next.2);
+            }
+            same
+        });
+        self.sorted = self.pairs.len();
     }
 }
 
@@ -145,97 +242,95 @@ impl Gazetteer {
         self.names.is_empty()
     }
 
-    /// The page a title leads to, through at most four redirects.
+    /// Memory of the tables in bytes, without what the allocator adds.
+    pub fn bytes(&self) -> usize {
+        self.names.capacity() * size_of::<Name>()
+            + self.meanings.capacity() * size_of::<(TargetId, u8)>()
+            + self.first_words.capacity() * (size_of::<(u64, u8)>() + 1)
+            + self.titles.capacity()
+            + self.title_ends.capacity() * size_of::<u32>()
+            + self.labels.capacity()
+            + self.pages.capacity() * (size_of::<(u64, TargetId)>() + 1)
+    }
+
+    /// The page a title leads to, through redirects.
     pub fn resolve<'t>(&'t self, title: &'t str) -> &'t str {
-        let mut title = title;
-        for _ in 0..4 {
-            match self.redirects.get(title) {
-                Some(target) => title = target,
-                None => break,
-            }
-        }
-        title
+        self.page(title).map_or(title, |id| self.title(id))
     }
 
     /// The kind of a page, by title.
     pub fn label(&self, title: &str) -> EntityLabel {
-        self.ids.get(title).map_or(EntityLabel::Unknown, |&id| self.targets[id as usize].label)
+        self.page(title).map_or(EntityLabel::Unknown, |id| self.label_of(id))
     }
 
-    /// All names of every page, in alphabetical order: redirects, anchors, the title itself.
-    pub fn names_by_target(&self) -> HashMap<&str, Vec<&str>> {
-        let mut names: HashMap<&str, Vec<&str>> = HashMap::new();
-        for (name, &id) in &self.names {
-            names.entry(&self.targets[id as usize].title).or_default().push(name);
-        }
-        for list in names.values_mut() {
-            list.sort_unstable();
-        }
-        names
+    /// The page of a title or redirect.
+    pub(crate) fn page(&self, title: &str) -> Option<TargetId> {
+        self.pages.get(&hash(title)).copied()
     }
 
-    /// Names in a text, the longest at each word; overlapping ones are left to the caller. In a page's own passages its
-    /// title stands for the page itself, whatever it stands for elsewhere.
-    pub fn find(&self, index: &ScalarIndex, own_title: &str) -> Vec<Entity> {
-        let text = index.text();
-        let words: Vec<(usize, usize)> = words(text).map(|(at, word)| (at, at + word.len())).collect();
-        let own_bare = without_qualifier(own_title);
-        let mut found = Vec::new();
-        let mut at = 0;
-        while at < words.len() {
-            match self.longest_at(text, &words[at..]) {
-                Some((span, num_words, id)) => {
-                    let surface = &text[span.clone()];
-                    let own = surface == own_title || surface == own_bare;
-                    let title = if own { own_title } else { &*self.targets[id as usize].title };
-                    let (label, target) = (self.label(title), Some(title.to_owned()));
-                    found.extend(Entity::new(index, span, label, EntitySource::Gazetteer, target));
-                    at += num_words;
-                }
-                None => at += 1,
+    /// The title of a page.
+    pub(crate) fn title(&self, id: TargetId) -> &str {
+        let end = |at: usize| self.title_ends.get(at).map_or(0, |end| *end as usize);
+        let start = (id as usize).checked_sub(1).map_or(0, end);
+        self.titles.get(start..end(id as usize)).unwrap_or_default()
+    }
+
+    /// The kind of a page.
+    pub(crate) fn label_of(&self, id: TargetId) -> EntityLabel {
+        self.labels.get(id as usize).copied().unwrap_or(EntityLabel::Unknown)
+    }
+
+    /// Most words of a name that begins with a word; 0 where none does.
+    pub(crate) fn most_words(&self, first: &str) -> usize {
+        if self.first_words.is_empty() {
+            return 0;
+        }
+        self.first_words.get(&hash(&normal(first))).map_or(0, |most| usize::from(*most))
+    }
+
+    /// What a surface stands for.
+    pub(crate) fn find(&self, surface: &str) -> Option<Meanings<'_>> {
+        let hash = hash(&normal(surface));
+        let place = self.names.binary_search_by_key(&hash, |name| name.hash).ok()?;
+        let name = self.names[place];
+        let pages = self.meanings.get(name.first as usize..name.first as usize + usize::from(name.len))?;
+        Some(Meanings { pages, linked: (name.linked != UNCOUNTED).then_some(name.linked), place })
+    }
+
+    /// Takes note of how often names are links where they stand: `counts` has the occurrences and the links of each name
+    /// of [`Gazetteer::len`], as [`Meanings::count`] gathers them.
+    pub(crate) fn set_linked(&mut self, counts: &[(u32, u32)]) {
+        for (name, (all, links)) in self.names.iter_mut().zip(counts) {
+            if *all > 0 {
+                let share = u64::from((*links).min(*all)) * 254 / u64::from(*all);
+                name.linked = u8::try_from(share).unwrap_or(254);
             }
         }
-        found
-    }
-
-    /// The longest name that begins with the first of `words`.
-    fn longest_at(&self, text: &str, words: &[(usize, usize)]) -> Option<(memtrain_corpora::Span, usize, TargetId)> {
-        let (start, end) = *words.first()?;
-        let most = usize::from(*self.first_words.get(normal(&text[start..end]).as_ref())?);
-        for num_words in (1..=most.min(words.len())).rev() {
-            let end = words[num_words - 1].1;
-            // "Inc.", "Louis (band)", "Yahoo!": the last sign belongs to the name, not to the word.
-            let with_sign = text[end..].chars().next().filter(|sign| ".)!?'\"".contains(*sign));
-            for end in with_sign.map(|sign| end + sign.len_utf8()).into_iter().chain([end]) {
-                let span = start..end;
-                if let Some(&id) = self.names.get(normal(&text[span.clone()]).as_ref())
-                    && is_whole_word(text, &span)
-                {
-                    return Some((span, num_words, id));
-                }
-            }
-        }
-        None
-    }
-
-    /// Counts for the log: names by the number of their words.
-    pub fn sizes(&self) -> BTreeMap<usize, usize> {
-        let mut sizes = BTreeMap::new();
-        for name in self.names.keys() {
-            *sizes.entry(words(name).count()).or_default() += 1;
-        }
-        sizes
     }
 }
 
+impl Meanings<'_> {
+    /// Adds an occurrence to the counts of names.
+    pub(crate) fn count(&self, counts: &mut [(u32, u32)], is_link: bool) {
+        if let Some((all, links)) = counts.get_mut(self.place) {
+            *all += 1;
+            *links += u32::from(is_link);
+        }
+    }
+}
+
+/// 64 bits of a text, the same on every machine. FNV-1a with a final mix, so that high bits are spread evenly too.
+pub(crate) fn hash(text: &str) -> u64 {
+    let fnv = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mixed = (fnv ^ (fnv >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 29)
+}
+
 /// Words with their places, cut at apostrophes too, so that a name ends before a possessive `'s`.
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.unicode_word_indices().flat_map(|(at, word)| {
-        let parts = word.split(['\'', '’']);
-        parts
-            .map(move |part| (at + (part.as_ptr() as usize - word.as_ptr() as usize), part))
-            .filter(|(_, part)| !part.is_empty())
-    })
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.unicode_words().flat_map(|word| word.split(['\'', '’'])).filter(|part| !part.is_empty())
 }
 
 /// `Mercury (planet)` → `Mercury`.
@@ -246,7 +341,7 @@ pub(crate) fn without_qualifier(title: &str) -> &str {
     }
 }
 
-fn normal(text: &str) -> Cow<'_, str> {
+pub(crate) fn normal(text: &str) -> Cow<'_, str> {
     if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
         Cow::Borrowed(text)
     } else {
@@ -255,25 +350,38 @@ fn normal(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether words can be a name without a link to say so: long enough, no common word, no number or date, and
-/// capitalised or of several words.
-fn is_name(surface: &str, config: &EntitiesConfig, stop_words: &HashSet<String>) -> bool {
-    let words: Vec<&str> = words(surface).map(|(_, word)| word).collect();
+/// capitalised where the script has capitals. Gives the hash of the first token and the number of tokens.
+fn words_of_name(
+    surface: &str,
+    config: &EntitiesConfig,
+    stop_words: &HashSet<String>,
+    locale: &rules::Locale,
+) -> Option<(u64, u8)> {
+    let words: Vec<&str> = words(surface).collect();
     let is_stop = |word: &&str| stop_words.contains(&word.to_lowercase());
-    let (Some(first), Some(last)) = (words.first(), words.last()) else { return false };
-    if surface.chars().count() < config.min_chars
-        || words.len() > config.max_words
-        || surface.contains(['\n', '[', ']', '|'])
-    {
-        return false;
+    let first = words.first()?;
+    let is_short = surface.chars().count() < config.min_chars && surface.is_ascii();
+    if is_short || words.len() > config.max_words || surface.contains(['\n', '[', ']', '|']) {
+        return None;
     }
-    if !surface.chars().any(char::is_alphabetic) || rules::classify(surface).is_some() {
-        return false;
+    let initial = surface.chars().find(|c| c.is_alphanumeric())?;
+    let is_number = !surface.chars().any(char::is_alphabetic) || rules::classify(surface, locale).is_some();
+    if initial.is_lowercase() || is_number || words.iter().all(is_stop) || (words.len() == 1 && is_stop(first)) {
+        return None;
     }
-    if words.len() == 1 {
-        return surface.chars().next().is_some_and(char::is_uppercase) && !is_stop(first);
-    }
-    let capitalised = |word: &&str| word.chars().next().is_some_and(char::is_uppercase);
-    (capitalised(first) && !words.iter().all(is_stop)) || (!is_stop(first) && !is_stop(last))
+    let tokens = super::tokens::tokens(surface);
+    let head = tokens.first().map(|token| &surface[token.start..token.end])?;
+    Some((hash(head), u8::try_from(tokens.len()).unwrap_or(u8::MAX)))
+}
+
+/// Whether words can be a name, as [`words_of_name`] has it.
+pub(crate) fn is_name(
+    surface: &str,
+    config: &EntitiesConfig,
+    stop_words: &HashSet<String>,
+    locale: &rules::Locale,
+) -> bool {
+    words_of_name(&normal(surface), config, stop_words, locale).is_some()
 }
 
 #[cfg(test)]
@@ -282,77 +390,97 @@ mod tests {
 
     use super::*;
 
-    fn article(title: &str, text: &str, links: &[(&str, &str)]) -> Article {
-        let links = links
-            .iter()
-            .map(|(anchor, target)| {
-                let start = text.find(anchor).unwrap();
-                Link { span: start..start + anchor.len(), target: (*target).to_owned() }
-            })
-            .collect();
+    fn article(id: u64, title: &str, text: &str, links: &[(&str, &str)]) -> Article {
+        let place = |anchor: &str| text.find(anchor).map(|start| start..start + anchor.len()).unwrap();
         Article {
-            id: 1,
+            id,
             url: String::new(),
             title: title.into(),
             text: text.into(),
             revision_id: 1,
             timestamp: String::new(),
             sections: Vec::new(),
-            links,
+            links: links
+                .iter()
+                .map(|(anchor, target)| Link { span: place(anchor), target: (*target).into() })
+                .collect(),
             categories: Vec::new(),
         }
     }
 
-    fn gazetteer() -> Gazetteer {
-        let config = EntitiesConfig::default();
-        let mut builder = GazetteerBuilder::new(&config);
-        builder.redirect(&Redirect { id: 9, title: "The Port".into(), target: "Velmora".into() });
-        builder.article(&article(
-            "Velmora",
-            "Velmora is a town near Ost Hill and Ost.",
-            &[("Ost Hill", "Ost Hill (peak)")],
-        ));
-        builder.article(&article(
-            "Ost (river)",
-            "Ost is a river. It was seen on Monday in the Port.",
-            &[("the Port", "The Port")],
-        ));
-        builder.article(&article("The", "The is a word of 1984.", &[("1984", "1984")]));
-        builder.build()
+    fn redirect(title: &str, target: &str) -> Redirect {
+        Redirect { id: 0, title: title.into(), target: target.into() }
+    }
+
+    fn titles(gazetteer: &Gazetteer, name: &str) -> Vec<String> {
+        let pages = gazetteer.find(name).map_or(&[][..], |meanings| meanings.pages);
+        pages.iter().map(|(id, _)| gazetteer.title(*id).to_owned()).collect()
     }
 
     #[test]
-    fn longest_name_wins_and_stands_for_its_page() {
-        let gazetteer = gazetteer();
-        let text = "The Port lies below Ost Hill, by the Ost; Oster and Velmora's port.";
-        let found: Vec<_> =
-            gazetteer.find(&ScalarIndex::new(text), "X").into_iter().map(|e| (e.surface, e.target.unwrap())).collect();
-        let expected =
-            [("The Port", "Velmora"), ("Ost Hill", "Ost Hill (peak)"), ("Ost", "Ost (river)"), ("Velmora", "Velmora")];
-        assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    fn titles_come_before_redirects_before_links() {
+        let config = EntitiesConfig::default();
+        let mut builder = GazetteerBuilder::new(&config);
+        builder.redirect(&redirect("The Port", "Velmora"));
+        builder.redirect(&redirect("Old Port", "The Port"));
+        builder.article(&article(1, "Velmora", "Velmora is a city on the Ost.", &[("Ost", "Ost (river)")]));
+        builder.article(&article(2, "Ost (river)", "The Ost is a river near the Harbour.", &[("Harbour", "Old Port")]));
+        builder.article(&article(
+            3,
+            "Ost Hill",
+            "Ost Hill and the Ost.",
+            &[("Ost", "Ost Hill"), ("Ost Hill", "Ost Hill")],
+        ));
+        let gazetteer = builder.build();
+        assert_eq!(titles(&gazetteer, "The Port"), ["Velmora"]);
+        assert_eq!(titles(&gazetteer, "Old Port"), ["Velmora"]);
+        assert_eq!(titles(&gazetteer, "Harbour"), ["Velmora"]);
+        assert_eq!(
+            titles(&gazetteer, "Ost"),
+            ["Ost (river)", "Ost Hill"],
+            "a link and the bare title against one link"
+        );
+        assert_eq!(gazetteer.resolve("Old Port"), "Velmora");
+        assert_eq!(gazetteer.resolve("Nowhere"), "Nowhere");
         assert_eq!(gazetteer.label("Velmora"), EntityLabel::Gpe);
+        assert_eq!(gazetteer.label("The Port"), EntityLabel::Gpe);
         assert_eq!(gazetteer.label("Ost (river)"), EntityLabel::Loc);
-        assert_eq!(gazetteer.names_by_target()["Velmora"], ["The Port", "Velmora"]);
+        assert_eq!(gazetteer.most_words("Ost"), 4, "`Ost (river)` is cut into four");
+        assert_eq!(gazetteer.most_words("Harb"), 0);
     }
 
     #[test]
     fn common_words_and_numbers_are_no_names() {
-        let gazetteer = gazetteer();
-        assert!(gazetteer.find(&ScalarIndex::new("The 1984 word"), "X").is_empty());
-    }
-
-    #[test]
-    fn own_title_stands_for_the_page_itself() {
-        let found = gazetteer().find(&ScalarIndex::new("Ost Hill is high."), "Ost Hill");
-        assert_eq!(found[0].target.as_deref(), Some("Ost Hill"));
+        let config = EntitiesConfig::default();
+        let mut builder = GazetteerBuilder::new(&config);
+        for title in ["The", "1984", "12 May", "river", "Ost"] {
+            builder.article(&article(1, title, "", &[]));
+        }
+        let gazetteer = builder.build();
+        assert_eq!(gazetteer.len(), 1);
+        assert_eq!(titles(&gazetteer, "Ost"), ["Ost"]);
     }
 
     #[test]
     fn redirect_loops_end() {
         let config = EntitiesConfig::default();
         let mut builder = GazetteerBuilder::new(&config);
-        builder.redirect(&Redirect { id: 1, title: "A".into(), target: "B".into() });
-        builder.redirect(&Redirect { id: 2, title: "B".into(), target: "A".into() });
-        assert_eq!(builder.build().resolve("A"), "A");
+        builder.redirect(&redirect("A", "B"));
+        builder.redirect(&redirect("B", "A"));
+        let gazetteer = builder.build();
+        assert!(["A", "B"].contains(&gazetteer.resolve("A")));
+    }
+
+    #[test]
+    fn a_name_takes_few_bytes() {
+        let config = EntitiesConfig::default();
+        let mut builder = GazetteerBuilder::new(&config);
+        for number in 0..20_000 {
+            builder.article(&article(number, &format!("Velmora {number} of Ost"), "", &[]));
+        }
+        let gazetteer = builder.build();
+        assert_eq!(gazetteer.len(), 20_000);
+        // 16 for the name, 8 for its meaning, its title, 5 for place and label, and at most 2 × 17 for the page.
+        assert!(gazetteer.bytes() / 20_000 < 16 + 8 + 2 * 24 + 2 * 5 + 2 * 17, "{}", gazetteer.bytes() / 20_000);
     }
 }

@@ -20,6 +20,8 @@ pub(crate) mod flag {
     }
     /// Any of the nouns that say what a thing is.
     pub(crate) const TYPES: u64 = (TYPE_PRODUCT << 1) - TYPE_PERSON;
+    /// What holds in all languages.
+    pub(crate) const NAMES: u64 = GIVEN | SURNAME | PHRASE | BEFORE_NAME;
     /// Any of the nouns that end a name.
     pub(crate) const HEADS: u64 = ORG | GPE | LOC | FAC | EVENT | LAW | WORK | PRODUCT | LANGUAGE;
 }

@@ -50,10 +50,11 @@ pub(crate) struct Token {
 
 /// Abbreviations whose full stop belongs to them and ends no sentence.
 const ABBREVIATIONS: &[&str] = &[
-    "adm", "approx", "apr", "assn", "asst", "aug", "ave", "blvd", "bros", "ca", "capt", "cf", "cmdr", "co", "col", "corp",
-    "cpl", "dec", "dept", "dist", "dr", "ed", "est", "feb", "fig", "fr", "ft", "gen", "gov", "hon", "inc", "jan", "jr",
-    "jul", "jun", "lt", "ltd", "maj", "mfg", "mr", "mrs", "ms", "mt", "nov", "nr", "oct", "op", "ph", "pres", "prof",
-    "pte", "pvt", "rd", "rep", "rev", "rt", "sen", "sep", "sept", "sgt", "sr", "st", "ste", "univ", "vol", "vs",
+    "adm", "approx", "apr", "assn", "asst", "aug", "ave", "blvd", "bros", "ca", "capt", "cf", "cmdr", "co", "col",
+    "corp", "cpl", "dec", "dept", "dist", "dr", "ed", "est", "feb", "fig", "fr", "ft", "gen", "gov", "hon", "inc",
+    "jan", "jr", "jul", "jun", "lt", "ltd", "maj", "mfg", "mr", "mrs", "ms", "mt", "nov", "nr", "oct", "op", "ph",
+    "pres", "prof", "pte", "pvt", "rd", "rep", "rev", "rt", "sen", "sep", "sept", "sgt", "sr", "st", "ste", "univ",
+    "vol", "vs",
 ];
 
 /// Whether a full stop behind a word belongs to it.
@@ -126,8 +127,10 @@ impl Scanner<'_> {
     fn number(&mut self) {
         let mut end = self.at;
         while let Some(c) = self.peek(end) {
-            let is_inside = matches!(c, '.' | ',' | '٫' | '٬') && self.peek(end + c.len_utf8()).is_some_and(char::is_numeric);
-            if !(c.is_numeric() && !is_unspaced(c)) && !is_inside {
+            let is_inside =
+                matches!(c, '.' | ',' | '٫' | '٬') && self.peek(end + c.len_utf8()).is_some_and(char::is_numeric);
+            let is_digit = c.is_numeric() && !is_unspaced(c);
+            if !is_digit && !is_inside {
                 break;
             }
             end += c.len_utf8();
@@ -147,7 +150,11 @@ impl Scanner<'_> {
                 '-' | '‐' | '‑' => next().is_some_and(|c| is_letter(c) || c.is_numeric()),
                 '\'' | '’' | 'ʼ' => self.apostrophe_joins(start, end, c),
                 '.' => self.stop_joins(start, end),
-                '&' => end - start == 1 && next().is_some_and(char::is_uppercase),
+                '&' => {
+                    end - start <= 2
+                        && self.text[start..end].chars().all(char::is_uppercase)
+                        && next().is_some_and(char::is_uppercase)
+                }
                 _ => false,
             };
             if !goes_on {
@@ -174,7 +181,10 @@ impl Scanner<'_> {
     /// `l'Europe`, `d'Artagnan`, `dell'Arte`: an article of its own before a name.
     fn is_elision(&self, start: usize, end: usize) -> bool {
         let word = self.text[start..end].trim_end_matches(['\'', '’']);
-        let known = matches!(word, "l" | "d" | "L" | "D" | "qu" | "Qu" | "dell" | "nell" | "all" | "sull" | "dall" | "s" | "n" | "j" | "c");
+        let known = matches!(
+            word,
+            "l" | "d" | "L" | "D" | "qu" | "Qu" | "dell" | "nell" | "all" | "sull" | "dall" | "s" | "n" | "j" | "c"
+        );
         known && self.peek(end).is_some_and(char::is_uppercase) && !matches!(word, "D" | "L")
     }
 
@@ -193,7 +203,8 @@ impl Scanner<'_> {
     }
 
     fn possessive(&mut self, c: char) -> bool {
-        if !matches!(c, '\'' | '’') || self.spaced || self.tokens.last().is_none_or(|token| token.kind != Kind::Word) {
+        if !matches!(c, '\'' | '’') || self.spaced || self.tokens.last().is_none_or(|token| token.kind != Kind::Word)
+        {
             return false;
         }
         let after = self.at + c.len_utf8();
@@ -263,8 +274,14 @@ mod tests {
     #[test]
     fn shapes() {
         let of = |word: &str| tokens(word)[0].shape;
-        assert_eq!((of("McDonald"), of("NATO"), of("J."), of("iPhone")), (Shape::Title, Shape::Upper, Shape::Initial, Shape::Inner));
-        assert_eq!((of("Évora"), of("river"), of("город"), of("北")), (Shape::Title, Shape::Lower, Shape::Lower, Shape::Lower));
+        assert_eq!(
+            (of("McDonald"), of("NATO"), of("J."), of("iPhone")),
+            (Shape::Title, Shape::Upper, Shape::Initial, Shape::Inner)
+        );
+        assert_eq!(
+            (of("Évora"), of("river"), of("город"), of("北")),
+            (Shape::Title, Shape::Lower, Shape::Lower, Shape::Lower)
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Every draw is addressed by the document's own seed, which comes from (run seed, split, number, attempt): nothing
 //! depends on which other documents were made, or in what order.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use memtrain_corpora::{Document, PassageRole, Split, rng};
@@ -13,8 +13,9 @@ use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use super::assemble::{Drawn, Hidden, Identity, assemble, is_leaking};
-use super::eligible::{Eligible, split_of};
+use super::eligible::{Eligible, is_in_placeholder, split_of};
 use crate::config::SynthesizeConfig;
+use crate::entities::Aliases;
 use crate::error::Result;
 use crate::tables::{Mentions, Passages};
 
@@ -63,8 +64,8 @@ pub(crate) struct Source<'a> {
     pub(crate) retriever: Box<dyn Retriever>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) eligible: Eligible,
-    /// Title → other names of that page.
-    pub(crate) aliases: HashMap<String, Vec<String>>,
+    /// The names of every page.
+    pub(crate) aliases: Aliases,
 }
 
 /// A document with what happened on the way to it.
@@ -186,8 +187,9 @@ impl Source<'_> {
             }
             let choice = rng::addressed("entity", identity.seed, &[]).random_range(0..eligible.len());
             let entity = eligible[choice].clone();
-            let names = entity.target.as_ref().and_then(|title| self.aliases.get(title));
-            let aliases = names.into_iter().flatten().filter(|name| **name != entity.surface).cloned().collect();
+            let names = entity.target.iter().flat_map(|title| self.aliases.of(title));
+            let is_other = |name: &&str| *name != entity.surface && !is_in_placeholder(name);
+            let aliases = names.filter(is_other).map(str::to_owned).collect();
             let hidden = Hidden { answer: entity.surface, aliases, label: entity.label };
             return Ok(Some((Drawn { passage, mentions, role: PassageRole::Pivot }, hidden)));
         }
