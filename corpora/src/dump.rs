@@ -21,13 +21,15 @@
 
 mod error;
 mod page;
+mod part;
 mod reader;
 mod redirect;
+mod revisions;
 mod site;
-mod source;
 
 pub use error::DumpError;
 pub use page::Page;
 pub(crate) use page::character_reference;
+pub use part::{Part, open_part, parts};
 pub use reader::{DumpReader, from_reader, open};
 pub use site::SiteInfo;

@@ -20,6 +20,7 @@ pub mod mask;
 pub mod passage;
 pub mod rng;
 pub mod store;
+mod unpack;
 pub mod wikitext;
 pub mod world;
 

@@ -264,17 +264,29 @@ fn foreign_files_are_refused_by_what_they_are() {
         assert!(matches!(error, DumpError::NotADump { .. }) && error.hint().is_some(), "{error}");
     }
     assert!(matches!(refused(&bz2(b"something else")), DumpError::NotADump { .. }));
-    let packed: [(&[u8], &str); 6] = [
+    for (bytes, what) in [
+        (&b"  \n<!DOCTYPE html><title>404</title>"[..], "HTML page"),
+        (b"554:10:AccessibleComputing\n554:12:Anarchism\n", "index of a multistream dump"),
+        (b" \n\t", "nothing but white space"),
+    ] {
+        for bytes in [bytes.to_vec(), bz2(bytes)] {
+            assert!(refused(&bytes).to_string().contains(what), "{}", refused(&bytes));
+        }
+    }
+    let mut tar = vec![b'x'; 1024];
+    tar[257..262].copy_from_slice(b"ustar");
+    let archives: [(&[u8], &str); 7] = [
         (b"7z\xBC\xAF\x27\x1C\0\x04", "a 7z archive"),
-        (b"\x1F\x8B\x08\0\0\0\0\0", "packed with gzip"),
-        (b"\xFD7zXZ\0\0\x04", "packed with xz"),
-        (b"\x5D\0\0\x80\0\xFF", "packed with lzma"),
-        (b"\x28\xB5\x2F\xFD\x24\0", "packed with zstd"),
         (b"PK\x03\x04\x14\0", "a zip archive"),
+        (b"Rar!\x1A\x07\x01\0", "a rar archive"),
+        (&tar, "a tar archive"),
+        (&bz2(&tar), "a packed tar archive"),
+        (&bz2(&bz2(b"<mediawiki></mediawiki>")), "packed twice"),
+        (&bz2(b"7z\xBC\xAF\x27\x1C\0\x04"), "packed twice"),
     ];
-    for (bytes, format) in packed {
+    for (bytes, format) in archives {
         let error = refused(bytes);
-        assert!(error.to_string() == format!("`test.xml` is {format}, which is not supported"), "{error}");
+        assert_eq!(error.to_string(), format!("`test.xml` is {format}, which is not supported"));
         assert!(error.hint().unwrap().contains("unpack"), "{error}");
     }
     let missing = dump::open(std::path::Path::new("/no/such/dump.xml.bz2")).err().unwrap();
@@ -408,16 +420,10 @@ fn a_cut_real_dump_ends_with_the_cut() {
 }
 
 #[test]
-fn unsupported_real_files_are_named() {
-    for (file, format) in [
-        ("dumps/aawiki-20260101-pages-meta-history.xml.7z", "a 7z archive"),
-        ("dumps/pywikibot/article-pyrus.xml.gz", "packed with gzip"),
-        ("dumps/pywikibot/article-pyrus.xml.lzma", "packed with lzma"),
-    ] {
-        let Some(path) = real_data(file) else {
-            return;
-        };
-        let error = dump::open(&path).err().unwrap();
-        assert!(error.to_string().contains(format) && error.hint().is_some(), "{error}");
-    }
+fn a_real_archive_is_refused() {
+    let Some(path) = real_data("dumps/aawiki-20260101-pages-meta-history.xml.7z") else {
+        return;
+    };
+    let error = dump::open(&path).err().unwrap();
+    assert!(error.to_string().contains("a 7z archive") && error.hint().unwrap().contains("unpack"), "{error}");
 }

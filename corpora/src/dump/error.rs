@@ -42,7 +42,7 @@ pub enum DumpError {
         /// What the decompressor says.
         detail: String,
     },
-    /// The file is something else than a MediaWiki XML export.
+    /// The file is something else than a MediaWiki XML export, or than the form it was taken for.
     #[error("`{}` is not a MediaWiki XML export: {detail}", path.display())]
     NotADump {
         /// The file.
@@ -56,7 +56,7 @@ pub enum DumpError {
         /// The file.
         path: PathBuf,
         /// What it is, with its article: `a 7z archive`.
-        format: &'static str,
+        format: String,
         /// What to do instead.
         hint: &'static str,
     },
@@ -77,7 +77,7 @@ impl DumpError {
                 Some("fetch the file again and compare its checksum with the one on the download page")
             }
             DumpError::NotADump { .. } => Some(
-                "give a pages-articles file from dumps.wikimedia.org, or what Special:Export writes, as .xml or .xml.bz2",
+                "give a pages-articles file from dumps.wikimedia.org, what Special:Export writes, Parquet or JSON lines with `title` and `text`, or the output of WikiExtractor",
             ),
             DumpError::Unsupported { hint, .. } => Some(hint),
         }

@@ -135,7 +135,10 @@ impl Parsed {
                         && let Some(range) = texts.next_if(|range| range.start == place)
                     {
                         removed += range.len();
-                        revision.raw = Some(range.clone());
+                        // Deeper ones are further slots of a revision (`<content>`), which are no article.
+                        if path.len() == 3 {
+                            revision.raw = Some(range.clone());
+                        }
                     }
                 }
                 Event::Empty(start) => self.open(&start),
@@ -173,8 +176,7 @@ impl Parsed {
             ["page", "revision", "text"] if revision.raw.is_none() => revision.text = content.to_owned(),
             ["page", "revision"] => {
                 let revision = std::mem::take(revision);
-                // Exports list the oldest first, but can be asked for the other order.
-                if self.newest.as_ref().is_none_or(|newest| newest.timestamp <= revision.timestamp) {
+                if self.newest.as_ref().is_none_or(|newest| !is_newer(&newest.timestamp, &revision.timestamp)) {
                     self.newest = Some(revision);
                 }
             }
@@ -208,6 +210,12 @@ impl Parsed {
             text,
         })
     }
+}
+
+/// Whether a revision is newer than one that comes after it in the dump. Exports list the oldest first, but can be asked for the
+/// other order; without a time of both, the order is what counts.
+pub(super) fn is_newer(timestamp: &str, later: &str) -> bool {
+    !later.is_empty() && timestamp > later
 }
 
 fn number<T: std::str::FromStr>(content: &str, name: &str) -> Result<T, String> {

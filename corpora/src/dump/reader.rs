@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memmem;
 
-use super::source::{Source, recognise};
+use super::revisions;
 use super::{DumpError, Page, SiteInfo, page};
 use crate::store::{self, StoreError};
+use crate::unpack::{Foreign, Unpacked, unpack};
 
 /// Pages above this size are malformed: MediaWiki's own limit is 2 MiB of text, and memory is bounded by this number.
 const MAX_PAGE_BYTES: usize = 64 << 20;
@@ -19,7 +20,10 @@ const MAX_HEADER_BYTES: usize = 4 << 20;
 /// Bytes asked of the decompressor at a time.
 const CHUNK_BYTES: usize = 1 << 17;
 
-/// Streams the pages of a dump. Memory is bounded by the largest page.
+/// From this size on, the older revisions of a page are dropped while it is read.
+const THIN_BYTES: usize = 2 << 20;
+
+/// Streams the pages of a dump. Memory is bounded by the largest page in one revision.
 ///
 /// The elements are found by their tags, which a dump never has inside a text, and each is then parsed by itself: a broken
 /// page cannot spoil the next one.
@@ -30,8 +34,16 @@ pub struct DumpReader {
     count: Arc<AtomicU64>,
     total: Option<u64>,
     buffer: Vec<u8>,
+    /// How many unpacked bytes lie before the buffer.
+    passed: u64,
     /// What lies before is done with.
     at: usize,
+    /// How many unpacked bytes belong to the part that is read.
+    boundary: Arc<AtomicU64>,
+    /// The part begins in the middle of the dump: what comes before its first page belongs to the part before.
+    begins_inside: bool,
+    /// The part ends in the middle of the dump, so the end of the export is not its business.
+    ends_inside: bool,
     end: Ending,
     pages: u64,
     malformed: u64,
@@ -48,42 +60,29 @@ enum Ending {
     Plain,
     /// The compressed stream stops in the middle.
     Cut,
+    /// Something that is not packed follows the compressed stream.
+    Foreign,
     /// The compressed stream is wrong.
     Damaged(String),
     /// The file could not be read.
     Failed(io::Error),
 }
 
-/// Opens a dump: plain XML or bz2, one stream or many (multistream), UTF-8 or UTF-16, told by its content.
+/// Opens a dump: MediaWiki XML, plain or packed with bzip2 (one stream or many), gzip, xz, lzma or zstd, in UTF-8 or UTF-16, told
+/// by its content.
 pub fn open(path: &Path) -> Result<DumpReader, DumpError> {
     let total = store::len(path)?;
     let file = store::open(path)?;
-    let mut reader = read_source(recognise(file, path)?, path)?;
+    let mut reader = DumpReader::new(unpack(file, path)?, path);
     reader.total = Some(total);
+    reader.read_header()?;
     Ok(reader)
 }
 
 /// Reads a dump from any stream; `name` stands for the path in errors.
 pub fn from_reader(stream: impl Read + Send + 'static, name: &str) -> Result<DumpReader, DumpError> {
     let path = Path::new(name);
-    read_source(recognise(stream, path)?, path)
-}
-
-fn read_source(source: Source, path: &Path) -> Result<DumpReader, DumpError> {
-    let mut reader = DumpReader {
-        path: path.to_path_buf(),
-        site: SiteInfo::default(),
-        bytes: source.bytes,
-        count: source.count,
-        total: None,
-        buffer: Vec::new(),
-        at: 0,
-        end: Ending::NotYet,
-        pages: 0,
-        malformed: 0,
-        oversized: false,
-        finished: false,
-    };
+    let mut reader = DumpReader::new(unpack(stream, path)?, path);
     reader.read_header()?;
     Ok(reader)
 }
@@ -99,6 +98,39 @@ enum Found {
 }
 
 impl DumpReader {
+    fn new(source: Unpacked, path: &Path) -> DumpReader {
+        DumpReader {
+            path: path.to_path_buf(),
+            site: SiteInfo::default(),
+            bytes: source.bytes,
+            count: source.count,
+            total: None,
+            buffer: Vec::new(),
+            passed: 0,
+            at: 0,
+            boundary: source.boundary,
+            begins_inside: false,
+            ends_inside: false,
+            end: Ending::NotYet,
+            pages: 0,
+            malformed: 0,
+            oversized: false,
+            finished: false,
+        }
+    }
+
+    /// Reads a part in the middle of a dump, whose header said `site`.
+    pub(super) fn inside(source: Unpacked, path: &Path, site: SiteInfo, ends_inside: bool) -> DumpReader {
+        DumpReader { site, begins_inside: true, ends_inside, ..DumpReader::new(source, path) }
+    }
+
+    /// The first part of a dump.
+    pub(super) fn beginning(source: Unpacked, path: &Path, ends_inside: bool) -> Result<DumpReader, DumpError> {
+        let mut reader = DumpReader { ends_inside, ..DumpReader::new(source, path) };
+        reader.read_header()?;
+        Ok(reader)
+    }
+
     /// What the dump says about its wiki.
     pub fn site_info(&self) -> &SiteInfo {
         &self.site
@@ -131,6 +163,7 @@ impl DumpReader {
         }
         if self.at >= self.buffer.len() / 2 {
             self.buffer.drain(..self.at);
+            self.passed += self.at as u64;
             self.at = 0;
         }
         let filled = self.buffer.len();
@@ -147,8 +180,10 @@ impl DumpReader {
             Ok(_) => return true,
             Err(error) => match error.kind() {
                 io::ErrorKind::UnexpectedEof => Ending::Cut,
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Ending::Damaged(error.to_string()),
-                _ => Ending::Failed(error),
+                _ if error.get_ref().is_some_and(|inner| inner.is::<Foreign>()) => Ending::Foreign,
+                // What the system says has a number; all else is the decoder's word on the data.
+                _ if error.raw_os_error().is_some() => Ending::Failed(error),
+                _ => Ending::Damaged(error.to_string()),
             },
         };
         false
@@ -198,16 +233,21 @@ impl DumpReader {
         };
         let orphan = find(&self.buffer[..start], self.at, PAGE_END).is_some();
         self.at = start;
-        if orphan && !std::mem::take(&mut self.oversized) {
+        let begun_before = std::mem::take(&mut self.oversized) || std::mem::take(&mut self.begins_inside);
+        if orphan && !begun_before {
             return Found::Broken("its beginning is missing");
         }
-        self.oversized = false;
+        if self.passed + start as u64 >= self.boundary.load(Ordering::Relaxed) {
+            self.end = Ending::Plain;
+            return Found::End;
+        }
         self.find_end()
     }
 
     /// Finds the end of the page that begins at `at`.
     fn find_end(&mut self) -> Found {
         let mut ahead = PAGE_TAG.len();
+        let mut thin_at = THIN_BYTES;
         loop {
             if let Some(end) = find(&self.buffer, self.at + ahead, PAGE_END) {
                 return match page_tag(&self.buffer[..end], self.at + PAGE_TAG.len()) {
@@ -218,6 +258,11 @@ impl DumpReader {
                         Found::Page(page)
                     }
                 };
+            }
+            if self.buffer.len() - self.at >= thin_at {
+                self.passed += revisions::thin(&mut self.buffer, self.at) as u64;
+                // Each byte is looked at a bounded number of times, however long the history.
+                thin_at = THIN_BYTES + 2 * (self.buffer.len() - self.at);
             }
             let length = self.buffer.len() - self.at;
             ahead = length.saturating_sub(OVERLAP).max(PAGE_TAG.len());
@@ -245,20 +290,33 @@ impl DumpReader {
 
     /// What the end of the bytes means, once all pages are given; `None` for a proper end.
     fn ending(&mut self) -> Option<DumpError> {
-        let path = self.path.clone();
-        let pages = self.pages;
-        // Bytes after a complete export, which the decompressor may stumble over, do not matter.
-        if find(&self.buffer, self.at, CLOSING).is_some() {
+        let (path, pages) = (self.path.clone(), self.pages);
+        if self.ends_inside && matches!(self.end, Ending::Plain | Ending::Cut) {
+            return None;
+        }
+        let byte = self.bytes_read();
+        let closed = find(&self.buffer, self.at, CLOSING).is_some();
+        // Bytes after a complete export do not matter; a checksum that is wrong does.
+        if closed && matches!(self.end, Ending::Plain | Ending::Foreign) {
             return None;
         }
         Some(match &mut self.end {
             Ending::Cut => {
-                DumpError::Truncated { path, pages, detail: "the compressed data stops in the middle".to_owned() }
+                let detail = format!("the compressed data stops in the middle, at byte {byte}");
+                DumpError::Truncated { path, pages, detail }
             }
-            Ending::Damaged(detail) => DumpError::Damaged { path, pages, detail: std::mem::take(detail) },
+            Ending::Damaged(detail) => {
+                let detail = format!("{} (before byte {byte} of the file)", std::mem::take(detail));
+                DumpError::Damaged { path, pages, detail }
+            }
             Ending::Failed(error) => {
                 let error = std::mem::replace(error, io::ErrorKind::Other.into());
                 DumpError::Store(StoreError::io("read", &path, error))
+            }
+            Ending::Foreign => {
+                let detail =
+                    format!("{Foreign}, and the closing `</mediawiki>` is missing (before byte {byte} of the file)");
+                DumpError::Damaged { path, pages, detail }
             }
             Ending::NotYet | Ending::Plain => {
                 DumpError::Truncated { path, pages, detail: "the closing `</mediawiki>` is missing".to_owned() }
@@ -319,8 +377,22 @@ fn page_tag(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// The first bytes, readable, for the message about a file that is no dump.
+/// What the file is instead, as far as its first bytes tell.
 fn begins_with(bytes: &[u8]) -> String {
-    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(48)]);
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]);
+    let text = head.trim_start_matches(|character: char| character.is_whitespace() || character == '\u{feff}');
+    let lower = text.get(..15).unwrap_or(text).to_ascii_lowercase();
+    if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
+        return "it is an HTML page, perhaps the message of a download that failed".to_owned();
+    }
+    if text.is_empty() {
+        return "it holds nothing but white space".to_owned();
+    }
+    let mut fields = text.splitn(3, ':');
+    let number = |field: Option<&str>| field.is_some_and(|field| field.parse::<u64>().is_ok());
+    if number(fields.next()) && number(fields.next()) {
+        return "it is the index of a multistream dump: give the dump itself, the index is not needed".to_owned();
+    }
+    let head: String = text.chars().take(48).collect();
     format!("it has no <mediawiki> element and begins with `{}`", head.escape_debug())
 }
