@@ -29,7 +29,7 @@ mod site;
 
 pub use error::DumpError;
 pub use page::Page;
-pub(crate) use page::character_reference;
+pub(crate) use page::{character_reference, unescape};
 pub use part::{Part, open_part, parts};
 pub use reader::{DumpReader, from_reader, open};
 pub use site::SiteInfo;

@@ -4,6 +4,7 @@
 //!
 //! * [`dump`] streams the pages of a MediaWiki export; [`wikitext`] turns a page's markup into prose with
 //!   sections and link spans.
+//! * [`extracted`] reads texts that somebody has already cleaned: Parquet, JSON lines, WikiExtractor's output.
 //! * [`article`], [`passage`], [`entity`], [`document`] are the rows of the corpus, each with its Parquet schema.
 //! * [`mask`] finds and replaces the occurrences of an entity.
 //! * [`store`] is the only place that touches the file system: atomic files, Parquet tables, hashes.
@@ -16,6 +17,7 @@ pub mod article;
 pub mod document;
 pub mod dump;
 pub mod entity;
+pub mod extracted;
 pub mod mask;
 pub mod passage;
 pub mod rng;

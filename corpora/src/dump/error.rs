@@ -68,6 +68,14 @@ impl DumpError {
         matches!(self, DumpError::Malformed { .. })
     }
 
+    /// The same, after so many whole pages.
+    pub(crate) fn after(mut self, given: u64) -> DumpError {
+        if let DumpError::Truncated { pages, .. } | DumpError::Damaged { pages, .. } = &mut self {
+            *pages = given;
+        }
+        self
+    }
+
     /// What the user can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

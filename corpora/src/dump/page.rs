@@ -246,7 +246,7 @@ pub(crate) fn character_reference(name: &str) -> Option<char> {
 }
 
 /// XML text with its references resolved and its line ends made `\n`.
-pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
+pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
     let bytes = raw.as_bytes();
     let Some(first) = memchr::memchr2(b'&', b'\r', bytes) else {
         return Cow::Borrowed(raw);

@@ -201,7 +201,7 @@ fn batch_rows<R: Row>() -> usize {
     (R::BLOCK_ROWS * 8).min(1024)
 }
 
-fn failed(path: &Path, source: ParquetError) -> StoreError {
+pub(super) fn failed(path: &Path, source: ParquetError) -> StoreError {
     match source {
         ParquetError::General(detail) | ParquetError::EOF(detail) => {
             StoreError::Corrupt { path: path.to_path_buf(), detail: format!("not a whole Parquet file ({detail})") }
@@ -212,7 +212,7 @@ fn failed(path: &Path, source: ParquetError) -> StoreError {
 
 /// The next batch of a file whose footer has passed [`check_places`]. The decoder still panics on some damaged pages; that is
 /// an error of the file, not of the program.
-fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Option<Result<RecordBatch>> {
+pub(super) fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Option<Result<RecordBatch>> {
     match catch_unwind(AssertUnwindSafe(|| batches.next())) {
         Ok(batch) => batch.map(|batch| {
             batch.map_err(|source| StoreError::Arrow { action: "read", path: path.to_path_buf(), source })
@@ -225,7 +225,7 @@ fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Option<Res
 }
 
 /// Every column chunk must lie inside the file: the decoder takes the footer's word for it and panics.
-fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) -> Result<()> {
+pub(super) fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) -> Result<()> {
     let inside = |start: i64, length: i64| {
         let end = start.checked_add(length);
         start >= 0 && length >= 0 && end.is_some_and(|end| end as u64 <= len)
@@ -282,13 +282,13 @@ fn check_schema<R: Row>(path: &Path, metadata: &ArrowReaderMetadata) -> Result<(
 
 /// A file read at positions, so that threads that share it do not move each other's cursor.
 #[derive(Clone)]
-struct TableFile {
+pub(super) struct TableFile {
     file: Arc<File>,
-    len: u64,
+    pub(super) len: u64,
 }
 
 impl TableFile {
-    fn open(path: &Path) -> Result<TableFile> {
+    pub(super) fn open(path: &Path) -> Result<TableFile> {
         let len = file::len(path)?;
         Ok(TableFile { file: Arc::new(file::open(path)?), len })
     }
@@ -305,7 +305,7 @@ impl TableFile {
 }
 
 /// Reads a [`TableFile`] from a position on.
-struct TableCursor {
+pub(super) struct TableCursor {
     file: TableFile,
     position: u64,
 }
