@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use memtrain_corpora::store;
+use memtrain_corpora::world::{World, WorldConfig};
 
 fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_memtrain")).current_dir(folder).args(arguments).output().unwrap()
@@ -85,8 +86,36 @@ fn wrong_dumps_are_named_and_leave_nothing_whole() {
     build("foreign.xml", 1, &["foreign.xml", "hint: "]);
     assert!(memtrain(path, &["world", "--out", "whole.xml.bz2", "--pages", "30"]).status.success());
     let whole = store::read(&path.join("whole.xml.bz2")).unwrap();
-    store::write_atomic(&path.join("cut.xml.bz2"), &whole[..whole.len() / 2]).unwrap();
-    build("cut.xml.bz2", 1, &["cut.xml.bz2", "hint: "]);
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    store::write_atomic(&path.join("damaged.xml.bz2"), &damaged).unwrap();
+    build("damaged.xml.bz2", 1, &["damaged.xml.bz2", "near byte", "hint: "]);
+    build("no[pe*.bz2", 1, &["no[pe*.bz2", "hint: "]);
+    build("no*.bz2", 1, &["no dump at `no*.bz2`", "hint: "]);
+    store::write_atomic(&path.join("dump.7z"), b"7z\xBC\xAF\x27\x1C\0\x04").unwrap();
+    build("dump.7z", 1, &["dump.7z", "a 7z archive", "7z x FILE"]);
+}
+
+#[test]
+fn a_dump_that_breaks_off_is_kept_and_told_by_the_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world(path);
+    let config = store::read_to_string(&path.join("small.toml")).unwrap();
+    store::write_atomic(&path.join("dump.toml"), config.replace("[world]\n        num_pages = 30", "")).unwrap();
+    let mut whole = Vec::new();
+    World::generate(WorldConfig { num_pages: 30, ..WorldConfig::default() }).unwrap().write_xml(&mut whole).unwrap();
+    let cut = &whole[..whole.len() * 3 / 4];
+    store::write_atomic(&path.join("cut.xml"), cut).unwrap();
+    let pages = cut.windows(7).filter(|window| window == b"</page>").count();
+    let command = ["corpus", "build", "--config", "dump.toml", "--dump", "cut.xml"];
+    refused(path, &command, 3, &["`cut.xml`", &format!("all {pages} whole pages"), "hint: ", "--accept-truncated"]);
+    let ingest = store::hash_file(&path.join("corpus/ingest/manifest.json")).unwrap();
+    assert!(!store::exists(&path.join("corpus/entities")));
+    let accepted = memtrain(path, &[&command[..], &["--accept-truncated"]].concat());
+    assert!(accepted.status.success(), "{}", String::from_utf8_lossy(&accepted.stderr));
+    assert_eq!(store::hash_file(&path.join("corpus/ingest/manifest.json")).unwrap(), ingest, "nothing is read twice");
+    refused(path, &command, 3, &["--accept-truncated"]);
 }
 
 #[test]

@@ -266,6 +266,13 @@ fn blocks_and_streams_are_both_cut() {
     assert!(check_parts(&bz2(&xml, 1), 100_000) > 8, "one stream, many blocks");
     let multistream: Vec<u8> = xml.chunks(9_999).flat_map(|chunk| bz2(chunk, 9)).collect();
     assert!(check_parts(&multistream, 20_000) > 30, "many streams of a block each");
+    // Every cut of the end: the closing tag is cut too.
+    let small = export(3, 8);
+    assert!(check_parts(&small, 1) > 300);
+    check_parts(&small[..small.len() - 4], 1);
+    let end = small.len() - 30;
+    let streams = small[end..].chunks(1).flat_map(|byte| bz2(byte, 1));
+    assert!(check_parts(&bz2(&small[..end], 1).into_iter().chain(streams).collect::<Vec<_>>(), 20) > 20);
     // An empty stream, and blocks of hugely repetitive text, which unpack to fifty times the block size.
     let repeated = format!("<mediawiki><page><title>{}</title></page></mediawiki>", "x".repeat(12 << 20));
     check_parts(&[bz2(b"", 1), bz2(repeated.as_bytes(), 1), bz2(b"", 9)].concat(), 100);

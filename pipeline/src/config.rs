@@ -48,10 +48,16 @@ pub enum Leftovers {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IngestConfig {
-    /// MediaWiki XML exports, plain or bz2; `*` in a file name matches several. One shard a file, in name order.
+    /// What is read: MediaWiki XML exports (plain, bz2, gz, xz, zst), Parquet or JSON lines with `title` and `text`, or the output of
+    /// WikiExtractor. Each entry is a file, a folder, or a pattern with `*`, `?`, `[…]` and `**`; files of an entry in name order. Of
+    /// a page that several files hold the first one counts.
     pub dumps: Vec<String>,
-    /// Whether a dump that breaks off in the middle is taken as far as it goes. Off: a cut-off download is an error.
+    /// Whether the stages after ingest may be run on dumps that break off in the middle. Off: ingest keeps every whole page of them,
+    /// and then it is an error.
     pub accept_truncated: bool,
+    /// About how many bytes of the inputs, packed as they are, one shard reads: large dumps are cut, small files put together.
+    /// Default 0: a 64th of the whole, at least 4 MiB and at most 128 MiB.
+    pub bytes_per_shard: u64,
     /// Fewest words of a passage. Default 100 (MemTrain leaves the unit open; 100–200 words put 150 passages into its
     /// 24k–40k tokens, arXiv 2606.03197 §4).
     pub min_words: u32,
@@ -69,6 +75,7 @@ impl Default for IngestConfig {
         Self {
             dumps: Vec::new(),
             accept_truncated: false,
+            bytes_per_shard: 0,
             min_words: 100,
             max_words: 200,
             leftovers: Leftovers::Drop,
@@ -308,7 +315,7 @@ impl CorpusConfig {
     pub fn validate(&self) -> Result<()> {
         let ingest = &self.ingest;
         if ingest.dumps.is_empty() {
-            return fault("ingest.dumps", "is empty: name at least one MediaWiki dump".into());
+            return fault("ingest.dumps", "is empty: name at least one dump (`--dump FILE`)".into());
         }
         if ingest.min_words == 0 || ingest.max_words < ingest.min_words {
             return fault(

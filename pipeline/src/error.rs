@@ -47,6 +47,19 @@ pub enum PipelineError {
         /// The path or pattern as configured.
         pattern: String,
     },
+    /// Dumps broke off in the middle. Ingest has kept all their whole pages and is committed; the stages after it are not run.
+    #[error(
+        "{dumps} of the dumps broke off in the middle{}: ingest has kept all {pages} whole pages, the stages after it were not run",
+        among(names)
+    )]
+    Truncated {
+        /// How many.
+        dumps: u64,
+        /// File names of the dumps of the shards in which that happened.
+        names: Vec<String>,
+        /// Whole pages of all dumps.
+        pages: u64,
+    },
     /// A stage was asked for before the one it reads from was committed.
     #[error("stage `{stage}` needs stage `{needs}`, which is not finished")]
     NotReady {
@@ -128,7 +141,11 @@ impl PipelineError {
             Self::Encoder(error) => error.hint().map(str::to_owned),
             Self::Dump { source, .. } => source.hint().map(str::to_owned),
             Self::NoDump { .. } => Some(
-                "set `ingest.dumps` to MediaWiki dumps (`*.xml` or `*.xml.bz2`); `*` in the file name matches several"
+                "set `ingest.dumps` (or `--dump`) to dumps, their folder, or a pattern with `*`, `?`, `[…]` or `**`, as seen from the folder you are in"
+                    .into(),
+            ),
+            Self::Truncated { .. } => Some(
+                "fetch them again, or go on with what is there: `--accept-truncated`, or `ingest.accept_truncated = true`"
                     .into(),
             ),
             Self::NotReady { needs, .. } => {
@@ -144,5 +161,14 @@ impl PipelineError {
             }
             _ => None,
         }
+    }
+}
+
+/// ` (`a`, `b`)`, or nothing where there are too many to name.
+fn among(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names if names.len() > 8 => format!(" (among `{}` … `{}`)", names[0], names[names.len() - 1]),
+        names => format!(" (`{}`)", names.join("`, `")),
     }
 }

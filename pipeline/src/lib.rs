@@ -40,6 +40,7 @@ pub mod tables;
 pub mod tokenizer;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -81,6 +82,9 @@ pub fn build(config: &CorpusConfig, out_dir: &Path, progress: &dyn Progress) -> 
 pub fn plan(config: &CorpusConfig, out_dir: &Path, name: StageName) -> Result<Plan> {
     config.validate()?;
     in_pool(config, || {
+        if name != StageName::Ingest {
+            ingest::check_complete(config, out_dir)?;
+        }
         let plan = stage_of(name, config, out_dir).plan()?;
         let folder = StageFolder::new(out_dir, name);
         let _lock = folder.lock()?;
@@ -110,13 +114,18 @@ pub fn run_shard(
     in_pool(config, || folder.run(&plan, index, &*stage.open()?, progress))
 }
 
-/// Checks that all shards of a stage are there and whole, and commits it.
+/// Checks that all shards of a stage are there and whole, and commits it. An ingest whose dumps broke off is committed too, and
+/// then [`PipelineError::Truncated`] unless that is accepted.
 pub fn finish(config: &CorpusConfig, out_dir: &Path, name: StageName) -> Result<Manifest> {
     config.validate()?;
     let (stage, folder) = (stage_of(name, config, out_dir), StageFolder::new(out_dir, name));
     let plan = valid_plan(&*stage, &folder)?;
     let _lock = folder.lock()?;
-    folder.finish(&plan, &*stage)
+    let manifest = folder.finish(&plan, &*stage)?;
+    if name == StageName::Ingest {
+        ingest::check_complete(config, out_dir)?;
+    }
+    Ok(manifest)
 }
 
 /// How far every stage is; reads no data.
@@ -169,13 +178,30 @@ fn build_stage(
     progress.stage_started(name, shards, pending.len());
     if !pending.is_empty() {
         let runner = stage.open()?;
-        pending.par_iter().try_for_each(|&index| folder.run(&plan, index, &*runner, progress).map(drop))?;
+        run_all(&pending, |index| folder.run(&plan, index, &*runner, progress).map(drop))?;
     }
     let manifest = folder.finish(&plan, &*stage)?;
     let summary =
         StageSummary { stage: name, shards, written: pending.len(), rows: manifest.rows, counts: manifest.counts };
     progress.stage_finished(&summary);
+    if name == StageName::Ingest {
+        ingest::check_complete(config, out_dir)?;
+    }
     Ok(summary)
+}
+
+/// Does shards, in order, one a thread at a time. A thread that waits for the others within its shard helps with theirs but never begins
+/// another one: so many shards are open as there are threads, and no more memory is taken than they need.
+fn run_all(shards: &[usize], run: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results = rayon::broadcast(|_| {
+        while !failed.load(Ordering::Relaxed) {
+            let Some(&shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            run(shard).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    });
+    results.into_iter().collect()
 }
 
 /// Runs in a pool of the configured number of threads.

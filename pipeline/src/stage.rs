@@ -255,6 +255,11 @@ pub(crate) trait Stage: Sync {
     fn fits(&self, stored: &Plan) -> Result<bool>;
     /// Loads what all shards share.
     fn open(&self) -> Result<Box<dyn ShardRunner + '_>>;
+    /// What can only be done when all shards are there, in their order: gives the records of those it has written anew. Doing it
+    /// again changes nothing.
+    fn settle(&self, _folder: &StageFolder, _records: &[ShardRecord]) -> Result<Vec<ShardRecord>> {
+        Ok(Vec::new())
+    }
     /// A last look at the totals before they are committed.
     fn accept(&self, _manifest: &Manifest) -> Result<()> {
         Ok(())
@@ -475,21 +480,18 @@ impl StageFolder {
         if !missing.is_empty() {
             return Err(PipelineError::Incomplete { stage: self.stage, shards, missing });
         }
-        let manifest = Manifest {
-            stage: self.stage,
-            format: FORMAT,
-            plan: fingerprint,
-            rows: total(records.iter().map(|record| &record.rows)),
-            counts: total(records.iter().map(|record| &record.counts)),
-            shards: records
-                .into_iter()
-                .map(|record| ManifestShard {
-                    files: if record.volatile { Vec::new() } else { record.files },
-                    rows: record.rows,
-                    counts: record.counts,
-                })
-                .collect(),
-        };
+        let mut manifest = self.manifest_of(&fingerprint, &records);
+        if self.manifest().as_ref() != Some(&manifest) {
+            for record in stage.settle(self, &records)? {
+                let path = self.record_path(record.index, shards);
+                let _lock = store::lock(&path.with_extension("lock"))?;
+                let record = record.sealed();
+                store::write_json(&path, &record)?;
+                let index = record.index;
+                records[index] = record;
+            }
+            manifest = self.manifest_of(&fingerprint, &records);
+        }
         stage.accept(&manifest)?;
         if self.manifest().as_ref() != Some(&manifest) {
             store::write_json(&self.manifest_path(), &manifest)?;
@@ -498,6 +500,22 @@ impl StageFolder {
         store::sweep_temporaries(&self.path.join("shards"))?;
         store::sweep_temporaries(&self.path)?;
         Ok(manifest)
+    }
+
+    fn manifest_of(&self, plan: &str, records: &[ShardRecord]) -> Manifest {
+        let shard = |record: &ShardRecord| ManifestShard {
+            files: if record.volatile { Vec::new() } else { record.files.clone() },
+            rows: record.rows.clone(),
+            counts: record.counts.clone(),
+        };
+        Manifest {
+            stage: self.stage,
+            format: FORMAT,
+            plan: plan.to_owned(),
+            rows: total(records.iter().map(|record| &record.rows)),
+            counts: total(records.iter().map(|record| &record.counts)),
+            shards: records.iter().map(shard).collect(),
+        }
     }
 
     pub(crate) fn manifest(&self) -> Option<Manifest> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memtrain_corpora::mask::{Matching, leaks, occurrences};
 use memtrain_corpora::store;
-use memtrain_corpora::world::{World, WorldConfig, write_dump};
+use memtrain_corpora::world::{WorldConfig, write_dump};
 use memtrain_corpora::{Document, PassageRole, Split};
 use memtrain_pipeline::{
     CorpusConfig, PipelineError, Progress, StageName, StageState, build, document, documents, finish, mentions,
@@ -284,28 +284,6 @@ fn rejections_are_counted_and_impossible_wishes_are_errors() {
     let summary = build(&long, &out, &()).unwrap();
     let counts = &summary.stages[4].counts;
     assert!(counts["random_passages_added"] > 90, "{counts:?}");
-}
-
-#[test]
-fn a_dump_that_breaks_off_is_an_error_unless_accepted() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut config, out) = (quickstart(folder.path()), folder.path().join("corpus"));
-    let mut xml = Vec::new();
-    World::generate(WorldConfig::default()).unwrap().write_xml(&mut xml).unwrap();
-    let cut = folder.path().join("cut.xml");
-    store::write_atomic(&cut, &xml[..xml.len() * 2 / 3]).unwrap();
-    config.ingest.dumps = vec![cut.to_str().unwrap().to_owned()];
-    let error = build(&config, &out, &()).unwrap_err();
-    assert!(matches!(error, PipelineError::Dump { .. }), "{error}");
-    assert!(error.hint().is_some());
-    assert!(!store::exists(&out.join("ingest/manifest.json")));
-    assert!(store::list(&out.join("ingest/data")).unwrap().is_empty(), "half-written tables stay");
-
-    config.ingest.accept_truncated = true;
-    plan(&config, &out, StageName::Ingest).unwrap();
-    let record = run_shard(&config, &out, StageName::Ingest, 0, &()).unwrap();
-    assert_eq!(record.counts["truncated_dumps"], 1);
-    assert!((80..120).contains(&record.rows["articles"]), "{:?}", record.rows);
 }
 
 /// The real dumps, `None` (and a word about it) where they are not there.

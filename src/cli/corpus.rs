@@ -48,9 +48,12 @@ pub struct BuildArgs {
     /// The configuration
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Dump to read instead of the configuration's; can be given several times
+    /// Dump to read instead of the configuration's: a file, a folder, or a pattern in quotes; can be given several times
     #[arg(long = "dump", value_name = "FILE")]
     pub dumps: Vec<String>,
+    /// Go on after dumps that break off in the middle; without it every whole page is kept, and the exit code is 3
+    #[arg(long)]
+    pub accept_truncated: bool,
     /// Folder of the corpus instead of the configuration's
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -124,6 +127,7 @@ impl BuildArgs {
         if let Some(out) = &self.out {
             config.run.corpus.clone_from(out);
         }
+        config.corpus.ingest.accept_truncated |= self.accept_truncated;
         place_built_in(&mut config)?;
         Ok(config)
     }
@@ -171,11 +175,7 @@ pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
         write_world(dump.as_ref(), world_config)?;
     }
     let progress = CorpusProgress::new(StopRequest::on_signals()?);
-    let summary = memtrain_pipeline::build(&config.corpus, &config.run.corpus, &progress)?;
-    for stage in &summary.stages {
-        tracing::info!("{}", line(stage));
-    }
-    Ok(summary)
+    Ok(memtrain_pipeline::build(&config.corpus, &config.run.corpus, &progress)?)
 }
 
 /// Writes the dump of a configured world, unless it is there. A note beside it says which world it holds; a dump without
@@ -201,7 +201,7 @@ fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
 }
 
 /// A stage in a line: what it holds, what was left out.
-fn line(stage: &StageSummary) -> String {
+pub(super) fn line(stage: &StageSummary) -> String {
     let list = |counts: &std::collections::BTreeMap<String, u64>| {
         counts
             .iter()

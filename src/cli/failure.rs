@@ -1,6 +1,7 @@
 //! How a failure is told: `error:`, what caused it, `hint:`; and the exit code.
 //!
-//! Exit codes: 0 done, 1 a named failure, 2 the command line or the configuration is wrong, 75 stopped by a signal with
+//! Exit codes: 0 done, 1 a named failure, 2 the command line or the configuration is wrong, 3 dumps broke off and all their whole
+//! pages were kept, 75 stopped by a signal with
 //! everything saved (run it again to go on).
 
 use std::fmt::Write;
@@ -82,6 +83,8 @@ fn code(failure: &anyhow::Error) -> u8 {
     let any = |test: fn(&(dyn std::error::Error + 'static)) -> bool| causes(failure).any(test);
     if any(is_stop) {
         75
+    } else if any(|cause| matches!(cause.downcast_ref(), Some(PipelineError::Truncated { .. }))) {
+        3
     } else if any(|cause| cause.is::<Usage>() || cause.is::<ConfigError>()) {
         2
     } else {
@@ -301,6 +304,7 @@ mod tests {
         assert_eq!(code(&usage().context("no").expect_err("a failure")), 2);
         assert_eq!(code(&anyhow::Error::from(RunError::Stopped).context("at step 3")), 75);
         assert_eq!(code(&PipelineError::Stopped.into()), 75);
+        assert_eq!(code(&PipelineError::Truncated { dumps: 1, names: Vec::new(), pages: 7 }.into()), 3);
         assert_eq!(code(&anyhow::anyhow!("other")), 1);
     }
 }

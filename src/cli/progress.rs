@@ -42,6 +42,7 @@ impl Progress for CorpusProgress {
         if let Some(bar) = self.bars().remove(&summary.stage) {
             bar.finish();
         }
+        tracing::info!("{}", super::corpus::line(summary));
     }
 
     fn stopping(&self) -> bool {

@@ -66,7 +66,7 @@ pub fn open_part(path: &Path, part: Part, site: &SiteInfo) -> Result<DumpReader,
     file.seek(SeekFrom::Start(at)).map_err(|source| StoreError::io("read", path, source))?;
     let bytes = unpack_part(file, packing, part.start, part.end, path)?;
     if part.start == 0 {
-        return DumpReader::beginning(bytes, path, part.end.is_some());
+        return DumpReader::beginning(bytes, path);
     }
-    Ok(DumpReader::inside(bytes, path, site.clone(), part.end.is_some()))
+    Ok(DumpReader::inside(bytes, path, site.clone()))
 }

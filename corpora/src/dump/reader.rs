@@ -40,10 +40,11 @@ pub struct DumpReader {
     at: usize,
     /// How many unpacked bytes belong to the part that is read.
     boundary: Arc<AtomicU64>,
-    /// The part begins in the middle of the dump: what comes before its first page belongs to the part before.
+    /// The part begins in the middle of the dump and no page of its own has been met: what comes before it, up to the end of the
+    /// export, belongs to the part before.
     begins_inside: bool,
-    /// The part ends in the middle of the dump, so the end of the export is not its business.
-    ends_inside: bool,
+    /// The next page belongs to the next part.
+    at_boundary: bool,
     end: Ending,
     pages: u64,
     malformed: u64,
@@ -110,7 +111,7 @@ impl DumpReader {
             at: 0,
             boundary: source.boundary,
             begins_inside: false,
-            ends_inside: false,
+            at_boundary: false,
             end: Ending::NotYet,
             pages: 0,
             malformed: 0,
@@ -120,13 +121,13 @@ impl DumpReader {
     }
 
     /// Reads a part in the middle of a dump, whose header said `site`.
-    pub(super) fn inside(source: Unpacked, path: &Path, site: SiteInfo, ends_inside: bool) -> DumpReader {
-        DumpReader { site, begins_inside: true, ends_inside, ..DumpReader::new(source, path) }
+    pub(super) fn inside(source: Unpacked, path: &Path, site: SiteInfo) -> DumpReader {
+        DumpReader { site, begins_inside: true, ..DumpReader::new(source, path) }
     }
 
-    /// The first part of a dump.
-    pub(super) fn beginning(source: Unpacked, path: &Path, ends_inside: bool) -> Result<DumpReader, DumpError> {
-        let mut reader = DumpReader { ends_inside, ..DumpReader::new(source, path) };
+    /// Reads the first part of a dump.
+    pub(super) fn beginning(source: Unpacked, path: &Path) -> Result<DumpReader, DumpError> {
+        let mut reader = DumpReader::new(source, path);
         reader.read_header()?;
         Ok(reader)
     }
@@ -233,14 +234,15 @@ impl DumpReader {
         };
         let orphan = find(&self.buffer[..start], self.at, PAGE_END).is_some();
         self.at = start;
-        let begun_before = std::mem::take(&mut self.oversized) || std::mem::take(&mut self.begins_inside);
+        let begun_before = std::mem::take(&mut self.oversized) || self.begins_inside;
         if orphan && !begun_before {
             return Found::Broken("its beginning is missing");
         }
         if self.passed + start as u64 >= self.boundary.load(Ordering::Relaxed) {
-            self.end = Ending::Plain;
+            self.at_boundary = true;
             return Found::End;
         }
+        self.begins_inside = false;
         self.find_end()
     }
 
@@ -291,7 +293,8 @@ impl DumpReader {
     /// What the end of the bytes means, once all pages are given; `None` for a proper end.
     fn ending(&mut self) -> Option<DumpError> {
         let (path, pages) = (self.path.clone(), self.pages);
-        if self.ends_inside && matches!(self.end, Ending::Plain | Ending::Cut) {
+        // The end is told by the part that has the last page: it alone has read all that comes after it.
+        if self.at_boundary || self.begins_inside && matches!(self.end, Ending::Plain | Ending::Foreign | Ending::Cut) {
             return None;
         }
         let byte = self.bytes_read();

@@ -18,14 +18,28 @@ pub(crate) struct Packed {
 }
 
 /// What became of an article's text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PackingCounts {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packing {
+    /// The passages in order.
+    pub(crate) passages: Vec<Packed>,
     /// Passages below `min_words` that were dropped.
     pub(crate) short_dropped: u64,
     /// Passages below `min_words` that were kept.
     pub(crate) short_kept: u64,
     /// Sections that are not prose.
     pub(crate) sections_dropped: u64,
+}
+
+impl Packing {
+    /// What is counted of an article.
+    pub(crate) fn causes(&self) -> [(&'static str, u64); 4] {
+        [
+            ("short_passages_dropped", self.short_dropped),
+            ("short_passages_kept", self.short_kept),
+            ("sections_dropped", self.sections_dropped),
+            ("articles_without_passages", u64::from(self.passages.is_empty())),
+        ]
+    }
 }
 
 /// A sentence, or a piece of one that is longer than a passage may be.
@@ -42,19 +56,18 @@ struct Unit {
 /// Units are packed greedily. A passage that has enough words ends before a paragraph that does not fit as a whole; one
 /// that has not takes sentences of it. A rest that is too short is evened out with the passage before it where both can
 /// be within bounds, else it is a leftover.
-pub(crate) fn pack(article: &Article, config: &IngestConfig) -> (Vec<Packed>, PackingCounts) {
-    let mut counts = PackingCounts::default();
-    let mut packed = Vec::new();
+pub(crate) fn pack(article: &Article, config: &IngestConfig) -> Packing {
+    let mut packing = Packing::default();
     let mut dropped_level = u8::MAX;
     for (index, section) in article.sections.iter().enumerate() {
         if section.level > dropped_level {
-            counts.sections_dropped += 1;
+            packing.sections_dropped += 1;
             continue;
         }
         dropped_level = u8::MAX;
         if is_dropped(section, config) {
             dropped_level = section.level;
-            counts.sections_dropped += 1;
+            packing.sections_dropped += 1;
             continue;
         }
         let units = units(&article.text, &section.span, config.max_words);
@@ -64,16 +77,16 @@ pub(crate) fn pack(article: &Article, config: &IngestConfig) -> (Vec<Packed>, Pa
             if num_words < config.min_words {
                 match config.leftovers {
                     Leftovers::Drop => {
-                        counts.short_dropped += 1;
+                        packing.short_dropped += 1;
                         continue;
                     }
-                    Leftovers::Keep => counts.short_kept += 1,
+                    Leftovers::Keep => packing.short_kept += 1,
                 }
             }
-            packed.push(Packed { span, num_words, section: index });
+            packing.passages.push(Packed { span, num_words, section: index });
         }
     }
-    (packed, counts)
+    packing
 }
 
 /// The article's links that lie wholly inside a passage, relative to it.
@@ -285,10 +298,10 @@ mod tests {
     fn paragraphs_stay_whole_where_they_can() {
         let article =
             article(&[("", 1, "One two three. Four five.\n\nSix seven eight nine. Ten.\n\nLast one here now.")]);
-        let (packed, counts) = pack(&article, &config(4, 9));
-        let texts: Vec<_> = packed.iter().map(|p| &article.text[p.span.clone()]).collect();
+        let packing = pack(&article, &config(4, 9));
+        let texts: Vec<_> = packing.passages.iter().map(|p| &article.text[p.span.clone()]).collect();
         assert_eq!(texts, ["One two three. Four five.", "Six seven eight nine. Ten.\n\nLast one here now."]);
-        assert_eq!(counts, PackingCounts::default());
+        assert_eq!(packing, Packing { passages: packing.passages.clone(), ..Packing::default() });
     }
 
     #[test]
@@ -296,19 +309,19 @@ mod tests {
         let text = "A b c d.";
         let sections = [("", 1, text), ("References", 2, text), ("Books", 3, text), ("Life", 2, text)];
         let article = article(&sections);
-        let (packed, counts) = pack(&article, &config(1, 9));
-        assert_eq!(packed.iter().map(|p| p.section).collect::<Vec<_>>(), [0, 3]);
-        assert_eq!(counts.sections_dropped, 2);
+        let packing = pack(&article, &config(1, 9));
+        assert_eq!(packing.passages.iter().map(|p| p.section).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!(packing.sections_dropped, 2);
     }
 
     #[test]
     fn short_rests_are_evened_out_dropped_or_kept() {
         let article = article(&[("", 1, "A b c. D e f. G h i. J k."), ("X", 2, "Too short.")]);
-        let (packed, counts) = pack(&article, &config(5, 9));
-        assert_eq!(packed.iter().map(|p| p.num_words).collect::<Vec<_>>(), [6, 5]);
-        assert_eq!(counts.short_dropped, 1);
-        let (packed, counts) = pack(&article, &IngestConfig { leftovers: Leftovers::Keep, ..config(5, 9) });
-        assert_eq!((packed.len(), counts.short_kept), (3, 1));
+        let packing = pack(&article, &config(5, 9));
+        assert_eq!(packing.passages.iter().map(|p| p.num_words).collect::<Vec<_>>(), [6, 5]);
+        assert_eq!(packing.short_dropped, 1);
+        let packing = pack(&article, &IngestConfig { leftovers: Leftovers::Keep, ..config(5, 9) });
+        assert_eq!((packing.passages.len(), packing.short_kept), (3, 1));
     }
 
     #[test]
@@ -339,9 +352,10 @@ mod tests {
             let article = article(&named);
             let leftovers = if keep { Leftovers::Keep } else { Leftovers::Drop };
             let config = IngestConfig { leftovers, ..config(min, min + extra) };
-            let (packed, counts) = pack(&article, &config);
+            let packing = pack(&article, &config);
+            let packed = &packing.passages;
             let mut end = 0;
-            for passage in &packed {
+            for passage in packed {
                 prop_assert!(passage.span.start >= end && passage.span.end > passage.span.start);
                 end = passage.span.end;
                 let section = &article.sections[passage.section].span;
@@ -354,7 +368,7 @@ mod tests {
                 // Nothing is lost: all words are in some passage.
                 let total: u32 = packed.iter().map(|p| p.num_words).sum();
                 prop_assert_eq!(total, count_words(&article.text));
-                prop_assert_eq!(counts.short_dropped, 0);
+                prop_assert_eq!(packing.short_dropped, 0);
             }
         }
     }

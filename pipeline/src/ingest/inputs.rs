@@ -1,0 +1,141 @@
+//! Which files are read, and in which pieces.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use memtrain_corpora::dump::{self, DumpError, Part};
+use memtrain_corpora::extracted::{Form, recognise};
+use memtrain_corpora::store;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::config::IngestConfig;
+use crate::error::{PipelineError, Result};
+
+/// Where `bytes_per_shard` is left to the program: a corpus has about so many shards …
+const SHARDS: u64 = 64;
+/// … each of this many bytes of its inputs at least …
+const LEAST_BYTES: u64 = 4 << 20;
+/// … and of this many at most.
+const MOST_BYTES: u64 = 128 << 20;
+
+/// A stretch of an input: what a shard reads is a list of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Piece {
+    /// Which of the plan's inputs.
+    pub(super) input: usize,
+    /// What kind of file it is.
+    pub(super) form: Form,
+    /// Which part of it.
+    pub(super) part: Part,
+}
+
+/// The files that `ingest.dumps` names, in its order; those of a pattern or a folder in the order of their names, each once.
+pub(super) fn find(config: &IngestConfig) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for pattern in &config.dumps {
+        let found = expand(pattern)?;
+        if found.is_empty() {
+            return Err(PipelineError::NoDump { pattern: pattern.clone() });
+        }
+        files.extend(found);
+    }
+    let mut known = HashSet::new();
+    files.retain(|file| known.insert(file.clone()));
+    Ok(files)
+}
+
+/// The files of a path, a folder, or a pattern with `*`, `?`, `[…]` and `**`. A path that is there is taken as it is.
+fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+    let path = Path::new(pattern);
+    if store::is_dir(path) {
+        return inside(path);
+    }
+    if store::exists(path) {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(Vec::new());
+    }
+    let fault = |problem: String| PipelineError::Config { key: "ingest.dumps", problem };
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::default() };
+    let matched = glob::glob_with(pattern, options)
+        .map_err(|error| fault(format!("has the pattern `{pattern}`, which cannot be understood: {error}")))?;
+    let mut files = Vec::new();
+    for path in matched {
+        let path = path.map_err(|error| fault(format!("has the pattern `{pattern}`: {error}")))?;
+        if !store::is_dir(&path) && !is_index(&path) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The index that lies beside a multistream dump matches the dump's patterns. It is not needed.
+fn is_index(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.contains("-index") && name.contains(".txt")
+}
+
+/// All files below a folder that can be read; the others are named in the log.
+fn inside(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in store::list(folder)? {
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if hidden {
+            continue;
+        }
+        if store::is_dir(&path) {
+            files.extend(inside(&path)?);
+            continue;
+        }
+        match recognise(&path) {
+            Ok(_) | Err(DumpError::Truncated { .. } | DumpError::Damaged { .. } | DumpError::Store(_)) => {
+                files.push(path)
+            }
+            Err(_) if is_index(&path) => {}
+            Err(error) => tracing::warn!("left out: {error}"),
+        }
+    }
+    Ok(files)
+}
+
+/// Cuts the inputs into shards: a function of the files and of `bytes_per_shard` alone. Large files are cut, small ones are put
+/// together, in order.
+pub(super) fn shards(files: &[PathBuf], config: &IngestConfig) -> Result<Vec<Vec<Piece>>> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| PipelineError::Dump { path, source }
+    };
+    let lengths = files.iter().map(|path| store::len(path)).collect::<Result<Vec<u64>, _>>()?;
+    let target = match config.bytes_per_shard {
+        0 => (lengths.iter().sum::<u64>() / SHARDS).clamp(LEAST_BYTES, MOST_BYTES),
+        bytes => bytes,
+    };
+    // A file of another kind is refused here, before anything is hashed or touched.
+    let forms = files.par_iter().map(|path| recognise(path).map_err(failed(path))).collect::<Result<Vec<_>>>()?;
+    let parts = files.par_iter().zip(&forms).map(|(path, form)| match form {
+        Form::MediaWiki => dump::parts(path, target).map_err(failed(path)),
+        _ => Ok(vec![Part::WHOLE]),
+    });
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    let mut shards: Vec<Vec<Piece>> = Vec::new();
+    let mut held = u64::MAX;
+    for (input, parts) in parts.into_iter().enumerate() {
+        let bytes = lengths[input] / parts.len() as u64;
+        for part in parts {
+            let piece = Piece { input, form: forms[input], part };
+            match shards.last_mut() {
+                Some(shard) if held.saturating_add(bytes) <= target => shard.push(piece),
+                _ => {
+                    shards.push(vec![piece]);
+                    held = 0;
+                }
+            }
+            held += bytes;
+        }
+    }
+    Ok(shards)
+}

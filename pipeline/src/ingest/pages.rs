@@ -1,0 +1,208 @@
+//! From the pages of an input, whatever its form, to articles with their passages.
+
+use std::path::Path;
+
+use memtrain_corpora::dump::{self, DumpError, DumpReader, Page, SiteInfo};
+use memtrain_corpora::extracted::{self, Form, Text, Texts};
+use memtrain_corpora::mask::escape_placeholders;
+use memtrain_corpora::wikitext::{self, WikiContext};
+use memtrain_corpora::{Article, Redirect};
+
+use super::inputs::Piece;
+use super::packing::{self, Packing};
+use crate::config::IngestConfig;
+use crate::stage::ShardOutput;
+
+/// Pages cleaned at a time, in parallel, …
+const BATCH_PAGES: usize = 256;
+/// … or as many as have so many bytes of markup together.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// A page as the input has it.
+pub(super) enum Raw {
+    Page(Page),
+    Text(Text),
+}
+
+/// What a page has become.
+pub(super) enum Cleaned {
+    Article(Box<Article>, Packing),
+    Redirect(Redirect),
+    Empty,
+}
+
+/// The pages of a piece, streamed.
+pub(super) struct Pages {
+    rows: Rows,
+    context: Context,
+}
+
+enum Rows {
+    Dump(DumpReader),
+    Texts(Texts),
+}
+
+/// What is needed to clean a page.
+pub(super) struct Context {
+    site: SiteInfo,
+    wiki: WikiContext,
+}
+
+/// Some pages, and whether they are the last.
+pub(super) struct Batch {
+    pub(super) pages: Vec<Raw>,
+    pub(super) at_end: bool,
+    /// Everything that was read, and what was left out while reading.
+    pub(super) counts: ShardOutput,
+}
+
+impl Pages {
+    /// Opens a piece; `site` gives what the header of its file says.
+    pub(super) fn open(
+        path: &Path,
+        piece: &Piece,
+        site: impl FnOnce() -> Result<SiteInfo, DumpError>,
+    ) -> Result<Pages, DumpError> {
+        let rows = match piece.form {
+            Form::MediaWiki if piece.part == dump::Part::WHOLE => Rows::Dump(dump::open(path)?),
+            Form::MediaWiki => Rows::Dump(dump::open_part(path, piece.part, &site()?)?),
+            _ => Rows::Texts(extracted::open(path)?),
+        };
+        let site = match &rows {
+            Rows::Dump(reader) => reader.site_info().clone(),
+            Rows::Texts(_) => SiteInfo::default(),
+        };
+        Ok(Pages { rows, context: Context { wiki: WikiContext::from_site(&site), site } })
+    }
+
+    pub(super) fn split(&mut self) -> (&Context, Reading<'_>) {
+        (&self.context, Reading { rows: &mut self.rows })
+    }
+}
+
+/// The side of [`Pages`] that reads, while the other cleans.
+pub(super) struct Reading<'a> {
+    rows: &'a mut Rows,
+}
+
+impl Reading<'_> {
+    /// The next pages of namespace 0.
+    pub(super) fn next_batch(&mut self) -> Result<Batch, DumpError> {
+        let mut batch = Batch { pages: Vec::new(), at_end: false, counts: ShardOutput::default() };
+        let mut bytes = 0;
+        while batch.pages.len() < BATCH_PAGES && bytes < BATCH_BYTES {
+            match self.next(&mut batch.counts) {
+                None => {
+                    batch.at_end = true;
+                    break;
+                }
+                Some(Ok(Some(page))) => {
+                    bytes += page.num_bytes();
+                    batch.pages.push(page);
+                }
+                Some(Ok(None)) => {}
+                Some(Err(error)) if error.is_skippable() => {
+                    tracing::warn!("skipped: {error}");
+                    batch.counts.count("malformed_pages", 1);
+                }
+                Some(Err(error @ DumpError::Truncated { .. })) => {
+                    tracing::warn!("taken as far as it goes: {error}");
+                    batch.counts.count("truncated_dumps", 1);
+                    batch.at_end = true;
+                    break;
+                }
+                Some(Err(error)) => return Err(error),
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The next page; the inner `None` if it is none of the articles.
+    fn next(&mut self, counts: &mut ShardOutput) -> Option<Result<Option<Raw>, DumpError>> {
+        let page = match self.rows {
+            Rows::Dump(reader) => match reader.next()? {
+                Ok(page) => page,
+                Err(error) => return Some(Err(error)),
+            },
+            Rows::Texts(texts) => {
+                return Some(texts.next()?.map(|text| {
+                    counts.count("pages", 1);
+                    Some(Raw::Text(text))
+                }));
+            }
+        };
+        counts.count("pages", 1);
+        if page.ns != 0 {
+            counts.count("pages_of_other_namespaces", 1);
+        } else if page.redirect.is_none() && !matches!(page.model.as_str(), "" | "wikitext") {
+            counts.count("pages_not_wikitext", 1);
+        } else {
+            return Some(Ok(Some(Raw::Page(page))));
+        }
+        Some(Ok(None))
+    }
+}
+
+impl Raw {
+    fn num_bytes(&self) -> usize {
+        match self {
+            Raw::Page(page) => page.text.len(),
+            Raw::Text(text) => text.text.len(),
+        }
+    }
+
+    /// Cleans the page and cuts it into passages.
+    pub(super) fn clean(self, context: &Context, config: &IngestConfig) -> Cleaned {
+        let article = match self {
+            Raw::Page(Page { redirect: Some(target), id, title, .. }) => {
+                let (title, target) = (escaped(title), escaped(target));
+                return Cleaned::Redirect(Redirect { id, title, target });
+            }
+            Raw::Page(page) => article_of_page(page, context),
+            Raw::Text(text) => article_of_text(text),
+        };
+        if article.text.trim().is_empty() {
+            return Cleaned::Empty;
+        }
+        let packing = packing::pack(&article, config);
+        Cleaned::Article(Box::new(article), packing)
+    }
+}
+
+fn article_of_page(page: Page, context: &Context) -> Article {
+    let clean = wikitext::clean(&page.text, &context.wiki);
+    Article {
+        id: page.id,
+        url: context.site.page_url(&page.title),
+        title: escaped(page.title),
+        text: escaped(clean.text),
+        revision_id: page.revision_id,
+        timestamp: page.timestamp,
+        sections: clean.sections,
+        links: clean.links,
+        categories: clean.categories,
+    }
+}
+
+fn article_of_text(text: Text) -> Article {
+    let outline = extracted::outline(&text);
+    Article {
+        id: text.id,
+        url: text.url,
+        title: escaped(text.title),
+        text: escaped(outline.text),
+        revision_id: 0,
+        timestamp: String::new(),
+        sections: outline.sections,
+        links: Vec::new(),
+        categories: Vec::new(),
+    }
+}
+
+/// Without what would be taken for a placeholder; the length stays.
+fn escaped(text: String) -> String {
+    match escape_placeholders(&text) {
+        std::borrow::Cow::Owned(escaped) => escaped,
+        std::borrow::Cow::Borrowed(_) => text,
+    }
+}

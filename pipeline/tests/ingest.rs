@@ -1,0 +1,290 @@
+//! Ingest: inputs of every form, in shards of any size, with everything counted.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use memtrain_corpora::store::{self, read_table};
+use memtrain_corpora::world::{World, WorldConfig};
+use memtrain_corpora::{Article, Passage, Redirect};
+use memtrain_pipeline::{CorpusConfig, Manifest, PipelineError, StageName, build, finish, passages, plan, run_shard};
+
+/// The real data, `None` (and a word about it) where it is not there.
+fn real_data() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = std::env::var_os("MEMTRAIN_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
+    if store::is_dir(&folder) {
+        return Some(folder);
+    }
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "no MEMTRAIN_DATA at {}", folder.display());
+    println!("skipped: no MEMTRAIN_DATA");
+    None
+}
+
+fn config(dumps: &[&Path], workers: usize) -> CorpusConfig {
+    let mut config = CorpusConfig { workers, ..CorpusConfig::default() };
+    config.ingest.dumps = dumps.iter().map(|path| path.to_str().unwrap().to_owned()).collect();
+    (config.ingest.min_words, config.ingest.max_words) = (8, 60);
+    config
+}
+
+/// Runs ingest alone.
+fn ingest(config: &CorpusConfig, out: &Path) -> Result<Manifest, PipelineError> {
+    for index in 0..plan(config, out, StageName::Ingest)?.shards.len() {
+        run_shard(config, out, StageName::Ingest, index, &())?;
+    }
+    finish(config, out, StageName::Ingest)
+}
+
+struct Tables {
+    articles: Vec<Article>,
+    redirects: Vec<Redirect>,
+    passages: Vec<Passage>,
+}
+
+/// All rows in the order of the shards; passages numbered through.
+fn tables(out: &Path, manifest: &Manifest) -> Tables {
+    let mut tables = Tables { articles: Vec::new(), redirects: Vec::new(), passages: Vec::new() };
+    for shard in &manifest.shards {
+        let path = |table: &str| {
+            out.join("ingest").join(&shard.files.iter().find(|file| file.path.contains(table)).unwrap().path)
+        };
+        tables.articles.extend(read_table::<Article>(&path("articles")).unwrap().map(Result::unwrap));
+        tables.redirects.extend(read_table::<Redirect>(&path("redirects")).unwrap().map(Result::unwrap));
+        let first = tables.passages.len() as u64;
+        let rows = read_table::<Passage>(&path("passages")).unwrap().map(Result::unwrap);
+        tables.passages.extend(rows.enumerate().map(|(at, passage)| {
+            assert_eq!(passage.id, at as u64, "numbers count within the file");
+            Passage { id: first + passage.id, ..passage }
+        }));
+    }
+    tables
+}
+
+/// Every page that was read is somewhere.
+fn check_counts(manifest: &Manifest) {
+    let count = |cause: &str| manifest.counts.get(cause).copied().unwrap_or_default();
+    let left_out = ["pages_of_other_namespaces", "pages_not_wikitext", "pages_without_prose", "duplicate_pages"];
+    let kept = manifest.rows["articles"] + manifest.rows["redirects"];
+    assert_eq!(count("pages"), kept + left_out.map(count).iter().sum::<u64>(), "{:?}", manifest.counts);
+}
+
+fn world_xml(pages: u64) -> Vec<u8> {
+    let mut xml = Vec::new();
+    World::generate(WorldConfig::long_pages(1, pages)).unwrap().write_xml(&mut xml).unwrap();
+    xml
+}
+
+fn bz2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn shards_of_any_size_hold_the_same_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let xml = world_xml(400);
+    for (name, bytes) in [
+        ("plain.xml", xml.clone()),
+        ("one.xml.bz2", bz2(&xml)),
+        ("many.xml.bz2", xml.chunks(70_001).flat_map(bz2).collect()),
+    ] {
+        let path = folder.path().join(name);
+        store::write_atomic(&path, &bytes).unwrap();
+        let whole = folder.path().join(format!("{name}-whole"));
+        let manifest = ingest(&config(&[&path], 1), &whole).unwrap();
+        assert_eq!(manifest.shards.len(), 1);
+        check_counts(&manifest);
+        let expected = tables(&whole, &manifest);
+        assert!(expected.articles.len() > 300 && !expected.redirects.is_empty());
+        for (bytes_per_shard, workers) in [(30_000, 2), (100_000, 3)] {
+            let mut config = config(&[&path], workers);
+            config.ingest.bytes_per_shard = bytes_per_shard;
+            let out = folder.path().join(format!("{name}-{bytes_per_shard}"));
+            let manifest = ingest(&config, &out).unwrap();
+            assert!(manifest.shards.len() > 2, "{name}: {} shards", manifest.shards.len());
+            check_counts(&manifest);
+            let got = tables(&out, &manifest);
+            assert_eq!(got.articles, expected.articles, "{name}");
+            assert_eq!(got.redirects, expected.redirects, "{name}");
+            assert_eq!(got.passages, expected.passages, "{name}");
+            let numbered = passages(&out).unwrap();
+            assert_eq!(numbered.len(), expected.passages.len() as u64);
+            for id in [0, 1, numbered.len() / 2, numbered.len() - 1] {
+                assert_eq!(numbered.get(id).unwrap(), expected.passages[id as usize]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_of_several_files_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = |id: u64, title: &str, text: &str| {
+        format!(
+            "<page><title>{title}</title><ns>0</ns><id>{id}</id><revision><id>1</id><text>{text}</text></revision></page>"
+        )
+    };
+    let long = |word: &str| format!("{word} is a town by the river with some houses in it, and it is old.");
+    let write = |name: &str, pages: &[String]| {
+        let path = folder.path().join(name);
+        let xml = format!("<mediawiki xml:lang=\"en\"><siteinfo/>{}</mediawiki>", pages.concat());
+        store::write_atomic(&path, xml).unwrap();
+        path
+    };
+    let a =
+        write("a.xml", &[page(1, "Aa", &long("Aa")), page(2, "Bb", "#REDIRECT [[Aa]]"), page(1, "Aa", &long("Again"))]);
+    let b = write(
+        "b.xml",
+        &[
+            page(3, "Cc", &long("Cc")),
+            page(2, "Bb", &long("Bb")),
+            page(1, "Aa", &long("Other")),
+            page(4, "Dd", "Short."),
+        ],
+    );
+    let c = write("c.xml", &[page(4, "Dd", "Short, too."), page(5, "Ee", &long("Ee")), page(5, "Ee", "")]);
+    let mut apart = config(&[&a, &b, &c], 2);
+    apart.ingest.bytes_per_shard = 400;
+    let together = config(&[&a, &b, &c], 2);
+    let mut results = Vec::new();
+    for (name, config) in [("apart", apart), ("together", together)] {
+        let out = folder.path().join(name);
+        let manifest = ingest(&config, &out).unwrap();
+        check_counts(&manifest);
+        assert_eq!(manifest.counts["duplicate_pages"], 4, "{:?}", manifest.counts);
+        let got = tables(&out, &manifest);
+        assert_eq!(got.articles.iter().map(|article| article.id).collect::<Vec<_>>(), [1, 3, 4, 5]);
+        assert!(got.articles[0].text.starts_with("Aa is") && got.articles[2].text == "Short.");
+        assert_eq!(got.redirects.iter().map(|redirect| redirect.id).collect::<Vec<_>>(), [2]);
+        // What is there and settled is left alone; a shard that is lost and made again is settled again.
+        assert_eq!(finish(&config, &out, StageName::Ingest).unwrap(), manifest);
+        let last = manifest.shards.len() - 1;
+        let record = out.join(format!("ingest/shards/{last:05}-of-{:05}.json", last + 1));
+        store::remove_file(&record).unwrap();
+        assert_eq!(ingest(&config, &out).unwrap(), manifest);
+        results.push((manifest.rows, manifest.counts, got.passages));
+    }
+    assert_eq!(results[0], results[1], "shards change nothing");
+}
+
+#[test]
+fn dumps_that_break_off_are_kept_as_far_as_they_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let xml = world_xml(300);
+    let packed = bz2(&xml);
+    for (name, bytes) in [("cut.xml", &xml[..xml.len() * 2 / 3]), ("cut.xml.bz2", &packed[..packed.len() * 2 / 3])] {
+        let cut = folder.path().join(name);
+        store::write_atomic(&cut, bytes).unwrap();
+        for bytes_per_shard in [0, 40_000] {
+            let out = folder.path().join(format!("{name}-{bytes_per_shard}"));
+            let mut config = config(&[&cut], 2);
+            config.ingest.bytes_per_shard = bytes_per_shard;
+            let error = build(&config, &out, &()).unwrap_err();
+            let said = error.to_string();
+            assert!(matches!(error, PipelineError::Truncated { dumps: 1, pages: 100.., .. }), "{said}");
+            assert!(said.contains(name) && error.hint().unwrap().contains("--accept-truncated"), "{said}");
+            // Ingest is committed, and nothing after it was begun.
+            let manifest: Manifest = store::read_json(&out.join("ingest/manifest.json")).unwrap();
+            assert_eq!(manifest.counts["truncated_dumps"], 1);
+            check_counts(&manifest);
+            assert!(matches!(plan(&config, &out, StageName::Entities), Err(PipelineError::Truncated { .. })));
+            assert!(matches!(finish(&config, &out, StageName::Ingest), Err(PipelineError::Truncated { .. })));
+            assert!(!store::exists(&out.join("entities")));
+            // Accepted, the same tables are gone on with.
+            config.ingest.accept_truncated = true;
+            assert_eq!(finish(&config, &out, StageName::Ingest).unwrap(), manifest);
+            plan(&config, &out, StageName::Entities).unwrap();
+        }
+    }
+    let mut damaged = packed.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 16;
+    let path = folder.path().join("damaged.xml.bz2");
+    store::write_atomic(&path, damaged).unwrap();
+    let mut config = config(&[&path], 2);
+    config.ingest.accept_truncated = true;
+    let error = build(&config, &folder.path().join("damaged"), &()).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("damaged.xml.bz2") && cause.contains("byte"), "{cause}");
+}
+
+#[test]
+fn files_folders_and_patterns() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for name in ["x/AA", "x/AB", "x/.hidden"] {
+        store::create_dir_all(&root.join(name)).unwrap();
+    }
+    let doc = |id: u64| {
+        format!(
+            "<doc id=\"{id}\" url=\"u\" title=\"T{id}\">\nT{id}\n\nIt is a town by the river with some houses in it, and it is old.\n</doc>\n"
+        )
+    };
+    for (name, id) in [("x/AA/wiki_00", 1), ("x/AA/wiki_01", 2), ("x/AB/wiki_00", 3), ("x/.hidden/wiki_00", 9)] {
+        store::write_atomic(&root.join(name), doc(id)).unwrap();
+    }
+    store::write_atomic(&root.join("x/README.md"), "no text of the corpus").unwrap();
+    store::write_atomic(&root.join("x/en-multistream-index.txt.bz2"), bz2(b"1:2:T\n")).unwrap();
+    let found = |pattern: &str| {
+        let config = config(&[&root.join(pattern)], 1);
+        let out = root.join("out");
+        ingest(&config, &out).map(|manifest| {
+            assert_eq!(manifest.shards.len(), 1, "small files share a shard");
+            tables(&out, &manifest).articles.iter().map(|article| article.id).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(found("x").unwrap(), [1, 2, 3]);
+    assert_eq!(found("x/**/wiki_*").unwrap(), [1, 2, 3]);
+    assert_eq!(found("x/A?/wiki_0[1-9]").unwrap(), [2]);
+    assert_eq!(found("x/AB/wiki_00").unwrap(), [3]);
+    for pattern in ["x/*.bz2", "x/none*", "x/A[", "none/wiki_00"] {
+        let error = found(pattern).unwrap_err();
+        assert!(error.to_string().contains(pattern.rsplit('/').next().unwrap()), "{error}");
+    }
+    let error = found("x/*.md").unwrap_err();
+    assert!(
+        std::error::Error::source(&error).unwrap().to_string().contains("README.md"),
+        "named by a pattern, so it must be read"
+    );
+}
+
+#[test]
+fn extracted_texts_become_passages() {
+    let Some(data) = real_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let archive = data.join("text/enwiki2015-wikiextractor-AD90-99.tar.xz");
+    assert!(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(folder.path()).status().unwrap().success());
+    let mut config = config(&[&folder.path().join("AD")], 2);
+    (config.ingest.min_words, config.ingest.max_words) = (100, 200);
+    let out = folder.path().join("out");
+    let manifest = ingest(&config, &out).unwrap();
+    check_counts(&manifest);
+    assert_eq!(manifest.counts["pages"], 945);
+    assert!(manifest.rows["articles"] > 900 && manifest.rows["passages"] > 5000, "{:?}", manifest.rows);
+    assert!(manifest.counts["sections_dropped"] > 100, "{:?}", manifest.counts);
+    let refused = ingest(&self::config(&[&archive], 1), &out).unwrap_err();
+    assert!(refused.hint().unwrap().contains("tar -xf"), "{refused}");
+}
+
+#[test]
+fn pages_of_another_kind_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wikidata.xml");
+    let page = |id: u64, model: &str| {
+        format!(
+            "<page><title>Q{id}</title><ns>0</ns><id>{id}</id><revision><id>1</id><model>{model}</model><text>It is a town by the river with some houses in it, and it is old.</text></revision></page>"
+        )
+    };
+    let xml = format!(
+        "<mediawiki>{}{}<page><title>x</page>{}</mediawiki>",
+        page(1, "wikibase-item"),
+        page(2, "wikitext"),
+        page(3, "json")
+    );
+    store::write_atomic(&path, xml).unwrap();
+    let manifest = ingest(&config(&[&path], 1), &folder.path().join("out")).unwrap();
+    check_counts(&manifest);
+    assert_eq!((manifest.counts["pages_not_wikitext"], manifest.counts["malformed_pages"]), (2, 1));
+}
