@@ -28,6 +28,6 @@ check:
 test *arguments:
     cargo test --release --workspace {{ arguments }}
 
-# The measurements of the numeric parts
-bench *arguments:
-    cargo bench --bench train --bench sample {{ arguments }}
+# Measurements: `just bench` takes all, `just bench ingest` one
+bench *names="train sample ingest":
+    cargo bench --workspace $(printf -- '--bench %s ' {{ names }})

@@ -198,7 +198,7 @@ fn dumps_that_break_off_are_kept_as_far_as_they_go() {
             plan(&config, &out, StageName::Entities).unwrap();
         }
     }
-    let mut damaged = packed.clone();
+    let mut damaged = packed;
     let middle = damaged.len() / 2;
     damaged[middle] ^= 16;
     let path = folder.path().join("damaged.xml.bz2");

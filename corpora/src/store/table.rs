@@ -176,8 +176,8 @@ fn properties<R: Row>() -> WriterProperties {
     WriterProperties::builder()
         .set_created_by("memtrain".to_owned())
         .set_key_value_metadata(Some(pairs))
-        // Level 3 is where zstd stops being nearly free: 1 gives files a tenth larger, 9 takes four times as long.
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).unwrap_or_default()))
+        // Level 1: the English sample's tables are 6 % larger than with level 3, and packing them takes half the time.
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
         // Short pages, so that reading one row decodes a block of rows and not the whole row group.
         .set_data_page_row_count_limit(R::BLOCK_ROWS)
         .set_write_batch_size(R::BLOCK_ROWS)

@@ -1,5 +1,7 @@
 //! From the prose of an article to passages: whole paragraphs, else whole sentences, of one section.
 
+mod sentences;
+
 use memtrain_corpora::wikitext::is_boilerplate_section;
 use memtrain_corpora::{Article, Link, Section, Span};
 use unicode_segmentation::UnicodeSegmentation;
@@ -164,9 +166,12 @@ fn trimmed(text: &str, span: Span) -> Span {
 fn sentences(text: &str, paragraph: &Span) -> Vec<Span> {
     let mut found: Vec<Span> = Vec::new();
     let mut open: Option<usize> = None;
-    for (at, sentence) in text[paragraph.clone()].split_sentence_bound_indices() {
-        let start = open.take().unwrap_or(paragraph.start + at);
-        let end = paragraph.start + at + sentence.len();
+    let mut begin = paragraph.start;
+    for end in sentences::ends(&text[paragraph.clone()]) {
+        let end = paragraph.start + end;
+        let sentence = &text[begin..end];
+        let start = open.take().unwrap_or(begin);
+        begin = end;
         if end < paragraph.end && ends_in_abbreviation(sentence) {
             open = Some(start);
             continue;

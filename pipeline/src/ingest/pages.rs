@@ -38,7 +38,7 @@ pub(super) struct Pages {
 }
 
 enum Rows {
-    Dump(DumpReader),
+    Dump(Box<DumpReader>),
     Texts(Texts),
 }
 
@@ -64,8 +64,8 @@ impl Pages {
         site: impl FnOnce() -> Result<SiteInfo, DumpError>,
     ) -> Result<Pages, DumpError> {
         let rows = match piece.form {
-            Form::MediaWiki if piece.part == dump::Part::WHOLE => Rows::Dump(dump::open(path)?),
-            Form::MediaWiki => Rows::Dump(dump::open_part(path, piece.part, &site()?)?),
+            Form::MediaWiki if piece.part == dump::Part::WHOLE => Rows::Dump(Box::new(dump::open(path)?)),
+            Form::MediaWiki => Rows::Dump(Box::new(dump::open_part(path, piece.part, &site()?)?)),
             _ => Rows::Texts(extracted::open(path)?),
         };
         let site = match &rows {
