@@ -80,11 +80,7 @@ fn inside_sentences(character: char) -> bool {
 
 /// Whether a full stop is followed by what certainly goes on with the sentence: rules SB6, SB8 and SB8a for plain letters.
 fn goes_on(from_mark: &[u8]) -> bool {
-    match from_mark {
-        [b'.', b'0'..=b'9' | b'a'..=b'z' | b',', ..] => true,
-        [b'.', b' ', b'a'..=b'z' | b',', ..] => true,
-        _ => false,
-    }
+    matches!(from_mark, [b'.', b'0'..=b'9' | b'a'..=b'z' | b',', ..] | [b'.', b' ', b'a'..=b'z' | b',', ..])
 }
 
 #[cfg(test)]

@@ -1,0 +1,182 @@
+//! What happens to ingest when it is killed, when the disk fills up, when a bit flips, and when two are at the same work: nothing is
+//! lost, nothing is there twice, and what was whole is not done again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use memtrain_corpora::world::{World, WorldConfig};
+use memtrain_corpora::{rng, store};
+use rand::Rng;
+
+const CONFIG: &str = r#"
+    [run]
+    corpus = "corpus"
+    [corpus.ingest]
+    dumps = ["dump.xml"]
+    min_words = 6
+    max_words = 24
+    bytes_per_shard = 60000
+    [corpus.tokenizer]
+    source = "built-in:tiny"
+"#;
+
+/// A folder with a dump of about ten shards.
+fn prepared() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut xml = Vec::new();
+    World::generate(WorldConfig { num_pages: 900, ..WorldConfig::default() }).unwrap().write_xml(&mut xml).unwrap();
+    store::write_atomic(&folder.path().join("dump.xml"), xml).unwrap();
+    store::write_atomic(&folder.path().join("c.toml"), CONFIG).unwrap();
+    folder
+}
+
+fn command(folder: &Path, action: &str, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_memtrain"));
+    command.current_dir(folder).args(["corpus", action, "--config", "c.toml"]).args(more);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn ingest(folder: &Path, action: &str, more: &[&str]) -> Output {
+    command(folder, action, &[&["--stage", "ingest"], more].concat()).output().unwrap()
+}
+
+/// Plans the stage; the number of its shards.
+fn planned(folder: &Path) -> usize {
+    let output = ingest(folder, "plan", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+/// Does every shard, one after the other, and commits.
+fn whole(folder: &Path) -> BTreeMap<PathBuf, String> {
+    for index in 0..planned(folder) {
+        let output = ingest(folder, "run-shard", &["--index", &index.to_string()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = ingest(folder, "finish", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    contents(folder)
+}
+
+/// Hashes of all files of the stage but locks.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let stage = folder.join("corpus/ingest");
+    let mut hashes = BTreeMap::new();
+    for folder in [stage.clone(), stage.join("data"), stage.join("shards")] {
+        for path in store::list(&folder).unwrap() {
+            if !store::is_dir(&path) && !path.to_string_lossy().ends_with("lock") {
+                hashes.insert(path.strip_prefix(&stage).unwrap().to_owned(), store::hash_file(&path).unwrap());
+            }
+        }
+    }
+    hashes
+}
+
+#[test]
+fn killed_anywhere_it_goes_on_to_the_same_bytes() {
+    let (undisturbed, disturbed) = (prepared(), prepared());
+    let expected = whole(undisturbed.path());
+    assert!(expected.len() > 4 * 8, "{expected:?}");
+    let mut generator = rng::addressed("test/faults", 1, &[]);
+    let (mut killed, mut halfway) = (0, 0);
+    for round in 0..40 {
+        let mut child = command(disturbed.path(), "build", &[]).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(generator.random_range(0..20 + 8 * round)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += 1;
+        if store::exists(&disturbed.path().join("corpus/ingest/manifest.json")) {
+            break;
+        }
+        halfway += usize::from(store::exists(&disturbed.path().join("corpus/ingest/plan.json")));
+    }
+    assert!(killed > 2 && halfway > 0, "killed {killed} times, {halfway} of them with the stage begun");
+    assert_eq!(whole(disturbed.path()), expected, "after {killed} kills");
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_its_shard_alone_is_done_again() {
+    let folder = prepared();
+    let expected = whole(folder.path());
+    let shards = planned(folder.path());
+    let data = folder.path().join(format!("corpus/ingest/data/passages-00003-of-{shards:05}.parquet"));
+    let mut bytes = store::read(&data).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 8;
+    store::write_atomic(&data, bytes).unwrap();
+    let output = ingest(folder.path(), "finish", &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("lacks 1 of its") && said.contains("passages-00003") && said.contains("hint: "), "{said}");
+    // Building goes on to later stages; ingest says what it did.
+    let output = command(folder.path(), "build", &["--set", "corpus.synthesize.num_related=9999"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("1 of {shards} shards written")), "{said}");
+    assert_eq!(contents(folder.path()), expected);
+}
+
+#[test]
+fn two_at_one_shard_leave_it_once() {
+    let folder = prepared();
+    let shards = planned(folder.path());
+    let mut refused = 0;
+    for index in 0..shards {
+        let index = index.to_string();
+        let workers: Vec<_> = (0..3)
+            .map(|_| command(folder.path(), "run-shard", &["--stage", "ingest", "--index", &index]).spawn().unwrap())
+            .collect();
+        let outputs: Vec<Output> = workers.into_iter().map(|worker| worker.wait_with_output().unwrap()).collect();
+        let records: Vec<&[u8]> =
+            outputs.iter().filter(|output| output.status.success()).map(|output| output.stdout.as_slice()).collect();
+        assert!(!records.is_empty() && records.windows(2).all(|pair| pair[0] == pair[1]));
+        for output in outputs.iter().filter(|output| !output.status.success()) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("is locked by another process") && said.contains("hint: "), "{said}");
+            refused += 1;
+        }
+    }
+    println!("{refused} of {} workers came too late", 3 * shards);
+    assert!(ingest(folder.path(), "finish", &[]).status.success());
+    let got = contents(folder.path());
+    assert_eq!(got, whole(prepared().path()), "nothing is lost, nothing is there twice");
+}
+
+/// A disk that fills up: a small one is mounted in a name space of its own, which not every machine allows.
+#[test]
+fn a_full_disk_is_named_and_gone_on_from() {
+    let folder = prepared();
+    let expected = whole(folder.path());
+    let disk = folder.path().join("disk");
+    store::create_dir_all(&disk).unwrap();
+    let script = r#"
+        set -u
+        mount -t tmpfs -o size=400k none disk || exit 99
+        "$MEMTRAIN" corpus build --config c.toml --out disk/corpus; echo "first: $?"
+        ls disk/corpus/ingest/data | sed 's/^/left: /'
+        mount -o remount,size=64m disk || exit 99
+        for index in $(seq 0 $(($("$MEMTRAIN" corpus plan --config c.toml --out disk/corpus --stage ingest) - 1))); do
+            "$MEMTRAIN" corpus run-shard --config c.toml --out disk/corpus --stage ingest --index "$index" > /dev/null || exit 98
+        done
+        "$MEMTRAIN" corpus finish --config c.toml --out disk/corpus --stage ingest || exit 97
+        rm -rf corpus; cp -r disk/corpus corpus
+    "#;
+    let output = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", script])
+        .current_dir(folder.path())
+        .env("MEMTRAIN", env!("CARGO_BIN_EXE_memtrain"))
+        .output();
+    let Ok(output) = output.map_err(|error| println!("skipped: no unshare ({error})")) else { return };
+    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.code() == Some(99) || told.contains("unshare") {
+        println!("skipped: no file system can be mounted here: {told}");
+        return;
+    }
+    assert!(output.status.success(), "{:?}\n{said}\n{told}", output.status);
+    assert!(said.contains("first: 1\n"), "{said}\n{told}");
+    assert!(told.contains("disk/corpus/ingest/") && told.contains("hint: The disk is full"), "{told}");
+    assert!(!said.lines().any(|line| line.starts_with("left: .")), "temporary files stay: {said}");
+    assert_eq!(contents(folder.path()), expected, "with more room it goes on to the same bytes");
+}
