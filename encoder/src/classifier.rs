@@ -130,7 +130,10 @@ impl TokenClassifier {
         let mut start = 0;
         for end in 1..=tokens.ids.len() {
             let each = self.options.aggregation == Aggregation::Simple;
-            if end == tokens.ids.len() || each || self.tokenizer.begins_word(text, tokens, end) {
+            let begins = |token: usize| {
+                !tokens.shares_character(token) && (each || self.tokenizer.begins_word(text, tokens, token))
+            };
+            if end == tokens.ids.len() || begins(end) {
                 let probabilities = &probabilities[start * num_labels..end * num_labels];
                 words.push(Word::of(&tokens.spans[start..end], probabilities, num_labels, self.options.aggregation));
                 start = end;

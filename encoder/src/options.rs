@@ -79,7 +79,7 @@ pub struct Options {
     /// Most tokens of a sequence, special ones included; only ever lowers the model's own limit. Default: the model's.
     pub max_tokens: Option<usize>,
     /// Most tokens of a forward pass, counted as sequences × length of the longest; a single sequence may be longer.
-    /// Default 1024: on two cores of an AMD EPYC, MiniLM was fastest with 512 to 2048. A GPU wants some ten thousand.
+    /// Default 1024: on two cores of an AMD EPYC, MiniLM was fastest with 512 to 1024. A GPU wants some ten thousand.
     pub batch_tokens: usize,
     /// Where to compute. Default: the processor.
     pub device: Device,

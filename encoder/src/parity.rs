@@ -84,8 +84,7 @@ fn compare(model: &str, row: &Row, aggregation: Aggregation, found: &[LabelledSp
         Aggregation::Average => &row.spans.average,
         Aggregation::Max => &row.spans.max,
     };
-    let places = |(start, end, label, _): &(usize, usize, String, f32)| (*start..*end, label.clone());
-    let theirs: Vec<_> = expected.iter().map(places).collect();
+    let theirs: Vec<_> = expected.iter().map(|(start, end, label, _)| (*start..*end, label.clone())).collect();
     let ours: Vec<_> = found.iter().map(|span| (span.span.clone(), span.label.clone())).collect();
     assert_eq!(ours, theirs, "{model}, {aggregation:?}: {:?}", row.text);
     for (span, (.., score)) in found.iter().zip(expected) {
@@ -104,9 +103,16 @@ fn spans_are_those_of_the_pipeline_of_transformers() -> Outcome {
             let classifier = TokenClassifier::open(&folder(model), &options)?;
             let rows = rows(model)?;
             let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+            let mut compared = 0;
             for (row, found) in rows.iter().zip(classifier.classify(&texts)?) {
-                compare(model, row, aggregation, &found);
+                // There, each part of a character that a tokenizer of bytes has cut can have a label of its own.
+                let tokens = classifier.tokenizer.tokens(&row.text)?;
+                if !(1..tokens.ids.len()).any(|token| tokens.shares_character(token)) {
+                    compare(model, row, aggregation, &found);
+                    compared += 1;
+                }
             }
+            assert!(compared >= if model.contains("roberta") { 3 } else { rows.len() }, "{model}: {compared}");
         }
     }
     Ok(())
@@ -383,4 +389,23 @@ fn spans_hold_whole_characters_of_the_original() -> Outcome {
         assert_eq!(classifier.classify(&[])?, Vec::<Vec<LabelledSpan>>::new());
     }
     Ok(())
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Whatever the text: spans are in order, disjoint, whole characters, trimmed, and the scores probabilities.
+    #[test]
+    fn any_text_is_read(text in "([a-zA-Z ]|[éßŁ北の🙂]|[\\u{0300}-\\u{0310}]|\\PC){0,80}", model in 0usize..4, max_tokens in 8usize..40) {
+        let options = Options { max_tokens: Some(max_tokens), batch_tokens: 64, ..Options::default() };
+        let classifier = TokenClassifier::open(&folder(MODELS[model]), &options).unwrap();
+        let found = classifier.classify(&[&text, ""]).unwrap();
+        proptest::prop_assert!(found[1].is_empty());
+        let mut end = 0;
+        for span in &found[0] {
+            let words = text.get(span.span.clone());
+            proptest::prop_assert!(words.is_some_and(|words| !words.is_empty() && words == words.trim()), "{span:?}");
+            proptest::prop_assert!(span.span.start >= end && span.score > 0.0 && span.score <= 1.0, "{span:?}");
+            end = span.span.end;
+        }
+    }
 }

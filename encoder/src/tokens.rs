@@ -24,6 +24,14 @@ pub(crate) struct Tokens {
     pub(crate) words: Vec<Option<u32>>,
 }
 
+impl Tokens {
+    /// Whether the token of this number, not the first, stands for a part of a character of which the token before it
+    /// stands for another: tokenizers of bytes cut characters, and marks belong to what they stand on.
+    pub(crate) fn shares_character(&self, token: usize) -> bool {
+        self.spans[token].start < self.spans[token - 1].end
+    }
+}
+
 /// A directory's tokenizer, and what it puts around a text.
 pub(crate) struct TextTokenizer {
     tokenizer: Tokenizer,
@@ -79,8 +87,8 @@ impl TextTokenizer {
         if tokens.words[token].is_none() || tokens.words[token] != tokens.words[token - 1] {
             return true;
         }
-        // Two tokens with bytes of one scalar share it; a token without anything visible belongs to what follows it.
-        if self.whole_words || this.start < before.end || before.is_empty() {
+        // A token without anything visible belongs to what follows it.
+        if self.whole_words || before.is_empty() {
             return false;
         }
         let part_of_word = |scalar: Option<char>| {
