@@ -32,4 +32,5 @@ pub use page::Page;
 pub(crate) use page::{character_reference, unescape};
 pub use part::{Part, open_part, parts};
 pub use reader::{DumpReader, from_reader, open};
+pub(crate) use redirect::target as redirect_target;
 pub use site::SiteInfo;

@@ -17,6 +17,7 @@ pub mod article;
 pub mod document;
 pub mod dump;
 pub mod entity;
+#[cfg(feature = "tables")]
 pub mod extracted;
 pub mod mask;
 pub mod passage;

@@ -1,7 +1,8 @@
 //! The only place that touches the file system.
 //!
 //! * [`AtomicFile`], [`write_atomic`]: a file appears whole and durable under its name, or not at all.
-//! * [`TableWriter`], [`TableReader`], [`read_table`]: the Parquet tables of the corpus; [`Row`] is what a row type gives.
+//! * [`TableWriter`], [`TableReader`], [`read_table`]: the Parquet tables of the corpus; [`Row`] is what a row type gives. With
+//!   the feature `tables`, which is on by default.
 //! * [`write_json`], [`read_json`]: small metadata files.
 //! * [`lock`]: keeps two workers from the same work.
 //! * [`hash_file`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.
@@ -10,15 +11,19 @@
 //! and what was being done, and nothing half-written ever stands in place of something whole.
 
 mod atomic;
+#[cfg(feature = "tables")]
 mod columns;
 mod error;
 mod file;
 mod foreign;
 mod json;
 mod lock;
+#[cfg(feature = "tables")]
 mod rows;
 mod scalar;
+#[cfg(feature = "tables")]
 mod table;
+#[cfg(feature = "tables")]
 mod table_reader;
 
 pub use atomic::{AtomicFile, sweep_temporaries, write_atomic};
@@ -31,7 +36,9 @@ pub use foreign::{TextColumns, text_columns};
 pub use json::{read_json, write_json};
 pub use lock::{LockGuard, lock};
 pub use scalar::ScalarIndex;
+#[cfg(feature = "tables")]
 pub use table::{Row, TableSummary, TableWriter};
+#[cfg(feature = "tables")]
 pub use table_reader::{TableReader, read_table};
 
 /// Result of the store's functions.

@@ -6,17 +6,31 @@
 
 mod clean;
 mod context;
+mod expression;
+mod functions;
 mod html;
 mod interwiki;
+mod language;
+mod language_names;
 mod line;
 mod link;
+mod math;
+mod measure;
+mod options;
 mod output;
 mod quotes;
+mod sections;
+mod table;
 mod template;
+mod template_languages;
 mod template_names;
+mod template_show;
 mod tokens;
+mod units;
 
 pub use context::WikiContext;
+pub use options::{CleanOptions, Keep, Math};
+pub use sections::{is_boilerplate_heading, is_boilerplate_section};
 
 use crate::{Link, Section};
 
@@ -47,38 +61,27 @@ pub struct CleanPage {
 /// Cleans the wikitext of one page. Never fails: broken markup costs words of that page at worst, and time is linear in the
 /// length of the page whatever it holds.
 pub fn clean(wikitext: &str, context: &WikiContext) -> CleanPage {
-    clean::Cleaner::new(wikitext, context).run()
+    clean_titled(wikitext, "", context)
 }
 
-/// Whether a section of this title holds no prose of its own: references, links, reading lists.
-pub fn is_boilerplate_section(title: &str) -> bool {
-    const TITLES: &[&str] = &[
-        "bibliography",
-        "citations",
-        "endnotes",
-        "external link",
-        "external links",
-        "external references",
-        "footnotes",
-        "further reading",
-        "gallery",
-        "general references",
-        "literature",
-        "literature cited",
-        "notes",
-        "notes and references",
-        "reading list",
-        "reference",
-        "references",
-        "references and notes",
-        "references and sources",
-        "see also",
-        "selected bibliography",
-        "sources",
-        "sources and references",
-        "web links",
-        "works cited",
-    ];
-    let lower = title.trim().to_lowercase();
-    TITLES.binary_search(&lower.as_str()).is_ok()
+/// The same for the page of a title, which `{{PAGENAME}}` stands for.
+///
+/// ```
+/// use memtrain_corpora::wikitext::{WikiContext, clean_titled};
+/// let page = clean_titled("'''{{PAGENAME}}''' is a town.", "Mira", &WikiContext::default());
+/// assert_eq!(page.text, "Mira is a town.");
+/// ```
+pub fn clean_titled(wikitext: &str, title: &str, context: &WikiContext) -> CleanPage {
+    clean::Cleaner::new(wikitext, title, context).run()
+}
+
+/// Where a page leads whose text says that it is a redirect, in the words of any Wikipedia: `#REDIRECT [[Target]]`.
+///
+/// ```
+/// use memtrain_corpora::wikitext::redirect_target;
+/// assert_eq!(redirect_target("#WEITERLEITUNG [[Mira_(Stadt)#Lage]]").as_deref(), Some("Mira (Stadt)"));
+/// assert_eq!(redirect_target("# first [[item]]"), None);
+/// ```
+pub fn redirect_target(wikitext: &str) -> Option<String> {
+    crate::dump::redirect_target(wikitext)
 }

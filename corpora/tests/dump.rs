@@ -90,8 +90,8 @@ fn a_wiki_in_another_language_gets_no_english_words() {
         let reader = reader(format!("{header}</mediawiki>"));
         wikitext::clean(text, &WikiContext::from_site(reader.site_info())).text
     };
-    assert_eq!(clean("en"), "(German: Tag) As of 2010 c. 1200 5 km");
-    assert_eq!(clean("vi"), "(Tag) 2010 c. 1200 5 km");
+    assert_eq!(clean("en"), "(German: Tag) As of 2010 c. 1200 5 kilometres (3.1 mi)");
+    assert_eq!(clean("vi"), "(tiếng Đức: Tag) Tính đến 2010 c. 1200 5 km (3,1 mi)");
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub enum StoreError {
         got: String,
     },
     /// The Parquet library refused.
+    #[cfg(feature = "tables")]
     #[error("could not {action} the Parquet table `{}`: {source}", path.display())]
     Parquet {
         /// What was being done.
@@ -45,6 +46,7 @@ pub enum StoreError {
         source: parquet::errors::ParquetError,
     },
     /// The Arrow library refused.
+    #[cfg(feature = "tables")]
     #[error("could not {action} rows of `{}`: {source}", path.display())]
     Arrow {
         /// What was being done.
@@ -119,6 +121,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             StoreError::Io { source, .. } => io_hint(source),
+            #[cfg(feature = "tables")]
             StoreError::Parquet { source, .. } => parquet_io(source).and_then(io_hint).or(Some(REBUILD)),
             StoreError::Json { source, .. } => match source.io_error_kind() {
                 Some(kind) => kind_hint(kind),
@@ -126,7 +129,9 @@ impl StoreError {
                     "the file was changed by hand or comes from another version; delete it and run the command again",
                 ),
             },
-            StoreError::Corrupt { .. } | StoreError::Row { .. } | StoreError::Arrow { .. } => Some(REBUILD),
+            #[cfg(feature = "tables")]
+            StoreError::Arrow { .. } => Some(REBUILD),
+            StoreError::Corrupt { .. } | StoreError::Row { .. } => Some(REBUILD),
             StoreError::Schema { .. } => Some(
                 "the file was written by another stage or another version; build it again, or point at the right file",
             ),
@@ -139,6 +144,7 @@ impl StoreError {
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
             StoreError::Io { source, .. } => Some(source.kind()),
+            #[cfg(feature = "tables")]
             StoreError::Parquet { source, .. } => parquet_io(source).map(io::Error::kind),
             StoreError::Json { source, .. } => source.io_error_kind(),
             _ => None,
@@ -149,6 +155,7 @@ impl StoreError {
 const REBUILD: &str = "delete the file and run the stage that writes it again";
 
 /// The I/O error inside a Parquet error: a full disk met while a row group is flushed arrives this way.
+#[cfg(feature = "tables")]
 fn parquet_io(error: &parquet::errors::ParquetError) -> Option<&io::Error> {
     match error {
         parquet::errors::ParquetError::External(inner) => inner.downcast_ref::<io::Error>(),

@@ -15,6 +15,8 @@ pub(super) struct Cleaner<'page> {
     pub(super) text: &'page str,
     pub(super) bytes: &'page [u8],
     pub(super) context: &'page WikiContext,
+    /// Title of the page, empty if it is not known.
+    pub(super) page_title: &'page str,
     pub(super) tokens: Vec<Token>,
     pub(super) out: Output,
     pub(super) categories: Vec<String>,
@@ -22,6 +24,8 @@ pub(super) struct Cleaner<'page> {
     pub(super) in_list: bool,
     /// Inside `<poem>`, where line ends are kept.
     pub(super) in_poem: bool,
+    /// Inside an HTML table that is kept.
+    pub(super) in_table: bool,
     quotes: QuoteLine,
     depth: usize,
 }
@@ -43,6 +47,8 @@ pub(super) struct Walk {
     pub(super) line_start: bool,
     /// External links `[http://… words]` whose `]` is still ahead in this line.
     pub(super) external: usize,
+    /// The colon of `; term : meaning`, if it is ahead in this line.
+    pub(super) colon: Option<usize>,
     next_token: usize,
 }
 
@@ -64,16 +70,18 @@ const SPECIAL: [bool; 256] = {
 };
 
 impl<'page> Cleaner<'page> {
-    pub(super) fn new(text: &'page str, context: &'page WikiContext) -> Self {
+    pub(super) fn new(text: &'page str, page_title: &'page str, context: &'page WikiContext) -> Self {
         Cleaner {
             text,
             bytes: text.as_bytes(),
             context,
+            page_title,
             tokens: scan(text),
             out: Output::new(),
             categories: Vec::new(),
             in_list: false,
             in_poem: false,
+            in_table: false,
             quotes: QuoteLine::default(),
             depth: 0,
         }
@@ -93,7 +101,8 @@ impl<'page> Cleaner<'page> {
         }
         self.depth += 1;
         let next_token = self.tokens.partition_point(|token| token.start() < range.start);
-        let mut walk = Walk { end: range.end, layout, line_start: layout == Layout::Block, external: 0, next_token };
+        let line_start = layout == Layout::Block;
+        let mut walk = Walk { end: range.end, layout, line_start, external: 0, colon: None, next_token };
         let mut at = range.start;
         while at < walk.end {
             at = if walk.line_start { self.begin_line(at, &mut walk) } else { self.step(at, &mut walk) };
@@ -112,9 +121,17 @@ impl<'page> Cleaner<'page> {
     /// One token, or the text up to the next thing that is not just copied.
     fn step(&mut self, at: usize, walk: &mut Walk) -> usize {
         let token = self.token_from(at, walk);
-        let stop = token.map_or(walk.end, |token| token.start());
+        let mut stop = token.map_or(walk.end, |token| token.start());
+        if let Some(colon) = walk.colon {
+            if colon == at {
+                return self.meaning(at, walk);
+            }
+            if colon > at {
+                stop = stop.min(colon);
+            }
+        }
         match token {
-            Some(token) if stop == at => self.token(token, walk),
+            Some(token) if token.start() == at => self.token(token, walk),
             _ => self.run_of_text(at, stop, walk),
         }
     }
@@ -215,16 +232,12 @@ impl<'page> Cleaner<'page> {
 
     /// `__NOTOC__` and the like; anything else that begins with two underscores is text.
     fn switch(&mut self, at: usize, stop: usize) -> usize {
-        let rest = &self.text[at..stop];
-        let underscores = rest.bytes().take_while(|&byte| byte == b'_').count();
-        let word = &rest[underscores..];
-        let length =
-            word.chars().take(24).take_while(|letter| letter.is_uppercase()).map(char::len_utf8).sum::<usize>();
-        if underscores == 2 && length >= 3 && word[length..].starts_with("__") {
+        if let Some(end) = switch_end(&self.text[at..stop]) {
             self.out.dropped();
-            return at + length + 4;
+            return at + end;
         }
-        self.out.push(&rest[..underscores]);
+        let underscores = self.bytes[at..stop].iter().take_while(|&&byte| byte == b'_').count();
+        self.out.push(&self.text[at..at + underscores]);
         at + underscores
     }
 
@@ -237,20 +250,22 @@ impl<'page> Cleaner<'page> {
         match token.kind {
             Kind::Comment => return self.comment(token, walk),
             Kind::Opaque(kind) => self.opaque(kind, token),
-            Kind::Template => self.template(token),
-            Kind::Parameter => self.out.dropped(),
-            Kind::Link => return self.link(token, walk),
-            Kind::Table => {
-                self.out.dropped();
-                self.out.ask(Break::Paragraph);
+            Kind::Template => {
+                self.template(token);
+                // What begins with a template that shows nothing begins the line.
+                walk.line_start = walk.layout == Layout::Block && !self.out.wrote && !self.in_list;
             }
+            Kind::Variant => self.variant(token.inner()),
+            Kind::Parameter => self.parameter(token),
+            Kind::Link => return self.link(token, walk),
+            Kind::Table => self.table(token),
             Kind::StrayBraces | Kind::StrayTable | Kind::Stray => return self.stray(token, walk),
         }
         token.end()
     }
 
     /// A comment alone in its lines takes the line with it.
-    fn comment(&mut self, token: Token, walk: &mut Walk) -> usize {
+    pub(super) fn comment(&mut self, token: Token, walk: &mut Walk) -> usize {
         let before = self.bytes[..token.start()].iter().rev().find(|byte| !matches!(byte, b' ' | b'\t'));
         let after = self.bytes[token.end()..walk.end].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         let line_end = token.end() + after;
@@ -267,16 +282,35 @@ impl<'page> Cleaner<'page> {
             Opaque::Nowiki => self.literal(token.inner(), Break::Space),
             Opaque::Pre => {
                 self.out.ask(Break::Paragraph);
-                self.literal(token.inner(), Break::Line);
+                self.preformatted(token.inner());
                 self.out.ask(Break::Paragraph);
+            }
+            Opaque::Source => {
+                let tag = &self.text[token.start()..token.inner().start];
+                let inline = tag.split([' ', '\n', '>', '/']).any(|attribute| attribute.starts_with("inline"));
+                if inline { self.literal(token.inner(), Break::Space) } else { self.out.dropped() }
             }
             Opaque::Math => {
                 let formula = self.text[token.inner()].trim();
-                // A letter or a sum reads as well as it is written; what needs typesetting does not.
-                let simple = formula.len() <= 40 && !formula.contains(['\\', '{', '}', '^', '_', '\n', '&', '<']);
-                if simple && !formula.is_empty() { self.out.push(formula) } else { self.out.dropped() }
+                match self.context.options().math.show(formula) {
+                    Some(shown) => self.out.push(&shown),
+                    None => self.out.dropped(),
+                }
             }
         }
+    }
+
+    /// The lines of `<pre>`: `<nowiki>` is markup there too, from the time when it had to be written.
+    fn preformatted(&mut self, range: Range<usize>) {
+        let mut at = range.start;
+        while let Some(found) = self.text[at..range.end].find("<nowiki>") {
+            let content = at + found + "<nowiki>".len();
+            let Some(length) = self.text[content..range.end].find("</nowiki>") else { break };
+            self.literal(at..at + found, Break::Line);
+            self.literal(content..content + length, Break::Line);
+            at = content + length + "</nowiki>".len();
+        }
+        self.literal(at..range.end, Break::Line);
     }
 
     /// Writes text without looking for markup; its line ends become the given break.
@@ -308,4 +342,40 @@ impl<'page> Cleaner<'page> {
             at += 1;
         }
     }
+}
+
+/// Length of the behaviour switch a text begins with, `__NOTOC__` and its like in any language.
+pub(super) fn switch_end(text: &str) -> Option<usize> {
+    // Those that the software takes in small letters too; Python has `__init__`.
+    const SMALL: &[&str] = &[
+        "archivedtalk",
+        "disambig",
+        "expectunusedcategory",
+        "forcetoc",
+        "hiddencat",
+        "index",
+        "newsectionlink",
+        "nocc",
+        "nocontentconvert",
+        "noeditsection",
+        "nogallery",
+        "noindex",
+        "nonewsectionlink",
+        "notalk",
+        "notc",
+        "notitleconvert",
+        "notoc",
+        "staticredirect",
+        "toc",
+    ];
+    let word = text.strip_prefix("__").filter(|word| !word.starts_with('_'))?;
+    // The longest of any language is below this.
+    let window = word.get(..word.len().min(120)).or_else(|| word.get(..word.char_indices().nth(30)?.0))?;
+    let name = &window[..window.find("__")?];
+    let capital = |letter: char| {
+        letter == '_' || !letter.is_lowercase() && (letter.is_alphabetic() || matches!(letter, '\u{900}'..='\u{DFF}'))
+    };
+    let known =
+        name.chars().count() >= 3 && (name.chars().all(capital) || SMALL.contains(&&*name.to_ascii_lowercase()));
+    known.then_some(name.len() + 4)
 }

@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 
+use super::language::{self, Language};
+use super::options::CleanOptions;
 use crate::dump::SiteInfo;
 
 /// Namespace of pages about files.
 const FILE: i32 = 6;
 /// Namespace of categories.
 const CATEGORY: i32 = 14;
+/// Namespace of templates.
+const TEMPLATE: i32 = 10;
 /// Namespace of the files themselves.
 const MEDIA: i32 = -2;
 
@@ -18,8 +22,10 @@ pub struct WikiContext {
     namespaces: HashMap<String, i32>,
     /// Whether titles begin with a capital whatever the link says (not so in Wiktionary).
     first_letter: bool,
-    /// Whether words that templates add are right in English.
-    english: bool,
+    /// Code of the wiki's language, without its variant.
+    code: String,
+    language: &'static Language,
+    options: CleanOptions,
 }
 
 /// What the part of a link before the colon says.
@@ -55,7 +61,7 @@ const CANONICAL: &[(i32, &str)] = &[
     (7, "image talk"),
     (8, "mediawiki"),
     (9, "mediawiki talk"),
-    (10, "template"),
+    (TEMPLATE, "template"),
     (11, "template talk"),
     (12, "help"),
     (13, "help talk"),
@@ -68,70 +74,19 @@ const CANONICAL: &[(i32, &str)] = &[
     (829, "module talk"),
 ];
 
-/// Older names of namespaces that links still use and that a dump's header does not list. They are recognised in every
-/// wiki: none of them begins the title of an article elsewhere.
-const ALIASES: &[(i32, &str)] = &[
-    (FILE, "hình"),
-    (FILE, "hình ảnh"),
-    (FILE, "tập tin"),
-    (FILE, "bild"),
-    (FILE, "datei"),
-    (FILE, "fichier"),
-    (FILE, "archivo"),
-    (FILE, "imagen"),
-    (FILE, "immagine"),
-    (FILE, "ficheiro"),
-    (FILE, "imagem"),
-    (FILE, "arquivo"),
-    (FILE, "afbeelding"),
-    (FILE, "bestand"),
-    (FILE, "plik"),
-    (FILE, "grafika"),
-    (FILE, "fil"),
-    (FILE, "tiedosto"),
-    (FILE, "kuva"),
-    (FILE, "soubor"),
-    (FILE, "kép"),
-    (FILE, "fájl"),
-    (FILE, "dosya"),
-    (FILE, "resim"),
-    (FILE, "файл"),
-    (FILE, "изображение"),
-    (FILE, "картинка"),
-    (FILE, "зображення"),
-    (FILE, "चित्र"),
-    (FILE, "ファイル"),
-    (FILE, "画像"),
-    (FILE, "文件"),
-    (FILE, "图像"),
-    (FILE, "圖像"),
-    (FILE, "파일"),
-    (FILE, "그림"),
-    (FILE, "ملف"),
-    (FILE, "صورة"),
-    (FILE, "קובץ"),
-    (FILE, "תמונה"),
-    (FILE, "پرونده"),
-    (FILE, "tệp"),
-    (CATEGORY, "thể loại"),
-    (CATEGORY, "kategorie"),
-    (CATEGORY, "catégorie"),
-    (CATEGORY, "categoría"),
-    (CATEGORY, "categoria"),
-    (CATEGORY, "categorie"),
-    (CATEGORY, "kategoria"),
-    (CATEGORY, "kategori"),
-    (CATEGORY, "категория"),
-    (CATEGORY, "категорія"),
-    (CATEGORY, "वर्ग"),
-    (CATEGORY, "श्रेणी"),
-    (CATEGORY, "カテゴリ"),
-    (CATEGORY, "分类"),
-    (CATEGORY, "分類"),
-    (CATEGORY, "분류"),
-    (CATEGORY, "تصنيف"),
-    (CATEGORY, "קטגוריה"),
-];
+/// Names of namespaces in the languages of Wikipedia; a dump's header lists those in force, links use older ones too. A line
+/// is a language, a number and the names. Those of files and categories (`*`) are recognised in every wiki: none of them
+/// begins the title of an article elsewhere. The facts are those of the software's own message files.
+const NAMES: &str = include_str!("namespaces.txt");
+
+/// Number and names of each namespace listed for a language.
+fn names_of(language: &str) -> impl Iterator<Item = (i32, &'static str)> {
+    NAMES.lines().filter_map(move |line| {
+        let (of, rest) = line.split_once(' ')?;
+        let (number, names) = rest.split_once(' ')?;
+        if of == language { Some((number.parse::<i32>().ok()?, names)) } else { None }
+    })
+}
 
 impl Default for WikiContext {
     /// An English Wikipedia.
@@ -144,18 +99,62 @@ impl WikiContext {
     /// A wiki of the given namespaces (number, name), besides those every wiki knows. `first_letter`: titles begin with a
     /// capital letter whatever the link says.
     pub fn new(namespaces: &[(i32, String)], first_letter: bool) -> WikiContext {
-        let known = ALIASES.iter().chain(CANONICAL).map(|&(number, name)| (name.to_owned(), number));
+        let listed = names_of("*").flat_map(|(number, names)| names.split('|').map(move |name| (number, name)));
+        let known = listed.chain(CANONICAL.iter().copied()).map(|(number, name)| (name.to_owned(), number));
         let own = namespaces.iter().filter(|(number, name)| *number != 0 && !name.is_empty());
         let own = own.map(|(number, name)| (name.to_lowercase().replace('_', " "), *number));
-        WikiContext { namespaces: known.chain(own).collect(), first_letter, english: true }
+        WikiContext {
+            namespaces: known.chain(own).collect(),
+            first_letter,
+            code: "en".to_owned(),
+            language: language::of("en"),
+            options: CleanOptions::default(),
+        }
     }
 
     /// The wiki a dump comes from.
     pub fn from_site(site: &SiteInfo) -> WikiContext {
         let context = WikiContext::new(&site.namespaces, site.case != "case-sensitive");
         // Dumps from before 0.4 do not tell the language; most of those that are still around are English.
-        let language = site.language.split('-').next().unwrap_or_default();
-        WikiContext { english: matches!(language, "" | "en" | "simple"), ..context }
+        context.with_language(if site.language.is_empty() { "en" } else { &site.language })
+    }
+
+    /// The same wiki in a language, by its code (`de`, `zh-hans`): templates have the names and compose the words that
+    /// they do there.
+    #[must_use]
+    pub fn with_language(self, code: &str) -> WikiContext {
+        let code = code.split(['-', '_']).next().unwrap_or_default().to_lowercase();
+        let code = if code == "simple" { "en".to_owned() } else { code };
+        let mut namespaces = self.namespaces;
+        for (number, names) in names_of(&code) {
+            for name in names.split('|') {
+                namespaces.entry(name.to_owned()).or_insert(number);
+            }
+        }
+        WikiContext { language: language::of(&code), code, namespaces, ..self }
+    }
+
+    /// The same wiki, with more or less kept besides the prose.
+    #[must_use]
+    pub fn with_options(self, options: CleanOptions) -> WikiContext {
+        WikiContext { options, ..self }
+    }
+
+    pub(super) fn options(&self) -> CleanOptions {
+        self.options
+    }
+
+    pub(super) fn language(&self) -> &'static Language {
+        self.language
+    }
+
+    pub(super) fn language_code(&self) -> &str {
+        &self.code
+    }
+
+    /// Whether this is the name of the namespace of templates.
+    pub(super) fn is_template(&self, name: &str) -> bool {
+        self.namespaces.get(name.trim()) == Some(&TEMPLATE)
     }
 
     /// Whether titles begin with a capital letter whatever the link says.
@@ -165,7 +164,7 @@ impl WikiContext {
 
     /// Whether words that templates add, such as the name of a language, are right in English.
     pub(super) fn english(&self) -> bool {
-        self.english
+        self.code == "en"
     }
 
     /// What the words before a link's colon are; `None` if they are just the beginning of a title.
@@ -177,10 +176,41 @@ impl WikiContext {
             self.namespaces.get(lower.as_str())
         };
         match number {
-            Some(&(FILE | MEDIA)) => Some(Prefix::File),
+            Some(&FILE) => Some(Prefix::File),
             Some(&CATEGORY) => Some(Prefix::Category),
             Some(_) => Some(Prefix::Other),
             None => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_names_is_well_formed() {
+        for line in NAMES.lines() {
+            let mut parts = line.splitn(3, ' ');
+            assert!(parts.next().is_some_and(|language| !language.is_empty()), "{line}");
+            assert!(parts.next().is_some_and(|number| number.parse::<i32>().is_ok()), "{line}");
+            let names = parts.next().unwrap_or_default();
+            assert!(names.split('|').all(|name| !name.is_empty() && name == name.to_lowercase()), "{line}");
+        }
+    }
+
+    #[test]
+    fn files_and_categories_are_known_in_every_wiki() {
+        let context = WikiContext::default();
+        for name in ["File", "Datei", "Fichier", "Tập_tin", "Файл", "画像", "चित्र", "ملف", "파일", "Bestand", "Plik"]
+        {
+            assert_eq!(context.prefix(name), Some(Prefix::File), "{name}");
+        }
+        for name in ["Category", "Kategorie", "Thể loại", "वर्ग", "Категория", "分類", "تصنيف", "Catégorie"]
+        {
+            assert_eq!(context.prefix(name), Some(Prefix::Category), "{name}");
+        }
+        assert_eq!(context.prefix("Benutzer"), None);
+        assert_eq!(WikiContext::default().with_language("de").prefix("Benutzerin"), Some(Prefix::Other));
     }
 }

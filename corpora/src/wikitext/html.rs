@@ -6,8 +6,9 @@ use memchr::{memchr, memchr2};
 use quick_xml::escape::resolve_html5_entity;
 
 use super::clean::{Cleaner, Layout, Walk};
+use super::line::inclusion_tag;
 use super::output::Break;
-use super::tokens::name_at;
+use super::tokens::{Kind, name_at};
 use crate::dump::character_reference;
 
 /// Whether a character shows.
@@ -87,6 +88,9 @@ pub(super) fn decode(text: &str) -> Cow<'_, str> {
     Cow::Owned(decoded)
 }
 
+/// Between the cells of a table's row.
+pub(super) const CELL: &str = " | ";
+
 /// What a tag does to the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
@@ -96,6 +100,8 @@ enum Effect {
     Line,
     /// None.
     Nothing,
+    /// Begins or ends a cell of a table.
+    Cell,
     Superscript,
     Poem,
     /// A reference whose end is missing.
@@ -113,16 +119,19 @@ fn effect(name: &[u8]) -> Effect {
         b"p" | b"div" | b"blockquote" | b"center" | b"ul" | b"ol" | b"dl" | b"table" | b"caption" | b"hr" | b"h1"
         | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" => Effect::Paragraph,
         b"br" | b"li" | b"dd" | b"dt" | b"tr" => Effect::Line,
+        b"td" | b"th" => Effect::Cell,
         b"sup" => Effect::Superscript,
         b"poem" => Effect::Poem,
         b"ref" | b"references" => Effect::Reference,
         b"a" | b"abbr" | b"b" | b"bdi" | b"bdo" | b"big" | b"cite" | b"code" | b"data" | b"del" | b"dfn" | b"em"
         | b"font" | b"i" | b"ins" | b"kbd" | b"mark" | b"q" | b"rb" | b"rp" | b"rt" | b"rtc" | b"ruby" | b"s"
-        | b"samp" | b"small" | b"span" | b"strike" | b"strong" | b"sub" | b"td" | b"th" | b"time" | b"tt" | b"u"
-        | b"var" | b"wbr" | b"noinclude" | b"includeonly" | b"onlyinclude" | b"nowiki" | b"pre" | b"gallery"
-        | b"math" | b"source" | b"syntaxhighlight" | b"timeline" | b"imagemap" | b"score" | b"hiero" | b"section"
-        | b"img" | b"thead" | b"tbody" | b"tfoot" | b"col" | b"colgroup" | b"noglossary" | b"langconvert" | b"chem"
-        | b"ce" | b"indicator" | b"nobr" => Effect::Nothing,
+        | b"samp" | b"small" | b"span" | b"strike" | b"strong" | b"sub" | b"time" | b"tt" | b"u" | b"var" | b"wbr"
+        | b"noinclude" | b"includeonly" | b"onlyinclude" | b"nowiki" | b"pre" | b"gallery" | b"math" | b"source"
+        | b"syntaxhighlight" | b"timeline" | b"imagemap" | b"score" | b"hiero" | b"section" | b"img" | b"thead"
+        | b"tbody" | b"tfoot" | b"col" | b"colgroup" | b"noglossary" | b"langconvert" | b"chem" | b"ce"
+        | b"indicator" | b"nobr" | b"translate" | b"tvar" | b"languages" | b"dir" | b"link" | b"meta" => {
+            Effect::Nothing
+        }
         _ => Effect::Text,
     }
 }
@@ -138,17 +147,25 @@ impl Cleaner<'_> {
             return at + 1;
         }
         let name_end = name_start + name.len();
-        let end = match memchr2(b'>', b'<', &self.bytes[name_end..walk.end]) {
-            Some(found) if self.bytes[name_end + found] == b'>' => name_end + found + 1,
-            // The tag is not closed: its name goes, what follows is text again.
-            _ => name_end,
+        let end = match self.tag_end(name_end, walk.end) {
+            Some(end) => end,
+            // Of a reference that is not closed the name goes; anything else is the sign and a word: `a<b`.
+            None if effect == Effect::Reference => name_end,
+            None => {
+                self.out.push("<");
+                return at + 1;
+            }
         };
         let closing = name_start > at + 1;
         let inline = walk.layout == Layout::Inline;
         match effect {
             Effect::Paragraph if !inline => self.out.ask(Break::Paragraph),
-            Effect::Line if !inline => self.out.ask(Break::Line),
-            Effect::Paragraph | Effect::Line => self.out.ask(Break::Space),
+            Effect::Line if !inline => {
+                self.out.ask(Break::Line);
+                self.out.wrote &= !self.in_table;
+            }
+            Effect::Cell if !closing && self.out.wrote && self.in_table => self.out.push(CELL),
+            Effect::Paragraph | Effect::Line | Effect::Cell => self.out.ask(Break::Space),
             Effect::Superscript if !closing => return self.superscript(end, walk),
             Effect::Poem => {
                 self.in_poem = !closing && !inline;
@@ -158,6 +175,25 @@ impl Cleaner<'_> {
             Effect::Superscript | Effect::Nothing | Effect::Text => {}
         }
         end
+    }
+
+    /// The end of a tag whose attributes begin at `at`; comments, templates and the like may be among them.
+    fn tag_end(&self, at: usize, end: usize) -> Option<usize> {
+        let mut at = at;
+        let mut next = self.tokens.partition_point(|token| token.start() < at);
+        loop {
+            let found = memchr2(b'>', b'<', &self.bytes[at..end]).map(|found| at + found);
+            let place = found.unwrap_or(end);
+            let token = self.tokens.get(next).filter(|token| token.start() <= place && token.end() <= end);
+            match token {
+                Some(token) => {
+                    next += 1;
+                    at = if token.start() >= at && !matches!(token.kind, Kind::Link) { token.end() } else { at };
+                }
+                None if self.bytes[..end].get(place) == Some(&b'>') => return Some(place + 1),
+                None => at = place + inclusion_tag(&self.bytes[place..end])?,
+            }
+        }
     }
 
     /// Digits and signs between `<sup>` and `</sup>` become superscript characters, so that 10⁶ does not read 106.

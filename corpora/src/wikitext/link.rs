@@ -1,5 +1,6 @@
 //! Internal and external links.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr;
@@ -38,48 +39,81 @@ impl Cleaner<'_> {
     /// `[[…]]` and the letters that follow it; gives the place after both.
     pub(super) fn link(&mut self, token: Token, walk: &Walk) -> usize {
         let inner = token.inner();
-        let bar = memchr(b'|', &self.bytes[inner.clone()]).map(|found| inner.start + found);
+        let bar = self.bar(inner.clone());
         let target = inner.start..bar.unwrap_or(inner.end);
         let label = bar.map(|bar| bar + 1..inner.end);
-        let written = self.text[target].trim();
-        if written.is_empty() || written.contains(['\n', '<', '>', '[', ']', '{', '}']) {
-            // Not a link; what it would have shown is text.
-            self.walk(label.unwrap_or(inner), Layout::Inline);
+        let mut written = Cow::Borrowed(self.text[target.clone()].trim());
+        // Comments and templates may be part of a title, links not: what is in a link is never read twice.
+        let odd = is_no_title(&written);
+        let composed = odd && written.contains(['<', '{']) && written.len() < 256 && !written.contains("[[");
+        if composed && !matches!(self.prefix(&written), Some(Prefix::File)) {
+            written = Cow::Owned(self.plain(target.clone()));
+        }
+        let address = if written.contains("//") { address_length(written.as_bytes()) } else { None };
+        if let Some(length) = address {
+            // An address in double brackets: what stands behind it is its label.
+            let behind = (self.trimmed(target).start + length).min(inner.end)..inner.end;
+            self.out.dropped();
+            self.walk(label.unwrap_or(behind), Layout::Inline);
             return token.end();
         }
         let shown = written.starts_with(':');
         let name = written.trim_start_matches([':', ' ']);
-        match (self.prefix(name), shown) {
-            (Some(Prefix::File | Prefix::Language), false) => {
+        let prefix = self.prefix(name);
+        match prefix {
+            Some(Prefix::File | Prefix::Language) if !shown => {
                 self.out.dropped();
-                token.end()
+                return token.end();
             }
-            (Some(Prefix::Category), false) => {
+            Some(Prefix::Category) if !shown => {
                 self.category(name);
                 self.out.dropped();
-                token.end()
+                return token.end();
             }
-            (Some(Prefix::Project), _) => {
+            _ => {}
+        }
+        if name.is_empty() || odd && is_no_title(name) {
+            // Not a link; what it would have shown is text.
+            self.walk(label.unwrap_or(inner), Layout::Inline);
+            return token.end();
+        }
+        match prefix {
+            None => return self.article_link(name, label, token, walk),
+            Some(Prefix::Project) => {
                 let rest = name.split_once(':').map_or(name, |(_, rest)| rest);
                 self.anchor(rest, label);
-                token.end()
             }
-            (Some(_), _) => {
-                self.anchor(name, label);
-                token.end()
-            }
-            (None, _) => self.article_link(name, label, token, walk),
+            Some(_) => self.anchor(name, label),
         }
+        self.trail(token.end(), walk)
     }
 
-    fn prefix(&self, name: &str) -> Option<Prefix> {
+    /// The bar between target and label: not one of a template in the target.
+    fn bar(&self, inner: Range<usize>) -> Option<usize> {
+        let mut bar = inner.start + memchr(b'|', &self.bytes[inner.clone()])?;
+        if self.bytes[inner.start..bar].contains(&b'{') {
+            let mut next = self.tokens.partition_point(|token| token.start() < inner.start);
+            while let Some(token) = self.tokens.get(next).filter(|token| token.start() < bar) {
+                if token.end() > bar && token.end() <= inner.end {
+                    bar = token.end() + memchr(b'|', &self.bytes[token.end()..inner.end])?;
+                }
+                next += 1;
+            }
+        }
+        Some(bar)
+    }
+
+    /// What the words before a title's first colon are; `None` if they are part of the title.
+    pub(super) fn prefix(&self, name: &str) -> Option<Prefix> {
         let (prefix, _) = name.split_once(':')?;
         let prefix = prefix.trim();
         // No namespace has a name so long: this is the title of a book.
         if prefix.len() > 80 {
             return None;
         }
-        self.context.prefix(prefix).or_else(|| interwiki::prefix(prefix))
+        let known = self.context.prefix(prefix).or_else(|| interwiki::prefix(prefix));
+        // In a wiki whose names are not known a picture still looks like one.
+        known.or_else(|| is_picture(name).then_some(Prefix::File))
     }
 
     fn category(&mut self, name: &str) {
@@ -109,15 +143,17 @@ impl Cleaner<'_> {
     /// The words a link shows.
     fn anchor(&mut self, name: &str, label: Option<Range<usize>>) {
         match label {
-            Some(label) if !self.text[label.clone()].trim().is_empty() => self.walk(label, Layout::Inline),
-            Some(_) => self.push_words(pipe_trick(name)),
-            None => self.push_words(name.trim_start_matches('#')),
+            // `[[a|]]` is short for the title without its qualifier; `[[a| ]]` shows nothing.
+            Some(label) if label.is_empty() => self.push_words(pipe_trick(name)),
+            Some(label) => self.walk(self.trimmed(label), Layout::Inline),
+            None => self.push_words(name),
         }
     }
 
     /// Writes a title as it is shown.
     fn push_words(&mut self, title: &str) {
         let title = html::decode(title);
+        let title = percent_decoded(&title);
         for (number, word) in title.split([' ', '_', '\t', '\u{A0}']).filter(|word| !word.is_empty()).enumerate() {
             if number > 0 {
                 self.out.ask(Break::Space);
@@ -165,31 +201,66 @@ impl Cleaner<'_> {
 
     /// `[http://… words]` shows its words; any other `[` is a bracket.
     pub(super) fn external_link(&mut self, at: usize, stop: usize, walk: &mut Walk) -> usize {
-        let rest = &self.text[at + 1..stop];
-        let scheme = SCHEMES
-            .iter()
-            .find(|scheme| rest.get(..scheme.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme)));
-        let Some(scheme) = scheme else {
+        let Some(length) = address_length(&self.bytes[at + 1..stop]) else {
             self.out.push("[");
             return at + 1;
         };
-        let address = &rest.as_bytes()[scheme.len()..];
-        let length = address
-            .iter()
-            .take_while(|byte| !matches!(byte, 0..=b' ' | b'[' | b']' | b'<' | b'>' | b'"' | 0x7F))
-            .count();
-        if length == 0 {
-            self.out.push("[");
-            return at + 1;
-        }
-        let end = at + 1 + scheme.len() + length;
-        self.out.dropped();
+        let end = at + 1 + length;
         if self.bytes[..stop].get(end) == Some(&b']') {
+            self.out.dropped();
             return end + 1;
         }
         walk.external += 1;
-        end
+        // What stands right before the bracket and the label belong together, whatever is between address and label.
+        end + self.bytes[end..stop].iter().take_while(|&&byte| byte == b' ').count()
     }
+}
+
+/// Whether a title ends as the names of pictures and recordings do.
+fn is_picture(name: &str) -> bool {
+    const ENDINGS: &[&str] =
+        &["jpg", "jpeg", "png", "svg", "gif", "tif", "tiff", "webp", "ogg", "oga", "ogv", "webm", "mid"];
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending.trim_end());
+    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
+
+/// Whether a text has a character that no title has.
+fn is_no_title(text: &str) -> bool {
+    text.bytes().any(|byte| matches!(byte, b'\n' | b'<' | b'>' | b'[' | b']' | b'{' | b'}'))
+}
+
+/// Length of the address a text begins with, if it begins with one.
+fn address_length(bytes: &[u8]) -> Option<usize> {
+    let begins = |scheme: &&&str| {
+        bytes.get(..scheme.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme.as_bytes()))
+    };
+    let scheme = SCHEMES.iter().find(begins)?.len();
+    let mut end = scheme;
+    // A host of numbers stands in brackets of its own.
+    if bytes.get(end) == Some(&b'[') {
+        let host = bytes[end + 1..].iter().take_while(|&&byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+        let host = host.count();
+        if host == 0 || bytes.get(end + 1 + host) != Some(&b']') {
+            return None;
+        }
+        end += host + 2;
+    }
+    while let Some(&byte) = bytes.get(end) {
+        let ends = match byte {
+            0..=b' ' | b'[' | b']' | b'<' | b'>' | b'"' | 0x7F => true,
+            // Italics begin.
+            b'\'' => bytes.get(end + 1) == Some(&b'\''),
+            // An ideographic or another wide space.
+            0xE3 => bytes[end..].starts_with("\u{3000}".as_bytes()),
+            0xC2 => bytes.get(end + 1) == Some(&0xA0),
+            _ => false,
+        };
+        if ends {
+            break;
+        }
+        end += 1;
+    }
+    (end > scheme).then_some(end)
 }
 
 /// Letters that continue the word of a link. Small letters do in every script that has them; of the others, those whose
@@ -217,7 +288,7 @@ fn pipe_trick(name: &str) -> &str {
 }
 
 /// `%41` as `A`; left alone where that gives no UTF-8.
-fn percent_decoded(text: &str) -> std::borrow::Cow<'_, str> {
+fn percent_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return text.into();
     }

@@ -31,6 +31,16 @@ pub(super) struct Output {
     section: (String, u8, Option<usize>),
 }
 
+/// A place in the text to which it can return as long as no link or section has ended since.
+pub(super) struct Mark {
+    pub(super) length: usize,
+    pending: Break,
+    floor: usize,
+    anchor: Option<Option<usize>>,
+    wrote: bool,
+    section: Option<usize>,
+}
+
 impl Output {
     pub(super) fn new() -> Output {
         Output { section: (String::new(), 1, None), ..Output::default() }
@@ -193,6 +203,26 @@ impl Output {
         }
         self.floor = self.text.len();
         Some(start..self.text.len())
+    }
+
+    /// The state to which [`Output::take_back`] returns.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            length: self.text.len(),
+            pending: self.pending,
+            floor: self.floor,
+            anchor: self.anchor,
+            wrote: self.wrote,
+            section: self.section.2,
+        }
+    }
+
+    /// Takes back what was written since a mark: words around something that then showed nothing.
+    pub(super) fn take_back(&mut self, mark: &Mark) {
+        self.text.truncate(mark.length);
+        (self.pending, self.floor, self.anchor, self.wrote) = (mark.pending, mark.floor, mark.anchor, mark.wrote);
+        self.section.2 = mark.section;
+        self.gap = true;
     }
 
     /// Ends the section and begins another.

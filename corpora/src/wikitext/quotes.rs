@@ -21,7 +21,7 @@ impl QuoteLine {
             self.apostrophe = odd_bold(&bytes[..self.end], at);
         }
         match length {
-            3 if self.apostrophe == Some(at) => 1,
+            3 | 4 if self.apostrophe == Some(at) => length - 2,
             2 | 3 | 5 => 0,
             4 => 1,
             _ => length.saturating_sub(5),
@@ -29,7 +29,7 @@ impl QuoteLine {
     }
 }
 
-/// The run of three, from `from` to the end of the line, that is an apostrophe and italics; `None` if bold and italics are
+/// The run of three or four, from `from` to the end of the line, that ends in italics instead of bold; `None` if bold and italics are
 /// both balanced, or either is.
 fn odd_bold(line: &[u8], from: usize) -> Option<usize> {
     let (mut num_bold, mut num_italic) = (0, 0);
@@ -40,8 +40,10 @@ fn odd_bold(line: &[u8], from: usize) -> Option<usize> {
         let length = line[at..].iter().take_while(|&&byte| byte == b'\'').count();
         num_bold += usize::from(length >= 3);
         num_italic += usize::from(length == 2 || length >= 5);
-        if length == 3 {
-            let before = |back: usize| at.checked_sub(back).map(|place| line[place]);
+        if matches!(length, 3 | 4) {
+            // The first of four is an apostrophe, and then the letter before bold.
+            let bold = at + length - 3;
+            let before = |back: usize| bold.checked_sub(back).map(|place| line[place]);
             let candidate = match (before(1), before(2)) {
                 (Some(b' '), _) => &mut space,
                 (_, Some(b' ')) => &mut letter,

@@ -3,19 +3,22 @@
 use std::ops::Range;
 
 use super::clean::{Cleaner, Layout};
-use super::html::raise;
+use super::options::Keep;
 use super::output::Break;
-use super::template_names::{Shows, language_name, shows};
+use super::template_names::{Shows, is_infobox, shows};
 use super::tokens::Token;
 
 /// An argument of a template: where its value lies, and its name if it has one.
-struct Argument<'page> {
-    name: Option<&'page str>,
-    value: Range<usize>,
+pub(super) struct Argument<'page> {
+    pub(super) name: Option<&'page str>,
+    pub(super) value: Range<usize>,
 }
 
 /// The longest template name that is looked up.
-const MAX_NAME_BYTES: usize = 64;
+const MAX_NAME_BYTES: usize = 96;
+
+/// What may stand before a template's name.
+const PREFIXES: &[&str] = &["subst:", "safesubst:", "template:", "msg:"];
 
 impl<'page> Cleaner<'page> {
     /// Shows or drops `{{…}}`.
@@ -26,16 +29,21 @@ impl<'page> Cleaner<'page> {
             return;
         };
         // `{{formatnum:1234}}` and its like are functions: what they are applied to stands after the colon.
-        if let Some((function, _)) = name.split_once(':') {
-            if matches!(function, "formatnum" | "lc" | "uc" | "lcfirst" | "ucfirst") {
-                let colon = self.text[inner.start..end].find(':').map_or(end, |colon| inner.start + colon + 1);
-                self.walk(colon..end, Layout::Inline);
-            } else {
-                self.out.dropped();
+        if let Some((function, _)) = name.split_once([':', '：']) {
+            let colon = self.text[inner.start..end].find([':', '：']).map_or(end, |colon| inner.start + colon);
+            let after = colon + self.text[colon..].chars().next().map_or(0, char::len_utf8);
+            let function = function.trim_end().replace('＃', "#");
+            if self.function(&function, after.min(inner.end)..inner.end) {
+                return;
             }
+        } else if self.variable(&name) {
             return;
         }
-        match shows(&name) {
+        match shows(&name, self.context.language_code()) {
+            Shows::Nothing if self.context.options().infoboxes == Keep::Keep && is_infobox(&name) => {
+                let arguments = self.arguments(end..inner.end);
+                self.infobox(&arguments);
+            }
             Shows::Nothing => self.out.dropped(),
             Shows::Words(words) => self.out.push(words),
             what => {
@@ -45,28 +53,73 @@ impl<'page> Cleaner<'page> {
         }
     }
 
+    /// Whether a template shows nothing, whatever its arguments are.
+    pub(super) fn shows_nothing(&self, token: Token) -> bool {
+        match self.template_name(token.inner()) {
+            Some((name, _)) => !name.contains(':') && shows(&name, self.context.language_code()) == Shows::Nothing,
+            None => true,
+        }
+    }
+
     /// The template's name, small and without its namespace, and where it ends.
     fn template_name(&self, inner: Range<usize>) -> Option<(String, usize)> {
         let bytes = &self.bytes[inner.clone()];
         let length = bytes.iter().take(MAX_NAME_BYTES + 16).position(|byte| matches!(byte, b'|' | b'{' | b'<' | b'['));
-        let length = length.unwrap_or(bytes.len());
-        // `{{#if:…}}` takes any length; no template that is shown has so long a name.
-        let name = self.text.get(inner.start..inner.start + length)?.trim();
-        if name.len() > MAX_NAME_BYTES {
-            return None;
+        let mut length = length.unwrap_or(bytes.len());
+        // Of a function only the name is short.
+        if length > MAX_NAME_BYTES {
+            let window = &bytes[..bytes.len().min(MAX_NAME_BYTES)];
+            length = window.iter().position(|&byte| byte == b':')? + 1;
         }
+        let name = self.text.get(inner.start..inner.start + length)?.trim();
         let mut name = name.to_lowercase();
         if name.contains('_') {
             name = name.replace('_', " ");
         }
-        if let Some(rest) = name.strip_prefix("template:") {
+        while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+            name = rest.trim_start().to_owned();
+        }
+        if let Some((prefix, rest)) = name.split_once(':')
+            && self.context.is_template(prefix)
+        {
             name = rest.trim_start().to_owned();
         }
         Some((name, inner.start + length))
     }
 
+    /// `{{{1|words}}}`: what stands for an argument that is not given, as on every page that is no template.
+    pub(super) fn parameter(&mut self, token: Token) {
+        let inner = token.inner();
+        let Some(bar) = self.next_bar(inner.clone()) else {
+            self.out.dropped();
+            return;
+        };
+        let end = self.next_bar(bar + 1..inner.end).unwrap_or(inner.end);
+        self.show_value(Some(bar + 1..end));
+    }
+
+    /// The facts of an infobox, a line each.
+    fn infobox(&mut self, arguments: &[Argument]) {
+        let in_list = std::mem::replace(&mut self.in_list, false);
+        self.out.ask(Break::Paragraph);
+        for argument in arguments {
+            let Some(name) = argument.name.filter(|name| is_fact(name)) else { continue };
+            // The value is read by itself first: a fact without words has no line.
+            let value = self.plain(self.trimmed(argument.value.clone()));
+            if value.is_empty() || is_file(&value) {
+                continue;
+            }
+            self.out.ask(Break::Line);
+            self.push_decoded(&name.replace(['_', '-'], " "));
+            self.out.push(": ");
+            self.push_decoded(&value);
+        }
+        self.in_list = in_list;
+        self.out.ask(Break::Paragraph);
+    }
+
     /// The arguments of a template, from the first bar on.
-    fn arguments(&self, range: Range<usize>) -> Vec<Argument<'page>> {
+    pub(super) fn arguments(&self, range: Range<usize>) -> Vec<Argument<'page>> {
         let mut arguments = Vec::new();
         let mut next = self.tokens.partition_point(|token| token.start() < range.start);
         let mut start = None;
@@ -108,7 +161,7 @@ impl<'page> Cleaner<'page> {
     }
 
     /// The argument of a number, by its place among those without a name or by the number as its name.
-    fn numbered(&self, arguments: &[Argument], number: u8) -> Option<Range<usize>> {
+    pub(super) fn numbered(&self, arguments: &[Argument], number: u8) -> Option<Range<usize>> {
         let named = arguments.iter().find(|argument| argument.name.is_some_and(|name| name.parse() == Ok(number)));
         let placed =
             || arguments.iter().filter(|argument| argument.name.is_none()).nth(usize::from(number.checked_sub(1)?));
@@ -116,91 +169,32 @@ impl<'page> Cleaner<'page> {
     }
 
     /// The value of a named argument, trimmed.
-    fn named(&self, arguments: &[Argument], names: &[&str]) -> Option<&'page str> {
+    pub(super) fn named(&self, arguments: &[Argument], names: &[&str]) -> Option<&'page str> {
         let argument = arguments.iter().find(|argument| argument.name.is_some_and(|name| names.contains(&name)))?;
         Some(self.text[argument.value.clone()].trim())
     }
 
     /// Arguments without a name that are not empty.
-    fn placed(&self, arguments: &[Argument]) -> Vec<Range<usize>> {
+    pub(super) fn placed(&self, arguments: &[Argument]) -> Vec<Range<usize>> {
         let filled =
             |argument: &&Argument| argument.name.is_none() && !self.text[argument.value.clone()].trim().is_empty();
         arguments.iter().filter(filled).map(|argument| argument.value.clone()).collect()
     }
 
-    fn show(&mut self, what: Shows, name: &str, arguments: &[Argument]) {
-        match what {
-            Shows::Argument(number) => self.show_value(self.numbered(arguments, number)),
-            Shows::Last => self.show_value(self.placed(arguments).pop()),
-            Shows::Quotation(number) => {
-                let named = |wanted: &[&str]| {
-                    let found =
-                        arguments.iter().find(|argument| argument.name.is_some_and(|name| wanted.contains(&name)));
-                    found.map(|argument| argument.value.clone())
-                };
-                if let Some(range) = named(&["text", "quote"]).or_else(|| self.numbered(arguments, number)) {
-                    self.out.ask(Break::Paragraph);
-                    self.walk(range, Layout::Block);
-                    self.in_list = false;
-                    self.out.ask(Break::Paragraph);
-                }
-            }
-            Shows::Before(words) => {
-                if let Some(value) = self.numbered(arguments, 1) {
-                    // `As of 2010` in a French sentence would be wrong; the year is not, nor is `c.`.
-                    let english = words == "As of " || words == "born ";
-                    self.out.push(if english && !self.context.english() { "" } else { words });
-                    self.show_value(Some(value));
-                } else if words == "c. " {
-                    self.out.push(words);
-                } else {
-                    self.out.dropped();
-                }
-            }
-            Shows::After(words) => {
-                self.show_value(self.numbered(arguments, 1));
-                self.out.push(words);
-            }
-            Shows::Joined(between) => self.show_joined(&self.placed(arguments), between),
-            Shows::Language => self.show_language(name, arguments),
-            Shows::Ship => {
-                self.out.push(&name.to_uppercase());
-                self.out.ask(Break::Space);
-                self.show_value(self.numbered(arguments, 1));
-            }
-            Shows::Measure => self.show_measure(&self.placed(arguments)),
-            Shows::Date => self.show_date(arguments),
-            Shows::Fraction => self.show_fraction(&self.placed(arguments)),
-            Shows::Value => {
-                self.show_value(self.numbered(arguments, 1));
-                if let Some(unit) = self.named(arguments, &["u", "ul", "up"]) {
-                    self.out.push(" ");
-                    self.out.push(&unit.replace(['\n', '[', ']', '{', '}'], ""));
-                }
-            }
-            Shows::Nihongo => {
-                let values = self.placed(arguments);
-                self.show_value(values.first().cloned());
-                if values.len() > 1 {
-                    self.out.push(" (");
-                    self.show_joined(&values[1..values.len().min(3)], ", ");
-                    self.out.push(")");
-                }
-            }
-            Shows::Raised | Shows::Exponent => {
-                let value = self.numbered(arguments, 1).map_or("", |range| self.text[range].trim());
-                match (raise(value), what) {
-                    (Some(raised), Shows::Exponent) => self.out.push(&format!("×10{raised}")),
-                    (Some(raised), _) => self.out.push(&raised),
-                    (None, _) => self.show_value(self.numbered(arguments, 1)),
-                }
-            }
-            Shows::Nothing | Shows::Words(_) => self.out.dropped(),
-        }
+    /// The value of a named argument as a stretch of the page: of the first of these names, or numbers, that has one.
+    pub(super) fn named_range(&self, arguments: &[Argument], names: &[&str]) -> Option<Range<usize>> {
+        names.iter().find_map(|wanted| {
+            let value = match wanted.parse() {
+                Ok(number) => self.numbered(arguments, number)?,
+                Err(_) => arguments.iter().find(|argument| argument.name == Some(wanted))?.value.clone(),
+            };
+            let value = self.trimmed(value);
+            (!value.is_empty()).then_some(value)
+        })
     }
 
     /// Writes an argument without the space around it; an empty one counts as dropped.
-    fn show_value(&mut self, range: Option<Range<usize>>) {
+    pub(super) fn show_value(&mut self, range: Option<Range<usize>>) {
         let Some(range) = range.map(|range| self.trimmed(range)).filter(|range| !range.is_empty()) else {
             self.out.dropped();
             return;
@@ -208,166 +202,56 @@ impl<'page> Cleaner<'page> {
         self.walk(range, Layout::Inline);
     }
 
-    fn trimmed(&self, range: Range<usize>) -> Range<usize> {
+    pub(super) fn trimmed(&self, range: Range<usize>) -> Range<usize> {
         let value = &self.text[range.clone()];
         let start = range.end - value.trim_start().len();
         start..(range.start + value.trim_end().len()).max(start)
     }
-
-    fn show_joined(&mut self, values: &[Range<usize>], between: &str) {
-        for (number, value) in values.iter().enumerate() {
-            if number > 0 {
-                self.out.push(between);
-            }
-            self.show_value(Some(value.clone()));
-        }
-    }
-
-    fn show_language(&mut self, name: &str, arguments: &[Argument]) {
-        let code = name.trim_start_matches("lang").trim_start_matches(['-', ' ']);
-        let language = language_name(code.split('-').next().unwrap_or(code));
-        if let Some(language) = language.filter(|_| self.context.english()) {
-            self.out.push(language);
-            self.out.push(": ");
-        }
-        self.show_value(self.numbered(arguments, 1));
-    }
-
-    /// `10|km` as `10 km`, `10|to|20|km|mi` as `10 to 20 km`, `5|ft|11|in` as `5 ft 11 in`.
-    fn show_measure(&mut self, values: &[Range<usize>]) {
-        let is_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit() || "+-−.".contains(first));
-        let mut number = true;
-        for (place, value) in values.iter().enumerate() {
-            let text = self.text[value.clone()].trim();
-            match (number, is_number(text) && text.bytes().any(|byte| byte.is_ascii_digit())) {
-                (true, true) => {
-                    self.out.push(if place > 0 { " " } else { "" });
-                    self.show_value(Some(value.clone()));
-                    number = false;
-                }
-                (false, false) => {
-                    self.out.push(" ");
-                    match text {
-                        "-" | "–" | "to" | "and" | "or" | "by" | "x" | "×" | "and(-)" | "to(-)" | "+/-" | "±"
-                        | "-to" | "to about" => {
-                            self.out.push(range_word(text));
-                            number = true;
-                        }
-                        "ft" | "lb" | "st" => {
-                            self.out.push(text);
-                            number =
-                                values.get(place + 1).is_some_and(|next| is_number(self.text[next.clone()].trim()))
-                                    && values.len() > place + 2;
-                            if !number {
-                                return;
-                            }
-                        }
-                        unit => return self.out.push(&unit_words(unit)),
-                    }
-                }
-                // What follows the unit is what to convert to, or how precisely.
-                _ => return,
-            }
-        }
-    }
-
-    /// Day, month and year in the order of `{{start date|1984|7|21|df=y}}`.
-    fn show_date(&mut self, arguments: &[Argument]) {
-        let numbers: Vec<u32> = self
-            .placed(arguments)
-            .into_iter()
-            .map_while(|range| self.text[range].trim().parse().ok())
-            .take(3)
-            .collect();
-        let month = numbers.get(1).and_then(|&month| MONTHS.get((month as usize).checked_sub(1)?)).copied();
-        let day_first = self.named(arguments, &["df"]).is_some_and(|value| matches!(value, "y" | "yes" | "1" | "Y"));
-        let words = match (numbers.as_slice(), month) {
-            ([year, _, day, ..], Some(month)) if day_first => format!("{day} {month} {year}"),
-            ([year, _, day, ..], Some(month)) => format!("{month} {day}, {year}"),
-            ([year, _], Some(month)) => format!("{month} {year}"),
-            ([year, ..], _) => year.to_string(),
-            _ => return self.show_value(self.numbered(arguments, 1)),
-        };
-        self.out.push(&words);
-    }
-
-    fn show_fraction(&mut self, values: &[Range<usize>]) {
-        match values {
-            [whole, over, under, ..] => {
-                self.show_value(Some(whole.clone()));
-                self.out.push(" ");
-                self.show_joined(&[over.clone(), under.clone()], "⁄");
-            }
-            [over, under] => self.show_joined(&[over.clone(), under.clone()], "⁄"),
-            [under] => {
-                self.out.push("1⁄");
-                self.show_value(Some(under.clone()));
-            }
-            [] => self.out.push("⁄"),
-        }
-    }
 }
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
-fn range_word(word: &str) -> &str {
-    match word {
-        "-" => "– ",
-        "x" | "by" => "by ",
-        "+/-" | "±" => "± ",
-        "–" => "– ",
-        "×" => "× ",
-        "and" | "and(-)" => "and ",
-        "or" => "or ",
-        _ => "to ",
-    }
+/// Whether an argument of an infobox of this name is a fact and not how something looks.
+fn is_fact(name: &str) -> bool {
+    const LOOKS: &[&str] = &[
+        "image",
+        "photo",
+        "logo",
+        "map",
+        "caption",
+        "alt",
+        "width",
+        "size",
+        "color",
+        "colour",
+        "style",
+        "class",
+        "coord",
+        "latd",
+        "longd",
+        "upright",
+        "footnotes",
+        "embed",
+        "module",
+        "bild",
+        "karte",
+        "imagen",
+        "imagem",
+        "immagine",
+        "изображение",
+        "ширина",
+        "карта",
+        "hình",
+        "चित्र",
+        "画像",
+    ];
+    let lower = name.to_lowercase();
+    !lower.is_empty()
+        && !lower.bytes().all(|byte| byte.is_ascii_digit())
+        && !LOOKS.iter().any(|look| lower.contains(look))
 }
 
-/// A unit's code as it is written out.
-fn unit_words(code: &str) -> String {
-    let spelled = match code {
-        "C" => "°C",
-        "F" => "°F",
-        "K" => "K",
-        "sqmi" => "sq mi",
-        "sqkm" => "km²",
-        "sqft" => "sq ft",
-        "sqm" => "m²",
-        "cuft" => "cu ft",
-        "acre" => "acres",
-        "ha" => "ha",
-        "mi" => "mi",
-        "nmi" => "nmi",
-        "e6acre" => "million acres",
-        "LT" => "long tons",
-        "ST" => "short tons",
-        "MT" => "tonnes",
-        "usgal" => "US gal",
-        "impgal" => "imp gal",
-        "/sqmi" => "per square mile",
-        "/km2" | "PD/km2" => "per square kilometre",
-        other => {
-            let mut words = other.replace(['\n', '[', ']', '{', '}'], "");
-            if let Some(stem) = words.strip_suffix('2') {
-                words = format!("{stem}²");
-            } else if let Some(stem) = words.strip_suffix('3') {
-                words = format!("{stem}³");
-            }
-            return words;
-        }
-    };
-    spelled.to_owned()
+/// Whether a value is the name of a picture.
+fn is_file(value: &str) -> bool {
+    let extension = value.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let known = ["jpg", "jpeg", "png", "svg", "gif", "tif", "tiff", "ogg", "webm", "webp", "pdf"];
+    known.iter().any(|other| extension.eq_ignore_ascii_case(other))
 }

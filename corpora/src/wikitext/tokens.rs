@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Link,
     /// `{|…|}` or `<table>…</table>`
     Table,
+    /// `-{…}-`: a choice between ways of writing a language.
+    Variant,
     /// `{{` or `{{{` that nothing closes.
     StrayBraces,
     /// `{|` that nothing closes.
@@ -33,6 +35,8 @@ pub(super) enum Opaque {
     Pre,
     /// Shown if it is simple.
     Math,
+    /// Program text: shown where it is part of a line.
+    Source,
     /// Not prose.
     Dropped,
 }
@@ -69,8 +73,8 @@ const OPAQUE: &[(&str, Opaque)] = &[
     ("references", Opaque::Dropped),
     ("gallery", Opaque::Dropped),
     ("pre", Opaque::Pre),
-    ("source", Opaque::Dropped),
-    ("syntaxhighlight", Opaque::Dropped),
+    ("source", Opaque::Source),
+    ("syntaxhighlight", Opaque::Source),
     ("timeline", Opaque::Dropped),
     ("imagemap", Opaque::Dropped),
     ("score", Opaque::Dropped),
@@ -87,6 +91,8 @@ const OPAQUE: &[(&str, Opaque)] = &[
     ("categorytree", Opaque::Dropped),
     ("indicator", Opaque::Dropped),
     ("section", Opaque::Dropped),
+    ("style", Opaque::Dropped),
+    ("script", Opaque::Dropped),
 ];
 
 /// What is open, by how it was opened.
@@ -97,6 +103,7 @@ enum Opening {
     Brackets,
     Table,
     HtmlTable,
+    Variant,
 }
 
 struct Open {
@@ -118,6 +125,7 @@ pub(super) fn scan(text: &str) -> Vec<Token> {
         num_braces: 0,
         num_tables: 0,
         num_html_tables: 0,
+        num_variants: 0,
         unclosed: [false; OPAQUE.len()],
     };
     scanner.run();
@@ -132,6 +140,7 @@ struct Scanner<'text> {
     num_braces: usize,
     num_tables: usize,
     num_html_tables: usize,
+    num_variants: usize,
     /// Opaque tags that are not closed from here to the end, so that the end is searched for once and not for each of them.
     unclosed: [bool; OPAQUE.len()],
 }
@@ -187,12 +196,13 @@ impl Scanner<'_> {
     fn open(&mut self, opening: Opening, start: usize, length: usize) {
         let kind = match opening {
             Opening::Braces2 | Opening::Braces3 => Kind::StrayBraces,
-            Opening::Brackets => Kind::Stray,
+            Opening::Brackets | Opening::Variant => Kind::Stray,
             Opening::Table | Opening::HtmlTable => Kind::StrayTable,
         };
         self.num_braces += usize::from(kind == Kind::StrayBraces);
         self.num_tables += usize::from(opening == Opening::Table);
         self.num_html_tables += usize::from(opening == Opening::HtmlTable);
+        self.num_variants += usize::from(opening == Opening::Variant);
         self.open.push(Open { opening, token: self.tokens.len(), singles: 0 });
         self.push(kind, start, start + length);
     }
@@ -204,6 +214,7 @@ impl Scanner<'_> {
             Opening::Braces2 | Opening::Braces3 => self.num_braces -= 1,
             Opening::Table => self.num_tables -= 1,
             Opening::HtmlTable => self.num_html_tables -= 1,
+            Opening::Variant => self.num_variants -= 1,
             Opening::Brackets => {}
         }
         Some(open)
@@ -295,6 +306,9 @@ impl Scanner<'_> {
                 self.open(Opening::Table, at, 2);
                 return at + 2;
             }
+            if at > 0 && self.bytes[at - 1] == b'-' {
+                self.open(Opening::Variant, at - 1, 2);
+            }
             return at + 1;
         }
         let mut start = at;
@@ -340,16 +354,33 @@ impl Scanner<'_> {
                 }
                 Opening::Braces2 => (Kind::Template, 2),
                 // A link or table left open inside a template does not keep it from closing.
-                Opening::Brackets | Opening::Table | Opening::HtmlTable => continue,
+                Opening::Brackets | Opening::Table | Opening::HtmlTable | Opening::Variant => continue,
             };
             self.close(&open, kind, place, place + length);
             place += length;
             left -= length;
         }
+        if left == 1 && self.num_variants > 0 && self.bytes.get(end) == Some(&b'-') {
+            return self.close_variant(place);
+        }
         if left >= 2 {
             self.push(Kind::Stray, place, end);
         }
         end
+    }
+
+    /// `}-`, the `}` of which is at `at`; only links may have been left open inside.
+    fn close_variant(&mut self, at: usize) -> usize {
+        while matches!(self.open.last(), Some(Open { opening: Opening::Brackets, .. })) {
+            self.pop();
+        }
+        if matches!(self.open.last(), Some(Open { opening: Opening::Variant, .. }))
+            && let Some(open) = self.pop()
+        {
+            self.close(&open, Kind::Variant, at, at + 2);
+            return at + 2;
+        }
+        at + 1
     }
 
     /// Whether `|}` with so many braces at the beginning of a line ends a table: `|}}` ends a template whose last argument is
@@ -365,10 +396,18 @@ impl Scanner<'_> {
         }
     }
 
-    /// Whether only spaces, colons and list marks stand before this place in its line.
+    /// Whether only spaces, colons, list marks and comments stand before this place in its line.
     fn begins_line(&self, at: usize) -> bool {
-        let before = self.bytes[..at].iter().rev().find(|byte| !matches!(byte, b' ' | b'\t' | b':' | b'*' | b'#'));
-        before.is_none_or(|&byte| byte == b'\n')
+        let mut at = at;
+        for comment in self.tokens.iter().rev().map(Some).chain([None]) {
+            let marks = |byte: &&u8| matches!(byte, b' ' | b'\t' | b':' | b'*' | b'#');
+            at -= self.bytes[..at].iter().rev().take_while(marks).count();
+            match comment.filter(|token| token.kind == Kind::Comment && token.end() == at) {
+                Some(comment) => at = comment.start(),
+                None => break,
+            }
+        }
+        at == 0 || self.bytes[at - 1] == b'\n'
     }
 
     fn open_brackets(&mut self, at: usize) -> usize {
