@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use memtrain_corpora::EntityLabel;
+use memtrain_corpora::wikitext::{CleanOptions, Keep, Math};
 use memtrain_encoder::{Aggregation, Device};
 use memtrain_index::IndexConfig;
 use serde::{Deserialize, Serialize};
@@ -66,8 +67,21 @@ pub struct IngestConfig {
     /// What becomes of shorter rests of sections. Default: dropped.
     pub leftovers: Leftovers,
     /// Titles of sections to leave out with the sections below them, without regard to case, on top of those that
-    /// [`memtrain_corpora::wikitext::is_boilerplate_section`] knows (references, external links …).
+    /// [`memtrain_corpora::wikitext::is_boilerplate_heading`] knows in many languages (references, external links …).
     pub drop_sections: Vec<String>,
+    /// Whether tables are dropped or kept, a line a row. Default: dropped.
+    pub tables: Keep,
+    /// Whether boxes of facts are dropped or kept, a line a fact. Default: dropped.
+    pub infoboxes: Keep,
+    /// Formulas: `drop`, `simple` (the default: those that can be written in a line) or `tex`.
+    pub math: Math,
+}
+
+impl IngestConfig {
+    /// What is kept of a page besides its prose.
+    pub fn clean_options(&self) -> CleanOptions {
+        CleanOptions { tables: self.tables, infoboxes: self.infoboxes, math: self.math }
+    }
 }
 
 impl Default for IngestConfig {
@@ -80,6 +94,9 @@ impl Default for IngestConfig {
             max_words: 200,
             leftovers: Leftovers::Drop,
             drop_sections: Vec::new(),
+            tables: Keep::Drop,
+            infoboxes: Keep::Drop,
+            math: Math::Simple,
         }
     }
 }

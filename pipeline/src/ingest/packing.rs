@@ -2,7 +2,7 @@
 
 mod sentences;
 
-use memtrain_corpora::wikitext::is_boilerplate_section;
+use memtrain_corpora::wikitext::is_boilerplate_heading;
 use memtrain_corpora::{Article, Link, Section, Span};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -108,15 +108,52 @@ pub(crate) fn links_inside(article: &Article, span: &Span) -> Vec<Link> {
 fn is_dropped(section: &Section, config: &IngestConfig) -> bool {
     let title = section.title.trim().to_lowercase();
     let named = config.drop_sections.iter().any(|dropped| dropped.to_lowercase() == title);
-    section.level > 1 && (named || is_boilerplate_section(&title))
+    section.level > 1 && (named || is_boilerplate_heading(&title, section.level))
 }
 
 fn words(units: &[Unit]) -> u32 {
     units.iter().map(|unit| unit.words).sum()
 }
 
+/// Words of a text by Unicode segmentation. Scripts that put no spaces between words are counted by characters: what takes two
+/// of them in Chinese and Japanese, or four syllables in Thai, is about a word elsewhere.
 fn count_words(text: &str) -> u32 {
-    u32::try_from(text.unicode_words().count()).unwrap_or(u32::MAX)
+    if !text.chars().any(|letter| width(letter) > 1) {
+        return u32::try_from(text.unicode_words().count()).unwrap_or(u32::MAX);
+    }
+    let mut words = 0u32;
+    // Characters of a run without spaces, and how many of them are a word.
+    let (mut run, mut run_width) = (0u32, 1);
+    for segment in text.split_word_bounds() {
+        let width = segment.chars().next().map_or(0, width);
+        if run > 0 && width != run_width {
+            words = words.saturating_add(run.div_ceil(run_width));
+            run = 0;
+        }
+        match width {
+            0 => {}
+            1 => words = words.saturating_add(u32::from(segment.chars().any(char::is_alphanumeric))),
+            // A word of katakana is one segment.
+            _ => run = run.saturating_add(u32::try_from(segment.graphemes(true).count()).unwrap_or(u32::MAX)),
+        }
+        run_width = width.max(1);
+    }
+    words.saturating_add(run.div_ceil(run_width))
+}
+
+/// How many characters like this one are about a word: one for most scripts, which have spaces; 0 for what is no letter.
+fn width(letter: char) -> u32 {
+    match letter {
+        '\u{E00}'..='\u{EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' if letter.is_alphabetic() => 4,
+        '\u{3041}'..='\u{30FF}'
+        | '\u{31F0}'..='\u{31FF}'
+        | '\u{3400}'..='\u{4DBF}'
+        | '\u{4E00}'..='\u{9FFF}'
+        | '\u{F900}'..='\u{FAFF}'
+        | '\u{20000}'..='\u{323AF}' => 2,
+        _ if letter.is_whitespace() || letter.is_ascii_punctuation() => 0,
+        _ => 1,
+    }
 }
 
 /// Sentences of a section with their words, in order; pieces of a sentence where it exceeds `max_words`.
@@ -189,8 +226,57 @@ fn ends_in_abbreviation(sentence: &str) -> bool {
     let last = sentence.rsplit([' ', '(', '\u{a0}', '.']).next().unwrap_or_default();
     let is_initial = last.chars().count() == 1 && last.chars().all(char::is_uppercase);
     let known = [
-        "Dr", "Mr", "Mrs", "Ms", "St", "No", "vs", "c", "ca", "Jr", "Sr", "Prof", "Gen", "Col", "Lt", "Capt", "Mt",
-        "Rev", "Hon", "cf", "Fig", "Vol", "e.g", "i.e",
+        "Dr",
+        "Mr",
+        "Mrs",
+        "Ms",
+        "St",
+        "No",
+        "vs",
+        "c",
+        "ca",
+        "Jr",
+        "Sr",
+        "Prof",
+        "Gen",
+        "Col",
+        "Lt",
+        "Capt",
+        "Mt",
+        "Rev",
+        "Hon",
+        "cf",
+        "Fig",
+        "Vol",
+        "e.g",
+        "i.e",
+        "bzw",
+        "Nr",
+        "Bd",
+        "Hrsg",
+        "geb",
+        "gest",
+        "Mme",
+        "av",
+        "núm",
+        "Sra",
+        "art",
+        "tzv",
+        "např",
+        "г",
+        "гг",
+        "вв",
+        "им",
+        "ул",
+        "др",
+        "см",
+        "напр",
+        "рр",
+        "डॉ",
+        "श्री",
+        "प्रा",
+        "सौ",
+        "कु",
     ];
     is_initial || known.contains(&last)
 }
@@ -199,15 +285,35 @@ fn ends_in_abbreviation(sentence: &str) -> bool {
 fn pieces(text: &str, sentence: &Span, max_words: u32, units: &mut Vec<Unit>) {
     let inside = &text[sentence.clone()];
     let starts: Vec<usize> = inside.unicode_word_indices().map(|(at, _)| sentence.start + at).collect();
-    let count = starts.len().div_ceil(max_words as usize);
-    let mut start = sentence.start;
-    for piece in 1..=count {
-        let (from, to) = (starts.len() * (piece - 1) / count, starts.len() * piece / count);
-        let end = starts.get(to).copied().unwrap_or(sentence.end);
-        let span = trimmed(text, start..end);
-        units.push(Unit { span, words: u32::try_from(to - from).unwrap_or(max_words), paragraph_words: 0 });
-        start = end;
+    let first = units.len();
+    let mut count = count_words(inside).div_ceil(max_words.max(1)) as usize;
+    // Where words of several scripts are mixed, pieces of as many segments need not have as many words.
+    while count <= starts.len() {
+        units.truncate(first);
+        let mut start = sentence.start;
+        for piece in 1..=count {
+            let end = starts.get(cut(text, &starts, piece, count)).copied().unwrap_or(sentence.end);
+            let span = trimmed(text, start..end);
+            units.push(Unit { words: count_words(&text[span.clone()]), span, paragraph_words: 0 });
+            start = end;
+        }
+        if units[first..].iter().all(|unit| unit.words <= max_words) {
+            return;
+        }
+        count += 1;
     }
+}
+
+/// The segment that a piece ends before: near its share of them, behind a space or a mark where there is one. Scripts
+/// without spaces between words have them between clauses.
+fn cut(text: &str, starts: &[usize], piece: usize, count: usize) -> usize {
+    let share = starts.len() * piece / count;
+    if piece == count {
+        return starts.len();
+    }
+    let behind_letter = |at: &usize| text[..starts[*at]].chars().next_back().is_some_and(char::is_alphanumeric);
+    let window = share.saturating_sub(starts.len() / count / 5)..=share;
+    window.rev().find(|at| !behind_letter(at)).unwrap_or(share)
 }
 
 /// Greedy packing; ranges of units.
@@ -334,6 +440,46 @@ mod tests {
         let text = "It was J. S. Bach who wrote to Dr. Smith. He came.";
         let found: Vec<_> = sentences(text, &(0..text.len())).into_iter().map(|s| &text[s]).collect();
         assert_eq!(found, ["It was J. S. Bach who wrote to Dr. Smith.", "He came."]);
+    }
+
+    #[test]
+    fn words_of_scripts_without_spaces_are_counted_by_characters() {
+        assert_eq!(count_words("One two, three's 3.5"), 4);
+        assert_eq!(count_words("東京は日本の首都です。人口は多い。"), 5 + 3);
+        assert_eq!(count_words("ภาษาไทยเป็นภาษา"), 4);
+        assert_eq!(count_words("यह हिन्दी है। वह भी।"), 5);
+        assert_eq!(count_words("Linuxは良い 3 times"), 1 + 2 + 2);
+        assert_eq!(count_words("서울은 큰 도시"), 3);
+        assert_eq!(count_words(""), 0);
+    }
+
+    #[test]
+    fn sentences_end_with_the_marks_of_their_script() {
+        let split = |text: &str| -> Vec<String> {
+            sentences(text, &(0..text.len())).into_iter().map(|span| text[span].to_owned()).collect()
+        };
+        assert_eq!(split("東京は首都です。人口は多い！本当？"), ["東京は首都です。", "人口は多い！", "本当？"]);
+        assert_eq!(split("यह पहला है। वह दूसरा है।"), ["यह पहला है।", "वह दूसरा है।"]);
+        assert_eq!(split("هل هذا؟ نعم."), ["هل هذا؟", "نعم."]);
+        assert_eq!(split("Он родился в 1900 г. в Москве. Умер."), ["Он родился в 1900 г. в Москве.", "Умер."]);
+        assert_eq!(split("डॉ. आंबेडकर आले. ते गेले."), ["डॉ. आंबेडकर आले.", "ते गेले."]);
+    }
+
+    #[test]
+    fn long_sentences_without_spaces_are_cut_within_bounds() {
+        let text = format!("{} {}。", "漢字".repeat(300), "word ".repeat(150));
+        let article = article(&[("", 1, &text)]);
+        let packed = pack(&article, &config(20, 60)).passages;
+        assert!(packed.iter().all(|passage| passage.num_words <= 60), "{packed:?}");
+        assert!(packed.len() >= 8, "{}", packed.len());
+        let thai = "ภาษาไทยเป็นภาษา ".repeat(40);
+        let article = self::article(&[("", 1, thai.trim())]);
+        let packed = pack(&article, &config(10, 40)).passages;
+        assert!(
+            packed
+                .iter()
+                .all(|passage| passage.num_words <= 40 && article.text[passage.span.clone()].ends_with("ภาษา"))
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use memtrain_corpora::dump::{self, DumpError, DumpReader, Page, SiteInfo};
 use memtrain_corpora::extracted::{self, Form, Text, Texts};
 use memtrain_corpora::mask::escape_placeholders;
-use memtrain_corpora::wikitext::{self, WikiContext};
+use memtrain_corpora::wikitext::{self, CleanOptions, WikiContext};
 use memtrain_corpora::{Article, Redirect};
 
 use super::inputs::Piece;
@@ -57,10 +57,11 @@ pub(super) struct Batch {
 }
 
 impl Pages {
-    /// Opens a piece; `site` gives what the header of its file says.
+    /// Opens a piece; `options` say what is kept of markup, `site` gives what the header of its file says.
     pub(super) fn open(
         path: &Path,
         piece: &Piece,
+        options: CleanOptions,
         site: impl FnOnce() -> Result<SiteInfo, DumpError>,
     ) -> Result<Pages, DumpError> {
         let rows = match piece.form {
@@ -72,7 +73,8 @@ impl Pages {
             Rows::Dump(reader) => reader.site_info().clone(),
             Rows::Texts(_) => SiteInfo::default(),
         };
-        Ok(Pages { rows, context: Context { wiki: WikiContext::from_site(&site), site } })
+        let wiki = WikiContext::from_site(&site).with_options(options);
+        Ok(Pages { rows, context: Context { wiki, site } })
     }
 
     pub(super) fn split(&mut self) -> (&Context, Reading<'_>) {
@@ -170,7 +172,7 @@ impl Raw {
 }
 
 fn article_of_page(page: Page, context: &Context) -> Article {
-    let clean = wikitext::clean(&page.text, &context.wiki);
+    let clean = wikitext::clean_titled(&page.text, &page.title, &context.wiki);
     Article {
         id: page.id,
         url: context.site.page_url(&page.title),

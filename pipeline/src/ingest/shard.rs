@@ -58,7 +58,8 @@ impl<'a> Runner<'a> {
     fn read(&self, piece: &Piece, shard: usize, state: &mut State, progress: &dyn Progress) -> Result<()> {
         let path = self.files.get(piece.input).ok_or(PipelineError::StalePlan { stage: StageName::Ingest })?;
         let failed = |source| PipelineError::Dump { path: path.clone(), source };
-        let mut pages = Pages::open(path, piece, || self.site(piece.input)).map_err(failed)?;
+        let mut pages =
+            Pages::open(path, piece, self.config.clean_options(), || self.site(piece.input)).map_err(failed)?;
         let (context, mut reading) = pages.split();
         let mut batch = reading.next_batch().map_err(failed)?;
         loop {
