@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use memtrain::cli::{Cli, Command, corpus, entities, eval, failure, policy, quickstart, train, world};
+use memtrain::cli::{Cli, Command, corpus, entities, eval, failure, policy, quickstart, train, wikitext, world};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::World(args) => world::run(&args),
         Command::Corpus(args) => corpus::run(&args),
+        Command::Wikitext(args) => wikitext::run(&args),
         Command::Entities(args) => entities::run(&args),
         Command::Policy(args) => policy::run(args),
         Command::WarmUp(args) => train::warm_up(&args),

@@ -11,6 +11,7 @@ pub mod progress;
 pub mod quickstart;
 pub mod setup;
 pub mod train;
+pub mod wikitext;
 pub mod world;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +37,8 @@ pub enum Command {
     World(world::WorldArgs),
     /// Turn a dump into training documents
     Corpus(corpus::CorpusArgs),
+    /// Turn the wikitext of one page into clean text, or into JSON with its sections and links
+    Wikitext(wikitext::WikitextArgs),
     /// Find the entities of a text, or compare a back-end with gold tags
     Entities(entities::EntitiesArgs),
     /// Make, describe, score with and sample from a policy

@@ -1,0 +1,192 @@
+//! `memtrain wikitext`: the clean text of one page of markup, as the corpus gets it.
+
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use memtrain_corpora::store::{self, ScalarIndex};
+use memtrain_corpora::wikitext::{CleanOptions, CleanPage, Keep, Math, WikiContext, clean_titled, redirect_target};
+use serde::Serialize;
+
+use super::failure::WithHint;
+
+/// Arguments of `memtrain wikitext`.
+#[derive(Debug, Args)]
+pub struct WikitextArgs {
+    /// File with the wikitext of one page; stdin if absent or `-`
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Title of the page, for `{{PAGENAME}}`
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub title: String,
+    /// Language of the wiki: names of namespaces and templates, forms of dates and numbers
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    pub language: String,
+    /// Print an object with sections, links and categories; offsets count Unicode characters of its text
+    #[arg(long)]
+    pub json: bool,
+    /// Print the headings too, as `## Heading`
+    #[arg(long, conflicts_with = "json")]
+    pub headings: bool,
+    /// What becomes of tables
+    #[arg(long, value_enum, default_value = "drop")]
+    pub tables: KeepArgument,
+    /// What becomes of infoboxes
+    #[arg(long, value_enum, default_value = "drop")]
+    pub infoboxes: KeepArgument,
+    /// What becomes of formulas
+    #[arg(long, value_enum, default_value = "simple")]
+    pub math: MathArgument,
+}
+
+/// Whether something is kept.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KeepArgument {
+    /// Leave it out
+    Drop,
+    /// A line a row or fact
+    Keep,
+}
+
+/// What becomes of formulas.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum MathArgument {
+    /// Leave them out
+    Drop,
+    /// Show those that can be written in a line
+    Simple,
+    /// Show their TeX
+    Tex,
+}
+
+impl From<KeepArgument> for Keep {
+    fn from(keep: KeepArgument) -> Keep {
+        match keep {
+            KeepArgument::Drop => Keep::Drop,
+            KeepArgument::Keep => Keep::Keep,
+        }
+    }
+}
+
+impl From<MathArgument> for Math {
+    fn from(math: MathArgument) -> Math {
+        match math {
+            MathArgument::Drop => Math::Drop,
+            MathArgument::Simple => Math::Simple,
+            MathArgument::Tex => Math::Tex,
+        }
+    }
+}
+
+/// A page as it is printed with `--json`. Offsets count Unicode scalars of `text`, half-open.
+#[derive(Debug, Serialize)]
+struct PrintedPage<'page> {
+    title: &'page str,
+    /// Where the page leads, if it is a redirect; its text is empty then.
+    redirect: Option<String>,
+    text: &'page str,
+    sections: Vec<PrintedSection<'page>>,
+    links: Vec<PrintedLink<'page>>,
+    categories: &'page [String],
+}
+
+#[derive(Debug, Serialize)]
+struct PrintedSection<'page> {
+    title: &'page str,
+    level: u8,
+    char_start: u32,
+    char_end: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct PrintedLink<'page> {
+    char_start: u32,
+    char_end: u32,
+    surface: &'page str,
+    target: &'page str,
+}
+
+/// Cleans one page and prints it.
+///
+/// # Errors
+/// If the input cannot be read or is not UTF-8.
+pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
+    let wikitext = read(args.file.as_deref())?;
+    let options = CleanOptions { tables: args.tables.into(), infoboxes: args.infoboxes.into(), math: args.math.into() };
+    let context = WikiContext::default().with_language(&args.language).with_options(options);
+    let redirect = redirect_target(&wikitext);
+    // What stands below a redirect is for the wiki's own use.
+    let wikitext = if redirect.is_some() { "" } else { wikitext.as_str() };
+    let page = clean_titled(wikitext, &args.title, &context);
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if args.json {
+        serde_json::to_writer(&mut out, &printed(&args.title, redirect, &page))?;
+        writeln!(out)?;
+    } else {
+        if let Some(target) = redirect {
+            tracing::warn!("the page has no text: it is a redirect to `{target}`");
+        }
+        write_text(&page, args.headings, &mut out)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The whole input as text.
+fn read(file: Option<&Path>) -> anyhow::Result<String> {
+    let (name, bytes) = match file.filter(|file| *file != Path::new("-")) {
+        Some(file) => (format!("`{}`", file.display()), store::read(file)?),
+        None => {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes).context("stdin cannot be read")?;
+            ("stdin".to_owned(), bytes)
+        }
+    };
+    let text = String::from_utf8(bytes).map_err(|error| {
+        anyhow::anyhow!("{name} is not UTF-8 text: byte {} is wrong", error.utf8_error().valid_up_to())
+    });
+    let text = text.hint(|| "convert it first, for example with `iconv -f UTF-16 -t UTF-8`".into())?;
+    Ok(text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text))
+}
+
+fn write_text(page: &CleanPage, headings: bool, out: &mut impl Write) -> std::io::Result<()> {
+    if !headings {
+        return if page.text.is_empty() { Ok(()) } else { writeln!(out, "{}", page.text) };
+    }
+    let mut first = true;
+    for section in &page.sections {
+        let text = &page.text[section.span.clone()];
+        let heading = format!("{} {}", "#".repeat(section.level.into()), section.title);
+        for part in [heading.as_str(), text] {
+            if part.is_empty() || section.title.is_empty() && part != text {
+                continue;
+            }
+            write!(out, "{}{part}\n", if first { "" } else { "\n" })?;
+            first = false;
+        }
+    }
+    Ok(())
+}
+
+fn printed<'page>(title: &'page str, redirect: Option<String>, page: &'page CleanPage) -> PrintedPage<'page> {
+    let index = ScalarIndex::new(&page.text);
+    // Spans lie on characters, so there is always a number.
+    let scalars = |span| index.to_scalars(span).unwrap_or_default();
+    let sections = page.sections.iter().map(|section| {
+        let (char_start, char_end) = scalars(&section.span);
+        PrintedSection { title: &section.title, level: section.level, char_start, char_end }
+    });
+    let links = page.links.iter().map(|link| {
+        let (char_start, char_end) = scalars(&link.span);
+        PrintedLink { char_start, char_end, surface: &page.text[link.span.clone()], target: &link.target }
+    });
+    PrintedPage {
+        title,
+        redirect,
+        text: &page.text,
+        sections: sections.collect(),
+        links: links.collect(),
+        categories: &page.categories,
+    }
+}
