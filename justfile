@@ -28,6 +28,10 @@ check:
 test *arguments:
     cargo test --release --workspace {{ arguments }}
 
+# Fuzz the readers of other people's bytes, so many seconds each
+fuzz seconds="60":
+    scripts/fuzz.sh {{ seconds }}
+
 # Measurements: `just bench` takes all, `just bench ingest` one
 bench *names="train sample ingest":
     cargo bench --workspace $(printf -- '--bench %s ' {{ names }})
