@@ -15,6 +15,7 @@ mod atomic;
 mod columns;
 mod error;
 mod file;
+#[cfg(feature = "tables")]
 mod foreign;
 mod json;
 mod lock;
@@ -32,6 +33,7 @@ pub use file::{
     append, create_dir_all, exists, hash_bytes, hash_file, is_dir, len, link_durably, list, open, read, read_to_string,
     remove_dir_all, remove_file, rename_durably,
 };
+#[cfg(feature = "tables")]
 pub use foreign::{TextColumns, text_columns};
 pub use json::{read_json, write_json};
 pub use lock::{LockGuard, lock};

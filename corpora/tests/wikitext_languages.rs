@@ -129,6 +129,10 @@ fn definition_lists_headings_and_line_marks() {
     let titles: Vec<_> = page.sections.iter().map(|section| section.title.as_str()).collect();
     assert_eq!(titles, ["", "A", "B", "C", "D"]);
     assert_eq!(page.text, "x\n\ny\n\nz");
+    let broken = self::page("en", "a\n== B ==and c\n===D\ne\n= f\n==g== h ==\n==");
+    let titles: Vec<_> = broken.sections.iter().map(|section| (section.title.as_str(), section.level)).collect();
+    assert_eq!(titles, [("", 1), ("B", 2), ("D", 3), ("g== h", 2)]);
+    assert_eq!(broken.text, "a\n\nand c\n\ne = f\n\n==");
     shows("a\n__notoc__\n__KEIN_INHALTSVERZEICHNIS__ b __init__ __目次非表示__", "a\n\nb __init__");
 }
 

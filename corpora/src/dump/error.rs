@@ -69,6 +69,7 @@ impl DumpError {
     }
 
     /// The same, after so many whole pages.
+    #[cfg(feature = "tables")]
     pub(crate) fn after(mut self, given: u64) -> DumpError {
         if let DumpError::Truncated { pages, .. } | DumpError::Damaged { pages, .. } = &mut self {
             *pages = given;

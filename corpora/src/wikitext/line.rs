@@ -1,6 +1,6 @@
 //! Beginnings and ends of lines: headings, lists, paragraphs, and what is left of broken tables and templates.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 use super::clean::{Cleaner, Layout, Walk, switch_end};
 use super::context::Prefix;
@@ -181,7 +181,7 @@ impl Cleaner<'_> {
             marks => marks.min(6),
         };
         if marks == 0 {
-            return None;
+            return self.broken_heading(at, line_end, walk);
         }
         let title = self.plain(at + marks..end - marks);
         self.in_list = false;
@@ -189,6 +189,32 @@ impl Cleaner<'_> {
         self.out.begin_section(title, (marks as u8).max(2));
         walk.line_start = true;
         Some((line_end + 1).min(walk.end))
+    }
+
+    /// A line that begins as a heading and does not end as one: `== Title == and words`, `== Title`. The wiki shows it as it
+    /// stands; what is meant is a heading.
+    fn broken_heading(&mut self, at: usize, line_end: usize, walk: &mut Walk) -> Option<usize> {
+        let line = &self.bytes[at..line_end];
+        let marks = line.iter().take_while(|&&byte| byte == b'=').count();
+        if !(2..=6).contains(&marks) {
+            return None;
+        }
+        let behind = &line[marks..];
+        let closing = memmem::find(behind, &line[..marks]).filter(|&length| length > 0);
+        // A title has at most some dozen letters; without closing marks the whole line must be one.
+        let length = closing.unwrap_or(behind.len());
+        if length > 200 || behind[..length].iter().all(u8::is_ascii_whitespace) {
+            return None;
+        }
+        let title = self.plain(at + marks..at + marks + length);
+        self.in_list = false;
+        self.out.begin_section(title, marks as u8);
+        let mut end = at + marks + length;
+        while end < line_end && self.bytes[end] == b'=' {
+            end += 1;
+        }
+        walk.line_start = true;
+        Some(if end < line_end { end } else { (line_end + 1).min(walk.end) })
     }
 
     /// Where the line of a heading ends: a comment, `<nowiki>` or template in it may go over several lines of text. `None`
