@@ -49,6 +49,8 @@ pub(super) struct Walk {
     pub(super) external: usize,
     /// The colon of `; term : meaning`, if it is ahead in this line.
     pub(super) colon: Option<usize>,
+    /// Before this place no heading begins: its line has been looked at.
+    pub(super) no_heading: usize,
     next_token: usize,
 }
 
@@ -102,7 +104,7 @@ impl<'page> Cleaner<'page> {
         self.depth += 1;
         let next_token = self.tokens.partition_point(|token| token.start() < range.start);
         let line_start = layout == Layout::Block;
-        let mut walk = Walk { end: range.end, layout, line_start, external: 0, colon: None, next_token };
+        let mut walk = Walk { end: range.end, layout, line_start, external: 0, colon: None, no_heading: 0, next_token };
         let mut at = range.start;
         while at < walk.end {
             at = if walk.line_start { self.begin_line(at, &mut walk) } else { self.step(at, &mut walk) };

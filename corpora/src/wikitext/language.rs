@@ -251,6 +251,11 @@ const LANGUAGES: &[Language] = &[
 
 /// What is known of a wiki's language.
 pub(super) fn of(code: &str) -> &'static Language {
+    let code = match code {
+        "nb" | "nn" => "no",
+        "yue" | "wuu" | "gan" => "zh",
+        code => code,
+    };
     static UNKNOWN: Language = language("", "", "{y}-{n}-{d}", "{y}-{n}", '.', ",");
     LANGUAGES.iter().find(|language| language.code == code).unwrap_or(&UNKNOWN)
 }

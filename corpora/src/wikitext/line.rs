@@ -33,7 +33,7 @@ impl Cleaner<'_> {
                 walk.line_start = true;
                 return at + 1;
             }
-            b'=' => match self.heading(at, walk) {
+            b'=' if at >= walk.no_heading => match self.heading(at, walk) {
                 Some(end) => return end,
                 None => false,
             },
@@ -171,6 +171,8 @@ impl Cleaner<'_> {
     fn heading(&mut self, at: usize, walk: &mut Walk) -> Option<usize> {
         let first = self.tokens.partition_point(|token| token.start() < at);
         let line_end = self.heading_end(at, first, walk)?;
+        // A line is looked at once, however often something that shows nothing begins it anew.
+        walk.no_heading = line_end;
         let end = self.heading_marks_end(at, first, line_end);
         let line = &self.text[at..end];
         let opening = line.bytes().take_while(|&byte| byte == b'=').count();
@@ -213,7 +215,7 @@ impl Cleaner<'_> {
         while end < line_end && self.bytes[end] == b'=' {
             end += 1;
         }
-        walk.line_start = true;
+        walk.line_start = end == line_end;
         Some(if end < line_end { end } else { (line_end + 1).min(walk.end) })
     }
 
