@@ -162,7 +162,7 @@ fn write_text(page: &CleanPage, headings: bool, out: &mut impl Write) -> std::io
             if part.is_empty() || section.title.is_empty() && part != text {
                 continue;
             }
-            write!(out, "{}{part}\n", if first { "" } else { "\n" })?;
+            writeln!(out, "{}{part}", if first { "" } else { "\n" })?;
             first = false;
         }
     }
