@@ -49,6 +49,7 @@ pub use config::CorpusConfig;
 pub use documents::{document, documents};
 pub use error::{PipelineError, Result};
 pub use stage::{Manifest, Plan, Progress, ShardRecord, StageName, StageState, StageStatus, StageSummary};
+pub use synthesize::rejections;
 pub use tables::{mentions, passages};
 
 use stage::{Stage, StageFolder};

@@ -12,6 +12,7 @@ mod assemble;
 mod draw;
 mod eligible;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use memtrain_corpora::store::TableWriter;
@@ -31,7 +32,7 @@ use draw::{Retriever, Source};
 use eligible::Eligible;
 
 /// Version of what this stage computes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Documents drawn at a time, in parallel.
 const BATCH: u64 = 64;
 
@@ -139,6 +140,42 @@ impl Stage for SynthesizeStage<'_> {
         }
         Ok(())
     }
+}
+
+/// What was rejected on the way to the documents, in shares of what was tried, a line each: attempts at documents, and
+/// mentions that could not be hidden. `counts` are those of the stage's manifest; nothing where it drew no document.
+///
+/// ```
+/// use memtrain_pipeline::rejections;
+/// let counts = [("attempts", 8), ("rejected_leak", 2), ("mentions_looked_at", 50), ("ineligible_label", 30)];
+/// let counts = counts.map(|(name, count)| (name.to_owned(), count)).into_iter().collect();
+/// assert_eq!(rejections(&counts), [
+///     "2 of 8 drawn documents were rejected (25.0 %): leak 25.0 %",
+///     "30 of 50 mentions of the pivots could not be hidden (60.0 %): label 60.0 %",
+/// ]);
+/// ```
+pub fn rejections(counts: &BTreeMap<String, u64>) -> Vec<String> {
+    let line = |of: &str, prefix: &str, what: &str, did: &str| {
+        let all = counts.get(of).copied().filter(|all| *all > 0)?;
+        let percent = |count: u64| format!("{:.1} %", 100.0 * count as f64 / all as f64);
+        let causes: Vec<(&str, u64)> = counts
+            .iter()
+            .filter_map(|(name, count)| Some((name.strip_prefix(prefix)?, *count)).filter(|(_, count)| *count > 0))
+            .collect();
+        let sum: u64 = causes.iter().map(|(_, count)| count).sum();
+        let mut text = format!("{sum} of {all} {what} {did} ({})", percent(sum));
+        let causes: Vec<String> = causes
+            .into_iter()
+            .map(|(cause, count)| format!("{} {}", cause.replace('_', " "), percent(count)))
+            .collect();
+        if !causes.is_empty() {
+            text.push_str(&format!(": {}", causes.join(", ")));
+        }
+        Some(text)
+    };
+    let documents = line("attempts", "rejected_", "drawn documents", "were rejected");
+    let mentions = line("mentions_looked_at", "ineligible_", "mentions of the pivots", "could not be hidden");
+    documents.into_iter().chain(mentions).collect()
 }
 
 /// Retrieval by the corpus's index.

@@ -159,6 +159,9 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
             let config = args.build.load()?;
             let manifest = memtrain_pipeline::finish(&config.corpus, &config.run.corpus, args.stage.into())?;
             println!("{}", serde_json::to_string(&manifest.rows).context("the manifest cannot be written")?);
+            for line in memtrain_pipeline::rejections(&manifest.counts) {
+                tracing::info!("{line}");
+            }
             Ok(())
         }
         Action::Status(args) => status(&args.load()?),

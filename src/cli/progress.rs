@@ -43,6 +43,9 @@ impl Progress for CorpusProgress {
             bar.finish();
         }
         tracing::info!("{}", super::corpus::line(summary));
+        for line in memtrain_pipeline::rejections(&summary.counts) {
+            tracing::info!("{line}");
+        }
     }
 
     fn stopping(&self) -> bool {

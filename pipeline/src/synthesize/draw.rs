@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use super::assemble::{Drawn, Hidden, Identity, assemble, is_leaking};
-use super::eligible::{Eligible, is_in_placeholder, split_of};
+use super::eligible::{Eligible, Ineligible, is_in_placeholder, split_of};
 use crate::config::SynthesizeConfig;
 use crate::entities::Aliases;
 use crate::error::Result;
@@ -26,6 +26,9 @@ const MAX_PIVOT_DRAWS: usize = 20_000;
 pub(crate) trait Retriever: Send + Sync {
     fn related(&self, passages: &[u64], k: usize) -> Result<Vec<Vec<u64>>>;
 }
+
+/// Counts by name.
+type Counts = BTreeMap<&'static str, u64>;
 
 /// Why a drawn document is no good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,9 +118,13 @@ impl Source<'_> {
             if open.is_empty() {
                 break;
             }
-            for (identity, drawn) in open.iter().zip(self.round(&open)?) {
+            for (identity, (drawn, looks)) in open.iter().zip(self.round(&open)?) {
                 let at = usize::try_from(identity.number - numbers.start).unwrap_or(usize::MAX);
                 outcomes[at].take(drawn, self.config.num_random);
+                *outcomes[at].counts.entry("attempts").or_default() += 1;
+                for (cause, count) in looks {
+                    *outcomes[at].counts.entry(cause).or_default() += count;
+                }
             }
         }
         for outcome in outcomes.iter_mut().filter(|outcome| outcome.document.is_none()) {
@@ -127,9 +134,13 @@ impl Source<'_> {
     }
 
     /// One attempt at each of some documents.
-    fn round(&self, identities: &[Identity]) -> Result<Vec<Result<Document, Rejection>>> {
-        let pivots: Vec<Option<(Drawn, Hidden)>> =
-            identities.par_iter().map(|&identity| self.pivot(identity)).collect::<Result<_>>()?;
+    fn round(&self, identities: &[Identity]) -> Result<Vec<(Result<Document, Rejection>, Counts)>> {
+        let (pivots, looks): (Vec<Option<(Drawn, Hidden)>>, Vec<Counts>) = identities
+            .par_iter()
+            .map(|&identity| self.pivot(identity))
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
         let ids: Vec<u64> = pivots.iter().flatten().map(|(pivot, _)| pivot.passage.id).collect();
         let mut related = self.retriever.related(&ids, self.config.num_related)?.into_iter();
         let drawn: Vec<_> = identities
@@ -139,13 +150,14 @@ impl Source<'_> {
                 (identity, pivot.map(|(pivot, hidden)| (pivot, hidden, related.next().unwrap_or_default())))
             })
             .collect();
-        drawn
+        let documents: Vec<_> = drawn
             .into_par_iter()
             .map(|(identity, drawn)| match drawn {
                 None => Ok(Err(Rejection::NoPivot)),
                 Some((pivot, hidden, related)) => self.attempt(identity, pivot, &hidden, related),
             })
-            .collect()
+            .collect::<Result<_>>()?;
+        Ok(documents.into_iter().zip(looks).collect())
     }
 
     fn attempt(
@@ -170,9 +182,12 @@ impl Source<'_> {
     }
 
     /// A random passage of the split that has an eligible entity, and one of its eligible entities.
-    fn pivot(&self, identity: Identity) -> Result<Option<(Drawn, Hidden)>> {
+    /// Also says how many passages were looked at in vain, and why mentions of the passages that were looked at could
+    /// not be hidden.
+    fn pivot(&self, identity: Identity) -> Result<(Option<(Drawn, Hidden)>, Counts)> {
+        let mut counts = Counts::new();
         if self.passages.is_empty() {
-            return Ok(None);
+            return Ok((None, counts));
         }
         let mut draws = rng::addressed("pivot", identity.seed, &[]);
         for _ in 0..MAX_PIVOT_DRAWS {
@@ -181,8 +196,11 @@ impl Source<'_> {
                 continue;
             }
             let mentions = self.mentions.get(passage.id)?;
-            let eligible = self.eligible.of(&passage, &mentions);
+            let ruled_out = |cause: Ineligible| *counts.entry(cause.cause()).or_default() += 1;
+            let eligible = self.eligible.of(&passage, &mentions, ruled_out);
+            *counts.entry("mentions_looked_at").or_default() += mentions.entities.len() as u64;
             if eligible.is_empty() {
+                *counts.entry("pivots_without_eligible").or_default() += 1;
                 continue;
             }
             let choice = rng::addressed("entity", identity.seed, &[]).random_range(0..eligible.len());
@@ -191,9 +209,9 @@ impl Source<'_> {
             let is_other = |name: &&str| *name != entity.surface && !is_in_placeholder(name);
             let aliases = names.filter(is_other).map(str::to_owned).collect();
             let hidden = Hidden { answer: entity.surface, aliases, label: entity.label };
-            return Ok(Some((Drawn { passage, mentions, role: PassageRole::Pivot }, hidden)));
+            return Ok((Some((Drawn { passage, mentions, role: PassageRole::Pivot }, hidden)), counts));
         }
-        Ok(None)
+        Ok((None, counts))
     }
 
     fn drawn(&self, id: u64, role: PassageRole) -> Result<Drawn> {

@@ -9,7 +9,7 @@ use memtrain_corpora::{Entity, EntityLabel, Passage, PassageEntities, Split, doc
 use rand::Rng;
 
 use crate::config::{EligibleConfig, SynthesizeConfig};
-use crate::error::Result;
+use crate::error::PipelineError;
 use crate::stage::StageName;
 use crate::tables::Mentions;
 
@@ -25,15 +25,49 @@ pub(crate) struct Eligible {
     frequencies: Option<HashMap<u64, u32>>,
 }
 
+/// Why a mention may not be hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ineligible {
+    /// Its label is not asked for.
+    Label,
+    /// Too few or too many characters.
+    Length,
+    /// A name that begins with a small letter: a linked common noun.
+    SmallLetter,
+    /// It is on the stop list.
+    StopList,
+    /// Too few or too many passages of the corpus mention it.
+    Frequency,
+    /// It is part of a word, has a line break, or stands in the placeholders themselves.
+    Words,
+}
+
+impl Ineligible {
+    /// The name of its count.
+    pub(crate) fn cause(self) -> &'static str {
+        match self {
+            Self::Label => "ineligible_label",
+            Self::Length => "ineligible_length",
+            Self::SmallLetter => "ineligible_small_letter",
+            Self::StopList => "ineligible_stop_list",
+            Self::Frequency => "ineligible_frequency",
+            Self::Words => "ineligible_words",
+        }
+    }
+}
+
 impl Eligible {
-    /// Counts surfaces over the corpus where the configuration bounds them.
-    pub(crate) fn open(config: &EligibleConfig, out: &Path) -> Result<Self> {
+    /// Counts surfaces over the corpus where the configuration bounds them. Only those that nothing else rules out are
+    /// counted.
+    pub(crate) fn open(config: &EligibleConfig, out: &Path) -> Result<Self, PipelineError> {
         let bounded = config.min_passages > 1 || config.max_passages > 0;
         let mut eligible = Self::without_frequencies(config);
         if bounded {
             let mut frequencies = HashMap::new();
             for row in Mentions::rows(out, StageName::Synthesize)? {
-                let surfaces: HashSet<u64> = row?.entities.iter().map(|entity| key(&entity.surface)).collect();
+                let row = row?;
+                let fitting = row.entities.iter().filter(|entity| eligible.check(entity).is_ok());
+                let surfaces: HashSet<u64> = fitting.map(|entity| key(&entity.surface)).collect();
                 for surface in surfaces {
                     *frequencies.entry(surface).or_default() += 1;
                 }
@@ -56,27 +90,52 @@ impl Eligible {
         }
     }
 
-    /// The eligible entities of a passage, each surface once, in order of first mention.
-    pub(crate) fn of<'m>(&self, passage: &Passage, mentions: &'m PassageEntities) -> Vec<&'m Entity> {
+    /// The eligible entities of a passage, each surface once, in order of first mention; `ruled_out` hears of the others.
+    pub(crate) fn of<'m>(
+        &self,
+        passage: &Passage,
+        mentions: &'m PassageEntities,
+        mut ruled_out: impl FnMut(Ineligible),
+    ) -> Vec<&'m Entity> {
         let mut seen = HashSet::new();
-        let fits = |entity: &Entity| is_whole_word(&passage.text, &entity.span) && self.fits(entity);
+        let mut fits = |entity: &Entity| {
+            let whole = is_whole_word(&passage.text, &entity.span);
+            match self.check(entity).and_then(|()| whole.then_some(()).ok_or(Ineligible::Words)) {
+                Ok(()) => true,
+                Err(cause) => {
+                    ruled_out(cause);
+                    false
+                }
+            }
+        };
         mentions.entities.iter().filter(|entity| fits(entity) && seen.insert(&entity.surface)).collect()
     }
 
-    fn fits(&self, entity: &Entity) -> bool {
+    fn check(&self, entity: &Entity) -> Result<(), Ineligible> {
         let surface = &entity.surface;
-        let chars = surface.chars().count();
-        // Linked common nouns ("river") are no names; scripts without case pass.
-        let lower_case = surface.chars().find(|c| c.is_alphabetic()).is_some_and(char::is_lowercase);
-        let frequency = self.frequencies.as_ref().and_then(|counts| counts.get(&key(surface))).copied();
-        self.labels.contains(&entity.label)
-            && (self.min_chars..=self.max_chars).contains(&chars)
-            && !lower_case
-            && !surface.contains('\n')
-            && !self.stop_list.contains(&surface.to_lowercase())
-            && frequency.is_none_or(|count| (self.min_passages..=self.max_passages).contains(&count))
-            && !is_in_placeholder(surface)
+        let frequency = self.frequencies.as_ref().map(|counts| counts.get(&key(surface)).copied().unwrap_or(0));
+        // Linked common nouns ("river") are no names; scripts without case pass, and so do numbers and dates.
+        let small = surface.chars().find(|c| c.is_alphabetic()).is_some_and(char::is_lowercase);
+        let broken = surface.contains('\n') || is_in_placeholder(surface);
+        let tests = [
+            (self.labels.contains(&entity.label), Ineligible::Label),
+            ((self.min_chars..=self.max_chars).contains(&surface.chars().count()), Ineligible::Length),
+            (!small || is_amount(entity.label), Ineligible::SmallLetter),
+            (!self.stop_list.contains(&surface.to_lowercase()), Ineligible::StopList),
+            (!broken, Ineligible::Words),
+            (
+                frequency.is_none_or(|count| (self.min_passages..=self.max_passages).contains(&count)),
+                Ineligible::Frequency,
+            ),
+        ];
+        tests.into_iter().find(|(passed, _)| !passed).map_or(Ok(()), |(_, cause)| Err(cause))
     }
+}
+
+/// Whether a label is of numbers, dates and amounts.
+fn is_amount(label: EntityLabel) -> bool {
+    use EntityLabel::*;
+    matches!(label, Date | Time | Percent | Money | Quantity | Ordinal | Cardinal)
 }
 
 /// Whether a surface occurs in a placeholder itself, so that hiding it would never end.
@@ -135,7 +194,7 @@ mod tests {
         let config = EligibleConfig { stop_list: vec!["paris".into()], ..EligibleConfig::default() };
         let mentions = PassageEntities { passage_id: 0, entities };
         let rules = Eligible::without_frequencies(&config);
-        rules.of(&passage, &mentions).into_iter().map(|entity| entity.surface.clone()).collect()
+        rules.of(&passage, &mentions, |_| {}).into_iter().map(|entity| entity.surface.clone()).collect()
     }
 
     #[test]
@@ -143,6 +202,39 @@ mod tests {
         let text = "The Mask of Oslo and Paris by the river near Ut, Bergenser; 北京市 Oslo";
         let found = eligible(text, &["Mask", "Oslo", "Paris", "river", "Ut", "Bergen", "北京市", "Oslo"]);
         assert_eq!(found, ["Oslo", "北京市"]);
+    }
+
+    #[test]
+    fn every_cause_has_its_name() {
+        let entity = |surface: &str, label| Entity {
+            span: 0..surface.len(),
+            char_start: 0,
+            surface: surface.to_owned(),
+            label,
+            source: EntitySource::Rule,
+            target: None,
+        };
+        let config = EligibleConfig {
+            labels: vec![EntityLabel::Gpe, EntityLabel::Date],
+            stop_list: vec!["Oslo".into()],
+            min_passages: 2,
+            max_passages: 3,
+            ..EligibleConfig::default()
+        };
+        let mut rules = Eligible::without_frequencies(&config);
+        let counts = [("Bergen", 2), ("Rome", 4), ("Ost", 1), ("19th century", 3)];
+        rules.frequencies = Some(counts.map(|(surface, count)| (key(surface), count)).into_iter().collect());
+        let check = |surface: &str, label| rules.check(&entity(surface, label));
+        assert_eq!(check("Bergen", EntityLabel::Gpe), Ok(()));
+        assert_eq!(check("19th century", EntityLabel::Date), Ok(()), "dates begin with any letter");
+        assert_eq!(check("Bergen", EntityLabel::Person), Err(Ineligible::Label));
+        assert_eq!(check("Bo", EntityLabel::Gpe), Err(Ineligible::Length));
+        assert_eq!(check("river", EntityLabel::Gpe), Err(Ineligible::SmallLetter));
+        assert_eq!(check("OSLO", EntityLabel::Gpe), Err(Ineligible::StopList));
+        assert_eq!(check("Mask", EntityLabel::Gpe), Err(Ineligible::Words));
+        for surface in ["Rome", "Ost", "Nowhere"] {
+            assert_eq!(check(surface, EntityLabel::Gpe), Err(Ineligible::Frequency), "{surface}");
+        }
     }
 
     #[test]
