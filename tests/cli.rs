@@ -184,3 +184,72 @@ fn the_paper_s_setting_passes_a_dry_run_offline() {
         assert!(said.contains(fact), "`{fact}` is missing from:\n{said}");
     }
 }
+
+/// Runs with a text on standard input.
+fn fed(folder: &Path, arguments: &[&str], text: &str) -> Output {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_memtrain"))
+        .current_dir(folder)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn entities_of_a_text_are_printed_a_line_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "Été.\n\nOn 3 May 1901 Ana Lund paid $5 million in Paris.\n";
+    let json = fed(folder.path(), &["entities", "tag"], text);
+    assert!(json.status.success(), "{}", String::from_utf8_lossy(&json.stderr));
+    let expected = [
+        r#"{"char_start":9,"char_end":19,"text":"3 May 1901","label":"DATE","source":"rule"}"#,
+        r#"{"char_start":20,"char_end":28,"text":"Ana Lund","label":"PERSON","source":"shape"}"#,
+        r#"{"char_start":34,"char_end":44,"text":"$5 million","label":"MONEY","source":"rule"}"#,
+        r#"{"char_start":48,"char_end":53,"text":"Paris","label":"GPE","source":"shape"}"#,
+    ];
+    assert_eq!(String::from_utf8(json.stdout).unwrap().lines().collect::<Vec<_>>(), expected);
+    let tsv = fed(folder.path(), &["entities", "tag", "--format", "tsv"], text);
+    let tsv = String::from_utf8(tsv.stdout).unwrap();
+    assert!(
+        tsv.starts_with("char_start\tchar_end\tlabel\tsource\ttext\ttarget\n9\t19\tDATE\trule\t3 May 1901\t\n"),
+        "{tsv}"
+    );
+    assert!(fed(folder.path(), &["entities", "tag"], "").stdout.is_empty());
+}
+
+#[test]
+fn entities_are_scored_by_exact_spans() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let gold = "Ana B-PER\nLund I-PER\nleft O\nParis B-LOC\n. O\n\nTolm B-ORG\nslept O\nin O\nMay O\n";
+    store::write_atomic(&path.join("gold.conll"), gold).unwrap();
+    let table = memtrain(path, &["entities", "eval", "gold.conll", "--mistakes"]);
+    let said = String::from_utf8(table.stdout).unwrap();
+    for line in [
+        "gold.conll: 2 documents, 2 sentences, 9 tokens, BIO tags; back-end links",
+        "counted as: LOC = FAC, GPE, LOC; ORG = ORG; PER = PERSON",
+        "LOC                  1.0000  1.0000  1.0000        1      1        1",
+        "1\tORG\tPERSON\tTolm",
+    ] {
+        assert!(said.contains(line), "`{line}` is missing from:\n{said}");
+    }
+    let json = memtrain(path, &["entities", "eval", "gold.conll", "--json", "--map", "PERSON=ORG"]);
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["mapping"]["PERSON"], "ORG");
+    assert_eq!(report["boundaries"]["f1"], 1.0);
+    assert_eq!(report["unmapped"], serde_json::json!(["PER"]));
+
+    store::write_atomic(&path.join("bad.conll"), "Ana B-PER\nLund\n").unwrap();
+    refused(path, &["entities", "eval", "bad.conll"], 1, &["bad.conll", "line 2", "hint: "]);
+    refused(path, &["entities", "eval", "none.conll"], 1, &["none.conll"]);
+    refused(path, &["entities", "eval", "gold.conll", "--map", "PERSON"], 2, &["--map PERSON", "hint: "]);
+    refused(path, &["entities", "eval", "gold.conll", "--map", "HUMAN=PER"], 2, &["HUMAN", "hint: "]);
+    refused(path, &["entities", "eval", "gold.conll", "--map", "PERSON=GPE"], 1, &["the gold has LOC, ORG, PER"]);
+    refused(path, &["entities", "eval", "gold.conll", "--corpus", "none"], 1, &["error: ", "hint: "]);
+}

@@ -71,7 +71,13 @@ pub(crate) fn with_language(config: &EntitiesConfig, out: &Path, stage: StageNam
     if config.language.is_empty()
         && let Some(article) = articles(out, stage)?.next()
     {
-        config.language = rules::language_of_address(&article?.url).unwrap_or_default().to_owned();
+        config.language = match rules::language_of_address(&article?.url) {
+            Some(language) => language.to_owned(),
+            None => {
+                let passages = Passages::open(out, stage)?;
+                rules::language_of(&passages.read(0..passages.len().min(100))?).to_owned()
+            }
+        };
     }
     Ok(config)
 }

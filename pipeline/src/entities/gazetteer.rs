@@ -119,7 +119,7 @@ impl<'c> GazetteerBuilder<'c> {
     /// A page: its title and the names it uses for others.
     pub fn article(&mut self, article: &Article) {
         let id = self.target(&article.title);
-        self.gazetteer.labels[id as usize] = labels::infer(article);
+        self.gazetteer.labels[id as usize] = labels::infer(article, self.locale.language);
         self.name(&article.title, id, TITLE_WEIGHT);
         let bare = without_qualifier(&article.title);
         if bare != article.title {

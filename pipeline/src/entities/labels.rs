@@ -1,5 +1,5 @@
-//! What kind of thing an article is about, by simple signs: its categories and the words after "is a" in its first
-//! sentence. Wrong now and then; a neural back-end does better, this one needs nothing.
+//! What kind of thing an article is about, by simple signs: its title, its categories and its first sentence. Wrong now
+//! and then; a neural back-end does better, this one needs nothing.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -7,99 +7,256 @@ use std::sync::LazyLock;
 use memtrain_corpora::{Article, EntityLabel};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Head nouns of definitions and categories, singular. The earliest one after the verb decides; a noun that stands in two
-/// lists belongs to the first.
-const NOUNS: &[(EntityLabel, &str)] = &[
-    (
-        EntityLabel::Person,
-        "person man woman king queen emperor prince princess politician writer author poet novelist \
-         playwright painter sculptor artist architect composer musician singer actor actress director \
-         producer scientist physicist chemist biologist mathematician astronomer philosopher economist \
-         historian engineer inventor explorer navigator soldier general admiral officer footballer athlete \
-         player boxer cyclist merchant businessman entrepreneur physician doctor surgeon nurse lawyer judge \
-         priest bishop monk saint pope teacher scholar journalist botanist geographer cartographer geologist \
-         linguist diplomat governor mayor president statesman activist weaver smith shipwright builder",
-    ),
-    (
-        EntityLabel::Gpe,
-        "city town village hamlet municipality country state province county district capital commune borough \
-         suburb republic kingdom settlement parish township territory nation empire duchy prefecture canton",
-    ),
-    (
-        EntityLabel::Loc,
-        "river stream lake sea ocean bay gulf strait island islands archipelago peninsula mountain peak hill \
-         range valley desert forest cape continent region glacier volcano waterfall plain moor pass planet \
-         moon star constellation galaxy asteroid",
-    ),
-    (
-        EntityLabel::Fac,
-        "bridge castle church cathedral abbey monastery temple tower palace airport station stadium dam canal \
-         road street square museum library theatre building lighthouse fortress harbour port railway mill \
-         mine hospital prison park",
-    ),
-    (
-        EntityLabel::Org,
-        "company corporation firm organization organisation agency university college school institute \
-         academy party club team band orchestra newspaper bank union ministry department association society \
-         guild foundation manufacturer airline order army navy regiment brewery publisher league",
-    ),
-    (
-        EntityLabel::Event,
-        "battle war siege revolution uprising rebellion election festival tournament championship earthquake \
-         flood fire treaty conference olympics campaign massacre expedition fair race",
-    ),
-    (
-        EntityLabel::WorkOfArt,
-        "novel book poem play film movie album song symphony opera painting sculpture series episode magazine \
-         journal manuscript ballad essay trilogy musical",
-    ),
-    (EntityLabel::Language, "language dialect pidgin creole"),
-    (EntityLabel::Norp, "people tribe religion denomination dynasty movement"),
-    (EntityLabel::Law, "law act constitution statute decree amendment charter"),
-    (
-        EntityLabel::Product,
-        "aircraft ship car automobile locomotive missile rifle computer console software engine spacecraft \
-         satellite beer cheese vehicle",
-    ),
-];
+use super::gazetteer::without_qualifier;
+use super::lexicon::{LEXICON, TYPE_LABELS, bit, flag};
 
-/// [`NOUNS`] by noun.
-static LABELS: LazyLock<HashMap<&str, EntityLabel>> = LazyLock::new(|| {
-    NOUNS.iter().flat_map(|(label, nouns)| nouns.split_whitespace().map(|noun| (noun, *label))).collect()
-});
-
-/// Words of the first sentence that are looked at after its verb.
-const DEFINITION_WORDS: usize = 14;
-
-/// The kind of thing an article is about; [`EntityLabel::Unknown`] where no sign is found.
-pub(crate) fn infer(article: &Article) -> EntityLabel {
-    from_categories(&article.categories).or_else(|| from_definition(&article.text)).unwrap_or(EntityLabel::Unknown)
+/// What signs mean in a language other than English.
+#[derive(Default)]
+struct Signs {
+    /// What stands between a thing and its kind in a first sentence.
+    verbs: Vec<&'static str>,
+    /// Words of categories that only persons have.
+    births: Vec<&'static str>,
+    nouns: HashMap<String, EntityLabel>,
 }
 
-fn from_categories(categories: &[String]) -> Option<EntityLabel> {
+static SIGNS: LazyLock<HashMap<&'static str, Signs>> = LazyLock::new(|| {
+    let mut all: HashMap<&'static str, Signs> = HashMap::new();
+    let mut language = "";
+    for line in include_str!("lexicon/types.txt").lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            language = name;
+        } else if let Some((kind, words)) = line.split_once(": ") {
+            let signs = all.entry(language).or_default();
+            match (kind, EntityLabel::from_name(kind)) {
+                ("verb", _) => signs.verbs.extend(words.split_whitespace()),
+                ("birth", _) => signs.births.extend(words.split_whitespace()),
+                (_, Some(label)) => {
+                    signs.nouns.extend(words.split_whitespace().map(|word| (word.replace('_', " "), label)));
+                }
+                _ => {}
+            }
+        }
+    }
+    all
+});
+
+/// Words of a first sentence that are looked at behind its verb.
+const DEFINITION_WORDS: usize = 16;
+
+/// The kind of thing an article of a wiki of some language is about; [`EntityLabel::Unknown`] where no sign is found.
+pub(crate) fn infer(article: &Article, language: &str) -> EntityLabel {
+    let found = match SIGNS.get(language) {
+        Some(signs) => infer_by(signs, article),
+        None => infer_english(article),
+    };
+    found.unwrap_or(EntityLabel::Unknown)
+}
+
+fn infer_english(article: &Article) -> Option<EntityLabel> {
+    if article.title.starts_with("List of ") || article.title.starts_with("Lists of ") {
+        return None;
+    }
     let is_person = |category: &String| {
         category.ends_with(" births") || category.ends_with(" deaths") || category == "Living people"
     };
-    if categories.iter().any(is_person) {
+    if article.categories.iter().any(is_person) {
         return Some(EntityLabel::Person);
     }
-    // "Rivers of Ostrava", "Towns in Velm", "Battles of the Long War": the noun before the preposition.
-    categories.iter().find_map(|category| {
-        let head = [" of ", " in ", " by ", " from "].iter().filter_map(|word| category.find(word)).min()?;
-        let noun = category[..head].unicode_words().next_back()?.to_lowercase();
-        noun_label(&noun)
+    from_qualifier(&article.title)
+        .or_else(|| from_definition(&article.text))
+        .or_else(|| from_categories(&article.categories))
+        .or_else(|| from_form(&article.title))
+}
+
+/// `Ost (film)`, `Velm (given name)`.
+fn from_qualifier(title: &str) -> Option<EntityLabel> {
+    let bare = without_qualifier(title);
+    let qualifier = title.get(bare.len()..)?.trim_matches([' ', '(', ')']);
+    noun_label(qualifier.rsplit(' ').next()?)
+}
+
+/// The last noun of what the first sentence says a thing is: "a small river port city" is a city.
+fn from_definition(text: &str) -> Option<EntityLabel> {
+    let line = text.lines().next()?;
+    let sentence = without_brackets(line.unicode_sentences().next()?);
+    let tokens: Vec<&str> = sentence.split_word_bounds().filter(|token| !token.trim().is_empty()).collect();
+    let verb = tokens.iter().position(|word| matches!(*word, "is" | "was" | "are" | "were"))?;
+    let mut label = None;
+    let mut behind = tokens[verb + 1..].iter().take(DEFINITION_WORDS).peekable();
+    while let Some(word) = behind.next() {
+        let lower = word.to_lowercase();
+        // "one of the cities", "a type of ship": the kind stands behind "of".
+        if matches!(
+            lower.as_str(),
+            "one" | "type" | "kind" | "form" | "member" | "group" | "series" | "name" | "part" | "genre"
+        ) && behind.peek().is_some_and(|next| **next == "of")
+        {
+            behind.next();
+            continue;
+        }
+        let ends = matches!(
+            lower.as_str(),
+            "," | "."
+                | ";"
+                | ":"
+                | "of"
+                | "in"
+                | "on"
+                | "that"
+                | "which"
+                | "who"
+                | "whose"
+                | "from"
+                | "for"
+                | "by"
+                | "at"
+                | "and"
+                | "with"
+                | "to"
+                | "where"
+                | "located"
+                | "situated"
+                | "founded"
+                | "based"
+                | "released"
+                | "directed"
+                | "written"
+                | "known"
+                | "published"
+                | "played"
+                | "used"
+                | "between"
+                | "near"
+        );
+        if ends {
+            // Nothing known yet: "a Norwegian, later Danish politician".
+            if label.is_some() {
+                break;
+            }
+            continue;
+        }
+        label = noun_label(&lower).or(label);
+    }
+    label
+}
+
+/// "Rivers of Ostrava", "Towns in Velm", "Battles of the Long War": the noun before the preposition. The label that most
+/// categories agree on.
+fn from_categories(categories: &[String]) -> Option<EntityLabel> {
+    let mut votes: Vec<(EntityLabel, u32)> = Vec::new();
+    for category in categories {
+        let prepositions = [" of ", " in ", " by ", " from ", " established", " for ", " on "];
+        let head = prepositions.iter().filter_map(|word| category.find(word)).min().unwrap_or(category.len());
+        let Some(label) =
+            category[..head].unicode_words().next_back().and_then(|noun| noun_label(&noun.to_lowercase()))
+        else {
+            continue;
+        };
+        match votes.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, count)) => *count += 1,
+            None => votes.push((label, 1)),
+        }
+    }
+    let most = votes.iter().map(|(_, count)| *count).max()?;
+    votes.into_iter().find(|(_, count)| *count == most).map(|(label, _)| label)
+}
+
+/// `Springfield, Ohio`; `Lake Velm`; `University of Ost`; `Ost River`; and what general knowledge has.
+fn from_form(title: &str) -> Option<EntityLabel> {
+    let bare = without_qualifier(title);
+    let known = LEXICON.name(bare);
+    if known.count_ones() == 1 {
+        return EntityLabel::ALL.into_iter().find(|label| known == bit(*label));
+    }
+    if let Some((_, place)) = bare.split_once(", ")
+        && LEXICON.name(place) & bit(EntityLabel::Gpe) != 0
+    {
+        return Some(EntityLabel::Gpe);
+    }
+    let words: Vec<&str> = bare.split(' ').collect();
+    let (first, last) = (words.first()?.to_lowercase(), words.last()?.to_lowercase());
+    if words.len() < 2 {
+        return None;
+    }
+    if matches!(first.as_str(), "lake" | "mount" | "cape" | "gulf") {
+        return Some(EntityLabel::Loc);
+    }
+    let head = if words.get(1) == Some(&"of") || words.get(1) == Some(&"for") { first } else { last };
+    let heads = [
+        (flag::ORG, EntityLabel::Org),
+        (flag::GPE, EntityLabel::Gpe),
+        (flag::LOC, EntityLabel::Loc),
+        (flag::FAC, EntityLabel::Fac),
+        (flag::EVENT, EntityLabel::Event),
+        (flag::LAW, EntityLabel::Law),
+        (flag::LANGUAGE, EntityLabel::Language),
+    ];
+    let flags = LEXICON.word(&head) & flag::HEADS;
+    heads.into_iter().find(|(flag, _)| flags == *flag).map(|(_, label)| label)
+}
+
+/// By the signs of another language: categories of persons, the first noun behind the verb, a noun in the categories.
+fn infer_by(signs: &Signs, article: &Article) -> Option<EntityLabel> {
+    let is_person = |category: &String| {
+        signs.births.iter().any(|sign| category.split([' ', ':']).any(|word| word == *sign))
+            && (category.chars().any(char::is_numeric) || category.split(' ').count() == 1)
+    };
+    if article.categories.iter().any(is_person) {
+        return Some(EntityLabel::Person);
+    }
+    let bare = without_qualifier(&article.title);
+    let qualifier = article.title.get(bare.len()..).unwrap_or_default().trim_matches([' ', '(', ')']).to_lowercase();
+    let line = article.text.lines().next().unwrap_or_default();
+    let sentence = without_brackets(line.unicode_sentences().next().unwrap_or_default()).to_lowercase();
+    let words: Vec<&str> =
+        sentence.split_whitespace().map(|word| word.trim_matches([',', '.', ';', ':', '।'])).collect();
+    let verb = words.iter().position(|word| signs.verbs.contains(word)).map_or(0, |verb| verb + 1);
+    let in_sentence = first_noun(&words[verb..(verb + DEFINITION_WORDS).min(words.len())], signs);
+    // Where the verb stands last, the noun stands before it.
+    let anywhere = || first_noun(&words[..words.len().min(2 * DEFINITION_WORDS)], signs);
+    let in_categories = || {
+        article.categories.iter().find_map(|category| {
+            let lower = category.to_lowercase();
+            first_noun(&lower.split_whitespace().take(2).collect::<Vec<_>>(), signs)
+        })
+    };
+    signs.nouns.get(qualifier.as_str()).copied().or(in_sentence).or_else(anywhere).or_else(in_categories)
+}
+
+/// The first noun that is known, alone or with the one or two words behind it.
+fn first_noun(words: &[&str], signs: &Signs) -> Option<EntityLabel> {
+    (0..words.len()).find_map(|at| {
+        (1..=3.min(words.len() - at)).rev().find_map(|length| {
+            if length == 1 {
+                signs.nouns.get(words[at]).copied()
+            } else {
+                signs.nouns.get(words[at..at + length].join(" ").as_str()).copied()
+            }
+        })
     })
 }
 
-fn from_definition(text: &str) -> Option<EntityLabel> {
-    let sentence = text.unicode_sentences().next()?;
-    let words: Vec<String> = sentence.unicode_words().map(str::to_lowercase).collect();
-    let verb = words.iter().position(|word| matches!(word.as_str(), "is" | "was" | "are" | "were"))?;
-    words[verb + 1..].iter().take(DEFINITION_WORDS).find_map(|word| noun_label(word))
+/// A sentence without what stands in brackets: dates, pronunciations, names in other languages.
+fn without_brackets(sentence: &str) -> String {
+    let mut depth = 0u32;
+    let mut kept = String::with_capacity(sentence.len());
+    for c in sentence.chars() {
+        match c {
+            '(' | '（' => depth += 1,
+            ')' | '）' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => kept.push(c),
+            _ => {}
+        }
+    }
+    kept
 }
 
 fn noun_label(noun: &str) -> Option<EntityLabel> {
-    let known = |noun: &str| LABELS.get(noun).copied();
+    let known = |noun: &str| {
+        let flags = LEXICON.word(noun) & flag::TYPES;
+        TYPE_LABELS.iter().find(|(flag, _)| flags & flag != 0).map(|(_, label)| *label)
+    };
     let singular = || match noun.strip_suffix("ies") {
         Some(stem) => known(&format!("{stem}y")),
         None => noun.strip_suffix('s').and_then(known).or_else(|| noun.strip_suffix("es").and_then(known)),
@@ -111,11 +268,11 @@ fn noun_label(noun: &str) -> Option<EntityLabel> {
 mod tests {
     use super::*;
 
-    fn article(text: &str, categories: &[&str]) -> Article {
+    fn article(title: &str, text: &str, categories: &[&str]) -> Article {
         Article {
             id: 1,
             url: String::new(),
-            title: "T".into(),
+            title: title.into(),
             text: text.into(),
             revision_id: 1,
             timestamp: String::new(),
@@ -125,14 +282,65 @@ mod tests {
         }
     }
 
+    fn kind(title: &str, text: &str, categories: &[&str]) -> EntityLabel {
+        infer(&article(title, text, categories), "en")
+    }
+
     #[test]
-    fn kinds_by_category_and_definition() {
-        assert_eq!(infer(&article("", &["1809 births"])), EntityLabel::Person);
-        assert_eq!(infer(&article("", &["Rivers of Velm"])), EntityLabel::Loc);
-        assert_eq!(infer(&article("", &["Cities in Alabama"])), EntityLabel::Gpe);
-        assert_eq!(infer(&article("Ost is a small market town on the river Ell.", &[])), EntityLabel::Gpe);
-        assert_eq!(infer(&article("The Battle of Ost was a battle.", &[])), EntityLabel::Event);
-        assert_eq!(infer(&article("Nothing here to see.", &["Stubs"])), EntityLabel::Unknown);
-        assert_eq!(infer(&article("", &[])), EntityLabel::Unknown);
+    fn kinds_by_category() {
+        assert_eq!(kind("T", "", &["1809 births"]), EntityLabel::Person);
+        assert_eq!(kind("T", "", &["Rivers of Velm"]), EntityLabel::Loc);
+        assert_eq!(kind("T", "", &["Cities in Alabama", "Railway stations in Velm", "Towns of Ost"]), EntityLabel::Gpe);
+        assert_eq!(kind("T", "Nothing here to see.", &["Stubs"]), EntityLabel::Unknown);
+    }
+
+    #[test]
+    fn kinds_by_first_sentence() {
+        for (text, expected) in [
+            ("Ost is a small market town on the river Ell.", EntityLabel::Gpe),
+            ("Velm (born 1901 in a city) was a Norwegian river boat pilot and author.", EntityLabel::Person),
+            ("The Battle of Ost was a battle.", EntityLabel::Event),
+            ("Velm is one of the largest cities in Ost.", EntityLabel::Gpe),
+            ("Ell is a river port city of Ost.", EntityLabel::Gpe),
+            ("The Light is a 1984 science fiction film directed by Ana Lund.", EntityLabel::WorkOfArt),
+            ("Lund Inc. is an American multinational technology company.", EntityLabel::Org),
+            ("", EntityLabel::Unknown),
+        ] {
+            assert_eq!(kind("T", text, &[]), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn kinds_by_title() {
+        for (title, expected) in [
+            ("Ost (film)", EntityLabel::WorkOfArt),
+            ("Velm (American band)", EntityLabel::Org),
+            ("Velm, Ohio", EntityLabel::Gpe),
+            ("Lake Velm", EntityLabel::Loc),
+            ("University of Velm", EntityLabel::Org),
+            ("Treaty of Velm", EntityLabel::Law),
+            ("List of rivers of Velm", EntityLabel::Unknown),
+            ("Velm", EntityLabel::Unknown),
+        ] {
+            assert_eq!(kind(title, "", &[]), expected, "{title}");
+        }
+    }
+
+    #[test]
+    fn kinds_in_other_languages() {
+        for (language, text, expected) in [
+            ("de", "Velm ist eine Stadt im Süden.", EntityLabel::Gpe),
+            ("de", "Ana Lund (* 1901) war eine norwegische Schriftstellerin.", EntityLabel::Person),
+            ("fr", "Le Velm est un fleuve de l'Ost.", EntityLabel::Loc),
+            ("es", "Velm es un municipio de Ost.", EntityLabel::Gpe),
+            ("ru", "Вельм — город в Осте.", EntityLabel::Gpe),
+            ("bg", "Велм е река в Ост.", EntityLabel::Loc),
+            ("vi", "Velm là một thành phố của Ost.", EntityLabel::Gpe),
+            ("mr", "वेल्म हे एक शहर आहे.", EntityLabel::Gpe),
+        ] {
+            assert_eq!(infer(&article("T", text, &[]), language), expected, "{text}");
+        }
+        assert_eq!(infer(&article("T", "", &["Sinh năm 1901"]), "vi"), EntityLabel::Person);
+        assert_eq!(infer(&article("T", "", &["Geboren 1901"]), "de"), EntityLabel::Person);
     }
 }

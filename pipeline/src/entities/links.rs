@@ -54,20 +54,16 @@ impl LinksBackend {
     }
 
     /// The mentions in the passages of one text.
-    fn text(&self, passages: &[Passage]) -> Vec<Vec<Entity>> {
-        let locale = self.locale.clone().unwrap_or_else(|| {
-            let sample: Vec<&str> = passages.iter().take(20).map(|passage| passage.text.as_str()).collect();
-            Locale::of(rules::language_of_text(&sample.join("\n")))
-        });
-        let mut texts: Vec<Text<'_>> = passages.iter().map(|passage| Text::new(&passage.text, &locale)).collect();
+    fn text(&self, passages: &[Passage], locale: &Locale) -> Vec<Vec<Entity>> {
+        let mut texts: Vec<Text<'_>> = passages.iter().map(|passage| Text::new(&passage.text, locale)).collect();
         let amounts: Vec<Vec<Amount>> =
-            texts.iter().map(|text| if self.rules { rules::find(text, &locale) } else { Vec::new() }).collect();
+            texts.iter().map(|text| if self.rules { rules::find(text, locale) } else { Vec::new() }).collect();
         for (text, amounts) in texts.iter_mut().zip(&amounts) {
             // A bare number may be part of a name (`Apollo 11`), a date or an amount is none.
             let whole = amounts.iter().filter(|amount| amount.tokens.len() > 1 || amount.label == EntityLabel::Date);
             whole.for_each(|amount| text.take(&amount.tokens));
         }
-        let names = names::find(&texts, &locale, &self.gazetteer);
+        let names = names::find(&texts, locale, &self.gazetteer);
         let context = Context::new(&self.gazetteer, passages);
         let all = passages.iter().zip(&texts).zip(names).zip(amounts);
         all.map(|(((passage, text), names), amounts)| {
@@ -79,7 +75,7 @@ impl LinksBackend {
             let kinds: HashMap<(usize, usize), EntityLabel> =
                 names.iter().map(|name| ((name.span.start, name.span.end), name.label)).collect();
             let mut found: Vec<Entity> =
-                passage.links.iter().filter_map(|link| self.link(&index, link, &kinds, &locale)).collect();
+                passage.links.iter().filter_map(|link| self.link(&index, link, &kinds, locale)).collect();
             found.extend(names);
             found.extend(amounts.into_iter().filter_map(|amount| {
                 Entity::new(&index, text.span(&amount.tokens), amount.label, EntitySource::Rule, None)
@@ -123,7 +119,8 @@ impl EntityBackend for LinksBackend {
     }
 
     fn mentions(&self, passages: &[Passage]) -> Result<Vec<Vec<Entity>>> {
-        Ok(texts(passages).into_iter().flat_map(|text| self.text(&passages[text])).collect())
+        let locale = self.locale.clone().unwrap_or_else(|| Locale::of(rules::language_of(passages)));
+        Ok(texts(passages).into_iter().flat_map(|text| self.text(&passages[text], &locale)).collect())
     }
 }
 

@@ -92,7 +92,7 @@ impl<'g> Sentences<'_, '_, 'g> {
             if known.end >= end {
                 let doubtful = known.end == at + 1 && start_of_sentence && text.has(at, flag::COMMON | flag::FUNCTION);
                 if !(doubtful && text.has(at, flag::FUNCTION)) {
-                    self.push(at..known.end, Some(known), doubtful, candidates);
+                    self.push(self.with_edition(at..known.end), Some(known), doubtful, candidates);
                 }
                 return known.end;
             }

@@ -264,8 +264,9 @@ pub(crate) fn language_of_text(text: &str) -> &'static str {
 fn by_small_words(text: &str) -> &'static str {
     let mut scores = [0u32; SIGNS.len()];
     for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).take(1500) {
+        let lower = word.to_lowercase();
         for (score, (_, words)) in scores.iter_mut().zip(SIGNS) {
-            *score += u32::from(words.contains(&word));
+            *score += u32::from(words.contains(&lower.as_str()));
         }
     }
     let mut best = (0, "en");
@@ -274,7 +275,8 @@ fn by_small_words(text: &str) -> &'static str {
             best = (score, language);
         }
     }
-    best.1
+    // Few small words prove little, and some belong to several languages.
+    if best.0 < 2 || best.0 < 2 * scores[0] { "en" } else { best.1 }
 }
 
 #[cfg(test)]
@@ -308,6 +310,7 @@ mod tests {
             ("猫は家にいる。", "ja"),
             ("猫在房子里。", "zh"),
             ("42", "en"),
+            ("President Lund met Mr. Tolm.", "en"),
         ] {
             assert_eq!(language_of_text(text), language, "{text}");
         }
