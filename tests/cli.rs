@@ -227,12 +227,12 @@ fn entities_of_a_text_are_printed_a_line_each() {
 fn entities_are_scored_by_exact_spans() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let gold = "Ana B-PER\nLund I-PER\nleft O\nParis B-LOC\n. O\n\nTolm B-ORG\nslept O\nin O\nMay O\n";
+    let gold = "Ana B-PER\nLund I-PER\nleft O\nParis B-LOC\n. O\n\nThen O\nTolm B-ORG\nslept O\nin O\nMay O\n";
     store::write_atomic(&path.join("gold.conll"), gold).unwrap();
     let table = memtrain(path, &["entities", "eval", "gold.conll", "--mistakes"]);
     let said = String::from_utf8(table.stdout).unwrap();
     for line in [
-        "gold.conll: 2 documents, 2 sentences, 9 tokens, BIO tags; back-end links",
+        "gold.conll: 2 documents, 2 sentences, 10 tokens, BIO tags; back-end links",
         "counted as: LOC = FAC, GPE, LOC; ORG = ORG; PER = PERSON",
         "LOC                  1.0000  1.0000  1.0000        1      1        1",
         "1\tORG\tPERSON\tTolm",

@@ -201,10 +201,10 @@ fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     for pair in &args.map {
         let (label, target) = pair
             .split_once('=')
-            .with_context(|| Usage(format!("`--map {pair}` has no `=`")))
+            .ok_or_else(|| Usage(format!("`--map {pair}` has no `=`")))
             .hint(|| "write `--map NORP=MISC`, or `--map NORP=` to leave it out".to_owned())?;
         let known = EntityLabel::from_name(label)
-            .with_context(|| Usage(format!("`--map {pair}`: no back-end has a label `{label}`")))
+            .ok_or_else(|| Usage(format!("`--map {pair}`: no back-end has a label `{label}`")))
             .hint(|| format!("labels are {}", EntityLabel::ALL.map(EntityLabel::as_str).join(", ")))?;
         mapping.set(known, Some(target).filter(|target| !target.is_empty()))?;
     }

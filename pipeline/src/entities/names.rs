@@ -307,7 +307,7 @@ impl<'t> Evidence<'t> {
             }
             if candidate.doubtful && !self.persons.contains_key(name) {
                 let lower = name.to_lowercase();
-                if self.lower.contains(lower.as_str()) || (!certain && weights.best().1 < 6) {
+                if self.lower.contains(lower.as_str()) || (!certain && weights.best().1 < 3) {
                     return None;
                 }
             }
