@@ -89,6 +89,7 @@ fn holes_are_mended() {
     shows("X ({{IPA|x}}; 384 BC) was", "X (384 BC) was");
     shows("X ({{IPA|x}}) was", "X was");
     shows("X ( {{IPA|x}} ) was", "X was");
+    shows("X ({{IPA|x}} étoile) ({{IPA|x}} star)", "X (étoile) (star)");
     shows("X ({{lang-el|Ἀ}}, {{IPA|x}}; born 1) was", "X (Greek: Ἀ, born 1) was");
     shows("X (born 1; {{IPA|x}}) was", "X (born 1) was");
     shows("a word {{IPA|x}}, then", "a word, then");

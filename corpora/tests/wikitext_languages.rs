@@ -110,6 +110,17 @@ fn lists_and_quotations_in_templates() {
 }
 
 #[test]
+fn holes_are_mended_in_wide_text_too() {
+    shows_in(
+        "ja",
+        "市（{{IPA|x}}、し）と町（{{IPA|x}}）と村（むら、{{IPA|x}}）は、{{IPA|y}}、海",
+        "市（し）と町と村（むら）は、海",
+    );
+    shows_in("ru", "{{НП\n| описание изображения = {{small|Слова}}\n}}Город.", "Город.");
+    shows_in("fr", "au {{XXe siècle}} et au {{IIIe siècle av. J.-C.}}", "au XXe siècle et au IIIe siècle av. J.-C.");
+}
+
+#[test]
 fn variants_of_writing() {
     shows_in("zh", "-{zh-hans:计算机;zh-hant:電腦}-好", "计算机好");
     shows_in("zh", "-{原文}- -{T|zh:甲}-乙 -{H|zh-hans:丙;zh-hant:丁}-戊 -{R|己}-", "原文 乙 戊 己");

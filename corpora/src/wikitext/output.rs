@@ -109,6 +109,18 @@ impl Output {
         let mut run = run;
         while let Some(&byte) = run.as_bytes().first() {
             let last = self.last();
+            if byte >= 0x80 {
+                match self.mend_wide(run) {
+                    Some(rest) => run = rest,
+                    None => {
+                        if matches!(last, Some(b'(' | b'[')) {
+                            self.unask_space();
+                        }
+                        break;
+                    }
+                }
+                continue;
+            }
             match byte {
                 b' ' => self.ask(Break::Space),
                 b',' | b';' | b':' if self.at_start() || matches!(last, Some(b'(' | b'[' | b',' | b';')) => {
@@ -145,6 +157,33 @@ impl Output {
         }
         self.gap = run.is_empty();
         run
+    }
+
+    /// The same for the separators and brackets of Chinese and Japanese, which have no spaces around them. Gives what is left
+    /// of the run if its first character is not to be written.
+    fn mend_wide<'run>(&mut self, run: &'run str) -> Option<&'run str> {
+        const SEPARATORS: &[char] = &['、', '，', '；', '：'];
+        let first = run.chars().next()?;
+        let floor = self.floor.max(self.section.2?);
+        let before = |text: &str| text.get(floor..).and_then(|text| text.chars().next_back());
+        let last = before(&self.text)?;
+        let rest = &run[first.len_utf8()..];
+        if SEPARATORS.contains(&first) {
+            return (SEPARATORS.contains(&last) || last == '（').then_some(rest);
+        }
+        if first != '）' {
+            return None;
+        }
+        let mut length = self.text.len();
+        while let Some(separator) = before(&self.text[..length]).filter(|last| SEPARATORS.contains(last)) {
+            length -= separator.len_utf8();
+        }
+        self.text.truncate(length);
+        if before(&self.text) != Some('（') {
+            return None;
+        }
+        self.text.truncate(length - '（'.len_utf8());
+        Some(rest)
     }
 
     /// Takes back what stands before a closing bracket if only separators do, and the opening bracket with them. `false` if

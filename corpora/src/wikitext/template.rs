@@ -154,7 +154,7 @@ impl<'page> Cleaner<'page> {
     fn argument(&self, start: usize, equals: Option<usize>, end: usize) -> Argument<'page> {
         let name = equals.map(|equals| self.text[start..equals].trim());
         // An address or a tag's attribute has an equals sign too, but no name before it.
-        match name.filter(|name| name.len() <= 32 && !name.contains(['<', '[', '/', '?', '&', '\n'])) {
+        match name.filter(|name| name.len() <= 96 && !name.contains(['<', '[', '/', '?', '&', '\n'])) {
             Some(name) => Argument { name: Some(name), value: equals.map_or(start, |equals| equals + 1)..end },
             None => Argument { name: None, value: start..end },
         }

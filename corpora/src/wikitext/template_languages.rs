@@ -10,6 +10,8 @@ pub(super) fn shows(name: &str, language: &str) -> Option<Shows> {
         "fr" => french(name),
         "es" | "ca" | "gl" | "pt" | "ast" => iberian(name),
         "it" => italian(name),
+        // In the Russian wiki it is the box of facts of a town.
+        "uk" if name == "нп" => Some(Shows::Link(1, &["2", "текст"])),
         "ru" | "uk" | "be" | "bg" | "sr" | "mk" => cyrillic(name),
         "pl" | "cs" | "sk" | "sl" | "hr" | "bs" | "sh" => slavic(name),
         "ro" | "hu" | "et" | "lv" | "lt" | "el" => other(name),
@@ -135,24 +137,21 @@ fn french(name: &str) -> Option<Shows> {
     })
 }
 
-/// `{{XVe}}`: an ordinal that is its own template.
+/// `{{XVe}}`, `{{XVe siècle}}`: an ordinal that is its own template.
 fn roman_ordinal(name: &str) -> Option<Shows> {
-    const ORDINALS: &[(&str, &str)] = &[
-        ("iie", "IIe"),
-        ("iiie", "IIIe"),
-        ("ive", "IVe"),
-        ("ve", "Ve"),
-        ("vie", "VIe"),
-        ("viie", "VIIe"),
-        ("viiie", "VIIIe"),
-        ("ixe", "IXe"),
-        ("xe", "Xe"),
-        ("2e", "2e"),
-        ("3e", "3e"),
-        ("2d", "2d"),
-        ("2de", "2de"),
-    ];
-    ORDINALS.iter().find(|(known, _)| *known == name).map(|(_, words)| Shows::Words(words))
+    let rest = name.trim_start_matches(['i', 'v', 'x', 'l', 'c', 'd', 'm']);
+    match rest {
+        "e" | "er" | "e siècle" | "er siècle" | "e siècle av. j.-c." if rest.len() < name.len() => {
+            Some(Shows::Roman)
+        }
+        _ => match name {
+            "2e" => Some(Shows::Words("2e")),
+            "3e" => Some(Shows::Words("3e")),
+            "2d" => Some(Shows::Words("2d")),
+            "2de" => Some(Shows::Words("2de")),
+            _ => None,
+        },
+    }
 }
 
 fn iberian(name: &str) -> Option<Shows> {
@@ -225,8 +224,7 @@ fn italian(name: &str) -> Option<Shows> {
 
 fn cyrillic(name: &str) -> Option<Shows> {
     Some(match name {
-        "нп"
-        | "нп1"
+        "нп1"
         | "нп2"
         | "нп3"
         | "нп4"

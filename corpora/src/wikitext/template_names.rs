@@ -53,6 +53,8 @@ pub(super) enum Shows {
     Number,
     /// `1st`.
     Ordinal,
+    /// The template's name, its Roman number in capitals.
+    Roman,
     /// A century between words.
     Century(&'static str, &'static str),
     /// `{{frac|1|2}}`.

@@ -67,6 +67,11 @@ impl Cleaner<'_> {
                 let number = self.plain_part(first);
                 self.push_plain(&format!("{number}{}", ordinal_ending(&number)));
             }
+            Shows::Roman => {
+                let rest = name.trim_start_matches(['i', 'v', 'x', 'l', 'c', 'd', 'm']);
+                let numeral = name[..name.len() - rest.len()].to_uppercase();
+                self.out.push(&format!("{numeral}{}", rest.replace("j.-c.", "J.-C.")));
+            }
             Shows::Century(before, after) => {
                 let values = self.placed(arguments);
                 self.out.push(before);
