@@ -57,7 +57,7 @@ pub struct IngestConfig {
     /// and then it is an error.
     pub accept_truncated: bool,
     /// About how many bytes of the inputs, packed as they are, one shard reads: large dumps are cut, small files put together.
-    /// Default 0: a 64th of the whole, at least 4 MiB and at most 128 MiB.
+    /// Default 0: a 64th of the whole, at least 8 MiB and at most 128 MiB.
     pub bytes_per_shard: u64,
     /// Fewest words of a passage. Default 100 (MemTrain leaves the unit open; 100–200 words put 150 passages into its
     /// 24k–40k tokens, arXiv 2606.03197 §4).

@@ -62,10 +62,23 @@ impl Stage for IngestStage<'_> {
 
     fn plan(&self) -> Result<Plan> {
         let files = inputs::find(&self.config.ingest)?;
-        let shards = inputs::shards(&files, &self.config.ingest)?;
+        let folder = StageFolder::new(self.out, self.name());
+        // A plan that was committed is whole. Its shards follow from what is compared here, so the cuts need not be looked for again.
+        let stored = folder.stored_plan();
+        let committed = folder.manifest().map(|manifest| manifest.plan);
+        let stored = stored.filter(|plan| Some(plan.fingerprint()) == committed);
+        // A file of another kind is refused here, before anything is hashed or touched.
+        let shards = if stored.is_none() { Some(inputs::shards(&files, &self.config.ingest)?) } else { None };
         let inputs = files.par_iter().map(|path| Input::of(path, file_name(path))).collect::<Result<Vec<_>>>()?;
-        let work = shards.into_iter().map(|pieces| to_value(&Work { pieces })).collect();
-        Ok(Plan::new(self.name(), VERSION, self.configuration(), inputs, work))
+        let with =
+            |inputs: &[Input], work| Plan::new(self.name(), VERSION, self.configuration(), inputs.to_vec(), work);
+        if let Some(plan) = stored
+            && plan == with(&inputs, plan.shards.iter().map(|shard| shard.work.clone()).collect())
+        {
+            return Ok(plan);
+        }
+        let shards = shards.map_or_else(|| inputs::shards(&files, &self.config.ingest), Ok)?;
+        Ok(with(&inputs, shards.into_iter().map(|pieces| to_value(&Work { pieces })).collect()))
     }
 
     fn fits(&self, stored: &Plan) -> Result<bool> {

@@ -32,6 +32,9 @@ pub fn recognise(path: &Path) -> Result<Form, DumpError> {
     let (head, _) = peek(unpack(file, path)?.bytes, 512).map_err(failed)?;
     let head = String::from_utf8_lossy(&head);
     let head = head.trim_start_matches(|character: char| character.is_whitespace() || character == '\u{feff}');
+    if head.contains("<mediawiki") {
+        return Ok(Form::MediaWiki);
+    }
     if head.starts_with("<doc ") {
         return Ok(Form::Docs);
     }

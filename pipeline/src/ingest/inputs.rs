@@ -15,7 +15,7 @@ use crate::error::{PipelineError, Result};
 /// Where `bytes_per_shard` is left to the program: a corpus has about so many shards …
 const SHARDS: u64 = 64;
 /// … each of this many bytes of its inputs at least …
-const LEAST_BYTES: u64 = 4 << 20;
+const LEAST_BYTES: u64 = 8 << 20;
 /// … and of this many at most.
 const MOST_BYTES: u64 = 128 << 20;
 
@@ -114,7 +114,6 @@ pub(super) fn shards(files: &[PathBuf], config: &IngestConfig) -> Result<Vec<Vec
         0 => (lengths.iter().sum::<u64>() / SHARDS).clamp(LEAST_BYTES, MOST_BYTES),
         bytes => bytes,
     };
-    // A file of another kind is refused here, before anything is hashed or touched.
     let forms = files.par_iter().map(|path| recognise(path).map_err(failed(path))).collect::<Result<Vec<_>>>()?;
     let parts = files.par_iter().zip(&forms).map(|(path, form)| match form {
         Form::MediaWiki => dump::parts(path, target).map_err(failed(path)),

@@ -1,6 +1,7 @@
 //! From the prose of an article to passages: whole paragraphs, else whole sentences, of one section.
 
 mod sentences;
+mod words;
 
 use memtrain_corpora::wikitext::is_boilerplate_heading;
 use memtrain_corpora::{Article, Link, Section, Span};
@@ -75,7 +76,7 @@ pub(crate) fn pack(article: &Article, config: &IngestConfig) -> Packing {
         let units = units(&article.text, &section.span, config.max_words);
         for group in even_out(group(&units, config), &units, config) {
             let span = units[group.start].span.start..units[group.end - 1].span.end;
-            let num_words = words(&units[group]);
+            let num_words = num_words(&units[group]);
             if num_words < config.min_words {
                 match config.leftovers {
                     Leftovers::Drop => {
@@ -111,49 +112,8 @@ fn is_dropped(section: &Section, config: &IngestConfig) -> bool {
     section.level > 1 && (named || is_boilerplate_heading(&title, section.level))
 }
 
-fn words(units: &[Unit]) -> u32 {
+fn num_words(units: &[Unit]) -> u32 {
     units.iter().map(|unit| unit.words).sum()
-}
-
-/// Words of a text by Unicode segmentation. Scripts that put no spaces between words are counted by characters: what takes two
-/// of them in Chinese and Japanese, or four syllables in Thai, is about a word elsewhere.
-fn count_words(text: &str) -> u32 {
-    if !text.chars().any(|letter| width(letter) > 1) {
-        return u32::try_from(text.unicode_words().count()).unwrap_or(u32::MAX);
-    }
-    let mut words = 0u32;
-    // Characters of a run without spaces, and how many of them are a word.
-    let (mut run, mut run_width) = (0u32, 1);
-    for segment in text.split_word_bounds() {
-        let width = segment.chars().next().map_or(0, width);
-        if run > 0 && width != run_width {
-            words = words.saturating_add(run.div_ceil(run_width));
-            run = 0;
-        }
-        match width {
-            0 => {}
-            1 => words = words.saturating_add(u32::from(segment.chars().any(char::is_alphanumeric))),
-            // A word of katakana is one segment.
-            _ => run = run.saturating_add(u32::try_from(segment.graphemes(true).count()).unwrap_or(u32::MAX)),
-        }
-        run_width = width.max(1);
-    }
-    words.saturating_add(run.div_ceil(run_width))
-}
-
-/// How many characters like this one are about a word: one for most scripts, which have spaces; 0 for what is no letter.
-fn width(letter: char) -> u32 {
-    match letter {
-        '\u{E00}'..='\u{EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' if letter.is_alphabetic() => 4,
-        '\u{3041}'..='\u{30FF}'
-        | '\u{31F0}'..='\u{31FF}'
-        | '\u{3400}'..='\u{4DBF}'
-        | '\u{4E00}'..='\u{9FFF}'
-        | '\u{F900}'..='\u{FAFF}'
-        | '\u{20000}'..='\u{323AF}' => 2,
-        _ if letter.is_whitespace() || letter.is_ascii_punctuation() => 0,
-        _ => 1,
-    }
 }
 
 /// Sentences of a section with their words, in order; pieces of a sentence where it exceeds `max_words`.
@@ -162,7 +122,7 @@ fn units(text: &str, section: &Span, max_words: u32) -> Vec<Unit> {
     for paragraph in paragraphs(text, section) {
         let first = units.len();
         for sentence in sentences(text, &paragraph) {
-            let words = count_words(&text[sentence.clone()]);
+            let words = words::count(&text[sentence.clone()]);
             if words > max_words {
                 pieces(text, &sentence, max_words, &mut units);
             } else if words > 0 {
@@ -286,7 +246,7 @@ fn pieces(text: &str, sentence: &Span, max_words: u32, units: &mut Vec<Unit>) {
     let inside = &text[sentence.clone()];
     let starts: Vec<usize> = inside.unicode_word_indices().map(|(at, _)| sentence.start + at).collect();
     let first = units.len();
-    let mut count = count_words(inside).div_ceil(max_words.max(1)) as usize;
+    let mut count = words::count(inside).div_ceil(max_words.max(1)) as usize;
     // Where words of several scripts are mixed, pieces of as many segments need not have as many words.
     while count <= starts.len() {
         units.truncate(first);
@@ -294,7 +254,7 @@ fn pieces(text: &str, sentence: &Span, max_words: u32, units: &mut Vec<Unit>) {
         for piece in 1..=count {
             let end = starts.get(cut(text, &starts, piece, count)).copied().unwrap_or(sentence.end);
             let span = trimmed(text, start..end);
-            units.push(Unit { words: count_words(&text[span.clone()]), span, paragraph_words: 0 });
+            units.push(Unit { words: words::count(&text[span.clone()]), span, paragraph_words: 0 });
             start = end;
         }
         if units[first..].iter().all(|unit| unit.words <= max_words) {
@@ -345,20 +305,21 @@ fn even_out(
     let mut index = 1;
     while index < groups.len() {
         let (before, short) = (groups[index - 1].clone(), groups[index].clone());
-        if words(&units[short.clone()]) >= config.min_words && words(&units[before.clone()]) >= config.min_words {
+        if num_words(&units[short.clone()]) >= config.min_words && num_words(&units[before.clone()]) >= config.min_words
+        {
             index += 1;
             continue;
         }
-        let all = words(&units[before.start..short.end]);
+        let all = num_words(&units[before.start..short.end]);
         if all <= config.max_words {
             groups[index - 1] = before.start..short.end;
             groups.remove(index);
             continue;
         }
-        let evenness = |bound: &usize| words(&units[before.start..*bound]).abs_diff(all.div_ceil(2));
+        let evenness = |bound: &usize| num_words(&units[before.start..*bound]).abs_diff(all.div_ceil(2));
         let split = (before.start + 1..short.end)
             .filter(|&bound| {
-                let left = words(&units[before.start..bound]);
+                let left = num_words(&units[before.start..bound]);
                 bounds.contains(&left) && bounds.contains(&(all - left))
             })
             .min_by_key(evenness);
@@ -444,13 +405,13 @@ mod tests {
 
     #[test]
     fn words_of_scripts_without_spaces_are_counted_by_characters() {
-        assert_eq!(count_words("One two, three's 3.5"), 4);
-        assert_eq!(count_words("東京は日本の首都です。人口は多い。"), 5 + 3);
-        assert_eq!(count_words("ภาษาไทยเป็นภาษา"), 4);
-        assert_eq!(count_words("यह हिन्दी है। वह भी।"), 5);
-        assert_eq!(count_words("Linuxは良い 3 times"), 1 + 2 + 2);
-        assert_eq!(count_words("서울은 큰 도시"), 3);
-        assert_eq!(count_words(""), 0);
+        assert_eq!(words::count("One two, three's 3.5"), 4);
+        assert_eq!(words::count("東京は日本の首都です。人口は多い。"), 5 + 3);
+        assert_eq!(words::count("ภาษาไทยเป็นภาษา"), 4);
+        assert_eq!(words::count("यह हिन्दी है। वह भी।"), 5);
+        assert_eq!(words::count("Linuxは良い 3 times"), 1 + 2 + 2);
+        assert_eq!(words::count("서울은 큰 도시"), 3);
+        assert_eq!(words::count(""), 0);
     }
 
     #[test]
@@ -511,14 +472,14 @@ mod tests {
                 end = passage.span.end;
                 let section = &article.sections[passage.section].span;
                 prop_assert!(passage.span.start >= section.start && passage.span.end <= section.end);
-                prop_assert_eq!(passage.num_words, count_words(&article.text[passage.span.clone()]));
+                prop_assert_eq!(passage.num_words, words::count(&article.text[passage.span.clone()]));
                 prop_assert!(passage.num_words <= config.max_words);
                 prop_assert!(keep || passage.num_words >= min);
             }
             if keep {
                 // Nothing is lost: all words are in some passage.
                 let total: u32 = packed.iter().map(|p| p.num_words).sum();
-                prop_assert_eq!(total, count_words(&article.text));
+                prop_assert_eq!(total, words::count(&article.text));
                 prop_assert_eq!(packing.short_dropped, 0);
             }
         }
