@@ -196,7 +196,10 @@ struct Candidate<'g> {
     /// Pages of the corpus it can mean.
     pages: &'g [(TargetId, u8)],
     tokens: Range<usize>,
-    weights: Weights,
+    /// What the name itself says.
+    own: Weights,
+    /// What its neighbours say.
+    around: Weights,
     /// Whether the beginning of a sentence alone may explain its capital.
     doubtful: bool,
     /// Whether it is a common word, which only what is said elsewhere can make a name.
@@ -256,8 +259,14 @@ impl<'t> Evidence<'t> {
         };
         for candidate in candidates {
             let name = passages[candidate.passage].words(&candidate.tokens);
+            // The name says the same wherever it stands, and so it counts once; each place has neighbours of its own.
+            let is_new = !evidence.names.contains_key(name);
             let (weights, certain) = evidence.names.entry(name).or_default();
-            weights.join(&candidate.weights);
+            if is_new {
+                weights.join(&candidate.own);
+                weights.join(&candidate.own);
+            }
+            weights.join(&candidate.around);
             *certain |= !candidate.doubtful && !candidate.common;
         }
         for candidate in candidates.iter().filter(|candidate| candidate.tokens.len() > 1) {
@@ -288,7 +297,7 @@ impl<'t> Evidence<'t> {
         let (sum, certain) = self.names.get(name)?;
         let mut weights = *sum;
         // What stands at this very place counts twice.
-        weights.join(&candidate.weights);
+        weights.join(&candidate.around);
         if candidate.common {
             let named = self.names.get(name).filter(|(_, named)| *named).map(|(weights, _)| weights.best());
             return match (named, self.heads.get(name)) {

@@ -410,11 +410,11 @@ impl<'g> Sentences<'_, '_, 'g> {
             Some(known) => known.pages,
             None => self.pages(&tokens, self.text.words(&tokens)),
         };
-        let weights = self.weigh(&tokens, known.map(|known| known.labels).filter(|labels| *labels != 0), pages);
+        let (own, around) = self.weigh(&tokens, known.map(|known| known.labels).filter(|labels| *labels != 0), pages);
         let is_known = known.is_some() || !pages.is_empty();
         let common =
             !is_known && tokens.len() == 1 && self.is_common(tokens.start) && !self.is_name_anyway(tokens.start);
-        candidates.push(Candidate { passage: self.passage, tokens, weights, doubtful, common, pages });
+        candidates.push(Candidate { passage: self.passage, tokens, own, around, doubtful, common, pages });
     }
 
     /// Whether a place with a government begins at a token.

@@ -11,8 +11,13 @@ use super::Weights;
 use super::candidates::Sentences;
 
 impl Sentences<'_, '_, '_> {
-    /// What speaks for each label at this place.
-    pub(super) fn weigh(&self, range: &Range<usize>, known: Option<Labels>, pages: &[(TargetId, u8)]) -> Weights {
+    /// What speaks for each label: the name itself, and what stands around it here.
+    pub(super) fn weigh(
+        &self,
+        range: &Range<usize>,
+        known: Option<Labels>,
+        pages: &[(TargetId, u8)],
+    ) -> (Weights, Weights) {
         let mut weights = Weights::default();
         match known {
             Some(labels) => weights.add_all(labels, if labels.count_ones() == 1 { 12 } else { 9 }),
@@ -21,9 +26,10 @@ impl Sentences<'_, '_, '_> {
         for (id, share) in pages {
             weights.add(self.gazetteer.label_of(*id), i32::from(*share) * 12 / 255);
         }
-        self.weigh_before(range, &mut weights);
-        self.weigh_behind(range, &mut weights);
-        weights
+        let mut around = Weights::default();
+        self.weigh_before(range, &mut around);
+        self.weigh_behind(range, &mut around);
+        (weights, around)
     }
 
     /// The name's own words.
@@ -79,6 +85,9 @@ impl Sentences<'_, '_, '_> {
         }
         if range.clone().any(|at| matches!(text.word(at), "von" | "van" | "bin" | "ibn" | "der" | "di")) && !is_headed {
             weights.add(Person, 4);
+        }
+        if !is_single && text.tokens[first].shape == Shape::Upper && text.has(first, flag::ORG) {
+            weights.add(Org, 8);
         }
         if range.clone().any(|at| text.word(at) == "&") {
             weights.add(Org, 5);
@@ -143,7 +152,7 @@ impl Sentences<'_, '_, '_> {
     fn weigh_single(&self, at: usize, weights: &mut Weights) {
         use EntityLabel::*;
         let (text, word) = (self.text, self.text.word(at));
-        if text.tokens[at].shape == Shape::Upper {
+        if text.tokens[at].shape == Shape::Upper || word.bytes().any(|byte| byte.is_ascii_digit()) {
             weights.add(Org, 4);
             return;
         }
