@@ -44,7 +44,7 @@ echo "-- the same, killed on the way"
     road
 )
 contents() {
-    (cd "$1" && find data runs -type f -not -path '*/index/*' -not -path '*/logs/*' -not -name timings.jsonl -not -name '*lock*' \
+    (cd "$1" && find data runs -type f -not -path '*/logs/*' -not -name timings.jsonl -not -name '*lock*' \
         -print0 | sort -z | xargs -0 sha256sum)
 }
 diff <(contents undisturbed) <(contents disturbed)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use memtrain::cli::{Cli, Command, corpus, entities, eval, failure, policy, quickstart, train, wikitext, world};
+use memtrain::cli::{Cli, Command, corpus, entities, eval, failure, index, policy, quickstart, train, wikitext, world};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Corpus(args) => corpus::run(&args),
         Command::Wikitext(args) => wikitext::run(&args),
         Command::Entities(args) => entities::run(&args),
+        Command::Index(args) => index::run(&args),
         Command::Policy(args) => policy::run(args),
         Command::WarmUp(args) => train::warm_up(&args),
         Command::Train(args) => train::run(&args),

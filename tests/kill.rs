@@ -32,8 +32,7 @@ fn quickstart(folder: &Path) -> Command {
     command
 }
 
-/// Hashes of all files that must not depend on time: no logs, no timings, no lock files, no tantivy segments (their names
-/// are random), no record of the seconds it took.
+/// Hashes of all files that must not depend on time: no logs, no timings, no lock files, no record of the seconds it took.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut hashes = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -42,7 +41,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, String> {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let relative = path.strip_prefix(folder).unwrap().to_owned();
             if store::is_dir(&path) {
-                if !matches!(name.as_str(), "logs" | "index" | "latest") {
+                if !matches!(name.as_str(), "logs" | "latest") {
                     folders.push(path);
                 }
             } else if !matches!(name.as_str(), "timings.jsonl" | "quickstart.json" | "lock" | ".lock")

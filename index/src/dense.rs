@@ -1,79 +1,19 @@
-//! Exact nearest neighbours over a flat file of normalised vectors.
-//!
-//! The file `vectors.bin` is, in little endian: the magic `MTVECTOR`, the format version (u32), the number of
-//! dimensions (u32), the number of rows (u64), then rows × dimensions values of IEEE half precision. A row is the
-//! vector of the passage at the same place in the order of passage ids. Half precision moves a cosine by less than
-//! 1e-3 and halves what is read.
+//! Nearest neighbours by cosine: through all vectors of a shard, or through those lists of it that lie nearest.
 
 use std::cmp::Ordering;
-use std::io::Write;
-use std::path::Path;
+use std::ops::Range;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
-use memtrain_corpora::store::{self, AtomicFile, StoreError};
 use rayon::prelude::*;
 
-use crate::IndexError;
+use crate::lists::Lists;
+use crate::products::{GROUP, dot, dots};
+use crate::vectors::Vectors;
 
-const MAGIC: &[u8; 8] = b"MTVECTOR";
-/// Version of the format of `vectors.bin`.
-pub(crate) const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 24;
-/// Rows that are widened to f32 at a time: with 512 dimensions 512 KiB, inside a core's cache.
-const BLOCK_ROWS: usize = 256;
-
-/// Writes `vectors.bin` row by row.
-pub(crate) struct VectorsWriter {
-    file: AtomicFile,
-    path: std::path::PathBuf,
-    dimensions: usize,
-}
-
-impl VectorsWriter {
-    /// Begins a file of this many rows.
-    pub(crate) fn create(path: &Path, dimensions: usize, num_rows: u64) -> Result<Self, IndexError> {
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&VERSION.to_le_bytes());
-        header.extend_from_slice(&(dimensions as u32).to_le_bytes());
-        header.extend_from_slice(&num_rows.to_le_bytes());
-        let mut writer = Self { file: AtomicFile::create(path)?, path: path.to_path_buf(), dimensions };
-        writer.write(&header)?;
-        Ok(writer)
-    }
-
-    /// Appends rows, already normalised.
-    pub(crate) fn push(&mut self, rows: &[Vec<f32>]) -> Result<(), IndexError> {
-        let mut bytes = Vec::with_capacity(rows.len() * self.dimensions * 2);
-        for row in rows {
-            debug_assert_eq!(row.len(), self.dimensions);
-            bytes.extend(row.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
-        }
-        self.write(&bytes)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), IndexError> {
-        let path = &self.path;
-        Ok(self.file.write_all(bytes).map_err(|source| StoreError::Io {
-            action: "write",
-            path: path.clone(),
-            source,
-        })?)
-    }
-
-    /// Puts the file in place.
-    pub(crate) fn finish(self) -> Result<(), IndexError> {
-        Ok(self.file.commit()?)
-    }
-}
-
-/// The vectors of all passages, in memory.
-#[derive(Debug)]
-pub(crate) struct Vectors {
-    dimensions: usize,
-    values: Vec<f16>,
-}
+/// Rows that are widened to f32 at a time: with 512 dimensions 128 KiB, inside a core's cache.
+const BLOCK_ROWS: usize = 64;
+/// Queries that a block is compared with before the next one is widened.
+const BATCH: usize = 256;
 
 /// A row and its cosine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,120 +28,179 @@ impl Near {
     }
 }
 
-impl Vectors {
-    /// Reads `vectors.bin` and refuses what is not whole.
-    pub(crate) fn read(path: &Path) -> Result<Self, IndexError> {
-        let bytes = store::read(path)?;
-        let corrupt = |detail: &str| IndexError::Corrupt { path: path.to_path_buf(), detail: detail.to_owned() };
-        let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(|| corrupt("it has no whole header"))?;
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        if !header.starts_with(MAGIC) {
-            return Err(corrupt("it is not a file of vectors"));
-        }
-        if word(8) != VERSION {
-            return Err(IndexError::Version { path: path.to_path_buf(), expected: VERSION, got: word(8) });
-        }
-        let dimensions = word(12) as usize;
-        let num_rows = u64::from(word(16)) | u64::from(word(20)) << 32;
-        let expected = (dimensions as u64).saturating_mul(num_rows).saturating_mul(2);
-        if dimensions == 0 || body.len() as u64 != expected {
-            return Err(corrupt(&format!(
-                "{num_rows} rows of {dimensions} values need {expected} bytes, it has {}",
-                body.len()
-            )));
-        }
-        let values = body.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]])).collect();
-        Ok(Self { dimensions, values })
-    }
+/// The rows of a shard, and its lists where it has some.
+pub(crate) struct DenseShard {
+    pub(crate) rows: Range<usize>,
+    pub(crate) lists: Option<Lists>,
+}
 
-    pub(crate) fn num_rows(&self) -> usize {
-        self.values.len() / self.dimensions
-    }
+/// The vectors of all passages and how they are searched.
+pub(crate) struct Dense {
+    pub(crate) vectors: Vectors,
+    pub(crate) shards: Vec<DenseShard>,
+    /// Lists of a shard that a query looks into.
+    pub(crate) probes: usize,
+}
 
-    pub(crate) fn dimensions(&self) -> usize {
-        self.dimensions
-    }
-
-    /// One row, widened.
-    pub(crate) fn row(&self, row: usize) -> Vec<f32> {
-        self.values[row * self.dimensions..][..self.dimensions].to_f32_vec()
-    }
-
-    /// The nearest `num_hits` rows of each query by cosine, best first, equals by row; `skip(query, row)` leaves rows out.
-    ///
-    /// Blocks of rows are shared out over the threads and each block is widened once for all queries. A row's cosine
-    /// depends on the row and the query alone, so the answer does not depend on the number of threads.
+impl Dense {
+    /// The nearest `num_hits` rows of each query by cosine, best first, equals by row; `skip(query, row)` leaves rows
+    /// out. A row's cosine depends on the row and the query alone, and equals have an order, so the answer depends
+    /// neither on the number of threads nor on what else is asked.
     pub(crate) fn nearest(
         &self,
         queries: &[Vec<f32>],
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
     ) -> Vec<Vec<Near>> {
-        let block_values = BLOCK_ROWS * self.dimensions;
-        self.values
-            .par_chunks(block_values)
-            .enumerate()
-            .fold(
-                || (vec![Vec::new(); queries.len()], vec![0.0_f32; block_values]),
-                |(mut best, mut buffer), (number, values)| {
-                    let block = &mut buffer[..values.len()];
-                    values.convert_to_f32_slice(block);
-                    for (query, (vector, best)) in queries.iter().zip(&mut best).enumerate() {
-                        let rows = block.chunks_exact(self.dimensions).enumerate();
-                        let scored =
-                            rows.map(|(at, row)| Near { row: number * BLOCK_ROWS + at, cosine: dot(vector, row) });
-                        best.extend(scored.filter(|near| !skip(query, near.row)));
-                        keep_best(best, num_hits);
+        self.search(queries, num_hits, skip, false)
+    }
+
+    /// [`Self::nearest`] through all vectors.
+    pub(crate) fn exact(
+        &self,
+        queries: &[Vec<f32>],
+        num_hits: usize,
+        skip: impl Fn(usize, usize) -> bool + Sync,
+    ) -> Vec<Vec<Near>> {
+        self.search(queries, num_hits, skip, true)
+    }
+
+    fn search(
+        &self,
+        queries: &[Vec<f32>],
+        num_hits: usize,
+        skip: impl Fn(usize, usize) -> bool + Sync,
+        exact: bool,
+    ) -> Vec<Vec<Near>> {
+        let mut answers = Vec::with_capacity(queries.len());
+        for (number, batch) in queries.chunks(BATCH).enumerate() {
+            let skip = |query: usize, row: usize| skip(number * BATCH + query, row);
+            let everyone: Vec<u32> = (0..batch.len() as u32).collect();
+            let mut best = empty(batch.len(), num_hits);
+            for shard in &self.shards {
+                let found = match &shard.lists {
+                    Some(lists) if !exact => self.probe(shard.rows.start, lists, batch, num_hits, &skip),
+                    _ => {
+                        let blocks: Vec<usize> = shard.rows.clone().step_by(BLOCK_ROWS).collect();
+                        let rows = |&start: &usize| (start..shard.rows.end.min(start + BLOCK_ROWS)).collect();
+                        let work = blocks.par_iter().map(|block| (rows(block), everyone.as_slice()));
+                        self.compare(work, batch, num_hits, &skip)
                     }
-                    (best, buffer)
-                },
-            )
-            .map(|(best, _)| best)
-            .reduce(
-                || vec![Vec::new(); queries.len()],
-                |mut left, right| {
-                    for (left, right) in left.iter_mut().zip(right) {
-                        left.extend(right);
-                        keep_best(left, num_hits);
+                };
+                best = merge(best, found);
+            }
+            answers.extend(best.into_iter().map(Best::sorted));
+        }
+        answers
+    }
+
+    /// The nearest rows of the lists that lie nearest to each query. A list's rows are widened once for all the queries
+    /// that look into it.
+    fn probe(
+        &self,
+        first_row: usize,
+        lists: &Lists,
+        queries: &[Vec<f32>],
+        num_hits: usize,
+        skip: &(impl Fn(usize, usize) -> bool + Sync),
+    ) -> Vec<Best> {
+        let near = |(query, vector): (usize, &Vec<f32>)| -> Vec<(u32, u32)> {
+            lists.nearest(vector, self.probes).into_iter().map(|list| (list as u32, query as u32)).collect()
+        };
+        let mut pairs: Vec<(u32, u32)> = queries.par_iter().enumerate().flat_map_iter(near).collect();
+        pairs.par_sort_unstable();
+        let groups: Vec<&[(u32, u32)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
+        let asking: Vec<(usize, Vec<u32>)> =
+            groups.iter().map(|group| (group[0].0 as usize, group.iter().map(|pair| pair.1).collect())).collect();
+        let work = asking.par_iter().map(|(list, asking)| {
+            let rows: Vec<usize> = lists.rows(*list).map(|row| first_row + row).collect();
+            (rows, asking.as_slice())
+        });
+        self.compare(work, queries, num_hits, skip)
+    }
+
+    /// Compares rows with the queries that ask for them.
+    fn compare<'q>(
+        &self,
+        work: impl ParallelIterator<Item = (Vec<usize>, &'q [u32])>,
+        queries: &[Vec<f32>],
+        num_hits: usize,
+        skip: &(impl Fn(usize, usize) -> bool + Sync),
+    ) -> Vec<Best> {
+        let dimensions = self.vectors.dimensions();
+        let room = BLOCK_ROWS * dimensions;
+        let fold = |(mut best, mut half, mut wide): (Vec<Best>, Vec<f16>, Vec<f32>),
+                    (rows, asking): (Vec<usize>, &[u32])| {
+            for rows in rows.chunks(BLOCK_ROWS) {
+                self.vectors.gather(rows, &mut half, &mut wide);
+                for (rows, values) in rows.chunks(GROUP).zip(wide.chunks(GROUP * dimensions)) {
+                    for &query in asking {
+                        let (vector, best) = (&queries[query as usize], &mut best[query as usize]);
+                        let mut see = |row: usize, cosine: f32| {
+                            if cosine >= best.least && !skip(query as usize, row) {
+                                best.push(Near { row, cosine });
+                            }
+                        };
+                        if rows.len() == GROUP {
+                            rows.iter().zip(dots(vector, values)).for_each(|(&row, cosine)| see(row, cosine));
+                        } else {
+                            let values = values.chunks_exact(dimensions);
+                            rows.iter().zip(values).for_each(|(&row, value)| see(row, dot(vector, value)));
+                        }
                     }
-                    left
-                },
-            )
-            .into_iter()
-            .map(|mut best| {
-                best.sort_unstable_by(Near::best_first);
-                best
-            })
-            .collect()
+                }
+            }
+            (best, half, wide)
+        };
+        let start = || (empty(queries.len(), num_hits), vec![f16::ZERO; dimensions], vec![0.0; room]);
+        let found = work.fold(start, fold).map(|(best, ..)| best);
+        found.reduce(|| empty(queries.len(), num_hits), merge)
     }
 }
 
-/// Drops all but the best, in any order.
-fn keep_best(found: &mut Vec<Near>, num_hits: usize) {
-    if found.len() > num_hits {
-        if num_hits > 0 {
-            found.select_nth_unstable_by(num_hits - 1, Near::best_first);
+/// The best rows seen so far, in any order, and some more.
+#[derive(Clone)]
+struct Best {
+    num_hits: usize,
+    found: Vec<Near>,
+    /// What a row must have to come in.
+    least: f32,
+}
+
+fn empty(num_queries: usize, num_hits: usize) -> Vec<Best> {
+    // Nothing is at least NaN: of no hits none comes in.
+    let least = if num_hits == 0 { f32::NAN } else { f32::NEG_INFINITY };
+    vec![Best { num_hits, found: Vec::new(), least }; num_queries]
+}
+
+fn merge(mut left: Vec<Best>, right: Vec<Best>) -> Vec<Best> {
+    for (left, right) in left.iter_mut().zip(right) {
+        left.found.extend(right.found);
+        left.prune();
+    }
+    left
+}
+
+impl Best {
+    fn push(&mut self, near: Near) {
+        self.found.push(near);
+        if self.found.len() >= 2 * self.num_hits {
+            self.prune();
         }
-        found.truncate(num_hits);
     }
-}
 
-/// The scalar product, summed in eight lanes so that it compiles to vector instructions.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; 8];
-    for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
-        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            *lane = a.mul_add(*b, *lane);
+    fn prune(&mut self) {
+        if self.num_hits > 0 && self.found.len() >= self.num_hits {
+            let (_, worst, _) = self.found.select_nth_unstable_by(self.num_hits - 1, Near::best_first);
+            self.least = worst.cosine;
+            self.found.truncate(self.num_hits);
         }
     }
-    lanes.iter().sum()
-}
 
-/// Scales a vector to length 1; the zero vector stays.
-pub(crate) fn normalise(vector: &mut [f32]) {
-    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value /= length);
+    fn sorted(mut self) -> Vec<Near> {
+        self.prune();
+        self.found.sort_unstable_by(Near::best_first);
+        self.found
     }
 }
 
@@ -212,6 +211,9 @@ mod tests {
     use rand::Rng;
 
     use super::*;
+    use crate::AnnConfig;
+    use crate::products::normalise;
+    use crate::vectors::VectorsWriter;
 
     /// One row after another, f64, all sorted.
     fn naive(vectors: &Vectors, query: &[f32], skip: impl Fn(usize) -> bool) -> Vec<(usize, f64)> {
@@ -226,33 +228,93 @@ mod tests {
         all
     }
 
+    /// Rows spread over files of `rows_per_file`.
+    fn vectors(dir: &std::path::Path, rows: &[Vec<f32>], rows_per_file: usize) -> Vectors {
+        let paths: Vec<_> = rows
+            .chunks(rows_per_file)
+            .enumerate()
+            .map(|(number, rows)| {
+                let path = dir.join(format!("{number}.bin"));
+                let mut writer = VectorsWriter::create(&path, rows[0].len(), rows.len() as u64).unwrap();
+                writer.push(rows).unwrap();
+                writer.finish().unwrap();
+                path
+            })
+            .collect();
+        Vectors::open(paths).unwrap()
+    }
+
+    fn scanned(vectors: Vectors) -> Dense {
+        let middle = vectors.num_rows() / 3;
+        let shards = [0..middle, middle..vectors.num_rows()].map(|rows| DenseShard { rows, lists: None });
+        Dense { vectors, shards: shards.into(), probes: 1 }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn blocked_search_is_its_naive_twin(seed: u64, rows in 1_usize..900, eighths in 1_usize..5, num_hits in 0_usize..40) {
-            let dimensions = 8 * eighths;
+        fn blocked_search_is_its_naive_twin(seed: u64, rows in 1_usize..500, dimensions in 1_usize..50, num_hits in 0_usize..40, rows_per_file in 1_usize..300) {
             let mut rng = addressed("test/dense", seed, &[]);
-            let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-1.0..1.0)).collect() };
-            let values = draw(rows * dimensions).into_iter().map(f16::from_f32).collect();
-            let vectors = Vectors { dimensions, values };
-            let queries = vec![draw(dimensions), draw(dimensions)];
-            let found = vectors.nearest(&queries, num_hits, |query, row| (row + query) % 7 == 0);
-            for (number, (query, found)) in queries.iter().zip(&found).enumerate() {
-                let expected = naive(&vectors, query, |row| (row + number) % 7 == 0);
+            let mut draw = || -> Vec<f32> { (0..dimensions).map(|_| rng.random_range(-1.0..1.0)).collect() };
+            let (rows, queries): (Vec<_>, Vec<_>) = ((0..rows).map(|_| draw()).collect(), (0..270).map(|_| draw()).collect());
+            let dir = tempfile::tempdir().unwrap();
+            let dense = scanned(vectors(dir.path(), &rows, rows_per_file));
+            let found = dense.nearest(&queries, num_hits, |query, row| (row + query) % 7 == 0);
+            for (number, (query, found)) in queries.iter().zip(&found).enumerate().step_by(9) {
+                let expected = naive(&dense.vectors, query, |row| (row + number) % 7 == 0);
                 prop_assert_eq!(found.len(), num_hits.min(expected.len()));
                 for (near, (_, cosine)) in found.iter().zip(&expected) {
-                    prop_assert!((f64::from(near.cosine) - cosine).abs() < 1e-5);
+                    prop_assert!((f64::from(near.cosine) - cosine).abs() < 1e-4);
                     prop_assert!((near.row + number) % 7 != 0);
                 }
+                let alone = dense.nearest(std::slice::from_ref(query), num_hits, |_, row| (row + number) % 7 == 0);
+                prop_assert_eq!(found, &alone[0], "alone and among others");
             }
         }
     }
 
     #[test]
     fn equals_are_ordered_by_row() {
-        let vectors = Vectors { dimensions: 8, values: vec![f16::from_f32(0.5); 8 * 1_000] };
-        let rows: Vec<usize> =
-            vectors.nearest(&[vec![1.0; 8]], 5, |_, row| row == 1)[0].iter().map(|near| near.row).collect();
-        assert_eq!(rows, [0, 2, 3, 4, 5]);
+        let dir = tempfile::tempdir().unwrap();
+        let dense = scanned(vectors(dir.path(), &vec![vec![0.5; 8]; 1_000], 300));
+        let found = dense.nearest(&[vec![1.0; 8]], 5, |_, row| row == 1);
+        assert_eq!(found[0].iter().map(|near| near.row).collect::<Vec<_>>(), [0, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn lists_find_what_the_exact_search_finds() {
+        let mut rng = addressed("test/lists", 1, &[]);
+        // Clusters, as texts form them.
+        let centres: Vec<Vec<f32>> = (0..60).map(|_| (0..64).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+        let rows: Vec<Vec<f32>> = (0..6_000)
+            .map(|row| {
+                let mut vector: Vec<f32> = centres[row % 60].iter().map(|c| c + rng.random_range(-0.9..0.9)).collect();
+                normalise(&mut vector);
+                vector
+            })
+            .collect();
+        let dir = tempfile::tempdir().unwrap();
+        let config = AnnConfig::default();
+        let shards = [0..3_500, 3_500..6_000].map(|range: Range<usize>| {
+            let folder = dir.path().join(range.start.to_string());
+            memtrain_corpora::store::create_dir_all(&folder).unwrap();
+            let path = folder.join("lists.bin");
+            Lists::build(&vectors(&folder, &rows[range.clone()], 1_000), &path, &config, &()).unwrap();
+            DenseShard { lists: Some(Lists::open(&path, 64, range.len()).unwrap()), rows: range }
+        });
+        // A tenth of the lists.
+        let dense = Dense { vectors: vectors(dir.path(), &rows, 700), shards: shards.into(), probes: 22 };
+        let queries: Vec<Vec<f32>> = (0..6_000).step_by(60).map(|row| dense.vectors.row(row)).collect();
+        let own = |query: usize, row: usize| row == query * 60;
+        let (exact, found) = (dense.exact(&queries, 29, own), dense.nearest(&queries, 29, own));
+        let common = |found: &[Vec<Near>]| -> usize {
+            exact.iter().zip(found).map(|(e, f)| f.iter().filter(|near| e.contains(near)).count()).sum()
+        };
+        assert!(common(&found) as f64 >= 0.95 * 2_900.0, "{} of 2900", common(&found));
+        assert!(found.iter().enumerate().all(|(query, found)| found.iter().all(|near| !own(query, near.row))));
+        let once = Dense { probes: 1, ..dense };
+        assert!((common(&once.nearest(&queries, 29, own)) as f64) < 0.9 * 2_900.0, "lists leave something out");
+        let everywhere = Dense { probes: usize::MAX, ..once };
+        assert_eq!(everywhere.nearest(&queries, 29, own), exact, "all lists together are everything");
     }
 }

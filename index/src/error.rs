@@ -1,5 +1,6 @@
 //! What can go wrong with an index.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use memtrain_corpora::store::StoreError;
@@ -55,12 +56,22 @@ pub enum IndexError {
         /// What it may be.
         expected: &'static str,
     },
-    /// The passages did not come in the order of their ids.
-    #[error("passage {got} came after passage {previous}: passages are indexed in rising order of their ids")]
+    /// The passages are not numbered 0, 1, 2 …
+    #[error(
+        "passage {got} stands in place {expected}: passages are numbered 0, 1, 2 … in the order in which they are indexed"
+    )]
     Order {
-        /// Id of the passage before.
-        previous: u64,
-        /// Id of the passage that is too small.
+        /// Its place.
+        expected: u64,
+        /// Its id.
+        got: u64,
+    },
+    /// A range of passages could not be read in full.
+    #[error("of the passages {} to {} only {got} came", wanted.start, wanted.end)]
+    Short {
+        /// The passages asked for.
+        wanted: Range<u64>,
+        /// How many came.
         got: u64,
     },
     /// A passage that the index does not hold.
@@ -74,4 +85,50 @@ pub enum IndexError {
     /// The passages to be indexed could not be read.
     #[error("cannot read the passages to be indexed")]
     Passages(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An encoder could not be loaded or run.
+    #[error("cannot make embeddings with `{}`: {source}", model.display())]
+    Encoder {
+        /// The model's directory.
+        model: PathBuf,
+        /// The encoder's reason.
+        #[source]
+        source: Box<memtrain_encoder::EncoderError>,
+    },
+    /// A model for embeddings could not be loaded or run.
+    #[error("cannot make embeddings with `{}`: {detail}", model.display())]
+    Embedding {
+        /// The model's directory or name.
+        model: PathBuf,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
+    /// The build was asked to stop.
+    #[error("stopped; what is finished is kept")]
+    Stopped,
 }
+
+impl IndexError {
+    /// What the user can do about it, where that is known and not said in the message.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint().map(str::to_owned),
+            Self::Encoder { source, .. } => source.hint().map(str::to_owned),
+            Self::Lexical { source, .. } => match source.as_ref() {
+                tantivy::TantivyError::IoError(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    Some(FULL.to_owned())
+                }
+                tantivy::TantivyError::OpenReadError(_) | tantivy::TantivyError::DataCorruption(_) => {
+                    Some("files of it are missing or damaged; build the index again".to_owned())
+                }
+                _ => None,
+            },
+            Self::UnknownPassage { num_passages: 0, .. } => Some("the index is empty".to_owned()),
+            Self::UnknownPassage { num_passages, .. } => {
+                Some(format!("passages are numbered 0 to {}", num_passages - 1))
+            }
+            _ => None,
+        }
+    }
+}
+
+const FULL: &str = "the disk is full; free some space or choose another folder, then run the command again";

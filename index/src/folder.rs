@@ -1,42 +1,100 @@
-//! The folder of an index: building it, and the manifest that says it is whole.
+//! The folder of an index: the names in it, and the manifest that says it is whole.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::{Passage, store};
+use memtrain_corpora::store;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::dense::VectorsWriter;
-use crate::embed::{Embedder, RandomIndexing};
-use crate::lexical::{self, Lexical};
-use crate::{EmbedBackend, IndexConfig, IndexError, Method};
+use crate::{EmbedBackend, IndexConfig, IndexError, Language, Method};
 
+/// The commit point.
 pub(crate) const MANIFEST: &str = "index.json";
-pub(crate) const LEXICAL: &str = "lexical";
-pub(crate) const VECTORS: &str = "vectors.bin";
+/// What the built-in embeddings have learned.
 pub(crate) const EMBEDDER: &str = "embedder.bin";
+pub(crate) const LEXICAL: &str = "lexical";
+pub(crate) const LISTS: &str = "lists.bin";
+pub(crate) const SIGNATURES: &str = "signatures.bin";
 /// Version of the folder's format.
-const VERSION: u32 = 1;
-/// Passages that are read, embedded and written at a time.
-const EMBED_BATCH: usize = 1_024;
+const VERSION: u32 = 2;
+/// Rows of a file of vectors: what is embedded anew when a build is killed is less than a file. A small neural model
+/// needs some minutes for it on two cores.
+pub(crate) const VECTORS_ROWS: usize = 16_384;
 
-/// What was built.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct IndexSummary {
-    /// Passages indexed.
-    pub num_passages: u64,
-    /// Passages that the embeddings learned from; 0 without embeddings.
-    pub num_fitted: u64,
-    /// BLAKE3 of `vectors.bin`, which is the same for every build of the same passages; `None` without embeddings.
-    pub vectors_hash: Option<String>,
+/// A file of the folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexFile {
+    /// Path inside the folder, with `/`.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// BLAKE3, hexadecimal.
+    pub hash: String,
 }
 
-/// A file of the folder and its BLAKE3.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FileHash {
-    file: String,
-    hash: String,
+impl IndexFile {
+    /// A file as it is now.
+    pub(crate) fn of(dir: &Path, path: String) -> Result<Self, IndexError> {
+        let full = dir.join(&path);
+        Ok(Self { bytes: store::len(&full)?, hash: store::hash_file(&full)?, path })
+    }
+
+    /// Whether the file is there and as it was.
+    pub(crate) fn check(&self, dir: &Path) -> Result<(), IndexError> {
+        let path = dir.join(&self.path);
+        if !store::exists(&path) {
+            return Err(IndexError::Corrupt { path, detail: "it is missing".to_owned() });
+        }
+        let bytes = store::len(&path)?;
+        if bytes != self.bytes {
+            return Err(IndexError::Corrupt { path, detail: format!("it has {bytes} bytes, expected {}", self.bytes) });
+        }
+        if store::hash_file(&path)? != self.hash {
+            return Err(IndexError::Corrupt { path, detail: "its hash is not the one in `index.json`".to_owned() });
+        }
+        Ok(())
+    }
+}
+
+/// How the passages are cut into shards, and where each has its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    num_passages: u64,
+    passages_per_shard: u64,
+}
+
+impl Layout {
+    pub(crate) fn new(num_passages: u64, config: &IndexConfig) -> Self {
+        Self { num_passages, passages_per_shard: config.passages_per_shard }
+    }
+
+    /// Number of shards, at least 1.
+    pub(crate) fn num_shards(self) -> usize {
+        self.num_passages.div_ceil(self.passages_per_shard).max(1) as usize
+    }
+
+    /// The passages of a shard.
+    pub(crate) fn range(self, shard: usize) -> Range<u64> {
+        let bound = |shard: usize| (shard as u64).saturating_mul(self.passages_per_shard).min(self.num_passages);
+        bound(shard)..bound(shard + 1)
+    }
+
+    /// The folder of a shard, relative to that of the index.
+    pub(crate) fn folder(self, shard: usize) -> String {
+        format!("shard-{shard:05}-of-{:05}", self.num_shards())
+    }
+
+    /// The files of vectors of a shard, relative to the folder of the index, with their rows within the shard.
+    pub(crate) fn vectors(self, shard: usize) -> Vec<(String, Range<usize>)> {
+        let (range, folder) = (self.range(shard), self.folder(shard));
+        let num_rows = (range.end - range.start) as usize;
+        let file = |(number, first): (usize, usize)| {
+            (format!("{folder}/vectors-{number:05}.bin"), first..num_rows.min(first + VECTORS_ROWS))
+        };
+        (0..num_rows).step_by(VECTORS_ROWS).enumerate().map(file).collect()
+    }
 }
 
 /// `index.json`: written last, the one commit point.
@@ -46,9 +104,10 @@ pub(crate) struct Manifest {
     version: u32,
     pub(crate) config: IndexConfig,
     config_hash: String,
+    /// The language that `auto` meant.
+    pub(crate) language: Language,
     pub(crate) num_passages: u64,
-    pub(crate) vectors: Option<FileHash>,
-    pub(crate) embedder: Option<FileHash>,
+    pub(crate) files: Vec<IndexFile>,
 }
 
 /// The part of a manifest that every version has.
@@ -58,6 +117,18 @@ struct Versioned {
 }
 
 impl Manifest {
+    pub(crate) fn new(
+        config: &IndexConfig,
+        language: Language,
+        num_passages: u64,
+        mut files: Vec<IndexFile>,
+    ) -> Result<Self, IndexError> {
+        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        files.dedup_by(|a, b| a.path == b.path);
+        let config_hash = hash(config, Path::new(MANIFEST))?;
+        Ok(Self { version: VERSION, config: config.clone(), config_hash, language, num_passages, files })
+    }
+
     pub(crate) fn read(dir: &Path) -> Result<Self, IndexError> {
         let path = dir.join(MANIFEST);
         if !store::exists(&path) {
@@ -77,11 +148,44 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Puts the manifest in place, unless it is there already.
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), IndexError> {
+        if Self::read(dir).is_ok_and(|stored| stored == *self) {
+            return Ok(());
+        }
+        Ok(store::write_json(&dir.join(MANIFEST), self)?)
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(self.num_passages, &self.config)
+    }
+
+    /// Whether there are vectors.
+    pub(crate) fn has_vectors(&self) -> bool {
+        self.config.method != Method::Lexical && self.num_passages > 0
+    }
+
+    /// Whether the embeddings are learned from the corpus.
+    pub(crate) fn learns(config: &IndexConfig) -> bool {
+        config.method != Method::Lexical && config.embed.backend == EmbedBackend::Builtin
+    }
+
+    /// Reads all files and compares their hashes.
     pub(crate) fn verify(&self, dir: &Path) -> Result<(), IndexError> {
-        for FileHash { file, hash } in [&self.vectors, &self.embedder].into_iter().flatten() {
-            let path = dir.join(file);
-            if store::hash_file(&path)? != *hash {
-                return Err(IndexError::Corrupt { path, detail: "its hash is not the one in `index.json`".to_owned() });
+        self.files.par_iter().try_for_each(|file| file.check(dir))
+    }
+
+    /// Compares sizes only.
+    pub(crate) fn check_sizes(&self, dir: &Path) -> Result<(), IndexError> {
+        for file in &self.files {
+            let path: PathBuf = dir.join(&file.path);
+            if !store::exists(&path) {
+                return Err(IndexError::Corrupt { path, detail: "it is missing".to_owned() });
+            }
+            let bytes = store::len(&path)?;
+            if bytes != file.bytes {
+                let detail = format!("it has {bytes} bytes, expected {}", file.bytes);
+                return Err(IndexError::Corrupt { path, detail });
             }
         }
         Ok(())
@@ -92,85 +196,4 @@ fn hash(config: &IndexConfig, path: &Path) -> Result<String, IndexError> {
     let bytes = serde_json::to_vec(config)
         .map_err(|error| IndexError::Corrupt { path: path.to_path_buf(), detail: error.to_string() })?;
     Ok(store::hash_bytes(&bytes))
-}
-
-/// Builds the index of passages, which come in rising order of their ids, into `dir`, replacing an index that is
-/// there, whole or not.
-///
-/// The passages are read once and never held together in memory; what is held is the tantivy writer's memory, the
-/// sample that the embeddings learn from, and their words.
-///
-/// # Errors
-/// The first error of the passages, a configuration that [`IndexConfig::check`] refuses, or a file that cannot be
-/// written. The folder then has no `index.json`, and [`crate::Index::open`] refuses it.
-pub fn build<E>(
-    passages: impl Iterator<Item = Result<Passage, E>>,
-    dir: &Path,
-    config: &IndexConfig,
-) -> Result<IndexSummary, IndexError>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    config.check()?;
-    clear(dir)?;
-    store::create_dir_all(dir)?;
-    let num_passages = lexical::build(passages, &dir.join(LEXICAL), config)?;
-    let (mut vectors, mut embedder, mut num_fitted) = (None, None, 0);
-    if config.method != Method::Lexical {
-        num_fitted = embed(dir, config)?;
-        let hashed = |file: &str| -> Result<FileHash, IndexError> {
-            Ok(FileHash { file: file.to_owned(), hash: store::hash_file(&dir.join(file))? })
-        };
-        vectors = Some(hashed(VECTORS)?);
-        embedder = Some(hashed(EMBEDDER)?);
-    }
-    let path = dir.join(MANIFEST);
-    let config_hash = hash(config, &path)?;
-    let vectors_hash = vectors.as_ref().map(|file| file.hash.clone());
-    let manifest = Manifest { version: VERSION, config: config.clone(), config_hash, num_passages, vectors, embedder };
-    store::write_json(&path, &manifest)?;
-    Ok(IndexSummary { num_passages, num_fitted, vectors_hash })
-}
-
-/// Removes what an earlier build left, the manifest first, so that the folder is unfinished from here on.
-fn clear(dir: &Path) -> Result<(), IndexError> {
-    for file in [MANIFEST, VECTORS, EMBEDDER] {
-        let path = dir.join(file);
-        if store::exists(&path) {
-            store::remove_file(&path)?;
-        }
-    }
-    let lexical: PathBuf = dir.join(LEXICAL);
-    if store::exists(&lexical) {
-        store::remove_dir_all(&lexical)?;
-    }
-    Ok(())
-}
-
-/// Learns embeddings from the passages of the lexical index and writes the vectors of all; returns how many it
-/// learned from.
-fn embed(dir: &Path, config: &IndexConfig) -> Result<u64, IndexError> {
-    let lexical = Lexical::open(&dir.join(LEXICAL), config.language)?;
-    let num_passages = lexical.num_passages();
-    let num_fitted = num_passages.min(config.embed.fit_passages);
-    let sample: Vec<usize> = (0..num_fitted).map(|number| number * num_passages / num_fitted).collect();
-    let texts = read(&lexical, &sample)?;
-    let embedder = match config.embed.backend {
-        EmbedBackend::Builtin => RandomIndexing::fit(&texts, &config.embed, config.language),
-    };
-    drop(texts);
-    embedder.write(&dir.join(EMBEDDER))?;
-    let mut writer = VectorsWriter::create(&dir.join(VECTORS), embedder.dimensions(), num_passages as u64)?;
-    for start in (0..num_passages).step_by(EMBED_BATCH) {
-        let rows: Vec<usize> = (start..num_passages.min(start + EMBED_BATCH)).collect();
-        let texts = read(&lexical, &rows)?;
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        writer.push(&embedder.embed(&texts)?)?;
-    }
-    writer.finish()?;
-    Ok(num_fitted as u64)
-}
-
-fn read(lexical: &Lexical, rows: &[usize]) -> Result<Vec<String>, IndexError> {
-    rows.par_iter().map(|&row| lexical.text(row)).collect()
 }

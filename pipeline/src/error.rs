@@ -139,6 +139,7 @@ impl PipelineError {
         match self {
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Encoder(error) => error.hint().map(str::to_owned),
+            Self::Index(error) => error.hint(),
             Self::Dump { source, .. } => source.hint().map(str::to_owned),
             Self::NoDump { .. } => Some(
                 "set `ingest.dumps` (or `--dump`) to dumps, their folder, or a pattern with `*`, `?`, `[…]` or `**`, as seen from the folder you are in"

@@ -1,26 +1,44 @@
-//! Stage 4, `index`: the retrieval index over all passages, built by `memtrain-index` as one shard.
+//! Stage 4, `index`: the retrieval index over all passages, built by `memtrain-index` shard by shard.
 
+use std::ops::Range;
 use std::path::Path;
 
-use memtrain_corpora::store;
-use memtrain_index::{Index, IndexError};
-use serde_json::json;
+use memtrain_corpora::{Passage, store};
+use memtrain_index::{Builder, EmbedBackend, Index, IndexError, IndexFile, Method, Watch};
+use serde::{Deserialize, Serialize};
 
 use crate::config::CorpusConfig;
 use crate::error::{PipelineError, Result};
 use crate::stage::{
-    Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName, file_record, to_value,
+    FileRecord, Input, Manifest, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
+    to_value, work_of,
 };
 use crate::tables::Passages;
 
 /// Version of what this stage computes.
-const VERSION: u32 = 1;
-/// Passages between two reports of progress.
-const REPORT: u64 = 1024;
+const VERSION: u32 = 2;
+/// The folder of the index inside that of the stage.
+const DATA: &str = "data";
+/// Files of a model that decide what its embeddings are; those that are there become inputs of the plan.
+const MODEL_FILES: [&str; 6] =
+    ["config.json", "1_Pooling/config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin", "vocab.txt"];
 
 /// Opens the index of a corpus.
+///
+/// # Errors
+/// If the stage is not finished or a file of the index is damaged.
 pub fn open(out_dir: &Path) -> Result<Index> {
-    Ok(Index::open(&StageFolder::new(out_dir, StageName::Index).join("data"))?)
+    Ok(Index::open(&StageFolder::new(out_dir, StageName::Index).join(DATA))?)
+}
+
+/// What a shard of this stage has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Work {
+    /// Learn the built-in embeddings.
+    Learn,
+    /// Index the passages of this shard of the index.
+    Shard(usize),
 }
 
 pub(crate) struct IndexStage<'a> {
@@ -29,8 +47,31 @@ pub(crate) struct IndexStage<'a> {
 }
 
 impl IndexStage<'_> {
+    /// The passages, and the files of the model that the embeddings come from.
     fn inputs(&self) -> Result<Vec<Input>> {
-        Ok(vec![Input::manifest(self.out, StageName::Index, StageName::Ingest)?])
+        let mut inputs = vec![Input::manifest(self.out, StageName::Index, StageName::Ingest)?];
+        let (index, embed) = (&self.config.index, &self.config.index.embed);
+        if index.method != Method::Lexical && embed.backend != EmbedBackend::Builtin {
+            for name in MODEL_FILES {
+                let path = embed.model.join(name);
+                if store::exists(&path) {
+                    inputs.push(Input::of(&path, format!("model/{name}"))?);
+                }
+            }
+        }
+        Ok(inputs)
+    }
+
+    fn builder(&self) -> Result<Builder<Numbered>> {
+        let data = StageFolder::new(self.out, StageName::Index).join(DATA);
+        let passages = Numbered(Passages::open(self.out, StageName::Index)?);
+        Builder::new(passages, &data, &self.config.index).map_err(own)
+    }
+
+    /// Whether the embeddings are learned from the passages.
+    fn learns(&self) -> bool {
+        let config = &self.config.index;
+        config.method != Method::Lexical && config.embed.backend == EmbedBackend::Builtin
     }
 }
 
@@ -40,7 +81,12 @@ impl Stage for IndexStage<'_> {
     }
 
     fn plan(&self) -> Result<Plan> {
-        Ok(Plan::new(self.name(), VERSION, to_value(&self.config.index), self.inputs()?, vec![json!({})]))
+        let num_passages = Passages::open(self.out, StageName::Index)?.len();
+        let num_shards = usize::try_from(num_passages.div_ceil(self.config.index.passages_per_shard).max(1));
+        let learn = self.learns().then_some(Work::Learn);
+        let shards = (0..num_shards.unwrap_or(usize::MAX)).map(Work::Shard);
+        let work = learn.into_iter().chain(shards).map(|work| to_value(&work)).collect();
+        Ok(Plan::new(self.name(), VERSION, to_value(&self.config.index), self.inputs()?, work))
     }
 
     fn fits(&self, stored: &Plan) -> Result<bool> {
@@ -49,61 +95,81 @@ impl Stage for IndexStage<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
-        Ok(Box::new(Runner { stage: self, folder: StageFolder::new(self.out, self.name()) }))
+        let mut builder = self.builder()?;
+        builder.learn().map_err(own)?;
+        Ok(Box::new(Runner(builder)))
+    }
+
+    /// Puts `index.json` in place, the commit of the index itself.
+    fn accept(&self, manifest: &Manifest) -> Result<()> {
+        let of_index = |file: &FileRecord| IndexFile {
+            path: file.path.strip_prefix("data/").unwrap_or(&file.path).to_owned(),
+            bytes: file.bytes,
+            hash: file.hash.clone(),
+        };
+        let files = manifest.shards.iter().flat_map(|shard| shard.files.iter().map(of_index)).collect();
+        self.builder()?.commit(files).map_err(own)?;
+        Ok(())
     }
 }
 
-struct Runner<'a> {
-    stage: &'a IndexStage<'a>,
-    folder: StageFolder,
+struct Runner(Builder<Numbered>);
+
+impl ShardRunner for Runner {
+    fn run(&self, shard: &PlannedShard, _: usize, progress: &dyn Progress) -> Result<ShardOutput> {
+        let mut output = ShardOutput::default();
+        let files = match work_of(shard, StageName::Index)? {
+            Work::Learn => self.0.learned().map_err(own)?.into_iter().collect(),
+            Work::Shard(number) => {
+                let files = self.0.write_shard(number, &Watching { progress, shard: shard.index }).map_err(own)?;
+                output.rows.insert("passages".into(), self.0.shard_len(number));
+                files
+            }
+        };
+        let record =
+            |file: IndexFile| FileRecord { path: format!("{DATA}/{}", file.path), bytes: file.bytes, hash: file.hash };
+        output.files = files.into_iter().map(record).collect();
+        Ok(output)
+    }
 }
 
-impl ShardRunner for Runner<'_> {
-    fn run(&self, shard: &PlannedShard, _: usize, progress: &dyn Progress) -> Result<ShardOutput> {
-        let data = self.folder.join("data");
-        if store::exists(&data) {
-            store::remove_dir_all(&data)?;
-        }
-        store::create_dir_all(&data)?;
-        let passages = Passages::open(self.stage.out, StageName::Index)?;
-        let mut read = 0;
-        let rows = passages.iter().map(|passage| {
-            if read % REPORT == 0 && progress.stopping() {
-                return Err(PipelineError::Stopped);
-            }
-            read += 1;
-            if read % REPORT == 0 {
-                progress.advanced(StageName::Index, shard.index, REPORT);
-            }
-            passage
-        });
-        memtrain_index::build(rows, &data, &self.stage.config.index).map_err(own)?;
-        let mut output = ShardOutput { volatile: true, ..ShardOutput::default() };
-        output.rows.insert("passages".into(), passages.len());
-        for path in files_below(&data)? {
-            let relative =
-                path.strip_prefix(self.folder.join("")).unwrap_or(&path).to_string_lossy().replace('\\', "/");
-            output.files.push(file_record(&self.folder, relative)?);
-        }
-        Ok(output)
+/// The passages as the index reads them.
+struct Numbered(Passages);
+
+impl memtrain_index::Passages for Numbered {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Vec<Passage>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.read(range)?)
+    }
+}
+
+/// Listens to the index for the pipeline.
+struct Watching<'a> {
+    progress: &'a dyn Progress,
+    shard: usize,
+}
+
+impl Watch for Watching<'_> {
+    fn advanced(&self, passages: u64) {
+        self.progress.advanced(StageName::Index, self.shard, passages);
+    }
+
+    fn stopping(&self) -> bool {
+        self.progress.stopping()
     }
 }
 
 /// An error of our own that came through the index comes out as it went in.
 fn own(error: IndexError) -> PipelineError {
     match error {
+        IndexError::Stopped => PipelineError::Stopped,
         IndexError::Passages(source) => match source.downcast::<PipelineError>() {
             Ok(own) => *own,
             Err(source) => IndexError::Passages(source).into(),
         },
         error => error.into(),
     }
-}
-
-fn files_below(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
-    let mut files = Vec::new();
-    for path in store::list(folder)? {
-        if store::is_dir(&path) { files.extend(files_below(&path)?) } else { files.push(path) }
-    }
-    Ok(files)
 }

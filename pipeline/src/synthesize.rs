@@ -17,7 +17,7 @@ use std::path::Path;
 
 use memtrain_corpora::store::TableWriter;
 use memtrain_corpora::{Document, Split};
-use memtrain_index::{Hit, Index};
+use memtrain_index::{Index, Related as Found};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -183,7 +183,7 @@ struct Related(Index);
 
 impl Retriever for Related {
     fn related(&self, passages: &[u64], k: usize) -> Result<Vec<Vec<u64>>> {
-        let ids = |hits: Vec<Hit>| hits.into_iter().map(|hit| hit.passage_id).collect();
+        let ids = |found: Found| found.hits.into_iter().map(|hit| hit.passage_id).collect();
         Ok(self.0.related_many(passages, k)?.into_iter().map(ids).collect())
     }
 }

@@ -41,22 +41,28 @@ pub fn resolve(path: &Path, text: &str, set: &[String]) -> anyhow::Result<Config
         return Ok(config);
     }
     let mut table: toml::Table = toml::from_str(text).context("the configuration cannot be read twice")?;
-    for change in set {
-        let (key, value) = change
-            .split_once('=')
-            .ok_or_else(|| Usage(format!("`--set {change}` has no `=`: write `--set section.key=value`")))?;
-        let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
-            .ok()
-            .and_then(|mut parsed| parsed.remove("value"))
-            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        insert(&mut table, key, value)
-            .ok_or_else(|| Usage(format!("`--set {change}`: a part of `{key}` is a value, not a section")))?;
+    for key_value in set {
+        change(&mut table, key_value)?;
     }
     let changed = toml::to_string(&table).context("the changed configuration cannot be written")?;
     Ok(parse_config(Path::new("--set"), &changed)?)
 }
 
-fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Option<()> {
+/// Applies `key=value` as `--set` takes it.
+pub(super) fn change(table: &mut toml::Table, key_value: &str) -> Result<(), Usage> {
+    let (key, value) = key_value
+        .split_once('=')
+        .ok_or_else(|| Usage(format!("`--set {key_value}` has no `=`: write `--set section.key=value`")))?;
+    let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    insert(table, key, value)
+        .ok_or_else(|| Usage(format!("`--set {key_value}`: a part of `{key}` is a value, not a section")))
+}
+
+/// Puts a value under a key with dots; `None` where a part of the key is a value already.
+pub(super) fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Option<()> {
     match key.split_once('.') {
         None => {
             table.insert(key.to_owned(), value);

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::store::StoreError;
+use memtrain_index::IndexError;
 use memtrain_pipeline::PipelineError;
 use serde::de::DeserializeOwned;
 
@@ -95,6 +96,7 @@ fn code(failure: &anyhow::Error) -> u8 {
 fn is_stop(cause: &(dyn std::error::Error + 'static)) -> bool {
     matches!(cause.downcast_ref(), Some(RunError::Stopped))
         || matches!(cause.downcast_ref(), Some(PipelineError::Stopped))
+        || matches!(cause.downcast_ref(), Some(IndexError::Stopped))
 }
 
 fn is_closed_pipe(failure: &anyhow::Error) -> bool {
@@ -143,6 +145,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<PipelineError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<IndexError>() {
         return error.hint();
     }
     if let Some(PolicyError::Store(error)) = cause.downcast_ref::<PolicyError>() {

@@ -5,6 +5,7 @@ pub mod corpus;
 pub mod entities;
 pub mod eval;
 pub mod failure;
+pub mod index;
 pub mod plan;
 pub mod policy;
 pub mod progress;
@@ -41,6 +42,8 @@ pub enum Command {
     Wikitext(wikitext::WikitextArgs),
     /// Find the entities of a text, or compare a back-end with gold tags
     Entities(entities::EntitiesArgs),
+    /// Ask the index of a corpus, or measure one on a question set
+    Index(index::IndexArgs),
     /// Make, describe, score with and sample from a policy
     Policy(policy::PolicyArgs),
     /// Teach a policy made from nothing the language of the corpus and the form of the task

@@ -18,25 +18,27 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tantivy::tokenizer::TextAnalyzer;
 
-use super::Embedder;
-use crate::dense::normalise;
+use super::{Embedder, Role};
+use crate::products::normalise;
 use crate::{EmbedConfig, IndexError, Language, analysis};
 
 const MAGIC: &[u8; 8] = b"MTRNDIDX";
 /// Version of the format of `embedder.bin`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Bytes of the BLAKE3 at the end.
+const HASH_BYTES: usize = 32;
 /// A word must be in two passages to say something about the words around it.
 const MIN_PASSAGES: u32 = 2;
 
 /// The built-in back-end.
 ///
 /// ```
-/// use memtrain_index::embed::{Embedder, RandomIndexing};
+/// use memtrain_index::embed::{Embedder, RandomIndexing, Role};
 /// use memtrain_index::{EmbedConfig, Language};
 ///
 /// let texts = ["the miller grinds wheat", "the baker buys wheat", "the river floods the town"];
 /// let embedder = RandomIndexing::fit(&texts, &EmbedConfig::default(), Language::English);
-/// let vectors = embedder.embed(&["wheat of the miller", texts[0], texts[2]])?;
+/// let vectors = embedder.embed(&["wheat of the miller", texts[0], texts[2]], Role::Query)?;
 /// let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
 /// assert!(cosine(&vectors[0], &vectors[1]) > cosine(&vectors[0], &vectors[2]));
 /// # Ok::<(), memtrain_index::IndexError>(())
@@ -125,7 +127,7 @@ impl Embedder for RandomIndexing {
         self.header.dimensions
     }
 
-    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, IndexError> {
+    fn embed(&self, texts: &[&str], _: Role) -> Result<Vec<Vec<f32>>, IndexError> {
         let embed = |analyzer: &mut TextAnalyzer, text: &&str| self.embed_one(analyzer, text);
         Ok(texts.par_iter().map_init(|| self.analyzer.clone(), embed).collect())
     }
@@ -266,18 +268,24 @@ impl RandomIndexing {
         }
         bytes.extend(self.idf.iter().chain(&self.mean).flat_map(|value| value.to_le_bytes()));
         bytes.extend(self.words.iter().flat_map(|value| value.to_le_bytes()));
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
         Ok(store::write_atomic(path, &bytes)?)
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, IndexError> {
         let bytes = store::read(path)?;
-        let mut source = Source { path, rest: &bytes };
+        let end = bytes.len().saturating_sub(HASH_BYTES);
+        let mut source = Source { path, rest: &bytes[..end] };
         if source.take(MAGIC.len())? != MAGIC {
             return Err(source.corrupt("it is not a file of word vectors"));
         }
         let got = source.number()?;
         if got != VERSION {
             return Err(IndexError::Version { path: path.to_path_buf(), expected: VERSION, got });
+        }
+        if blake3::hash(&bytes[..end]).as_bytes() != &bytes[end..] {
+            return Err(source.corrupt("its hash is not that of its contents"));
         }
         let header_bytes = source.number()? as usize;
         let header: Header =

@@ -2,10 +2,10 @@
 //! `<set>_corpus.json` (the passages).
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::path::Path;
 
 use memtrain_corpora::{Passage, store};
+use memtrain_index::eval::{Beir, Report, evaluate};
 use memtrain_index::{Index, IndexConfig, IndexError, build};
 use serde_json::Value;
 
@@ -64,24 +64,27 @@ impl Questions {
         Ok(Self { questions, passages })
     }
 
-    /// Indexes the passages in a folder that is gone when the index is open.
-    pub fn index(&self, config: &IndexConfig) -> Result<Index, Failure> {
+    /// Indexes the passages in a folder that is there as long as its guard.
+    pub fn index(&self, config: &IndexConfig) -> Result<(Index, tempfile::TempDir), Failure> {
         let dir = tempfile::tempdir()?;
-        build(self.passages.iter().cloned().map(Ok::<_, Infallible>), dir.path(), config)?;
-        Ok(Index::open(dir.path())?)
+        build(self.passages.as_slice(), dir.path(), config)?;
+        Ok((Index::open(dir.path())?, dir))
     }
 
-    /// Mean nDCG of the first ten hits, binary relevance.
-    pub fn ndcg(&self, index: &Index) -> Result<f64, IndexError> {
-        let gain = |place: usize| 1.0 / (place as f64 + 2.0).log2();
-        let mut sum = 0.0;
-        for (question, gold) in &self.questions {
-            let hits = index.search(question, 10)?;
-            let found: f64 =
-                (0..).zip(&hits).filter(|(_, hit)| gold.contains(&hit.passage_id)).map(|(at, _)| gain(at)).sum();
-            sum += found / (0..gold.len().min(10)).map(gain).sum::<f64>();
-        }
-        Ok(sum / self.questions.len() as f64)
+    /// All measures, binary relevance.
+    pub fn report(&self, index: &Index) -> Result<Report, IndexError> {
+        let numbered = (0_u64..).zip(&self.questions);
+        let set = Beir {
+            passages: Vec::new(),
+            doc_ids: (0..self.passages.len()).map(|id| id.to_string()).collect(),
+            queries: numbered.clone().map(|(id, (text, _))| (id.to_string(), text.clone())).collect(),
+            qrels: numbered
+                .map(|(id, (_, gold))| (id.to_string(), gold.iter().map(|gold| (gold.to_string(), 1)).collect()))
+                .collect(),
+            qrels_without_passage: 0,
+            qrels_without_query: 0,
+        };
+        evaluate(index, &set, false)
     }
 
     /// How often another gold passage of the question is among the first `k` related to one.
@@ -89,7 +92,7 @@ impl Questions {
         let (mut found, mut all) = (0, 0);
         for (_, gold) in &self.questions {
             for pivot in gold {
-                let hits = index.related(*pivot, k)?;
+                let hits = index.related(*pivot, k)?.hits;
                 let partners = gold.iter().filter(|&other| other != pivot);
                 let in_hits = |partner: &&u64| hits.iter().any(|hit| hit.passage_id == **partner);
                 found += partners.clone().filter(in_hits).count();

@@ -1,0 +1,192 @@
+//! Question sets in BEIR's form: `corpus.jsonl`, `queries.jsonl` and judgements.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use memtrain_corpora::Passage;
+use memtrain_corpora::store::{self, StoreError};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A question set: passages, questions, and which passages answer which question.
+#[derive(Clone, Debug)]
+pub struct Beir {
+    /// The passages, numbered in the order of the file; the number stands for the id, and every passage is an article
+    /// of its own.
+    pub passages: Vec<Passage>,
+    /// The id of each passage.
+    pub doc_ids: Vec<String>,
+    /// Id and text of each question.
+    pub queries: Vec<(String, String)>,
+    /// Question → passage → grade.
+    pub qrels: HashMap<String, HashMap<String, i64>>,
+    /// Judgements of passages that the corpus lacks.
+    pub qrels_without_passage: usize,
+    /// Judgements of questions that the set lacks.
+    pub qrels_without_query: usize,
+}
+
+/// A question set that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BeirError {
+    /// A file could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file of the set is missing.
+    #[error("`{}` is no question set: it has no {what}", folder.display())]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+        /// The files of which one is needed.
+        what: String,
+    },
+    /// A line is not what it should be.
+    #[error("{}:{line}: {detail}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// A line of `corpus.jsonl` or `queries.jsonl`.
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(rename = "_id")]
+    id: Value,
+    #[serde(default)]
+    title: Option<String>,
+    text: String,
+}
+
+impl Beir {
+    /// Reads a folder: `corpus.jsonl` with `_id`, `title` (may be missing) and `text`; `queries.jsonl` with `_id` and
+    /// `text`; judgements from `qrels`, by default `qrels.tsv` or `qrels/test.tsv`. These are lines of question id,
+    /// passage id and grade, separated by tabs, with or without a header; TREC's four columns are understood too.
+    ///
+    /// # Errors
+    /// A missing file, or the first line that is malformed or repeats an id.
+    pub fn read(folder: &Path, qrels: Option<&Path>) -> Result<Self, BeirError> {
+        let file = |name: &str| match folder.join(name) {
+            path if store::exists(&path) => Ok(path),
+            _ => Err(BeirError::Missing { folder: folder.to_path_buf(), what: format!("`{name}`") }),
+        };
+        let (corpus, asked) = (file("corpus.jsonl")?, file("queries.jsonl")?);
+        let judged = match qrels {
+            Some(path) => path.to_path_buf(),
+            None => file("qrels.tsv").or_else(|_| file("qrels/test.tsv")).map_err(|_| BeirError::Missing {
+                folder: folder.to_path_buf(),
+                what: "`qrels.tsv` and no `qrels/test.tsv`".to_owned(),
+            })?,
+        };
+        let (mut passages, mut doc_ids) = (Vec::new(), Vec::new());
+        entries(&corpus, |id, title, text| {
+            passages.push(passage(passages.len() as u64, title, text));
+            doc_ids.push(id);
+        })?;
+        let mut queries = Vec::new();
+        entries(&asked, |id, _, text| queries.push((id, text)))?;
+        let mut set = Self {
+            passages,
+            doc_ids,
+            queries,
+            qrels: HashMap::new(),
+            qrels_without_passage: 0,
+            qrels_without_query: 0,
+        };
+        set.read_qrels(&judged)?;
+        Ok(set)
+    }
+
+    fn read_qrels(&mut self, path: &Path) -> Result<(), BeirError> {
+        let known: std::collections::HashSet<&str> = self.doc_ids.iter().map(String::as_str).collect();
+        let asked: std::collections::HashSet<&str> = self.queries.iter().map(|(id, _)| id.as_str()).collect();
+        let (mut without_passage, mut without_query) = (0, 0);
+        let mut qrels: HashMap<String, HashMap<String, i64>> = HashMap::new();
+        let mut first = true;
+        lines(path, |line, text| {
+            let columns: Vec<&str> = if text.contains('\t') {
+                text.split('\t').map(str::trim).collect()
+            } else {
+                text.split_whitespace().collect()
+            };
+            let (query, doc, grade) = match columns.as_slice() {
+                [query, doc, grade] | [query, _, doc, grade] => (*query, *doc, *grade),
+                other => {
+                    return Err(format!(
+                        "expected question id, passage id and grade, separated by tabs; found {} columns",
+                        other.len()
+                    ));
+                }
+            };
+            let header = std::mem::replace(&mut first, false) && line == 1;
+            let grade = match grade.parse::<f64>() {
+                Ok(grade) if grade.fract() == 0.0 && grade.abs() < 1e9 => grade as i64,
+                Err(_) if header => return Ok(()),
+                _ => return Err(format!("the grade `{grade}` is no whole number")),
+            };
+            without_passage += usize::from(!known.contains(doc));
+            without_query += usize::from(!asked.contains(query));
+            let grades = qrels.entry(query.to_owned()).or_default();
+            match grades.insert(doc.to_owned(), grade) {
+                Some(other) if other != grade => {
+                    Err(format!("passage `{doc}` has grade {grade} for question `{query}` and had {other} before"))
+                }
+                _ => Ok(()),
+            }
+        })?;
+        self.qrels = qrels;
+        (self.qrels_without_passage, self.qrels_without_query) = (without_passage, without_query);
+        Ok(())
+    }
+}
+
+/// The lines of a file that are not blank, with their numbers from 1.
+fn lines(path: &Path, mut each: impl FnMut(usize, &str) -> Result<(), String>) -> Result<(), BeirError> {
+    let mut reader = BufReader::new(store::open(path)?);
+    let (mut bytes, mut line) = (Vec::new(), 0);
+    loop {
+        bytes.clear();
+        line += 1;
+        let read = reader.read_until(b'\n', &mut bytes);
+        let at = |detail: String| BeirError::Line { path: path.to_path_buf(), line, detail };
+        if read.map_err(|source| StoreError::Io { action: "read", path: path.to_path_buf(), source })? == 0 {
+            return Ok(());
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|error| at(format!("not UTF-8: {error}")))?;
+        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+        if !text.trim().is_empty() {
+            each(line, text).map_err(at)?;
+        }
+    }
+}
+
+fn entries(path: &Path, mut each: impl FnMut(String, String, String)) -> Result<(), BeirError> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    lines(path, |line, text| {
+        let entry: Entry = serde_json::from_str(text).map_err(|error| {
+            format!("expected a JSON object with `_id` and `text`: {}", error.to_string().replace(" at line 1", ""))
+        })?;
+        let id = match entry.id {
+            Value::String(id) => id,
+            Value::Number(id) => id.to_string(),
+            other => return Err(format!("`_id` is {other}, expected a string")),
+        };
+        if let Some(before) = seen.insert(id.clone(), line) {
+            return Err(format!("`_id` {id:?} stands in line {before} already"));
+        }
+        each(id, entry.title.unwrap_or_default(), entry.text);
+        Ok(())
+    })
+}
+
+fn passage(id: u64, title: String, text: String) -> Passage {
+    let span = 0..text.len();
+    let num_words = u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX);
+    let (url, section, links) = (String::new(), String::new(), Vec::new());
+    Passage { id, article_id: id, url, title, section, text, span, num_words, char_start: 0, revision_id: 0, links }
+}

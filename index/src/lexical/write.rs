@@ -1,0 +1,122 @@
+//! Writing a shard of the lexical index.
+//!
+//! tantivy names its files at random. Once a shard is written they are renamed, so that the same passages give the same
+//! files to the byte, whenever and wherever they are indexed.
+
+use std::ops::Range;
+use std::path::Path;
+
+use memtrain_corpora::store;
+use rayon::prelude::*;
+use tantivy::indexer::NoMergePolicy;
+use tantivy::{IndexSettings, IndexSortByField, Order, TantivyDocument};
+
+use super::{ANALYZER, failed, schema};
+use crate::near_copies::{self, Signature};
+use crate::passages::{Passages, Watch};
+use crate::{IndexError, Language, analysis};
+
+/// Passages that are read at a time.
+const READ: u64 = 1_024;
+/// The one name of a segment.
+const SEGMENT_NAME: &str = "00000000000000000000000000000000";
+const META: &str = "meta.json";
+
+/// Writes the passages of a range into a folder that appears whole or not at all, and returns their signatures.
+pub(crate) fn write(
+    passages: &dyn Passages,
+    range: Range<u64>,
+    dir: &Path,
+    memory_bytes: usize,
+    language: Language,
+    watch: &dyn Watch,
+) -> Result<Vec<Signature>, IndexError> {
+    let unfinished = dir.with_extension("unfinished");
+    for folder in [&unfinished, dir] {
+        store::remove_dir_all(folder)?;
+    }
+    store::create_dir_all(&unfinished)?;
+    let signatures = fill(passages, range, &unfinished, memory_bytes, language, watch)?;
+    rename(&unfinished)?;
+    store::rename_durably(&unfinished, dir)?;
+    Ok(signatures)
+}
+
+fn fill(
+    passages: &dyn Passages,
+    range: Range<u64>,
+    dir: &Path,
+    memory_bytes: usize,
+    language: Language,
+    watch: &dyn Watch,
+) -> Result<Vec<Signature>, IndexError> {
+    let (schema, fields) = schema();
+    let sort = IndexSortByField { field: "passage_id".to_owned(), order: Order::Asc };
+    let fail = failed("write", dir);
+    let index = tantivy::Index::builder()
+        .schema(schema)
+        .settings(IndexSettings { sort_by_field: Some(sort), ..IndexSettings::default() })
+        .create_in_dir(dir)
+        .map_err(&fail)?;
+    index.tokenizers().register(ANALYZER, analysis::analyzer(language));
+    // One thread, so that segments follow the passages.
+    let mut writer = index.writer_with_num_threads(1, memory_bytes).map_err(&fail)?;
+    writer.set_merge_policy(Box::new(NoMergePolicy));
+    let mut signatures = Vec::with_capacity((range.end - range.start) as usize);
+    for first in range.clone().step_by(READ as usize) {
+        if watch.stopping() {
+            return Err(IndexError::Stopped);
+        }
+        let wanted = first..range.end.min(first + READ);
+        let read = passages.read(wanted.clone()).map_err(IndexError::Passages)?;
+        let got = read.len() as u64;
+        if got != wanted.end - wanted.start {
+            return Err(IndexError::Short { wanted, got });
+        }
+        signatures.par_extend(read.par_iter().map(|passage| near_copies::signature(&passage.text)));
+        for (expected, passage) in wanted.zip(read) {
+            if passage.id != expected {
+                return Err(IndexError::Order { expected, got: passage.id });
+            }
+            let mut document = TantivyDocument::new();
+            document.add_u64(fields.passage_id, passage.id);
+            document.add_u64(fields.article_id, passage.article_id);
+            document.add_text(fields.text, &passage.title);
+            document.add_text(fields.text, &passage.text);
+            writer.add_document(document).map_err(&fail)?;
+        }
+    }
+    writer.commit().map_err(&fail)?;
+    let segments = index.searchable_segment_ids().map_err(&fail)?;
+    if segments.len() > 1 {
+        writer.merge(&segments).wait().map_err(&fail)?;
+        writer.garbage_collect_files().wait().map_err(&fail)?;
+    }
+    writer.wait_merging_threads().map_err(&fail)?;
+    Ok(signatures)
+}
+
+/// Gives the files of the segment names that do not depend on chance.
+fn rename(dir: &Path) -> Result<(), IndexError> {
+    let path = dir.join(META);
+    let corrupt = |detail: &str| IndexError::Corrupt { path: path.clone(), detail: detail.to_owned() };
+    let mut meta: serde_json::Value = store::read_json(&path)?;
+    let segments = meta["segments"].as_array_mut().ok_or_else(|| corrupt("it lists no segments"))?;
+    let mut random = None;
+    if let [segment] = segments.as_mut_slice() {
+        let id = segment["segment_id"].as_str().ok_or_else(|| corrupt("a segment has no name"))?;
+        random = Some(id.replace('-', ""));
+        segment["segment_id"] = SEGMENT_NAME.into();
+    }
+    for file in store::list(dir)? {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let suffix = random.as_deref().and_then(|random| name.strip_prefix(random));
+        if let Some(suffix) = suffix {
+            store::rename_durably(&file, &dir.join(format!("{SEGMENT_NAME}{suffix}")))?;
+        } else if name != META {
+            // Locks, and tantivy's list of files under their old names.
+            store::remove_file(&file)?;
+        }
+    }
+    Ok(store::write_json(&path, &meta)?)
+}

@@ -1,0 +1,422 @@
+//! `memtrain index`: look into an index, ask it, measure it.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use memtrain_corpora::store;
+use memtrain_index::eval::{Beir, Report, evaluate};
+use memtrain_index::{Builder, Hit, Index, IndexConfig, IndexError, IndexFile, Watch};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::configuration::{change, insert};
+use super::failure::{Usage, WithHint, parse_config};
+use crate::run::progress::Bar;
+use crate::run::signal::StopRequest;
+
+/// Arguments of `memtrain index`.
+#[derive(Debug, Args)]
+pub struct IndexArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The actions.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Find passages of a corpus by words
+    Search(SearchArgs),
+    /// Find the passages that are related to a passage
+    Related(RelatedArgs),
+    /// Index a question set in BEIR's form and measure nDCG@10, Recall@k, Full@k and MRR@10
+    Eval(EvalArgs),
+}
+
+/// Where the index is, and how much is shown.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Folder of the corpus (or of an index alone)
+    #[arg(long, value_name = "DIR")]
+    pub corpus: PathBuf,
+    /// How many passages
+    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    pub k: usize,
+    /// Print one JSON object a line, with the whole text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `memtrain index search`.
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// What to look for
+    pub query: String,
+    /// Which index
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// Arguments of `memtrain index related`.
+#[derive(Debug, Args)]
+pub struct RelatedArgs {
+    /// Number of the passage
+    pub passage_id: u64,
+    /// Which index
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// Which ranking answers, as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeArgument {
+    /// BM25
+    Lexical,
+    /// Embeddings
+    Dense,
+    /// Both, by reciprocal ranks
+    Fused,
+}
+
+/// Back-ends of embeddings, as they are typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EmbedderArgument {
+    /// Learned from the passages themselves
+    Builtin,
+    /// A Hugging Face directory of the BERT family
+    Candle,
+}
+
+/// Arguments of `memtrain index eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Folder with corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/test.tsv
+    pub folder: PathBuf,
+    /// Which ranking
+    #[arg(long, value_enum, default_value = "fused")]
+    pub mode: ModeArgument,
+    /// Which embeddings
+    #[arg(long, value_enum, default_value = "builtin")]
+    pub embedder: EmbedderArgument,
+    /// Directory of the model of `candle`
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<String>,
+    /// How tokens become one vector: model, mean, cls, last-token or max
+    #[arg(long, value_name = "NAME")]
+    pub pooling: Option<String>,
+    /// What stands before a query (E5: "query: ")
+    #[arg(long, value_name = "TEXT")]
+    pub query_prefix: Option<String>,
+    /// What stands before a passage (E5: "passage: ")
+    #[arg(long, value_name = "TEXT")]
+    pub passage_prefix: Option<String>,
+    /// Language of stemming and stop words (`english`, `de` …, `none`)
+    #[arg(long, value_name = "NAME")]
+    pub language: Option<String>,
+    /// Change a key of `[corpus.index]`, for example `--set fusion_k=60` or `--set embed.dimensions=1024`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Judgements to use instead of qrels.tsv or qrels/test.tsv
+    #[arg(long, value_name = "FILE")]
+    pub qrels: Option<PathBuf>,
+    /// Leave out passages that have the id of the question, as BEIR does for ArguAna and Quora
+    #[arg(long)]
+    pub ignore_identical_ids: bool,
+    /// Keep the index in this folder and use it again for the same set and settings
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs an index command.
+///
+/// # Errors
+/// If there is no index, or the question set is not what it should be.
+pub fn run(args: &IndexArgs) -> anyhow::Result<()> {
+    match &args.action {
+        Action::Search(args) => {
+            let index = open(&args.show.corpus)?;
+            show(&index, &index.search(&args.query, args.show.k)?, &args.show, &args.query)
+        }
+        Action::Related(args) => {
+            let index = open(&args.show.corpus)?;
+            let related = index.related(args.passage_id, args.show.k)?;
+            if related.near_copies > 0 {
+                tracing::info!("{} near copies left out", related.near_copies);
+            }
+            show(&index, &related.hits, &args.show, "")
+        }
+        Action::Eval(args) => eval(args),
+    }
+}
+
+/// The index of a corpus, or a folder that is an index itself.
+fn open(folder: &Path) -> anyhow::Result<Index> {
+    let alone = store::exists(&folder.join("index.json"));
+    let opened = if alone { Ok(Index::open(folder)?) } else { memtrain_pipeline::index::open(folder) };
+    opened.hint(|| "`memtrain corpus build` makes the index of a corpus, and mends it where it is damaged".to_owned())
+}
+
+/// A passage as it is printed.
+#[derive(Serialize)]
+struct Line<'a> {
+    rank: usize,
+    score: f32,
+    passage_id: u64,
+    title: &'a str,
+    text: &'a str,
+}
+
+fn show(index: &Index, hits: &[Hit], args: &ShowArgs, query: &str) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for (place, hit) in hits.iter().enumerate() {
+        let (title, text) = index.text(hit.passage_id)?;
+        let (rank, score, passage_id) = (place + 1, hit.score, hit.passage_id);
+        if args.json {
+            serde_json::to_writer(&mut out, &Line { rank, score, passage_id, title: &title, text: &text })?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "{rank:>3}  {score:>8.4}  {passage_id:>9}  {title}")?;
+            writeln!(out, "     {}", snippet(&text, query))?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// A line of a text, from shortly before the first word that the query has too.
+fn snippet(text: &str, query: &str) -> String {
+    const CHARS: usize = 160;
+    const BEFORE: usize = 5;
+    let lower = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+    let asked: Vec<String> = query.split_whitespace().map(lower).filter(|word| word.chars().count() > 3).collect();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let first = words.iter().position(|word| asked.contains(&lower(word))).unwrap_or(0).saturating_sub(BEFORE);
+    let mut line = if first > 0 { "… ".to_owned() } else { String::new() };
+    let mut used = 0;
+    for word in &words[first..] {
+        used += word.chars().count() + 1;
+        if used > CHARS {
+            line.push('…');
+            break;
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    line.trim_end().to_owned()
+}
+
+impl EvalArgs {
+    fn config(&self) -> anyhow::Result<IndexConfig> {
+        let mut table = toml::Table::new();
+        let mut put = |key: &str, value: &str| {
+            // The keys are these below: none goes through a value.
+            let _ = insert(&mut table, key, toml::Value::String(value.to_owned()));
+        };
+        put("method", typed(self.mode).as_str());
+        put("embed.backend", typed(self.embedder).as_str());
+        let given = [
+            ("embed.model", &self.model),
+            ("embed.pooling", &self.pooling),
+            ("embed.query_prefix", &self.query_prefix),
+            ("embed.passage_prefix", &self.passage_prefix),
+            ("language", &self.language),
+        ];
+        for (key, value) in given {
+            if let Some(value) = value {
+                put(key, value);
+            }
+        }
+        if self.mode != ModeArgument::Lexical && self.embedder != EmbedderArgument::Builtin && self.model.is_none() {
+            let missing = Usage(format!("`--embedder {}` needs `--model`", typed(self.embedder)));
+            return Err(missing).hint(|| "name the directory of a model, for example of all-MiniLM-L6-v2".to_owned());
+        }
+        for key_value in &self.set {
+            change(&mut table, key_value)?;
+        }
+        let text = toml::to_string(&table).context("the configuration cannot be written")?;
+        let config: IndexConfig = parse_config(Path::new("--set"), &text)?;
+        config.check().map_err(|error| Usage(error.to_string()))?;
+        Ok(config)
+    }
+}
+
+/// A value as it is typed.
+fn typed(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// What an index that is kept was made of.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Note {
+    corpus: String,
+    config: IndexConfig,
+}
+
+const NOTE: &str = "set.json";
+
+fn eval(args: &EvalArgs) -> anyhow::Result<()> {
+    let config = args.config()?;
+    let set = Beir::read(&args.folder, args.qrels.as_deref())?;
+    let temporary;
+    let folder = match &args.keep {
+        Some(folder) => {
+            let corpus = store::hash_file(&args.folder.join("corpus.jsonl"))?;
+            make_room(folder, &Note { corpus, config: config.clone() })?;
+            folder.as_path()
+        }
+        None => {
+            temporary = tempfile::tempdir().context("there is no room for the index")?;
+            temporary.path()
+        }
+    };
+    let start = Instant::now();
+    let index = match Index::open(folder) {
+        Ok(index) => index,
+        Err(_) => {
+            build(&set, folder, &config)?;
+            Index::open(folder)?
+        }
+    };
+    let seconds = start.elapsed().as_secs_f64();
+    let report = evaluate(&index, &set, args.ignore_identical_ids)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        serde_json::to_writer(&mut out, &json_report(&report, args, seconds))?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", table(&report, args, seconds))?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Makes a folder ready to keep an index of this note: one of another set or other settings is removed, anything else is
+/// left alone and refused.
+fn make_room(folder: &Path, note: &Note) -> anyhow::Result<()> {
+    store::create_dir_all(folder)?;
+    let path = folder.join(NOTE);
+    if store::exists(&path) {
+        if store::read_json::<Note>(&path).is_ok_and(|stored| stored == *note) {
+            return Ok(());
+        }
+        store::remove_dir_all(folder)?;
+        store::create_dir_all(folder)?;
+    } else if !store::list(folder)?.is_empty() {
+        return Err(Usage(format!("`{}` holds other things than the index of a question set", folder.display())))
+            .hint(|| "name another folder for `--keep`".to_owned());
+    }
+    Ok(store::write_json(&path, note)?)
+}
+
+/// Shows how far the index is, and passes a request to stop on.
+struct Shown {
+    bar: Bar,
+    stop: StopRequest,
+}
+
+impl Watch for Shown {
+    fn advanced(&self, passages: u64) {
+        self.bar.advance(passages);
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.requested()
+    }
+}
+
+fn build(set: &Beir, folder: &Path, config: &IndexConfig) -> anyhow::Result<()> {
+    let watch = Shown { bar: Bar::new("index", 0, set.passages.len() as u64), stop: StopRequest::on_signals()? };
+    let mut builder = Builder::new(set.passages.as_slice(), folder, config)?;
+    builder.learn()?;
+    let shards = (0..builder.num_shards()).into_par_iter().map(|shard| builder.write_shard(shard, &watch));
+    let files: Vec<Vec<IndexFile>> = shards.collect::<Result<_, IndexError>>()?;
+    let learned = builder.learned()?;
+    builder.commit(files.into_iter().flatten().chain(learned).collect())?;
+    watch.bar.finish();
+    Ok(())
+}
+
+fn json_report(report: &Report, args: &EvalArgs, seconds: f64) -> Value {
+    let mut all = Map::new();
+    let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
+    put("mode", typed(args.mode).into());
+    if args.mode != ModeArgument::Lexical {
+        put("embedder", typed(args.embedder).into());
+    }
+    put("passages", report.passages.into());
+    put("queries", report.queries.into());
+    for (key, count) in left_out(report) {
+        put(key, count.into());
+    }
+    put("ndcg@10", json!(report.ndcg_at_10));
+    put("mrr@10", json!(report.mrr_at_10));
+    for (name, values) in [("recall", &report.recall), ("full", &report.full)] {
+        for at in values {
+            put(&format!("{name}@{}", at.k), json!(at.value));
+        }
+    }
+    put("queries_per_second", json!(report.queries_per_second));
+    put("index_seconds", json!(seconds));
+    Value::Object(all)
+}
+
+fn left_out(report: &Report) -> [(&'static str, usize); 4] {
+    [
+        ("queries_without_qrels", report.queries_without_qrels),
+        ("queries_without_relevant", report.queries_without_relevant),
+        ("qrels_without_passage", report.qrels_without_passage),
+        ("qrels_without_query", report.qrels_without_query),
+    ]
+}
+
+/// The report for people.
+fn table(report: &Report, args: &EvalArgs, seconds: f64) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    let embedder =
+        if args.mode == ModeArgument::Lexical { String::new() } else { format!(", {}", typed(args.embedder)) };
+    let _ = writeln!(
+        text,
+        "{} passages, {} questions; {}{embedder}; index ready in {seconds:.1} s, {:.0} questions a second\n",
+        report.passages,
+        report.queries,
+        typed(args.mode),
+        report.queries_per_second
+    );
+    let _ = writeln!(text, "nDCG@10     {:.4}", report.ndcg_at_10);
+    let _ = writeln!(text, "MRR@10      {:.4}", report.mrr_at_10);
+    for (name, values) in [("Recall", &report.recall), ("Full", &report.full)] {
+        for at in values {
+            let _ = writeln!(text, "{:<10}  {:.4}", format!("{name}@{}", at.k), at.value);
+        }
+    }
+    let skipped: Vec<String> = left_out(report)
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(cause, count)| format!("{count} {}", cause.replace('_', " ")))
+        .collect();
+    if !skipped.is_empty() {
+        let _ = writeln!(text, "\nleft out: {}", skipped.join(", "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snippet_begins_near_the_first_word_asked_for() {
+        let text = "One two three four five six seven eight Tower nine.";
+        assert_eq!(snippet(text, "the tower?"), "… four five six seven eight Tower nine.");
+        assert_eq!(snippet(text, ""), text);
+        assert!(snippet(&"word ".repeat(100), "").chars().count() < 170);
+    }
+}
