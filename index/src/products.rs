@@ -68,7 +68,8 @@ mod tests {
             let dimensions = values.len() / (GROUP + 1);
             let (a, rows) = values[..(GROUP + 1) * dimensions].split_at(dimensions);
             let each: Vec<f32> = rows.chunks_exact(dimensions).map(|row| dot(a, row)).collect();
-            prop_assert_eq!(dots(a, rows).to_vec(), each.clone());
+            let together = dots(a, rows).to_vec();
+            prop_assert_eq!(&together, &each);
             let exact: f64 = a.iter().zip(rows).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             prop_assert!((f64::from(each[0]) - exact).abs() < 1e-4);
         }
