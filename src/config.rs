@@ -12,6 +12,7 @@ use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::UpdateConfig;
 use crate::objectives::memtrain::MemTrainConfig;
+use crate::policy::{LoraConfig, Precision};
 use crate::train::TrainConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::warm_up::step::WarmUpConfig;
@@ -75,11 +76,15 @@ impl Default for RunConfig {
 }
 
 /// Where the policy comes from: a directory, the one in the program, or made from nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyConfig {
     /// A Hugging Face directory, or `built-in:tiny` for the warmed policy that the program carries.
     pub path: Option<String>,
     /// The preset to make, with the corpus's tokenizer, where no path is given.
     pub preset: Option<String>,
+    /// Type of the weights in training: `f32`, or `bf16` with f32 masters in the optimizer, as verl and prime-rl train.
+    pub precision: Precision,
+    /// Trains low-rank adapters instead of the weights.
+    pub lora: Option<LoraConfig>,
 }

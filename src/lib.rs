@@ -10,6 +10,7 @@
 //! * [`objectives`]: what is rewarded, and who gets the credit
 //! * [`grpo`]: how reward becomes a step
 //! * [`optim`]: how weights move
+//! * [`plan`]: what a run will take
 //! * [`run`]: what happened, and whether it can go on
 //! * [`eval`]: how good it is
 //! * [`cli`]: what was typed
@@ -22,6 +23,7 @@ pub mod grpo;
 pub mod nn;
 pub mod objectives;
 pub mod optim;
+pub mod plan;
 pub mod policy;
 pub mod run;
 pub mod sampler;

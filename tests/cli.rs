@@ -253,3 +253,43 @@ fn entities_are_scored_by_exact_spans() {
     refused(path, &["entities", "eval", "gold.conll", "--map", "PERSON=GPE"], 1, &["the gold has LOC, ORG, PER"]);
     refused(path, &["entities", "eval", "gold.conll", "--corpus", "none"], 1, &["error: ", "hint: "]);
 }
+
+#[test]
+fn a_dry_run_plans_memory_and_time_and_refuses_what_cannot_fit() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let plan = |more: &[&str]| {
+        let arguments = [&["train", "--dry-run", "--config", "configs/memtrain.toml"][..], more].concat();
+        let output = memtrain(root, &arguments);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    // One card of 141 GB, 131 GiB.
+    let (code, said, log) = plan(&["--device-memory", "131", "--mfu", "0.5", "--peak-tflops", "1000"]);
+    assert_eq!(code, Some(0), "{log}");
+    for fact in [
+        "published shape of qwen3-4b",
+        "weights                       7.49",
+        "masters                      14.98",
+        "gradients                    14.98",
+        "moments                      29.97",
+        "keys and values",
+        "inputs of layers",
+        "50 % of 1000",
+        "recompute",
+        "131.00  of the device",
+    ] {
+        assert!(said.contains(fact), "`{fact}` is missing from:\n{said}");
+    }
+    assert!(
+        said.lines().skip_while(|line| !line.starts_with("# What follows")).all(|l| l.is_empty() || l.starts_with('#'))
+    );
+    let wide = ["--set", "policy.precision=f32", "--set", "update.activation_checkpointing=false"];
+    let (code, _, log) = plan(&[&["--device-memory", "131"][..], &wide].concat());
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("hint: ") && log.contains("`update.activation_checkpointing = true`"), "{log}");
+    let (code, said, log) = plan(&["--device-memory", "24", "--set", "policy.path=models/Qwen2.5-7B-Instruct"]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(said.contains("published shape of qwen2.5-7b") && log.contains("policy.lora"), "{said}{log}");
+    let (code, _, log) = plan(&["--mfu", "2"]);
+    assert!(code == Some(2) && log.contains("--mfu"), "{log}");
+    refused(root, &["train", "--config", "configs/memtrain.toml", "--mfu", "0.4"], 2, &["--dry-run"]);
+}

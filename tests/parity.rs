@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use memtrain::nn::gradient_check::max_difference;
 use memtrain::nn::{PackedBatch, tape};
-use memtrain::policy::{Decoder, directory};
+use memtrain::policy::convert::{Conversion, convert, merge_lora};
+use memtrain::policy::{Decoder, adapter, directory};
 use memtrain_corpora::store;
 use safetensors::SafeTensors;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const MODELS: [&str; 2] = ["qwen2", "qwen3"];
+const MODELS: [&str; 3] = ["qwen2", "qwen3", "llama"];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name)
+}
 
 struct Fixture {
     decoder: Decoder,
@@ -21,7 +26,7 @@ struct Fixture {
 
 impl Fixture {
     fn load(name: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name);
+        let folder = folder(name);
         let config = directory::load_config(&folder)?;
         let decoder = directory::load_decoder(&folder, config, &Device::Cpu, DType::F32)?;
         Ok(Self { decoder, expected: store::read(&folder.join("expected.safetensors"))? })
@@ -88,6 +93,92 @@ fn greedy_tokens_are_those_of_transformers() -> Outcome {
             ids.push(logits.get(0)?.argmax(0)?.to_scalar::<u32>()?);
         }
         assert_eq!(ids, expected, "{model}");
+    }
+    Ok(())
+}
+
+/// Logits of whole sequences, and the mean negative log-probability of what follows.
+fn logits_and_loss(decoder: &Decoder, sequences: &[Vec<u32>]) -> candle_core::Result<(Tensor, Tensor)> {
+    let mut batch = PackedBatch::default();
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    for sequence in sequences {
+        let segment = batch.push(sequence, None);
+        let own = batch.segments[segment].rows.clone();
+        rows.extend(own.start as u32..own.end as u32 - 1);
+        targets.extend_from_slice(&sequence[1..]);
+    }
+    let hidden = decoder.hidden(&batch)?;
+    let loss = decoder.log_probs(&hidden, &rows, &targets, 1.0)?.log_probs.mean_all()?.neg()?;
+    Ok((decoder.logits(&hidden)?, loss))
+}
+
+#[test]
+fn an_adapter_of_peft_gives_its_logits_gradients_and_merged_weights() -> Outcome {
+    let base = Fixture::load("qwen3")?;
+    let fixture = Fixture {
+        decoder: adapter::attach(&base.decoder, &folder("lora"))?,
+        expected: store::read(&folder("lora/expected.safetensors"))?,
+    };
+    let sequences = fixture.sequences()?;
+    let (logits, loss) = logits_and_loss(&fixture.decoder, &sequences)?;
+    let expected = fixture.tensor("logits")?.flatten(0, 1)?;
+    let difference = max_difference(&logits, &expected)?;
+    assert!(difference < 1e-4, "logits differ by {difference:e}");
+    let parameters = fixture.decoder.parameters()?;
+    assert_eq!(parameters.len(), 12);
+    for ((name, _), gradient) in parameters.iter().zip(tape::gradients(&loss, &parameters)?) {
+        let expected = fixture.tensor(&format!("gradient.{name}"))?;
+        let scale = max_difference(&expected, &expected.zeros_like()?)?;
+        let difference = max_difference(&gradient, &expected)?;
+        assert!(difference <= 1e-4 * scale, "{name} differs by {difference:e} at {scale:e}");
+    }
+    let out = tempfile::tempdir()?;
+    let merged = out.path().join("merged");
+    merge_lora(&folder("qwen3"), &folder("lora"), &merged)?;
+    let merged = directory::load_decoder(&merged, base.decoder.config.clone(), &Device::Cpu, DType::F32)?;
+    let difference = max_difference(&merged.weights.layers[1].down_proj, &fixture.tensor("merged")?)?;
+    assert!(difference < 1e-6, "a merged matrix differs by {difference:e}");
+    let difference = max_difference(&logits_and_loss(&merged, &sequences)?.0, &expected)?;
+    assert!(difference < 1e-4, "merged logits differ by {difference:e}");
+    Ok(())
+}
+
+/// Asserts that two folders hold the same files, to the byte.
+fn assert_same_files(one: &Path, other: &Path) -> Outcome {
+    let names = |folder: &Path| -> Result<Vec<_>, store::StoreError> {
+        Ok(store::list(folder)?.iter().filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect())
+    };
+    assert_eq!(names(one)?, names(other)?);
+    for name in names(one)? {
+        assert_eq!(store::read(&one.join(&name))?, store::read(&other.join(&name))?, "{name:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_sharded_directory_of_transformers_comes_back_byte_for_byte() -> Outcome {
+    let out = tempfile::tempdir()?;
+    let (copy, saved, single) = (out.path().join("copy"), out.path().join("saved"), out.path().join("single"));
+    convert(&folder("sharded"), &copy, Conversion::default())?;
+    assert_same_files(&folder("sharded"), &copy)?;
+    assert!(store::list(&copy)?.len() > 4, "several shards");
+    // Through memory, with a tokenizer, which a policy needs.
+    let words = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"},
+    });
+    store::write_json(&copy.join("tokenizer.json"), &words)?;
+    let policy = directory::load_as_stored(&copy, &Device::Cpu)?;
+    assert_eq!(policy.decoder.dtype(), DType::BF16);
+    directory::save(&policy, &saved)?;
+    assert_same_files(&copy, &saved)?;
+    // In one file and back in another type, values are the same.
+    convert(&copy, &single, Conversion { dtype: Some(DType::F32), max_shard_bytes: Some(1 << 30) })?;
+    let wide = directory::load_as_stored(&single, &Device::Cpu)?;
+    for ((name, narrow), (_, wide)) in policy.decoder.weights.named().iter().zip(wide.decoder.weights.named()) {
+        assert_eq!(wide.dtype(), DType::F32);
+        assert_eq!(max_difference(&narrow.to_dtype(DType::F32)?, wide)?, 0.0, "{name}");
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ fn conversations(decoder: &Decoder) -> Vec<Conversation> {
     conversations
 }
 
-const LIMITS: PassLimits = PassLimits { micro_batch_tokens: 1_000, temperature: 1.0 };
+const LIMITS: PassLimits = PassLimits { micro_batch_tokens: 1_000, temperature: 1.0, activation_checkpointing: false };
 
 fn loss_config(aggregation: LossAggregation) -> LossConfig {
     LossConfig { kl_beta: 0.1, aggregation, ..LossConfig::default() }
@@ -110,8 +110,10 @@ fn any_split_into_micro_batches_gives_the_same_gradient() {
     let conversations = conversations(&decoder);
     let loss = loss_config(LossAggregation::SequenceSum);
     let (whole_loss, whole) = gradients(&decoder, &conversations, &loss, LIMITS);
-    for micro_batch_tokens in [1, 9, 25] {
-        let (loss, parts) = gradients(&decoder, &conversations, &loss, PassLimits { micro_batch_tokens, ..LIMITS });
+    let splits = [1, 9, 25, LIMITS.micro_batch_tokens].map(|tokens| [(tokens, false), (tokens, true)]);
+    for (micro_batch_tokens, activation_checkpointing) in splits.into_iter().flatten() {
+        let limits = PassLimits { micro_batch_tokens, activation_checkpointing, ..LIMITS };
+        let (loss, parts) = gradients(&decoder, &conversations, &loss, limits);
         assert!((loss - whole_loss).abs() < 1e-5);
         for (whole, part) in whole.iter().zip(&parts) {
             for (whole, part) in flat(whole).iter().zip(flat(part)) {

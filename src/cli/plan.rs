@@ -3,12 +3,13 @@
 use anyhow::Context;
 
 use super::failure::Usage;
+use super::memory_plan::MachineArgs;
 use crate::agents::prompts::PromptSet;
 use crate::config::Config;
 use crate::objectives::memtrain::Variant;
 
 /// Tokens that instructions may take, as MemTrain §4.1 reserves them in its 8,192.
-const INSTRUCTION_TOKENS: usize = 1_024;
+pub(super) const INSTRUCTION_TOKENS: usize = 1_024;
 
 /// Checks what no single key shows.
 ///
@@ -46,6 +47,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
         return Err(Usage(format!("`{key}` is 0: it must be at least 1")).into());
     }
+    check_policy(config)?;
     if config.objective.group_size == 1 {
         tracing::warn!(
             "`objective.group_size` is 1: a group of one has no advantage, so trajectories are never trained"
@@ -54,11 +56,25 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the resolved configuration and what follows from it.
+/// Checks the policy's section.
+fn check_policy(config: &Config) -> anyhow::Result<()> {
+    let Some(lora) = &config.policy.lora else { return Ok(()) };
+    if config.policy.path.is_none() {
+        let detail = "`policy.lora` needs `policy.path`: an adapter's folder names the policy that it is for";
+        return Err(Usage(detail.to_owned()).into());
+    }
+    if lora.rank == 0 || lora.targets.is_empty() || !(lora.alpha > 0.0 && lora.alpha.is_finite()) {
+        let detail = "`policy.lora` needs a rank of at least 1, a positive alpha and at least one target";
+        return Err(Usage(detail.to_owned()).into());
+    }
+    Ok(())
+}
+
+/// Prints the resolved configuration and what follows from it, memory and time included.
 ///
 /// # Errors
-/// If the configuration contradicts itself.
-pub fn print(config: &Config) -> anyhow::Result<()> {
+/// If the configuration contradicts itself or the plan does not fit.
+pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     check(config)?;
     let prompts = PromptSet::load(&config.reader.prompts)?;
     println!("{}", toml::to_string(config).context("the configuration cannot be written")?);
@@ -81,8 +97,8 @@ pub fn print(config: &Config) -> anyhow::Result<()> {
     );
     println!(
         "# reference            {}",
-        if config.loss.kl_beta > 0.0 { "a frozen copy of the starting policy" } else { "none (β = 0)" }
+        if config.loss.kl_beta > 0.0 { "the starting policy, frozen" } else { "none (β = 0)" }
     );
     println!("# run                  {}", config.run.runs.join(&config.run.name).display());
-    Ok(())
+    super::memory_plan::print(config, machine)
 }

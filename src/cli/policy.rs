@@ -1,5 +1,6 @@
-//! `memtrain policy`: make, describe, score with and sample from a policy directory.
+//! `memtrain policy`: make, describe, score with, sample from, convert and merge policy directories.
 
+mod convert;
 mod generate;
 mod info;
 mod lines;
@@ -33,6 +34,10 @@ pub enum Action {
     Score(score::ScoreArgs),
     /// Draw responses: JSON lines in, JSON lines out
     Generate(generate::GenerateArgs),
+    /// Write a policy with another type of weights, or in other files
+    Convert(convert::ConvertArgs),
+    /// Write a policy with a LoRA adapter merged into its weights
+    MergeLora(convert::MergeLoraArgs),
 }
 
 /// Arguments of `memtrain policy init`.
@@ -62,6 +67,8 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<()> {
         Action::Info(args) => info::run(&args),
         Action::Score(args) => score::run(&args),
         Action::Generate(args) => generate::run(&args),
+        Action::Convert(args) => convert::run(&args),
+        Action::MergeLora(args) => convert::merge(&args),
     }
 }
 

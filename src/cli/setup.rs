@@ -140,10 +140,11 @@ impl Workbench {
     }
 }
 
-/// BLAKE3 of all weights, in the order of their names.
+/// BLAKE3 of all weights, in the order of their names, and of adapters after them.
 fn weights_hash(policy: &Policy) -> anyhow::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    for (name, tensor) in policy.decoder.weights.named() {
+    let weights = &policy.decoder.weights;
+    for (name, tensor) in weights.named().into_iter().chain(weights.named_adapters()) {
         hasher.update(name.as_bytes());
         for value in tensor.detach().flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()? {
             hasher.update(&value.to_le_bytes());

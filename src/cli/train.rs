@@ -6,6 +6,7 @@ use clap::Args;
 use memtrain_corpora::Split;
 
 use super::configuration::ConfigArgs;
+use super::memory_plan::MachineArgs;
 use super::setup::{Workbench, place_built_in};
 use crate::agents::reader::DrawConfig;
 use crate::policy::{Policy, directory};
@@ -29,6 +30,9 @@ pub struct TrainArgs {
     /// Remove the run of this name and start anew
     #[arg(long)]
     pub clean: bool,
+    /// What a dry run is planned for
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// Arguments of `memtrain warm-up`.
@@ -52,7 +56,7 @@ pub struct WarmUpArgs {
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let config = args.config.load()?;
     if args.dry_run {
-        return super::plan::print(&config);
+        return super::plan::print(&config, &args.machine);
     }
     let mut config = config;
     place_built_in(&mut config)?;
@@ -81,6 +85,12 @@ pub fn train(bench: &Workbench, start: &Policy, run: &RunDirectory, stop: &StopR
     let config = &bench.config;
     let documents = bench.documents(Split::Train)?;
     let tokenizer = &start.tokenizer;
+    let precision = config.policy.precision;
+    let has_reference = config.loss.kl_beta > 0.0;
+    // The reference has the policy's precision, so that they start equal. Nothing writes into the starting weights: where
+    // the precision is theirs, and under adapters, they are shared.
+    let is_needed = has_reference || config.policy.lora.is_some();
+    let frozen = is_needed.then(|| start.decoder.to_dtype(precision.dtype())).transpose()?;
     let mut training = GrpoTraining {
         tokenizer,
         stop_ids: &start.generation.eos_token_ids,
@@ -90,7 +100,7 @@ pub fn train(bench: &Workbench, start: &Policy, run: &RunDirectory, stop: &StopR
         objective: &config.objective,
         loss: &config.loss,
         update: &config.update,
-        reference: (config.loss.kl_beta > 0.0).then(|| start.decoder.frozen_copy()).transpose()?,
+        reference: frozen.clone().filter(|_| has_reference),
         documents: DocumentOrder::new(documents, config.run.seed),
         documents_per_step: config.train.documents_per_step,
         max_refills: config.train.max_refills,
@@ -98,7 +108,10 @@ pub fn train(bench: &Workbench, start: &Policy, run: &RunDirectory, stop: &StopR
         cursor: 0,
     };
     let mut policy = start.clone();
-    let the_loop = Loop { run, config: &config.train, optimizer: &config.optimizer, stop };
+    if let (Some(lora), Some(base)) = (&config.policy.lora, &frozen) {
+        policy.decoder = base.with_lora(lora, config.run.seed)?;
+    }
+    let the_loop = Loop { run, config: &config.train, optimizer: &config.optimizer, precision, stop };
     let path = the_loop.go(&mut policy, &mut training)?.unwrap_or_else(|| bench.run_path());
     Ok(Trained { policy, path })
 }
@@ -128,14 +141,14 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
             memory_tokens: config.reader.memory_tokens,
         },
         config: &config.warm_up,
-        micro_batch_tokens: config.update.micro_batch_tokens,
-        max_gradient_norm: config.update.max_gradient_norm,
+        update: &config.update,
         seed: config.run.seed,
     };
     let steps = TrainConfig { steps: config.warm_up.steps as u64, rollouts_every: 0, ..config.train.clone() };
     let mut policy = start.clone();
     let stop = StopRequest::on_signals()?;
-    let the_loop = Loop { run: &run, config: &steps, optimizer: &config.optimizer, stop: &stop };
+    let precision = config.policy.precision;
+    let the_loop = Loop { run: &run, config: &steps, optimizer: &config.optimizer, precision, stop: &stop };
     the_loop.go(&mut policy, &mut training)?;
     directory::save(&policy, &args.out)?;
     println!("{}", args.out.display());

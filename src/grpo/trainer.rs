@@ -18,13 +18,33 @@ pub struct UpdateConfig {
     pub updates_per_batch: usize,
     /// Most tokens of a forward and backward pass: bounds the memory of activations, not the result.
     pub micro_batch_tokens: usize,
+    /// Keep the inputs of the layers alone and compute the rest again in the backward: one more forward pass for a
+    /// fraction of the memory, the same gradient. Off by default, since small policies fit without; verl's and TRL's
+    /// recipes for large ones have it on.
+    pub activation_checkpointing: bool,
     /// Gradients are scaled down to this global norm. MemTrain is silent; 1.0 as in TRL, verl, MemAgent.
     pub max_gradient_norm: f64,
 }
 
 impl Default for UpdateConfig {
     fn default() -> Self {
-        Self { updates_per_batch: 1, micro_batch_tokens: 16_384, max_gradient_norm: 1.0 }
+        Self {
+            updates_per_batch: 1,
+            micro_batch_tokens: 16_384,
+            activation_checkpointing: false,
+            max_gradient_norm: 1.0,
+        }
+    }
+}
+
+impl UpdateConfig {
+    /// Limits of its passes over responses drawn at `temperature`.
+    pub fn limits(&self, temperature: f64) -> PassLimits {
+        PassLimits {
+            micro_batch_tokens: self.micro_batch_tokens,
+            temperature,
+            activation_checkpointing: self.activation_checkpointing,
+        }
     }
 }
 
@@ -82,7 +102,7 @@ pub fn train_on(
     if conversations.is_empty() {
         return Ok(report);
     }
-    let limits = PassLimits { micro_batch_tokens: config.micro_batch_tokens, temperature };
+    let limits = config.limits(temperature);
     let updates = config.updates_per_batch.clamp(1, conversations.len());
     let mut shares: Vec<Vec<Conversation>> = (0..updates).map(|_| Vec::new()).collect();
     for (index, conversation) in conversations.into_iter().enumerate() {

@@ -9,9 +9,9 @@ use candle_core::{Tensor, Var};
 use super::Conversation;
 use super::loss::LossConfig;
 use super::packing::{MicroBatch, PromptResponse, pack};
-use crate::nn::tape;
 use crate::optim::{AdamW, GradientBuffer, clip_global_norm};
-use crate::policy::decoder::Decoder;
+use crate::policy::ScoredRows;
+use crate::policy::decoder::{Decoder, ScoredTokens};
 
 /// What is known of one response token after the forward pass.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,8 @@ pub struct PassLimits {
     pub micro_batch_tokens: usize,
     /// Temperature the responses were drawn at (1 for greedy draws).
     pub temperature: f64,
+    /// Activations are computed again in the backward, layer by layer, instead of kept.
+    pub activation_checkpointing: bool,
 }
 
 /// Scores every response token, forward only.
@@ -72,14 +74,17 @@ pub fn accumulate(
     mut token_gradient: impl FnMut(ScoredToken) -> f64,
 ) -> candle_core::Result<()> {
     for micro in pack(pairs, limits.micro_batch_tokens) {
-        let hidden = decoder.hidden(&micro.batch)?;
-        let scored = decoder.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
-        let log_probs = to_f64(&scored.log_probs)?;
-        let entropy = to_f64(&scored.entropy)?;
-        let cotangent: Vec<f64> = scored_tokens(&micro, pairs, &log_probs, &entropy).map(&mut token_gradient).collect();
-        let cotangent = Tensor::new(cotangent, scored.log_probs.device())?.to_dtype(scored.log_probs.dtype())?;
-        let weighted = (&scored.log_probs * cotangent)?.sum_all()?;
-        gradients.add(&tape::gradients(&weighted, parameters)?)?;
+        let MicroBatch { batch, rows, targets, .. } = &micro;
+        let scored = ScoredRows { batch, rows, targets, temperature: limits.temperature };
+        let mut cotangent = |scores: &ScoredTokens| {
+            let (log_probs, entropy) = (to_f64(&scores.log_probs)?, to_f64(&scores.entropy)?);
+            let slopes: Vec<f64> =
+                scored_tokens(&micro, pairs, &log_probs, &entropy).map(&mut token_gradient).collect();
+            Tensor::new(slopes, scores.log_probs.device())
+        };
+        let mut add = |number: usize, gradient: Tensor| gradients.add_one(number, &gradient);
+        decoder.pull_back(&scored, parameters, limits.activation_checkpointing, &mut cotangent, &mut add)?;
+        gradients.finish_micro_batch();
     }
     Ok(())
 }

@@ -1,26 +1,37 @@
 //! Sums of gradients over micro-batches, and their norm.
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var};
 use rayon::prelude::*;
+
+use crate::nn::ops::real::Host;
 
 /// Gradients added up over the micro-batches of a step, in f32 (f64 for f64 parameters), in the order of the parameters.
 #[derive(Debug)]
 pub struct GradientBuffer {
-    sums: Vec<Tensor>,
+    slots: Vec<Slot>,
     num_added: usize,
+}
+
+/// The place of one parameter. It is empty until something is added, so that taking the sums out needs no second buffer.
+#[derive(Debug)]
+struct Slot {
+    shape: Shape,
+    dtype: DType,
+    device: Device,
+    sum: Option<Tensor>,
 }
 
 impl GradientBuffer {
     /// Zeros for each parameter.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// Never on the CPU.
     pub fn new(parameters: &[(String, Var)]) -> Result<Self> {
-        let zeros = |(_, parameter): &(String, Var)| {
+        let slot = |(_, parameter): &(String, Var)| {
             let dtype = if parameter.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-            Tensor::zeros(parameter.shape(), dtype, parameter.device())
+            Slot { shape: parameter.shape().clone(), dtype, device: parameter.device().clone(), sum: None }
         };
-        Ok(Self { sums: parameters.iter().map(zeros).collect::<Result<_>>()?, num_added: 0 })
+        Ok(Self { slots: parameters.iter().map(slot).collect(), num_added: 0 })
     }
 
     /// Adds the gradients of one micro-batch.
@@ -28,22 +39,40 @@ impl GradientBuffer {
     /// # Errors
     /// If their number or shapes differ from the parameters'.
     pub fn add(&mut self, gradients: &[Tensor]) -> Result<()> {
-        if gradients.len() != self.sums.len() {
-            candle_core::bail!("gradient buffer: {} gradients for {} parameters", gradients.len(), self.sums.len());
+        if gradients.len() != self.slots.len() {
+            candle_core::bail!("gradient buffer: {} gradients for {} parameters", gradients.len(), self.slots.len());
         }
-        for (sum, gradient) in self.sums.iter_mut().zip(gradients) {
-            if sum.shape() != gradient.shape() {
-                candle_core::bail!("gradient buffer: {:?} expected, got {:?}", sum.shape(), gradient.shape());
-            }
-            let gradient = gradient.detach().to_dtype(sum.dtype())?.contiguous()?;
-            if sum.device().is_cpu() {
-                sum.inplace_op2(&gradient, &AddInPlace)?;
-            } else {
-                *sum = (&*sum + gradient)?;
-            }
+        for (number, gradient) in gradients.iter().enumerate() {
+            self.add_one(number, gradient)?;
         }
-        self.num_added += 1;
+        self.finish_micro_batch();
         Ok(())
+    }
+
+    /// Adds the gradient of one parameter of a micro-batch; the others follow, then [`Self::finish_micro_batch`].
+    ///
+    /// # Errors
+    /// If there is no such parameter or it has another shape.
+    pub fn add_one(&mut self, number: usize, gradient: &Tensor) -> Result<()> {
+        let Some(slot) = self.slots.get_mut(number) else {
+            candle_core::bail!("gradient buffer: there is no parameter {number}");
+        };
+        if slot.shape != *gradient.shape() {
+            candle_core::bail!("gradient buffer: {:?} expected, got {:?}", slot.shape, gradient.shape());
+        }
+        let gradient = gradient.detach().to_dtype(slot.dtype)?.contiguous()?;
+        match &slot.sum {
+            // A copy: the storage of what was given may be shared.
+            None => slot.sum = Some(gradient.copy()?),
+            Some(sum) if sum.device().is_cpu() => sum.inplace_op2(&gradient, &AddInPlace)?,
+            Some(sum) => slot.sum = Some((sum + gradient)?),
+        }
+        Ok(())
+    }
+
+    /// Counts a micro-batch.
+    pub fn finish_micro_batch(&mut self) {
+        self.num_added += 1;
     }
 
     /// Micro-batches added since the last [`Self::take`].
@@ -56,10 +85,12 @@ impl GradientBuffer {
     /// # Errors
     /// If the device refuses.
     pub fn take(&mut self) -> Result<Vec<Tensor>> {
-        let zeros =
-            self.sums.iter().map(|sum| Tensor::zeros(sum.shape(), sum.dtype(), sum.device())).collect::<Result<_>>()?;
         self.num_added = 0;
-        Ok(std::mem::replace(&mut self.sums, zeros))
+        let take = |slot: &mut Slot| match slot.sum.take() {
+            Some(sum) => Ok(sum),
+            None => Tensor::zeros(&slot.shape, slot.dtype, &slot.device),
+        };
+        self.slots.iter_mut().map(take).collect()
     }
 }
 
@@ -96,12 +127,25 @@ fn add<T: std::ops::AddAssign + Copy + Send + Sync>(sum: &mut [T], term: &[T]) {
 pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
     let mut total = 0.0;
     for gradient in gradients {
-        let values =
-            gradient.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-        let parts: Vec<f64> = values.par_chunks(16_384).map(|part| part.iter().map(|x| x * x).sum()).collect();
-        total += parts.iter().sum::<f64>();
+        let gradient = gradient.detach().to_device(&Device::Cpu)?.contiguous()?;
+        let host = Host::new(&gradient);
+        total += match gradient.dtype() {
+            DType::F32 => sum_of_squares(host.slice::<f32>("norm")?),
+            DType::F64 => sum_of_squares(host.slice::<f64>("norm")?),
+            _ => sum_of_squares(&gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?),
+        };
     }
     Ok(total.sqrt())
+}
+
+/// In f64, in parts whose bounds depend on the length alone.
+fn sum_of_squares<T: Into<f64> + Copy + Sync>(values: &[T]) -> f64 {
+    let square = |&value: &T| {
+        let value: f64 = value.into();
+        value * value
+    };
+    let parts: Vec<f64> = values.par_chunks(16_384).map(|part| part.iter().map(square).sum()).collect();
+    parts.iter().sum()
 }
 
 /// Scales the gradients so that their global norm is at most `max_norm`, and returns the norm they had. If that is not

@@ -8,7 +8,7 @@ mod gradients;
 mod schedule;
 mod state;
 
-pub use adamw::{AdamW, AdamWConfig};
+pub use adamw::{AdamW, AdamWConfig, MomentType};
 pub use gradients::{GradientBuffer, clip_global_norm, global_norm};
 pub use schedule::{Decay, Schedule};
 pub use state::StateError;

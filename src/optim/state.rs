@@ -1,8 +1,9 @@
-//! The optimizer's state as safetensors bytes: `first.<name>`, `second.<name>`, and the step count in the metadata.
+//! The optimizer's state as safetensors bytes: `first.<name>`, `second.<name>`, `master.<name>` of 16-bit parameters, and
+//! the step count in the metadata.
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 
 use super::AdamW;
@@ -48,9 +49,12 @@ impl AdamW {
         let header = serde_json::to_string(&Header { version: VERSION, num_steps: self.num_steps });
         let metadata = HashMap::from([(KEY.to_owned(), header.map_err(|_| StateError::Header)?)]);
         let moments = [("first", &self.first), ("second", &self.second)];
-        let tensors = moments.into_iter().flat_map(|(kind, tensors)| {
+        let moments = moments.into_iter().flat_map(|(kind, tensors)| {
             self.parameters.iter().zip(tensors).map(move |((name, _), tensor)| (format!("{kind}.{name}"), tensor))
         });
+        let masters = self.parameters.iter().zip(&self.masters);
+        let masters = masters.filter_map(|((name, _), tensor)| Some((format!("master.{name}"), tensor.as_ref()?)));
+        let tensors = moments.chain(masters);
         Ok(safetensors::serialize(tensors, Some(metadata))?)
     }
 
@@ -66,28 +70,46 @@ impl AdamW {
             return Err(StateError::Header);
         }
         let tensors = SafeTensors::deserialize(bytes)?;
-        if tensors.len() != 2 * self.parameters.len() {
-            let detail = format!("{} tensors expected, got {}", 2 * self.parameters.len(), tensors.len());
+        let masters = self.masters.iter().flatten().count();
+        if tensors.len() != 2 * self.parameters.len() + masters {
+            let detail = format!("{} tensors expected, got {}", 2 * self.parameters.len() + masters, tensors.len());
             return Err(StateError::Mismatch { name: "*".to_owned(), detail });
         }
-        let (first, second) = (self.moments("first", &tensors)?, self.moments("second", &tensors)?);
+        let moments = |kind: &str| -> Result<Vec<Tensor>, StateError> {
+            let load = |index| self.load(kind, index, self.moment_type(index), self.moment_device(index), &tensors);
+            (0..self.parameters.len()).map(load).collect()
+        };
+        let (first, second) = (moments("first")?, moments("second")?);
+        let mut restored = Vec::new();
+        for (index, (name, parameter)) in self.parameters.iter().enumerate() {
+            if self.masters[index].is_some() {
+                let master = self.load("master", index, DType::F32, parameter.device(), &tensors)?;
+                restored.push((name.clone(), master));
+            }
+        }
+        self.set_masters(&restored)?;
         (self.first, self.second, self.num_steps) = (first, second, header.num_steps);
         Ok(())
     }
 
-    fn moments(&self, kind: &str, tensors: &SafeTensors<'_>) -> Result<Vec<Tensor>, StateError> {
-        let load = |(name, parameter): &(String, candle_core::Var)| {
-            let name = format!("{kind}.{name}");
-            let mismatch = |detail: String| StateError::Mismatch { name: name.clone(), detail };
-            let view = tensors.tensor(&name).map_err(|_| mismatch("it is missing".to_owned()))?;
-            let dtype = DType::try_from(view.dtype())?;
-            if view.shape() != parameter.dims() || dtype != parameter.dtype() {
-                let (expected, got) = (parameter.dims(), view.shape());
-                return Err(mismatch(format!("{:?} {expected:?} expected, got {dtype:?} {got:?}", parameter.dtype())));
-            }
-            Ok(Tensor::from_raw_buffer(view.data(), dtype, view.shape(), parameter.device())?)
-        };
-        self.parameters.iter().map(load).collect()
+    fn load(
+        &self,
+        kind: &str,
+        index: usize,
+        dtype: DType,
+        device: &Device,
+        tensors: &SafeTensors<'_>,
+    ) -> Result<Tensor, StateError> {
+        let (name, parameter) = &self.parameters[index];
+        let name = format!("{kind}.{name}");
+        let mismatch = |detail: String| StateError::Mismatch { name: name.clone(), detail };
+        let view = tensors.tensor(&name).map_err(|_| mismatch("it is missing".to_owned()))?;
+        let stored = DType::try_from(view.dtype())?;
+        if view.shape() != parameter.dims() || stored != dtype {
+            let (expected, got) = (parameter.dims(), view.shape());
+            return Err(mismatch(format!("{dtype:?} {expected:?} expected, got {stored:?} {got:?}")));
+        }
+        Ok(Tensor::from_raw_buffer(view.data(), stored, view.shape(), device)?)
     }
 }
 
@@ -95,8 +117,8 @@ impl AdamW {
 mod tests {
     use super::*;
     use crate::nn::gradient_check::wave;
-    use crate::optim::AdamWConfig;
-    use candle_core::{Device, Var};
+    use crate::optim::{AdamWConfig, MomentType};
+    use candle_core::Var;
 
     fn optimizer() -> candle_core::Result<(Var, AdamW)> {
         let w = Var::from_tensor(&wave(&[5, 6], DType::F32, 1.0)?)?;
@@ -118,6 +140,33 @@ mod tests {
         restored.step(&gradients, 0.1)?;
         assert_eq!(restored.to_bytes()?, straight.to_bytes()?);
         assert_eq!(restored_w.to_vec2::<f32>()?, w.to_vec2::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn masters_and_narrow_moments_come_back_bit_for_bit() -> Result<(), StateError> {
+        let make = || -> Result<(Var, AdamW), StateError> {
+            let w = Var::from_tensor(&wave(&[5, 6], DType::F32, 1.0)?.to_dtype(DType::BF16)?)?;
+            let config = AdamWConfig { moments: MomentType::Bf16, ..AdamWConfig::default() };
+            let optimizer = AdamW::new(vec![("w".to_owned(), w.clone())], config)?;
+            Ok((w, optimizer))
+        };
+        let gradients = [wave(&[5, 6], DType::F32, 2.0)?];
+        let (w, mut straight) = make()?;
+        straight.step(&gradients, 1e-4)?;
+        let bytes = straight.to_bytes()?;
+        straight.step(&gradients, 1e-4)?;
+        let (restored_w, mut restored) = make()?;
+        restored.restore(&bytes)?;
+        assert_eq!(restored.to_bytes()?, bytes);
+        restored.step(&gradients, 1e-4)?;
+        assert_eq!(restored.to_bytes()?, straight.to_bytes()?);
+        let values = |w: &Var| w.to_dtype(DType::F32)?.to_vec2::<f32>();
+        assert_eq!(values(&restored_w)?, values(&w)?);
+        // A state without masters is not for these parameters, nor the other way round.
+        let (_, mut plain) = optimizer()?;
+        assert!(matches!(plain.restore(&bytes), Err(StateError::Mismatch { .. })));
+        assert!(matches!(restored.restore(&plain.to_bytes()?), Err(StateError::Mismatch { .. })));
         Ok(())
     }
 

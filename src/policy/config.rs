@@ -3,14 +3,18 @@
 use serde_json::{Map, Value, json};
 
 use super::PolicyError;
+use super::lora::Target;
+use crate::nn::ops::frequencies;
 
-/// Which of the two relatives the decoder is.
+/// Which of its relatives the decoder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
     /// Qwen2 and Qwen2.5: biases on the query, key and value projections, no norms on queries and keys.
     Qwen2,
     /// Qwen3: norms on queries and keys, a head width of its own, no biases.
     Qwen3,
+    /// Llama 2 and 3: neither biases nor norms on queries and keys.
+    Llama,
 }
 
 impl Architecture {
@@ -19,6 +23,7 @@ impl Architecture {
         match self {
             Self::Qwen2 => "Qwen2ForCausalLM",
             Self::Qwen3 => "Qwen3ForCausalLM",
+            Self::Llama => "LlamaForCausalLM",
         }
     }
 
@@ -27,7 +32,39 @@ impl Architecture {
         match self {
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Llama => "llama",
         }
+    }
+}
+
+/// How Llama 3 stretches its rotary frequencies: slow ones are divided by `factor`, fast ones stay, and those between are
+/// a mixture. Keys are those of `rope_scaling`.
+///
+/// Source: the `llama3` rule of `transformers`' `modeling_rope_utils`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Llama3Scaling {
+    /// What slow frequencies are divided by.
+    pub factor: f64,
+    /// Wavelengths above the original context over this are slow.
+    pub low_freq_factor: f64,
+    /// Wavelengths below the original context over this are fast.
+    pub high_freq_factor: f64,
+    /// The original context in tokens.
+    pub original_max_position_embeddings: f64,
+}
+
+impl Llama3Scaling {
+    /// The frequency that stands for `frequency`, in radians a position.
+    fn apply(&self, frequency: f64) -> f64 {
+        let turns = self.original_max_position_embeddings * frequency / std::f64::consts::TAU;
+        if turns < self.low_freq_factor {
+            return frequency / self.factor;
+        }
+        if turns > self.high_freq_factor {
+            return frequency;
+        }
+        let smooth = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
+        (1.0 - smooth) * frequency / self.factor + smooth * frequency
     }
 }
 
@@ -41,7 +78,7 @@ impl Architecture {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyConfig {
-    /// Qwen2 or Qwen3.
+    /// Qwen2, Qwen3 or Llama.
     pub architecture: Architecture,
     /// Model width `d`.
     pub hidden_size: usize,
@@ -63,6 +100,8 @@ pub struct PolicyConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How the frequencies are stretched, where they are.
+    pub rope_scaling: Option<Llama3Scaling>,
     /// The output head is the embedding.
     pub tie_word_embeddings: bool,
     /// Standard deviation of fresh matrices.
@@ -85,7 +124,7 @@ impl PolicyConfig {
         let num_attention_heads = keys.required("num_attention_heads")?;
         // What `transformers` falls back to.
         let head_dim = match architecture {
-            Architecture::Qwen2 => hidden_size / num_attention_heads.max(1),
+            Architecture::Qwen2 | Architecture::Llama => hidden_size / num_attention_heads.max(1),
             Architecture::Qwen3 => 128,
         };
         let config = Self {
@@ -100,6 +139,7 @@ impl PolicyConfig {
             max_position_embeddings: keys.size("max_position_embeddings")?.unwrap_or(32_768),
             rms_norm_eps: keys.number("rms_norm_eps")?.unwrap_or(1e-6),
             rope_theta: rope_theta(&keys)?,
+            rope_scaling: rope_scaling(&keys)?,
             tie_word_embeddings: keys.flag("tie_word_embeddings")?.unwrap_or(false),
             initializer_range: keys.number("initializer_range")?.unwrap_or(0.02),
             other: json.clone(),
@@ -184,6 +224,7 @@ impl PolicyConfig {
                 ("self_attn.q_norm.weight", vec![self.head_dim]),
                 ("self_attn.k_norm.weight", vec![self.head_dim]),
             ]),
+            Architecture::Llama => {}
         }
         shapes.extend([
             ("post_attention_layernorm.weight", vec![d]),
@@ -192,6 +233,30 @@ impl PolicyConfig {
             ("mlp.down_proj.weight", vec![d, f]),
         ]);
         shapes
+    }
+
+    /// Rows and columns, `[out, in]`, of a matrix of a layer.
+    pub fn matrix_shape(&self, target: Target) -> (usize, usize) {
+        let (d, f) = (self.hidden_size, self.intermediate_size);
+        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
+        match target {
+            Target::Q => (q, d),
+            Target::K | Target::V => (kv, d),
+            Target::O => (d, q),
+            Target::Gate | Target::Up => (f, d),
+            Target::Down => (d, f),
+        }
+    }
+
+    /// Number of parameters of one layer.
+    pub fn num_layer_parameters(&self) -> usize {
+        self.layer_shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// The `D / 2` rotary frequencies of a head, in radians a position.
+    pub fn rotary_frequencies(&self) -> Vec<f64> {
+        let plain = frequencies(self.head_dim, self.rope_theta).into_iter();
+        plain.map(|frequency| self.rope_scaling.map_or(frequency, |scaling| scaling.apply(frequency))).collect()
     }
 
     /// Number of parameters, a tied head counted once.
@@ -230,6 +295,7 @@ fn architecture(json: &Map<String, Value>) -> Result<Architecture, PolicyError> 
     match name {
         "Qwen2ForCausalLM" | "qwen2" => Ok(Architecture::Qwen2),
         "Qwen3ForCausalLM" | "qwen3" => Ok(Architecture::Qwen3),
+        "LlamaForCausalLM" | "llama" => Ok(Architecture::Llama),
         other => Err(PolicyError::UnknownArchitecture { got: other.to_owned() }),
     }
 }
@@ -240,6 +306,35 @@ fn rope_theta(keys: &Keys<'_>) -> Result<f64, PolicyError> {
     Ok(inner.or(keys.number("rope_theta")?).unwrap_or(10_000.0))
 }
 
+/// The stretching of the rotary frequencies under either of its names.
+fn rope_scaling(keys: &Keys<'_>) -> Result<Option<Llama3Scaling>, PolicyError> {
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(scaling) = keys.0.get(key).and_then(Value::as_object) else { continue };
+        let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str);
+        match kind {
+            None | Some("default") => {}
+            Some("llama3") => {
+                let inner = Keys(scaling);
+                let needed = |key: &'static str| {
+                    let missing = || PolicyError::Config { key, detail: "rotary scaling `llama3` needs it".to_owned() };
+                    inner.number(key)?.filter(|number| *number > 0.0).ok_or_else(missing)
+                };
+                return Ok(Some(Llama3Scaling {
+                    factor: needed("factor")?,
+                    low_freq_factor: needed("low_freq_factor")?,
+                    high_freq_factor: needed("high_freq_factor")?,
+                    original_max_position_embeddings: needed("original_max_position_embeddings")?,
+                }));
+            }
+            Some(kind) => {
+                let detail = format!("rotary scaling `{kind}` is not supported: `default` or `llama3` expected");
+                return Err(PolicyError::Config { key, detail });
+            }
+        }
+    }
+    Ok(None)
+}
+
 fn refuse_unsupported(keys: &Keys<'_>, architecture: Architecture) -> Result<(), PolicyError> {
     let refuse = |key, detail: String| Err(PolicyError::Config { key, detail });
     if let Some(activation) = keys.0.get("hidden_act").and_then(Value::as_str).filter(|name| *name != "silu") {
@@ -248,15 +343,22 @@ fn refuse_unsupported(keys: &Keys<'_>, architecture: Architecture) -> Result<(),
     if keys.flag("use_sliding_window")? == Some(true) {
         return refuse("use_sliding_window", "sliding windows are not supported".to_owned());
     }
-    if architecture == Architecture::Qwen3 && keys.flag("attention_bias")? == Some(true) {
-        return refuse("attention_bias", "biases are not supported in a Qwen3 decoder".to_owned());
+    let kinds = keys.0.get("layer_types").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    if let Some(kind) = kinds.into_iter().find(|kind| *kind != "full_attention") {
+        return refuse("layer_types", format!("`full_attention` in every layer expected, got `{kind}`"));
     }
-    for key in ["rope_scaling", "rope_parameters"] {
-        let Some(scaling) = keys.0.get(key).and_then(Value::as_object) else { continue };
-        let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str);
-        if let Some(kind) = kind.filter(|kind| *kind != "default") {
-            return refuse(key, format!("rotary scaling `{kind}` is not supported"));
-        }
+    if architecture != Architecture::Qwen2 && keys.flag("attention_bias")? == Some(true) {
+        let class = architecture.class_name();
+        return refuse("attention_bias", format!("biases are not supported in a decoder of type {class}"));
+    }
+    if keys.flag("mlp_bias")? == Some(true) {
+        return refuse("mlp_bias", "biases of the feed-forward are not supported".to_owned());
+    }
+    if keys.0.contains_key("quantization_config") {
+        return refuse(
+            "quantization_config",
+            "quantized weights are not supported: take the original model".to_owned(),
+        );
     }
     Ok(())
 }
@@ -333,11 +435,41 @@ mod tests {
     }
 
     #[test]
+    fn llama_3_stretches_slow_frequencies_alone() -> Result<(), PolicyError> {
+        let mut json = object(qwen2());
+        json.insert("architectures".to_owned(), json!(["LlamaForCausalLM"]));
+        json.insert("rope_theta".to_owned(), json!(500_000.0));
+        json.insert("head_dim".to_owned(), json!(64));
+        let plain = PolicyConfig::from_json(json.clone())?.rotary_frequencies();
+        let scaling = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192});
+        json.insert("rope_scaling".to_owned(), scaling.clone());
+        let config = PolicyConfig::from_json(json.clone())?;
+        let stretched = config.rotary_frequencies();
+        assert_eq!(stretched[0], plain[0]);
+        assert_eq!(stretched[31], plain[31] / 32.0);
+        assert!(stretched.iter().zip(&plain).all(|(new, old)| *new <= *old && *new >= old / 32.0));
+        assert!(stretched.windows(2).all(|pair| pair[0] > pair[1]));
+        // Llama has no biases, and its scaling is written back.
+        assert!(config.tensor_shapes().iter().all(|(name, _)| !name.ends_with(".bias")));
+        assert_eq!(config.to_json()["rope_scaling"], scaling);
+        if let Some(scaling) = json.get_mut("rope_scaling").and_then(Value::as_object_mut) {
+            scaling.remove("factor");
+        }
+        let message = PolicyConfig::from_json(json).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains("factor"), "{message}");
+        Ok(())
+    }
+
+    #[test]
     fn what_the_decoder_cannot_do_is_refused_by_name() {
         for (key, value) in [
-            ("architectures", json!(["LlamaForCausalLM"])),
+            ("architectures", json!(["MistralForCausalLM"])),
             ("hidden_act", json!("gelu")),
             ("use_sliding_window", json!(true)),
+            ("layer_types", json!(["full_attention", "sliding_attention"])),
+            ("mlp_bias", json!(true)),
+            ("quantization_config", json!({"quant_method": "awq"})),
             ("rope_scaling", json!({"rope_type": "yarn"})),
             ("num_key_value_heads", json!(3)),
             ("head_dim", json!(15)),
@@ -348,7 +480,7 @@ mod tests {
             let mut json = object(qwen2());
             json.insert(key.to_owned(), value);
             let message = PolicyConfig::from_json(json).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(message.contains(key) || message.contains("LlamaForCausalLM"), "{key}: {message}");
+            assert!(message.contains(key) || message.contains("MistralForCausalLM"), "{key}: {message}");
         }
     }
 }

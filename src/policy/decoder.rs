@@ -7,11 +7,15 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::PolicyError;
 use super::config::PolicyConfig;
+use super::lora::Target;
 use super::weights::{LayerWeights, Weights};
-use crate::nn::PackedBatch;
 use crate::nn::ops::{self, Rotary};
+use crate::nn::{PackedBatch, Segment};
 
-/// A Qwen2, Qwen2.5 or Qwen3 decoder.
+/// A Qwen2, Qwen2.5, Qwen3 or Llama decoder.
+///
+/// It computes in [`Decoder::compute_dtype`]: weights stored in 16 bits are widened where they are used, so that on the
+/// CPU a bf16 policy is the f32 arithmetic of rounded weights.
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -38,6 +42,27 @@ pub struct Decoder {
     pub weights: Weights,
 }
 
+/// What the weights of a policy in training are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32: the weights are trained themselves.
+    #[default]
+    F32,
+    /// bf16, shared by trainer and sampler; the optimizer keeps f32 masters and rounds them after each step.
+    Bf16,
+}
+
+impl Precision {
+    /// The type of the weights.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
 /// Log-probabilities of given tokens and entropies of their distributions, in nats.
 #[derive(Clone, Debug)]
 pub struct ScoredTokens {
@@ -61,8 +86,8 @@ pub struct Projections {
 /// One layer of a [`Decoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
-    config: &'a PolicyConfig,
-    weights: &'a LayerWeights,
+    pub(super) config: &'a PolicyConfig,
+    pub(super) weights: &'a LayerWeights,
 }
 
 impl Decoder {
@@ -86,7 +111,8 @@ impl Decoder {
     /// # Errors
     /// If the device refuses.
     pub fn parameters(&self) -> Result<Vec<(String, Var)>> {
-        let variables = self.weights.named().into_iter().filter(|(_, tensor)| tensor.is_variable());
+        let named = self.weights.named().into_iter().chain(self.weights.named_adapters());
+        let variables = named.filter(|(_, tensor)| tensor.is_variable());
         variables.map(|(name, tensor)| Ok((name, Var::from_tensor(tensor)?))).collect()
     }
 
@@ -106,23 +132,54 @@ impl Decoder {
         self.with_weights(|tensor| Ok(tensor.copy()?.detach()))
     }
 
-    /// A trainable copy with storage of its own.
+    /// A trainable copy with storage of its own. Where there are adapters, they alone are copied and trainable; the rest
+    /// stays shared and frozen.
     ///
     /// # Errors
     /// If the device refuses a tensor.
     pub fn trainable_copy(&self) -> Result<Self> {
-        self.with_weights(|tensor| Ok(Var::from_tensor(&tensor.detach())?.into_inner()))
+        let variable = |tensor: &Tensor| Ok(Var::from_tensor(&tensor.detach())?.into_inner());
+        if !self.has_adapters() {
+            return self.with_weights(variable);
+        }
+        let mut copy = self.frozen()?;
+        for (layer, own) in copy.weights.layers.iter_mut().zip(&self.weights.layers) {
+            layer.adapters = own.adapters.map(&variable)?;
+        }
+        Ok(copy)
     }
 
-    /// The decoder with its weights in another type, frozen.
+    /// A trainable copy at a precision, and what the optimizer's masters are to start from: the weights by name, where they
+    /// were rounded. Adapters stay in f32 and need none.
+    ///
+    /// # Errors
+    /// If the device refuses a tensor.
+    pub fn trainable(&self, precision: Precision) -> Result<(Self, Vec<(String, Tensor)>)> {
+        if precision.dtype() == self.dtype() {
+            return Ok((self.trainable_copy()?, Vec::new()));
+        }
+        let rounded = self.to_dtype(precision.dtype())?.trainable_copy()?;
+        if self.has_adapters() {
+            return Ok((rounded, Vec::new()));
+        }
+        let named = self.weights.named().into_iter();
+        let masters = named.map(|(name, tensor)| Ok((name, tensor.detach().to_dtype(DType::F32)?.copy()?)));
+        Ok((rounded, masters.collect::<Result<_>>()?))
+    }
+
+    /// The decoder with its weights in another type, frozen. Adapters keep theirs.
     ///
     /// # Errors
     /// If the device refuses a tensor.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        self.with_weights(|tensor| tensor.detach().to_dtype(dtype))
+        let mut changed = self.with_weights(|tensor| tensor.detach().to_dtype(dtype))?;
+        for (layer, own) in changed.weights.layers.iter_mut().zip(&self.weights.layers) {
+            layer.adapters = own.adapters.map(&|tensor| Ok(tensor.detach()))?;
+        }
+        Ok(changed)
     }
 
-    fn with_weights(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+    pub(super) fn with_weights(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self { config: self.config.clone(), weights: self.weights.map(change)? })
     }
 
@@ -136,6 +193,15 @@ impl Decoder {
         self.weights.embed_tokens.dtype()
     }
 
+    /// The type of its activations: that of the weights, but f32 for 16-bit weights on the CPU, which has no arithmetic
+    /// for them.
+    pub fn compute_dtype(&self) -> DType {
+        match self.dtype() {
+            DType::BF16 | DType::F16 if self.device().is_cpu() => DType::F32,
+            other => other,
+        }
+    }
+
     /// The output head `[V, d]`: its own or the embedding.
     pub fn head(&self) -> &Tensor {
         self.weights.lm_head.as_ref().unwrap_or(&self.weights.embed_tokens)
@@ -146,7 +212,7 @@ impl Decoder {
     /// # Errors
     /// If an id is outside the vocabulary.
     pub fn embed(&self, token_ids: &[u32]) -> Result<Tensor> {
-        ops::gather_rows(&self.weights.embed_tokens, token_ids)
+        ops::gather_rows(&self.weights.embed_tokens, token_ids)?.to_dtype(self.compute_dtype())
     }
 
     /// Rotary angles of explicit positions, to be shared by all layers.
@@ -154,7 +220,7 @@ impl Decoder {
     /// # Errors
     /// If the device refuses the tables.
     pub fn rotary(&self, positions: &[u32]) -> Result<Rotary> {
-        Rotary::new(positions, self.config.head_dim, self.config.rope_theta, self.dtype(), self.device())
+        Rotary::new(positions, &self.config.rotary_frequencies(), self.compute_dtype(), self.device())
     }
 
     /// The layers from the first to the last.
@@ -167,7 +233,7 @@ impl Decoder {
     /// # Errors
     /// If the width is not `d`.
     pub fn final_norm(&self, x: &Tensor) -> Result<Tensor> {
-        ops::rms_norm(x, &self.weights.norm, self.config.rms_norm_eps)
+        ops::rms_norm(x, &self.weights.norm.to_dtype(x.dtype())?, self.config.rms_norm_eps)
     }
 
     /// Hidden states `[N, d]` after the final norm, of all rows of a batch.
@@ -178,8 +244,7 @@ impl Decoder {
         let rotary = self.rotary(&batch.position_ids)?;
         let mut x = self.embed(&batch.token_ids)?;
         for layer in self.layers() {
-            let Projections { q, k, v } = layer.project(&x, &rotary)?;
-            x = layer.finish(&x, &ops::attention(&q, &k, &v, &batch.segments)?)?;
+            x = layer.forward(&x, &rotary, &batch.segments)?;
         }
         self.final_norm(&x)
     }
@@ -189,7 +254,7 @@ impl Decoder {
     /// # Errors
     /// If the width is not `d`.
     pub fn logits(&self, hidden_rows: &Tensor) -> Result<Tensor> {
-        ops::linear(hidden_rows, self.head())
+        ops::linear(hidden_rows, &self.head().to_dtype(hidden_rows.dtype())?)
     }
 
     /// Log-probabilities of `targets` at `rows` of `hidden` `[N, d]` (row `i` predicts the token after it), and entropies,
@@ -199,33 +264,42 @@ impl Decoder {
     /// If rows and targets differ in number, or one is out of range, or the temperature is not positive.
     pub fn log_probs(&self, hidden: &Tensor, rows: &[u32], targets: &[u32], temperature: f64) -> Result<ScoredTokens> {
         let rows = ops::gather_rows(hidden, rows)?;
-        let scores = ops::log_prob(&rows, self.head(), targets, temperature)?;
+        let scores = ops::log_prob(&rows, &self.head().to_dtype(rows.dtype())?, targets, temperature)?;
         Ok(ScoredTokens { log_probs: scores.get(0)?, entropy: scores.get(1)? })
     }
 }
 
 impl Layer<'_> {
+    /// The layer over a whole packed batch: `[N, d]` to `[N, d]`.
+    ///
+    /// # Errors
+    /// If shapes do not fit or the segments are inconsistent.
+    pub fn forward(&self, x: &Tensor, rotary: &Rotary, segments: &[Segment]) -> Result<Tensor> {
+        let Projections { q, k, v } = self.project(x, rotary)?;
+        self.finish(x, &ops::attention(&q, &k, &v, segments)?)
+    }
+
     /// Queries, keys and values of rows `x` `[N, d]`: norm, projection, bias or head norm, rotation.
     ///
     /// # Errors
     /// If `x` and `rotary` differ in rows, or the width is not `d`.
     pub fn project(&self, x: &Tensor, rotary: &Rotary) -> Result<Projections> {
         let (config, weights) = (self.config, self.weights);
-        let x = ops::rms_norm(x, &weights.input_norm, config.rms_norm_eps)?;
-        let heads = |weight: &Tensor, bias: &Option<Tensor>, heads: usize| {
-            let out = ops::linear_heads(&x, weight, heads)?;
+        let x = self.norm(x, &weights.input_norm)?;
+        let heads = |target: Target, bias: &Option<Tensor>, heads: usize| {
+            let out = self.product(target, &x, Some(heads))?;
             match bias {
-                Some(bias) => out.broadcast_add(&bias.reshape((heads, config.head_dim))?),
+                Some(bias) => ops::add_bias(&out, &bias.to_dtype(out.dtype())?),
                 None => Ok(out),
             }
         };
         let head_norm = |x: Tensor, gain: &Option<Tensor>| match gain {
-            Some(gain) => ops::rms_norm(&x, gain, config.rms_norm_eps),
+            Some(gain) => self.norm(&x, gain),
             None => Ok(x),
         };
-        let q = head_norm(heads(&weights.q_proj, &weights.q_bias, config.num_attention_heads)?, &weights.q_norm)?;
-        let k = head_norm(heads(&weights.k_proj, &weights.k_bias, config.num_key_value_heads)?, &weights.k_norm)?;
-        let v = heads(&weights.v_proj, &weights.v_bias, config.num_key_value_heads)?;
+        let q = head_norm(heads(Target::Q, &weights.q_bias, config.num_attention_heads)?, &weights.q_norm)?;
+        let k = head_norm(heads(Target::K, &weights.k_bias, config.num_key_value_heads)?, &weights.k_norm)?;
+        let v = heads(Target::V, &weights.v_bias, config.num_key_value_heads)?;
         Ok(Projections { q: ops::rope(&q, rotary)?, k: ops::rope(&k, rotary)?, v })
     }
 
@@ -235,11 +309,33 @@ impl Layer<'_> {
     /// # Errors
     /// If shapes do not fit.
     pub fn finish(&self, x: &Tensor, attention: &Tensor) -> Result<Tensor> {
-        let weights = self.weights;
-        let x = (x + ops::linear(attention, &weights.o_proj)?)?;
-        let normed = ops::rms_norm(&x, &weights.post_norm, self.config.rms_norm_eps)?;
-        let gate = ops::linear(&normed, &weights.gate_proj)?;
-        let up = ops::linear(&normed, &weights.up_proj)?;
-        &x + ops::linear(&ops::swiglu(&gate, &up)?, &weights.down_proj)?
+        let x = (x + self.product(Target::O, attention, None)?)?;
+        let normed = self.norm(&x, &self.weights.post_norm)?;
+        let gate = self.product(Target::Gate, &normed, None)?;
+        let up = self.product(Target::Up, &normed, None)?;
+        &x + self.product(Target::Down, &ops::swiglu(&gate, &up)?, None)?
+    }
+
+    fn norm(&self, x: &Tensor, gain: &Tensor) -> Result<Tensor> {
+        ops::rms_norm(x, &gain.to_dtype(x.dtype())?, self.config.rms_norm_eps)
+    }
+
+    /// `x` times a matrix of the layer, with its adapter if it has one; cut into `heads` if asked to.
+    fn product(&self, target: Target, x: &Tensor, heads: Option<usize>) -> Result<Tensor> {
+        let linear = |x: &Tensor, weight: &Tensor| {
+            let weight = weight.to_dtype(x.dtype())?;
+            match heads {
+                Some(heads) => ops::linear_heads(x, &weight, heads),
+                None => ops::linear(x, &weight),
+            }
+        };
+        let out = linear(x, self.weights.matrix(target))?;
+        match self.weights.adapters.get(target) {
+            None => Ok(out),
+            Some(adapter) => {
+                let inner = ops::linear(x, &adapter.a.to_dtype(x.dtype())?)?;
+                out + (linear(&inner, &adapter.b)? * adapter.scale)?
+            }
+        }
     }
 }

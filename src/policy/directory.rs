@@ -1,23 +1,24 @@
 //! A policy on disk: a Hugging Face directory that `transformers` and vLLM load as it is.
 //!
-//! `config.json`, `model.safetensors` (or shards with `model.safetensors.index.json`, which are read too),
-//! `tokenizer.json` and its companions, `generation_config.json`. Names are those of the hub, tensors are written in the
-//! type they have in memory.
+//! `config.json`, the weights ([`super::stored`]), `tokenizer.json` and its companions, `generation_config.json`. Names are
+//! those of the hub, tensors are written in the type they have in memory. What was loaded and not changed is written back
+//! byte for byte: each file as it was, each tensor in the shard it came from.
+//!
+//! A policy with adapters is written as an adapter's folder ([`super::adapter`]), which names the directory of its base.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, Var};
 use memtrain_corpora::store;
-use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
+use super::adapter::{self, ADAPTER_CONFIG, AdapterConfig};
+use super::stored::{self, Entry, Layout, MAX_SHARD_BYTES, StoredWeights};
 use super::tokenizer::{object, pretty};
 use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, Weights};
 
-const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
-const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+pub(super) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
 /// What ends a response, with the other keys of `generation_config.json`.
@@ -38,6 +39,23 @@ pub struct Policy {
     pub tokenizer: PolicyTokenizer,
     /// What ends a response.
     pub generation: Generation,
+    /// The directory it was read from, to write back what has not changed as it was. Of adapters: that of their base.
+    pub origin: Option<Origin>,
+}
+
+/// What a directory held.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The directory.
+    pub directory: PathBuf,
+    config: Vec<u8>,
+    parsed: PolicyConfig,
+    generation: Option<Vec<u8>>,
+    /// As it was read, from the file or from what stands in for it.
+    resolved: Generation,
+    /// File names of the weights with their tensors.
+    layout: Vec<(String, Vec<String>)>,
+    dtypes: BTreeMap<String, DType>,
 }
 
 impl Policy {
@@ -48,22 +66,69 @@ impl Policy {
     pub fn new(decoder: Decoder, tokenizer: PolicyTokenizer) -> Result<Self, PolicyError> {
         let generation = Generation { eos_token_ids: tokenizer.eos_token_ids().to_vec(), other: Map::new() };
         check_vocabulary(&decoder.config, &tokenizer)?;
-        Ok(Self { decoder, tokenizer, generation })
+        Ok(Self { decoder, tokenizer, generation, origin: None })
     }
 }
 
 /// Reads a policy directory. The decoder is trainable ([`Decoder::frozen`] gives a view that is not); tensors are
-/// converted to `dtype`.
+/// converted to `dtype`. The folder of an adapter is read with the base that it names; then the adapter alone is
+/// trainable.
 ///
 /// # Errors
 /// If a file is missing or damaged, the architecture is unknown, or a tensor is missing or has another shape.
 pub fn load(directory: &Path, device: &Device, dtype: DType) -> Result<Policy, PolicyError> {
+    read(directory, device, Some(dtype))
+}
+
+/// As [`load`], with each tensor in the type it is stored in.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as_stored(directory: &Path, device: &Device) -> Result<Policy, PolicyError> {
+    read(directory, device, None)
+}
+
+fn read(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Policy, PolicyError> {
+    if adapter::is_adapter(directory) {
+        return read_adapter(directory, device, dtype);
+    }
     let config = load_config(directory)?;
     let tokenizer = PolicyTokenizer::from_file(&directory.join("tokenizer.json"))?;
     check_vocabulary(&config, &tokenizer)?;
     let generation = load_generation(directory, &config, &tokenizer)?;
-    let decoder = load_decoder(directory, config, device, dtype)?;
-    Ok(Policy { decoder, tokenizer, generation })
+    let weights = StoredWeights::open(directory)?;
+    let origin = Origin::read(directory, &config, &generation, &weights)?;
+    let decoder = build(&weights, config, device, dtype)?;
+    Ok(Policy { decoder, tokenizer, generation, origin: Some(origin) })
+}
+
+fn read_adapter(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Policy, PolicyError> {
+    let base = AdapterConfig::read(directory)?.base.ok_or_else(|| PolicyError::Config {
+        key: "base_model_name_or_path",
+        detail: "the adapter does not say which policy it is for".to_owned(),
+    })?;
+    let base = Path::new(&base);
+    if adapter::is_adapter(base) {
+        let detail = format!("`{}` is an adapter itself", base.display());
+        return Err(PolicyError::Config { key: "base_model_name_or_path", detail });
+    }
+    let mut policy = read(base, device, dtype)?;
+    policy.decoder = adapter::attach(&policy.decoder, directory)?;
+    Ok(policy)
+}
+
+/// Gives a policy the weights of one of its checkpoints, in the types it has: of adapters those alone, on the base that is
+/// there.
+///
+/// # Errors
+/// As [`load`], or if the checkpoint is of another policy.
+pub fn restore(policy: &mut Policy, checkpoint: &Path) -> Result<(), PolicyError> {
+    if policy.decoder.has_adapters() {
+        policy.decoder = adapter::attach(&policy.decoder.without_lora()?, checkpoint)?;
+        return Ok(());
+    }
+    *policy = load(checkpoint, policy.decoder.device(), policy.decoder.dtype())?;
+    Ok(())
 }
 
 /// Reads `config.json` of a policy directory.
@@ -75,7 +140,7 @@ pub fn load_config(directory: &Path) -> Result<PolicyConfig, PolicyError> {
     if !store::exists(&path) {
         return Err(PolicyError::Missing {
             path,
-            hint: "it must be a Hugging Face directory of a Qwen2 or Qwen3 model",
+            hint: "it must be a Hugging Face directory of a Qwen2, Qwen3 or Llama model",
         });
     }
     PolicyConfig::from_json(read_object(&path)?)
@@ -91,53 +156,67 @@ pub fn load_decoder(
     device: &Device,
     dtype: DType,
 ) -> Result<Decoder, PolicyError> {
-    let mut tensors = HashMap::new();
-    for path in weight_files(directory)? {
-        let corrupt = |detail: String| PolicyError::Corrupt { path: path.clone(), detail };
-        let bytes = store::read(&path)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| corrupt(error.to_string()))?;
-        for (name, view) in file.tensors() {
-            let stored = DType::try_from(view.dtype()).map_err(|error| corrupt(format!("tensor `{name}`: {error}")))?;
-            let tensor = Tensor::from_raw_buffer(view.data(), stored, view.shape(), &Device::Cpu)?;
-            tensors.insert(name, tensor.to_dtype(dtype)?.to_device(device)?);
+    build(&StoredWeights::open(directory)?, config, device, Some(dtype))
+}
+
+fn build(
+    stored: &StoredWeights,
+    config: PolicyConfig,
+    device: &Device,
+    dtype: Option<DType>,
+) -> Result<Decoder, PolicyError> {
+    check_names(stored, &config)?;
+    let weights = Weights::build(&config, |name, shape| {
+        // Before anything is copied: a wrong shape is no reason to read gigabytes.
+        let got = stored.view(name)?.shape().to_vec();
+        if got != shape {
+            return Err(PolicyError::Shape { name: name.to_owned(), expected: shape.to_vec(), got });
         }
-    }
-    if config.tie_word_embeddings {
-        // Some writers store the head a second time.
-        tensors.remove("lm_head.weight");
-    }
-    let origin = format!("`{}`", directory.display());
-    let weights = Weights::build(&config, |name, _| match tensors.remove(name) {
-        Some(tensor) => Ok(Var::from_tensor(&tensor)?.into_inner()),
-        None => Err(PolicyError::MissingTensor { name: name.to_owned(), origin: origin.clone() }),
+        Ok(Var::from_tensor(&stored.load(name, dtype, device)?)?.into_inner())
     })?;
-    match tensors.into_keys().min() {
-        Some(name) => Err(PolicyError::UnexpectedTensor { name }),
-        None => Ok(Decoder { config, weights }),
+    Ok(Decoder { config, weights })
+}
+
+/// Checks that there is a place for every tensor.
+pub(super) fn check_names(stored: &StoredWeights, config: &PolicyConfig) -> Result<(), PolicyError> {
+    let shapes: BTreeMap<String, Vec<usize>> = config.tensor_shapes().into_iter().collect();
+    // Some writers store a tied head a second time.
+    let known = |name: &str| shapes.contains_key(name) || config.tie_word_embeddings && name == "lm_head.weight";
+    match stored.names().find(|name| !known(name)) {
+        Some(name) => Err(PolicyError::UnexpectedTensor { name: name.to_owned() }),
+        None => Ok(()),
     }
 }
 
-/// The file with all weights, or the shards that the index lists.
-fn weight_files(directory: &Path) -> Result<Vec<PathBuf>, PolicyError> {
-    let (single, index) = (directory.join(WEIGHTS), directory.join(WEIGHTS_INDEX));
-    if store::exists(&single) {
-        return Ok(vec![single]);
+impl Origin {
+    fn read(
+        directory: &Path,
+        config: &PolicyConfig,
+        generation: &Generation,
+        weights: &StoredWeights,
+    ) -> Result<Self, PolicyError> {
+        let path = directory.join(GENERATION);
+        let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        let file = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut dtypes = BTreeMap::new();
+        for name in weights.names() {
+            dtypes.insert(name.to_owned(), DType::try_from(weights.view(name)?.dtype())?);
+        }
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            config: store::read(&directory.join(CONFIG))?,
+            parsed: config.clone(),
+            generation: if store::exists(&path) { Some(store::read(&path)?) } else { None },
+            resolved: generation.clone(),
+            layout: weights.files().into_iter().map(|(path, own)| (file(path), names(own))).collect(),
+            dtypes,
+        })
     }
-    if !store::exists(&index) {
-        return Err(PolicyError::Missing { path: single, hint: "weights are read from safetensors alone" });
+
+    /// Whether the types of the tensors are those that were read.
+    fn has_types_of(&self, named: &[(String, &Tensor)]) -> bool {
+        named.iter().all(|(name, tensor)| self.dtypes.get(name) == Some(&tensor.dtype()))
     }
-    let corrupt = || PolicyError::Corrupt { path: index.clone(), detail: "no `weight_map` of file names".to_owned() };
-    let json = read_object(&index)?;
-    let map = json.get("weight_map").and_then(Value::as_object).ok_or_else(corrupt)?;
-    let mut files = BTreeMap::new();
-    for file in map.values() {
-        let name = file.as_str().filter(|name| !name.contains(['/', '\\'])).ok_or_else(corrupt)?;
-        files.insert(name, directory.join(name));
-    }
-    if let Some(path) = files.values().find(|path| !store::exists(path)) {
-        return Err(PolicyError::Missing { path: path.clone(), hint: "the index lists it as a shard of the weights" });
-    }
-    Ok(files.into_values().collect())
 }
 
 fn load_generation(
@@ -167,17 +246,29 @@ fn check_vocabulary(config: &PolicyConfig, tokenizer: &PolicyTokenizer) -> Resul
     Ok(())
 }
 
-fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
+pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
     let corrupt = |detail| PolicyError::Corrupt { path: path.to_path_buf(), detail };
     object(&store::read(path)?).map_err(corrupt)
 }
 
-/// Writes a policy directory. The files are written into a folder beside it that is then renamed: the directory is whole
-/// or not there. A policy directory that was there is replaced, another folder is not.
+/// Writes a policy directory, or the folder of an adapter if the policy has one. The files are written into a folder
+/// beside it that is then renamed: the directory is whole or not there. A policy directory that was there is replaced,
+/// another folder is not.
 ///
 /// # Errors
 /// If `directory` is in the way or a file cannot be written; what was there stays.
 pub fn save(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
+    replace(directory, |fresh| write_files(policy, fresh))
+}
+
+/// Writes a directory by `write`, which gets a fresh folder, as a whole or not at all.
+///
+/// # Errors
+/// If `directory` is in the way, `write` fails or something cannot be renamed; what was there stays.
+pub(super) fn replace(
+    directory: &Path,
+    write: impl FnOnce(&Path) -> Result<(), PolicyError>,
+) -> Result<(), PolicyError> {
     let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (fresh, old) =
         (directory.with_file_name(format!(".{name}.new")), directory.with_file_name(format!(".{name}.old")));
@@ -188,7 +279,7 @@ pub fn save(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
     if store::exists(&fresh) {
         store::remove_dir_all(&fresh)?;
     }
-    let written = write_files(policy, &fresh);
+    let written = store::create_dir_all(&fresh).map_err(PolicyError::from).and_then(|()| write(&fresh));
     if let Err(error) = written {
         // The first error is the one to report; a full disk may also refuse the removal.
         let _ = store::remove_dir_all(&fresh);
@@ -218,55 +309,74 @@ fn recover(directory: &Path, old: &Path) -> Result<(), PolicyError> {
 }
 
 fn is_replaceable(directory: &Path) -> Result<bool, PolicyError> {
-    Ok(store::is_dir(directory) && (store::exists(&directory.join(CONFIG)) || store::list(directory)?.is_empty()))
+    let is_policy = [CONFIG, ADAPTER_CONFIG].iter().any(|file| store::exists(&directory.join(file)));
+    Ok(store::is_dir(directory) && (is_policy || store::list(directory)?.is_empty()))
 }
 
 fn write_files(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
-    store::create_dir_all(directory)?;
-    let named = policy.decoder.weights.named();
-    let contiguous = named.into_iter().map(|(name, tensor)| Ok((name, tensor.detach().contiguous()?)));
-    let tensors: Vec<(String, Tensor)> = contiguous.collect::<candle_core::Result<_>>()?;
-    // `transformers` refuses files without it.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let path = directory.join(WEIGHTS);
-    let corrupt =
-        |error: safetensors::SafeTensorError| PolicyError::Corrupt { path: path.clone(), detail: error.to_string() };
-    let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), Some(metadata));
-    store::write_atomic(&path, bytes.map_err(corrupt)?)?;
     for (name, bytes) in policy.tokenizer.files() {
         store::write_atomic(&directory.join(name), bytes)?;
     }
+    let origin = policy.origin.as_ref();
     let eos = match policy.generation.eos_token_ids.as_slice() {
         [one] => json!(one),
         several => json!(several),
     };
-    let mut generation = policy.generation.other.clone();
-    generation.insert("eos_token_id".to_owned(), eos.clone());
-    store::write_atomic(&directory.join(GENERATION), pretty(&Value::Object(generation)))?;
-    let config = config_json(&policy.decoder, eos);
-    store::write_atomic(&directory.join(CONFIG), pretty(&Value::Object(config)))?;
+    match origin.filter(|origin| origin.resolved == policy.generation) {
+        Some(Origin { generation: Some(bytes), .. }) => store::write_atomic(&directory.join(GENERATION), bytes)?,
+        // What stood in for the file stands in for it again.
+        Some(Origin { generation: None, .. }) => {}
+        None => {
+            let mut generation = policy.generation.other.clone();
+            generation.insert("eos_token_id".to_owned(), eos.clone());
+            store::write_atomic(&directory.join(GENERATION), pretty(&Value::Object(generation)))?;
+        }
+    }
+    if policy.decoder.has_adapters() {
+        let base = origin.map(|origin| origin.directory.display().to_string());
+        return adapter::write(&policy.decoder, base.as_deref(), directory);
+    }
+    let named = policy.decoder.weights.named();
+    let as_read = origin.filter(|origin| origin.has_types_of(&named));
+    let layout = match as_read {
+        Some(origin) if origin.dtypes.len() == named.len() => Layout::Files(origin.layout.clone()),
+        _ => Layout::MaxShard(MAX_SHARD_BYTES),
+    };
+    let entries = named.iter().map(|(name, tensor)| Entry::of_tensor(name.clone(), tensor)).collect();
+    stored::write(directory, entries, &layout)?;
+    let config = match as_read.filter(|origin| origin.parsed == policy.decoder.config) {
+        Some(origin) => origin.config.clone(),
+        None => pretty(&Value::Object(config_json(&policy.decoder, eos))),
+    };
+    store::write_atomic(&directory.join(CONFIG), config)?;
     Ok(())
 }
 
 fn config_json(decoder: &Decoder, eos: Value) -> Map<String, Value> {
     let mut config = decoder.config.to_json();
-    let dtype = match decoder.dtype() {
+    put_dtype(&mut config, decoder.dtype());
+    config.entry("eos_token_id").or_insert(eos);
+    config
+}
+
+/// Says in a `config.json` what type the weights have.
+pub(super) fn put_dtype(config: &mut Map<String, Value>, dtype: DType) {
+    let name = match dtype {
         DType::BF16 => "bfloat16",
         DType::F16 => "float16",
         DType::F64 => "float64",
         _ => "float32",
     };
     let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
-    config.insert(key.to_owned(), json!(dtype));
-    config.entry("eos_token_id").or_insert(eos);
-    config
+    config.insert(key.to_owned(), json!(name));
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::stored::{WEIGHTS, WEIGHTS_INDEX};
     use super::*;
-    use crate::policy::preset;
     use crate::policy::tokenizer::tests::byte_tokenizer;
+    use crate::policy::{LoraConfig, preset};
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -319,6 +429,67 @@ mod tests {
         assert_eq!(loaded.decoder.weights.norm.to_vec1::<f32>()?, policy.decoder.weights.norm.to_vec1::<f32>()?);
         store::remove_file(&directory.join("model-00002-of-00002.safetensors"))?;
         assert!(matches!(load(&directory, &Device::Cpu, DType::F32), Err(PolicyError::Missing { .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_not_changed_is_written_back_as_it_was() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        let mut policy = policy()?;
+        policy.decoder = policy.decoder.to_dtype(DType::BF16)?;
+        // Two types in one directory, in two shards, and a configuration in somebody else's hand.
+        policy.decoder.weights.norm = policy.decoder.weights.norm.to_dtype(DType::F32)?;
+        save(&policy, &first)?;
+        let config = store::read_to_string(&first.join(CONFIG))?.replace("1e-6", "1e-06").replace("  ", "\t");
+        store::write_atomic(&first.join(CONFIG), &config)?;
+        store::remove_file(&first.join(GENERATION))?;
+        store::remove_file(&first.join(WEIGHTS))?;
+        let named = policy.decoder.weights.named();
+        let entries = named.iter().map(|(name, tensor)| Entry::of_tensor(name.clone(), tensor)).collect();
+        stored::write(&first, entries, &Layout::MaxShard(9_000))?;
+        let loaded = load_as_stored(&first, &Device::Cpu)?;
+        assert_eq!(loaded.decoder.weights.norm.dtype(), DType::F32);
+        save(&loaded, &second)?;
+        let names = |folder: &Path| -> Result<Vec<_>, store::StoreError> {
+            Ok(store::list(folder)?.iter().filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect())
+        };
+        assert_eq!(names(&first)?, names(&second)?);
+        assert!(names(&first)?.len() > 5, "several shards");
+        for name in names(&first)? {
+            assert_eq!(store::read(&first.join(&name))?, store::read(&second.join(&name))?, "{name:?}");
+        }
+        // In another type the configuration says so, and keeps its other keys.
+        save(&load(&first, &Device::Cpu, DType::F32)?, &second)?;
+        let config = read_object(&second.join(CONFIG))?;
+        assert_eq!((config["torch_dtype"].as_str(), config["rms_norm_eps"].as_f64()), (Some("float32"), Some(1e-6)));
+        Ok(())
+    }
+
+    #[test]
+    fn adapters_are_written_alone_and_read_with_their_base() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let (base, adapter) = (folder.path().join("base"), folder.path().join("adapter"));
+        save(&policy()?, &base)?;
+        let mut policy = load(&base, &Device::Cpu, DType::F32)?;
+        policy.decoder = policy.decoder.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, 1)?;
+        for (name, parameter) in policy.decoder.parameters()? {
+            let noise = crate::nn::gradient_check::wave(parameter.dims(), DType::F32, name.len() as f64 * 0.01)?;
+            parameter.set(&noise)?;
+        }
+        save(&policy, &adapter)?;
+        assert!(!store::exists(&adapter.join(WEIGHTS)) && !store::exists(&adapter.join(CONFIG)));
+        let loaded = load(&adapter, &Device::Cpu, DType::F32)?;
+        let (own, read) = (policy.decoder.parameters()?, loaded.decoder.parameters()?);
+        assert_eq!(own.len(), read.len());
+        for ((name, own), (read_name, read)) in own.iter().zip(&read) {
+            assert_eq!((name, own.to_vec2::<f32>()?), (read_name, read.to_vec2::<f32>()?));
+        }
+        // Its own place is replaceable; a base that is gone, or a foreign tensor, is named.
+        save(&loaded, &adapter)?;
+        store::rename_durably(&base, &folder.path().join("moved"))?;
+        let message = load(&adapter, &Device::Cpu, DType::F32).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains("base"), "{message}");
         Ok(())
     }
 

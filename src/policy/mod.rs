@@ -1,18 +1,26 @@
 //! What is the language model?
 //!
-//! One decoder for Qwen2, Qwen2.5 and Qwen3; its tokenizer and chat template; its Hugging Face directory; presets.
+//! One decoder for Qwen2, Qwen2.5, Qwen3 and Llama; its gradients, whole or layer by layer; low-rank adapters; its
+//! tokenizer and chat template; its Hugging Face directory; presets.
 
+pub mod adapter;
+pub mod backward;
 pub mod built_in;
 pub mod config;
+pub mod convert;
 pub mod decoder;
 pub mod directory;
+pub mod lora;
 pub mod preset;
+pub mod stored;
 pub mod tokenizer;
 pub mod weights;
 
+pub use backward::ScoredRows;
 pub use config::{Architecture, PolicyConfig};
-pub use decoder::{Decoder, Layer, Projections, ScoredTokens};
-pub use directory::{Generation, Policy};
+pub use decoder::{Decoder, Layer, Precision, Projections, ScoredTokens};
+pub use directory::{Generation, Origin, Policy};
+pub use lora::{LoraConfig, Target};
 pub use tokenizer::{Message, PolicyTokenizer};
 pub use weights::{LayerWeights, Weights};
 
@@ -30,7 +38,7 @@ pub enum PolicyError {
         hint: &'static str,
     },
     /// The architecture is none that the decoder can be.
-    #[error("unknown architecture `{got}`: Qwen2ForCausalLM or Qwen3ForCausalLM expected")]
+    #[error("unknown architecture `{got}`: Qwen2ForCausalLM, Qwen3ForCausalLM or LlamaForCausalLM expected")]
     UnknownArchitecture {
         /// What the configuration says.
         got: String,

@@ -39,6 +39,7 @@ pub fn tiny(vocab_size: usize) -> PolicyConfig {
         max_position_embeddings: 16_384,
         rms_norm_eps: 1e-6,
         rope_theta: 10_000.0,
+        rope_scaling: None,
         tie_word_embeddings: true,
         initializer_range: 0.02,
         other: Map::new(),

@@ -7,6 +7,7 @@ use rand::Rng;
 
 use super::PolicyError;
 use super::config::PolicyConfig;
+use super::lora::{Adapters, Target};
 
 /// The tensors of one layer. Matrices are `[out, in]`.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct LayerWeights {
     pub up_proj: Tensor,
     /// `[d, F]`.
     pub down_proj: Tensor,
+    /// What is added to its matrices; none of them unless LoRA is used.
+    pub adapters: Adapters,
 }
 
 /// All tensors of a decoder.
@@ -113,7 +116,18 @@ impl Weights {
         named
     }
 
-    /// The same structure with each tensor replaced.
+    /// Adapters with their names, `model.layers.0.self_attn.q_proj.lora_A.weight` and so on, layer by layer.
+    pub fn named_adapters(&self) -> Vec<(String, &Tensor)> {
+        let layers = self.layers.iter().enumerate();
+        layers
+            .flat_map(|(number, layer)| {
+                let named = layer.adapters.named().into_iter();
+                named.map(move |(name, tensor)| (format!("model.layers.{number}.{name}"), tensor))
+            })
+            .collect()
+    }
+
+    /// The same structure with each tensor replaced, adapters included.
     ///
     /// # Errors
     /// Whatever `change` returns.
@@ -163,7 +177,40 @@ impl LayerWeights {
             gate_proj: needed(take, path("mlp.gate_proj.weight"))?,
             up_proj: needed(take, path("mlp.up_proj.weight"))?,
             down_proj: needed(take, path("mlp.down_proj.weight"))?,
+            adapters: Adapters::default(),
         })
+    }
+
+    /// The matrix that an adapter of this target is added to.
+    pub fn matrix(&self, target: Target) -> &Tensor {
+        match target {
+            Target::Q => &self.q_proj,
+            Target::K => &self.k_proj,
+            Target::V => &self.v_proj,
+            Target::O => &self.o_proj,
+            Target::Gate => &self.gate_proj,
+            Target::Up => &self.up_proj,
+            Target::Down => &self.down_proj,
+        }
+    }
+
+    /// As [`Self::matrix`], to replace it.
+    pub(super) fn matrix_mut(&mut self, target: Target) -> &mut Tensor {
+        match target {
+            Target::Q => &mut self.q_proj,
+            Target::K => &mut self.k_proj,
+            Target::V => &mut self.v_proj,
+            Target::O => &mut self.o_proj,
+            Target::Gate => &mut self.gate_proj,
+            Target::Up => &mut self.up_proj,
+            Target::Down => &mut self.down_proj,
+        }
+    }
+
+    /// Its own tensors and its adapters' with their names inside the layer.
+    pub(super) fn named_all(&self) -> Vec<(String, &Tensor)> {
+        let own = self.named().into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
+        own.chain(self.adapters.named()).collect()
     }
 
     fn named(&self) -> Vec<(&'static str, &Tensor)> {
@@ -186,7 +233,7 @@ impl LayerWeights {
         tensors.into_iter().filter_map(|(name, tensor)| Some((name, tensor?))).collect()
     }
 
-    fn map(&self, change: &impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> candle_core::Result<Self> {
+    pub(super) fn map(&self, change: &impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> candle_core::Result<Self> {
         let optional = |tensor: &Option<Tensor>| tensor.as_ref().map(change).transpose();
         Ok(Self {
             input_norm: change(&self.input_norm)?,
@@ -203,6 +250,7 @@ impl LayerWeights {
             gate_proj: change(&self.gate_proj)?,
             up_proj: change(&self.up_proj)?,
             down_proj: change(&self.down_proj)?,
+            adapters: self.adapters.map(change)?,
         })
     }
 }

@@ -4,7 +4,7 @@
 //! token is drawn from one row of logits. Groups are worked on in waves that fit the cache's memory. In a wave all live
 //! responses advance together, one row each in one packed batch, and a response that has ended leaves the batch.
 //!
-//! On the CPU in f32 keys and values are cached. Elsewhere every step computes the whole sequences again: right, slow,
+//! On the CPU, which computes in f32 whatever the type of the weights, keys and values are cached. Elsewhere every step computes the whole sequences again: right, slow,
 //! and also what the cache is tested against.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use crate::policy::{Decoder, PolicyTokenizer};
 const LOGIT_ROWS: usize = 256;
 
 /// Default bound on the memory of cached keys and values.
-const DEFAULT_CACHE_BYTES: usize = 2 << 30;
+pub const DEFAULT_CACHE_BYTES: usize = 2 << 30;
 
 /// Draws from a [`Decoder`] in this process.
 ///
@@ -101,7 +101,7 @@ impl LocalSampler {
             return Err(SampleError::NothingAllowed.into());
         }
         let (decoder, stop_ids) = (decoder.frozen()?, stop_ids.to_vec());
-        let recompute = !(decoder.device().is_cpu() && decoder.dtype() == DType::F32);
+        let recompute = !(decoder.device().is_cpu() && decoder.compute_dtype() == DType::F32);
         Ok(Self { decoder, stop_ids, allowed, cache_bytes: DEFAULT_CACHE_BYTES, recompute })
     }
 

@@ -11,7 +11,6 @@ use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig, Turn};
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::{UpdateConfig, UpdatePlan, score_reference, train_on};
-use crate::grpo::update::PassLimits;
 use crate::objectives::memtrain::{ChunkedDocument, Credit, GradedTrajectory, MemTrainConfig, assign_credit, roll_out};
 use crate::policy::Decoder;
 use crate::policy::PolicyTokenizer;
@@ -80,7 +79,7 @@ impl Training for GrpoTraining<'_> {
         drop(sampler);
         let rolled_out = Instant::now();
         let mut conversations = std::mem::take(&mut rollouts.credit.conversations);
-        let limits = PassLimits { micro_batch_tokens: self.update.micro_batch_tokens, temperature: self.temperature() };
+        let limits = self.update.limits(self.temperature());
         if let Some(reference) = &self.reference {
             score_reference(reference, &mut conversations, limits)?;
         }

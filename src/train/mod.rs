@@ -19,7 +19,7 @@ use serde_json::{Map, Number, Value};
 
 use self::optimizer::OptimizerConfig;
 use crate::optim::{AdamW, GradientBuffer};
-use crate::policy::{Decoder, Policy, directory};
+use crate::policy::{Decoder, Policy, Precision, directory};
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
 use crate::run::{Retention, RolloutRow, RunDirectory, TrainingState};
@@ -113,6 +113,8 @@ pub struct Loop<'a> {
     pub config: &'a TrainConfig,
     /// How weights move.
     pub optimizer: &'a OptimizerConfig,
+    /// What the weights are while they are trained.
+    pub precision: Precision,
     /// Asked between steps.
     pub stop: &'a StopRequest,
 }
@@ -130,13 +132,16 @@ impl Loop<'_> {
         let newest = checkpoints.newest()?;
         let mut done = 0;
         if let Some(checkpoint) = &newest {
-            let device = policy.decoder.device().clone();
-            *policy = directory::load(&checkpoint.path, &device, policy.decoder.dtype())?;
+            directory::restore(policy, &checkpoint.path)?;
             done = checkpoint.state.step;
             training.set_cursor(checkpoint.state.next_document);
         }
-        policy.decoder = policy.decoder.trainable_copy()?;
+        let (decoder, masters) = policy.decoder.trainable(self.precision)?;
+        policy.decoder = decoder;
         let mut optimizer = AdamW::new(policy.decoder.parameters()?, self.optimizer.adamw())?;
+        if !masters.is_empty() {
+            optimizer.set_masters(&masters)?;
+        }
         if let Some(checkpoint) = &newest {
             let state = store::read(&checkpoint.training_state().join(OPTIMIZER))?;
             optimizer.restore(&state).context("the optimizer's state cannot be read")?;

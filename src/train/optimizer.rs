@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::optim::{AdamWConfig, Decay, Schedule};
+use crate::optim::{AdamWConfig, Decay, MomentType, Schedule};
 
 /// AdamW and its learning rate. Defaults: MemTrain §4.1 for the rate; the paper is silent on the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Decoupled weight decay of matrices. verl's 0.01.
     pub weight_decay: f64,
+    /// Type of the moments: `f32`, PyTorch's, or `bf16`, rounded stochastically, for half the memory.
+    pub moments: MomentType,
+    /// Keeps the moments in the host's memory instead of the device's (ZeRO-Offload, Ren et al. 2021).
+    pub offload_moments: bool,
 }
 
 impl Default for OptimizerConfig {
@@ -37,6 +41,8 @@ impl Default for OptimizerConfig {
             beta2: 0.999,
             eps: 1e-8,
             weight_decay: 0.01,
+            moments: MomentType::F32,
+            offload_moments: false,
         }
     }
 }
@@ -44,7 +50,14 @@ impl Default for OptimizerConfig {
 impl OptimizerConfig {
     /// The constants of AdamW.
     pub fn adamw(&self) -> AdamWConfig {
-        AdamWConfig { beta1: self.beta1, beta2: self.beta2, eps: self.eps, weight_decay: self.weight_decay }
+        AdamWConfig {
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            moments: self.moments,
+            offload_moments: self.offload_moments,
+        }
     }
 
     /// Learning rate of `step` of `total_steps`, steps counted from 1.

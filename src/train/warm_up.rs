@@ -2,7 +2,8 @@
 
 use super::{StepContext, StepOutcome, Training};
 use crate::grpo::packing::PromptResponse;
-use crate::grpo::update::{PassLimits, accumulate, apply};
+use crate::grpo::trainer::UpdateConfig;
+use crate::grpo::update::{accumulate, apply};
 use crate::warm_up::step::{Example, Material, WarmUpConfig, draw_examples};
 
 /// Warms a policy up.
@@ -11,10 +12,8 @@ pub struct WarmUpTraining<'a> {
     pub material: Material<'a>,
     /// The mixture.
     pub config: &'a WarmUpConfig,
-    /// Most tokens of a pass.
-    pub micro_batch_tokens: usize,
-    /// Gradients are scaled down to this global norm.
-    pub max_gradient_norm: f64,
+    /// How a batch is cut up, and the bound of the gradient's norm.
+    pub update: &'a UpdateConfig,
     /// Seed of the run.
     pub seed: u64,
 }
@@ -23,14 +22,15 @@ impl Training for WarmUpTraining<'_> {
     fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
         let examples = draw_examples(context.step, self.seed, &self.material, self.config)?;
         let pairs: Vec<_> = examples.iter().map(Example::pair).collect();
-        let limits = PassLimits { micro_batch_tokens: self.micro_batch_tokens, temperature: 1.0 };
+        let limits = self.update.limits(1.0);
         let mut loss = 0.0;
         accumulate(context.decoder, context.optimizer.parameters(), &pairs, limits, context.gradients, |scored| {
             let weight = examples[scored.conversation].weight;
             loss -= weight * scored.log_prob;
             -weight
         })?;
-        let gradient_norm = apply(context.optimizer, context.gradients, self.max_gradient_norm, context.learning_rate)?;
+        let gradient_norm =
+            apply(context.optimizer, context.gradients, self.update.max_gradient_norm, context.learning_rate)?;
         let metrics = vec![
             ("train/loss", loss),
             ("train/grad_norm", gradient_norm),

@@ -15,7 +15,7 @@ use super::real::{Host, Real, has_kernel, max, sum, with_real};
 const NAME: &str = "log-prob";
 
 /// Rows whose logits exist at one time.
-pub(crate) const CHUNK: usize = 256;
+pub const CHUNK: usize = 256;
 
 /// For rows `hidden` `[R, d]` and the output head `[V, d]`: `[2, R]`, first the log-probabilities of `targets` at
 /// `temperature`, then the entropies. Both are differentiable in both arguments.

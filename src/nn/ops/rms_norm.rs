@@ -2,7 +2,7 @@
 //!
 //! Source: Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", section 3.
 
-use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::real::{Host, Real, axpy, dot, fill_rows, has_kernel, rows_per_task, slice, with_real};
@@ -32,8 +32,13 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn naive_rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
-    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
-    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(gain)
+    // 16 bits are too few for a mean of squares; the gain is multiplied in the type of `x`, as `transformers` does.
+    let wide = match x.dtype() {
+        DType::BF16 | DType::F16 => x.to_dtype(DType::F32)?,
+        _ => x.clone(),
+    };
+    let mean_square = wide.sqr()?.mean_keepdim(D::Minus1)?;
+    wide.broadcast_div(&(mean_square + eps)?.sqrt()?)?.to_dtype(x.dtype())?.broadcast_mul(gain)
 }
 
 impl CustomOp2 for RmsNorm {
@@ -54,11 +59,9 @@ impl CustomOp2 for RmsNorm {
         let (x_host, gain_host, grad_host) = (Host::new(x), Host::new(gain), Host::new(&grad));
         with_real!(x.dtype(), NAME, T => {
             let (x_grad, gain_grad) = backward::<T>(
-                x_host.slice(NAME)?, gain_host.slice(NAME)?, grad_host.slice(NAME)?, self.eps);
-            Ok((
-                Some(Tensor::from_vec(x_grad, x.shape(), x.device())?),
-                Some(Tensor::from_vec(gain_grad, gain.shape(), x.device())?),
-            ))
+                x_host.slice(NAME)?, gain_host.slice(NAME)?, grad_host.slice(NAME)?, self.eps, gain.track_op());
+            let gain_grad = gain_grad.map(|grad| Tensor::from_vec(grad, gain.shape(), x.device())).transpose()?;
+            Ok((Some(Tensor::from_vec(x_grad, x.shape(), x.device())?), gain_grad))
         })
     }
 }
@@ -82,8 +85,9 @@ fn forward<T: Real>(x: &[T], gain: &[T], eps: f64) -> Vec<T> {
     out
 }
 
-/// With `r` the inverse root mean square and `s = sum(gain * dy * x) / n`: `dx = r (gain * dy - x r^2 s)`.
-fn backward<T: Real>(x: &[T], gain: &[T], grad: &[T], eps: f64) -> (Vec<T>, Vec<T>) {
+/// With `r` the inverse root mean square and `s = sum(gain * dy * x) / n`: `dx = r (gain * dy - x r^2 s)`. The gradient of
+/// the gain is worked out where it is `wanted`.
+fn backward<T: Real>(x: &[T], gain: &[T], grad: &[T], eps: f64, wanted: bool) -> (Vec<T>, Option<Vec<T>>) {
     let (width, eps) = (gain.len(), T::from_f64(eps));
     let mut x_grad = vec![T::zero(); x.len()];
     let block = rows_per_task(width) * width;
@@ -100,8 +104,10 @@ fn backward<T: Real>(x: &[T], gain: &[T], grad: &[T], eps: f64) -> (Vec<T>, Vec<
             for ((out, &scaled), &x) in x_grad.iter_mut().zip(&scaled).zip(x) {
                 *out = inverse * (scaled - x * pull);
             }
-            for ((out, &grad), &x) in gain_grad.iter_mut().zip(grad).zip(x) {
-                *out += grad * (x * inverse);
+            if wanted {
+                for ((out, &grad), &x) in gain_grad.iter_mut().zip(grad).zip(x) {
+                    *out += grad * (x * inverse);
+                }
             }
         }
         gain_grad
@@ -115,14 +121,23 @@ fn backward<T: Real>(x: &[T], gain: &[T], grad: &[T], eps: f64) -> (Vec<T>, Vec<
     for partial in &partial {
         axpy(&mut gain_grad, T::one(), partial);
     }
-    (x_grad, gain_grad)
+    (x_grad, wanted.then_some(gain_grad))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::nn::gradient_check::{assert_close, check_against_twin, check_gradients, wave};
-    use candle_core::DType;
+    use candle_core::Var;
+
+    #[test]
+    fn a_frozen_gain_gets_no_gradient() -> Result<()> {
+        let x = Var::from_tensor(&wave(&[5, 4], DType::F32, 1.0)?)?;
+        let gain = wave(&[4], DType::F32, 2.0)?;
+        let gradients = rms_norm(&x, &gain, 1e-6)?.sum_all()?.backward()?;
+        assert!(gradients.get(&x).is_some() && gradients.get(&gain).is_none());
+        Ok(())
+    }
 
     #[test]
     fn gradients_are_those_of_finite_differences_and_of_the_twin() -> Result<()> {

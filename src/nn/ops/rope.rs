@@ -19,20 +19,25 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// Angles for explicit positions, computed in f64 and rounded once, so that far positions keep their precision.
+    /// Angles for explicit positions and the `D / 2` frequencies of a head (radians a position), computed in f64 and
+    /// rounded once, so that far positions keep their precision.
     ///
     /// # Errors
     /// If the device refuses the tables.
-    pub fn new(positions: &[u32], head_dim: usize, theta: f64, dtype: DType, device: &Device) -> Result<Self> {
-        let half = head_dim / 2;
-        let frequencies: Vec<f64> = (0..half).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
-        let angles = positions.iter().flat_map(|&p| frequencies.iter().map(move |f| f64::from(p) * f));
+    pub fn new(positions: &[u32], frequencies: &[f64], dtype: DType, device: &Device) -> Result<Self> {
+        let half = frequencies.len();
+        let angles = positions.iter().flat_map(|&p| frequencies.iter().map(move |frequency| f64::from(p) * frequency));
         let (cos, sin): (Vec<f64>, Vec<f64>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
         let table = |values: Vec<f64>| {
             Tensor::from_vec(values, (positions.len(), half), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
         };
         Ok(Self { cos: table(cos)?, sin: table(sin)? })
     }
+}
+
+/// The frequencies `theta^(-2i / D)` of a head of width `head_dim`.
+pub fn frequencies(head_dim: usize, theta: f64) -> Vec<f64> {
+    (0..head_dim / 2).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect()
 }
 
 struct Rope {
@@ -142,7 +147,7 @@ mod tests {
 
     #[test]
     fn gradients_are_those_of_finite_differences_and_of_the_twin() -> Result<()> {
-        let rotary = Rotary::new(&POSITIONS, 6, 10_000.0, DType::F64, &Device::Cpu)?;
+        let rotary = Rotary::new(&POSITIONS, &frequencies(6, 10_000.0), DType::F64, &Device::Cpu)?;
         let inputs = [wave(&[5, 3, 6], DType::F64, 1.0)?];
         check_gradients(|v| rope(&v[0], &rotary), &inputs, 1e-7)?;
         check_against_twin(|v| rope(&v[0], &rotary), |v| naive_rope(&v[0], &rotary), &inputs, 1e-12)
@@ -151,7 +156,9 @@ mod tests {
     #[test]
     fn scores_depend_on_distance_alone() -> Result<()> {
         let (q, k) = (wave(&[1, 1, 8], DType::F64, 1.0)?, wave(&[1, 1, 8], DType::F64, 2.0)?);
-        let at = |x: &Tensor, position| rope(x, &Rotary::new(&[position], 8, 10_000.0, DType::F64, &Device::Cpu)?);
+        let at = |x: &Tensor, position| {
+            rope(x, &Rotary::new(&[position], &frequencies(8, 10_000.0), DType::F64, &Device::Cpu)?)
+        };
         let near = (at(&q, 9)? * at(&k, 4)?)?.sum_all()?;
         let far = (at(&q, 905)? * at(&k, 900)?)?.sum_all()?;
         assert_close(&near, &far, 1e-10)?;

@@ -1,0 +1,230 @@
+//! The memory plan and the operations of a step, as `memtrain train --dry-run` prints them.
+
+use std::path::Path;
+
+use clap::Args;
+use memtrain_corpora::store;
+
+use super::failure::{Usage, WithHint};
+use super::plan::INSTRUCTION_TOKENS;
+use crate::config::Config;
+use crate::objectives::memtrain::Variant;
+use crate::plan::memory::{Phase, changes_to_fit, gib};
+use crate::plan::{ComputePlan, Conversations, Device, MemoryPlan, Place, Setting};
+use crate::policy::{PolicyConfig, built_in, directory, preset};
+
+/// Peak of an H100 or H200 in bf16 without sparsity, 10¹² operations a second (NVIDIA's data sheets).
+const CARD_TFLOPS: f64 = 989.0;
+
+/// Arguments about the machine that a run is planned for.
+#[derive(Clone, Debug, Default, Args)]
+pub struct MachineArgs {
+    /// With `--dry-run`: plan for a card of so many GiB, and refuse what does not fit; this machine's memory without it
+    #[arg(long, value_name = "GIB", requires = "dry_run")]
+    pub device_memory: Option<f64>,
+    /// With `--dry-run`: share of the peak that is reached, for the time of a step
+    #[arg(long, value_name = "SHARE", requires = "dry_run")]
+    pub mfu: Option<f64>,
+    /// With `--dry-run`: peak of the device in 10¹² operations a second (989 without it: an H200 in bf16)
+    #[arg(long, value_name = "TFLOPS", requires = "dry_run")]
+    pub peak_tflops: Option<f64>,
+    /// With `--dry-run`: sequences whose keys and values are cached at one time (as many as fit 2 GiB without it)
+    #[arg(long, value_name = "N", requires = "dry_run")]
+    pub live_sequences: Option<usize>,
+}
+
+/// Prints memory a tensor class, operations and time of a step.
+///
+/// # Errors
+/// If the plan does not fit: into the card that was named, or into this machine if the policy lies on it.
+pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
+    let (mfu, peak) = (machine.mfu.unwrap_or(0.4), machine.peak_tflops.unwrap_or(CARD_TFLOPS));
+    let positive = |number: f64| number > 0.0 && number.is_finite();
+    if !positive(mfu) || mfu > 1.0 || !positive(peak) || !machine.device_memory.is_none_or(positive) {
+        let detail = "`--mfu` is a share above 0 and up to 1; `--peak-tflops` and `--device-memory` are positive";
+        return Err(Usage(detail.to_owned()).into());
+    }
+    let Some(shape) = Shape::of(config)? else {
+        println!("# memory               unknown: the policy's `config.json` is not here, and no preset has its name");
+        return Ok(());
+    };
+    let setting = setting(config, machine, shape.config);
+    let plan = MemoryPlan::new(&setting);
+    println!();
+    println!("# Memory, GiB ({})", shape.origin);
+    for class in &plan.classes {
+        println!("# {:<24} {:>9}  {}", class.name, size(class.bytes), class.note);
+    }
+    println!(
+        "# {:<24} {:>9}  weights, optimizer, keys and values",
+        "at most in a rollout",
+        size(plan.phase_bytes(Place::Device, Phase::Rollout))
+    );
+    println!(
+        "# {:<24} {:>9}  weights, optimizer, activations",
+        "at most in an update",
+        size(plan.phase_bytes(Place::Device, Phase::Update))
+    );
+    print_compute(config, &setting, mfu, peak);
+    check_fit(&setting, &plan, machine, shape.is_here)
+}
+
+/// GiB with as many digits as are needed to see small classes.
+fn size(bytes: u64) -> String {
+    let gib = gib(bytes);
+    if gib < 0.995 { format!("{gib:.4}") } else { format!("{gib:.2}") }
+}
+
+fn print_compute(config: &Config, setting: &Setting, mfu: f64, peak: f64) {
+    let conversations = conversations(config);
+    let updates = config.update.updates_per_batch;
+    let compute = ComputePlan::new(setting, &conversations, 1, updates > 1);
+    println!();
+    println!("# Operations of a step, 10^15, and minutes at {:.0} % of {peak} x 10^12 a second", 100.0 * mfu);
+    let minutes = |operations: f64| ComputePlan::seconds(operations, mfu, peak) / 60.0;
+    for (name, operations) in compute.phases() {
+        println!("# {name:<24} {:>12.4} {:>10.2}", operations / 1e15, minutes(operations));
+    }
+    println!("# {:<24} {:>12.4} {:>10.2}", "all", compute.total() / 1e15, minutes(compute.total()));
+    println!("# {:<24} {:>12.3}  million in the update, equal prompts once", "tokens", compute.tokens as f64 / 1e6);
+    println!(
+        "# (drawing reads all weights for each token: it is bound by bandwidth and takes longer than its operations)"
+    );
+}
+
+fn check_fit(setting: &Setting, plan: &MemoryPlan, machine: &MachineArgs, is_here: bool) -> anyhow::Result<()> {
+    let (limit, what) = match machine.device_memory {
+        Some(gib) => ((gib * crate::plan::GIB) as u64, "the device"),
+        None => match memory_of_this_machine() {
+            Some(bytes) => (bytes, "this machine"),
+            None => return Ok(()),
+        },
+    };
+    let needed = plan.peak_bytes(Place::Device);
+    println!();
+    println!("# {:<24} {:>9}  of {what}, {} needed", "memory", size(limit), size(needed));
+    if needed <= limit {
+        return Ok(());
+    }
+    let (changes, fits) = changes_to_fit(setting, limit);
+    let context = setting.context_tokens.to_string();
+    let key = |key: &str| key.replace("reader.context_tokens", &context);
+    let told: Vec<String> =
+        changes.iter().map(|change| format!("`{}` (saves {} GiB)", key(change.key), size(change.saved))).collect();
+    let advice = match (told.is_empty(), fits) {
+        (true, _) => "nothing in the configuration makes it fit: take a smaller policy or more memory".to_owned(),
+        (false, true) => format!("set {}", told.join(", then ")),
+        (false, false) => format!("{} are not enough: take a smaller policy or more memory", told.join(", then ")),
+    };
+    let message = format!("the plan needs {} GiB, but {what} has {}", size(needed), size(limit));
+    if machine.device_memory.is_none() && !is_here {
+        // A run that could not start here anyhow is planned for another machine.
+        tracing::warn!("{message}; {advice}; `--device-memory` plans for a card");
+        return Ok(());
+    }
+    Err(anyhow::Error::msg(message)).hint(|| advice)
+}
+
+/// The memory of this machine in bytes, where the system says.
+fn memory_of_this_machine() -> Option<u64> {
+    let text = store::read_to_string(Path::new("/proc/meminfo")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// The shape of the configured policy.
+struct Shape {
+    config: PolicyConfig,
+    origin: String,
+    /// Whether the policy itself could be trained on this machine.
+    is_here: bool,
+}
+
+impl Shape {
+    /// From the directory's `config.json`, which is enough; from the program; or from the preset that is meant.
+    fn of(config: &Config) -> anyhow::Result<Option<Self>> {
+        match (&config.policy.path, &config.policy.preset) {
+            (Some(path), _) => match path.strip_prefix("built-in:") {
+                Some(name) => {
+                    let origin = format!("the policy `{name}` of the program");
+                    Ok(Some(Self { config: built_in::config(name)?, origin, is_here: true }))
+                }
+                None => Self::of_path(path),
+            },
+            (None, Some(name)) => {
+                let config = preset::by_name(name, config.corpus.tokenizer.vocab_size)?;
+                Ok(Some(Self { config, origin: format!("preset `{name}`"), is_here: true }))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn of_path(path: &str) -> anyhow::Result<Option<Self>> {
+        let folder = Path::new(path);
+        if store::exists(&folder.join("config.json")) {
+            let (config, origin) = (directory::load_config(folder)?, format!("`{path}/config.json`"));
+            let is_here = crate::policy::stored::StoredWeights::open(folder).is_ok();
+            return Ok(Some(Self { config, origin, is_here }));
+        }
+        let name = path.to_ascii_lowercase();
+        // Longest first, so that a name that holds another one is not taken for it.
+        let published = ["qwen2.5-7b", "qwen3-4b"].into_iter().find(|preset| name.contains(preset));
+        let Some(published) = published else { return Ok(None) };
+        let origin = format!("`{path}` is not here: the published shape of {published}");
+        Ok(Some(Self { config: preset::by_name(published, 0)?, origin, is_here: false }))
+    }
+}
+
+fn setting(config: &Config, machine: &MachineArgs, policy: PolicyConfig) -> Setting {
+    let reader = &config.reader;
+    let response = reader.memory_tokens.max(reader.answer_tokens);
+    let shortest = reader.chunk_tokens.max(response);
+    // The most scored rows of a micro-batch: responses to one shared prompt.
+    let scored_rows = config.update.micro_batch_tokens.saturating_sub(shortest).max(response);
+    Setting {
+        policy,
+        precision: config.policy.precision,
+        lora: config.policy.lora.clone(),
+        moments: config.optimizer.moments,
+        offload_moments: config.optimizer.offload_moments,
+        reference: config.loss.kl_beta > 0.0,
+        activation_checkpointing: config.update.activation_checkpointing,
+        micro_batch_tokens: config.update.micro_batch_tokens,
+        scored_rows,
+        context_tokens: reader.context_tokens,
+        live_sequences: machine.live_sequences,
+        device: if machine.device_memory.is_some() { Device::Card } else { Device::Cpu },
+    }
+}
+
+/// The conversations of a step at their longest.
+fn conversations(config: &Config) -> Vec<Conversations> {
+    let (objective, reader) = (&config.objective, &config.reader);
+    let chunks = config.corpus.synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks) as u64;
+    let group = objective.group_size as u64;
+    let trajectories = config.train.documents_per_step as u64 * group;
+    let instructions = INSTRUCTION_TOKENS.min(reader.context_tokens) as u64;
+    let (chunk, memory, answer) =
+        (reader.chunk_tokens as u64, reader.memory_tokens as u64, reader.answer_tokens as u64);
+    // No prompt is longer than what the context leaves to the response.
+    let prompt =
+        |tokens: u64, response: u64| tokens.min((reader.context_tokens as u64).saturating_sub(response)).max(1);
+    let of = |name, count, tokens, response_tokens, shared_by| Conversations {
+        name,
+        count,
+        prompt_tokens: prompt(tokens, response_tokens),
+        response_tokens,
+        shared_by,
+    };
+    let mut kinds = vec![
+        of("first chunk", trajectories, instructions + chunk, memory, group),
+        of("later chunks", trajectories * chunks.saturating_sub(1), instructions + chunk + memory, memory, 1),
+        of("answers", trajectories, instructions + memory, answer, 1),
+    ];
+    if objective.variant != Variant::EndToEnd {
+        let samples = objective.recall_samples as u64;
+        kinds.push(of("recall", trajectories * samples, instructions + chunk + memory, answer, samples.max(1)));
+    }
+    kinds
+}

@@ -1,0 +1,172 @@
+//! `memtrain policy convert` and `memtrain policy merge-lora`.
+
+use std::path::PathBuf;
+
+use candle_core::DType;
+use clap::{Args, ValueEnum};
+
+use crate::cli::failure::{Usage, WithHint};
+use crate::policy::adapter::AdapterConfig;
+use crate::policy::convert::{Conversion, convert, merge_lora, parse_bytes};
+
+/// The types that weights can be converted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StoredType {
+    /// 16 bits, the range of f32
+    Bf16,
+    /// 16 bits, more precision and less range
+    F16,
+    /// 32 bits
+    F32,
+}
+
+/// Arguments of `memtrain policy convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Policy directory
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Directory to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Type of all weights; each keeps its own without it
+    #[arg(long)]
+    pub dtype: Option<StoredType>,
+    /// Largest weights file, for example `5GB` or `500MiB`; the files stay as they are without it
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_shard_size: Option<u64>,
+}
+
+/// Arguments of `memtrain policy merge-lora`.
+#[derive(Debug, Args)]
+pub struct MergeLoraArgs {
+    /// Policy directory that the adapter is for; the one that the adapter names without it
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Folder of the adapter
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// Directory to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_bytes(text).ok_or_else(|| format!("`{text}` is no size: write it as `5GB` or `500MiB`"))
+}
+
+/// Converts a policy directory; prints the new one.
+///
+/// # Errors
+/// If the policy cannot be read or the directory cannot be written.
+pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
+    refuse_itself(&args.model, &args.out)?;
+    let dtype = args.dtype.map(|dtype| match dtype {
+        StoredType::Bf16 => DType::BF16,
+        StoredType::F16 => DType::F16,
+        StoredType::F32 => DType::F32,
+    });
+    convert(&args.model, &args.out, Conversion { dtype, max_shard_bytes: args.max_shard_size })
+        .hint(|| "`--model` is a Hugging Face directory, `--out` a folder that does not exist yet".into())?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+/// Merges an adapter into a policy; prints the new directory.
+///
+/// # Errors
+/// If the adapter does not fit the policy or the directory cannot be written.
+pub fn merge(args: &MergeLoraArgs) -> anyhow::Result<()> {
+    let base = match &args.model {
+        Some(model) => model.clone(),
+        None => AdapterConfig::read(&args.adapter)?
+            .base
+            .map(PathBuf::from)
+            .ok_or_else(|| Usage("the adapter does not name its policy: give `--model`".to_owned()))?,
+    };
+    refuse_itself(&base, &args.out)?;
+    merge_lora(&base, &args.adapter, &args.out)
+        .hint(|| "`--adapter` is a folder with `adapter_config.json`, `--model` the policy it was trained on".into())?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+fn refuse_itself(from: &std::path::Path, to: &std::path::Path) -> anyhow::Result<()> {
+    if std::path::absolute(from)? == std::path::absolute(to)? {
+        return Err(Usage(format!("`{}` would replace itself: name another `--out`", to.display())).into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::failure::describe;
+    use crate::cli::policy::tests::word_policy;
+    use crate::nn::PackedBatch;
+    use crate::nn::gradient_check::{assert_close, max_difference, wave};
+    use crate::policy::{LoraConfig, directory};
+    use candle_core::Device;
+    use memtrain_corpora::store;
+
+    #[test]
+    fn a_conversion_without_a_change_is_the_same_to_the_byte_and_with_one_says_so() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let model = word_policy(folder.path())?;
+        store::write_atomic(&model.join("README.md"), "a card")?;
+        let out = folder.path().join("out");
+        let mut args = ConvertArgs { model: model.clone(), out: out.clone(), dtype: None, max_shard_size: None };
+        run(&args)?;
+        for path in store::list(&model)? {
+            let name = path.file_name().unwrap_or_default();
+            assert_eq!(store::read(&path)?, store::read(&out.join(name))?, "{name:?}");
+        }
+        args = ConvertArgs { dtype: Some(StoredType::Bf16), max_shard_size: Some(400_000), ..args };
+        run(&args)?;
+        let (before, after) =
+            (directory::load_as_stored(&model, &Device::Cpu)?, directory::load_as_stored(&out, &Device::Cpu)?);
+        assert_eq!(after.decoder.dtype(), DType::BF16);
+        assert!(!store::exists(&out.join("model.safetensors")));
+        assert!(store::exists(&out.join("model.safetensors.index.json")));
+        for ((name, old), (_, new)) in before.decoder.weights.named().iter().zip(after.decoder.weights.named()) {
+            assert_eq!(max_difference(&old.to_dtype(DType::BF16)?, new)?, 0.0, "{name}");
+        }
+        // Back again: one file, in f32, with the rounded numbers.
+        let back = folder.path().join("back");
+        let dtype = Some(StoredType::F32);
+        run(&ConvertArgs { model: out.clone(), out: back.clone(), dtype, max_shard_size: Some(1 << 40) })?;
+        assert_eq!(directory::load_as_stored(&back, &Device::Cpu)?.decoder.dtype(), DType::F32);
+        assert!(store::exists(&back.join("model.safetensors")));
+        let told = run(&ConvertArgs { model: out.clone(), out, dtype, max_shard_size: None }).expect_err("itself");
+        assert!(describe(&told, false).contains("would replace itself"));
+        assert!(size("5GB").is_ok() && size("big").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_merged_policy_gives_the_adapter_s_logits() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let model = word_policy(folder.path())?;
+        let (adapter, out) = (folder.path().join("adapter"), folder.path().join("merged"));
+        let mut policy = directory::load(&model, &Device::Cpu, DType::F32)?;
+        policy.decoder = policy.decoder.with_lora(&LoraConfig { rank: 3, ..LoraConfig::default() }, 1)?;
+        for (name, parameter) in policy.decoder.parameters()? {
+            parameter.set(&wave(parameter.dims(), DType::F32, 0.05 + 0.001 * name.len() as f64)?)?;
+        }
+        directory::save(&policy, &adapter)?;
+        // The base is the one that the adapter names.
+        merge(&MergeLoraArgs { model: None, adapter: adapter.clone(), out: out.clone() })?;
+        let merged = directory::load(&out, &Device::Cpu, DType::F32)?;
+        assert!(!merged.decoder.has_adapters());
+        let mut batch = PackedBatch::default();
+        batch.push(&[4, 5, 6, 7, 8, 1], None);
+        let logits = |policy: &crate::policy::Policy| policy.decoder.logits(&policy.decoder.hidden(&batch)?);
+        assert_close(&logits(&merged)?, &logits(&policy)?, 1e-5)?;
+        let base = directory::load(&model, &Device::Cpu, DType::F32)?;
+        assert!(max_difference(&logits(&merged)?, &logits(&base)?)? > 1e-2);
+        let told =
+            describe(&run(&ConvertArgs { model: adapter, out, dtype: None, max_shard_size: None }).unwrap_err(), false);
+        assert!(told.contains("merge-lora"), "{told}");
+        Ok(())
+    }
+}
