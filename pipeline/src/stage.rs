@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use memtrain_corpora::store::{self, LockGuard};
 use serde::{Deserialize, Serialize};
@@ -277,6 +278,8 @@ pub trait Progress: Sync {
     fn stage_started(&self, _stage: StageName, _shards: usize, _pending: usize) {}
     /// A shard got on by so many `units` (pages, passages or documents).
     fn advanced(&self, _stage: StageName, _shard: usize, _units: u64) {}
+    /// A step of a stage's work took so much time on one thread, or so much on each of the threads that shared it, together.
+    fn spent(&self, _stage: StageName, _step: &'static str, _time: Duration) {}
     /// A shard is written.
     fn shard_finished(&self, _stage: StageName, _shard: usize) {}
     /// A stage is committed.
