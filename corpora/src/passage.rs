@@ -62,3 +62,14 @@ pub struct PassageText {
 /// The article that a passage comes from, by [`Passage::article_id`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassageArticle(pub u64);
+
+/// Where a passage comes from, without its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassageHead {
+    /// Title of the article.
+    pub title: String,
+    /// Heading of the section, empty for the lead.
+    pub section: String,
+    /// Address of the article.
+    pub url: String,
+}

@@ -13,6 +13,7 @@
 //! <out>/<stage>/data/…-00000-of-00004.parquet   what was done
 //! <out>/<stage>/shards/00000-of-00004.json      the shard's record: hashes, rows, counts by cause
 //! <out>/<stage>/shards/00000-of-00004.lock      held by the worker that is at it
+//! <out>/<stage>/README.md                       what is in it, for people and the hub (`synthesize` only)
 //! <out>/<stage>/manifest.json                   the commit
 //! ```
 
@@ -27,6 +28,8 @@ use serde_json::Value;
 
 use crate::error::{PipelineError, Result};
 
+/// The card of a stage, as the Hugging Face hub calls it.
+const CARD: &str = "README.md";
 /// Version of plans, records and manifests; a change makes every stage stale.
 const FORMAT: u32 = 1;
 
@@ -260,6 +263,10 @@ pub(crate) trait Stage: Sync {
     /// again changes nothing.
     fn settle(&self, _folder: &StageFolder, _records: &[ShardRecord]) -> Result<Vec<ShardRecord>> {
         Ok(Vec::new())
+    }
+    /// The text of a `README.md` for the folder, where it is to be shown to others: a pure function of what was committed.
+    fn card(&self, _plan: &Plan, _manifest: &Manifest) -> Result<Option<String>> {
+        Ok(None)
     }
     /// A last look at the totals before they are committed.
     fn accept(&self, _manifest: &Manifest) -> Result<()> {
@@ -496,6 +503,13 @@ impl StageFolder {
             manifest = self.manifest_of(&fingerprint, &records);
         }
         stage.accept(&manifest)?;
+        if let Some(card) = stage.card(plan, &manifest)? {
+            let path = self.path.join(CARD);
+            // What somebody has written into the card of these very files stays.
+            if !store::exists(&path) || self.manifest().as_ref() != Some(&manifest) {
+                store::write_atomic(&path, card)?;
+            }
+        }
         if self.manifest().as_ref() != Some(&manifest) {
             store::write_json(&self.manifest_path(), &manifest)?;
         }

@@ -6,9 +6,10 @@
 //! document in which the hidden words still stand in any dress is rejected. A rejected document is drawn anew under the
 //! same number; rejections are counted by cause.
 //!
-//! Writes `data/train-…parquet` and `data/heldout-…parquet`.
+//! Writes `data/train-…parquet`, `data/heldout-…parquet` and a data card, `README.md`.
 
 mod assemble;
+mod card;
 mod draw;
 mod eligible;
 mod material;
@@ -128,6 +129,10 @@ impl Stage for SynthesizeStage<'_> {
             aliases: crate::entities::aliases(self.out, &self.config.entities, self.name())?,
         };
         Ok(Box::new(Runner { source, folder: StageFolder::new(self.out, self.name()) }))
+    }
+
+    fn card(&self, plan: &Plan, manifest: &Manifest) -> Result<Option<String>> {
+        card::card(self.out, plan, manifest).map(Some)
     }
 
     fn accept(&self, manifest: &Manifest) -> Result<()> {

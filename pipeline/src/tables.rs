@@ -177,6 +177,11 @@ impl Passages {
         Ok(self.table.read(range)?.into_iter().map(|(id, row)| Passage { id, ..row }).collect())
     }
 
+    /// The first passage of each file that has any.
+    pub(crate) fn first_of_files(&self) -> impl Iterator<Item = u64> {
+        self.table.files.iter().filter(|(_, reader)| !reader.is_empty()).map(|(first, _)| *first)
+    }
+
     /// Some columns of the passages of some numbers, which rise. Reads each block of rows once: for many passages much
     /// less work for each than [`Passages::get`].
     pub fn get_many<V: View<Passage> + Send>(&self, ids: &[u64]) -> Result<Vec<V>> {
