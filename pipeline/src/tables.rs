@@ -7,8 +7,8 @@ use memtrain_corpora::store::{Row, TableReader, View, read_table};
 use memtrain_corpora::{Article, Passage, PassageEntities, Redirect};
 use rayon::prelude::*;
 
-use crate::error::Result;
-use crate::stage::{StageFolder, StageName};
+use crate::error::{PipelineError, Result};
+use crate::stage::{Manifest, StageFolder, StageName};
 
 /// Up to this many rows a table is held in memory as a whole: below it, random access would decode the same blocks over
 /// and over. 65,536 passages of 200 words are about 100 MB.
@@ -24,6 +24,20 @@ fn files(out: &Path, needs: StageName, stage: StageName, table: &str) -> Result<
         shard.files.iter().find(|file| file.path.starts_with(&prefix)).map(|file| (folder.join(&file.path), rows))
     };
     Ok(manifest.shards.iter().filter_map(of_shard).collect())
+}
+
+/// What a stage has committed; `None` where it has committed nothing.
+pub fn manifest(out_dir: &Path, stage: StageName) -> Result<Option<Manifest>> {
+    match StageFolder::committed(out_dir, stage, stage) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(PipelineError::NotReady { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The files of a table that a stage has committed, in order.
+pub fn files_of<R: Row>(out_dir: &Path, stage: StageName) -> Result<Vec<PathBuf>> {
+    Ok(files(out_dir, stage, stage, R::TABLE)?.into_iter().map(|(path, _)| path).collect())
 }
 
 /// All rows of a committed table, in order.

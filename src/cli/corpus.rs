@@ -38,6 +38,8 @@ pub enum Action {
     Status(BuildArgs),
     /// Show a document: why each passage is in it, what is hidden, what can be asked for
     Inspect(super::inspect::InspectArgs),
+    /// Lengths, kinds, answers, rejections: what the corpus is like
+    Stats(StatsArgs),
 }
 
 /// Arguments of the actions on a whole corpus.
@@ -77,6 +79,16 @@ pub struct ShardArgs {
     /// Number of the shard, from 0
     #[arg(long)]
     pub index: usize,
+}
+
+/// Arguments of `stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Folder of the corpus
+    pub corpus: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A stage as it is typed.
@@ -154,6 +166,7 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         }
         Action::Status(args) => status(&args.load()?),
         Action::Inspect(args) => super::inspect::run(args),
+        Action::Stats(args) => stats(args),
     }
 }
 
@@ -226,4 +239,15 @@ fn status(config: &Config) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn stats(args: &StatsArgs) -> anyhow::Result<()> {
+    let statistics = memtrain_statistics::statistics(&args.corpus)
+        .with_context(|| format!("cannot count the corpus `{}`", args.corpus.display()))?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&statistics).context("the statistics cannot be written")? + "\n"
+    } else {
+        memtrain_statistics::report(&statistics)
+    };
+    Ok(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?)
 }

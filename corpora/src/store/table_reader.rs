@@ -101,6 +101,12 @@ impl<R: Row + Clone> TableReader<R> {
         self.len() == 0
     }
 
+    /// Size of the rows before compression, as the file says it.
+    pub fn uncompressed_bytes(&self) -> u64 {
+        let groups = self.metadata.metadata().row_groups();
+        groups.iter().map(|group| u64::try_from(group.total_byte_size()).unwrap_or(0)).sum()
+    }
+
     /// One row. Costs the decoding of one block of rows, or nothing where that block was read lately.
     pub fn get(&self, row: usize) -> Result<R> {
         if row >= self.len() {
@@ -282,8 +288,8 @@ pub fn read_table<R: Row + Clone>(path: &Path) -> Result<TableRows<R>> {
     TableReader::open(path)?.into_rows()
 }
 
-/// Rows a batch of [`TableReader::columns`].
-const COLUMN_ROWS: usize = 8192;
+/// Rows a batch of [`TableReader::columns`]; a document may have thousands of entities.
+const COLUMN_ROWS: usize = 1024;
 
 /// The selection of rows of a group that begins at row `start` of the table.
 fn selection(rows: &[usize], start: usize) -> RowSelection {

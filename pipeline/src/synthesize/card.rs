@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::path::Path;
 
+use memtrain_corpora::Document;
+use memtrain_corpora::store::TableReader;
+
 use crate::error::Result;
 use crate::stage::{FileRecord, Manifest, Plan, StageFolder, StageName, to_value};
 use crate::tables::Passages;
@@ -134,6 +137,8 @@ struct Card<'a> {
     /// The stages before this one.
     earlier: Vec<(StageName, Plan, Manifest)>,
     origin: Origin,
+    /// Bytes of each split before compression.
+    uncompressed: BTreeMap<&'static str, u64>,
 }
 
 /// The card of the documents of `manifest`.
@@ -145,7 +150,14 @@ pub(super) fn card(out: &Path, plan: &Plan, manifest: &Manifest) -> Result<Strin
             earlier.push((needs, plan, manifest));
         }
     }
-    let card = Card { plan, manifest, earlier, origin: Origin::of(out)? };
+    let folder = StageFolder::new(out, StageName::Synthesize);
+    let mut uncompressed = BTreeMap::new();
+    for file in manifest.shards.iter().flat_map(|shard| &shard.files) {
+        let bytes = TableReader::<Document>::open(&folder.join(&file.path))?.uncompressed_bytes();
+        let split = SPLITS.into_iter().find(|(split, _)| file.path.starts_with(&format!("data/{split}-")));
+        *uncompressed.entry(split.map_or("", |(split, _)| split)).or_default() += bytes;
+    }
+    let card = Card { plan, manifest, earlier, origin: Origin::of(out)?, uncompressed };
     let mut text = String::new();
     // Writing into a string cannot fail.
     let _ = card.front_matter(&mut text).and_then(|()| card.body(&mut text));
@@ -196,9 +208,11 @@ impl Card<'_> {
         }
         writeln!(out, "  splits:")?;
         for (split, _, rows) in self.splits() {
-            writeln!(out, "  - name: {split}\n    num_examples: {rows}")?;
+            let bytes = self.uncompressed.get(split).copied().unwrap_or_default();
+            writeln!(out, "  - name: {split}\n    num_bytes: {bytes}\n    num_examples: {rows}")?;
         }
-        writeln!(out, "  download_size: {bytes}\n---")
+        let whole: u64 = self.uncompressed.values().sum();
+        writeln!(out, "  download_size: {bytes}\n  dataset_size: {whole}\n---")
     }
 
     fn body(&self, out: &mut String) -> fmt::Result {
@@ -259,10 +273,12 @@ impl Card<'_> {
             that no document depends on another.\n",
             config["num_related"], config["num_random"], config["min_tokens"], config["max_tokens"]
         )?;
-        writeln!(out, "What was rejected or adjusted on the way:\n\n| | |\n|---|---|")?;
-        for (cause, count) in self.manifest.counts.iter().filter(|(cause, _)| *cause != "tokens") {
-            writeln!(out, "| {} | {count} |", cause.replace('_', " "))?;
+        let mut counts = self.manifest.counts.iter().filter(|(cause, _)| *cause != "tokens").peekable();
+        if counts.peek().is_none() {
+            return writeln!(out, "Nothing had to be rejected or adjusted on the way.\n");
         }
+        writeln!(out, "What was rejected or adjusted on the way:\n\n| | |\n|---|---|")?;
+        counts.try_for_each(|(cause, count)| writeln!(out, "| {} | {count} |", cause.replace('_', " ")))?;
         writeln!(out)
     }
 
