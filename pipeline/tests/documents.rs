@@ -210,7 +210,7 @@ fn what_is_damaged_is_redone_and_nothing_else() {
     for (broken, expected) in [
         ("synthesize/data/train-00001-of-00003.parquet", [0, 0, 0, 0, 1]),
         ("synthesize/shards/00003-of-00004.json", [0, 0, 0, 0, 1]),
-        ("index/data/index.json", [0, 0, 0, 1, 0]),
+        ("index/data/embedder.bin", [0, 0, 0, 1, 0]),
         ("entities/data/entities-00000-of-00001.parquet", [0, 1, 0, 0, 0]),
         ("ingest/data/passages-00000-of-00001.parquet", [1, 0, 0, 0, 0]),
     ] {
@@ -231,7 +231,7 @@ fn damage_met_on_the_way_is_named() {
         ("ingest/data/passages-00000-of-00001.parquet", true),
         ("ingest/data/passages-00000-of-00001.parquet", false),
         ("entities/data/entities-00000-of-00001.parquet", false),
-        ("index/data/vectors.bin", true),
+        ("index/data/embedder.bin", true),
         ("tokenizer/tokenizer.json", true),
     ] {
         let path = out.join(broken);
