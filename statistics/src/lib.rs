@@ -1,7 +1,9 @@
 //! What is a corpus like?
 //!
 //! [`statistics`] reads the tables that the stages have committed, only the columns it needs and a batch at a time, never
-//! a text. Memory grows with distinct values (answers, lengths), not with rows.
+//! a text, and counts them with polars. Memory grows with distinct values (answers, lengths), not with rows.
+//!
+//! This is a crate of its own because polars takes longer to compile than anything else here: nothing waits for it.
 
 mod columns;
 mod report;
@@ -39,6 +41,9 @@ pub enum StatisticsError {
         /// The column.
         name: &'static str,
     },
+    /// The counting failed.
+    #[error("cannot count a column")]
+    Polars(#[from] polars::error::PolarsError),
 }
 
 /// Most frequent answers that are listed.
@@ -194,9 +199,8 @@ fn documents_of(corpus: &Path, split: Split) -> Result<Option<DocumentStatistics
         "passages.list.item.char_end",
         "entities.list.item.label",
     ];
-    let mut numbers: [Tally<u64>; 7] = std::array::from_fn(|_| Tally::new());
-    let (mut labels, mut entity_labels, mut answers) =
-        (Tally::<String>::new(), Tally::<String>::new(), Tally::<String>::new());
+    let mut numbers: [Tally; 7] = std::array::from_fn(|_| Tally::new());
+    let (mut labels, mut entity_labels, mut answers) = (Tally::new(), Tally::new(), Tally::new());
     each_batch::<Document>(&documents::files(corpus, split)?, &names, |columns| {
         let (passages, entities) = (columns.lists("passages")?, columns.lists("entities")?);
         let lengths = passages.lengths();
@@ -219,14 +223,17 @@ fn documents_of(corpus: &Path, split: Split) -> Result<Option<DocumentStatistics
             entities.lengths(),
         ];
         for (tally, values) in numbers.iter_mut().zip(&all) {
-            tally.add(values);
+            tally.numbers(values)?;
         }
-        labels.add(words(columns.words("label")?));
-        answers.add(words(columns.words("answer")?));
-        entity_labels.add(words(entities.words("label")?));
+        labels.words(words(columns.words("label")?))?;
+        answers.words(words(columns.words("answer")?))?;
+        entity_labels.words(words(entities.words("label")?))?;
         Ok(())
     })?;
-    let found: Vec<Distribution> = numbers.iter().filter_map(Tally::distribution).collect();
+    let mut found = Vec::with_capacity(numbers.len());
+    for tally in &numbers {
+        found.extend(tally.distribution()?);
+    }
     let [tokens, characters, masks, passages, related, random, entities] = found[..] else { return Ok(None) };
     Ok(Some(DocumentStatistics {
         count: tokens.count,
@@ -237,16 +244,15 @@ fn documents_of(corpus: &Path, split: Split) -> Result<Option<DocumentStatistics
         related,
         random,
         entities,
-        labels: labels.shares(ALL),
-        entity_labels: entity_labels.shares(ALL),
-        answers: answers.shares(ANSWERS),
+        labels: labels.shares(ALL)?,
+        entity_labels: entity_labels.shares(ALL)?,
+        answers: answers.shares(ANSWERS)?,
     }))
 }
 
 fn passages(corpus: &Path) -> Result<Option<PassageStatistics>> {
     let files = tables::files_of::<Passage>(corpus, StageName::Ingest)?;
-    let (mut lengths, mut per_article, mut words_per_article) =
-        (Tally::<u64>::new(), Tally::<u64>::new(), Tally::<u64>::new());
+    let (mut lengths, mut per_article, mut words_per_article) = (Tally::new(), Tally::new(), Tally::new());
     // Passages of an article stand together: article, passages, words.
     let mut open: Option<(u64, u64, u64)> = None;
     each_batch::<Passage>(&files, &["article_id", "num_words"], |columns| {
@@ -265,32 +271,32 @@ fn passages(corpus: &Path) -> Result<Option<PassageStatistics>> {
                 }
             }
         }
-        lengths.add(&words);
-        per_article.add(&counts);
-        words_per_article.add(&sums);
+        lengths.numbers(&words)?;
+        per_article.numbers(&counts)?;
+        words_per_article.numbers(&sums)?;
         Ok(())
     })?;
     if let Some((_, count, sum)) = open {
-        per_article.add(&[count]);
-        words_per_article.add(&[sum]);
+        per_article.numbers(&[count])?;
+        words_per_article.numbers(&[sum])?;
     }
     let left_out = tables::manifest(corpus, StageName::Ingest)?.map(|manifest| manifest.counts).unwrap_or_default();
-    let found = (lengths.distribution(), per_article.distribution(), words_per_article.distribution());
+    let found = (lengths.distribution()?, per_article.distribution()?, words_per_article.distribution()?);
     let (Some(words), Some(per_article), Some(words_per_article)) = found else { return Ok(None) };
     Ok(Some(PassageStatistics { count: words.count, words, per_article, words_per_article, left_out }))
 }
 
 fn entities(corpus: &Path) -> Result<Option<EntityStatistics>> {
     let files = tables::files_of::<PassageEntities>(corpus, StageName::Entities)?;
-    let (mut counts, mut labels, mut sources) = (Tally::<u64>::new(), Tally::<String>::new(), Tally::<String>::new());
+    let (mut counts, mut labels, mut sources) = (Tally::new(), Tally::new(), Tally::new());
     let names = ["entities.list.item.label", "entities.list.item.source"];
     each_batch::<PassageEntities>(&files, &names, |columns| {
         let entities = columns.lists("entities")?;
-        counts.add(&entities.lengths());
-        labels.add(words(entities.words("label")?));
-        sources.add(words(entities.words("source")?));
+        counts.numbers(&entities.lengths())?;
+        labels.words(words(entities.words("label")?))?;
+        sources.words(words(entities.words("source")?))?;
         Ok(())
     })?;
-    let (labels, sources) = (labels.shares(ALL), sources.shares(ALL));
-    Ok(counts.distribution().map(|per_passage| EntityStatistics { per_passage, labels, sources }))
+    let (labels, sources) = (labels.shares(ALL)?, sources.shares(ALL)?);
+    Ok(counts.distribution()?.map(|per_passage| EntityStatistics { per_passage, labels, sources }))
 }
