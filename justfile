@@ -33,5 +33,5 @@ fuzz seconds="60":
     scripts/fuzz.sh {{ seconds }}
 
 # Measurements: `just bench` takes all, `just bench ingest` one
-bench *names="train sample ingest":
+bench *names="train sample ingest synthesize":
     cargo bench --workspace $(printf -- '--bench %s ' {{ names }})

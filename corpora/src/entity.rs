@@ -159,3 +159,18 @@ pub struct PassageEntities {
     /// Mentions in order, without overlap.
     pub entities: Vec<Entity>,
 }
+
+/// What can be asked for in a passage, without how it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mention {
+    /// Byte range in the passage's text.
+    pub span: Span,
+    /// The words as they stand in the passage.
+    pub surface: String,
+    /// Kind.
+    pub label: EntityLabel,
+}
+
+/// The mentions of one passage, as [`PassageEntities`] with fewer columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassageMentions(pub Vec<Mention>);

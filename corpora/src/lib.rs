@@ -29,8 +29,8 @@ pub mod world;
 
 pub use article::{Article, Link, Redirect, Section};
 pub use document::{Document, DocumentEntity, DocumentPassage, PassageRole, Split};
-pub use entity::{Entity, EntityLabel, EntitySource, PassageEntities};
-pub use passage::Passage;
+pub use entity::{Entity, EntityLabel, EntitySource, Mention, PassageEntities, PassageMentions};
+pub use passage::{Passage, PassageArticle, PassageHead, PassageText};
 
 /// A half-open byte range of a UTF-8 string.
 pub type Span = std::ops::Range<usize>;

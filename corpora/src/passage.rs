@@ -49,3 +49,27 @@ pub struct Passage {
     /// Internal links, spans relative to `text`.
     pub links: Vec<Link>,
 }
+
+/// What a reader sees of a passage: the columns of the table that a document is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassageText {
+    /// Title of the article.
+    pub title: String,
+    /// The text.
+    pub text: String,
+}
+
+/// The article that a passage comes from, by [`Passage::article_id`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassageArticle(pub u64);
+
+/// Where a passage comes from, without its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassageHead {
+    /// Title of the article.
+    pub title: String,
+    /// Heading of the section, empty for the lead.
+    pub section: String,
+    /// Address of the article.
+    pub url: String,
+}

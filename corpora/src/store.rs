@@ -1,8 +1,8 @@
 //! The only place that touches the file system.
 //!
 //! * [`AtomicFile`], [`write_atomic`]: a file appears whole and durable under its name, or not at all.
-//! * [`TableWriter`], [`TableReader`], [`read_table`]: the Parquet tables of the corpus; [`Row`] is what a row type gives. With
-//!   the feature `tables`, which is on by default.
+//! * [`TableWriter`], [`TableReader`], [`read_table`]: the Parquet tables of the corpus; [`Row`] is what a row type gives,
+//!   [`View`] some of its columns. With the feature `tables`, which is on by default.
 //! * [`write_json`], [`read_json`]: small metadata files.
 //! * [`lock`]: keeps two workers from the same work.
 //! * [`hash_file`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.
@@ -27,6 +27,8 @@ mod table;
 #[cfg(feature = "tables")]
 mod table_reader;
 
+#[cfg(feature = "tables")]
+pub use arrow::array::RecordBatch;
 pub use atomic::{AtomicFile, sweep_temporaries, write_atomic};
 pub use error::{RowError, StoreError};
 pub use file::{
@@ -41,7 +43,7 @@ pub use scalar::ScalarIndex;
 #[cfg(feature = "tables")]
 pub use table::{Row, TableSummary, TableWriter};
 #[cfg(feature = "tables")]
-pub use table_reader::{TableReader, read_table};
+pub use table_reader::{TableReader, View, read_table};
 
 /// Result of the store's functions.
 pub type Result<T> = std::result::Result<T, StoreError>;

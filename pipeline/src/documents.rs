@@ -1,8 +1,9 @@
 //! Reading finished documents.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store::read_table;
+use memtrain_corpora::store::{TableReader, read_table};
 use memtrain_corpora::{Document, Split};
 
 use crate::error::Result;
@@ -30,15 +31,31 @@ pub fn files(out_dir: &Path, split: Split) -> Result<Vec<PathBuf>> {
     Ok(files.filter(|file| file.path.starts_with(&prefix)).map(|file| folder.join(&file.path)).collect())
 }
 
-/// The document of a name such as `heldout-00000007`, of whichever split; `None` when there is none.
+/// The name of a split's document of a number, such as `heldout-00000007`.
+pub fn name(split: Split, number: u64) -> String {
+    format!("{}-{number:08}", split.as_str())
+}
+
+/// The document of a name such as `heldout-00000007`, of whichever split; `None` when there is none. A few rows are read.
 pub fn document(out_dir: &Path, id: &str) -> Result<Option<Document>> {
-    for split in [Split::Train, Split::Heldout] {
-        for document in documents(out_dir, split)? {
-            let document = document?;
-            if document.id == id {
-                return Ok(Some(document));
+    let Some(split) = id.rsplit_once('-').and_then(|(split, _)| Split::from_name(split)) else { return Ok(None) };
+    for path in files(out_dir, split)? {
+        let table = TableReader::<Document>::open(&path)?;
+        let (mut low, mut high) = (0, table.len());
+        // A file that ends before the name is passed over after one look.
+        if high == 0 || table.get(high - 1)?.id.as_str() < id {
+            continue;
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let document = table.get(middle)?;
+            match document.id.as_str().cmp(id) {
+                Ordering::Equal => return Ok(Some(document)),
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
             }
         }
+        return Ok(None);
     }
     Ok(None)
 }

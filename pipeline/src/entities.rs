@@ -14,6 +14,8 @@ mod lexicon;
 mod links;
 mod names;
 mod rules;
+#[cfg(feature = "rust-bert")]
+mod rust_bert;
 mod tokens;
 
 use std::collections::HashSet;
@@ -30,6 +32,8 @@ pub use backend::{EntityBackend, open_backend, without_overlaps};
 pub use bert::BertBackend;
 pub use gazetteer::{Gazetteer, GazetteerBuilder};
 pub use links::LinksBackend;
+#[cfg(feature = "rust-bert")]
+pub use rust_bert::RustBertBackend;
 
 use crate::config::{BackendName, CorpusConfig, EntitiesConfig};
 use crate::error::{PipelineError, Result};

@@ -33,6 +33,10 @@ pub enum PipelineError {
     /// An encoder could not be read, or failed.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// rust-bert could not load a model, or failed with it.
+    #[cfg(feature = "rust-bert")]
+    #[error(transparent)]
+    RustBert(#[from] memtrain_rust_bert::RecognizerError),
     /// A value of the configuration makes no sense, alone or together with others.
     #[error("`{key}` {problem}")]
     Config {

@@ -13,12 +13,14 @@
 //! <out>/<stage>/data/…-00000-of-00004.parquet   what was done
 //! <out>/<stage>/shards/00000-of-00004.json      the shard's record: hashes, rows, counts by cause
 //! <out>/<stage>/shards/00000-of-00004.lock      held by the worker that is at it
+//! <out>/<stage>/README.md                       what is in it, for people and the hub (`synthesize` only)
 //! <out>/<stage>/manifest.json                   the commit
 //! ```
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use memtrain_corpora::store::{self, LockGuard};
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,8 @@ use serde_json::Value;
 
 use crate::error::{PipelineError, Result};
 
+/// The card of a stage, as the Hugging Face hub calls it.
+const CARD: &str = "README.md";
 /// Version of plans, records and manifests; a change makes every stage stale.
 const FORMAT: u32 = 1;
 
@@ -260,6 +264,10 @@ pub(crate) trait Stage: Sync {
     fn settle(&self, _folder: &StageFolder, _records: &[ShardRecord]) -> Result<Vec<ShardRecord>> {
         Ok(Vec::new())
     }
+    /// The text of a `README.md` for the folder, where it is to be shown to others: a pure function of what was committed.
+    fn card(&self, _plan: &Plan, _manifest: &Manifest) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// A last look at the totals before they are committed.
     fn accept(&self, _manifest: &Manifest) -> Result<()> {
         Ok(())
@@ -277,6 +285,8 @@ pub trait Progress: Sync {
     fn stage_started(&self, _stage: StageName, _shards: usize, _pending: usize) {}
     /// A shard got on by so many `units` (pages, passages or documents).
     fn advanced(&self, _stage: StageName, _shard: usize, _units: u64) {}
+    /// A step of a stage's work took so much time on one thread, or so much on each of the threads that shared it, together.
+    fn spent(&self, _stage: StageName, _step: &'static str, _time: Duration) {}
     /// A shard is written.
     fn shard_finished(&self, _stage: StageName, _shard: usize) {}
     /// A stage is committed.
@@ -493,6 +503,13 @@ impl StageFolder {
             manifest = self.manifest_of(&fingerprint, &records);
         }
         stage.accept(&manifest)?;
+        if let Some(card) = stage.card(plan, &manifest)? {
+            let path = self.path.join(CARD);
+            // What somebody has written into the card of these very files stays.
+            if !store::exists(&path) || self.manifest().as_ref() != Some(&manifest) {
+                store::write_atomic(&path, card)?;
+            }
+        }
         if self.manifest().as_ref() != Some(&manifest) {
             store::write_json(&self.manifest_path(), &manifest)?;
         }

@@ -6,14 +6,17 @@
 //! document in which the hidden words still stand in any dress is rejected. A rejected document is drawn anew under the
 //! same number; rejections are counted by cause.
 //!
-//! Writes `data/train-…parquet` and `data/heldout-…parquet`.
+//! Writes `data/train-…parquet`, `data/heldout-…parquet` and a data card, `README.md`.
 
 mod assemble;
+mod card;
 mod draw;
 mod eligible;
+mod material;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use memtrain_corpora::store::TableWriter;
 use memtrain_corpora::{Document, Split};
@@ -28,8 +31,9 @@ use crate::stage::{
     shard_name, to_value, work_of,
 };
 use crate::tables::{Mentions, Passages};
-use draw::{Retriever, Source};
+use draw::{Outcome, Retriever, Source};
 use eligible::Eligible;
+use material::HeldOut;
 
 /// Version of what this stage computes.
 const VERSION: u32 = 2;
@@ -112,17 +116,23 @@ impl Stage for SynthesizeStage<'_> {
     }
 
     fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
+        let passages = Passages::open(self.out, self.name())?;
         let source = Source {
             config: &self.config.synthesize,
             seed: self.config.seed,
-            passages: Passages::open_random(self.out, self.name())?,
-            mentions: Mentions::open_random(self.out, self.name())?,
+            held_out: HeldOut::open(&passages, self.config.seed, &self.config.synthesize)?,
+            passages,
+            mentions: Mentions::open(self.out, self.name())?,
             retriever: Box::new(Related(crate::index::open(self.out)?)),
             tokenizer: crate::tokenizer::load(self.out)?,
             eligible: Eligible::open(&self.config.synthesize.eligible, self.out)?,
             aliases: crate::entities::aliases(self.out, &self.config.entities, self.name())?,
         };
         Ok(Box::new(Runner { source, folder: StageFolder::new(self.out, self.name()) }))
+    }
+
+    fn card(&self, plan: &Plan, manifest: &Manifest) -> Result<Option<String>> {
+        card::card(self.out, plan, manifest).map(Some)
     }
 
     fn accept(&self, manifest: &Manifest) -> Result<()> {
@@ -200,27 +210,48 @@ impl ShardRunner for Runner<'_> {
         let relative = format!("data/{table}-{}.parquet", shard_name(work.file, work.num_files));
         let mut writer = TableWriter::<Document>::create(&self.folder.join(&relative))?;
         let mut output = ShardOutput::default();
+        let mut pending = Vec::new();
         let mut first = work.first_document;
         while first < work.end_document {
             if progress.stopping() {
                 return Err(PipelineError::Stopped);
             }
             let end = (first + BATCH).min(work.end_document);
-            for outcome in self.source.documents(work.split, first..end)? {
-                for (cause, count) in outcome.counts {
-                    output.count(cause, count);
-                }
-                if let Some(document) = outcome.document {
-                    output.count("tokens", u64::from(document.num_tokens));
-                    writer.push(document)?;
-                }
-            }
+            // The documents of one batch are written while those of the next are drawn.
+            let (written, drawn) = rayon::join(
+                || write(&mut writer, std::mem::take(&mut pending), &mut output, progress),
+                || self.source.documents(work.split, first..end, progress),
+            );
+            written?;
+            pending = drawn?;
             progress.advanced(StageName::Synthesize, shard.index, end - first);
             first = end;
         }
+        write(&mut writer, pending, &mut output, progress)?;
         let summary = writer.finish()?;
         output.rows.insert(table.to_owned(), summary.rows);
         output.files.push(FileRecord { path: relative, bytes: summary.bytes, hash: summary.hash });
         Ok(output)
     }
+}
+
+/// Writes what became of some documents.
+fn write(
+    writer: &mut TableWriter<Document>,
+    outcomes: Vec<Outcome>,
+    output: &mut ShardOutput,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let started = Instant::now();
+    for outcome in outcomes {
+        for (cause, count) in outcome.counts {
+            output.count(cause, count);
+        }
+        if let Some(document) = outcome.document {
+            output.count("tokens", u64::from(document.num_tokens));
+            writer.push(document)?;
+        }
+    }
+    progress.spent(StageName::Synthesize, "write documents", started.elapsed());
+    Ok(())
 }

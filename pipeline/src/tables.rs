@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store::{Row, TableReader, read_table};
+use memtrain_corpora::store::{Row, TableReader, View, read_table};
 use memtrain_corpora::{Article, Passage, PassageEntities, Redirect};
+use rayon::prelude::*;
 
-use crate::error::Result;
-use crate::stage::{StageFolder, StageName};
+use crate::error::{PipelineError, Result};
+use crate::stage::{Manifest, StageFolder, StageName};
 
 /// Up to this many rows a table is held in memory as a whole: below it, random access would decode the same blocks over
 /// and over. 65,536 passages of 200 words are about 100 MB.
@@ -23,6 +24,20 @@ fn files(out: &Path, needs: StageName, stage: StageName, table: &str) -> Result<
         shard.files.iter().find(|file| file.path.starts_with(&prefix)).map(|file| (folder.join(&file.path), rows))
     };
     Ok(manifest.shards.iter().filter_map(of_shard).collect())
+}
+
+/// What a stage has committed; `None` where it has committed nothing.
+pub fn manifest(out_dir: &Path, stage: StageName) -> Result<Option<Manifest>> {
+    match StageFolder::committed(out_dir, stage, stage) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(PipelineError::NotReady { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The files of a table that a stage has committed, in order.
+pub fn files_of<R: Row>(out_dir: &Path, stage: StageName) -> Result<Vec<PathBuf>> {
+    Ok(files(out_dir, stage, stage, R::TABLE)?.into_iter().map(|(path, _)| path).collect())
 }
 
 /// All rows of a committed table, in order.
@@ -59,7 +74,7 @@ struct Numbered<R: Row> {
     held: Vec<R>,
 }
 
-impl<R: Row + Clone> Numbered<R> {
+impl<R: Row + Clone + Send + Sync> Numbered<R> {
     fn open(out: &Path, needs: StageName, stage: StageName) -> Result<Self> {
         let mut len = 0;
         let mut opened = Vec::new();
@@ -85,6 +100,40 @@ impl<R: Row + Clone> Numbered<R> {
         let file = self.files.partition_point(|(first, _)| *first <= number).saturating_sub(1);
         let (first, reader) = &self.files[file];
         Ok(reader.get(usize::try_from(number - first).unwrap_or(usize::MAX))?)
+    }
+
+    /// Some columns of the rows of some numbers, which rise; read from the files on all threads, whatever is held.
+    fn get_many<V: View<R> + Send>(&self, numbers: &[u64]) -> Result<Vec<V>> {
+        // Few enough pieces that most blocks of rows are decoded once, many enough for all threads.
+        let piece = numbers.len().div_ceil(4 * rayon::current_num_threads()).max(64);
+        let read = |numbers: &[u64]| {
+            let mut found = Vec::with_capacity(numbers.len());
+            let mut rest = numbers;
+            while let Some(&number) = rest.first() {
+                let file = self.files.partition_point(|(first, _)| *first <= number).saturating_sub(1);
+                let (first, reader) = &self.files[file];
+                let end = first + reader.len() as u64;
+                // A number beyond the last file stays with it, which refuses it.
+                let in_file = rest.partition_point(|&number| number < end);
+                let (here, beyond) = rest.split_at(if in_file == 0 { rest.len() } else { in_file });
+                let local = |number: &u64| usize::try_from(number - first).unwrap_or(usize::MAX);
+                found.extend(reader.get_many(&here.iter().map(local).collect::<Vec<_>>())?);
+                rest = beyond;
+            }
+            Ok(found)
+        };
+        Ok(numbers.par_chunks(piece).map(read).collect::<Result<Vec<Vec<V>>>>()?.into_iter().flatten().collect())
+    }
+
+    /// Some columns of all rows, in order.
+    fn views<V: View<R>>(&self) -> impl Iterator<Item = Result<V>> {
+        self.files.iter().flat_map(|(_, reader)| {
+            let (views, error) = match reader.views::<V>() {
+                Ok(views) => (Some(views), None),
+                Err(error) => (None, Some(Err(error.into()))),
+            };
+            error.into_iter().chain(views.into_iter().flatten().map(|view| Ok(view?)))
+        })
     }
 
     /// Rows with their numbers.
@@ -142,6 +191,22 @@ impl Passages {
         Ok(self.table.read(range)?.into_iter().map(|(id, row)| Passage { id, ..row }).collect())
     }
 
+    /// The first passage of each file that has any.
+    pub(crate) fn first_of_files(&self) -> impl Iterator<Item = u64> {
+        self.table.files.iter().filter(|(_, reader)| !reader.is_empty()).map(|(first, _)| *first)
+    }
+
+    /// Some columns of the passages of some numbers, which rise. Reads each block of rows once: for many passages much
+    /// less work for each than [`Passages::get`].
+    pub fn get_many<V: View<Passage> + Send>(&self, ids: &[u64]) -> Result<Vec<V>> {
+        self.table.get_many(ids)
+    }
+
+    /// Some columns of all passages, in order.
+    pub fn views<V: View<Passage>>(&self) -> impl Iterator<Item = Result<V>> {
+        self.table.views()
+    }
+
     /// All passages in order, some thousands in memory at a time.
     pub fn iter(&self) -> impl Iterator<Item = Result<Passage>> + '_ {
         const BATCH: u64 = 2048;
@@ -167,8 +232,17 @@ pub struct Mentions {
 }
 
 impl Mentions {
+    pub(crate) fn open(out: &Path, stage: StageName) -> Result<Self> {
+        Ok(Self { table: Numbered::open(out, StageName::Entities, stage)? })
+    }
+
     pub(crate) fn open_random(out: &Path, stage: StageName) -> Result<Self> {
         Ok(Self { table: Numbered::open(out, StageName::Entities, stage)?.hold()? })
+    }
+
+    /// Some columns of the mentions of some passages, whose numbers rise; as [`Passages::get_many`].
+    pub fn get_many<V: View<PassageEntities> + Send>(&self, passage_ids: &[u64]) -> Result<Vec<V>> {
+        self.table.get_many(passage_ids)
     }
 
     /// The mentions of one passage.

@@ -1,5 +1,7 @@
 //! What the `links` back-end finds, by hand-written cases, by gold, and in a world whose names are known.
 
+mod common;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -28,16 +30,11 @@ fn check(cases: &[(&str, &[(&str, &'static str)])]) {
     }
 }
 
-/// A file of the data folder; `None`, with a word about it, where there is none (an error in CI).
+/// A file of the data folder; `None`, with a word about it, where there is no such folder (an error in CI).
 fn data(name: &str) -> Option<PathBuf> {
-    let root = std::env::var("MEMTRAIN_DATA").unwrap_or_else(|_| "../../shared/data".into());
-    let path = PathBuf::from(root).join(name);
-    if store::exists(&path) {
-        return Some(path);
-    }
-    assert!(std::env::var("CI").is_err(), "`{}` is missing", path.display());
-    eprintln!("skipped: `{}` is not there", path.display());
-    None
+    let path = common::real_data()?.join(name);
+    assert!(store::exists(&path), "`{}` is missing", path.display());
+    Some(path)
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Ingest: inputs of every form, in shards of any size, with everything counted.
 
+mod common;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use memtrain_corpora::store::{self, read_table};
@@ -9,17 +11,7 @@ use memtrain_corpora::world::{World, WorldConfig};
 use memtrain_corpora::{Article, Passage, Redirect};
 use memtrain_pipeline::{CorpusConfig, Manifest, PipelineError, StageName, build, finish, passages, plan, run_shard};
 
-/// The real data, `None` (and a word about it) where it is not there.
-fn real_data() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = std::env::var_os("MEMTRAIN_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
-    if store::is_dir(&folder) {
-        return Some(folder);
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "no MEMTRAIN_DATA at {}", folder.display());
-    println!("skipped: no MEMTRAIN_DATA");
-    None
-}
+use common::real_data;
 
 fn config(dumps: &[&Path], workers: usize) -> CorpusConfig {
     let mut config = CorpusConfig { workers, ..CorpusConfig::default() };

@@ -1,5 +1,7 @@
 //! The five stages on a generated world and on a real dump.
 
+mod common;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +14,8 @@ use memtrain_pipeline::{
     CorpusConfig, PipelineError, Progress, StageName, StageState, build, document, documents, finish, mentions,
     passages, plan, run_shard, status,
 };
+
+use common::real_data;
 
 /// A world of 150 pages, its dump, and a configuration of the size of the quickstart's.
 fn quickstart(folder: &Path) -> CorpusConfig {
@@ -284,18 +288,6 @@ fn rejections_are_counted_and_impossible_wishes_are_errors() {
     let summary = build(&long, &out, &()).unwrap();
     let counts = &summary.stages[4].counts;
     assert!(counts["random_passages_added"] > 90, "{counts:?}");
-}
-
-/// The real dumps, `None` (and a word about it) where they are not there.
-fn real_data() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = std::env::var_os("MEMTRAIN_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
-    if store::is_dir(&folder) {
-        return Some(folder);
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "no MEMTRAIN_DATA at {}", folder.display());
-    println!("skipped: no MEMTRAIN_DATA");
-    None
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! `memtrain corpus`: from a dump to training documents.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use memtrain_corpora::world::WorldConfig;
-use memtrain_corpora::{Split, store, world};
+use memtrain_corpora::{store, world};
 use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
 
 use super::configuration::ConfigArgs;
@@ -15,7 +14,6 @@ use super::progress::CorpusProgress;
 use super::setup::place_built_in;
 use crate::config::Config;
 use crate::run::signal::StopRequest;
-use crate::train::documents::DocumentSet;
 
 /// Arguments of `memtrain corpus`.
 #[derive(Debug, Args)]
@@ -39,7 +37,9 @@ pub enum Action {
     /// How far every stage is
     Status(BuildArgs),
     /// Show a document: why each passage is in it, what is hidden, what can be asked for
-    Inspect(InspectArgs),
+    Inspect(super::inspect::InspectArgs),
+    /// Lengths, kinds, answers, rejections: what the corpus is like
+    Stats(StatsArgs),
 }
 
 /// Arguments of the actions on a whole corpus.
@@ -81,14 +81,14 @@ pub struct ShardArgs {
     pub index: usize,
 }
 
-/// Arguments of `inspect`.
+/// Arguments of `stats`.
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub struct StatsArgs {
     /// Folder of the corpus
     pub corpus: PathBuf,
-    /// Name of the document, for example `heldout-00000007`; without it, the first training document
+    /// Print one JSON object
     #[arg(long)]
-    pub document: Option<String>,
+    pub json: bool,
 }
 
 /// A stage as it is typed.
@@ -165,7 +165,8 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
             Ok(())
         }
         Action::Status(args) => status(&args.load()?),
-        Action::Inspect(args) => inspect(args),
+        Action::Inspect(args) => super::inspect::run(args),
+        Action::Stats(args) => stats(args),
     }
 }
 
@@ -240,13 +241,13 @@ fn status(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
-    let document = match &args.document {
-        Some(id) => memtrain_pipeline::document(&args.corpus, id)?
-            .with_context(|| format!("the corpus `{}` has no document `{id}`", args.corpus.display()))?,
-        None => DocumentSet::open(&args.corpus, Split::Train)?.get(0)?,
+fn stats(args: &StatsArgs) -> anyhow::Result<()> {
+    let statistics = memtrain_statistics::statistics(&args.corpus)
+        .with_context(|| format!("cannot count the corpus `{}`", args.corpus.display()))?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&statistics).context("the statistics cannot be written")? + "\n"
+    } else {
+        memtrain_statistics::report(&statistics)
     };
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    print!("{}", memtrain_pipeline::inspect::render(&document, colour));
-    Ok(())
+    Ok(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?)
 }

@@ -6,6 +6,7 @@ pub mod entities;
 pub mod eval;
 pub mod failure;
 pub mod index;
+pub mod inspect;
 pub mod memory_plan;
 pub mod plan;
 pub mod policy;

@@ -14,6 +14,9 @@ pub struct WorldArgs {
     /// Articles
     #[arg(long, default_value_t = WorldConfig::default().num_pages)]
     pub pages: u64,
+    /// Pages as long as real articles, for measurements
+    #[arg(long)]
+    pub long: bool,
     /// The same seed gives the same encyclopedia
     #[arg(long, default_value_t = WorldConfig::default().seed)]
     pub seed: u64,
@@ -24,7 +27,10 @@ pub struct WorldArgs {
 /// # Errors
 /// If the file cannot be written.
 pub fn run(args: &WorldArgs) -> anyhow::Result<()> {
-    let config = WorldConfig { seed: args.seed, num_pages: args.pages, ..WorldConfig::default() };
+    let config = match args.long {
+        true => WorldConfig::long_pages(args.seed, args.pages),
+        false => WorldConfig { seed: args.seed, num_pages: args.pages, ..WorldConfig::default() },
+    };
     let summary = world::write_dump(&args.out, &config)?;
     println!("{summary}");
     Ok(())

@@ -6,7 +6,9 @@ use memtrain_corpora::{Entity, EntitySource, Passage};
 
 use super::{bert, links};
 use crate::config::{BackendName, EntitiesConfig};
-use crate::error::{PipelineError, Result};
+#[cfg(not(feature = "rust-bert"))]
+use crate::error::PipelineError;
+use crate::error::Result;
 
 /// Finds the mentions in passages: links, names and rules here, token-classification models elsewhere.
 pub trait EntityBackend: Send + Sync {
@@ -29,9 +31,14 @@ pub fn open_backend(config: &EntitiesConfig, corpus: Option<&Path>) -> Result<Bo
     match config.backend {
         BackendName::Links => Ok(Box::new(links::LinksBackend::open(config, corpus)?)),
         BackendName::Bert => Ok(Box::new(bert::BertBackend::open(config)?)),
+        #[cfg(feature = "rust-bert")]
+        BackendName::RustBert => Ok(Box::new(super::rust_bert::RustBertBackend::open(config)?)),
+        #[cfg(not(feature = "rust-bert"))]
         BackendName::RustBert => Err(PipelineError::Config {
             key: "entities.backend",
-            problem: format!("names `{}`, which is not in this build", config.backend.as_str()),
+            problem: "names `rust-bert`, which is not in this build: build with `--features rust-bert` and libtorch \
+                      (rust-bert/README.md), or take `bert`, which needs neither"
+                .into(),
         }),
     }
 }

@@ -3,15 +3,15 @@
 //! The model alone says what is a mention. A link whose anchor is exactly a mention's words gives it its target.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store::ScalarIndex;
+use memtrain_corpora::store::{self, ScalarIndex};
 use memtrain_corpora::{Entity, EntityLabel, EntitySource, Passage};
 use memtrain_encoder::{LabelledSpan, Options, TokenClassifier};
 
 use super::EntityBackend;
 use super::evaluation::label_of;
-use crate::config::{BertConfig, EntitiesConfig};
+use crate::config::{BackendName, BertConfig, EntitiesConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::Input;
 
@@ -67,7 +67,7 @@ impl Meanings {
     }
 
     /// A model without a label for the outside would make one mention of every text.
-    fn check(&self, labels: &[String]) -> Result<()> {
+    pub(super) fn check(&self, labels: &[String]) -> Result<()> {
         let is_outside = |label: &String| label == "O" || self.configured.get(label).is_some_and(Option::is_none);
         if labels.iter().any(is_outside) {
             return Ok(());
@@ -116,11 +116,30 @@ pub(super) fn directory(config: &EntitiesConfig) -> Result<&Path> {
     Ok(Path::new(&config.model))
 }
 
-/// The files of the model as inputs of the stage: with another model, what the stage has done is stale.
+/// The files of the model as inputs of the stage: with another model, what the stage has done is stale. A model on the hub,
+/// which `rust-bert` may fetch, is known by its name alone.
 pub(super) fn model_files(config: &EntitiesConfig) -> Result<Vec<Input>> {
     let directory = directory(config)?;
-    let input = |file: &std::path::PathBuf| {
+    let input = |file: &PathBuf| {
         Input::of(&directory.join(file), format!("model/{}", file.to_string_lossy().replace('\\', "/")))
     };
-    memtrain_encoder::files(directory)?.iter().map(input).collect()
+    if config.backend != BackendName::RustBert {
+        return memtrain_encoder::files(directory)?.iter().map(input).collect();
+    }
+    if !store::is_dir(directory) {
+        let name = format!("hub/{}", config.model);
+        return Ok(vec![Input { hash: store::hash_bytes(name.as_bytes()), bytes: 0, name }]);
+    }
+    const FILES: [&str; 8] = [
+        "config.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+        "sentencepiece.bpe.model",
+        "model.safetensors",
+        "rust_model.ot",
+    ];
+    let there = FILES.iter().filter(|file| store::exists(&directory.join(file)));
+    there.map(PathBuf::from).map(|file| input(&file)).collect()
 }

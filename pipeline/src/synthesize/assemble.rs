@@ -2,19 +2,10 @@
 
 use memtrain_corpora::document::MASK;
 use memtrain_corpora::mask::{Matching, SpanMap, is_whole_word, leaks, occurrences_of_any, replace};
-use memtrain_corpora::{
-    Document, DocumentEntity, DocumentPassage, EntityLabel, Passage, PassageEntities, PassageRole, Span, Split,
-};
+use memtrain_corpora::{Document, DocumentEntity, DocumentPassage, EntityLabel, PassageRole, Span, Split};
 
+use super::material::Material;
 use crate::config::{PassageLayout, SynthesizeConfig};
-
-/// A passage that was drawn, with its mentions.
-#[derive(Clone, Debug)]
-pub(crate) struct Drawn {
-    pub(crate) passage: Passage,
-    pub(crate) mentions: PassageEntities,
-    pub(crate) role: PassageRole,
-}
 
 /// What is hidden in a document.
 #[derive(Clone, Debug)]
@@ -33,20 +24,26 @@ pub(crate) struct Identity {
 }
 
 /// Joins the passages in the order given and hides the entity in all of the text. `num_tokens` is left at 0.
-pub(crate) fn assemble(drawn: &[&Drawn], hidden: &Hidden, identity: Identity, config: &SynthesizeConfig) -> Document {
-    let mut text = String::new();
+pub(crate) fn assemble(
+    drawn: &[(&Material, PassageRole)],
+    hidden: &Hidden,
+    identity: Identity,
+    config: &SynthesizeConfig,
+) -> Document {
+    let length = |(passage, _): &(&Material, PassageRole)| passage.title.len() + passage.text.len() + 8;
+    let mut text = String::with_capacity(drawn.iter().map(length).sum());
     let mut places: Vec<(Span, usize)> = Vec::with_capacity(drawn.len());
-    for drawn in drawn {
+    for (passage, _) in drawn {
         if !text.is_empty() {
             text.push_str(&config.separator);
         }
         let start = text.len();
         if config.layout == PassageLayout::TitleAndText {
-            text.push_str(&drawn.passage.title);
+            text.push_str(&passage.title);
             text.push('\n');
         }
         let body = text.len();
-        text.push_str(&drawn.passage.text);
+        text.push_str(&passage.text);
         places.push((start..text.len(), body));
     }
     let mut surfaces = vec![hidden.answer.as_str()];
@@ -61,9 +58,9 @@ pub(crate) fn assemble(drawn: &[&Drawn], hidden: &Hidden, identity: Identity, co
     let mut passages = Vec::with_capacity(drawn.len());
     let mut entities = Vec::new();
     let answer = hidden.answer.to_lowercase();
-    for (drawn, (place, body)) in drawn.iter().zip(places) {
-        passages.push(DocumentPassage { passage_id: drawn.passage.id, role: drawn.role, span: map.cover(&place) });
-        for mention in &drawn.mentions.entities {
+    for (&(passage, role), (place, body)) in drawn.iter().zip(places) {
+        passages.push(DocumentPassage { passage_id: passage.id, role, span: map.cover(&place) });
+        for mention in &passage.mentions {
             let span = body + mention.span.start..body + mention.span.end;
             // A mention that overlaps what was hidden, is it, or is part of a word cannot be asked for.
             let kept = map.carry(&span).filter(|span| is_whole_word(&masked, span));
@@ -94,52 +91,27 @@ pub(crate) fn is_leaking(document: &Document) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use memtrain_corpora::{Entity, EntitySource};
+    use memtrain_corpora::Mention;
 
     use super::*;
 
-    fn drawn(id: u64, title: &str, text: &str, surfaces: &[&str], role: PassageRole) -> Drawn {
-        let entities = surfaces
+    fn material(id: u64, title: &str, text: &str, surfaces: &[&str]) -> Material {
+        let mentions = surfaces
             .iter()
             .map(|surface| {
                 let start = text.find(surface).unwrap();
-                Entity {
-                    span: start..start + surface.len(),
-                    char_start: u32::try_from(text[..start].chars().count()).unwrap(),
-                    surface: (*surface).to_owned(),
-                    label: EntityLabel::Gpe,
-                    source: EntitySource::Link,
-                    target: None,
-                }
+                Mention { span: start..start + surface.len(), surface: (*surface).to_owned(), label: EntityLabel::Gpe }
             })
             .collect();
-        let passage = Passage {
-            id,
-            article_id: id,
-            url: String::new(),
-            title: title.into(),
-            section: String::new(),
-            text: text.into(),
-            span: 0..text.len(),
-            char_start: 0,
-            num_words: 0,
-            revision_id: 0,
-            links: Vec::new(),
-        };
-        Drawn { passage, mentions: PassageEntities { passage_id: id, entities }, role }
+        Material { id, title: title.into(), text: text.into(), mentions }
     }
 
     fn example(config: &SynthesizeConfig) -> Document {
-        let one = drawn(4, "Velmora", "Velmora's port lies in Ost.", &["Velmora", "Ost"], PassageRole::Pivot);
-        let two = drawn(
-            9,
-            "Ost",
-            "The Queen of Ost fled Velmora, the Grey Port.",
-            &["Ost", "Velmora", "Grey Port"],
-            PassageRole::Random,
-        );
+        let one = material(4, "Velmora", "Velmora's port lies in Ost.", &["Velmora", "Ost"]);
+        let two = material(9, "Ost", "The Queen of Ost fled Velmora, the Grey Port.", &["Ost", "Velmora", "Grey Port"]);
         let hidden = Hidden { answer: "Velmora".into(), aliases: vec!["Grey Port".into()], label: EntityLabel::Gpe };
-        assemble(&[&one, &two], &hidden, Identity { split: Split::Train, number: 3, seed: 5 }, config)
+        let drawn = [(&one, PassageRole::Pivot), (&two, PassageRole::Random)];
+        assemble(&drawn, &hidden, Identity { split: Split::Train, number: 3, seed: 5 }, config)
     }
 
     #[test]

@@ -5,18 +5,22 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
+use std::time::Instant;
 
-use memtrain_corpora::{Document, PassageRole, Split, rng};
+use memtrain_corpora::{Document, Passage, PassageEntities, PassageRole, Split, rng};
 use rand::Rng;
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
-use super::assemble::{Drawn, Hidden, Identity, assemble, is_leaking};
-use super::eligible::{Eligible, Ineligible, is_in_placeholder, split_of};
+use super::assemble::{Hidden, Identity, assemble, is_leaking};
+use super::eligible::{Eligible, Ineligible, is_in_placeholder};
+use super::material::{HeldOut, Material, fetch, threads};
 use crate::config::SynthesizeConfig;
 use crate::entities::Aliases;
 use crate::error::Result;
+use crate::stage::{Progress, StageName};
 use crate::tables::{Mentions, Passages};
 
 /// Passages that are looked at before a pivot is given up on.
@@ -64,6 +68,7 @@ pub(crate) struct Source<'a> {
     pub(crate) seed: u64,
     pub(crate) passages: Passages,
     pub(crate) mentions: Mentions,
+    pub(crate) held_out: HeldOut,
     pub(crate) retriever: Box<dyn Retriever>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) eligible: Eligible,
@@ -104,8 +109,9 @@ impl Outcome {
 
 impl Source<'_> {
     /// Draws the documents of some numbers; a rejected one again and again until it is good or the attempts are used up.
-    /// The documents of a round are looked up in the index together, which is much less work for each than alone.
-    pub(crate) fn documents(&self, split: Split, numbers: Range<u64>) -> Result<Vec<Outcome>> {
+    /// The documents of a round are looked up in the index together and their passages read together, which is much less
+    /// work for each than alone.
+    pub(crate) fn documents(&self, split: Split, numbers: Range<u64>, progress: &dyn Progress) -> Result<Vec<Outcome>> {
         let mut outcomes: Vec<Outcome> = numbers.clone().map(|_| Outcome::default()).collect();
         for attempt in 0..self.config.max_attempts {
             let identity = |(number, outcome): (u64, &Outcome)| {
@@ -118,7 +124,7 @@ impl Source<'_> {
             if open.is_empty() {
                 break;
             }
-            for (identity, (drawn, looks)) in open.iter().zip(self.round(&open)?) {
+            for (identity, (drawn, looks)) in open.iter().zip(self.round(&open, progress)?) {
                 let at = usize::try_from(identity.number - numbers.start).unwrap_or(usize::MAX);
                 outcomes[at].take(drawn, self.config.num_random);
                 *outcomes[at].counts.entry("attempts").or_default() += 1;
@@ -134,112 +140,131 @@ impl Source<'_> {
     }
 
     /// One attempt at each of some documents.
-    fn round(&self, identities: &[Identity]) -> Result<Vec<(Result<Document, Rejection>, Counts)>> {
-        let (pivots, looks): (Vec<Option<(Drawn, Hidden)>>, Vec<Counts>) = identities
-            .par_iter()
-            .map(|&identity| self.pivot(identity))
-            .collect::<Result<Vec<_>>>()?
-            .into_iter()
-            .unzip();
-        let ids: Vec<u64> = pivots.iter().flatten().map(|(pivot, _)| pivot.passage.id).collect();
+    fn round(
+        &self,
+        identities: &[Identity],
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Result<Document, Rejection>, Counts)>> {
+        let (pivots, looks) = self.pivots(identities, progress)?;
+        let ids: Vec<u64> = pivots.iter().flatten().map(|pivot| pivot.id).collect();
+        let started = Instant::now();
         let mut related = self.retriever.related(&ids, self.config.num_related)?.into_iter();
-        let drawn: Vec<_> = identities
+        progress.spent(StageName::Synthesize, "find related", started.elapsed() * threads());
+        let drafts: Vec<Result<Draft, Rejection>> = identities
             .iter()
             .zip(pivots)
             .map(|(&identity, pivot)| {
-                (identity, pivot.map(|(pivot, hidden)| (pivot, hidden, related.next().unwrap_or_default())))
+                let pivot = pivot.ok_or(Rejection::NoPivot)?;
+                self.draft(identity, pivot, related.next().unwrap_or_default())
             })
             .collect();
-        let documents: Vec<_> = drawn
+        let ids = drafts.iter().flatten().flat_map(|draft| draft.fixed.iter().chain(&draft.others.drawn).copied());
+        let shared = fetch(&self.passages, &self.mentions, ids.collect(), progress)?;
+        let documents: Vec<_> = drafts
             .into_par_iter()
-            .map(|(identity, drawn)| match drawn {
-                None => Ok(Err(Rejection::NoPivot)),
-                Some((pivot, hidden, related)) => self.attempt(identity, pivot, &hidden, related),
+            .map(|draft| match draft {
+                Ok(draft) => self.fit(draft, &shared, progress),
+                Err(rejection) => Ok(Err(rejection)),
             })
             .collect::<Result<_>>()?;
         Ok(documents.into_iter().zip(looks).collect())
     }
 
-    fn attempt(
+    /// For each document a random passage of its split that has an eligible entity, and one of its eligible entities. The
+    /// candidates of a step are read together. Also says, for each document, how many passages were looked at in vain, and
+    /// why mentions of the passages that were looked at could not be hidden.
+    fn pivots(&self, identities: &[Identity], progress: &dyn Progress) -> Result<(Vec<Option<Pivot>>, Vec<Counts>)> {
+        let mut looks = vec![Counts::new(); identities.len()];
+        let mut pivots: Vec<Option<Pivot>> = identities.iter().map(|_| None).collect();
+        let mut open: Vec<(usize, Candidates)> =
+            identities.iter().map(|&identity| Candidates::new(identity)).enumerate().collect();
+        loop {
+            let mut asked: Vec<(u64, usize)> =
+                open.iter_mut().filter_map(|(at, candidates)| Some((candidates.next(&self.held_out)?, *at))).collect();
+            if asked.is_empty() {
+                return Ok((pivots, looks));
+            }
+            asked.sort_unstable();
+            let mut ids: Vec<u64> = asked.iter().map(|&(id, _)| id).collect();
+            ids.dedup();
+            let started = Instant::now();
+            let passages = self.passages.get_many::<Passage>(&ids)?;
+            let mentions = self.mentions.get_many::<PassageEntities>(&ids)?;
+            progress.spent(StageName::Synthesize, "draw pivots", started.elapsed() * threads());
+            for (id, at) in asked {
+                let Ok(found) = ids.binary_search(&id) else { continue };
+                let hidden = self.hidden(identities[at], &passages[found], &mentions[found], &mut looks[at]);
+                pivots[at] = hidden.map(|hidden| Pivot { id, hidden });
+            }
+            open.retain(|(at, _)| pivots[*at].is_none());
+        }
+    }
+
+    /// One of the eligible entities of a pivot, if it has any; counts why others are none.
+    fn hidden(
         &self,
         identity: Identity,
-        pivot: Drawn,
-        hidden: &Hidden,
-        mut related: Vec<u64>,
-    ) -> Result<Result<Document, Rejection>> {
-        let mut taken = HashSet::from([pivot.passage.id]);
+        passage: &Passage,
+        mentions: &PassageEntities,
+        counts: &mut Counts,
+    ) -> Option<Hidden> {
+        let ruled_out = |cause: Ineligible| *counts.entry(cause.cause()).or_default() += 1;
+        let eligible = self.eligible.of(passage, mentions, ruled_out);
+        *counts.entry("mentions_looked_at").or_default() += mentions.entities.len() as u64;
+        if eligible.is_empty() {
+            *counts.entry("pivots_without_eligible").or_default() += 1;
+            return None;
+        }
+        let choice = rng::addressed("entity", identity.seed, &[]).random_range(0..eligible.len());
+        let entity = eligible[choice].clone();
+        let names = entity.target.iter().flat_map(|title| self.aliases.of(title));
+        let is_other = |name: &&str| *name != entity.surface && !is_in_placeholder(name);
+        let aliases = names.filter(is_other).map(str::to_owned).collect();
+        Some(Hidden { answer: entity.surface, aliases, label: entity.label })
+    }
+
+    /// A document's passages by number: pivot and related ones, and the first random ones.
+    fn draft(&self, identity: Identity, pivot: Pivot, mut related: Vec<u64>) -> Result<Draft, Rejection> {
+        let mut taken = HashSet::from([pivot.id]);
         related.retain(|id| taken.insert(*id));
         if related.len() < self.config.num_related {
-            return Ok(Err(Rejection::TooFewRelated));
+            return Err(Rejection::TooFewRelated);
         }
-        let mut fixed = vec![pivot];
-        for id in related {
-            fixed.push(self.drawn(id, PassageRole::Related)?);
-        }
-        let others =
-            Others { source: self, taken, rng: rng::addressed("random", identity.seed, &[]), drawn: Vec::new() };
-        self.fit(&fixed, others, hidden, identity)
-    }
-
-    /// A random passage of the split that has an eligible entity, and one of its eligible entities.
-    /// Also says how many passages were looked at in vain, and why mentions of the passages that were looked at could
-    /// not be hidden.
-    fn pivot(&self, identity: Identity) -> Result<(Option<(Drawn, Hidden)>, Counts)> {
-        let mut counts = Counts::new();
-        if self.passages.is_empty() {
-            return Ok((None, counts));
-        }
-        let mut draws = rng::addressed("pivot", identity.seed, &[]);
-        for _ in 0..MAX_PIVOT_DRAWS {
-            let passage = self.passages.get(draws.random_range(0..self.passages.len()))?;
-            if split_of(passage.article_id, self.seed, self.config) != identity.split {
-                continue;
-            }
-            let mentions = self.mentions.get(passage.id)?;
-            let ruled_out = |cause: Ineligible| *counts.entry(cause.cause()).or_default() += 1;
-            let eligible = self.eligible.of(&passage, &mentions, ruled_out);
-            *counts.entry("mentions_looked_at").or_default() += mentions.entities.len() as u64;
-            if eligible.is_empty() {
-                *counts.entry("pivots_without_eligible").or_default() += 1;
-                continue;
-            }
-            let choice = rng::addressed("entity", identity.seed, &[]).random_range(0..eligible.len());
-            let entity = eligible[choice].clone();
-            let names = entity.target.iter().flat_map(|title| self.aliases.of(title));
-            let is_other = |name: &&str| *name != entity.surface && !is_in_placeholder(name);
-            let aliases = names.filter(is_other).map(str::to_owned).collect();
-            let hidden = Hidden { answer: entity.surface, aliases, label: entity.label };
-            return Ok((Some((Drawn { passage, mentions, role: PassageRole::Pivot }, hidden)), counts));
-        }
-        Ok((None, counts))
-    }
-
-    fn drawn(&self, id: u64, role: PassageRole) -> Result<Drawn> {
-        Ok(Drawn { passage: self.passages.get(id)?, mentions: self.mentions.get(id)?, role })
+        let mut others = Others {
+            total: self.held_out.len(),
+            taken,
+            rng: rng::addressed("random", identity.seed, &[]),
+            drawn: Vec::new(),
+        };
+        others.draw(self.config.num_random);
+        let fixed = std::iter::once(pivot.id).chain(related).collect();
+        Ok(Draft { identity, hidden: pivot.hidden, fixed, others })
     }
 
     /// Finds the number of random passages, from the configured one on, that brings the document into its window.
-    /// Random passages are taken as a prefix of one sequence, so more of them is always longer.
-    fn fit(
-        &self,
-        fixed: &[Drawn],
-        mut others: Others<'_>,
-        hidden: &Hidden,
-        identity: Identity,
-    ) -> Result<Result<Document, Rejection>> {
+    /// Random passages are taken as a prefix of one sequence, so more of them is always longer. `shared` holds the
+    /// passages of the draft, by number, among others.
+    fn fit(&self, draft: Draft, shared: &[Material], progress: &dyn Progress) -> Result<Result<Document, Rejection>> {
+        let Draft { identity, hidden, fixed, mut others } = draft;
+        let mut more: Vec<Material> = Vec::new();
         // Numbers known to be too few and too many.
         let (mut too_few, mut too_many): (Option<usize>, Option<usize>) = (None, None);
         let mut num_random = self.config.num_random;
         loop {
-            let random = others.first(num_random)?;
+            let random = others.draw(num_random);
             let num_random_there = random.len();
-            let mut order: Vec<&Drawn> = fixed.iter().chain(random).collect();
+            let missing: Vec<u64> = random.iter().copied().filter(|&id| find(shared, &more, id).is_none()).collect();
+            if !missing.is_empty() {
+                more.extend(fetch(&self.passages, &self.mentions, missing, progress)?);
+                more.sort_unstable_by_key(|material| material.id);
+            }
+            let mut order = places(&fixed, random, shared, &more);
             order.shuffle(&mut rng::addressed("order", identity.seed, &[num_random_there as u64]));
-            let mut document = assemble(&order, hidden, identity, self.config);
-            if is_leaking(&document) {
+            let mut document = timed(progress, "mask", || assemble(&order, &hidden, identity, self.config));
+            if timed(progress, "look for leaks", || is_leaking(&document)) {
                 return Ok(Err(Rejection::Leak));
             }
-            let tokens = crate::tokenizer::count(&self.tokenizer, &document.text)?;
+            let tokens = timed(progress, "count tokens", || crate::tokenizer::count(&self.tokenizer, &document.text))?;
             let per_passage = (tokens / order.len()).max(1);
             if tokens < self.config.min_tokens {
                 if num_random_there < num_random {
@@ -267,18 +292,87 @@ impl Source<'_> {
     }
 }
 
-/// The random passages of a document: one sequence without repetition, drawn as far as it is asked for.
-struct Others<'a> {
-    source: &'a Source<'a>,
-    taken: HashSet<u64>,
-    rng: rand_chacha::ChaCha8Rng,
-    drawn: Vec<Drawn>,
+/// Runs a step and reports what it took.
+fn timed<T>(progress: &dyn Progress, step: &'static str, work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = work();
+    progress.spent(StageName::Synthesize, step, started.elapsed());
+    result
 }
 
-impl Others<'_> {
+/// A passage among those at hand, which rise by number.
+fn find<'m>(shared: &'m [Material], more: &'m [Material], id: u64) -> Option<&'m Material> {
+    [shared, more]
+        .into_iter()
+        .find_map(|materials| materials.binary_search_by_key(&id, |material| material.id).ok().map(|at| &materials[at]))
+}
+
+/// The passages of a document with their roles: pivot, related ones, random ones.
+fn places<'m>(
+    fixed: &[u64],
+    random: &[u64],
+    shared: &'m [Material],
+    more: &'m [Material],
+) -> Vec<(&'m Material, PassageRole)> {
+    let roles = std::iter::once(PassageRole::Pivot).chain(std::iter::repeat(PassageRole::Related));
+    let fixed = fixed.iter().zip(roles);
+    let random = random.iter().map(|id| (id, PassageRole::Random));
+    fixed.chain(random).filter_map(|(&id, role)| Some((find(shared, more, id)?, role))).collect()
+}
+
+/// A pivot that was found, and what is hidden of it.
+struct Pivot {
+    id: u64,
+    hidden: Hidden,
+}
+
+/// A document whose passages are drawn but not read.
+struct Draft {
+    identity: Identity,
+    hidden: Hidden,
+    /// The pivot, then the related passages.
+    fixed: Vec<u64>,
+    others: Others,
+}
+
+/// The passages that are tried as pivot of a document, one after the other.
+struct Candidates {
+    identity: Identity,
+    rng: ChaCha8Rng,
+    left: usize,
+}
+
+impl Candidates {
+    fn new(identity: Identity) -> Self {
+        Self { identity, rng: rng::addressed("pivot", identity.seed, &[]), left: MAX_PIVOT_DRAWS }
+    }
+
+    /// The next passage of the document's split; `None` once enough were looked at.
+    fn next(&mut self, held_out: &HeldOut) -> Option<u64> {
+        while self.left > 0 && held_out.len() > 0 {
+            self.left -= 1;
+            let id = self.rng.random_range(0..held_out.len());
+            if held_out.split(id) == self.identity.split {
+                return Some(id);
+            }
+        }
+        None
+    }
+}
+
+/// The random passages of a document: one sequence without repetition, drawn as far as it is asked for.
+struct Others {
+    /// Passages of the corpus.
+    total: u64,
+    taken: HashSet<u64>,
+    rng: ChaCha8Rng,
+    drawn: Vec<u64>,
+}
+
+impl Others {
     /// The first `count` of the sequence; fewer when the corpus has no more.
-    fn first(&mut self, count: usize) -> Result<&[Drawn]> {
-        let total = self.source.passages.len();
+    fn draw(&mut self, count: usize) -> &[u64] {
+        let total = self.total;
         while self.drawn.len() < count && (self.taken.len() as u64) < total {
             let id = if (self.taken.len() as u64) < total / 2 {
                 self.rng.random_range(0..total)
@@ -288,9 +382,9 @@ impl Others<'_> {
                 rest[self.rng.random_range(0..rest.len())]
             };
             if self.taken.insert(id) {
-                self.drawn.push(self.source.drawn(id, PassageRole::Random)?);
+                self.drawn.push(id);
             }
         }
-        Ok(&self.drawn[..count.min(self.drawn.len())])
+        &self.drawn[..count.min(self.drawn.len())]
     }
 }

@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use crate::store::columns::{Columns, list, list_of, optional_strings, parse_u64, required, strings, structs, u32s};
-use crate::store::{Row, RowError};
-use crate::{Entity, EntityLabel, EntitySource, PassageEntities};
+use crate::store::{Row, RowError, View};
+use crate::{Entity, EntityLabel, EntitySource, Mention, PassageEntities, PassageMentions};
 use arrow::array::Array;
 
 fn entity_fields() -> Fields {
@@ -108,6 +108,30 @@ impl Row for PassageEntities {
                     passage_id: parse_u64(id.value(row), "id", row)?,
                     entities: entities.collect::<Result<_, RowError>>()?,
                 })
+            })
+            .collect()
+    }
+}
+
+impl View<PassageEntities> for PassageMentions {
+    const COLUMNS: &'static [&'static str] =
+        &["entities.list.item.byte_start", "entities.list.item.surface", "entities.list.item.label"];
+
+    fn view(batch: &RecordBatch) -> Result<Vec<Self>, RowError> {
+        let (ranges, items) = Columns::of_batch(batch).list_of_structs("entities")?;
+        let (start, surface, label) = (items.u32s("byte_start")?, items.strings("surface")?, items.strings("label")?);
+        (0..batch.num_rows())
+            .map(|row| {
+                let mentions = ranges.of(row).map(|item| {
+                    let (start, surface) = (start[item] as usize, surface.value(item));
+                    let label = EntityLabel::from_name(label.value(item)).ok_or_else(|| RowError {
+                        column: "entities",
+                        row,
+                        detail: format!("unknown name `{}`", label.value(item)),
+                    })?;
+                    Ok(Mention { span: start..start + surface.len(), surface: surface.to_owned(), label })
+                });
+                Ok(PassageMentions(mentions.collect::<Result<_, RowError>>()?))
             })
             .collect()
     }

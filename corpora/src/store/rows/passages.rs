@@ -8,8 +8,8 @@ use arrow::error::ArrowError;
 
 use super::{LinkColumn, links_column, links_type};
 use crate::store::columns::{Columns, required, strings, u32s, u64s};
-use crate::store::{Row, RowError, ScalarIndex};
-use crate::{Passage, Span};
+use crate::store::{Row, RowError, ScalarIndex, View};
+use crate::{Passage, PassageArticle, PassageHead, PassageText, Span};
 
 impl Row for Passage {
     const TABLE: &'static str = "passages";
@@ -86,6 +86,41 @@ impl Row for Passage {
                 })
             })
             .collect()
+    }
+}
+
+impl View<Passage> for PassageText {
+    const COLUMNS: &'static [&'static str] = &["title", "text"];
+
+    fn view(batch: &RecordBatch) -> Result<Vec<Self>, RowError> {
+        let columns = Columns::of_batch(batch);
+        let (title, text) = (columns.strings("title")?, columns.strings("text")?);
+        let of = |row| PassageText { title: title.value(row).to_owned(), text: text.value(row).to_owned() };
+        Ok((0..batch.num_rows()).map(of).collect())
+    }
+}
+
+impl View<Passage> for PassageHead {
+    const COLUMNS: &'static [&'static str] = &["url", "title", "section"];
+
+    fn view(batch: &RecordBatch) -> Result<Vec<Self>, RowError> {
+        let columns = Columns::of_batch(batch);
+        let (url, title) = (columns.strings("url")?, columns.strings("title")?);
+        let section = columns.strings("section")?;
+        let of = |row| PassageHead {
+            title: title.value(row).to_owned(),
+            section: section.value(row).to_owned(),
+            url: url.value(row).to_owned(),
+        };
+        Ok((0..batch.num_rows()).map(of).collect())
+    }
+}
+
+impl View<Passage> for PassageArticle {
+    const COLUMNS: &'static [&'static str] = &["article_id"];
+
+    fn view(batch: &RecordBatch) -> Result<Vec<Self>, RowError> {
+        Ok(Columns::of_batch(batch).u64s("article_id")?.iter().copied().map(PassageArticle).collect())
     }
 }
 
