@@ -1,6 +1,7 @@
 //! `memtrain policy`: make, describe, score with and sample from a policy directory.
 
 mod generate;
+mod gradient;
 mod info;
 mod lines;
 mod score;
@@ -33,6 +34,8 @@ pub enum Action {
     Score(score::ScoreArgs),
     /// Draw responses: JSON lines in, JSON lines out
     Generate(generate::GenerateArgs),
+    /// The GRPO loss of given conversations and its gradient, to hold against other trainers
+    Gradient(gradient::GradientArgs),
 }
 
 /// Arguments of `memtrain policy init`.
@@ -62,6 +65,7 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<()> {
         Action::Info(args) => info::run(&args),
         Action::Score(args) => score::run(&args),
         Action::Generate(args) => generate::run(&args),
+        Action::Gradient(args) => gradient::run(&args),
     }
 }
 
