@@ -3,9 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use memtrain::cli::{Cli, Command, corpus, entities, eval, failure, index, policy, quickstart, train, wikitext, world};
+use memtrain::cli::{
+    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, train, wikitext, world,
+};
 
 fn main() -> ExitCode {
+    environment::settle();
     let cli = Cli::parse();
     memtrain::cli::start_log(&cli);
     failure::exit_code(match cli.command {

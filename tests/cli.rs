@@ -293,3 +293,32 @@ fn a_dry_run_plans_memory_and_time_and_refuses_what_cannot_fit() {
     assert!(code == Some(2) && log.contains("--mfu"), "{log}");
     refused(root, &["train", "--config", "configs/memtrain.toml", "--mfu", "0.4"], 2, &["--dry-run"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_installed_binary_gives_itself_its_settings_and_stays_one_process() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/loss");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_memtrain"))
+        .args(["policy", "gradient", "--json", "--model"])
+        .arg(model)
+        .env_remove("CANDLE_NUM_THREADS")
+        .env("GLIBC_TUNABLES", "")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It waits for lines on stdin; the number is that of the process that was started.
+    let environment = Path::new("/proc").join(child.id().to_string()).join("environ");
+    let settled = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let variables = store::read(&environment).unwrap();
+        String::from_utf8_lossy(&variables).contains("CANDLE_NUM_THREADS=1")
+    });
+    assert!(settled, "the settings never came");
+    let line = b"{\"prompt_ids\": [1], \"response_ids\": [2], \"advantages\": 1}\n";
+    child.stdin.take().unwrap().write_all(line).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("\"grad_norm\""));
+}

@@ -9,7 +9,7 @@ use memtrain_corpora::{rng, store};
 use rand::Rng;
 
 /// A quickstart of seconds: every stage and a few steps of training.
-const SMALL: [&str; 11] = [
+const SMALL: [&str; 12] = [
     "world.num_pages=60",
     "corpus.synthesize.num_train=60",
     "corpus.synthesize.num_heldout=16",
@@ -17,6 +17,7 @@ const SMALL: [&str; 11] = [
     "train.steps=4",
     "train.documents_per_step=2",
     "train.checkpoint_every=1",
+    "train.evaluate_every=2",
     "objective.group_size=2",
     "objective.recall_samples=2",
     "eval.documents=8",
@@ -41,7 +42,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, String> {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let relative = path.strip_prefix(folder).unwrap().to_owned();
             if store::is_dir(&path) {
-                if !matches!(name.as_str(), "logs" | "latest") {
+                if !matches!(name.as_str(), "logs" | "latest" | "tb") {
                     folders.push(path);
                 }
             } else if !matches!(name.as_str(), "timings.jsonl" | "quickstart.json" | "lock" | ".lock")
@@ -70,15 +71,24 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
         if child.try_wait().unwrap().is_some() {
             break;
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        // In turn without warning, and by a signal that asks it to save and end.
+        if kills % 2 == 0 {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        } else {
+            let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+            let code = child.wait().unwrap().code();
+            assert!(asked.success() && matches!(code, Some(75 | 0)), "ended with {code:?}");
+        }
         kills += 1;
     }
     assert!(kills > 0, "no run was killed");
     assert!(quickstart(disturbed.path()).status().unwrap().success());
 
     let (expected, got) = (contents(undisturbed.path()), contents(disturbed.path()));
-    assert!(expected.keys().any(|path| path.ends_with("model.safetensors")), "nothing was trained");
+    for trace in ["model.safetensors", "evaluations.jsonl"] {
+        assert!(expected.keys().any(|path| path.ends_with(trace)), "nothing was trained: no {trace}");
+    }
     assert_eq!(expected.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>());
     for (path, hash) in &expected {
         assert_eq!(hash, &got[path], "{} differs after {kills} kills", path.display());

@@ -3,8 +3,8 @@
 use memtrain::agents::chunks::{CutAt, split};
 use memtrain::agents::reader::{Trajectory, Turn};
 use memtrain::objectives::memtrain::{
-    ChunkedDocument, GradedRecall, GradedTrajectory, MemTrainConfig, RecallQuestion, Variant, assign_credit,
-    draw_recall, trajectory_reward,
+    ChunkedDocument, GradedRecall, GradedTrajectory, GroupCounts, MemTrainConfig, RecallQuestion, Variant,
+    assign_credit, draw_recall, trajectory_reward,
 };
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::run::RolloutKind;
@@ -156,7 +156,8 @@ fn credit_by_hand() {
     let group = vec![graded(0, 5, true, &[1.0, 0.0], &config), graded(1, 5, false, &[1.0, 1.0], &config)];
     let credit = assign_credit(&[group], &config);
     assert_eq!(credit.conversations.len(), 5 + 2 + 5);
-    assert_eq!((credit.dropped_documents, credit.dropped_recalls), (0, 1));
+    assert_eq!(credit.end_to_end, GroupCounts { groups: 1, all_zero: 0, all_equal: 0 });
+    assert_eq!(credit.recall, GroupCounts { groups: 2, all_zero: 0, all_equal: 1 });
     let advantages: Vec<f32> = credit.conversations.iter().map(|conversation| conversation.advantages[0]).collect();
     assert_eq!(advantages, [0.375, 0.375, 0.375, 0.375, 0.375, 0.5, -0.5, -0.375, -0.375, -0.375, -0.375, -0.375]);
     assert!(credit.conversations.iter().all(|c| c.advantages.len() == c.response_ids.len()));
@@ -174,8 +175,14 @@ fn ablations() {
     // Decoupled: equal final answers drop the trajectories, but recall is trained all the same.
     let config = MemTrainConfig { variant: Variant::Decoupled, ..MemTrainConfig::default() };
     let group = vec![graded(0, 3, false, &[1.0, 0.0], &config), graded(1, 3, false, &[0.0, 0.0], &config)];
+    let credit = assign_credit(std::slice::from_ref(&group), &config);
+    assert_eq!(credit.conversations.len(), 2);
+    assert_eq!((credit.end_to_end.all_zero, credit.recall.all_zero), (1, 1));
+    // Without the filter they stay, with advantages of zero.
+    let config = MemTrainConfig { filter_groups: false, ..config };
     let credit = assign_credit(&[group], &config);
-    assert_eq!((credit.conversations.len(), credit.dropped_documents, credit.dropped_recalls), (2, 1, 1));
+    assert_eq!(credit.conversations.len(), 2 * 3 + 2 * 2);
+    assert_eq!(credit.conversations.iter().filter(|conversation| conversation.advantages[0] != 0.0).count(), 2);
 }
 
 #[test]

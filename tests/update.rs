@@ -34,7 +34,8 @@ fn conversations(decoder: &Decoder) -> Vec<Conversation> {
             let advantage = [0.8_f32, -0.5, -0.3][member];
             conversations.push(Conversation {
                 advantages: vec![advantage; response_ids.len()],
-                sampler_log_probs: Vec::new(),
+                sampler_log_probs: None,
+                old_log_probs: None,
                 reference_log_probs: None,
                 prompt_ids: prompt_ids.clone(),
                 response_ids,
@@ -47,7 +48,7 @@ fn conversations(decoder: &Decoder) -> Vec<Conversation> {
         let near = |spread: f64, generator: &mut rand_chacha::ChaCha8Rng| -> Vec<f32> {
             tokens.iter().map(|token| (token.log_prob + generator.random_range(-spread..spread)) as f32).collect()
         };
-        conversation.sampler_log_probs = near(0.4, &mut generator);
+        conversation.old_log_probs = Some(near(0.4, &mut generator));
         conversation.reference_log_probs = Some(near(0.5, &mut generator));
     }
     conversations
@@ -79,7 +80,12 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
 fn the_gradient_is_the_slope_of_the_loss() {
     let decoder = decoder(DType::F64);
     let conversations = conversations(&decoder);
-    for aggregation in [LossAggregation::SequenceSum, LossAggregation::TokenMean, LossAggregation::SequenceMean] {
+    for aggregation in [
+        LossAggregation::SeqMeanTokenSum,
+        LossAggregation::TokenMean,
+        LossAggregation::SeqMeanTokenMean,
+        LossAggregation::SeqMeanTokenSumNorm,
+    ] {
         let loss = loss_config(aggregation);
         let (_, analytic) = gradients(&decoder, &conversations, &loss, LIMITS);
         let mut generator = rng::addressed("test/slope", 1, &[]);
@@ -108,7 +114,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
 fn any_split_into_micro_batches_gives_the_same_gradient() {
     let decoder = decoder(DType::F32);
     let conversations = conversations(&decoder);
-    let loss = loss_config(LossAggregation::SequenceSum);
+    let loss = loss_config(LossAggregation::SeqMeanTokenSum);
     let (whole_loss, whole) = gradients(&decoder, &conversations, &loss, LIMITS);
     let splits = [1, 9, 25, LIMITS.micro_batch_tokens].map(|tokens| [(tokens, false), (tokens, true)]);
     for (micro_batch_tokens, activation_checkpointing) in splits.into_iter().flatten() {
@@ -130,7 +136,8 @@ fn a_step_against_the_gradient_lowers_the_loss_and_on_policy_nothing_is_clipped(
     let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
     let scored = score(&decoder, &pairs, LIMITS).unwrap();
     for (conversation, tokens) in conversations.iter_mut().zip(scored) {
-        conversation.sampler_log_probs = tokens.iter().map(|token| token.log_prob as f32).collect();
+        conversation.sampler_log_probs = Some(tokens.iter().map(|token| token.log_prob as f32).collect());
+        conversation.old_log_probs = conversation.sampler_log_probs.clone();
     }
     let loss = loss_config(LossAggregation::TokenMean);
     let parameters = decoder.parameters().unwrap();

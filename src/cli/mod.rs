@@ -3,6 +3,7 @@
 pub mod configuration;
 pub mod corpus;
 pub mod entities;
+pub mod environment;
 pub mod eval;
 pub mod failure;
 pub mod index;

@@ -17,6 +17,7 @@ pub(super) const INSTRUCTION_TOKENS: usize = 1_024;
 /// If the limits of the reader contradict each other or something that must be positive is 0.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     config.corpus.validate()?;
+    config.loss.validate().map_err(Usage)?;
     let reader = &config.reader;
     let longest_response = reader.memory_tokens.max(reader.answer_tokens);
     let needed = reader.chunk_tokens + reader.memory_tokens + longest_response;
@@ -38,7 +39,8 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     let positive = [
         ("train.documents_per_step", config.train.documents_per_step),
         ("objective.group_size", config.objective.group_size),
-        ("update.updates_per_batch", config.update.updates_per_batch),
+        ("update.minibatches", config.update.minibatches),
+        ("update.epochs", config.update.epochs),
         ("update.micro_batch_tokens", config.update.micro_batch_tokens),
         ("reader.chunk_tokens", reader.chunk_tokens),
         ("reader.memory_tokens", reader.memory_tokens),

@@ -2,6 +2,7 @@
 
 mod convert;
 mod generate;
+mod gradient;
 mod info;
 mod lines;
 mod score;
@@ -38,6 +39,8 @@ pub enum Action {
     Convert(convert::ConvertArgs),
     /// Write a policy with a LoRA adapter merged into its weights
     MergeLora(convert::MergeLoraArgs),
+    /// The GRPO loss of given conversations and its gradient, to hold against other trainers
+    Gradient(gradient::GradientArgs),
 }
 
 /// Arguments of `memtrain policy init`.
@@ -69,6 +72,7 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<()> {
         Action::Generate(args) => generate::run(&args),
         Action::Convert(args) => convert::run(&args),
         Action::MergeLora(args) => convert::merge(&args),
+        Action::Gradient(args) => gradient::run(&args),
     }
 }
 

@@ -70,7 +70,7 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
         println!("All is done: this is what it came to. Another seed is another run: `--seed {}`.\n", args.seed + 1);
         return print(&record, &bench, &run);
     }
-    let trained = train::train(&bench, &start, &run, &stop)?;
+    let trained = train::train(&bench, start, &run, &stop)?;
     tracing::info!("evaluating the policy after training");
     let evaluating = Instant::now();
     record.after = Some(bench.evaluate(&trained.policy)?);

@@ -10,15 +10,12 @@ use memtrain_corpora::{Split, store};
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader};
 use crate::config::Config;
-use crate::eval::reconstruction::{ReconstructionReport, evaluate};
+use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate};
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Decoder, Policy, PolicyTokenizer, built_in, directory, preset};
 use crate::run::{RunDirectory, RunSetup};
 use crate::sampler::local::LocalSampler;
 use crate::train::documents::{self, DocumentSet};
-
-/// Step of the draws of an evaluation: none that training ever reaches.
-const EVALUATION_STEP: u64 = u64::MAX;
 
 /// Puts the policies that the program carries where paths can name them: `built-in:NAME` becomes a folder beside the
 /// corpus, written if it is not there.

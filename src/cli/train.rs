@@ -12,8 +12,10 @@ use crate::agents::reader::DrawConfig;
 use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
 use crate::run::signal::StopRequest;
+use crate::train::diagnosis::Diagnosis;
 use crate::train::documents::{self, DocumentOrder};
 use crate::train::grpo::GrpoTraining;
+use crate::train::speed::measured_peak_flops;
 use crate::train::warm_up::WarmUpTraining;
 use crate::train::{Loop, TrainConfig};
 use crate::warm_up::step::Material;
@@ -64,7 +66,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let start = bench.starting_policy()?;
     let run = bench.open_run(&start, args.clean)?;
     let stop = StopRequest::on_signals()?;
-    let trained = train(&bench, &start, &run, &stop)?;
+    let trained = train(&bench, start, &run, &stop)?;
     println!("{}", trained.path.display());
     Ok(())
 }
@@ -81,10 +83,22 @@ pub struct Trained {
 ///
 /// # Errors
 /// If training fails or a signal asked to stop.
-pub fn train(bench: &Workbench, start: &Policy, run: &RunDirectory, stop: &StopRequest) -> anyhow::Result<Trained> {
+pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRequest) -> anyhow::Result<Trained> {
     let config = &bench.config;
     let documents = bench.documents(Split::Train)?;
-    let tokenizer = &start.tokenizer;
+    let (tokenizer, generation) = (start.tokenizer.clone(), start.generation.clone());
+    let heldout = match config.train.evaluate_every {
+        0 => Vec::new(),
+        _ => {
+            let reader = bench.reader(&start, &config.draw, 0);
+            documents::first(&bench.documents(Split::Heldout)?, config.eval.documents, &reader)?
+        }
+    };
+    let peak_flops = if config.train.peak_tflops > 0.0 {
+        1e12 * config.train.peak_tflops
+    } else {
+        measured_peak_flops(start.decoder.device())?
+    };
     let precision = config.policy.precision;
     let has_reference = config.loss.kl_beta > 0.0;
     // The reference has the policy's precision, so that they start equal. Nothing writes into the starting weights: where
@@ -92,22 +106,27 @@ pub fn train(bench: &Workbench, start: &Policy, run: &RunDirectory, stop: &StopR
     let is_needed = has_reference || config.policy.lora.is_some();
     let frozen = is_needed.then(|| start.decoder.to_dtype(precision.dtype())).transpose()?;
     let mut training = GrpoTraining {
-        tokenizer,
-        stop_ids: &start.generation.eos_token_ids,
+        tokenizer: &tokenizer,
+        stop_ids: &generation.eos_token_ids,
         prompts: &bench.prompts,
         reader: &config.reader,
         draw: &config.draw,
         objective: &config.objective,
         loss: &config.loss,
         update: &config.update,
+        eval: &config.eval,
         reference: frozen.clone().filter(|_| has_reference),
+        heldout,
         documents: DocumentOrder::new(documents, config.run.seed),
         documents_per_step: config.train.documents_per_step,
         max_refills: config.train.max_refills,
+        peak_flops,
+        stop,
         seed: config.run.seed,
         cursor: 0,
+        diagnosis: Diagnosis::default(),
     };
-    let mut policy = start.clone();
+    let mut policy = start;
     if let (Some(lora), Some(base)) = (&config.policy.lora, &frozen) {
         policy.decoder = base.with_lora(lora, config.run.seed)?;
     }
@@ -144,7 +163,12 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
         update: &config.update,
         seed: config.run.seed,
     };
-    let steps = TrainConfig { steps: config.warm_up.steps as u64, rollouts_every: 0, ..config.train.clone() };
+    let steps = TrainConfig {
+        steps: config.warm_up.steps as u64,
+        rollouts_every: 0,
+        evaluate_every: 0,
+        ..config.train.clone()
+    };
     let mut policy = start.clone();
     let stop = StopRequest::on_signals()?;
     let precision = config.policy.precision;

@@ -47,6 +47,9 @@ pub struct ReconstructionReport {
     pub truncated_memories: f64,
 }
 
+/// Step of the draws of an evaluation: none that training ever reaches.
+pub const EVALUATION_STEP: u64 = u64::MAX;
+
 /// Purpose of the generators that draw evaluation questions.
 const EVALUATION_PURPOSE: &str = "evaluate/recall-question";
 

@@ -22,7 +22,8 @@ pub mod update;
 /// let conversation = Conversation {
 ///     prompt_ids: vec![1, 2, 3],
 ///     response_ids: vec![4, 5],
-///     sampler_log_probs: vec![-0.5, -1.5],
+///     sampler_log_probs: Some(vec![-0.5, -1.5]),
+///     old_log_probs: None,
 ///     reference_log_probs: None,
 ///     advantages: vec![0.25; 2],
 /// };
@@ -34,8 +35,11 @@ pub struct Conversation {
     pub prompt_ids: Vec<u32>,
     /// Token ids the sampler drew, exactly.
     pub response_ids: Vec<u32>,
-    /// Log-probabilities under the policy that drew them.
-    pub sampler_log_probs: Vec<f32>,
+    /// Log-probabilities as the sampler that drew them gave them, where it did.
+    pub sampler_log_probs: Option<Vec<f32>>,
+    /// Log-probabilities under the policy before the step, what ratios are taken to; without them the policy is its own
+    /// old one and every ratio is 1.
+    pub old_log_probs: Option<Vec<f32>>,
     /// Log-probabilities under the frozen reference, where a KL penalty asks for them.
     pub reference_log_probs: Option<Vec<f32>>,
     /// Advantage of each response token.

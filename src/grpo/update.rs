@@ -7,7 +7,7 @@
 use candle_core::{Tensor, Var};
 
 use super::Conversation;
-use super::loss::LossConfig;
+use super::loss::{LossConfig, Totals};
 use super::packing::{MicroBatch, PromptResponse, pack};
 use crate::optim::{AdamW, GradientBuffer, clip_global_norm};
 use crate::policy::ScoredRows;
@@ -136,10 +136,14 @@ pub fn apply(
 pub struct LossStatistics {
     /// The loss: weighted sum over tokens.
     pub loss: f64,
-    /// Mean k3 against the reference.
+    /// Its part without the KL penalty.
+    pub policy_loss: f64,
+    /// Mean estimate of the KL divergence to the reference.
     pub kl: f64,
     /// Mean entropy in nats.
     pub entropy: f64,
+    /// Mean ratio to the old policy.
+    pub ratio: f64,
     /// Share of tokens clipped from below.
     pub clip_low: f64,
     /// Share of tokens clipped from above.
@@ -165,43 +169,56 @@ pub fn accumulate_loss(
     gradients: &mut GradientBuffer,
 ) -> candle_core::Result<LossStatistics> {
     let pairs: Vec<PromptResponse<'_>> = conversations.iter().map(Conversation::pair).collect();
-    let total_tokens: usize = pairs.iter().map(|pair| pair.response_ids.len()).sum();
-    let mut sum = LossStatistics { tokens: total_tokens, ..LossStatistics::default() };
+    let tokens: usize = pairs.iter().map(|pair| pair.response_ids.len()).sum();
+    let totals = Totals { conversations: conversations.len(), tokens };
+    let mut sum = LossStatistics { tokens, ..LossStatistics::default() };
     accumulate(decoder, parameters, &pairs, limits, gradients, |scored| {
         let conversation = &conversations[scored.conversation];
-        let old = f64::from(conversation.sampler_log_probs[scored.token]);
-        let reference = conversation.reference_log_probs.as_ref().map(|log_probs| f64::from(log_probs[scored.token]));
+        let given = |log_probs: &Option<Vec<f32>>| log_probs.as_ref().map(|values| f64::from(values[scored.token]));
+        let old = given(&conversation.old_log_probs).unwrap_or(scored.log_prob);
+        let reference = given(&conversation.reference_log_probs);
         let token = loss.token(scored.log_prob, old, reference, f64::from(conversation.advantages[scored.token]));
-        let weight = loss.aggregation.token_weight(conversation.response_ids.len(), conversations.len(), total_tokens);
-        let log_ratio = scored.log_prob - old;
+        let weight = loss.token_weight(conversation.response_ids.len(), totals);
         sum.loss += weight * token.loss;
+        sum.policy_loss += weight * token.policy_loss;
         sum.kl += token.kl;
         sum.entropy += scored.entropy;
+        sum.ratio += token.ratio;
         sum.clip_low += f64::from(u8::from(token.clipped_low));
         sum.clip_high += f64::from(u8::from(token.clipped_high));
         sum.clip_dual += f64::from(u8::from(token.clipped_dual));
-        sum.mismatch_kl += log_ratio.exp() - log_ratio - 1.0;
+        if let Some(sampler) = given(&conversation.sampler_log_probs) {
+            sum.mismatch_kl += mismatch(scored.log_prob, sampler);
+        }
         weight * token.gradient
     })?;
-    let count = total_tokens.max(1) as f64;
-    for mean in
-        [&mut sum.kl, &mut sum.entropy, &mut sum.clip_low, &mut sum.clip_high, &mut sum.clip_dual, &mut sum.mismatch_kl]
-    {
-        *mean /= count;
-    }
+    let count = tokens.max(1) as f64;
+    sum.token_means().into_iter().for_each(|mean| *mean /= count);
     Ok(sum)
 }
 
+/// `r − log r − 1` of one token, `r` the ratio of the trainer's probability to the sampler's: an estimate of the KL
+/// divergence between the two.
+pub fn mismatch(trainer_log_prob: f64, sampler_log_prob: f64) -> f64 {
+    let log_ratio = trainer_log_prob - sampler_log_prob;
+    log_ratio.exp() - log_ratio - 1.0
+}
+
 impl LossStatistics {
+    /// The fields that are means over tokens.
+    fn token_means(&mut self) -> [&mut f64; 7] {
+        let Self { kl, entropy, ratio, clip_low, clip_high, clip_dual, mismatch_kl, .. } = self;
+        [kl, entropy, ratio, clip_low, clip_high, clip_dual, mismatch_kl]
+    }
+
     /// Adds `share` of another update's averages; token counts add up.
     pub fn add(&mut self, other: &Self, share: f64) {
+        let mut other = *other;
         self.loss += share * other.loss;
-        self.kl += share * other.kl;
-        self.entropy += share * other.entropy;
-        self.clip_low += share * other.clip_low;
-        self.clip_high += share * other.clip_high;
-        self.clip_dual += share * other.clip_dual;
-        self.mismatch_kl += share * other.mismatch_kl;
+        self.policy_loss += share * other.policy_loss;
+        for (mean, other) in self.token_means().into_iter().zip(other.token_means()) {
+            *mean += share * *other;
+        }
         self.tokens += other.tokens;
     }
 }

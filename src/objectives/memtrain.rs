@@ -55,6 +55,10 @@ pub struct MemTrainConfig {
     pub equality: Equality,
     /// What centred rewards are divided by.
     pub reward_scale: RewardScale,
+    /// Drop groups whose rewards are all equal (DAPO §3.2; verl's `filter_groups`). The paper drops documents whose
+    /// rewards are all zero or all one. Kept, they give no policy gradient, but count in the denominators and in the KL
+    /// penalty.
+    pub filter_groups: bool,
 }
 
 impl Default for MemTrainConfig {
@@ -67,6 +71,7 @@ impl Default for MemTrainConfig {
             recall_includes_current: false,
             equality: Equality::Strict,
             reward_scale: RewardScale::None,
+            filter_groups: true,
         }
     }
 }
@@ -271,12 +276,45 @@ pub fn trajectory_reward(correct: bool, recall_rewards: Option<&[f64]>, config: 
 pub struct Credit {
     /// Conversations to train on.
     pub conversations: Vec<Conversation>,
-    /// Advantage of each trajectory, a document each; zero where its group was dropped.
+    /// Advantage of each trajectory, a document each; zero where all of its group have the same reward.
     pub trajectory_advantages: Vec<Vec<f64>>,
-    /// Documents whose trajectories all have the same reward: no gradient, dropped.
-    pub dropped_documents: usize,
-    /// Recall groups whose answers all have the same reward: no gradient, dropped.
-    pub dropped_recalls: usize,
+    /// End-to-end groups, one a document.
+    pub end_to_end: GroupCounts,
+    /// Recall groups, one a questioned trajectory.
+    pub recall: GroupCounts,
+}
+
+/// How many groups there are, and how many of them teach nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupCounts {
+    /// All groups.
+    pub groups: usize,
+    /// Groups whose rewards are all 0.
+    pub all_zero: usize,
+    /// Groups whose rewards are all equal, but not 0.
+    pub all_equal: usize,
+}
+
+impl GroupCounts {
+    /// Groups without any difference in reward: no gradient.
+    pub fn without_variance(self) -> usize {
+        self.all_zero + self.all_equal
+    }
+
+    fn count(&mut self, rewards: &[f64]) -> bool {
+        self.groups += 1;
+        let equal = has_zero_variance(rewards);
+        let zero = rewards.first().is_none_or(|reward| reward.abs() < 1e-9);
+        self.all_zero += usize::from(equal && zero);
+        self.all_equal += usize::from(equal && !zero);
+        equal
+    }
+
+    fn add(&mut self, other: Self) {
+        self.groups += other.groups;
+        self.all_zero += other.all_zero;
+        self.all_equal += other.all_equal;
+    }
 }
 
 impl Credit {
@@ -284,28 +322,26 @@ impl Credit {
     pub fn extend(&mut self, other: Self) {
         self.conversations.extend(other.conversations);
         self.trajectory_advantages.extend(other.trajectory_advantages);
-        self.dropped_documents += other.dropped_documents;
-        self.dropped_recalls += other.dropped_recalls;
+        self.end_to_end.add(other.end_to_end);
+        self.recall.add(other.recall);
     }
 }
 
-/// Turns rewards into conversations with advantages. Groups are formed per trajectory, before turns are expanded; a group
-/// of zero variance is dropped, the two branches separately.
+/// Turns rewards into conversations with advantages. Groups are formed per trajectory, before turns are expanded; with
+/// `filter_groups` a group of zero variance is dropped, the two branches separately.
 pub fn assign_credit(documents: &[Vec<GradedTrajectory>], config: &MemTrainConfig) -> Credit {
     let mut credit = Credit::default();
     for group in documents {
         let rewards: Vec<f64> = group.iter().map(|graded| graded.reward).collect();
-        let dropped = has_zero_variance(&rewards);
-        credit.dropped_documents += usize::from(dropped);
-        let group_advantages =
-            if dropped { vec![0.0; rewards.len()] } else { advantages(&rewards, config.reward_scale) };
+        let equal = credit.end_to_end.count(&rewards);
+        // Of equal rewards the mean is the reward itself only up to rounding.
+        let group_advantages = if equal { vec![0.0; rewards.len()] } else { advantages(&rewards, config.reward_scale) };
         for (graded, &advantage) in group.iter().zip(&group_advantages) {
-            if !dropped {
+            if !(equal && config.filter_groups) {
                 credit.conversations.extend(graded.trajectory.turns.iter().map(|turn| conversation(turn, advantage)));
             }
             let Some(recall) = &graded.recall else { continue };
-            if has_zero_variance(&recall.rewards) {
-                credit.dropped_recalls += 1;
+            if credit.recall.count(&recall.rewards) && config.filter_groups {
                 continue;
             }
             credit.conversations.extend(
@@ -321,7 +357,8 @@ fn conversation(turn: &Turn, advantage: f64) -> Conversation {
     Conversation {
         prompt_ids: turn.prompt_ids.clone(),
         response_ids: turn.completion.token_ids.clone(),
-        sampler_log_probs: turn.completion.log_probs.clone(),
+        sampler_log_probs: Some(turn.completion.log_probs.clone()),
+        old_log_probs: None,
         reference_log_probs: None,
         advantages: vec![advantage as f32; turn.completion.token_ids.len()],
     }

@@ -17,6 +17,7 @@ const CONTENTS: &str = "checkpoint.json";
 const TRAINING_STATE: &str = "training_state";
 const STATE: &str = "training_state/state.json";
 const LATEST: &str = "latest";
+const BEST: &str = "best";
 const PARTIAL_SUFFIX: &str = ".partial";
 const REMOVED_SUFFIX: &str = ".removed";
 
@@ -113,6 +114,7 @@ impl Checkpoint {
 pub struct Checkpoints {
     root: PathBuf,
     retention: Retention,
+    best: Option<u64>,
 }
 
 impl Checkpoints {
@@ -128,7 +130,7 @@ impl Checkpoints {
                 store::remove_dir_all(&path)?;
             }
         }
-        Ok(Self { root: root.to_path_buf(), retention })
+        Ok(Self { root: root.to_path_buf(), retention, best: None })
     }
 
     /// Steps that have a checkpoint, ascending.
@@ -180,6 +182,21 @@ impl Checkpoints {
         Ok(Checkpoint { path, state: *state })
     }
 
+    /// From now on the checkpoint of `step` is the best one: `best` points to it, and it stays until another is. A step
+    /// without a checkpoint, removed by hand say, is passed over.
+    ///
+    /// # Errors
+    /// If the link cannot be made or an old checkpoint not be removed.
+    pub fn set_best(&mut self, step: u64) -> Result<()> {
+        let name = step_name(step);
+        if self.best != Some(step) && store::exists(&self.root.join(&name)) {
+            self.best = Some(step);
+            store::link_durably(Path::new(&name), &self.root.join(BEST))?;
+            self.prune()?;
+        }
+        Ok(())
+    }
+
     fn prune(&self) -> Result<()> {
         let steps = self.steps()?;
         let Retention { last, every } = self.retention;
@@ -187,7 +204,8 @@ impl Checkpoints {
             return Ok(());
         }
         let old = &steps[..steps.len().saturating_sub(last)];
-        for &step in old.iter().filter(|&&step| every == 0 || !step.is_multiple_of(every)) {
+        let stays = |step: u64| self.best == Some(step) || (every > 0 && step.is_multiple_of(every));
+        for &step in old.iter().filter(|&&step| !stays(step)) {
             let name = step_name(step);
             // Renamed first: a kill amid the removal must not leave half a checkpoint under a whole one's name.
             let removed = self.root.join(format!(".{name}{REMOVED_SUFFIX}"));
@@ -272,6 +290,21 @@ mod tests {
         assert_eq!(newest.state, TrainingState { step: 30, next_document: 240 });
         assert!(store::exists(&newest.training_state().join("optimizer.safetensors")));
         assert_eq!(store::read(&folder.path().join("latest/model.safetensors"))?, b"weights 30");
+        Ok(())
+    }
+
+    #[test]
+    fn the_best_one_stays_until_another_is_better() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut checkpoints = Checkpoints::open(folder.path(), Retention { last: 1, every: 0 })?;
+        for (step, best) in [(1, 1), (2, 2), (3, 2), (4, 2), (5, 5), (6, 5)] {
+            save(&checkpoints, step)?;
+            checkpoints.set_best(best)?;
+        }
+        assert_eq!(checkpoints.steps()?, [5, 6]);
+        assert_eq!(store::read(&folder.path().join("best/model.safetensors"))?, b"weights 5");
+        checkpoints.set_best(4)?;
+        assert_eq!(checkpoints.steps()?, [5, 6], "a step without a checkpoint changes nothing");
         Ok(())
     }
 

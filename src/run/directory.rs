@@ -8,7 +8,7 @@ use memtrain_corpora::store::{self, LockGuard, TableSummary, TableWriter};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Checkpoints, Retention, step_name, step_of};
-use super::json_lines::JsonLines;
+use super::records::{self, Records};
 use super::rollouts::RolloutRow;
 use super::{Result, RunError};
 
@@ -17,8 +17,6 @@ const FORMAT: u32 = 1;
 const CONFIG: &str = "config.toml";
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = ".lock";
-const METRICS: &str = "metrics.jsonl";
-const TIMINGS: &str = "timings.jsonl";
 const ROLLOUTS: &str = "rollouts";
 const CHECKPOINTS: &str = "checkpoints";
 const LOGS: &str = "logs";
@@ -124,11 +122,11 @@ impl RunDirectory {
     }
 
     /// Goes back to a step, 0 for the start: what was recorded of later steps is dropped, so that they are recorded anew.
-    /// Gives the logs of metrics and of timings.
+    /// Gives the records to go on with, those for TensorBoard too if they are wanted.
     ///
     /// # Errors
     /// If a file cannot be read, written or removed.
-    pub fn rewind(&self, step: u64) -> Result<(JsonLines, JsonLines)> {
+    pub fn rewind(&self, step: u64, tensorboard: bool) -> Result<Records> {
         let rollouts = self.root.join(ROLLOUTS);
         store::sweep_temporaries(&rollouts)?;
         for path in store::list(&rollouts)? {
@@ -137,9 +135,7 @@ impl RunDirectory {
                 store::remove_file(&path)?;
             }
         }
-        let metrics = JsonLines::open(&self.root.join(METRICS), step)?;
-        let timings = JsonLines::open(&self.root.join(TIMINGS), step)?;
-        Ok((metrics, timings))
+        Records::open(&self.root, step, tensorboard)
     }
 
     /// Where the rollouts of a step are.
@@ -232,10 +228,10 @@ fn only_our_files(root: &Path) -> Result<bool> {
 
 /// Removes the run in the folder, its manifest last: killed amid this, the folder still is a run and can be cleaned again.
 fn remove_run(root: &Path) -> Result<()> {
-    for name in [CHECKPOINTS, ROLLOUTS, LOGS] {
+    for name in [CHECKPOINTS, ROLLOUTS, LOGS].into_iter().chain(records::FOLDERS) {
         store::remove_dir_all(&root.join(name))?;
     }
-    for name in [METRICS, TIMINGS, MANIFEST, CONFIG] {
+    for name in records::FILES.into_iter().chain([MANIFEST, CONFIG]) {
         store::remove_file(&root.join(name))?;
     }
     Ok(())
@@ -257,7 +253,6 @@ fn attempts(root: &Path) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Map;
 
     fn setup(config: &str) -> RunSetup {
         RunSetup { config: config.into(), inputs: BTreeMap::from([("documents".into(), "aa".into())]), clean: false }
@@ -311,13 +306,13 @@ mod tests {
     fn rewinding_drops_what_came_after() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let run = RunDirectory::open(folder.path(), &setup(""))?;
-        let (mut metrics, _) = run.rewind(0)?;
+        let mut records = run.rewind(0, false)?;
         for step in 1..=4 {
-            metrics.append(step, &Map::new())?;
+            records.step(step, &[], &[])?;
             run.write_rollouts(step, [])?;
         }
-        run.rewind(2)?;
-        assert_eq!(store::read_to_string(&folder.path().join(METRICS))?, "{\"step\":1}\n{\"step\":2}\n");
+        run.rewind(2, false)?;
+        assert_eq!(store::read_to_string(&folder.path().join("metrics.jsonl"))?, "{\"step\":1}\n{\"step\":2}\n");
         assert!(store::exists(&run.rollouts_path(2)) && !store::exists(&run.rollouts_path(3)));
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use memtrain_corpora::store::{self, StoreError};
 use serde_json::{Map, Value};
 
-use super::Result;
+use super::{Result, RunError};
 
 /// Appends lines `{"step": …, …}` to a file.
 ///
@@ -59,6 +59,31 @@ impl JsonLines {
     }
 }
 
+impl JsonLines {
+    /// The lines by step.
+    ///
+    /// # Errors
+    /// If the file cannot be read or a line in it is not such an object.
+    pub fn read(&self) -> Result<Vec<(u64, Map<String, Value>)>> {
+        let bytes = store::read(&self.path)?;
+        let mut lines = Vec::new();
+        for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
+            let line: Option<Map<String, Value>> = serde_json::from_slice(line).ok();
+            let step = line.as_ref().and_then(|line| line.get("step")).and_then(Value::as_u64);
+            match (line, step) {
+                (Some(line), Some(step)) => lines.push((step, line)),
+                _ => return Err(foreign(&self.path, number)),
+            }
+        }
+        Ok(lines)
+    }
+}
+
+fn foreign(path: &Path, number: usize) -> RunError {
+    let detail = format!("line {} is not a JSON object with a `step`", number + 1);
+    StoreError::Corrupt { path: path.to_path_buf(), detail }.into()
+}
+
 /// The leading whole lines whose step is not beyond the last one.
 fn lines_up_to<'a>(path: &Path, bytes: &'a [u8], last_step: u64) -> Result<&'a [u8]> {
     let mut kept = 0;
@@ -68,10 +93,7 @@ fn lines_up_to<'a>(path: &Path, bytes: &'a [u8], last_step: u64) -> Result<&'a [
         }
         let value: Option<Value> = serde_json::from_slice(line).ok();
         let step = value.as_ref().and_then(|value| value.get("step")).and_then(Value::as_u64);
-        let Some(step) = step else {
-            let detail = format!("line {} is not a JSON object with a `step`", number + 1);
-            return Err(StoreError::Corrupt { path: path.to_path_buf(), detail }.into());
-        };
+        let Some(step) = step else { return Err(foreign(path, number)) };
         if step > last_step {
             break;
         }

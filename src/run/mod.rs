@@ -8,14 +8,17 @@
 //!   manifest.json             versions and hashes of what the run was started from
 //!   metrics.jsonl             one line a step, a function of configuration and inputs alone
 //!   timings.jsonl             one line a step, what the clock said
+//!   evaluations.jsonl         one line a held-out evaluation
+//!   tb/                       the same for TensorBoard
 //!   rollouts/step_000001.parquet
 //!   checkpoints/step_000100/  a policy directory, with training_state/ in it
 //!   checkpoints/latest        link to the newest checkpoint
+//!   checkpoints/best          link to the one with the highest held-out reward
 //!   logs/attempt_1.log        one a start
 //! ```
 //!
 //! * [`RunDirectory`] opens it, for a new run or to go on with one.
-//! * [`JsonLines`] keeps metrics and timings; [`RolloutRow`] is a row of the rollout table.
+//! * [`Records`] keeps metrics, timings and evaluations, as [`JsonLines`] and in [`tensorboard`] files; [`RolloutRow`] is a row of the rollout table.
 //! * [`Checkpoints`] writes and finds checkpoints.
 //! * [`signal`] turns SIGINT and SIGTERM into a request to stop; [`progress`] shows how far things are, [`log`] keeps what
 //!   was said.
@@ -29,13 +32,16 @@ pub mod error;
 pub mod json_lines;
 pub mod log;
 pub mod progress;
+pub mod records;
 pub mod rollouts;
 pub mod signal;
+pub mod tensorboard;
 
 pub use checkpoint::{Checkpoint, Checkpoints, Retention, TrainingState};
 pub use directory::{Manifest, RunDirectory, RunSetup};
 pub use error::RunError;
 pub use json_lines::JsonLines;
+pub use records::Records;
 pub use rollouts::{RolloutKind, RolloutRow};
 
 /// Result of the functions of a run.

@@ -1,21 +1,27 @@
 //! A GRPO step over documents: read, ask, reward, update.
 
-use std::time::Instant;
-
 use anyhow::Context;
 
+use super::diagnosis::{Diagnosis, StepNumbers};
 use super::documents::DocumentOrder;
-use super::{StepContext, StepOutcome, Training};
-use crate::agents::answer::last_boxed;
+use super::interrupt::Interruptible;
+use super::metrics;
+use super::speed::{PassWork, peak_memory_gib};
+use super::{Evaluation, HELD_OUT_REWARD, Phases, StepContext, StepOutcome, Training};
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig, Turn};
+use crate::eval::reconstruction::{self, ReconstructionConfig};
+use crate::grpo::Conversation;
 use crate::grpo::loss::LossConfig;
-use crate::grpo::trainer::{UpdateConfig, UpdatePlan, score_reference, train_on};
-use crate::objectives::memtrain::{ChunkedDocument, Credit, GradedTrajectory, MemTrainConfig, assign_credit, roll_out};
+use crate::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
+use crate::objectives::memtrain::{
+    ChunkedDocument, Credit, GradedTrajectory, MemTrainConfig, Variant, assign_credit, roll_out,
+};
 use crate::policy::Decoder;
 use crate::policy::PolicyTokenizer;
 use crate::run::RolloutRow;
-use crate::sampler::FinishReason;
+use crate::run::signal::StopRequest;
+use crate::sampler::Sampler;
 use crate::sampler::local::LocalSampler;
 
 /// Trains a reader with MemTrain's objective.
@@ -36,27 +42,49 @@ pub struct GrpoTraining<'a> {
     pub loss: &'a LossConfig,
     /// How a batch is cut into updates.
     pub update: &'a UpdateConfig,
+    /// How held-out documents are asked.
+    pub eval: &'a ReconstructionConfig,
     /// The frozen reference; none where β = 0.
     pub reference: Option<Decoder>,
     /// Documents in the order of training.
     pub documents: DocumentOrder,
+    /// Documents that are evaluated on; none where evaluation is off.
+    pub heldout: Vec<ChunkedDocument>,
     /// Documents a step.
     pub documents_per_step: usize,
     /// Further rounds of documents drawn when the zero-variance filter leaves fewer than `documents_per_step`.
     pub max_refills: usize,
+    /// Operations a second that MFU is a share of.
+    pub peak_flops: f64,
+    /// Asked between the turns of rollouts.
+    pub stop: &'a StopRequest,
     /// Seed of the run.
     pub seed: u64,
     /// Number of documents drawn so far: where a resumed run goes on.
     pub cursor: u64,
+    /// What was said about steps that taught nothing.
+    pub diagnosis: Diagnosis,
 }
 
 /// Rollouts of one step, refills included.
 #[derive(Default)]
-struct Rollouts {
-    documents: Vec<ChunkedDocument>,
-    graded: Vec<Vec<GradedTrajectory>>,
-    credit: Credit,
-    too_long: usize,
+pub(super) struct Rollouts {
+    pub(super) documents: Vec<ChunkedDocument>,
+    pub(super) graded: Vec<Vec<GradedTrajectory>>,
+    pub(super) credit: Credit,
+    pub(super) too_long: usize,
+    pub(super) rounds: usize,
+}
+
+impl Rollouts {
+    /// Tokens of all prompts and responses.
+    pub(super) fn tokens(&self) -> usize {
+        metrics::turns(self).map(|turn| turn.prompt_ids.len() + turn.completion.token_ids.len()).sum()
+    }
+
+    fn response_tokens(&self) -> usize {
+        metrics::turns(self).map(|turn| turn.completion.token_ids.len()).sum()
+    }
 }
 
 impl Training for GrpoTraining<'_> {
@@ -69,74 +97,94 @@ impl Training for GrpoTraining<'_> {
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
-        &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("entropy", "train/entropy")]
+        &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("entropy", "entropy")]
     }
 
     fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
-        let started = Instant::now();
-        let mut sampler = LocalSampler::with_ids(context.decoder, self.stop_ids, self.tokenizer.vocab_size())?;
+        let mut phases = Phases::start();
+        let mut sampler = self.sampler(context.decoder)?;
         let mut rollouts = self.roll_out(&mut sampler, context.step)?;
         drop(sampler);
-        let rolled_out = Instant::now();
+        phases.end("time/rollout_s");
         let mut conversations = std::mem::take(&mut rollouts.credit.conversations);
         let limits = self.update.limits(self.temperature());
+        self.stop.check()?;
+        let old_mismatch = score_old(context.decoder, &mut conversations, limits, self.update)?;
+        phases.end("time/old_log_probs_s");
         if let Some(reference) = &self.reference {
+            self.stop.check()?;
             score_reference(reference, &mut conversations, limits)?;
         }
-        let scored = Instant::now();
+        phases.end("time/reference_s");
+        // The last moment at which a step can be given up: from here on weights move.
+        self.stop.check()?;
+        let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+        let work = PassWork::of(&context.decoder.config, &pairs, limits.micro_batch_tokens);
+        drop(pairs);
+        let mut metrics = metrics::of_rollouts(&rollouts);
+        metrics.extend(metrics::of_advantages(&conversations));
         let num_conversations = conversations.len();
-        if num_conversations == 0 {
-            explain_no_gradient(context.step, &rollouts);
-        }
-        let plan = UpdatePlan {
-            loss: self.loss,
-            config: self.update,
-            temperature: limits.temperature,
-            learning_rate: context.learning_rate,
-        };
+        let (temperature, learning_rate) = (limits.temperature, context.learning_rate);
+        let plan = UpdatePlan { loss: self.loss, config: self.update, temperature, learning_rate };
         let report = train_on(context.decoder, context.optimizer, context.gradients, conversations, plan)
             .context("the update failed")?;
-        let mut metrics = rollout_metrics(&rollouts);
-        metrics.extend([
-            ("train/loss", report.loss.loss),
-            ("train/kl", report.loss.kl),
-            ("train/entropy", report.loss.entropy),
-            ("train/clip_ratio/low", report.loss.clip_low),
-            ("train/clip_ratio/high", report.loss.clip_high),
-            ("train/clip_ratio/dual", report.loss.clip_dual),
-            ("train/mismatch_kl", report.loss.mismatch_kl),
-            ("train/grad_norm", report.gradient_norm),
-            ("train/learning_rate", context.learning_rate),
-            ("train/updates", report.updates as f64),
-            ("train/conversations", num_conversations as f64),
-            ("train/response_tokens", report.loss.tokens as f64),
-        ]);
-        let timings = vec![
-            ("time/rollout_s", (rolled_out - started).as_secs_f64()),
-            ("time/reference_s", (scored - rolled_out).as_secs_f64()),
-            ("time/update_s", scored.elapsed().as_secs_f64()),
-        ];
+        phases.end("time/update_s");
+        self.explain(&rollouts, num_conversations, &report, &context);
+        metrics.extend(self.update_metrics(&report, old_mismatch));
+        metrics.push(("train/learning_rate", context.learning_rate));
+        metrics.push(("train/conversations", num_conversations as f64));
+        let timings = self.timings(&phases, &rollouts, work);
         Ok(StepOutcome { metrics, timings, rollouts: rollout_rows(context.step, &rollouts, self.tokenizer)? })
+    }
+
+    fn evaluate(&mut self, decoder: &Decoder) -> anyhow::Result<Option<Evaluation>> {
+        if self.heldout.is_empty() {
+            return Ok(None);
+        }
+        let draw = DrawConfig { temperature: self.eval.temperature, ..DrawConfig::default() };
+        let reader = self.reader_of(&draw, reconstruction::EVALUATION_STEP);
+        let mut sampler = self.sampler(decoder)?;
+        let questions = self.eval.recall_questions;
+        let report = reconstruction::evaluate(&reader, &mut sampler, &self.heldout, self.objective, questions)?;
+        let weight = if self.objective.variant == Variant::EndToEnd { 0.0 } else { self.objective.recall_weight };
+        let recall = if report.recall.count == 0 { 0.0 } else { report.recall.mean };
+        Ok(Some(Evaluation {
+            metrics: vec![
+                (HELD_OUT_REWARD, report.end_to_end.mean + weight * recall),
+                ("eval/end_to_end/mean", report.end_to_end.mean),
+                ("eval/recall/mean", report.recall.mean),
+                ("eval/memory_tokens", report.memory_tokens),
+                ("eval/clipped_ratio/memory", report.truncated_memories),
+                ("eval/documents", report.documents as f64),
+            ],
+        }))
     }
 }
 
-impl GrpoTraining<'_> {
+impl<'a> GrpoTraining<'a> {
     /// Responses drawn greedily are scored at temperature 1.
     fn temperature(&self) -> f64 {
         if self.draw.temperature > 0.0 { self.draw.temperature } else { 1.0 }
     }
 
-    fn roll_out(&mut self, sampler: &mut LocalSampler, step: u64) -> anyhow::Result<Rollouts> {
-        let reader = Reader {
-            tokenizer: self.tokenizer,
-            prompts: self.prompts,
-            config: self.reader,
-            draw: self.draw,
-            round: DrawRound { seed: self.seed, step },
-        };
+    fn sampler(&self, decoder: &Decoder) -> anyhow::Result<Interruptible<'a, LocalSampler>> {
+        let sampler = LocalSampler::with_ids(decoder, self.stop_ids, self.tokenizer.vocab_size())?;
+        Ok(Interruptible { sampler, stop: self.stop })
+    }
+
+    fn reader_of<'b>(&'b self, draw: &'b DrawConfig, step: u64) -> Reader<'b> {
+        let round = DrawRound { seed: self.seed, step };
+        Reader { tokenizer: self.tokenizer, prompts: self.prompts, config: self.reader, draw, round }
+    }
+
+    fn roll_out(&mut self, sampler: &mut dyn Sampler, step: u64) -> anyhow::Result<Rollouts> {
+        let round = DrawRound { seed: self.seed, step };
+        let (tokenizer, prompts, config, draw) = (self.tokenizer, self.prompts, self.reader, self.draw);
+        let reader = Reader { tokenizer, prompts, config, draw, round };
         let mut rollouts = Rollouts::default();
         for _ in 0..=self.max_refills {
-            let kept = rollouts.documents.len() - rollouts.credit.dropped_documents;
+            let dropped = if self.objective.filter_groups { rollouts.credit.end_to_end.without_variance() } else { 0 };
+            let kept = rollouts.documents.len() - dropped;
             let missing = self.documents_per_step.saturating_sub(kept);
             if missing == 0 {
                 break;
@@ -144,6 +192,7 @@ impl GrpoTraining<'_> {
             let taken = self.documents.take(self.cursor, missing, &reader)?;
             let documents = taken.documents;
             self.cursor = taken.next;
+            rollouts.rounds += 1;
             rollouts.too_long += taken.too_long;
             let graded = roll_out(&reader, sampler, &documents, self.objective)?;
             let credit = assign_credit(&graded, self.objective);
@@ -153,76 +202,56 @@ impl GrpoTraining<'_> {
         }
         Ok(rollouts)
     }
-}
 
-/// Says why a step moved nothing. The three usual causes are told apart by their numbers.
-fn explain_no_gradient(step: u64, rollouts: &Rollouts) {
-    let turns: Vec<&Turn> = rollouts
-        .graded
-        .iter()
-        .flatten()
-        .flat_map(|graded| {
-            graded.trajectory.turns.last().into_iter().chain(graded.recall.iter().flat_map(|recall| &recall.turns))
-        })
-        .collect();
-    let share = |test: fn(&Turn) -> bool| 100 * turns.iter().filter(|turn| test(turn)).count() / turns.len().max(1);
-    tracing::warn!(
-        "step {step} gave no gradient: in every group all rewards are equal. Of the answers, {} % hold no \\boxed{{}} that can be \
-         read, {} % were cut off by their limit; the rest are all wrong or all right",
-        share(|turn| last_boxed(&turn.text).is_none()),
-        share(|turn| turn.completion.finish == FinishReason::Length),
-    );
-}
+    /// Says in a sentence why a step taught little or nothing.
+    fn explain(&mut self, rollouts: &Rollouts, conversations: usize, report: &UpdateReport, context: &StepContext<'_>) {
+        let numbers = StepNumbers {
+            conversations,
+            gradient_norm: report.gradient_norm,
+            learning_rate: context.learning_rate,
+            ..StepNumbers::of(rollouts)
+        };
+        if let Some(sentence) = self.diagnosis.sentence(context.step, &numbers) {
+            tracing::warn!("{sentence}");
+        }
+    }
 
-/// What the rollouts of a step say about the policy.
-fn rollout_metrics(rollouts: &Rollouts) -> Vec<(&'static str, f64)> {
-    let trajectories = || rollouts.graded.iter().flatten();
-    let rewards: Vec<f64> = trajectories().map(|graded| graded.reward).collect();
-    let correct: Vec<f64> = trajectories().map(|graded| f64::from(u8::from(graded.correct))).collect();
-    let recall: Vec<f64> = trajectories()
-        .filter_map(|graded| graded.recall.as_ref())
-        .flat_map(|recall| recall.rewards.iter().copied())
-        .collect();
-    let recall_groups = trajectories().filter(|graded| graded.recall.is_some()).count();
-    let turns: Vec<&Turn> = trajectories()
-        .flat_map(|graded| graded.trajectory.turns.iter().chain(graded.recall.iter().flat_map(|recall| &recall.turns)))
-        .collect();
-    let clipped: Vec<f64> =
-        turns.iter().map(|turn| f64::from(u8::from(turn.completion.finish == FinishReason::Length))).collect();
-    let lengths: Vec<f64> = turns.iter().map(|turn| turn.completion.token_ids.len() as f64).collect();
-    let memories: Vec<f64> = trajectories()
-        .filter_map(|graded| graded.trajectory.turns.iter().rev().nth(1))
-        .map(|turn| turn.completion.token_ids.len() as f64)
-        .collect();
-    let share = |part: usize, all: usize| part as f64 / all.max(1) as f64;
-    vec![
-        ("reward/mean", mean(&rewards)),
-        ("reward/std", deviation(&rewards)),
-        ("reward/end_to_end/mean", mean(&correct)),
-        ("reward/recall/mean", mean(&recall)),
-        ("rollout/documents", rollouts.documents.len() as f64),
-        ("rollout/documents_too_long", rollouts.too_long as f64),
-        (
-            "rollout/tokens",
-            turns.iter().map(|turn| turn.prompt_ids.len() + turn.completion.token_ids.len()).sum::<usize>() as f64,
-        ),
-        ("rollout/trajectories", rewards.len() as f64),
-        ("rollout/turns", turns.len() as f64),
-        ("rollout/memory_tokens", mean(&memories)),
-        ("completions/mean_length", mean(&lengths)),
-        ("completions/clipped_ratio", mean(&clipped)),
-        ("frac_reward_zero_std/end_to_end", share(rollouts.credit.dropped_documents, rollouts.documents.len())),
-        ("frac_reward_zero_std/recall", share(rollouts.credit.dropped_recalls, recall_groups)),
-    ]
-}
+    fn update_metrics(&self, report: &UpdateReport, old_mismatch: Option<f64>) -> Vec<(&'static str, f64)> {
+        let loss = &report.loss;
+        let mut metrics = vec![
+            ("train/loss", loss.loss),
+            ("train/policy_loss", loss.policy_loss),
+            ("train/grad_norm", report.gradient_norm),
+            ("train/ratio", loss.ratio),
+            ("train/updates", report.updates as f64),
+            ("train/response_tokens", loss.tokens as f64),
+            ("entropy", loss.entropy),
+            ("clip_ratio/low_mean", loss.clip_low),
+            ("clip_ratio/high_mean", loss.clip_high),
+            ("clip_ratio/dual_mean", loss.clip_dual),
+            ("mismatch_kl", old_mismatch.unwrap_or(loss.mismatch_kl)),
+        ];
+        if self.reference.is_some() {
+            metrics.push(("kl", loss.kl));
+        }
+        metrics
+    }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-fn deviation(values: &[f64]) -> f64 {
-    let centre = mean(values);
-    (values.iter().map(|value| (value - centre).powi(2)).sum::<f64>() / values.len().max(1) as f64).sqrt()
+    fn timings(&self, phases: &Phases, rollouts: &Rollouts, work: PassWork) -> Vec<(&'static str, f64)> {
+        let rate = |count: f64, phase: &str| if count > 0.0 { count / phases.seconds(phase).max(1e-9) } else { 0.0 };
+        let (update, epochs) = ("time/update_s", self.update.epochs as f64);
+        let passes = phases.seconds("time/rollout_s") + phases.seconds(update);
+        let mut timings = phases.all().to_vec();
+        timings.extend([
+            ("perf/tokens_per_s", rollouts.tokens() as f64 / passes.max(1e-9)),
+            ("perf/rollout_tokens_per_s", rate(rollouts.response_tokens() as f64, "time/rollout_s")),
+            ("perf/update_tokens_per_s", rate(work.tokens as f64 * epochs, update)),
+            ("perf/update_tflops_per_s", rate(work.training_flops() * epochs, update) / 1e12),
+            ("perf/mfu", rate(work.training_flops() * epochs, update) / self.peak_flops),
+        ]);
+        timings.extend(peak_memory_gib().map(|gib| ("perf/peak_memory_gib", gib)));
+        timings
+    }
 }
 
 /// Every turn of the step, recall answers after the turns of their trajectory, what was dropped included.

@@ -4,9 +4,13 @@
 //! where the newest checkpoint stands. What a step does is a [`Training`]: [`grpo::GrpoTraining`] or
 //! [`warm_up::WarmUpTraining`].
 
+pub mod diagnosis;
 pub mod documents;
 pub mod grpo;
+mod interrupt;
+mod metrics;
 pub mod optimizer;
+pub mod speed;
 pub mod warm_up;
 
 use std::path::{Path, PathBuf};
@@ -15,20 +19,21 @@ use std::time::Instant;
 use anyhow::Context;
 use memtrain_corpora::store;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
 
 use self::optimizer::OptimizerConfig;
 use crate::optim::{AdamW, GradientBuffer};
 use crate::policy::{Decoder, Policy, Precision, directory};
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::run::{Retention, RolloutRow, RunDirectory, TrainingState};
+use crate::run::{Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, TrainingState};
 
 /// File of the optimizer's state in a checkpoint.
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// The metric by which the best checkpoint is chosen.
+pub const HELD_OUT_REWARD: &str = "eval/reward/mean";
 
 /// How long a run trains and what it keeps. Defaults: MemTrain §4.1 where it says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Optimizer batches. Default 300.
@@ -44,8 +49,15 @@ pub struct TrainConfig {
     pub keep_last: usize,
     /// Checkpoints whose step is a multiple of this stay for good; 0 for none.
     pub keep_every: u64,
+    /// Steps between evaluations on held-out documents, which come with a checkpoint each; the best one stays. 0 for none.
+    pub evaluate_every: u64,
     /// Steps between rollout tables; 0 writes none.
     pub rollouts_every: u64,
+    /// Write event files for TensorBoard beside the JSON lines.
+    pub tensorboard: bool,
+    /// What the device can do at most, in 10¹² floating-point operations a second: what MFU is a share of. 0 measures a
+    /// large matrix product at the start.
+    pub peak_tflops: f64,
 }
 
 impl Default for TrainConfig {
@@ -57,7 +69,10 @@ impl Default for TrainConfig {
             checkpoint_every: 10,
             keep_last: 2,
             keep_every: 100,
+            evaluate_every: 0,
             rollouts_every: 1,
+            tensorboard: true,
+            peak_tflops: 0.0,
         }
     }
 }
@@ -87,12 +102,51 @@ pub struct StepOutcome {
     pub rollouts: Vec<RolloutRow>,
 }
 
+/// How a policy does on held-out documents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// [`HELD_OUT_REWARD`] among them.
+    pub metrics: Vec<(&'static str, f64)>,
+}
+
+/// The phases of a step by the clock.
+#[derive(Clone, Debug)]
+pub struct Phases {
+    last: Instant,
+    seconds: Vec<(&'static str, f64)>,
+}
+
+impl Phases {
+    /// The first phase begins.
+    pub fn start() -> Self {
+        Self { last: Instant::now(), seconds: Vec::new() }
+    }
+
+    /// A phase ends and the next begins.
+    pub fn end(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.seconds.push((name, (now - self.last).as_secs_f64()));
+        self.last = now;
+    }
+
+    /// All phases in order, in seconds.
+    pub fn all(&self) -> &[(&'static str, f64)] {
+        &self.seconds
+    }
+
+    /// Seconds of a phase; 0 if there was none of this name.
+    pub fn seconds(&self, name: &str) -> f64 {
+        self.seconds.iter().find(|(of, _)| *of == name).map_or(0.0, |(_, seconds)| *seconds)
+    }
+}
+
 /// One kind of training.
 pub trait Training {
     /// Takes a step.
     ///
     /// # Errors
-    /// If sampling, the documents or the update fail.
+    /// If sampling, the documents or the update fail; [`RunError::Stopped`] if somebody asked to stop while nothing had
+    /// moved yet, so that the step can be taken anew.
     fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome>;
 
     /// Documents drawn so far: saved with every checkpoint.
@@ -103,6 +157,14 @@ pub trait Training {
 
     /// The metrics worth a glance while it runs, with short names.
     fn headlines(&self) -> &'static [(&'static str, &'static str)];
+
+    /// How the policy does on held-out documents, a function of its weights alone; nothing where there are none.
+    ///
+    /// # Errors
+    /// If sampling fails, or [`RunError::Stopped`].
+    fn evaluate(&mut self, _decoder: &Decoder) -> anyhow::Result<Option<Evaluation>> {
+        Ok(None)
+    }
 }
 
 /// A run's loop.
@@ -119,16 +181,36 @@ pub struct Loop<'a> {
     pub stop: &'a StopRequest,
 }
 
+/// A loop under way.
+struct Session<'a> {
+    on: &'a Loop<'a>,
+    policy: &'a mut Policy,
+    training: &'a mut dyn Training,
+    optimizer: AdamW,
+    gradients: GradientBuffer,
+    checkpoints: Checkpoints,
+    records: Records,
+    done: u64,
+    path: Option<PathBuf>,
+}
+
 impl Loop<'_> {
     /// Trains `policy` from the newest checkpoint of the run, or from where it is, to the last step. Gives the folder of the
     /// last checkpoint; there is none where no step was to be taken.
     ///
     /// # Errors
-    /// If a checkpoint is damaged, a step fails, or something cannot be written; [`RunError::Stopped`](crate::run::RunError::Stopped) if a signal asked to
+    /// If a checkpoint is damaged, a step fails, or something cannot be written; [`RunError::Stopped`] if a signal asked to
     /// stop, with everything saved.
     pub fn go(&self, policy: &mut Policy, training: &mut dyn Training) -> anyhow::Result<Option<PathBuf>> {
+        let mut session = self.begin(policy, training)?;
+        session.go()?;
+        Ok(session.path)
+    }
+
+    /// Everything as the newest checkpoint has it.
+    fn begin<'a>(&'a self, policy: &'a mut Policy, training: &'a mut dyn Training) -> anyhow::Result<Session<'a>> {
         let retention = Retention { last: self.config.keep_last, every: self.config.keep_every };
-        let checkpoints = self.run.checkpoints(retention)?;
+        let mut checkpoints = self.run.checkpoints(retention)?;
         let newest = checkpoints.newest()?;
         let mut done = 0;
         if let Some(checkpoint) = &newest {
@@ -146,60 +228,125 @@ impl Loop<'_> {
             let state = store::read(&checkpoint.training_state().join(OPTIMIZER))?;
             optimizer.restore(&state).context("the optimizer's state cannot be read")?;
         }
-        let (mut metrics_log, mut timings_log) = self.run.rewind(done)?;
-        let mut gradients = GradientBuffer::new(&policy.decoder.parameters()?)?;
-        let bar = Bar::new("training", self.config.steps, done);
-        let mut path = newest.map(|checkpoint| checkpoint.path);
-        while done < self.config.steps {
-            let started = Instant::now();
-            let step = done + 1;
-            let learning_rate = self.optimizer.learning_rate(step, self.config.steps);
-            let context = StepContext {
-                decoder: &policy.decoder,
-                optimizer: &mut optimizer,
-                gradients: &mut gradients,
-                step,
-                learning_rate,
-            };
-            let mut outcome = training.step(context).with_context(|| format!("step {step} failed"))?;
-            done = step;
-            outcome.timings.push(("time/step_s", started.elapsed().as_secs_f64()));
-            bar.advance_to(done, &headline(training.headlines(), &outcome));
-            metrics_log.append(step, &object(&outcome.metrics))?;
-            timings_log.append(step, &object(&outcome.timings))?;
-            if self.config.rollouts_every > 0
-                && step.is_multiple_of(self.config.rollouts_every)
-                && !outcome.rollouts.is_empty()
-            {
-                self.run.write_rollouts(step, outcome.rollouts)?;
+        let records = self.run.rewind(done, self.config.tensorboard)?;
+        if let Some((best, _)) = records.best(HELD_OUT_REWARD) {
+            checkpoints.set_best(best)?;
+        }
+        let gradients = GradientBuffer::new(&policy.decoder.parameters()?)?;
+        let path = newest.map(|checkpoint| checkpoint.path);
+        Ok(Session { on: self, policy, training, optimizer, gradients, checkpoints, records, done, path })
+    }
+
+    /// Whether the policy is evaluated after `step`.
+    fn evaluates_at(&self, step: u64) -> bool {
+        let every = self.config.evaluate_every;
+        every > 0 && step > 0 && (step.is_multiple_of(every) || step == self.config.steps)
+    }
+}
+
+impl Session<'_> {
+    fn go(&mut self) -> anyhow::Result<()> {
+        let (config, stop) = (self.on.config, self.on.stop);
+        let bar = Bar::new("training", config.steps, self.done);
+        // A run that was stopped between a checkpoint and its evaluation goes on with the evaluation.
+        self.evaluate()?;
+        while self.done < config.steps {
+            let outcome = self.step()?;
+            bar.advance_to(self.done, &headline(self.training.headlines(), &outcome));
+            let due = self.done == config.steps || self.done.is_multiple_of(config.checkpoint_every.max(1));
+            if due || self.on.evaluates_at(self.done) || stop.requested() {
+                self.save()?;
             }
-            let stopping = self.stop.requested();
-            if stopping || done == self.config.steps || step.is_multiple_of(self.config.checkpoint_every.max(1)) {
-                let state = TrainingState { step: done, next_document: training.cursor() };
-                let write_policy = |folder: &Path| Ok(directory::save(policy, folder)?);
-                let write_optimizer =
-                    |folder: &Path| Ok(store::write_atomic(&folder.join(OPTIMIZER), optimizer.to_bytes()?)?);
-                path = Some(checkpoints.save(&state, write_policy, write_optimizer)?.path);
+            if stop.requested() {
+                return Err(self.stopped());
             }
-            if stopping {
-                self.stop
-                    .check()
-                    .with_context(|| format!("step {done} is saved; run the same command again to go on"))?;
-            }
+            self.evaluate()?;
         }
         bar.finish();
-        Ok(path)
+        Ok(())
     }
+
+    /// Takes a step and records it. A step that is given up leaves everything as it was, and that is saved.
+    fn step(&mut self) -> anyhow::Result<StepOutcome> {
+        let started = Instant::now();
+        let (step, cursor) = (self.done + 1, self.training.cursor());
+        let context = StepContext {
+            decoder: &self.policy.decoder,
+            optimizer: &mut self.optimizer,
+            gradients: &mut self.gradients,
+            step,
+            learning_rate: self.on.optimizer.learning_rate(step, self.on.config.steps),
+        };
+        let mut outcome = match self.training.step(context) {
+            Ok(outcome) => outcome,
+            Err(error) if is_stop(&error) => {
+                self.training.set_cursor(cursor);
+                if self.done > 0 {
+                    self.save()?;
+                }
+                return Err(self.stopped());
+            }
+            Err(error) => return Err(error.context(format!("step {step} failed"))),
+        };
+        self.done = step;
+        outcome.timings.push(("time/step_s", started.elapsed().as_secs_f64()));
+        self.records.step(step, &outcome.metrics, &outcome.timings)?;
+        let every = self.on.config.rollouts_every;
+        if every > 0 && step.is_multiple_of(every) && !outcome.rollouts.is_empty() {
+            self.on.run.write_rollouts(step, std::mem::take(&mut outcome.rollouts))?;
+        }
+        Ok(outcome)
+    }
+
+    fn save(&mut self) -> anyhow::Result<()> {
+        let state = TrainingState { step: self.done, next_document: self.training.cursor() };
+        let write_policy = |folder: &Path| Ok(directory::save(self.policy, folder)?);
+        let write_optimizer =
+            |folder: &Path| Ok(store::write_atomic(&folder.join(OPTIMIZER), self.optimizer.to_bytes()?)?);
+        self.path = Some(self.checkpoints.save(&state, write_policy, write_optimizer)?.path);
+        Ok(())
+    }
+
+    /// Evaluates the policy where that is due and has not been done, after its checkpoint was written.
+    fn evaluate(&mut self) -> anyhow::Result<()> {
+        let step = self.done;
+        if !self.on.evaluates_at(step) || self.records.is_evaluated(step) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let evaluation = match self.training.evaluate(&self.policy.decoder) {
+            Ok(Some(evaluation)) => evaluation,
+            Ok(None) => return Ok(()),
+            Err(error) if is_stop(&error) => return Err(self.stopped()),
+            Err(error) => return Err(error.context(format!("the evaluation after step {step} failed"))),
+        };
+        self.records.evaluation(step, &evaluation.metrics)?;
+        let reward = |name: &str| evaluation.metrics.iter().find(|(key, _)| *key == name).map_or(f64::NAN, |(_, v)| *v);
+        let Some((best, highest)) = self.records.best(HELD_OUT_REWARD) else { return Ok(()) };
+        self.checkpoints.set_best(best)?;
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(
+            "step {step}: held-out reward {:.3} in {seconds:.1} s; the best is {highest:.3} of step {best}",
+            reward(HELD_OUT_REWARD)
+        );
+        Ok(())
+    }
+
+    /// The end of a run that was asked to stop.
+    fn stopped(&self) -> anyhow::Error {
+        let told = match self.done {
+            0 => "no step is done yet; run the same command again to begin anew".to_owned(),
+            done => format!("step {done} is saved; run the same command again to go on"),
+        };
+        anyhow::Error::from(RunError::Stopped).context(told)
+    }
+}
+
+fn is_stop(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(RunError::Stopped)))
 }
 
 fn headline(names: &[(&str, &str)], outcome: &StepOutcome) -> String {
     let value = |key: &str| outcome.metrics.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
     names.iter().filter_map(|(short, key)| Some(format!("{short} {:.3}", value(key)?))).collect::<Vec<_>>().join("  ")
-}
-
-fn object(fields: &[(&'static str, f64)]) -> Map<String, Value> {
-    fields
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), Number::from_f64(*value).map_or(Value::Null, Value::Number)))
-        .collect()
 }

@@ -1,0 +1,273 @@
+//! `memtrain policy gradient`: the loss of given conversations and its gradient, as one optimizer step sees them.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use clap::Args;
+use memtrain_corpora::store;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::lines::{self, Line};
+use crate::cli::configuration::resolve;
+use crate::cli::failure::{Usage, WithHint};
+use crate::config::Config;
+use crate::grpo::Conversation;
+use crate::grpo::loss::LossConfig;
+use crate::grpo::update::{LossStatistics, PassLimits, accumulate_loss};
+use crate::optim::{GradientBuffer, global_norm};
+use crate::policy::{Decoder, PolicyConfig, directory};
+
+/// Arguments of `memtrain policy gradient`.
+#[derive(Debug, Args)]
+pub struct GradientArgs {
+    /// Policy directory; its tokenizer is not needed
+    #[arg(long, visible_alias = "policy", value_name = "DIR")]
+    pub model: PathBuf,
+    /// Lines `{"prompt_ids": […], "response_ids": […], "advantages": […] or one number}`, with `old_logprobs` and
+    /// `ref_logprobs` where there are some; stdin if absent. Together they are one optimizer step
+    #[arg(long, value_name = "FILE")]
+    pub batch: Option<PathBuf>,
+    /// How token losses are averaged: `seq-mean-token-sum` (the paper), `token-mean` (`dapo`), `seq-mean-token-mean` (`grpo`),
+    /// `seq-mean-token-sum-norm` (`dr_grpo`)
+    #[arg(long, value_name = "NAME")]
+    pub loss: Option<String>,
+    /// Configuration whose `[loss]`, `[update]` and `draw.temperature` are taken; the defaults if absent
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Change a key, for example `--set loss.kl_beta=0.04` or `--set loss.dual_clip=inf`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Write the gradients as safetensors, in f32, by the names of the parameters
+    #[arg(long, value_name = "FILE")]
+    pub gradients: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+const EXAMPLE: &str =
+    r#"{"prompt_ids": [5, 6, 7], "response_ids": [8, 2], "advantages": [0.5, 0.5], "old_logprobs": [-1.2, -0.3]}"#;
+
+/// One number for all tokens of a response, or one each.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Advantages {
+    Scalar(f32),
+    Tokens(Vec<f32>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    prompt_ids: Vec<u32>,
+    response_ids: Vec<u32>,
+    #[serde(alias = "advantage")]
+    advantages: Advantages,
+    #[serde(alias = "old_log_probs")]
+    old_logprobs: Option<Vec<f32>>,
+    #[serde(alias = "ref_log_probs")]
+    ref_logprobs: Option<Vec<f32>>,
+    #[serde(alias = "sampler_log_probs")]
+    sampler_logprobs: Option<Vec<f32>>,
+}
+
+/// What is printed.
+struct Report {
+    loss: LossConfig,
+    temperature: f64,
+    statistics: LossStatistics,
+    conversations: usize,
+    has_reference: bool,
+    gradient_norm: f64,
+    parameter_norms: Vec<(String, f64)>,
+}
+
+/// Computes the loss and its gradient and prints what came out.
+///
+/// # Errors
+/// If the policy cannot be loaded, a line is wrong, or the configuration is.
+pub fn run(args: &GradientArgs) -> anyhow::Result<()> {
+    let report = report(args)?;
+    let text = if args.json { format!("{:#}\n", report.as_json()?) } else { report.as_text()? };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn report(args: &GradientArgs) -> anyhow::Result<Report> {
+    let config = configuration(args)?;
+    let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
+    let shape = directory::load_config(&args.model).hint(no_policy)?;
+    let conversations = read(args.batch.as_deref(), &shape)?;
+    let decoder = directory::load_decoder(&args.model, shape, &Device::Cpu, DType::F32).hint(no_policy)?;
+    let temperature = if config.draw.temperature > 0.0 { config.draw.temperature } else { 1.0 };
+    let limits = PassLimits { micro_batch_tokens: config.update.micro_batch_tokens, temperature };
+    let (statistics, gradients) = gradients(&decoder, &conversations, &config.loss, limits)?;
+    if let Some(path) = &args.gradients {
+        let named = gradients.iter().map(|(name, gradient)| (name, gradient));
+        let bytes = safetensors::serialize(named, None)?;
+        store::write_atomic(path, bytes)?;
+    }
+    let norm = |gradient: &Tensor| global_norm(std::slice::from_ref(gradient));
+    let parameter_norms: Vec<(String, f64)> =
+        gradients.into_iter().map(|(name, gradient)| Ok((name, norm(&gradient)?))).collect::<anyhow::Result<_>>()?;
+    Ok(Report {
+        temperature,
+        statistics,
+        conversations: conversations.len(),
+        has_reference: conversations.iter().any(|conversation| conversation.reference_log_probs.is_some()),
+        gradient_norm: parameter_norms.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt(),
+        parameter_norms,
+        loss: config.loss,
+    })
+}
+
+/// The configuration of `--config`, changed by `--set` and `--loss`.
+fn configuration(args: &GradientArgs) -> anyhow::Result<Config> {
+    let text = args.config.as_deref().map_or_else(|| Ok(String::new()), store::read_to_string)?;
+    let path = args.config.as_deref().unwrap_or(Path::new("--set"));
+    let mut config = resolve(path, &text, &args.set)?;
+    if let Some(name) = &args.loss {
+        let unknown = || Usage(format!("`--loss {name}` is unknown"));
+        config.loss.aggregation =
+            serde_json::from_value(Value::String(name.clone())).map_err(|_| unknown()).hint(|| {
+                "choose `seq-mean-token-sum` (MemTrain), `token-mean` (`dapo`), `seq-mean-token-mean` (`grpo`) or \
+             `seq-mean-token-sum-norm` (`dr_grpo`)"
+                    .into()
+            })?;
+    }
+    config.loss.validate().map_err(Usage)?;
+    Ok(config)
+}
+
+fn read(path: Option<&Path>, shape: &PolicyConfig) -> anyhow::Result<Vec<Conversation>> {
+    let mut conversations = Vec::new();
+    for line in lines::read(path, EXAMPLE)? {
+        conversations.push(conversation(line?, shape)?);
+    }
+    anyhow::ensure!(!conversations.is_empty(), "there is no conversation to take a gradient of");
+    let with = conversations.iter().filter(|conversation| conversation.reference_log_probs.is_some()).count();
+    if with != 0 && with != conversations.len() {
+        anyhow::bail!("{with} of {} lines have `ref_logprobs`: give them in all or in none", conversations.len());
+    }
+    Ok(conversations)
+}
+
+fn conversation(line: Line<Request>, shape: &PolicyConfig) -> anyhow::Result<Conversation> {
+    let Line { number, value: request } = line;
+    for (what, ids) in [("prompt_ids", &request.prompt_ids), ("response_ids", &request.response_ids)] {
+        anyhow::ensure!(!ids.is_empty(), "line {number}: `{what}` is empty");
+        lines::check_ids(number, what, ids, shape.vocab_size)?;
+    }
+    let tokens = request.response_ids.len();
+    lines::check_length(number, request.prompt_ids.len() + tokens, shape.max_position_embeddings)?;
+    let advantages = match request.advantages {
+        Advantages::Scalar(advantage) => vec![advantage; tokens],
+        Advantages::Tokens(advantages) => advantages,
+    };
+    let check = |what: &str, values: &[f32]| -> anyhow::Result<()> {
+        let count = values.len();
+        anyhow::ensure!(count == tokens, "line {number}: `{what}` has {count} numbers for {tokens} `response_ids`");
+        anyhow::ensure!(
+            values.iter().all(|value| value.is_finite()),
+            "line {number}: `{what}` holds a number that is not finite"
+        );
+        Ok(())
+    };
+    check("advantages", &advantages)?;
+    let optional = [
+        ("old_logprobs", &request.old_logprobs),
+        ("ref_logprobs", &request.ref_logprobs),
+        ("sampler_logprobs", &request.sampler_logprobs),
+    ];
+    for (what, values) in optional {
+        values.as_deref().map_or(Ok(()), |values| check(what, values))?;
+    }
+    Ok(Conversation {
+        prompt_ids: request.prompt_ids,
+        response_ids: request.response_ids,
+        sampler_log_probs: request.sampler_logprobs,
+        old_log_probs: request.old_logprobs,
+        reference_log_probs: request.ref_logprobs,
+        advantages,
+    })
+}
+
+fn gradients(
+    decoder: &Decoder,
+    conversations: &[Conversation],
+    loss: &LossConfig,
+    limits: PassLimits,
+) -> anyhow::Result<(LossStatistics, Vec<(String, Tensor)>)> {
+    let parameters = decoder.parameters()?;
+    let mut buffer = GradientBuffer::new(&parameters)?;
+    let statistics = accumulate_loss(decoder, &parameters, conversations, loss, limits, &mut buffer)?;
+    let names = parameters.into_iter().map(|(name, _)| name);
+    Ok((statistics, names.zip(buffer.take()?).collect()))
+}
+
+impl Report {
+    fn as_json(&self) -> anyhow::Result<Value> {
+        let statistics = &self.statistics;
+        let norms: Map<String, Value> =
+            self.parameter_norms.iter().map(|(name, norm)| (name.clone(), json!(norm))).collect();
+        Ok(json!({
+            "loss": statistics.loss,
+            "policy_loss": statistics.policy_loss,
+            "kl": self.has_reference.then_some(statistics.kl),
+            "entropy": statistics.entropy,
+            "ratio": statistics.ratio,
+            "clip_ratio": {
+                "low": statistics.clip_low,
+                "high": statistics.clip_high,
+                "dual": statistics.clip_dual,
+            },
+            "conversations": self.conversations,
+            "response_tokens": statistics.tokens,
+            "grad_norm": self.gradient_norm,
+            "parameters": norms,
+            "settings": self.settings()?,
+        }))
+    }
+
+    /// The settings by their keys; `inf` as a word, since JSON has no number for it.
+    fn settings(&self) -> anyhow::Result<Value> {
+        let mut settings = serde_json::to_value(&self.loss)?;
+        if let Some(settings) = settings.as_object_mut() {
+            for value in settings.values_mut().filter(|value| value.is_null()) {
+                *value = json!("inf");
+            }
+            settings.insert("temperature".to_owned(), json!(self.temperature));
+        }
+        Ok(settings)
+    }
+
+    fn as_text(&self) -> Result<String, std::fmt::Error> {
+        let LossStatistics { loss, policy_loss, kl, entropy, ratio, clip_low, clip_high, clip_dual, tokens, .. } =
+            self.statistics;
+        let mut text = String::new();
+        writeln!(text, "loss             {loss:.6e}")?;
+        writeln!(text, "policy loss      {policy_loss:.6e}")?;
+        match self.has_reference {
+            true => writeln!(text, "kl               {kl:.6e} nats a token, times {}", self.loss.kl_beta)?,
+            false => writeln!(text, "kl               no `ref_logprobs`: left out")?,
+        }
+        writeln!(text, "entropy          {entropy:.6} nats a token")?;
+        writeln!(text, "ratio            {ratio:.6} in the mean")?;
+        writeln!(
+            text,
+            "clipped tokens   {:.2} % low, {:.2} % high, {:.2} % dual",
+            100.0 * clip_low,
+            100.0 * clip_high,
+            100.0 * clip_dual
+        )?;
+        writeln!(text, "conversations    {}, {tokens} response tokens", self.conversations)?;
+        writeln!(text, "gradient norm    {:.6e}, of each parameter:", self.gradient_norm)?;
+        let width = self.parameter_norms.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, norm) in &self.parameter_norms {
+            writeln!(text, "  {name:width$}  {norm:.6e}")?;
+        }
+        Ok(text)
+    }
+}
