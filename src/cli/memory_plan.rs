@@ -77,8 +77,8 @@ fn size(bytes: u64) -> String {
 
 fn print_compute(config: &Config, setting: &Setting, mfu: f64, peak: f64) {
     let conversations = conversations(config);
-    let updates = config.update.updates_per_batch;
-    let compute = ComputePlan::new(setting, &conversations, 1, updates > 1);
+    let update = &config.update;
+    let compute = ComputePlan::new(setting, &conversations, update.epochs as u64, update.needs_old_pass());
     println!();
     println!("# Operations of a step, 10^15, and minutes at {:.0} % of {peak} x 10^12 a second", 100.0 * mfu);
     let minutes = |operations: f64| ComputePlan::seconds(operations, mfu, peak) / 60.0;

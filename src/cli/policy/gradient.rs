@@ -102,7 +102,7 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     let conversations = read(args.batch.as_deref(), &shape)?;
     let decoder = directory::load_decoder(&args.model, shape, &Device::Cpu, DType::F32).hint(no_policy)?;
     let temperature = if config.draw.temperature > 0.0 { config.draw.temperature } else { 1.0 };
-    let limits = PassLimits { micro_batch_tokens: config.update.micro_batch_tokens, temperature };
+    let limits = config.update.limits(temperature);
     let (statistics, gradients) = gradients(&decoder, &conversations, &config.loss, limits)?;
     if let Some(path) = &args.gradients {
         let named = gradients.iter().map(|(name, gradient)| (name, gradient));
