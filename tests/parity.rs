@@ -135,7 +135,7 @@ fn an_adapter_of_peft_gives_its_logits_gradients_and_merged_weights() -> Outcome
     let out = tempfile::tempdir()?;
     let merged = out.path().join("merged");
     merge_lora(&folder("qwen3"), &folder("lora"), &merged)?;
-    let merged = directory::load_decoder(&merged, base.decoder.config.clone(), &Device::Cpu, DType::F32)?;
+    let merged = directory::load_decoder(&merged, base.decoder.config, &Device::Cpu, DType::F32)?;
     let difference = max_difference(&merged.weights.layers[1].down_proj, &fixture.tensor("merged")?)?;
     assert!(difference < 1e-6, "a merged matrix differs by {difference:e}");
     let difference = max_difference(&logits_and_loss(&merged, &sequences)?.0, &expected)?;

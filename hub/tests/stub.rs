@@ -120,7 +120,7 @@ fn a_model_is_downloaded_once_and_then_found_without_a_network() {
 fn what_cannot_be_had_is_told() {
     let cache = tempfile::tempdir().unwrap();
     let stub = Stub::start(&FILES[..3]);
-    let hub = Hub { endpoint: stub.endpoint.clone(), ..Hub::at(cache.path()) };
+    let hub = Hub { endpoint: stub.endpoint, ..Hub::at(cache.path()) };
     let error = hub.resolve("someone/other", Needed::Model).unwrap_err();
     assert!(error.to_string().contains("404") && error.hint().contains("hf download someone/other"), "{error}");
     let error = hub.resolve(NAME, Needed::Model).unwrap_err();
