@@ -7,7 +7,14 @@ use memtrain_corpora::store;
 use memtrain_corpora::world::{World, WorldConfig};
 
 fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_memtrain")).current_dir(folder).args(arguments).output().unwrap()
+    // Nothing is asked of the hub, whose cache is the folder's own.
+    Command::new(env!("CARGO_BIN_EXE_memtrain"))
+        .current_dir(folder)
+        .args(arguments)
+        .env("HF_HUB_CACHE", folder.join("hub"))
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap()
 }
 
 /// Asserts the exit code and that stderr holds each of `parts`; stdout must be empty.
@@ -47,6 +54,35 @@ fn small_world(folder: &Path) {
         path = "built-in:tiny"
     "#;
     store::write_atomic(&folder.join("small.toml"), config).unwrap();
+}
+
+#[test]
+fn a_policy_is_named_as_on_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, tiny) = (folder.path(), Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/policies/tiny"));
+    let missing =
+        ["`someone/tiny` is no directory and not in the cache", "HF_HUB_OFFLINE", "hint: ", "hf download someone/tiny"];
+    refused(path, &["policy", "info", "someone/tiny"], 1, &missing);
+    small_world(path);
+    refused(path, &["train", "--config", "small.toml", "--set", "policy.path=someone/tiny"], 1, &missing);
+    let cached = path.join("hub/models--someone--tiny");
+    let snapshot = cached.join("snapshots/0123456789abcdef0123456789abcdef01234567");
+    store::create_dir_all(&snapshot).unwrap();
+    store::create_dir_all(&cached.join("refs")).unwrap();
+    for file in store::list(&tiny).unwrap() {
+        store::write_atomic(&snapshot.join(file.file_name().unwrap()), store::read(&file).unwrap()).unwrap();
+    }
+    store::write_atomic(&cached.join("refs/main"), "0123456789abcdef0123456789abcdef01234567").unwrap();
+    let (named, lying) = (
+        memtrain(path, &["policy", "info", "someone/tiny"]),
+        memtrain(path, &["policy", "info", tiny.to_str().unwrap()]),
+    );
+    assert_eq!(named.status.code(), Some(0), "{}", String::from_utf8_lossy(&named.stderr));
+    let numbers = |output: &Output| {
+        String::from_utf8_lossy(&output.stdout).lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(numbers(&named).len() > 3);
+    assert_eq!(numbers(&named), numbers(&lying));
 }
 
 #[test]

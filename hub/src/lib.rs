@@ -143,6 +143,11 @@ impl Hub {
         }
     }
 
+    /// Whether `source` is named as on the hub, `organisation/model` or `organisation/model@revision`, and is no folder.
+    pub fn is_name(source: &str) -> bool {
+        !store::is_dir(Path::new(source)) && repo(source).is_some()
+    }
+
     /// The folder of a model: `source` itself if it is a folder, else from the cache, else downloaded.
     ///
     /// # Errors

@@ -10,8 +10,8 @@ use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
 
 use super::configuration::ConfigArgs;
 use super::failure::WithHint;
+use super::models;
 use super::progress::CorpusProgress;
-use super::setup::place_built_in;
 use crate::config::Config;
 use crate::run::signal::StopRequest;
 
@@ -128,7 +128,7 @@ impl BuildArgs {
             config.run.corpus.clone_from(out);
         }
         config.corpus.ingest.accept_truncated |= self.accept_truncated;
-        place_built_in(&mut config)?;
+        models::place(&mut config)?;
         Ok(config)
     }
 }

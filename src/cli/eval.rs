@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use memtrain_corpora::store;
 
 use super::configuration::ConfigArgs;
-use super::setup::{Workbench, place_built_in};
+use super::models;
+use super::setup::Workbench;
 
 /// Arguments of `memtrain eval`.
 #[derive(Debug, Args)]
@@ -48,7 +49,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         config.policy.path = Some(path.clone());
         config.policy.preset = None;
     }
-    place_built_in(&mut config)?;
+    models::place(&mut config)?;
     let bench = Workbench::new(config)?;
     let report = bench.evaluate(&bench.starting_policy()?)?;
     println!("end-to-end  {}", report.end_to_end);

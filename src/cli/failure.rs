@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::store::StoreError;
+use memtrain_hub::HubError;
 use memtrain_index::IndexError;
 use memtrain_pipeline::PipelineError;
 use serde::de::DeserializeOwned;
@@ -149,6 +150,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<IndexError>() {
         return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<HubError>() {
+        return Some(error.hint());
     }
     if let Some(PolicyError::Store(error)) = cause.downcast_ref::<PolicyError>() {
         return error.hint().map(str::to_owned);

@@ -161,9 +161,9 @@ impl Shape {
     }
 
     fn of_path(path: &str) -> anyhow::Result<Option<Self>> {
-        let folder = Path::new(path);
+        let folder = &super::models::local_folder(Path::new(path));
         if store::exists(&folder.join("config.json")) {
-            let (config, origin) = (directory::load_config(folder)?, format!("`{path}/config.json`"));
+            let (config, origin) = (directory::load_config(folder)?, format!("`{}/config.json`", folder.display()));
             let is_here = crate::policy::stored::StoredWeights::open(folder).is_ok();
             return Ok(Some(Self { config, origin, is_here }));
         }

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod index;
 pub mod inspect;
 pub mod memory_plan;
+pub mod models;
 pub mod plan;
 pub mod policy;
 pub mod progress;

@@ -11,8 +11,10 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Device};
 use clap::{Args, Subcommand};
+use memtrain_hub::Needed;
 
 use super::failure::{Usage, WithHint};
+use super::models;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
 
@@ -108,7 +110,7 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
 
 /// A policy directory for reading: weights in f32 on the CPU.
 fn load(path: &std::path::Path) -> anyhow::Result<Policy> {
-    directory::load(path, &Device::Cpu, DType::F32)
+    directory::load(&models::folder(path, Needed::Model)?, &Device::Cpu, DType::F32)
         .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".into())
 }
 

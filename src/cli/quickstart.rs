@@ -8,7 +8,8 @@ use memtrain_corpora::store;
 use serde::{Deserialize, Serialize};
 
 use super::configuration::resolve;
-use super::setup::{Workbench, place_built_in};
+use super::models;
+use super::setup::Workbench;
 use super::{corpus, train};
 use crate::eval::reconstruction::ReconstructionReport;
 use crate::run::RunDirectory;
@@ -88,7 +89,7 @@ fn prepare(args: &QuickstartArgs) -> anyhow::Result<Workbench> {
     config.run.name = format!("seed-{}", args.seed);
     config.run.seed = args.seed;
     config.corpus.ingest.dumps = vec![dump.display().to_string()];
-    place_built_in(&mut config)?;
+    models::place(&mut config)?;
     corpus::build(&config)?;
     Workbench::new(config)
 }

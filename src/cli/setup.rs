@@ -12,29 +12,10 @@ use crate::agents::reader::{DrawConfig, DrawRound, Reader};
 use crate::config::Config;
 use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate};
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
-use crate::policy::{Decoder, Policy, PolicyTokenizer, built_in, directory, preset};
+use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
 use crate::run::{RunDirectory, RunSetup};
 use crate::sampler::local::LocalSampler;
 use crate::train::documents::{self, DocumentSet};
-
-/// Puts the policies that the program carries where paths can name them: `built-in:NAME` becomes a folder beside the
-/// corpus, written if it is not there.
-///
-/// # Errors
-/// If no policy has the name, or the folder cannot be written.
-pub fn place_built_in(config: &mut Config) -> anyhow::Result<()> {
-    let corpus = config.run.corpus.clone();
-    let place = |source: &mut String| -> anyhow::Result<()> {
-        if let Some(name) = source.strip_prefix("built-in:") {
-            let folder = corpus.join(format!("policy-{name}"));
-            built_in::write(name, &folder)?;
-            *source = folder.display().to_string();
-        }
-        Ok(())
-    };
-    place(&mut config.corpus.tokenizer.source)?;
-    config.policy.path.as_mut().map_or(Ok(()), place)
-}
 
 /// A corpus and what reads it.
 pub struct Workbench {

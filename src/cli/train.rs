@@ -7,7 +7,8 @@ use memtrain_corpora::Split;
 
 use super::configuration::ConfigArgs;
 use super::memory_plan::MachineArgs;
-use super::setup::{Workbench, place_built_in};
+use super::models;
+use super::setup::Workbench;
 use crate::agents::reader::DrawConfig;
 use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
@@ -61,7 +62,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         return super::plan::print(&config, &args.machine);
     }
     let mut config = config;
-    place_built_in(&mut config)?;
+    models::place(&mut config)?;
     let bench = Workbench::new(config)?;
     let start = bench.starting_policy()?;
     let run = bench.open_run(&start, args.clean)?;
@@ -141,7 +142,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
 /// If something is missing or wrong, or a signal asked to stop.
 pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
     let mut config = args.config.load()?;
-    place_built_in(&mut config)?;
+    models::place(&mut config)?;
     // A run of its own: training with the same configuration must not take the warm-up's checkpoints for its own.
     config.run.name.push_str("-warm-up");
     let bench = Workbench::new(config)?;

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use candle_core::DType;
 use clap::{Args, ValueEnum};
+use memtrain_hub::Needed;
 
 use crate::cli::failure::{Usage, WithHint};
+use crate::cli::models;
 use crate::policy::adapter::AdapterConfig;
 use crate::policy::convert::{Conversion, convert, merge_lora, parse_bytes};
 
@@ -23,7 +25,7 @@ pub enum StoredType {
 /// Arguments of `memtrain policy convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// Policy directory
+    /// Policy directory, or a name of the Hugging Face hub
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Directory to write
@@ -40,7 +42,7 @@ pub struct ConvertArgs {
 /// Arguments of `memtrain policy merge-lora`.
 #[derive(Debug, Args)]
 pub struct MergeLoraArgs {
-    /// Policy directory that the adapter is for; the one that the adapter names without it
+    /// Policy directory, or a name of the hub, that the adapter is for; the one that the adapter names without it
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Folder of the adapter
@@ -60,13 +62,14 @@ fn size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// If the policy cannot be read or the directory cannot be written.
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
-    refuse_itself(&args.model, &args.out)?;
+    let model = models::folder(&args.model, Needed::Model)?;
+    refuse_itself(&model, &args.out)?;
     let dtype = args.dtype.map(|dtype| match dtype {
         StoredType::Bf16 => DType::BF16,
         StoredType::F16 => DType::F16,
         StoredType::F32 => DType::F32,
     });
-    convert(&args.model, &args.out, Conversion { dtype, max_shard_bytes: args.max_shard_size })
+    convert(&model, &args.out, Conversion { dtype, max_shard_bytes: args.max_shard_size })
         .hint(|| "`--model` is a Hugging Face directory, `--out` a folder that does not exist yet".into())?;
     println!("{}", args.out.display());
     Ok(())
@@ -84,6 +87,7 @@ pub fn merge(args: &MergeLoraArgs) -> anyhow::Result<()> {
             .map(PathBuf::from)
             .ok_or_else(|| Usage("the adapter does not name its policy: give `--model`".to_owned()))?,
     };
+    let base = models::folder(&base, Needed::Model)?;
     refuse_itself(&base, &args.out)?;
     merge_lora(&base, &args.adapter, &args.out)
         .hint(|| "`--adapter` is a folder with `adapter_config.json`, `--model` the policy it was trained on".into())?;

@@ -14,7 +14,7 @@ use crate::sampler::{Completion, DrawAddress, FinishReason, LocalSampler, Sample
 /// Arguments of `memtrain policy generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// Policy directory
+    /// Policy directory, or a name of the Hugging Face hub
     #[arg(value_name = "DIR")]
     pub policy: PathBuf,
     /// Lines with `prompt_ids`, `prompt` (raw text), `user` or `messages` (through the chat template); stdin if absent

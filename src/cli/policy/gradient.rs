@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use clap::Args;
 use memtrain_corpora::store;
+use memtrain_hub::Needed;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::lines::{self, Line};
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
+use crate::cli::models;
 use crate::config::Config;
 use crate::grpo::Conversation;
 use crate::grpo::loss::LossConfig;
@@ -23,7 +25,7 @@ use crate::policy::{Decoder, PolicyConfig, directory};
 /// Arguments of `memtrain policy gradient`.
 #[derive(Debug, Args)]
 pub struct GradientArgs {
-    /// Policy directory; its tokenizer is not needed
+    /// Policy directory, or a name of the Hugging Face hub; its tokenizer is not needed
     #[arg(long, visible_alias = "policy", value_name = "DIR")]
     pub model: PathBuf,
     /// Lines `{"prompt_ids": […], "response_ids": […], "advantages": […] or one number}`, with `old_logprobs` and
@@ -98,9 +100,10 @@ pub fn run(args: &GradientArgs) -> anyhow::Result<()> {
 fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     let config = configuration(args)?;
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
-    let shape = directory::load_config(&args.model).hint(no_policy)?;
+    let model = models::folder(&args.model, Needed::Model)?;
+    let shape = directory::load_config(&model).hint(no_policy)?;
     let conversations = read(args.batch.as_deref(), &shape)?;
-    let decoder = directory::load_decoder(&args.model, shape, &Device::Cpu, DType::F32).hint(no_policy)?;
+    let decoder = directory::load_decoder(&model, shape, &Device::Cpu, DType::F32).hint(no_policy)?;
     let temperature = if config.draw.temperature > 0.0 { config.draw.temperature } else { 1.0 };
     let limits = config.update.limits(temperature);
     let (statistics, gradients) = gradients(&decoder, &conversations, &config.loss, limits)?;

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use memtrain_corpora::store;
+use memtrain_hub::Needed;
 use serde_json::json;
 
 use crate::cli::failure::WithHint;
+use crate::cli::models;
 use crate::policy::{PolicyConfig, PolicyTokenizer, directory};
 
 /// Arguments of `memtrain policy info`.
 #[derive(Debug, Args)]
 pub struct InfoArgs {
-    /// Policy directory
+    /// Policy directory, or a name of the Hugging Face hub
     #[arg(value_name = "DIR")]
     pub policy: PathBuf,
     /// List every tensor with its shape
@@ -33,9 +35,10 @@ const TRAINING_COPIES: u64 = 4;
 /// If the directory is no policy.
 pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
-    let config = directory::load_config(&args.policy).hint(no_policy)?;
-    let tokenizer = PolicyTokenizer::from_file(&args.policy.join("tokenizer.json")).hint(no_policy)?;
-    let hashes = weight_hashes(&args.policy)?;
+    let folder = models::folder(&args.policy, Needed::Model)?;
+    let config = directory::load_config(&folder).hint(no_policy)?;
+    let tokenizer = PolicyTokenizer::from_file(&folder.join("tokenizer.json")).hint(no_policy)?;
+    let hashes = weight_hashes(&folder)?;
     let text = if args.json {
         format!("{:#}\n", as_json(&config, &tokenizer, &hashes))
     } else {

@@ -14,7 +14,7 @@ use crate::policy::Decoder;
 /// Arguments of `memtrain policy score`.
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
-    /// Policy directory
+    /// Policy directory, or a name of the Hugging Face hub
     #[arg(value_name = "DIR")]
     pub policy: PathBuf,
     /// Lines `{"prompt_ids": […], "response_ids": […]}`; stdin if absent

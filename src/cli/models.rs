@@ -1,0 +1,64 @@
+//! Models as they are named: a folder, `built-in:NAME`, or a name of the Hugging Face hub.
+
+use std::path::{Path, PathBuf};
+
+use memtrain_hub::{Hub, Needed};
+
+use crate::config::Config;
+use crate::policy::built_in;
+
+/// The folder of a model that is named by a path or as on the hub; what is not in the hub's cache is downloaded.
+///
+/// # Errors
+/// If it is neither here nor to be had.
+pub fn folder(source: &Path, needed: Needed) -> anyhow::Result<PathBuf> {
+    let Some(name) = source.to_str() else { return Ok(source.to_path_buf()) };
+    let hub = Hub::from_env();
+    // A path that no model can have is left to its reader, whose message names the file that is missing.
+    if Hub::is_name(name) { Ok(hub.resolve(name, needed)?) } else { Ok(source.to_path_buf()) }
+}
+
+/// What is here of a model without asking anybody: its folder, or that of the hub's cache.
+pub fn local_folder(source: &Path) -> PathBuf {
+    let hub = Hub { offline: true, ..Hub::from_env() };
+    let cached = source.to_str().and_then(|name| hub.resolve(name, Needed::Tokenizer).ok());
+    cached.unwrap_or_else(|| source.to_path_buf())
+}
+
+/// Puts the models of a configuration where paths can name them: `built-in:NAME` becomes a folder beside the corpus, written
+/// if it is not there, and a name of the hub its folder in the cache.
+///
+/// # Errors
+/// If no built-in policy has the name, the folder cannot be written, or a model is not to be had.
+pub fn place(config: &mut Config) -> anyhow::Result<()> {
+    let corpus = config.run.corpus.clone();
+    let place = |source: &mut String, needed: Needed| -> anyhow::Result<()> {
+        let path = match source.strip_prefix("built-in:") {
+            Some(name) => {
+                let path = corpus.join(format!("policy-{name}"));
+                built_in::write(name, &path)?;
+                path
+            }
+            None => folder(Path::new(source.as_str()), needed)?,
+        };
+        *source = path.display().to_string();
+        Ok(())
+    };
+    place(&mut config.corpus.tokenizer.source, Needed::Tokenizer)?;
+    config.policy.path.as_mut().map_or(Ok(()), |path| place(path, Needed::Model))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_the_word_train_stay_as_they_are() -> anyhow::Result<()> {
+        for path in ["train", "/models/a", "./models/a", "models/a/b", "a b/c"] {
+            assert_eq!(folder(Path::new(path), Needed::Model)?, Path::new(path));
+        }
+        let here = tempfile::tempdir()?;
+        assert_eq!(folder(here.path(), Needed::Model)?, here.path());
+        Ok(())
+    }
+}
