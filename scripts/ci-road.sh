@@ -17,6 +17,9 @@ short=(--set corpus.synthesize.num_train=120 --set train.steps=3 --set eval.docu
 "$memtrain" quickstart "${short[@]}" | grep "All is done" > /dev/null
 "$memtrain" corpus inspect quickstart/corpus --document heldout-00000003 | grep "pivot" > /dev/null
 
+echo "-- its event file, read by TensorBoard"
+"$root/scripts/tensorboard.sh" quickstart/runs/seed-1
+
 echo "-- a real dump through all stages, and some training"
 dump="$data/dumps/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 [ -f "$dump" ] || { echo "error: no dump at $dump"; exit 1; }
@@ -44,7 +47,7 @@ echo "-- the same, killed on the way"
     road
 )
 contents() {
-    (cd "$1" && find data runs -type f -not -path '*/logs/*' -not -name timings.jsonl -not -name '*lock*' \
+    (cd "$1" && find data runs -type f -not -path '*/logs/*' -not -path '*/tb/*' -not -name timings.jsonl -not -name '*lock*' \
         -print0 | sort -z | xargs -0 sha256sum)
 }
 diff <(contents undisturbed) <(contents disturbed)
