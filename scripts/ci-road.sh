@@ -17,6 +17,8 @@ short=(--set corpus.synthesize.num_train=120 --set train.steps=3 --set eval.docu
 "$memtrain" quickstart "${short[@]}" | grep "All is done" > /dev/null
 "$memtrain" corpus inspect quickstart/corpus --document heldout-00000003 | grep "pivot" > /dev/null
 
+"$memtrain" report quickstart/runs/seed-1 | xargs grep -q "advantage is the distance"
+
 echo "-- its event file, read by TensorBoard"
 "$root/scripts/tensorboard.sh" quickstart/runs/seed-1
 

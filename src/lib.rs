@@ -13,6 +13,7 @@
 //! * [`plan`]: what a run will take
 //! * [`run`]: what happened, and whether it can go on
 //! * [`eval`]: how good it is
+//! * [`report`]: the same as a page for people
 //! * [`cli`]: what was typed
 
 pub mod agents;
@@ -25,6 +26,7 @@ pub mod objectives;
 pub mod optim;
 pub mod plan;
 pub mod policy;
+pub mod report;
 pub mod run;
 pub mod sampler;
 pub mod train;

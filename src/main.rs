@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use memtrain::cli::{
-    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, train, wikitext, world,
+    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, report, train, wikitext,
+    world,
 };
 
 fn main() -> ExitCode {
@@ -22,5 +23,6 @@ fn main() -> ExitCode {
         Command::WarmUp(args) => train::warm_up(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Report(args) => report::run(&args),
     })
 }

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod policy;
 pub mod progress;
 pub mod quickstart;
+pub mod report;
 pub mod setup;
 pub mod train;
 pub mod wikitext;
@@ -56,6 +57,8 @@ pub enum Command {
     Train(train::TrainArgs),
     /// Evaluate a policy on held-out documents
     Eval(eval::EvalArgs),
+    /// Write a page that shows what the agent remembered and why it was rewarded
+    Report(report::ReportArgs),
 }
 
 /// Starts the log on stderr: plain text, colour only on a terminal that wants it.

@@ -12,6 +12,7 @@ use super::models;
 use super::setup::Workbench;
 use super::{corpus, train};
 use crate::eval::reconstruction::ReconstructionReport;
+use crate::report;
 use crate::run::RunDirectory;
 use crate::run::signal::StopRequest;
 
@@ -129,6 +130,9 @@ fn print(record: &Record, bench: &Workbench, run: &RunDirectory) -> anyhow::Resu
     println!("\ncorpus    {}", bench.config.run.corpus.display());
     println!("run       {}", run.path().display());
     println!("policy    {}", run.path().join("checkpoints").join("latest").display());
+    let page = run.path().join("report.html");
+    store::write_atomic(&page, report::page(run.path(), &report::Selection::default())?)?;
+    println!("memories  {}", page.display());
     println!("\nLook at a document:  memtrain corpus inspect {}", bench.config.run.corpus.display());
     Ok(())
 }

@@ -65,18 +65,30 @@ impl JsonLines {
     /// # Errors
     /// If the file cannot be read or a line in it is not such an object.
     pub fn read(&self) -> Result<Vec<(u64, Map<String, Value>)>> {
-        let bytes = store::read(&self.path)?;
-        let mut lines = Vec::new();
-        for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            let line: Option<Map<String, Value>> = serde_json::from_slice(line).ok();
-            let step = line.as_ref().and_then(|line| line.get("step")).and_then(Value::as_u64);
-            match (line, step) {
-                (Some(line), Some(step)) => lines.push((step, line)),
-                _ => return Err(foreign(&self.path, number)),
-            }
-        }
-        Ok(lines)
+        read(&self.path)
     }
+}
+
+/// The lines of a log by step; none if there is no such file, and without a last line that is being written.
+///
+/// # Errors
+/// If the file cannot be read or a line in it is not a JSON object with a `step`.
+pub fn read(path: &Path) -> Result<Vec<(u64, Map<String, Value>)>> {
+    if !store::exists(path) {
+        return Ok(Vec::new());
+    }
+    let bytes = store::read(path)?;
+    let whole = bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.last() == Some(&b'\n'));
+    let mut lines = Vec::new();
+    for (number, line) in whole.enumerate() {
+        let line: Option<Map<String, Value>> = serde_json::from_slice(line).ok();
+        let step = line.as_ref().and_then(|line| line.get("step")).and_then(Value::as_u64);
+        match (line, step) {
+            (Some(line), Some(step)) => lines.push((step, line)),
+            _ => return Err(foreign(path, number)),
+        }
+    }
+    Ok(lines)
 }
 
 fn foreign(path: &Path, number: usize) -> RunError {

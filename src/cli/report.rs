@@ -1,0 +1,43 @@
+//! `memtrain report`: what the agent remembered and why it was rewarded, as a page.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use memtrain_corpora::store;
+
+use super::failure::WithHint;
+use crate::report::{Selection, page};
+
+/// Arguments of `memtrain report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of a run, running or done
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Step whose rollouts are shown; the newest without it
+    #[arg(long, value_name = "N")]
+    pub step: Option<u64>,
+    /// Documents of the step that are shown: those first in which the rollouts differ most
+    #[arg(long, value_name = "N", default_value_t = Selection::default().documents)]
+    pub documents: usize,
+    /// Rollouts of a document that are shown turn by turn: the best and the worst first
+    #[arg(long, value_name = "N", default_value_t = Selection::default().rollouts)]
+    pub rollouts: usize,
+    /// The page; `report.html` in the run's folder without it
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Writes the page and prints its path.
+///
+/// # Errors
+/// If the folder is no run, a file cannot be read, or the page cannot be written.
+pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
+    let selection = Selection { step: args.step, documents: args.documents, rollouts: args.rollouts };
+    let text = page(&args.run, &selection)
+        .hint(|| "name a folder under `runs/`, for example `quickstart/runs/seed-1`".to_owned())?;
+    let path = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
+    store::write_atomic(&path, text)?;
+    println!("{}", path.display());
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! The rollouts of a document: which are shown, and how their rewards come about.
+
+use minijinja::Value;
+use serde::Serialize;
+
+use super::marked::{changed, marked};
+use crate::agents::answer::{Equality, last_boxed};
+use crate::agents::prompts::EMPTY_MEMORY;
+use crate::run::{RolloutKind, RolloutRow};
+
+/// What of the configuration decides about rewards.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rule {
+    equality: Equality,
+    recall_weight: f64,
+}
+
+impl Rule {
+    /// The rule of a run's configuration; MemTrain's where it says nothing.
+    pub(super) fn of(config: &toml::Table) -> Self {
+        let value = |key: &str| config.get("objective").and_then(|objective| objective.get(key));
+        let equality = value("equality").cloned().and_then(|value| value.try_into().ok()).unwrap_or_default();
+        let recall_weight = value("recall_weight").and_then(toml::Value::as_float).unwrap_or(0.5);
+        Self { equality, recall_weight }
+    }
+}
+
+/// A rollout in the table of its document.
+#[derive(Debug, Serialize)]
+pub(super) struct RolloutSummary {
+    rollout: u32,
+    /// The boxed answer, or what was said without a box.
+    answer: String,
+    is_boxed: bool,
+    reward: f64,
+    advantage: f64,
+    /// Rewards of the recall samples.
+    recalled: Vec<f64>,
+    /// The same as `3 of 4`.
+    recall: String,
+    memory_words: usize,
+}
+
+/// A document of the step.
+#[derive(Debug, Serialize)]
+pub(super) struct DocumentSummary {
+    pub(super) id: String,
+    target: String,
+    rollouts: Vec<RolloutSummary>,
+}
+
+impl DocumentSummary {
+    /// How far the rollouts' advantages lie apart.
+    pub(super) fn spread(&self) -> f64 {
+        let advantages = || self.rollouts.iter().map(|rollout| rollout.advantage);
+        advantages().fold(f64::NEG_INFINITY, f64::max) - advantages().fold(f64::INFINITY, f64::min)
+    }
+
+    /// Numbers of the `count` rollouts with the highest and the lowest advantages, from high to low.
+    pub(super) fn extremes(&self, count: usize) -> Vec<u32> {
+        let mut order: Vec<&RolloutSummary> = self.rollouts.iter().collect();
+        order.sort_by(|a, b| b.advantage.total_cmp(&a.advantage));
+        let low = count.min(order.len()) / 2;
+        let high = count.min(order.len()) - low;
+        let shown = order[..high].iter().chain(&order[order.len() - low..]);
+        shown.map(|rollout| rollout.rollout).collect()
+    }
+}
+
+/// Takes a row into the summaries; the rows of a rollout stand together and in order.
+pub(super) fn summarise(documents: &mut Vec<DocumentSummary>, row: &RolloutRow) {
+    if documents.last().is_none_or(|document| document.id != row.document_id) {
+        documents.push(DocumentSummary { id: row.document_id.clone(), target: String::new(), rollouts: Vec::new() });
+    }
+    let Some(document) = documents.last_mut() else { return };
+    if document.rollouts.last().is_none_or(|rollout| rollout.rollout != row.rollout) {
+        document.rollouts.push(RolloutSummary {
+            rollout: row.rollout,
+            answer: String::new(),
+            is_boxed: false,
+            reward: row.reward,
+            advantage: row.advantage,
+            recalled: Vec::new(),
+            recall: String::new(),
+            memory_words: 0,
+        });
+    }
+    let Some(rollout) = document.rollouts.last_mut() else { return };
+    match row.kind {
+        RolloutKind::Read => rollout.memory_words = row.response.split_whitespace().count(),
+        RolloutKind::Answer => {
+            document.target.clone_from(&row.target);
+            let boxed = last_boxed(&row.response);
+            rollout.is_boxed = boxed.is_some();
+            rollout.answer = boxed.unwrap_or(&row.response).to_owned();
+            (rollout.reward, rollout.advantage) = (row.reward, row.advantage);
+        }
+        RolloutKind::Recall => {
+            rollout.recalled.push(row.reward);
+            rollout.recall = format!("{} of {}", number(rollout.recalled.iter().sum()), rollout.recalled.len());
+        }
+    }
+}
+
+/// A document as it is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Document {
+    summary: DocumentSummary,
+    /// Mean reward of the group.
+    mean: f64,
+    readings: Vec<Reading>,
+}
+
+/// A rollout turn by turn.
+#[derive(Debug, Serialize)]
+struct Reading {
+    rollout: u32,
+    reward: String,
+    advantage: String,
+    /// The arithmetic of the reward, if the parts are known.
+    parts: Option<String>,
+    /// What the advantage does.
+    effect: &'static str,
+    turns: Vec<Turn>,
+    answer: Option<Turn>,
+    recall: Option<Recall>,
+}
+
+/// A prompt and its response, as HTML.
+#[derive(Debug, Serialize)]
+struct Turn {
+    number: u32,
+    prompt: Value,
+    response: Value,
+    tokens: usize,
+    was_cut: bool,
+}
+
+/// A recall question and its answers.
+#[derive(Debug, Serialize)]
+struct Recall {
+    target: String,
+    prompt: Value,
+    /// Response, reward and advantage of each sample.
+    samples: Vec<(String, f64, String)>,
+}
+
+/// The document with the rollouts of `order`, whose rows are `rows`.
+pub(super) fn document(summary: DocumentSummary, order: &[u32], rows: &[RolloutRow], rule: &Rule) -> Document {
+    let rewards = summary.rollouts.iter().map(|rollout| rollout.reward);
+    let mean = rewards.sum::<f64>() / summary.rollouts.len().max(1) as f64;
+    let readings = order
+        .iter()
+        .filter_map(|&number| {
+            let rollout = summary.rollouts.iter().find(|rollout| rollout.rollout == number)?;
+            let own: Vec<&RolloutRow> = rows.iter().filter(|row| row.rollout == number).collect();
+            Some(reading(rollout, &summary.target, &own, rule))
+        })
+        .collect();
+    Document { summary, mean, readings }
+}
+
+fn reading(rollout: &RolloutSummary, target: &str, rows: &[&RolloutRow], rule: &Rule) -> Reading {
+    let of = |kind: RolloutKind| rows.iter().copied().filter(move |row| row.kind == kind);
+    let mut memory = EMPTY_MEMORY;
+    let mut turns = Vec::new();
+    for row in of(RolloutKind::Read) {
+        let before = if turns.is_empty() { "" } else { memory };
+        turns.push(turn(row, changed(before, &row.response, target), target));
+        memory = &row.response;
+    }
+    let recall = of(RolloutKind::Recall).next().map(|first| Recall {
+        target: first.target.clone(),
+        prompt: Value::from_safe_string(marked(&first.prompt, &first.target)),
+        samples: of(RolloutKind::Recall).map(|row| (row.response.clone(), row.reward, signed(row.advantage))).collect(),
+    });
+    Reading {
+        rollout: rollout.rollout,
+        reward: number(rollout.reward),
+        advantage: signed(rollout.advantage),
+        parts: parts(rollout, target, rule),
+        effect: match rollout.advantage {
+            advantage if advantage > 0.0 => "better than its group: what it wrote becomes more probable",
+            advantage if advantage < 0.0 => "worse than its group: what it wrote becomes less probable",
+            _ => "like its group: nothing of it is learned",
+        },
+        turns,
+        answer: of(RolloutKind::Answer).next().map(|row| turn(row, marked(&row.response, target), target)),
+        recall,
+    }
+}
+
+fn turn(row: &RolloutRow, response: String, target: &str) -> Turn {
+    Turn {
+        number: row.turn + 1,
+        prompt: Value::from_safe_string(marked(&row.prompt, target)),
+        response: Value::from_safe_string(response),
+        tokens: row.response_ids.len(),
+        was_cut: row.finish == crate::sampler::FinishReason::Length,
+    }
+}
+
+/// `1 for the right answer + 0.5 × 3 of 4 recalled = 1.375`, if that is the reward.
+fn parts(rollout: &RolloutSummary, target: &str, rule: &Rule) -> Option<String> {
+    let is_right = rollout.is_boxed && rule.equality.holds(&rollout.answer, target);
+    let right = if is_right { 1.0 } else { 0.0 };
+    let count = rollout.recalled.len();
+    let share = rollout.recalled.iter().sum::<f64>() / count.max(1) as f64;
+    let answer = if is_right { "1 for the right answer" } else { "0 for the answer" };
+    let is = |value: f64| (value - rollout.reward).abs() < 1e-9;
+    if count > 0 && is(right + rule.recall_weight * share) {
+        let (weight, total) = (number(rule.recall_weight), number(rollout.reward));
+        return Some(format!("{answer} + {weight} × {} recalled = {total}", rollout.recall));
+    }
+    is(right).then(|| answer.to_owned())
+}
+
+/// A number without digits that say nothing.
+fn number(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn signed(value: f64) -> String {
+    if value > 0.0 { format!("+{}", number(value)) } else { number(value).replace('-', "−") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(advantages: &[f64]) -> DocumentSummary {
+        let rollout = |(number, &advantage): (usize, &f64)| RolloutSummary {
+            rollout: number as u32,
+            answer: "Lorn".into(),
+            is_boxed: true,
+            reward: 1.375,
+            advantage,
+            recalled: vec![1.0, 1.0, 1.0, 0.0],
+            recall: "3 of 4".into(),
+            memory_words: 5,
+        };
+        let rollouts = advantages.iter().enumerate().map(rollout).collect();
+        DocumentSummary { id: "x".into(), target: "lorn".into(), rollouts }
+    }
+
+    #[test]
+    fn the_best_and_the_worst_are_shown() {
+        let document = summary(&[0.1, -0.5, 0.4, 0.0]);
+        assert_eq!(document.spread(), 0.9);
+        assert_eq!(document.extremes(1), [2]);
+        assert_eq!(document.extremes(2), [2, 1]);
+        assert_eq!(document.extremes(3), [2, 0, 1]);
+        assert_eq!(document.extremes(9), [2, 0, 3, 1]);
+    }
+
+    #[test]
+    fn parts_are_told_only_where_they_add_up() {
+        let rule = Rule { equality: Equality::Strict, recall_weight: 0.5 };
+        let document = summary(&[0.0]);
+        let told = parts(&document.rollouts[0], "lorn", &rule);
+        assert_eq!(told.as_deref(), Some("1 for the right answer + 0.5 × 3 of 4 recalled = 1.375"));
+        assert_eq!(parts(&document.rollouts[0], "lorn", &Rule { recall_weight: 0.7, ..rule }), None);
+        assert_eq!(parts(&document.rollouts[0], "other", &rule), None);
+        assert_eq!((signed(0.25), signed(-1.0), signed(0.0)), ("+0.25".into(), "−1".into(), "0".into()));
+    }
+}
