@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use memtrain_corpora::store;
 use memtrain_hub::Needed;
@@ -10,6 +11,7 @@ use serde_json::json;
 
 use crate::cli::failure::WithHint;
 use crate::cli::models;
+use crate::policy::adapter::{AdapterConfig, is_adapter};
 use crate::policy::{PolicyConfig, PolicyTokenizer, directory};
 
 /// Arguments of `memtrain policy info`.
@@ -36,15 +38,33 @@ const TRAINING_COPIES: u64 = 4;
 pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
     let folder = models::folder(&args.policy, Needed::Model)?;
-    let config = directory::load_config(&folder).hint(no_policy)?;
+    let adapter = is_adapter(&folder).then(|| Adapter::read(&folder)).transpose()?;
+    // The shape of an adapted policy is that of the policy below it.
+    let base = adapter.as_ref().map_or(Ok(folder.clone()), |adapter| models::folder(&adapter.base, Needed::Model))?;
+    let config = directory::load_config(&base).hint(no_policy)?;
     let tokenizer = PolicyTokenizer::from_file(&folder.join("tokenizer.json")).hint(no_policy)?;
     let hashes = weight_hashes(&folder)?;
     let text = if args.json {
-        format!("{:#}\n", as_json(&config, &tokenizer, &hashes))
+        format!("{:#}\n", as_json(&config, &tokenizer, &hashes, adapter.as_ref()))
     } else {
-        as_text(args, &config, &tokenizer, &hashes)
+        as_text(args, &config, &tokenizer, &hashes, adapter.as_ref())
     };
     Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+/// What an adapter's folder says of itself.
+struct Adapter {
+    base: PathBuf,
+    rank: usize,
+    scale: f64,
+}
+
+impl Adapter {
+    fn read(folder: &Path) -> anyhow::Result<Self> {
+        let AdapterConfig { base, rank, scale } = AdapterConfig::read(folder)?;
+        let base = base.context("the adapter does not name the policy that it is for")?;
+        Ok(Self { base: base.into(), rank, scale })
+    }
 }
 
 /// Names and hashes of the files that hold weights.
@@ -65,7 +85,12 @@ fn cache_bytes(config: &PolicyConfig) -> u64 {
     (config.num_hidden_layers * 2 * row * size_of::<f32>()) as u64
 }
 
-fn as_json(config: &PolicyConfig, tokenizer: &PolicyTokenizer, hashes: &[(String, String)]) -> serde_json::Value {
+fn as_json(
+    config: &PolicyConfig,
+    tokenizer: &PolicyTokenizer,
+    hashes: &[(String, String)],
+    adapter: Option<&Adapter>,
+) -> serde_json::Value {
     let parameters = config.num_parameters() as u64;
     let tensors: serde_json::Map<_, _> =
         config.tensor_shapes().into_iter().map(|(name, shape)| (name, json!(shape))).collect();
@@ -88,10 +113,17 @@ fn as_json(config: &PolicyConfig, tokenizer: &PolicyTokenizer, hashes: &[(String
         "cache_bytes_per_token": cache_bytes(config),
         "blake3": hashes.iter().map(|(name, hash)| (name.clone(), json!(hash))).collect::<serde_json::Map<_, _>>(),
         "tensors": tensors,
+        "adapter": adapter.map(|adapter| json!({ "rank": adapter.rank, "scale": adapter.scale, "base": adapter.base })),
     })
 }
 
-fn as_text(args: &InfoArgs, config: &PolicyConfig, tokenizer: &PolicyTokenizer, hashes: &[(String, String)]) -> String {
+fn as_text(
+    args: &InfoArgs,
+    config: &PolicyConfig,
+    tokenizer: &PolicyTokenizer,
+    hashes: &[(String, String)],
+    adapter: Option<&Adapter>,
+) -> String {
     let parameters = config.num_parameters() as u64;
     let embedding = (config.vocab_size * config.hidden_size) as u64;
     let head = if config.tie_word_embeddings { "shared with the head" } else { "with a head of its own" };
@@ -140,6 +172,11 @@ fn as_text(args: &InfoArgs, config: &PolicyConfig, tokenizer: &PolicyTokenizer, 
             ),
         ),
     ];
+    if let Some(Adapter { base, rank, scale }) = adapter {
+        let told =
+            format!("LoRA of rank {rank}, scaled by {scale}, on `{}`, which the lines above describe", base.display());
+        lines.push(("adapter", told));
+    }
     lines.extend(hashes.iter().map(|(name, hash)| ("blake3", format!("{hash}  {name}"))));
     let mut text: String = lines.into_iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect();
     if args.tensors {
