@@ -16,6 +16,9 @@
 //! * [`report`]: the same as a page for people
 //! * [`cli`]: what was typed
 
+// Results are printed by `cli::print`: `println!` panics where the reader of a pipe has gone.
+#![cfg_attr(not(test), deny(clippy::print_stdout))]
+
 pub mod agents;
 pub mod cli;
 pub mod config;

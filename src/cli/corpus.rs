@@ -1,5 +1,6 @@
 //! `memtrain corpus`: from a dump to training documents.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
 use super::configuration::ConfigArgs;
 use super::failure::WithHint;
 use super::models;
+use super::print::{output, print_line};
 use super::progress::CorpusProgress;
 use crate::config::Config;
 use crate::run::signal::StopRequest;
@@ -143,7 +145,7 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         Action::Plan(args) => {
             let config = args.build.load()?;
             let plan = memtrain_pipeline::plan(&config.corpus, &config.run.corpus, args.stage.into())?;
-            println!("{}", plan.shards.len());
+            print_line!("{}", plan.shards.len())?;
             Ok(())
         }
         Action::RunShard(args) => {
@@ -152,13 +154,13 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
             let stage = args.stage.stage.into();
             let record =
                 memtrain_pipeline::run_shard(&config.corpus, &config.run.corpus, stage, args.index, &progress)?;
-            println!("{}", serde_json::to_string(&record).context("the record cannot be written")?);
+            print_line!("{}", serde_json::to_string(&record).context("the record cannot be written")?)?;
             Ok(())
         }
         Action::Finish(args) => {
             let config = args.build.load()?;
             let manifest = memtrain_pipeline::finish(&config.corpus, &config.run.corpus, args.stage.into())?;
-            println!("{}", serde_json::to_string(&manifest.rows).context("the manifest cannot be written")?);
+            print_line!("{}", serde_json::to_string(&manifest.rows).context("the manifest cannot be written")?)?;
             for line in memtrain_pipeline::rejections(&manifest.counts) {
                 tracing::info!("{line}");
             }
@@ -230,13 +232,13 @@ pub(super) fn line(stage: &StageSummary) -> String {
 fn status(config: &Config) -> anyhow::Result<()> {
     for stage in memtrain_pipeline::status(&config.corpus, &config.run.corpus)? {
         let rows = stage.rows.iter().map(|(table, rows)| format!("{rows} {table}")).collect::<Vec<_>>().join(", ");
-        println!(
+        print_line!(
             "{:<10}  {:<9}  {:>4}/{:<4} shards  {rows}",
             stage.stage.as_str(),
             stage.state,
             stage.shards_done,
             stage.shards
-        );
+        )?;
     }
     Ok(())
 }
@@ -249,5 +251,5 @@ fn stats(args: &StatsArgs) -> anyhow::Result<()> {
     } else {
         memtrain_statistics::report(&statistics)
     };
-    Ok(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?)
+    Ok(output().write_all(text.as_bytes())?)
 }

@@ -13,6 +13,7 @@ use memtrain_pipeline::entities::{EntityBackend, open_backend, tag_text};
 use serde::Serialize;
 
 use super::failure::{Usage, WithHint};
+use super::print::output;
 
 /// Arguments of `memtrain entities`.
 #[derive(Debug, Args)]
@@ -161,7 +162,7 @@ fn tag(args: &TagArgs) -> anyhow::Result<()> {
     let backend = args.backend.open()?;
     let text = read_stdin()?;
     let entities = tag_text(&*backend, &text)?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(output());
     if args.format == Format::Tsv {
         writeln!(out, "char_start\tchar_end\tlabel\tsource\ttext\ttarget")?;
     }
@@ -213,7 +214,7 @@ fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     if !args.mistakes {
         report.mistakes.clear();
     }
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(output());
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report)?;
         writeln!(out)?;

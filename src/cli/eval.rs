@@ -7,6 +7,7 @@ use memtrain_corpora::store;
 
 use super::configuration::ConfigArgs;
 use super::models;
+use super::print::print_line;
 use super::setup::Workbench;
 
 /// Arguments of `memtrain eval`.
@@ -52,15 +53,17 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     models::place(&mut config)?;
     let bench = Workbench::new(config)?;
     let report = bench.evaluate(&bench.starting_policy()?)?;
-    println!("end-to-end  {}", report.end_to_end);
-    println!("recall      {}", report.recall);
-    println!("sum         {}", report.sum);
-    println!(
-        "documents {}, recall questions {}, memory {:.1} tokens",
-        report.documents, report.recall_questions, report.memory_tokens
-    );
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;
     }
+    print_line!("end-to-end  {}", report.end_to_end)?;
+    print_line!("recall      {}", report.recall)?;
+    print_line!("sum         {}", report.sum)?;
+    print_line!(
+        "documents {}, recall questions {}, memory {:.1} tokens",
+        report.documents,
+        report.recall_questions,
+        report.memory_tokens
+    )?;
     Ok(())
 }

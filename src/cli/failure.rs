@@ -16,6 +16,7 @@ use memtrain_index::IndexError;
 use memtrain_pipeline::PipelineError;
 use serde::de::DeserializeOwned;
 
+use super::print::is_closed;
 use crate::policy::PolicyError;
 use crate::run::RunError;
 
@@ -71,7 +72,7 @@ impl<T, E: Into<anyhow::Error>> WithHint<T> for Result<T, E> {
 /// Tells a failure on stderr, and gives the exit code.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    if is_closed_pipe(&failure) {
+    if causes(&failure).any(is_closed) {
         // Whoever read the output has enough of it.
         return ExitCode::SUCCESS;
     }
@@ -98,13 +99,6 @@ fn is_stop(cause: &(dyn std::error::Error + 'static)) -> bool {
     matches!(cause.downcast_ref(), Some(RunError::Stopped))
         || matches!(cause.downcast_ref(), Some(PipelineError::Stopped))
         || matches!(cause.downcast_ref(), Some(IndexError::Stopped))
-}
-
-fn is_closed_pipe(failure: &anyhow::Error) -> bool {
-    let is_closed = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    causes(failure).any(is_closed)
 }
 
 /// The failure and its causes, those inside a [`Hinted`] too.

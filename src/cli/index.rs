@@ -1,6 +1,6 @@
 //! `memtrain index`: look into an index, ask it, measure it.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::configuration::{change, insert};
 use super::failure::{Usage, WithHint, parse_config};
+use super::print::output;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
 
@@ -174,7 +175,7 @@ struct Line<'a> {
 }
 
 fn show(index: &Index, hits: &[Hit], args: &ShowArgs, query: &str) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(output());
     for (place, hit) in hits.iter().enumerate() {
         let (title, text) = index.text(hit.passage_id)?;
         let (rank, score, passage_id) = (place + 1, hit.score, hit.passage_id);
@@ -286,7 +287,7 @@ fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     };
     let seconds = start.elapsed().as_secs_f64();
     let report = evaluate(&index, &set, args.ignore_identical_ids)?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(output());
     if args.json {
         serde_json::to_writer(&mut out, &json_report(&report, args, seconds))?;
         writeln!(out)?;

@@ -11,6 +11,7 @@ use memtrain_pipeline::documents;
 use memtrain_pipeline::inspect::{Extent, Look, heads, render, to_json};
 
 use super::failure::{Usage, WithHint};
+use super::print::output;
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
@@ -126,6 +127,6 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     });
     let shown =
         if args.json { format!("{:#}\n", to_json(&document, &heads)) } else { render(&document, &heads, &args.look()) };
-    std::io::stdout().write_all(shown.as_bytes())?;
+    output().write_all(shown.as_bytes())?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use memtrain_corpora::store;
 
 use super::failure::{Usage, WithHint};
 use super::plan::INSTRUCTION_TOKENS;
+use super::print::print_line;
 use crate::config::Config;
 use crate::objectives::memtrain::Variant;
 use crate::plan::memory::{Phase, changes_to_fit, gib};
@@ -45,27 +46,29 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
         return Err(Usage(detail.to_owned()).into());
     }
     let Some(shape) = Shape::of(config)? else {
-        println!("# memory               unknown: the policy's `config.json` is not here, and no preset has its name");
+        print_line!(
+            "# memory               unknown: the policy's `config.json` is not here, and no preset has its name"
+        )?;
         return Ok(());
     };
     let setting = setting(config, machine, shape.config);
     let plan = MemoryPlan::new(&setting);
-    println!();
-    println!("# Memory, GiB ({})", shape.origin);
+    print_line!()?;
+    print_line!("# Memory, GiB ({})", shape.origin)?;
     for class in &plan.classes {
-        println!("# {:<24} {:>9}  {}", class.name, size(class.bytes), class.note);
+        print_line!("# {:<24} {:>9}  {}", class.name, size(class.bytes), class.note)?;
     }
-    println!(
+    print_line!(
         "# {:<24} {:>9}  weights, optimizer, keys and values",
         "at most in a rollout",
         size(plan.phase_bytes(Place::Device, Phase::Rollout))
-    );
-    println!(
+    )?;
+    print_line!(
         "# {:<24} {:>9}  weights, optimizer, activations",
         "at most in an update",
         size(plan.phase_bytes(Place::Device, Phase::Update))
-    );
-    print_compute(config, &setting, mfu, peak);
+    )?;
+    print_compute(config, &setting, mfu, peak)?;
     check_fit(&setting, &plan, machine, shape.is_here)
 }
 
@@ -75,21 +78,21 @@ fn size(bytes: u64) -> String {
     if gib < 0.995 { format!("{gib:.4}") } else { format!("{gib:.2}") }
 }
 
-fn print_compute(config: &Config, setting: &Setting, mfu: f64, peak: f64) {
+fn print_compute(config: &Config, setting: &Setting, mfu: f64, peak: f64) -> std::io::Result<()> {
     let conversations = conversations(config);
     let update = &config.update;
     let compute = ComputePlan::new(setting, &conversations, update.epochs as u64, update.needs_old_pass());
-    println!();
-    println!("# Operations of a step, 10^15, and minutes at {:.0} % of {peak} x 10^12 a second", 100.0 * mfu);
+    print_line!()?;
+    print_line!("# Operations of a step, 10^15, and minutes at {:.0} % of {peak} x 10^12 a second", 100.0 * mfu)?;
     let minutes = |operations: f64| ComputePlan::seconds(operations, mfu, peak) / 60.0;
     for (name, operations) in compute.phases() {
-        println!("# {name:<24} {:>12.4} {:>10.2}", operations / 1e15, minutes(operations));
+        print_line!("# {name:<24} {:>12.4} {:>10.2}", operations / 1e15, minutes(operations))?;
     }
-    println!("# {:<24} {:>12.4} {:>10.2}", "all", compute.total() / 1e15, minutes(compute.total()));
-    println!("# {:<24} {:>12.3}  million in the update, equal prompts once", "tokens", compute.tokens as f64 / 1e6);
-    println!(
+    print_line!("# {:<24} {:>12.4} {:>10.2}", "all", compute.total() / 1e15, minutes(compute.total()))?;
+    print_line!("# {:<24} {:>12.3}  million in the update, equal prompts once", "tokens", compute.tokens as f64 / 1e6)?;
+    print_line!(
         "# (drawing reads all weights for each token: it is bound by bandwidth and takes longer than its operations)"
-    );
+    )
 }
 
 fn check_fit(setting: &Setting, plan: &MemoryPlan, machine: &MachineArgs, is_here: bool) -> anyhow::Result<()> {
@@ -101,8 +104,8 @@ fn check_fit(setting: &Setting, plan: &MemoryPlan, machine: &MachineArgs, is_her
         },
     };
     let needed = plan.peak_bytes(Place::Device);
-    println!();
-    println!("# {:<24} {:>9}  of {what}, {} needed", "memory", size(limit), size(needed));
+    print_line!()?;
+    print_line!("# {:<24} {:>9}  of {what}, {} needed", "memory", size(limit), size(needed))?;
     if needed <= limit {
         return Ok(());
     }

@@ -12,6 +12,7 @@ pub mod memory_plan;
 pub mod models;
 pub mod plan;
 pub mod policy;
+pub mod print;
 pub mod progress;
 pub mod quickstart;
 pub mod report;
@@ -76,5 +77,7 @@ pub fn start_log(cli: &Cli) {
         .with_writer(crate::run::log::writer)
         .with_ansi(colour)
         .with_target(false)
+        // A log that nobody reads must not stop what it tells about.
+        .log_internal_errors(false)
         .init();
 }

@@ -4,6 +4,7 @@ use anyhow::Context;
 
 use super::failure::Usage;
 use super::memory_plan::MachineArgs;
+use super::print::print_line;
 use crate::agents::prompts::PromptSet;
 use crate::config::Config;
 use crate::objectives::memtrain::Variant;
@@ -79,7 +80,7 @@ fn check_policy(config: &Config) -> anyhow::Result<()> {
 pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     check(config)?;
     let prompts = PromptSet::load(&config.reader.prompts)?;
-    println!("{}", toml::to_string(config).context("the configuration cannot be written")?);
+    print_line!("{}", toml::to_string(config).context("the configuration cannot be written")?)?;
     let synthesize = &config.corpus.synthesize;
     let (objective, reader) = (&config.objective, &config.reader);
     let chunks = synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks);
@@ -87,20 +88,23 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     let turns = trajectories * (chunks + 1);
     let recalls = if objective.variant == Variant::EndToEnd { 0 } else { trajectories * objective.recall_samples };
     let prompt = INSTRUCTION_TOKENS.min(reader.context_tokens) + reader.chunk_tokens + reader.memory_tokens;
-    println!("# What follows from it");
-    println!("# documents            {} training, {} held out", synthesize.num_train, synthesize.num_heldout);
-    println!("# passages a document  {} + 1 + {}", synthesize.num_related, synthesize.num_random);
-    println!("# prompts              `{}`, {}", reader.prompts, prompts.hash());
-    println!("# chunks a document    at most {chunks} of {} tokens", reader.chunk_tokens);
-    println!("# conversations a step at most {} ({turns} turns of readers, {recalls} recall answers)", turns + recalls);
-    println!(
+    print_line!("# What follows from it")?;
+    print_line!("# documents            {} training, {} held out", synthesize.num_train, synthesize.num_heldout)?;
+    print_line!("# passages a document  {} + 1 + {}", synthesize.num_related, synthesize.num_random)?;
+    print_line!("# prompts              `{}`, {}", reader.prompts, prompts.hash())?;
+    print_line!("# chunks a document    at most {chunks} of {} tokens", reader.chunk_tokens)?;
+    print_line!(
+        "# conversations a step at most {} ({turns} turns of readers, {recalls} recall answers)",
+        turns + recalls
+    )?;
+    print_line!(
         "# tokens a step        at most {:.1} million",
         (turns + recalls) as f64 * (prompt + reader.memory_tokens) as f64 / 1e6
-    );
-    println!(
+    )?;
+    print_line!(
         "# reference            {}",
         if config.loss.kl_beta > 0.0 { "the starting policy, frozen" } else { "none (β = 0)" }
-    );
-    println!("# run                  {}", config.run.runs.join(&config.run.name).display());
+    )?;
+    print_line!("# run                  {}", config.run.runs.join(&config.run.name).display())?;
     super::memory_plan::print(config, machine)
 }

@@ -15,6 +15,7 @@ use memtrain_hub::Needed;
 
 use super::failure::{Usage, WithHint};
 use super::models;
+use super::print::print_line;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
 
@@ -84,7 +85,7 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<()> {
 /// If the preset is unknown, the tokenizer cannot be used, or something that is no policy is in the way.
 pub fn init(args: &InitArgs) -> anyhow::Result<()> {
     make(args)?;
-    println!("{}", args.out.display());
+    print_line!("{}", args.out.display())?;
     Ok(())
 }
 

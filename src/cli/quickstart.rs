@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::configuration::resolve;
 use super::models;
+use super::print::print_line;
 use super::setup::Workbench;
 use super::{corpus, train};
 use crate::eval::reconstruction::ReconstructionReport;
@@ -69,7 +70,10 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
         }
     };
     if record.after.is_some() {
-        println!("All is done: this is what it came to. Another seed is another run: `--seed {}`.\n", args.seed + 1);
+        print_line!(
+            "All is done: this is what it came to. Another seed is another run: `--seed {}`.\n",
+            args.seed + 1
+        )?;
         return print(&record, &bench, &run);
     }
     let trained = train::train(&bench, start, &run, &stop)?;
@@ -104,13 +108,16 @@ fn print(record: &Record, bench: &Workbench, run: &RunDirectory) -> anyhow::Resu
         ("recall (an entity of an earlier chunk)", &before.recall, &after.recall),
         ("sum of the two", &before.sum, &after.sum),
     ];
-    println!(
+    let page = run.path().join("report.html");
+    store::write_atomic(&page, report::page(run.path(), &report::Selection::default())?)?;
+    print_line!(
         "exact match on {} held-out documents, {} recall questions (95 % intervals)\n",
-        after.documents, after.recall_questions
-    );
-    println!("{:<40} {:>22}    {:>22}", "", "before", "after");
+        after.documents,
+        after.recall_questions
+    )?;
+    print_line!("{:<40} {:>22}    {:>22}", "", "before", "after")?;
     for (name, before, after) in rows {
-        println!("{name:<40} {:>22} -> {:>22}", before.to_string(), after.to_string());
+        print_line!("{name:<40} {:>22} -> {:>22}", before.to_string(), after.to_string())?;
     }
     let verdict = if after.sum.is_above(&before.sum) {
         "the intervals of the sum do not overlap"
@@ -121,19 +128,17 @@ fn print(record: &Record, bench: &Workbench, run: &RunDirectory) -> anyhow::Resu
     let seconds = record.seconds_beside_training + total(run, "timings.jsonl", "time/step_s")?;
     let documents = total(run, "metrics.jsonl", "rollout/documents")?;
     let tokens = total(run, "metrics.jsonl", "rollout/tokens")?;
-    println!("\n{verdict}");
-    println!(
+    print_line!("\n{verdict}")?;
+    print_line!(
         "{steps} steps, {documents:.0} documents, {:.1} million tokens, {:.1} minutes in all",
         tokens / 1e6,
         seconds / 60.0
-    );
-    println!("\ncorpus    {}", bench.config.run.corpus.display());
-    println!("run       {}", run.path().display());
-    println!("policy    {}", run.path().join("checkpoints").join("latest").display());
-    let page = run.path().join("report.html");
-    store::write_atomic(&page, report::page(run.path(), &report::Selection::default())?)?;
-    println!("memories  {}", page.display());
-    println!("\nLook at a document:  memtrain corpus inspect {}", bench.config.run.corpus.display());
+    )?;
+    print_line!("\ncorpus    {}", bench.config.run.corpus.display())?;
+    print_line!("run       {}", run.path().display())?;
+    print_line!("policy    {}", run.path().join("checkpoints").join("latest").display())?;
+    print_line!("memories  {}", page.display())?;
+    print_line!("\nLook at a document:  memtrain corpus inspect {}", bench.config.run.corpus.display())?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use memtrain_corpora::store;
 
 use super::failure::WithHint;
+use super::print::print_line;
 use crate::report::{Selection, page};
 
 /// Arguments of `memtrain report`.
@@ -38,6 +39,6 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         .hint(|| "name a folder under `runs/`, for example `quickstart/runs/seed-1`".to_owned())?;
     let path = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
     store::write_atomic(&path, text)?;
-    println!("{}", path.display());
+    print_line!("{}", path.display())?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use memtrain_corpora::Split;
 use super::configuration::ConfigArgs;
 use super::memory_plan::MachineArgs;
 use super::models;
+use super::print::print_line;
 use super::setup::Workbench;
 use crate::agents::reader::DrawConfig;
 use crate::policy::{Policy, directory};
@@ -68,7 +69,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let run = bench.open_run(&start, args.clean)?;
     let stop = StopRequest::on_signals()?;
     let trained = train(&bench, start, &run, &stop)?;
-    println!("{}", trained.path.display());
+    print_line!("{}", trained.path.display())?;
     Ok(())
 }
 
@@ -176,7 +177,7 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
     let the_loop = Loop { run: &run, config: &steps, optimizer: &config.optimizer, precision, stop: &stop };
     the_loop.go(&mut policy, &mut training)?;
     directory::save(&policy, &args.out)?;
-    println!("{}", args.out.display());
+    print_line!("{}", args.out.display())?;
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use memtrain_corpora::world::{self, WorldConfig};
 
+use super::print::print_line;
+
 /// Arguments of `memtrain world`.
 #[derive(Debug, Args)]
 pub struct WorldArgs {
@@ -32,6 +34,6 @@ pub fn run(args: &WorldArgs) -> anyhow::Result<()> {
         false => WorldConfig { seed: args.seed, num_pages: args.pages, ..WorldConfig::default() },
     };
     let summary = world::write_dump(&args.out, &config)?;
-    println!("{summary}");
+    print_line!("{summary}")?;
     Ok(())
 }

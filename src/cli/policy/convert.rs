@@ -8,6 +8,7 @@ use memtrain_hub::Needed;
 
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
+use crate::cli::print::print_line;
 use crate::policy::adapter::AdapterConfig;
 use crate::policy::convert::{Conversion, convert, merge_lora, parse_bytes};
 
@@ -71,7 +72,7 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     });
     convert(&model, &args.out, Conversion { dtype, max_shard_bytes: args.max_shard_size })
         .hint(|| "`--model` is a Hugging Face directory, `--out` a folder that does not exist yet".into())?;
-    println!("{}", args.out.display());
+    print_line!("{}", args.out.display())?;
     Ok(())
 }
 
@@ -91,7 +92,7 @@ pub fn merge(args: &MergeLoraArgs) -> anyhow::Result<()> {
     refuse_itself(&base, &args.out)?;
     merge_lora(&base, &args.adapter, &args.out)
         .hint(|| "`--adapter` is a folder with `adapter_config.json`, `--model` the policy it was trained on".into())?;
-    println!("{}", args.out.display());
+    print_line!("{}", args.out.display())?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lines::{self, Line};
 use crate::cli::failure::{Usage, WithHint};
+use crate::cli::print::output;
 use crate::policy::{Message, Policy, PolicyTokenizer};
 use crate::sampler::{Completion, DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
 
@@ -73,7 +74,7 @@ struct Response<'a> {
 /// # Errors
 /// If the policy cannot be loaded, an option makes no sense, or a line is wrong.
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    write_responses(args, &mut BufWriter::new(std::io::stdout().lock()))
+    write_responses(args, &mut BufWriter::new(output()))
 }
 
 fn write_responses(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<()> {

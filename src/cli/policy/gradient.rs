@@ -15,6 +15,7 @@ use super::lines::{self, Line};
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
+use crate::cli::print::output;
 use crate::config::Config;
 use crate::grpo::Conversation;
 use crate::grpo::loss::LossConfig;
@@ -94,7 +95,7 @@ struct Report {
 pub fn run(args: &GradientArgs) -> anyhow::Result<()> {
     let report = report(args)?;
     let text = if args.json { format!("{:#}\n", report.as_json()?) } else { report.as_text()? };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    Ok(output().write_all(text.as_bytes())?)
 }
 
 fn report(args: &GradientArgs) -> anyhow::Result<Report> {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::cli::failure::WithHint;
 use crate::cli::models;
+use crate::cli::print::output;
 use crate::policy::adapter::{AdapterConfig, is_adapter};
 use crate::policy::{PolicyConfig, PolicyTokenizer, directory};
 
@@ -49,7 +50,7 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     } else {
         as_text(args, &config, &tokenizer, &hashes, adapter.as_ref())
     };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    Ok(output().write_all(text.as_bytes())?)
 }
 
 /// What an adapter's folder says of itself.

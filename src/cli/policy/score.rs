@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lines::{self, Line};
 use crate::cli::failure::{Usage, WithHint};
+use crate::cli::print::output;
 use crate::nn::PackedBatch;
 use crate::policy::Decoder;
 
@@ -48,7 +49,7 @@ struct Scores {
 /// # Errors
 /// If the policy cannot be loaded or a line is wrong.
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
-    write_scores(args, &mut BufWriter::new(std::io::stdout().lock()))
+    write_scores(args, &mut BufWriter::new(output()))
 }
 
 fn write_scores(args: &ScoreArgs, out: &mut impl Write) -> anyhow::Result<()> {
