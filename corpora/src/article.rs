@@ -37,6 +37,7 @@ pub struct Link {
 ///     sections: page.sections,
 ///     links: page.links,
 ///     categories: page.categories,
+///     infoboxes: page.infoboxes,
 /// };
 /// let history = &article.sections[1];
 /// assert_eq!((history.title.as_str(), &article.text[history.span.clone()]), ("History", "It is old."));
@@ -62,6 +63,8 @@ pub struct Article {
     pub links: Vec<Link>,
     /// Category names without the namespace prefix.
     pub categories: Vec<String>,
+    /// Names of the page's boxes of facts, such as `Infobox settlement`: they tell what kind of thing it is about.
+    pub infoboxes: Vec<String>,
 }
 
 /// A redirect page: another name of an article.

@@ -6,9 +6,11 @@
 
 mod clean;
 mod context;
+mod countries;
 mod expression;
 mod functions;
 mod html;
+mod infobox;
 mod interwiki;
 mod language;
 mod language_names;
@@ -26,6 +28,7 @@ mod template_languages;
 mod template_names;
 mod template_show;
 mod tokens;
+mod trail;
 mod units;
 
 pub use context::WikiContext;
@@ -44,6 +47,7 @@ use crate::{Link, Section};
 /// assert_eq!(page.links[1].target, "League (union)");
 /// assert_eq!(&page.text[page.sections[1].span.clone()], "Founded c. 1200.");
 /// assert_eq!(page.categories, ["Leagues"]);
+/// assert_eq!(clean("{{Infobox town | area = 7}}'''Mira''' is.", &WikiContext::default()).infoboxes, ["Infobox town"]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CleanPage {
@@ -56,6 +60,8 @@ pub struct CleanPage {
     pub links: Vec<Link>,
     /// Names of the page's categories in order, each once.
     pub categories: Vec<String>,
+    /// Names of the templates on the page that are boxes of facts, in order, each once, at most eight.
+    pub infoboxes: Vec<String>,
 }
 
 /// Cleans the wikitext of one page. Never fails: broken markup costs words of that page at worst, and time is linear in the

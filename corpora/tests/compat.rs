@@ -12,8 +12,8 @@ use memtrain_corpora::{
     PassageEntities, PassageRole, Redirect, Section, Split,
 };
 
-fn file<R: Row>() -> PathBuf {
-    let name = format!("{}-v{}.parquet", R::TABLE, R::VERSION);
+fn file<R: Row>(version: u32) -> PathBuf {
+    let name = format!("{}-v{version}.parquet", R::TABLE);
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/compat").join(name)
 }
 
@@ -31,6 +31,7 @@ fn article() -> Article {
         ],
         links: vec![Link { span: 20..26, target: "Évora".into() }],
         categories: vec!["Towns".into(), "1200 établissements".into()],
+        infoboxes: vec!["Infobox settlement".into()],
     }
 }
 
@@ -89,15 +90,17 @@ fn redirect() -> Redirect {
     Redirect { id: 8, title: "Myra".into(), target: "Mira".into() }
 }
 
-/// The file is read as the rows it was written from.
-fn check<R: Row + Clone + PartialEq + std::fmt::Debug>(row: R) {
-    let read: Vec<R> = store::read_table(&file::<R>()).unwrap().collect::<Result<_, _>>().unwrap();
+/// The file of a version is read as the rows it was written from.
+fn check<R: Row + Clone + PartialEq + std::fmt::Debug>(version: u32, row: R) {
+    let read: Vec<R> = store::read_table(&file::<R>(version)).unwrap().collect::<Result<_, _>>().unwrap();
     assert_eq!(read, [row.clone(), row]);
 }
 
 fn write<R: Row + Clone>(row: R) {
-    let path = file::<R>();
-    assert!(!store::exists(&path), "`{}` is kept as it is: raise the version instead", path.display());
+    let path = file::<R>(R::VERSION);
+    if store::exists(&path) {
+        return;
+    }
     let mut writer = TableWriter::create(&path).unwrap();
     writer.push(row.clone()).unwrap();
     writer.push(row).unwrap();
@@ -106,15 +109,34 @@ fn write<R: Row + Clone>(row: R) {
 
 #[test]
 fn tables_of_version_1_are_read() {
-    check(article());
-    check(redirect());
-    check(passage());
-    check(entities());
-    check(document());
+    check(1, Article { infoboxes: Vec::new(), ..article() });
+    check(1, redirect());
+    check(1, passage());
+    check(1, entities());
+    check(1, document());
 }
 
 #[test]
-#[ignore = "writes the files that the other test reads"]
+fn tables_of_version_2_are_read() {
+    check(2, article());
+}
+
+#[test]
+fn the_newest_version_of_each_table_is_kept() {
+    let newest = [
+        file::<Article>(Article::VERSION),
+        file::<Redirect>(Redirect::VERSION),
+        file::<Passage>(Passage::VERSION),
+        file::<PassageEntities>(PassageEntities::VERSION),
+        file::<Document>(Document::VERSION),
+    ];
+    for path in newest {
+        assert!(store::exists(&path), "`{}` is missing: see the top of this file", path.display());
+    }
+}
+
+#[test]
+#[ignore = "writes the files of new versions that the other tests read; those that are there stay"]
 fn write_the_files() {
     write(article());
     write(redirect());

@@ -170,7 +170,7 @@ fn another_table_a_foreign_and_a_damaged_file_are_refused() {
     writer.finish().unwrap();
     let error = TableReader::<Article>::open(&path).err().unwrap();
     assert!(
-        error.to_string().ends_with("holds table `redirects` version 1, expected table `articles` version 1"),
+        error.to_string().ends_with("holds table `redirects` version 1, expected table `articles` versions 1 to 2"),
         "{error}"
     );
     assert!(error.hint().is_some());
@@ -216,6 +216,7 @@ fn sample_article(id: u64, text: String) -> Article {
         sections,
         links: Vec::new(),
         categories: vec!["Things".into(), "Çà".into()],
+        infoboxes: vec!["Infobox thing".into()],
     }
 }
 

@@ -186,3 +186,40 @@ fn tables_and_infoboxes_are_kept_on_request() {
     assert_eq!(clean(infobox, &WikiContext::default()).text, "Text.");
     assert_eq!(clean(table, &WikiContext::default()).text, "a\n\nb");
 }
+
+#[test]
+fn flags_leave_the_name_of_the_country() {
+    let in_language = |text: &str, language: &str| clean(text, &WikiContext::default().with_language(language));
+    for (language, text, expected) in [
+        ("en", "{{USA}} won, {{flagicon|FRA}} Anne came second.", "United States won, Anne came second."),
+        ("en", "{{flag|USA}}, {{flag|UK|1606}} and {{flagu|Norway}}", "USA, UK and Norway"),
+        ("en", "{{flagcountry|USA}}, {{fb|BRA}}, {{flagIOC|GER|2008 Summer}}", "United States, Brazil, Germany"),
+        ("en", "{{CSS|Ost}} and {{sms|Velm}}", "CSS Ost and SMS Velm"),
+        ("de", "{{DEU}} und {{FRA|#}}Anne", "Deutschland und Anne"),
+        ("fr", "{{USA}}, {{GER}}", "États-Unis, Allemagne"),
+        ("vi", "{{flag|VIE}} và {{USA}}", "Việt Nam và Hoa Kỳ"),
+        ("ru", "{{USA}}", "США"),
+        ("zh", "{{JPN}}", "日本"),
+        ("en", "{{XYZ}}a {{usa}}b", "a b"),
+    ] {
+        assert_eq!(in_language(text, language).text, expected, "{language}: {text}");
+    }
+    let page = in_language("{{flag|USA}} and {{GBR}}", "en");
+    let links: Vec<_> = page.links.iter().map(|link| (&page.text[link.span.clone()], link.target.as_str())).collect();
+    assert_eq!(links, [("USA", "United States"), ("United Kingdom", "United Kingdom")]);
+}
+
+#[test]
+fn pronunciations_are_dropped_or_kept() {
+    let keep =
+        WikiContext::default().with_options(CleanOptions { pronunciations: Keep::Keep, ..CleanOptions::default() });
+    for (text, dropped, kept) in [
+        ("Paris ({{IPA|fr|paʁi}}) is.", "Paris is.", "Paris ([paʁi]) is."),
+        ("Paris ({{IPAc-en|ˈ|p|ær|ɪ|s}}; {{respell|PARR|iss}}) is.", "Paris is.", "Paris (/ˈpærɪs/; PARR-iss) is."),
+        ("Paris ({{IPA-fr|paʁi|lang}}) is.", "Paris is.", "Paris ([paʁi]) is."),
+        ("Paris {{IPA|/paʁi/}} is.", "Paris is.", "Paris /paʁi/ is."),
+    ] {
+        assert_eq!(clean(text, &WikiContext::default()).text, dropped, "{text}");
+        assert_eq!(clean(text, &keep).text, kept, "{text}");
+    }
+}

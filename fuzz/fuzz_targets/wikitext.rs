@@ -14,7 +14,7 @@ thread_local! {
     static KEEPING: Vec<WikiContext> = LANGUAGES
         .iter()
         .map(|language| {
-            let options = CleanOptions { tables: Keep::Keep, infoboxes: Keep::Keep, math: Math::Tex };
+            let options = CleanOptions { tables: Keep::Keep, infoboxes: Keep::Keep, math: Math::Tex, pronunciations: Keep::Keep };
             WikiContext::default().with_language(language).with_options(options)
         })
         .collect();

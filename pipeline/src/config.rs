@@ -75,12 +75,15 @@ pub struct IngestConfig {
     pub infoboxes: Keep,
     /// Formulas: `drop`, `simple` (the default: those that can be written in a line) or `tex`.
     pub math: Math,
+    /// Whether it is dropped or kept how words are pronounced (`[paʁi]`). Default: dropped.
+    pub pronunciations: Keep,
 }
 
 impl IngestConfig {
     /// What is kept of a page besides its prose.
     pub fn clean_options(&self) -> CleanOptions {
-        CleanOptions { tables: self.tables, infoboxes: self.infoboxes, math: self.math }
+        let &IngestConfig { tables, infoboxes, math, pronunciations, .. } = self;
+        CleanOptions { tables, infoboxes, math, pronunciations }
     }
 }
 
@@ -97,6 +100,7 @@ impl Default for IngestConfig {
             tables: Keep::Drop,
             infoboxes: Keep::Drop,
             math: Math::Simple,
+            pronunciations: Keep::Drop,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::error::{PipelineError, Result};
 use crate::stage::{Input, Manifest, Plan, ShardRecord, ShardRunner, Stage, StageFolder, StageName, to_value};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// What one shard reads, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use memtrain_corpora::wikitext::{CleanOptions, CleanPage, Keep, Math, WikiContex
 use serde::Serialize;
 
 use super::failure::WithHint;
+use super::print::output;
 
 /// Arguments of `memtrain wikitext`.
 #[derive(Debug, Args)]
@@ -23,7 +24,7 @@ pub struct WikitextArgs {
     /// Language of the wiki: names of namespaces and templates, forms of dates and numbers
     #[arg(long, value_name = "CODE", default_value = "en")]
     pub language: String,
-    /// Print an object with sections, links and categories; offsets count Unicode characters of its text
+    /// Print an object with sections, links, categories and infoboxes; offsets count Unicode characters of its text
     #[arg(long)]
     pub json: bool,
     /// Print the headings too, as `## Heading`
@@ -38,6 +39,9 @@ pub struct WikitextArgs {
     /// What becomes of formulas
     #[arg(long, value_enum, default_value = "simple")]
     pub math: MathArgument,
+    /// What becomes of how words are pronounced
+    #[arg(long, value_enum, default_value = "drop")]
+    pub pronunciations: KeepArgument,
 }
 
 /// Whether something is kept.
@@ -45,7 +49,7 @@ pub struct WikitextArgs {
 pub enum KeepArgument {
     /// Leave it out
     Drop,
-    /// A line a row or fact
+    /// Keep it as text, a line a row or fact
     Keep,
 }
 
@@ -89,6 +93,7 @@ struct PrintedPage<'page> {
     sections: Vec<PrintedSection<'page>>,
     links: Vec<PrintedLink<'page>>,
     categories: &'page [String],
+    infoboxes: &'page [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -113,13 +118,18 @@ struct PrintedLink<'page> {
 /// If the input cannot be read or is not UTF-8.
 pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
     let wikitext = read(args.file.as_deref())?;
-    let options = CleanOptions { tables: args.tables.into(), infoboxes: args.infoboxes.into(), math: args.math.into() };
+    let options = CleanOptions {
+        tables: args.tables.into(),
+        infoboxes: args.infoboxes.into(),
+        math: args.math.into(),
+        pronunciations: args.pronunciations.into(),
+    };
     let context = WikiContext::default().with_language(&args.language).with_options(options);
     let redirect = redirect_target(&wikitext);
     // What stands below a redirect is for the wiki's own use.
     let wikitext = if redirect.is_some() { "" } else { wikitext.as_str() };
     let page = clean_titled(wikitext, &args.title, &context);
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::new(output());
     if args.json {
         serde_json::to_writer(&mut out, &printed(&args.title, redirect, &page))?;
         writeln!(out)?;
@@ -188,5 +198,6 @@ fn printed<'page>(title: &'page str, redirect: Option<String>, page: &'page Clea
         sections: sections.collect(),
         links: links.collect(),
         categories: &page.categories,
+        infoboxes: &page.infoboxes,
     }
 }

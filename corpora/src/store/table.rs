@@ -21,11 +21,17 @@ pub trait Row: Sized {
     const TABLE: &'static str;
     /// Version of the table's format, kept in the file. It goes up with every change of a column.
     const VERSION: u32;
+    /// The oldest version that is still read. What it lacks is empty.
+    const OLDEST: u32 = Self::VERSION;
     /// Rows a data page, which is also what random access decodes at a time: few for large rows, many for small ones.
     const BLOCK_ROWS: usize;
 
     /// The columns.
     fn schema() -> SchemaRef;
+    /// The version that a column came with: files of former ones lack it.
+    fn since(_column: &str) -> u32 {
+        Self::OLDEST
+    }
     /// Rough size of the row in memory, in bytes: what bounds row groups.
     fn num_bytes(&self) -> usize;
     /// Rows as a batch. The outer error is a row's, the inner one Arrow's.

@@ -79,9 +79,9 @@ impl<R: Row + Clone> TableReader<R> {
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Optional);
         let metadata = ArrowReaderMetadata::load(&file, options).map_err(|source| failed(path, source))?;
-        check_table::<R>(path, metadata.metadata())?;
+        let version = check_table::<R>(path, metadata.metadata())?;
         check_places(path, metadata.metadata(), file.len)?;
-        check_schema::<R>(path, &metadata)?;
+        check_schema::<R>(path, version, &metadata)?;
         let mut group_starts = vec![0];
         let mut rows = 0;
         for group in metadata.metadata().row_groups() {
@@ -354,29 +354,35 @@ pub(super) fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) ->
     Ok(())
 }
 
-fn check_table<R: Row>(path: &Path, metadata: &ParquetMetaData) -> Result<()> {
+/// The version of a table of these rows.
+fn check_table<R: Row>(path: &Path, metadata: &ParquetMetaData) -> Result<u32> {
     let pairs = metadata.file_metadata().key_value_metadata();
     let value = |key: &str| {
         pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == key)).and_then(|pair| pair.value.clone())
     };
     let (table, version) = (value(TABLE_KEY), value(VERSION_KEY));
-    if table.as_deref() == Some(R::TABLE) && version == Some(R::VERSION.to_string()) {
-        return Ok(());
+    let number = version.as_deref().and_then(|version| version.parse::<u32>().ok());
+    if table.as_deref() == Some(R::TABLE)
+        && let Some(number) = number.filter(|number| (R::OLDEST..=R::VERSION).contains(number))
+    {
+        return Ok(number);
     }
     let got = match (table, version) {
         (Some(table), Some(version)) => format!("table `{table}` version {version}"),
         _ => "a Parquet table that memtrain did not write".to_owned(),
     };
-    Err(StoreError::Schema {
-        path: path.to_path_buf(),
-        expected: format!("table `{}` version {}", R::TABLE, R::VERSION),
-        got,
-    })
+    let versions = match R::OLDEST {
+        oldest if oldest < R::VERSION => format!("versions {oldest} to {}", R::VERSION),
+        _ => format!("version {}", R::VERSION),
+    };
+    Err(StoreError::Schema { path: path.to_path_buf(), expected: format!("table `{}` {versions}", R::TABLE), got })
 }
 
-/// Columns may be in any order and there may be more of them; those the row type needs must be there with their types.
-fn check_schema<R: Row>(path: &Path, metadata: &ArrowReaderMetadata) -> Result<()> {
-    for wanted in R::schema().fields() {
+/// Columns may be in any order and there may be more of them; those the row type needs must be there with their types, if the
+/// file's version has them.
+fn check_schema<R: Row>(path: &Path, version: u32, metadata: &ArrowReaderMetadata) -> Result<()> {
+    let schema = R::schema();
+    for wanted in schema.fields().iter().filter(|column| R::since(column.name()) <= version) {
         let got = match metadata.schema().field_with_name(wanted.name()) {
             Ok(field) if field.data_type() == wanted.data_type() => continue,
             Ok(field) => format!("column `{}` of type {}", wanted.name(), field.data_type()),

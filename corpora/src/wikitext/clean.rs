@@ -1,5 +1,6 @@
 //! Second pass: walks the text and writes what is prose.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::output::{Break, Output};
@@ -20,6 +21,9 @@ pub(super) struct Cleaner<'page> {
     pub(super) tokens: Vec<Token>,
     pub(super) out: Output,
     pub(super) categories: Vec<String>,
+    /// Those that have been seen: a page may have any number.
+    pub(super) seen_categories: HashSet<String>,
+    pub(super) infoboxes: Vec<String>,
     /// Whether the last line of text was an item of a list.
     pub(super) in_list: bool,
     /// Inside `<poem>`, where line ends are kept.
@@ -81,6 +85,8 @@ impl<'page> Cleaner<'page> {
             tokens: scan(text),
             out: Output::new(),
             categories: Vec::new(),
+            seen_categories: HashSet::new(),
+            infoboxes: Vec::new(),
             in_list: false,
             in_poem: false,
             in_table: false,
@@ -92,7 +98,7 @@ impl<'page> Cleaner<'page> {
     pub(super) fn run(mut self) -> CleanPage {
         self.walk(0..self.bytes.len(), Layout::Block);
         let (text, sections, links) = self.out.finish();
-        CleanPage { text, sections, links, categories: self.categories }
+        CleanPage { text, sections, links, categories: self.categories, infoboxes: self.infoboxes }
     }
 
     /// Writes the prose of a stretch of the page.
@@ -110,6 +116,16 @@ impl<'page> Cleaner<'page> {
             at = if walk.line_start { self.begin_line(at, &mut walk) } else { self.step(at, &mut walk) };
         }
         self.depth -= 1;
+    }
+
+    /// Whether what is being read stands on the page itself, not inside something else.
+    pub(super) fn on_page(&self) -> bool {
+        self.depth <= 1
+    }
+
+    /// The same, before the page's prose.
+    pub(super) fn at_top(&self) -> bool {
+        self.on_page() && self.out.text.is_empty()
     }
 
     /// The first token at or after a place that has been walked to.

@@ -9,7 +9,7 @@ use super::clean::{Cleaner, Layout, Walk};
 use super::context::Prefix;
 use super::output::Break;
 use super::tokens::Token;
-use super::{html, interwiki};
+use super::{html, interwiki, trail};
 use crate::Link;
 
 /// What follows `[` in an external link.
@@ -119,7 +119,7 @@ impl Cleaner<'_> {
     fn category(&mut self, name: &str) {
         let name = name.split_once(':').map_or("", |(_, name)| name);
         let title = self.title(name);
-        if !title.is_empty() && !self.categories.contains(&title) {
+        if !title.is_empty() && self.seen_categories.insert(title.clone()) {
             self.categories.push(title);
         }
     }
@@ -167,7 +167,8 @@ impl Cleaner<'_> {
     fn trail(&mut self, at: usize, walk: &Walk) -> usize {
         let rest = &self.text[at..walk.end];
         // No word is longer than this; a page of letters without a space must not be read again for every link.
-        let length = rest.chars().take(100).take_while(|&letter| trails(letter)).map(char::len_utf8).sum::<usize>();
+        let continues = |letter: &char| trail::continues(*letter, self.context.language_code());
+        let length = rest.chars().take(100).take_while(continues).map(char::len_utf8).sum::<usize>();
         if length > 0 {
             self.out.push(&rest[..length]);
         }
@@ -261,18 +262,6 @@ fn address_length(bytes: &[u8]) -> Option<usize> {
         end += 1;
     }
     (end > scheme).then_some(end)
-}
-
-/// Letters that continue the word of a link. Small letters do in every script that has them; of the others, those whose
-/// wikis say so. Chinese, Japanese, Thai write no spaces: there a link ends where it ends.
-fn trails(letter: char) -> bool {
-    match letter {
-        'a'..='z' => true,
-        '\0'..='\u{7F}' => false,
-        '\u{964}' | '\u{965}' => false,
-        '\u{5D0}'..='\u{5EA}' | '\u{620}'..='\u{652}' | '\u{900}'..='\u{DFF}' => !letter.is_numeric(),
-        _ => letter.is_lowercase(),
-    }
 }
 
 /// What `[[Boston (novel)|]]` and `[[Boston, Massachusetts|]]` show: the title without its qualifier.

@@ -11,6 +11,8 @@ pub struct CleanOptions {
     pub infoboxes: Keep,
     /// Formulas.
     pub math: Math,
+    /// How words are pronounced: `/ˈpærɪs/`, `[paʁi]`, `PARR-iss`.
+    pub pronunciations: Keep,
 }
 
 /// Whether something is kept.

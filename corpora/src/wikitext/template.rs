@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::clean::{Cleaner, Layout};
+use super::countries::country;
 use super::options::Keep;
 use super::output::Break;
-use super::template_names::{Shows, is_infobox, shows};
+use super::template_names::{Shows, shows};
 use super::tokens::Token;
 
 /// An argument of a template: where its value lies, and its name if it has one.
@@ -39,10 +40,26 @@ impl<'page> Cleaner<'page> {
         } else if self.variable(&name) {
             return;
         }
-        match shows(&name, self.context.language_code()) {
-            Shows::Nothing if self.context.options().infoboxes == Keep::Keep && is_infobox(&name) => {
-                let arguments = self.arguments(end..inner.end);
-                self.infobox(&arguments);
+        // `{{USA}}`: the country's flag and its name, with or without the year of the flag.
+        let country = self.country_of(inner.start..end);
+        if end >= inner.end
+            && let Some(country) = country
+        {
+            return self.push_link(country, country);
+        }
+        match self.shows(&name) {
+            Shows::Nothing if country.is_some() && !self.is_icon(end..inner.end) => {
+                let country = country.unwrap_or_default();
+                self.push_link(country, country);
+            }
+            Shows::Nothing if self.is_box(&name, end..inner.end) => {
+                self.note_box(inner.start..end);
+                if self.context.options().infoboxes == Keep::Keep {
+                    let arguments = self.arguments(end..inner.end);
+                    self.infobox(&arguments);
+                } else {
+                    self.out.dropped();
+                }
             }
             Shows::Nothing => self.out.dropped(),
             Shows::Words(words) => self.out.push(words),
@@ -56,9 +73,35 @@ impl<'page> Cleaner<'page> {
     /// Whether a template shows nothing, whatever its arguments are.
     pub(super) fn shows_nothing(&self, token: Token) -> bool {
         match self.template_name(token.inner()) {
-            Some((name, _)) => !name.contains(':') && shows(&name, self.context.language_code()) == Shows::Nothing,
+            Some((name, end)) => {
+                let is_country = || self.country_of(token.inner().start..end).is_some();
+                !name.contains(':') && self.shows(&name) == Shows::Nothing && !is_country()
+            }
             None => true,
         }
+    }
+
+    /// What the template of a name shows in this wiki, as it is configured.
+    fn shows(&self, name: &str) -> Shows {
+        match shows(name, self.context.language_code()) {
+            Shows::Pronunciation if self.context.options().pronunciations == Keep::Drop => Shows::Nothing,
+            shows => shows,
+        }
+    }
+
+    /// The country whose code is the name of a template.
+    fn country_of(&self, name: Range<usize>) -> Option<&'static str> {
+        let code = self.text[name].trim();
+        // A glance spares nearly all templates the table.
+        if code.len() > 4 || !code.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            return None;
+        }
+        country(code, self.context.language_code())
+    }
+
+    /// Whether the arguments ask for the flag without the name, as in the German wiki.
+    fn is_icon(&self, arguments: Range<usize>) -> bool {
+        self.text[arguments].trim_start_matches('|').trim_start().starts_with('#')
     }
 
     /// The template's name, small and without its namespace, and where it ends.

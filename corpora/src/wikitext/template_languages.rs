@@ -354,7 +354,6 @@ fn eastern(name: &str) -> Option<Shows> {
         | "국기나라"
         | "국기"
         | "國旗"
-        | "flagcountry"
         | "参照方法範囲"
         | "要検証範囲"
         | "rare"
@@ -393,7 +392,7 @@ fn southern(name: &str) -> Option<Shows> {
         "alıntı" | "trích dẫn" | "lời dẫn" | "kutipan" | "اقتباس" | "نقل قول" | "ציטוט" | "उद्धरण" | "अवतरण"
         | "উক্তি" => Shows::Quotation(1),
         "nhỏ" | "to" | "küçük" | "büyük" | "bayrak" | "ülke" | "bendera" | "بزرگ" | "کوچک" | "چپ" | "راست به چپ"
-        | "خرد" | "صغير" | "كبير" | "قطن" | "मोठे" | "लहान" | "flagcountry" | "कीकोड" => {
+        | "خرد" | "صغير" | "كبير" | "قطن" | "मोठे" | "लहान" | "कीकोड" => {
             Shows::Argument(1)
         }
         "dil" | "lang" | "bahasa" | "لغة" | "भाषा" => Shows::Argument(2),

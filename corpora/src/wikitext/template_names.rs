@@ -73,6 +73,12 @@ pub(super) enum Shows {
     Exponent,
     /// A musical sign.
     Sign,
+    /// How a word is pronounced, if that is kept.
+    Pronunciation,
+    /// The country whose code is the first argument, as the wiki calls it, and a link to it.
+    Country,
+    /// The same, in English as it is typed.
+    Flag,
 }
 
 /// What the template of this name shows in a wiki of this language; `name` in lower case, with spaces for underscores.
@@ -88,7 +94,21 @@ fn common(name: &str) -> Shows {
     if let Some(shows) = signs(name).or_else(|| inline(name)).or_else(|| blocks(name)) {
         return shows;
     }
-    if name.starts_with("lang-") || name.starts_with("lang ") { Shows::Language } else { Shows::Nothing }
+    if name.starts_with("lang-") || name.starts_with("lang ") {
+        Shows::Language
+    } else if is_pronunciation(name) {
+        Shows::Pronunciation
+    } else {
+        Shows::Nothing
+    }
+}
+
+/// Templates that say how a word is pronounced, in many wikis.
+fn is_pronunciation(name: &str) -> bool {
+    let beginnings = ["ipa-", "ipac-", "ipa "];
+    let names =
+        ["ipa", "ipa2", "ipa3", "ipaalink", "api", "afi", "lautschrift", "мфа", "respell", "pronunciation respelling"];
+    names.contains(&name) || beginnings.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Templates that are a sign or a word.
@@ -268,13 +288,6 @@ fn inline(name: &str) -> Option<Shows> {
         | "no bold"
         | "nonbold"
         | "title"
-        | "flag"
-        | "flagcountry"
-        | "flagu"
-        | "flagteam"
-        | "flaglist"
-        | "flag country"
-        | "country flag"
         | "script/hebrew"
         | "script/arabic"
         | "script/greek"
@@ -370,6 +383,10 @@ fn inline(name: &str) -> Option<Shows> {
         "sortname" | "bibleverse" | "bibleverse-lb" | "bible verse" | "bibleref" | "bibleref2" | "qref"
         | "quran-usc" | "cite quran" => Shows::Joined(" "),
         "music" => Shows::Sign,
+        "flag" | "flagu" | "flag2" | "flag+link" => Shows::Flag,
+        "flagcountry" | "flag country" | "country flag" | "flagteam" | "flaglist" | "flagioc" | "flagioc2"
+        | "flagiocteam" | "flagcgf" | "flagpasg" | "flagg" | "fb" | "fbw" | "cr" | "crw" | "ruw" | "bk" | "bkw"
+        | "vb" | "vbw" | "hb" | "hbw" | "ih" | "flagright" => Shows::Country,
         "convert"
         | "cvt"
         | "conv"
@@ -487,43 +504,4 @@ fn blocks(name: &str) -> Option<Shows> {
         | "poem" | "stanza" => Shows::Block(1),
         _ => return None,
     })
-}
-
-/// Whether a template of this name is a box of facts.
-pub(super) fn is_infobox(name: &str) -> bool {
-    const BEGINNINGS: &[&str] = &[
-        "infobox",
-        "taxobox",
-        "automatic taxobox",
-        "speciesbox",
-        "chembox",
-        "drugbox",
-        "geobox",
-        "starbox",
-        "planetbox",
-        "ficha de",
-        "info/",
-        "infocaja",
-        "infoboks",
-        "infoboxen",
-        "faktamall",
-        "personendaten",
-        "карточка",
-        "инфокутия",
-        "картка",
-        "thông tin",
-        "bảng phân loại",
-        "hộp thông tin",
-        "माहितीचौकट",
-        "ज्ञानसन्दूक",
-        "基礎情報",
-        "صندوق معلومات",
-        "جعبه",
-        "kotak info",
-        "taksobox",
-        "bio",
-    ];
-    const ENDINGS: &[&str] = &["infobox", "bilgi kutusu", "infookvir", "정보", "инфо", "infodoboz", "infokast"];
-    BEGINNINGS.iter().any(|beginning| name.starts_with(beginning) && (*beginning != "bio" || name == "bio"))
-        || ENDINGS.iter().any(|ending| name.ends_with(ending))
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::clean::{Cleaner, Layout};
+use super::countries::country;
 use super::html::raise;
 use super::language_names::{label_of, language_name};
 use super::output::Break;
@@ -101,6 +102,8 @@ impl Cleaner<'_> {
                 };
                 self.push_plain(sign);
             }
+            Shows::Pronunciation => self.show_pronunciation(name, &self.placed(arguments)),
+            Shows::Country | Shows::Flag => self.show_country(what == Shows::Flag, arguments),
             Shows::Nothing | Shows::Words(_) => self.out.dropped(),
         }
     }
@@ -215,7 +218,7 @@ impl Cleaner<'_> {
     }
 
     /// Writes words that a template links to an article.
-    fn push_link(&mut self, shown: &str, target: &str) {
+    pub(super) fn push_link(&mut self, shown: &str, target: &str) {
         let num_links = self.out.links.len();
         self.out.begin_anchor();
         self.push_decoded(shown);
@@ -225,6 +228,49 @@ impl Cleaner<'_> {
             && self.out.links.len() == num_links
         {
             self.out.links.push(Link { span, target });
+        }
+    }
+
+    /// `{{flagcountry|USA}}`, `{{flag|Norway}}`, `{{flag|UK|1606}}`.
+    fn show_country(&mut self, as_typed: bool, arguments: &[Argument]) {
+        let typed = self.plain_part(self.numbered(arguments, 1));
+        let name = country(&typed, self.context.language_code()).map_or(typed.clone(), str::to_owned);
+        let shown = self.plain_part(self.named_range(arguments, &["name"]));
+        let shown = match shown.is_empty() {
+            false => shown,
+            true if as_typed && self.context.english() => typed,
+            true => name.clone(),
+        };
+        if shown.is_empty() { self.out.dropped() } else { self.push_link(&shown, &name) }
+    }
+
+    /// `{{IPA|fr|paʁi}}`, `{{IPA-fr|paʁi}}`, `{{IPAc-en|ˈ|p|ær|ɪ|s}}`, `{{respell|PARR|iss}}`.
+    fn show_pronunciation(&mut self, name: &str, values: &[Range<usize>]) {
+        /// What stands before the sounds: where they are heard, and how they are introduced.
+        const LABELS: &[&str] =
+            &["lang", "pron", "also", "us", "uk", "ca", "au", "nz", "label", "local", "generally", "small"];
+        let is_segmented = name.starts_with("ipac");
+        let is_code = |part: &str| {
+            let code = part.split('-').next().unwrap_or_default();
+            matches!(code.len(), 2 | 3) && code.bytes().all(|byte| byte.is_ascii_lowercase())
+        };
+        let parts: Vec<String> = values.iter().map(|value| self.plain_part(Some(value.clone()))).collect();
+        let shown = if name.contains("respell") {
+            parts.join("-")
+        } else if is_segmented {
+            let sounds = parts.iter().filter(|part| !LABELS.contains(&part.to_lowercase().as_str()));
+            sounds.map(String::as_str).collect()
+        } else {
+            // Before the sounds stands the code of the language, since there is one template for all.
+            let sounds = if parts.len() > 1 && is_code(&parts[0]) { parts.get(1) } else { parts.first() };
+            sounds.cloned().unwrap_or_default()
+        };
+        let is_enclosed = shown.starts_with(['/', '[', '⟨', '(']) || name.contains("respell");
+        match (shown.is_empty(), is_enclosed) {
+            (true, _) => self.out.dropped(),
+            (_, true) => self.push_decoded(&shown),
+            _ if name == "ipac-en" => self.push_decoded(&format!("/{shown}/")),
+            _ => self.push_decoded(&format!("[{shown}]")),
         }
     }
 

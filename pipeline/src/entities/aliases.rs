@@ -112,6 +112,7 @@ mod tests {
             sections: Vec::new(),
             links,
             categories: Vec::new(),
+            infoboxes: Vec::new(),
         };
         let redirect = |title: &str, target: &str| Redirect { id: 0, title: title.into(), target: target.into() };
         let redirects = [redirect("Old Port", "Port (town)"), redirect("Haven", "Old Port")].map(Ok::<_, ()>);

@@ -405,6 +405,7 @@ mod tests {
                 .map(|(anchor, target)| Link { span: place(anchor), target: (*target).into() })
                 .collect(),
             categories: Vec::new(),
+            infoboxes: Vec::new(),
         }
     }
 

@@ -1,5 +1,7 @@
-//! What kind of thing an article is about, by simple signs: its title, its categories and its first sentence. Wrong now
-//! and then; a neural back-end does better, this one needs nothing.
+//! What kind of thing an article is about, by simple signs: its boxes of facts, its title, its categories and its first
+//! sentence. Wrong now and then; a neural back-end does better, this one needs nothing.
+
+mod boxes;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -9,6 +11,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::gazetteer::without_qualifier;
 use super::lexicon::{LEXICON, TYPE_LABELS, bit, flag};
+use boxes::Kind;
 
 /// What signs mean in a language other than English.
 #[derive(Default)]
@@ -46,23 +49,39 @@ const DEFINITION_WORDS: usize = 16;
 
 /// The kind of thing an article of a wiki of some language is about; [`EntityLabel::Unknown`] where no sign is found.
 pub(crate) fn infer(article: &Article, language: &str) -> EntityLabel {
-    let found = match SIGNS.get(language) {
+    let signs = SIGNS.get(language);
+    let is_person = match signs {
+        Some(signs) => article.categories.iter().any(|category| is_of_persons(category, signs)),
+        None => article.categories.iter().any(|category| is_of_persons_in_english(category)),
+    };
+    if is_person {
+        return EntityLabel::Person;
+    }
+    if signs.is_none() && (article.title.starts_with("List of ") || article.title.starts_with("Lists of ")) {
+        return EntityLabel::Unknown;
+    }
+    match boxes::kind(&article.infoboxes, language, signs) {
+        Some(Kind::Of(label)) => return label,
+        Some(Kind::Nothing) => return EntityLabel::Unknown,
+        Some(Kind::Open) | None => {}
+    }
+    let found = match signs {
         Some(signs) => infer_by(signs, article),
         None => infer_english(article),
     };
     found.unwrap_or(EntityLabel::Unknown)
 }
 
+fn is_of_persons_in_english(category: &str) -> bool {
+    category.ends_with(" births") || category.ends_with(" deaths") || category == "Living people"
+}
+
+fn is_of_persons(category: &str, signs: &Signs) -> bool {
+    signs.births.iter().any(|sign| category.split([' ', ':']).any(|word| word == *sign))
+        && (category.chars().any(char::is_numeric) || category.split(' ').count() == 1)
+}
+
 fn infer_english(article: &Article) -> Option<EntityLabel> {
-    if article.title.starts_with("List of ") || article.title.starts_with("Lists of ") {
-        return None;
-    }
-    let is_person = |category: &String| {
-        category.ends_with(" births") || category.ends_with(" deaths") || category == "Living people"
-    };
-    if article.categories.iter().any(is_person) {
-        return Some(EntityLabel::Person);
-    }
     from_qualifier(&article.title)
         .or_else(|| from_definition(&article.text))
         .or_else(|| from_categories(&article.categories))
@@ -196,15 +215,8 @@ fn from_form(title: &str) -> Option<EntityLabel> {
     heads.into_iter().find(|(flag, _)| flags == *flag).map(|(_, label)| label)
 }
 
-/// By the signs of another language: categories of persons, the first noun behind the verb, a noun in the categories.
+/// By the signs of another language: the first noun behind the verb, a noun in the categories.
 fn infer_by(signs: &Signs, article: &Article) -> Option<EntityLabel> {
-    let is_person = |category: &String| {
-        signs.births.iter().any(|sign| category.split([' ', ':']).any(|word| word == *sign))
-            && (category.chars().any(char::is_numeric) || category.split(' ').count() == 1)
-    };
-    if article.categories.iter().any(is_person) {
-        return Some(EntityLabel::Person);
-    }
     let bare = without_qualifier(&article.title);
     let qualifier = article.title.get(bare.len()..).unwrap_or_default().trim_matches([' ', '(', ')']).to_lowercase();
     let line = article.text.lines().next().unwrap_or_default();
@@ -279,6 +291,7 @@ mod tests {
             sections: Vec::new(),
             links: Vec::new(),
             categories: categories.iter().map(|&category| category.to_owned()).collect(),
+            infoboxes: Vec::new(),
         }
     }
 

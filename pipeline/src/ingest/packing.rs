@@ -359,6 +359,7 @@ mod tests {
             sections: spans,
             links: Vec::new(),
             categories: Vec::new(),
+            infoboxes: Vec::new(),
         }
     }
 

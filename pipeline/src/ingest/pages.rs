@@ -183,6 +183,7 @@ fn article_of_page(page: Page, context: &Context) -> Article {
         sections: clean.sections,
         links: clean.links,
         categories: clean.categories,
+        infoboxes: clean.infoboxes,
     }
 }
 
@@ -198,6 +199,7 @@ fn article_of_text(text: Text) -> Article {
         sections: outline.sections,
         links: Vec::new(),
         categories: Vec::new(),
+        infoboxes: Vec::new(),
     }
 }
 

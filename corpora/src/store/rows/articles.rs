@@ -47,7 +47,8 @@ fn sections_column(rows: &[Article]) -> Result<ArrayRef, RowError> {
 
 impl Row for Article {
     const TABLE: &'static str = "articles";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+    const OLDEST: u32 = 1;
     const BLOCK_ROWS: usize = 16;
 
     fn schema() -> SchemaRef {
@@ -61,7 +62,12 @@ impl Row for Article {
             required("sections", list_of(DataType::Struct(section_fields()))),
             required("links", links_type()),
             required("categories", list_of(DataType::Utf8)),
+            required("infoboxes", list_of(DataType::Utf8)),
         ]))
+    }
+
+    fn since(column: &str) -> u32 {
+        if column == "infoboxes" { 2 } else { Self::OLDEST }
     }
 
     fn num_bytes(&self) -> usize {
@@ -72,6 +78,7 @@ impl Row for Article {
     fn to_batch(rows: &[Self]) -> Result<Result<RecordBatch, ArrowError>, RowError> {
         let ids: Vec<String> = rows.iter().map(|article| article.id.to_string()).collect();
         let categories = strings(rows.iter().flat_map(|article| &article.categories).map(String::as_str));
+        let infoboxes = strings(rows.iter().flat_map(|article| &article.infoboxes).map(String::as_str));
         let columns = vec![
             strings(ids.iter().map(String::as_str)),
             strings(rows.iter().map(|article| article.url.as_str())),
@@ -82,6 +89,7 @@ impl Row for Article {
             sections_column(rows)?,
             links_column(rows.iter().map(|article| (article.text.as_str(), article.links.as_slice())))?,
             list(rows.iter().map(|article| article.categories.len()), categories),
+            list(rows.iter().map(|article| article.infoboxes.len()), infoboxes),
         ];
         Ok(RecordBatch::try_new(Self::schema(), columns))
     }
@@ -96,6 +104,10 @@ impl Row for Article {
         let (section_start, section_end) = (items.u32s("char_start")?, items.u32s("char_end")?);
         let links = LinkColumn::new(&columns)?;
         let (category_ranges, categories) = columns.list_of_strings("categories")?;
+        let infoboxes = match batch.column_by_name("infoboxes") {
+            Some(_) => Some(columns.list_of_strings("infoboxes")?),
+            None => None,
+        };
         (0..batch.num_rows())
             .map(|row| {
                 let index = ScalarIndex::new(text.value(row));
@@ -116,6 +128,9 @@ impl Row for Article {
                     sections: sections.collect::<Result<_, RowError>>()?,
                     links: links.row(row, &index)?,
                     categories: string_items(categories, category_ranges.of(row)),
+                    infoboxes: infoboxes
+                        .as_ref()
+                        .map_or_else(Vec::new, |(ranges, items)| string_items(items, ranges.of(row))),
                 })
             })
             .collect()
