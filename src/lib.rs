@@ -12,6 +12,7 @@
 //! * [`optim`]: how weights move
 //! * [`plan`]: what a run will take
 //! * [`run`]: what happened, and whether it can go on
+//! * [`tasks`]: what is asked
 //! * [`eval`]: how good it is
 //! * [`report`]: the same as a page for people
 //! * [`cli`]: what was typed
@@ -21,6 +22,7 @@
 
 pub mod agents;
 pub mod cli;
+mod columns;
 pub mod config;
 pub mod eval;
 pub mod grpo;
@@ -32,5 +34,6 @@ pub mod policy;
 pub mod report;
 pub mod run;
 pub mod sampler;
+pub mod tasks;
 pub mod train;
 pub mod warm_up;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use memtrain::cli::{
-    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, report, train, wikitext,
-    world,
+    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, report, tasks, train,
+    wikitext, world,
 };
 
 fn main() -> ExitCode {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::WarmUp(args) => train::warm_up(&args),
         Command::Train(args) => train::run(&args),
+        Command::Tasks(args) => tasks::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Report(args) => report::run(&args),
     })

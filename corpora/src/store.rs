@@ -26,6 +26,8 @@ mod scalar;
 mod table;
 #[cfg(feature = "tables")]
 mod table_reader;
+#[cfg(feature = "tables")]
+mod values;
 
 #[cfg(feature = "tables")]
 pub use arrow::array::RecordBatch;
@@ -44,6 +46,8 @@ pub use scalar::ScalarIndex;
 pub use table::{Row, TableSummary, TableWriter};
 #[cfg(feature = "tables")]
 pub use table_reader::{TableReader, View, read_table};
+#[cfg(feature = "tables")]
+pub use values::{JsonRows, json_rows};
 
 /// Result of the store's functions.
 pub type Result<T> = std::result::Result<T, StoreError>;

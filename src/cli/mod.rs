@@ -17,6 +17,7 @@ pub mod progress;
 pub mod quickstart;
 pub mod report;
 pub mod setup;
+pub mod tasks;
 pub mod train;
 pub mod wikitext;
 pub mod world;
@@ -56,7 +57,9 @@ pub enum Command {
     WarmUp(train::WarmUpArgs),
     /// Train a policy with GRPO
     Train(train::TrainArgs),
-    /// Evaluate a policy on held-out documents
+    /// Turn question sets into tasks, and tasks into long contexts
+    Tasks(tasks::TasksArgs),
+    /// Evaluate a policy: held-out documents, long contexts, searched questions
     Eval(eval::EvalArgs),
     /// Write a page that shows what the agent remembered and why it was rewarded
     Report(report::ReportArgs),

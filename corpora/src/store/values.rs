@@ -1,0 +1,142 @@
+//! The rows of any Parquet table as JSON objects.
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
+use arrow::error::ArrowError;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use serde_json::{Map, Value};
+
+use super::table_reader::{TableFile, check_places, failed, next_batch};
+use super::{Result, StoreError};
+
+/// Rows decoded at a time: those of question sets can be large.
+const BATCH_ROWS: usize = 16;
+
+/// Rows of a Parquet table that anyone may have written, each as a JSON object.
+///
+/// Lists become arrays, structs objects, absent values `null`; what has no form in JSON (times, decimals) becomes text.
+///
+/// ```
+/// use memtrain_corpora::store::{TableWriter, json_rows};
+/// use memtrain_corpora::Redirect;
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("redirects.parquet");
+/// # let mut writer = TableWriter::create(&path)?;
+/// # writer.push(Redirect { id: 7, title: "UK".into(), target: "United Kingdom".into() })?;
+/// # writer.finish()?;
+/// let row = json_rows(&path)?.next().unwrap()?;
+/// assert_eq!(row["title"], "UK");
+/// # Ok::<(), memtrain_corpora::store::StoreError>(())
+/// ```
+pub struct JsonRows {
+    path: PathBuf,
+    batches: Option<ParquetRecordBatchReader>,
+    rows: std::vec::IntoIter<Map<String, Value>>,
+}
+
+/// Reads a Parquet table from the first row to the last, some rows in memory at a time.
+pub fn json_rows(path: &Path) -> Result<JsonRows> {
+    let file = TableFile::open(path)?;
+    let metadata =
+        ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|source| failed(path, source))?;
+    check_places(path, metadata.metadata(), file.len)?;
+    let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+        .with_batch_size(BATCH_ROWS)
+        .build()
+        .map_err(|source| failed(path, source))?;
+    Ok(JsonRows { path: path.to_path_buf(), batches: Some(batches), rows: Vec::new().into_iter() })
+}
+
+impl JsonRows {
+    fn decode(&self, batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
+        let mut rows = vec![Map::new(); batch.num_rows()];
+        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            let column = values(column).map_err(|source| StoreError::Arrow {
+                action: "read as JSON",
+                path: self.path.clone(),
+                source,
+            })?;
+            for (row, value) in rows.iter_mut().zip(column) {
+                row.insert(field.name().clone(), value);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl Iterator for JsonRows {
+    type Item = Result<Map<String, Value>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.rows.next() {
+                return Some(Ok(row));
+            }
+            let batch = next_batch(self.batches.as_mut()?, &self.path)?;
+            match batch.and_then(|batch| self.decode(&batch)) {
+                Ok(rows) => self.rows = rows.into_iter(),
+                Err(error) => {
+                    self.batches = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// The values of an array, one a row.
+fn values(array: &ArrayRef) -> std::result::Result<Vec<Value>, ArrowError> {
+    let valid = |row: usize| array.is_valid(row);
+    let rows = 0..array.len();
+    let nested =
+        |row: usize, items: ArrayRef| if valid(row) { values(&items).map(Value::Array) } else { Ok(Value::Null) };
+    Ok(match array.data_type() {
+        DataType::Boolean => {
+            let array = array.as_boolean();
+            rows.map(|row| if valid(row) { array.value(row).into() } else { Value::Null }).collect()
+        }
+        DataType::Struct(fields) => {
+            let columns = array.as_struct().columns().iter().map(values).collect::<std::result::Result<Vec<_>, _>>()?;
+            let object = |row: usize| {
+                let pairs =
+                    fields.iter().zip(&columns).map(|(field, column)| (field.name().clone(), column[row].clone()));
+                Value::Object(pairs.collect())
+            };
+            rows.map(|row| if valid(row) { object(row) } else { Value::Null }).collect()
+        }
+        DataType::List(_) => {
+            let array = array.as_list::<i32>();
+            rows.map(|row| nested(row, array.value(row))).collect::<std::result::Result<_, _>>()?
+        }
+        DataType::LargeList(_) => {
+            let array = array.as_list::<i64>();
+            rows.map(|row| nested(row, array.value(row))).collect::<std::result::Result<_, _>>()?
+        }
+        DataType::Null => vec![Value::Null; array.len()],
+        kind if kind.is_unsigned_integer() => {
+            let array = cast(array, &DataType::UInt64)?;
+            let array = array.as_primitive::<UInt64Type>();
+            rows.map(|row| if valid(row) { array.value(row).into() } else { Value::Null }).collect()
+        }
+        kind if kind.is_integer() => {
+            let array = cast(array, &DataType::Int64)?;
+            let array = array.as_primitive::<Int64Type>();
+            rows.map(|row| if valid(row) { array.value(row).into() } else { Value::Null }).collect()
+        }
+        kind if kind.is_floating() => {
+            let array = cast(array, &DataType::Float64)?;
+            let array = array.as_primitive::<Float64Type>();
+            rows.map(|row| if valid(row) { array.value(row).into() } else { Value::Null }).collect()
+        }
+        _ => {
+            let array = cast(array, &DataType::Utf8)?;
+            let array = array.as_string::<i32>();
+            rows.map(|row| if array.is_valid(row) { array.value(row).into() } else { Value::Null }).collect()
+        }
+    })
+}

@@ -1,0 +1,379 @@
+//! `memtrain tasks`: question sets of others, long contexts, rows for verl.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use memtrain_corpora::store::{self, TableWriter};
+use memtrain_hub::Needed;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::failure::{Usage, WithHint};
+use super::models;
+use super::print::print_line;
+use crate::policy::PolicyTokenizer;
+use crate::run::progress::Bar;
+use crate::tasks::compose::{Chosen, ComposeConfig, Pool, choose, compose};
+use crate::tasks::import::{Format, ImportConfig, ImportReport, import};
+use crate::tasks::verl::{REWARD, VerlRow};
+use crate::tasks::{Task, TaskError, TaskWriter, read};
+
+/// Arguments of `memtrain tasks`.
+#[derive(Debug, Args)]
+pub struct TasksArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The actions.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Turn a question set into a task table: HotpotQA, 2WikiMultihopQA, MuSiQue, SQuAD, NQ-open, RULER, MemAgent, Mem-α, verl
+    Import(ImportArgs),
+    /// Build long contexts: each question among distractor passages, at several lengths
+    Compose(ComposeArgs),
+    /// Write tasks in the form that another trainer reads
+    Export(ExportArgs),
+}
+
+/// Arguments of `memtrain tasks import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The set: JSON, JSON lines or Parquet
+    pub file: PathBuf,
+    /// The table to write: Parquet, or JSON lines where the name ends in .jsonl
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What the file is: hotpotqa, 2wiki, musique, squad, open, ruler, memalpha, verl or memtrain [default: found out]
+    #[arg(long, value_name = "NAME")]
+    pub format: Option<String>,
+    /// Name of the set in the tasks [default: the format's]
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `memtrain tasks compose`.
+#[derive(Debug, Args)]
+pub struct ComposeArgs {
+    /// Task tables with the questions and the passages that answer them
+    #[arg(required = true)]
+    pub tasks: Vec<PathBuf>,
+    /// Folder to write: a table a length, and manifest.json
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Passages of a context, separated by commas
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = ComposeConfig::default().lengths)]
+    pub lengths: Vec<u32>,
+    /// Questions, the same at all lengths; 0 takes all
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub questions: usize,
+    /// More distractor passages: a corpus folder, a task table, or JSON with titles and texts; can be repeated.
+    /// The passages of all questions are always in the pool
+    #[arg(long, value_name = "PATH")]
+    pub pool: Vec<PathBuf>,
+    /// Do not put a question's own distractors before those of the pool
+    #[arg(long)]
+    pub no_own_distractors: bool,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Count tokens with this policy's tokenizer: a directory, a name on the hub, or a tokenizer.json
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
+    /// Print the manifest as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Forms of `memtrain tasks export`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Rows for verl and MemAgent's recipe, with the reward function beside them
+    Verl,
+}
+
+/// Arguments of `memtrain tasks export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Task table
+    pub tasks: PathBuf,
+    /// The form
+    #[arg(long, value_enum, default_value = "verl")]
+    pub format: ExportFormat,
+    /// Parquet file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// If a file cannot be read or written, or nothing usable is in it.
+pub fn run(args: &TasksArgs) -> anyhow::Result<()> {
+    match &args.action {
+        Action::Import(args) => run_import(args),
+        Action::Compose(args) => run_compose(args),
+        Action::Export(args) => run_export(args),
+    }
+}
+
+/// Gives a task error its hint.
+pub(super) fn told<T>(result: Result<T, TaskError>) -> anyhow::Result<T> {
+    result.map_err(|error| match error.hint() {
+        Some(hint) => Err::<(), _>(error).hint(|| hint).unwrap_err(),
+        None => error.into(),
+    })
+}
+
+fn make_parent(path: &Path) -> anyhow::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => Ok(store::create_dir_all(folder)?),
+        _ => Ok(()),
+    }
+}
+
+fn run_import(args: &ImportArgs) -> anyhow::Result<()> {
+    let format = args
+        .format
+        .as_deref()
+        .map(|name| Format::from_name(name).ok_or_else(|| Usage(format!("no question set is called `{name}`"))));
+    let format = format.transpose().hint(|| format!("known are {}", Format::names().join(", ")))?;
+    make_parent(&args.out)?;
+    let mut writer = told(TaskWriter::create(&args.out))?;
+    let config = ImportConfig { format, source: args.source.clone() };
+    let report = told(import(&args.file, &config, |task| writer.push(task)))?;
+    for example in &report.examples {
+        tracing::warn!("{}, {example}", args.file.display());
+    }
+    if report.tasks == 0 {
+        let causes: Vec<String> = report.left_out.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+        let causes = if causes.is_empty() { "it is empty".to_owned() } else { causes.join(", ") };
+        return Err(anyhow::anyhow!("no task came of `{}`: {causes}", args.file.display()))
+            .hint(|| format!("it was read as `{}`; say what it is with `--format`", report.format));
+    }
+    told(writer.finish())?;
+    let text = if args.json { serde_json::to_string(&report)? } else { import_table(&report) };
+    print_line!("{}", text.trim_end())?;
+    Ok(())
+}
+
+fn import_table(report: &ImportReport) -> String {
+    let mut lines = format!(
+        "format     {}\nrows       {}\ntasks      {}\nquestions  {}\n",
+        report.format, report.rows, report.tasks, report.questions
+    );
+    for (cause, count) in &report.left_out {
+        lines.push_str(&format!("left out   {count}  {cause}\n"));
+    }
+    lines
+}
+
+/// What a composition was made of.
+#[derive(Debug, Serialize)]
+struct ComposeManifest {
+    format: u32,
+    seed: u64,
+    questions: usize,
+    questions_without_passages: usize,
+    questions_with_too_many_gold_passages: usize,
+    pool_passages: usize,
+    inputs: Vec<InputFile>,
+    tokenizer: Option<String>,
+    lengths: Vec<ComposedLength>,
+}
+
+#[derive(Debug, Serialize)]
+struct InputFile {
+    file: String,
+    blake3: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ComposedLength {
+    passages: u32,
+    file: String,
+    blake3: String,
+    rows: u64,
+    tokens: Option<Tokens>,
+}
+
+/// Tokens of the contexts of a length.
+#[derive(Clone, Debug, Serialize)]
+struct Tokens {
+    mean: f64,
+    min: u64,
+    max: u64,
+}
+
+impl Tokens {
+    fn of(counts: &[u64]) -> Option<Self> {
+        let (min, max) = (*counts.iter().min()?, *counts.iter().max()?);
+        Some(Self { mean: counts.iter().sum::<u64>() as f64 / counts.len() as f64, min, max })
+    }
+}
+
+/// Version of the folder.
+const COMPOSED_FORMAT: u32 = 1;
+/// Items whose contexts are in memory at a time.
+const ITEMS_AT_ONCE: usize = 16;
+
+fn run_compose(args: &ComposeArgs) -> anyhow::Result<()> {
+    let mut lengths = args.lengths.clone();
+    lengths.sort_unstable();
+    lengths.dedup();
+    if lengths.first() == Some(&0) {
+        return Err(Usage("a context of 0 passages: `--lengths` must be at least 1".to_owned()).into());
+    }
+    let tokenizer = args.tokenizer.as_deref().map(tokenizer).transpose()?;
+    let (tasks, pool) = gather(args)?;
+    let config = ComposeConfig {
+        lengths,
+        questions: (args.questions > 0).then_some(args.questions),
+        own_distractors: !args.no_own_distractors,
+        seed: args.seed,
+    };
+    let chosen = choose(tasks, &config);
+    if chosen.tasks.is_empty() {
+        return Err(anyhow::anyhow!(
+            "no question can be used: {} have no passages, {} more gold passages than the shortest length",
+            chosen.without_passages,
+            chosen.too_many_gold
+        ))
+        .hint(|| "compose from sets with contexts, for example HotpotQA or MuSiQue".to_owned());
+    }
+    if config.questions.is_some_and(|wanted| chosen.tasks.len() < wanted) {
+        tracing::warn!("{} questions, not {}: there are no more", chosen.tasks.len(), args.questions);
+    }
+    store::create_dir_all(&args.out)?;
+    let lengths = write_lengths(args, &chosen, &pool, &config, tokenizer.as_ref())?;
+    let input = |path: &PathBuf| -> anyhow::Result<InputFile> {
+        // A corpus stands for its passages, whose manifest has the hashes of all files.
+        let hashed = if store::is_dir(path) { path.join("ingest/manifest.json") } else { path.clone() };
+        Ok(InputFile { file: path.display().to_string(), blake3: store::hash_file(&hashed)? })
+    };
+    let manifest = ComposeManifest {
+        format: COMPOSED_FORMAT,
+        seed: args.seed,
+        questions: chosen.tasks.len(),
+        questions_without_passages: chosen.without_passages,
+        questions_with_too_many_gold_passages: chosen.too_many_gold,
+        pool_passages: pool.passages().len(),
+        inputs: args.tasks.iter().chain(&args.pool).map(input).collect::<anyhow::Result<_>>()?,
+        tokenizer: args.tokenizer.as_ref().map(|path| path.display().to_string()),
+        lengths,
+    };
+    store::write_json(&args.out.join("manifest.json"), &manifest)?;
+    let text = if args.json { serde_json::to_string(&manifest)? } else { compose_table(&manifest) };
+    print_line!("{}", text.trim_end())?;
+    Ok(())
+}
+
+/// All tasks, and the pool of their passages and the further ones.
+fn gather(args: &ComposeArgs) -> anyhow::Result<(Vec<Task>, Pool)> {
+    let (mut tasks, mut pool) = (Vec::new(), Pool::default());
+    for path in &args.tasks {
+        for task in told(read(path))? {
+            let task = told(task)?;
+            pool.add_task(&task);
+            tasks.push(task);
+        }
+    }
+    for path in &args.pool {
+        told(pool.add_source(path)).with_context(|| format!("the pool `{}` cannot be used", path.display()))?;
+    }
+    if pool.unusable() > 0 {
+        tracing::warn!("{} entries of the pool are no passages", pool.unusable());
+    }
+    tracing::info!("{} questions, {} passages ({} came again)", tasks.len(), pool.passages().len(), pool.repeated());
+    Ok((tasks, pool))
+}
+
+fn write_lengths(
+    args: &ComposeArgs,
+    chosen: &Chosen,
+    pool: &Pool,
+    config: &ComposeConfig,
+    tokenizer: Option<&PolicyTokenizer>,
+) -> anyhow::Result<Vec<ComposedLength>> {
+    let paths: Vec<(u32, String)> =
+        config.lengths.iter().map(|&length| (length, format!("passages-{length:05}.parquet"))).collect();
+    let mut writers: Vec<TableWriter<Task>> =
+        paths.iter().map(|(_, name)| TableWriter::create(&args.out.join(name))).collect::<Result<_, _>>()?;
+    let mut counts = vec![Vec::new(); paths.len()];
+    let bar = Bar::new("compose", chosen.tasks.len() as u64, 0);
+    for items in chosen.tasks.chunks(ITEMS_AT_ONCE) {
+        let composed = items.par_iter().map(|item| -> anyhow::Result<Vec<Task>> {
+            let mut lengths = told(compose(item, pool, config))
+                .hint(|| "give more passages with `--pool`, or fewer with `--lengths`".to_owned())?;
+            if let Some(tokenizer) = tokenizer {
+                for task in &mut lengths {
+                    let tokens = tokenizer.encode_text(&task.context())?.len();
+                    task.extra.insert("num_tokens".to_owned(), tokens.into());
+                }
+            }
+            Ok(lengths)
+        });
+        for lengths in composed.collect::<anyhow::Result<Vec<_>>>()? {
+            for ((task, writer), counts) in lengths.into_iter().zip(&mut writers).zip(&mut counts) {
+                counts.extend(task.extra.get("num_tokens").filter(|_| tokenizer.is_some()).and_then(|n| n.as_u64()));
+                writer.push(task)?;
+            }
+        }
+        bar.advance(items.len() as u64);
+    }
+    bar.finish();
+    let written = paths.into_iter().zip(writers).zip(counts).map(|(((passages, file), writer), counts)| {
+        let summary = writer.finish()?;
+        Ok(ComposedLength { passages, file, blake3: summary.hash, rows: summary.rows, tokens: Tokens::of(&counts) })
+    });
+    written.collect()
+}
+
+fn compose_table(manifest: &ComposeManifest) -> String {
+    let mut table = format!("passages  questions {:>12} {:>10} {:>10}  file\n", "tokens", "least", "most");
+    for length in &manifest.lengths {
+        let tokens = length.tokens.clone();
+        let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        table.push_str(&format!(
+            "{:>8}  {:>9} {:>12} {:>10} {:>10}  {}\n",
+            length.passages,
+            length.rows,
+            cell(tokens.as_ref().map(|tokens| format!("{:.0}", tokens.mean))),
+            cell(tokens.as_ref().map(|tokens| tokens.min.to_string())),
+            cell(tokens.as_ref().map(|tokens| tokens.max.to_string())),
+            length.file
+        ));
+    }
+    table
+}
+
+/// A tokenizer from a policy directory or a file.
+fn tokenizer(path: &Path) -> anyhow::Result<PolicyTokenizer> {
+    let path = models::folder(path, Needed::Tokenizer)?;
+    let file = if store::is_dir(&path) { path.join("tokenizer.json") } else { path };
+    Ok(PolicyTokenizer::from_file(&file)?)
+}
+
+fn run_export(args: &ExportArgs) -> anyhow::Result<()> {
+    let ExportFormat::Verl = args.format;
+    make_parent(&args.out)?;
+    let mut writer = TableWriter::create(&args.out)?;
+    let mut rows = 0;
+    for task in told(read(&args.tasks))? {
+        for row in VerlRow::of_task(&told(task)?, rows) {
+            writer.push(row)?;
+            rows += 1;
+        }
+    }
+    anyhow::ensure!(rows > 0, "there are no tasks in `{}`", args.tasks.display());
+    writer.finish()?;
+    let reward = args.out.with_file_name("reward.py");
+    store::write_atomic(&reward, REWARD)?;
+    print_line!("{rows} rows  {}\nreward  {}", args.out.display(), reward.display())?;
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The rows of a file, whatever its form.
+
+use std::fmt;
+use std::path::Path;
+
+use memtrain_corpora::store;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserializer, de};
+use serde_json::{Map, Value};
+
+use super::is_parquet;
+use crate::tasks::TaskError;
+
+/// Where a row stands.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Line of JSON lines, from 1.
+    Line(usize),
+    /// Entry of an array or row of a table, from 1.
+    Row(usize),
+}
+
+impl Place {
+    /// A name for a row that has none.
+    pub(super) fn id(&self, source: &str) -> String {
+        let (Self::Line(number) | Self::Row(number)) = self;
+        format!("{source}-{:06}", number - 1)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(number) => write!(formatter, "line {number}"),
+            Self::Row(number) => write!(formatter, "row {number}"),
+        }
+    }
+}
+
+/// A file of rows.
+pub(super) enum Rows {
+    Parquet,
+    Text(String),
+}
+
+type Object = Map<String, Value>;
+
+impl Rows {
+    pub(super) fn open(path: &Path) -> Result<Self, TaskError> {
+        Ok(if is_parquet(path)? { Self::Parquet } else { Self::Text(store::read_to_string(path)?) })
+    }
+
+    /// Hands over each row with its place; a row that is no JSON object comes as what is wrong with it.
+    pub(super) fn each(
+        self,
+        path: &Path,
+        mut row: impl FnMut(Place, Result<Object, String>) -> Result<(), TaskError>,
+    ) -> Result<(), TaskError> {
+        let text = match self {
+            Self::Parquet => {
+                for (object, number) in store::json_rows(path)?.zip(1..) {
+                    row(Place::Row(number), Ok(object?))?;
+                }
+                return Ok(());
+            }
+            Self::Text(text) => text,
+        };
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if text.starts_with('[') {
+            return each_entry(path, text, row);
+        }
+        if text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+            return row(Place::Row(1), object(text));
+        }
+        for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
+            row(Place::Line(number), object(line))?;
+        }
+        Ok(())
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+fn object(text: &str) -> Result<Object, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// The entries of one array. Only one entry at a time is taken apart, so a large set costs its text and little more.
+fn each_entry(
+    path: &Path,
+    text: &str,
+    row: impl FnMut(Place, Result<Object, String>) -> Result<(), TaskError>,
+) -> Result<(), TaskError> {
+    struct Entries<F> {
+        row: F,
+        number: usize,
+        failed: Option<TaskError>,
+    }
+    impl<'text, F> Visitor<'text> for &mut Entries<F>
+    where
+        F: FnMut(Place, Result<Object, String>) -> Result<(), TaskError>,
+    {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an array of objects")
+        }
+
+        fn visit_seq<A: SeqAccess<'text>>(self, mut entries: A) -> Result<(), A::Error> {
+            while let Some(entry) = entries.next_element::<Value>()? {
+                self.number += 1;
+                let entry = match entry {
+                    Value::Object(entry) => Ok(entry),
+                    other => Err(format!("an object was expected, not `{}`", shortened(&other.to_string()))),
+                };
+                if let Err(error) = (self.row)(Place::Row(self.number), entry) {
+                    self.failed = Some(error);
+                    return Err(de::Error::custom("stopped"));
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut entries = Entries { row, number: 0, failed: None };
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let read = reader.deserialize_seq(&mut entries).and_then(|()| reader.end());
+    match (entries.failed, read) {
+        (Some(error), _) => Err(error),
+        (None, Err(error)) => Err(TaskError::Line {
+            path: path.to_path_buf(),
+            line: error.line(),
+            detail: format!("the JSON array breaks off: {error}"),
+        }),
+        (None, Ok(())) => Ok(()),
+    }
+}

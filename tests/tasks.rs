@@ -1,0 +1,166 @@
+//! Question sets and long contexts through the binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use memtrain::tasks::{Task, read};
+use memtrain_corpora::store;
+use serde_json::Value;
+
+fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_memtrain")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn said(folder: &Path, arguments: &[&str]) -> String {
+    let output = memtrain(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
+    let output = memtrain(folder, arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{arguments:?} did not say `{part}`:\n{said}");
+    }
+}
+
+/// The real question sets; `None` where they are absent.
+fn data() -> Option<PathBuf> {
+    let root = std::env::var_os("MEMTRAIN_DATA").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
+    let folder = root.join("qa");
+    if store::is_dir(&folder) {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("CI").is_none(), "no question sets in `{}`", folder.display());
+    println!("skipped: no MEMTRAIN_DATA");
+    None
+}
+
+fn tasks(path: &Path) -> Vec<Task> {
+    read(path).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn real_sets_become_tasks_and_long_contexts() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let import = |file: &str, out: &str| -> Value {
+        let file = data.join(file);
+        serde_json::from_str(&said(path, &["tasks", "import", file.to_str().unwrap(), "--out", out, "--json"])).unwrap()
+    };
+    let hotpot = import("hotpotqa_train.json", "hotpot.parquet");
+    assert_eq!((hotpot["format"].as_str(), hotpot["tasks"].as_u64()), (Some("hotpotqa"), Some(100)), "{hotpot}");
+    let musique = import("musique_train.json", "sub/musique.jsonl");
+    assert_eq!((musique["format"].as_str(), musique["tasks"].as_u64()), (Some("musique"), Some(100)), "{musique}");
+    let squad = import("xquad.en.json", "squad.parquet");
+    assert_eq!((squad["format"].as_str(), squad["tasks"].as_u64()), (Some("squad"), Some(1190)), "{squad}");
+    assert_eq!(squad["left_out"], serde_json::json!({}));
+
+    let hotpot = tasks(&path.join("hotpot.parquet"));
+    assert!(hotpot.iter().all(|task| task.gold.len() == 2 && task.passages.len() >= 2), "two gold paragraphs each");
+    let musique = tasks(&path.join("sub/musique.jsonl"));
+    assert!(musique.iter().all(|task| task.passages.len() == 20 && (2..=4).contains(&task.gold.len())));
+    assert!(musique.iter().any(|task| task.questions[0].answers.len() > 1), "aliases");
+
+    let corpus = data.join("musique_train_corpus.json");
+    let compose = ["tasks", "compose", "hotpot.parquet", "--out", "long", "--lengths", "200,50", "--questions", "40"];
+    let pool = ["--pool", corpus.to_str().unwrap(), "--seed", "4", "--json"];
+    let manifest: Value = serde_json::from_str(&said(path, &[&compose[..], &pool].concat())).unwrap();
+    assert_eq!(manifest["questions"], 40);
+    let files: Vec<&str> =
+        manifest["lengths"].as_array().unwrap().iter().map(|length| length["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["passages-00050.parquet", "passages-00200.parquet"]);
+    let short = tasks(&path.join("long/passages-00050.parquet"));
+    let long = tasks(&path.join("long/passages-00200.parquet"));
+    let by_id = |id: &str| hotpot.iter().find(|task| task.id == id).unwrap();
+    for (short, long) in short.iter().zip(&long) {
+        assert_eq!((&short.id, short.passages.len(), long.passages.len()), (&long.id, 50, 200));
+        let original = by_id(&short.id);
+        let gold = |task: &Task| -> Vec<String> {
+            let mut texts: Vec<String> = task.gold.iter().map(|&at| task.passages[at as usize].text.clone()).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(gold(short), gold(original));
+        assert_eq!(gold(long), gold(original));
+        let gold_titles: Vec<&str> =
+            original.gold.iter().map(|&at| original.passages[at as usize].title.as_str()).collect();
+        for title in gold_titles {
+            assert_eq!(long.passages.iter().filter(|passage| passage.title == title).count(), 1, "{title}");
+        }
+    }
+    // The same again, byte for byte; another seed is another choice.
+    let hash = |file: &str| store::hash_file(&path.join("long").join(file)).unwrap();
+    let before = hash(files[1]);
+    said(path, &[&compose[..], &pool].concat());
+    assert_eq!(hash(files[1]), before);
+    refused(
+        path,
+        &["tasks", "compose", "hotpot.parquet", "--out", "x", "--lengths", "5000"],
+        1,
+        &["more than the pool", "hint: ", "--pool"],
+    );
+}
+
+#[test]
+fn tokens_are_counted_and_rows_for_verl_come_with_their_reward() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let rows: Vec<Value> = (0..6)
+        .map(|number| {
+            serde_json::json!({
+                "_id": format!("q{number}"), "question": format!("Who is {number}?"), "answer": format!("Ann {number}"),
+                "supporting_facts": [[format!("T{number}"), 0]],
+                "context": [[format!("T{number}"), [format!("Ann {number} is.")]], [format!("D{number}"), ["Nobody is."]]],
+            })
+        })
+        .collect();
+    store::write_json(&path.join("set.json"), &rows).unwrap();
+    let table = said(path, &["tasks", "import", "set.json", "--out", "t.parquet", "--source", "mine"]);
+    assert_eq!(table, "format     hotpotqa\nrows       6\ntasks      6\nquestions  6\n");
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/policies/tiny");
+    let compose = ["tasks", "compose", "t.parquet", "--out", "long", "--lengths", "4", "--questions", "0"];
+    let text = said(path, &[&compose[..], &["--tokenizer", tokenizer.to_str().unwrap()]].concat());
+    assert!(text.lines().nth(1).unwrap().split_whitespace().nth(2).unwrap().parse::<f64>().unwrap() > 10.0, "{text}");
+    let composed = tasks(&path.join("long/passages-00004.parquet"));
+    assert!(composed.iter().all(|task| task.extra["num_tokens"].as_u64().unwrap() > 10 && task.source == "mine"));
+    let exported = said(path, &["tasks", "export", "long/passages-00004.parquet", "--out", "verl/train.parquet"]);
+    assert!(exported.starts_with("6 rows"), "{exported}");
+    assert!(store::read_to_string(&path.join("verl/reward.py")).unwrap().contains("def compute_score("));
+    let back = said(path, &["tasks", "import", "verl/train.parquet", "--out", "back.jsonl"]);
+    assert!(back.contains("verl"), "{back}");
+    let back = tasks(&path.join("back.jsonl"));
+    assert_eq!(back.len(), 6);
+    assert_eq!(back[0].context(), composed[0].context());
+    assert_eq!(back[0].questions, composed[0].questions);
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_a_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let write = |name: &str, text: &str| store::write_atomic(&path.join(name), text).unwrap();
+    write("odd.json", r#"[{"alpha": 1}]"#);
+    refused(path, &["tasks", "import", "odd.json", "--out", "t.parquet"], 1, &["`alpha`", "hint: ", "--format"]);
+    refused(path, &["tasks", "import", "none.json", "--out", "t.parquet"], 1, &["none.json"]);
+    refused(
+        path,
+        &["tasks", "import", "odd.json", "--out", "t.parquet", "--format", "squat"],
+        2,
+        &["`squat`", "squad"],
+    );
+    write("empty.json", "[]");
+    refused(path, &["tasks", "import", "empty.json", "--out", "t.parquet"], 1, &["no task", "it is empty"]);
+    write("open.jsonl", "{\"question\": \"who?\", \"answer\": [\"x\"]}\n{\"question\": \"who?\"}\n");
+    let output = memtrain(path, &["tasks", "import", "open.jsonl", "--out", "t.parquet"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("left out   1  no accepted answer"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 2: no accepted answer"), "named");
+    refused(path, &["tasks", "compose", "t.parquet", "--out", "long"], 1, &["1 have no passages", "hint: "]);
+    refused(path, &["tasks", "compose", "t.parquet", "--out", "long", "--lengths", "0,5"], 2, &["0 passages"]);
+    refused(path, &["tasks", "export", "odd.json", "--out", "x.parquet"], 1, &["odd.json:1", "hint: "]);
+    assert!(!store::exists(&path.join("long/manifest.json")));
+}
