@@ -3,9 +3,11 @@
 //! * [`answer`]: what an answer says and when it is right
 //! * [`prompts`]: the texts an agent is shown
 //! * [`chunks`]: a document cut into what fits one turn
+//! * [`full_context`]: the whole context in one prompt
 //! * [`reader`]: one chunk a turn, a text memory rewritten at each, an answer from the memory alone
 
 pub mod answer;
 pub mod chunks;
+pub mod full_context;
 pub mod prompts;
 pub mod reader;

@@ -96,6 +96,12 @@ impl PromptSet {
         Ok(Self { problem, memory, answer, recall })
     }
 
+    /// The same prompts for another question.
+    #[must_use]
+    pub fn about(&self, problem: &str) -> Self {
+        Self { problem: problem.to_owned(), ..self.clone() }
+    }
+
     /// The user's words of a memory turn.
     pub fn memory_turn(&self, memory: &str, section: &str) -> String {
         self.fill(&self.memory, memory, section)
@@ -121,28 +127,31 @@ impl PromptSet {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Replaces the fields in one pass over the template, so that braces in inserted text stay as they are.
     fn fill(&self, template: &str, memory: &str, section: &str) -> String {
-        let fields = [("{problem}", self.problem.as_str()), ("{memory}", memory), ("{section}", section)];
-        let mut filled = String::with_capacity(template.len() + memory.len() + section.len());
-        let mut rest = template;
-        while let Some(brace) = rest.find('{') {
-            filled.push_str(&rest[..brace]);
-            rest = &rest[brace..];
-            match fields.iter().find(|(field, _)| rest.starts_with(field)) {
-                Some((field, value)) => {
-                    filled.push_str(value);
-                    rest = &rest[field.len()..];
-                }
-                None => {
-                    filled.push('{');
-                    rest = &rest[1..];
-                }
+        fill(template, &[("{problem}", &self.problem), ("{memory}", memory), ("{section}", section)])
+    }
+}
+
+/// Replaces the fields in one pass over the template, so that braces in inserted text stay as they are.
+pub(super) fn fill(template: &str, fields: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(template.len() + fields.iter().map(|(_, value)| value.len()).sum::<usize>());
+    let mut rest = template;
+    while let Some(brace) = rest.find('{') {
+        filled.push_str(&rest[..brace]);
+        rest = &rest[brace..];
+        match fields.iter().find(|(field, _)| rest.starts_with(field)) {
+            Some((field, value)) => {
+                filled.push_str(value);
+                rest = &rest[field.len()..];
+            }
+            None => {
+                filled.push('{');
+                rest = &rest[1..];
             }
         }
-        filled.push_str(rest);
-        filled
     }
+    filled.push_str(rest);
+    filled
 }
 
 #[cfg(test)]

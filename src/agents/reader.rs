@@ -69,7 +69,8 @@ impl DrawConfig {
     /// Always the most probable token.
     pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: 0 };
 
-    fn params(&self, max_tokens: usize) -> SamplingParams {
+    /// The sampler's parameters for responses of so many tokens.
+    pub(super) fn params(&self, max_tokens: usize) -> SamplingParams {
         SamplingParams { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k, max_tokens }
     }
 }
@@ -92,6 +93,8 @@ pub struct Turn {
 pub struct ReadingTask {
     /// Number of the document, for draw addresses.
     pub document: u64,
+    /// What is asked; the prompt set's own problem where nothing else is.
+    pub problem: Option<String>,
     /// The chunks in order.
     pub chunks: Vec<String>,
 }
@@ -183,6 +186,8 @@ impl Reader<'_> {
         let mut trajectories: Vec<Trajectory> = (0..tasks.len())
             .flat_map(|task| (0..group_size).map(move |rollout| Trajectory { task, rollout, turns: Vec::new() }))
             .collect();
+        let about = |task: &ReadingTask| task.problem.as_deref().map(|problem| self.prompts.about(problem));
+        let own_prompts: Vec<Option<PromptSet>> = tasks.iter().map(about).collect();
         let num_turns = tasks.iter().map(|task| task.chunks.len() + 1).max().unwrap_or(0);
         for turn in 0..num_turns {
             let mut live = Vec::new();
@@ -192,11 +197,10 @@ impl Reader<'_> {
                 if turn > task.chunks.len() {
                     continue;
                 }
+                let prompts = own_prompts[trajectory.task].as_ref().unwrap_or(self.prompts);
                 let (user, max_tokens) = match task.chunks.get(turn) {
-                    Some(chunk) => {
-                        (self.prompts.memory_turn(trajectory.memory(turn), chunk), self.config.memory_tokens)
-                    }
-                    None => (self.prompts.answer_turn(trajectory.memory(turn)), self.config.answer_tokens),
+                    Some(chunk) => (prompts.memory_turn(trajectory.memory(turn), chunk), self.config.memory_tokens),
+                    None => (prompts.answer_turn(trajectory.memory(turn)), self.config.answer_tokens),
                 };
                 let address = (task.document, trajectory.rollout as u64, turn as u64);
                 requests.push(self.request(&user, max_tokens, address)?);
@@ -239,7 +243,11 @@ impl Reader<'_> {
         questions.iter().map(|_| turns.by_ref().take(samples).collect()).collect()
     }
 
-    fn request(
+    /// The request of one user message.
+    ///
+    /// # Errors
+    /// If the prompt and its longest response do not fit the context.
+    pub(super) fn request(
         &self,
         user: &str,
         max_tokens: usize,
@@ -257,7 +265,8 @@ impl Reader<'_> {
         Ok(SampleRequest { prompt_ids, params: self.draw.params(max_tokens), address })
     }
 
-    fn turn(&self, kind: RolloutKind, prompt_ids: Vec<u32>, completion: Completion) -> anyhow::Result<Turn> {
+    /// A request and its completion as a turn.
+    pub(super) fn turn(&self, kind: RolloutKind, prompt_ids: Vec<u32>, completion: Completion) -> anyhow::Result<Turn> {
         let text = self.tokenizer.decode_response(&completion.token_ids).context("a response cannot be decoded")?;
         Ok(Turn { kind, prompt_ids, completion, text: text.trim().to_owned() })
     }

@@ -1,4 +1,9 @@
-//! `memtrain eval`: a policy on held-out documents.
+//! `memtrain eval`: a policy on held-out documents, on long contexts and on questions that it searches for.
+
+mod benchmarked;
+pub mod compare;
+pub mod long_qa;
+pub mod recall;
 
 use std::path::PathBuf;
 
@@ -6,9 +11,11 @@ use clap::{Args, Subcommand};
 use memtrain_corpora::store;
 
 use super::configuration::ConfigArgs;
+use super::failure::WithHint;
 use super::models;
 use super::print::print_line;
 use super::setup::Workbench;
+use crate::eval::record::RecordError;
 
 /// Arguments of `memtrain eval`.
 #[derive(Debug, Args)]
@@ -23,6 +30,12 @@ pub struct EvalArgs {
 pub enum Benchmark {
     /// End-to-end reconstruction and intermediate recall: what MemTrain trains
     Reconstruction(ReconstructionArgs),
+    /// Intermediate recall by distance and by the age of the memory
+    Recall(recall::RecallArgs),
+    /// Questions about long contexts, read in chunks and at once
+    LongQa(long_qa::LongQaArgs),
+    /// Two evaluations item by item: differences, intervals, p-values
+    Compare(compare::CompareArgs),
 }
 
 /// Arguments of `memtrain eval reconstruction`.
@@ -39,12 +52,28 @@ pub struct ReconstructionArgs {
     pub out: Option<PathBuf>,
 }
 
-/// Evaluates and prints.
+/// Does what was asked.
 ///
 /// # Errors
-/// If the corpus or the policy cannot be read.
+/// If something cannot be read, or a signal asked to stop.
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
-    let Benchmark::Reconstruction(args) = &args.benchmark;
+    match &args.benchmark {
+        Benchmark::Reconstruction(args) => reconstruction(args),
+        Benchmark::Recall(args) => recall::run(args),
+        Benchmark::LongQa(args) => long_qa::run(args),
+        Benchmark::Compare(args) => compare::run(args),
+    }
+}
+
+/// Gives the failure of an evaluation's folder its hint.
+fn told<T>(result: Result<T, RecordError>) -> anyhow::Result<T> {
+    result.map_err(|error| match error.hint() {
+        Some(hint) => Err::<(), _>(error).hint(|| hint).unwrap_err(),
+        None => error.into(),
+    })
+}
+
+fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
     let mut config = args.config.load()?;
     if let Some(path) = &args.policy {
         config.policy.path = Some(path.clone());

@@ -2,8 +2,18 @@
 //!
 //! * [`interval`]: means with 95 % intervals
 //! * [`reconstruction`]: end-to-end and intermediate recall on held-out documents
+//! * [`recall`]: intermediate recall by distance and by the age of the memory
 //! * [`metrics`]: when an answer to a question is right
+//! * [`long_qa`]: questions about long contexts, read in chunks or at once
+//! * [`record`]: the folder of an evaluation: what is done, and every trajectory
+//! * [`summary`]: items as rows of means with standard errors
+//! * [`compare`]: two evaluations, item by item
 
+pub mod compare;
 pub mod interval;
+pub mod long_qa;
 pub mod metrics;
+pub mod recall;
 pub mod reconstruction;
+pub mod record;
+pub mod summary;

@@ -98,7 +98,7 @@ impl ChunkedDocument {
     /// The reading task of this document.
     pub fn task(&self) -> ReadingTask {
         let chunks = (0..self.chunks.len()).map(|chunk| self.chunk(chunk).to_owned()).collect();
-        ReadingTask { document: self.number, chunks }
+        ReadingTask { document: self.number, problem: None, chunks }
     }
 
     /// Entities of a chunk that can be asked for: wholly inside it, not the hidden one, no placeholder.
@@ -154,20 +154,34 @@ pub fn draw_recall(
                 (memory_step, generator.random_range(1..memory_step))
             }
         };
-        let askable = document.askable(chunk_step - 1, config.equality);
-        if askable.is_empty() {
-            continue;
+        if let Some(question) = recall_at(document, memory_step, chunk_step, config.equality, generator) {
+            return Some(question);
         }
-        let target = askable[generator.random_range(0..askable.len())];
-        let chunk = document.chunk(chunk_step - 1);
-        let occurrences = mask::occurrences(chunk, target, Matching { case_sensitive: true });
-        if occurrences.is_empty() {
-            continue;
-        }
-        let (masked_chunk, _) = mask::replace(chunk, &occurrences, TARGET);
-        return Some(RecallQuestion { memory_step, chunk_step, target: target.to_owned(), masked_chunk });
     }
     None
+}
+
+/// A recall question about chunk `chunk_step` for the memory after `memory_step` chunks, both counted from 1: an entity of
+/// the chunk, every mention equally likely. `None` where the chunk has none that can be asked for.
+pub fn recall_at(
+    document: &ChunkedDocument,
+    memory_step: usize,
+    chunk_step: usize,
+    equality: Equality,
+    generator: &mut impl Rng,
+) -> Option<RecallQuestion> {
+    let askable = document.askable(chunk_step - 1, equality);
+    if askable.is_empty() {
+        return None;
+    }
+    let target = askable[generator.random_range(0..askable.len())];
+    let chunk = document.chunk(chunk_step - 1);
+    let occurrences = mask::occurrences(chunk, target, Matching { case_sensitive: true });
+    if occurrences.is_empty() {
+        return None;
+    }
+    let (masked_chunk, _) = mask::replace(chunk, &occurrences, TARGET);
+    Some(RecallQuestion { memory_step, chunk_step, target: target.to_owned(), masked_chunk })
 }
 
 /// A trajectory with everything it was asked and how it was rewarded.

@@ -303,7 +303,7 @@ pub(super) fn pretty(value: &Value) -> Vec<u8> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use tokenizers::AddedToken;
     use tokenizers::models::bpe::BPE;

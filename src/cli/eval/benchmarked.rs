@@ -1,0 +1,127 @@
+//! What the question-answering benchmarks share: which policy, with which limits.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use candle_core::{DType, Device};
+use clap::Args;
+use memtrain_corpora::store;
+use memtrain_hub::Needed;
+use serde_json::{Map, Value, json};
+
+use crate::agents::reader::DrawConfig;
+use crate::cli::configuration::resolve;
+use crate::cli::failure::{Usage, WithHint};
+use crate::cli::models;
+use crate::config::Config;
+use crate::policy::{Policy, built_in, directory};
+use crate::sampler::SamplingParams;
+
+/// The policy and how it is sampled.
+#[derive(Clone, Debug, Args)]
+pub struct PolicyArgs {
+    /// Policy directory, its name on the hub, or `built-in:tiny` [default: the configuration's]
+    #[arg(long, value_name = "DIR")]
+    pub policy: Option<String>,
+    /// Configuration with the sections `[policy]` and `[reader]`
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Change a key, for example `--set reader.chunk_tokens=5000`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// 0 takes the most probable token each time
+    #[arg(long, default_value_t = 0.7)]
+    pub temperature: f64,
+    /// Draw among the most probable tokens that together reach this probability
+    #[arg(long, default_value_t = 0.95)]
+    pub top_p: f64,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// A policy that is evaluated.
+pub(super) struct Evaluated {
+    /// The configuration.
+    pub(super) config: Config,
+    /// How responses are drawn.
+    pub(super) draw: DrawConfig,
+    /// The policy.
+    pub(super) policy: Policy,
+    /// BLAKE3 over the names and contents of its files.
+    pub(super) hash: String,
+}
+
+impl Evaluated {
+    /// Positions of the policy.
+    pub(super) fn positions(&self) -> usize {
+        self.policy.decoder.config.max_position_embeddings
+    }
+
+    /// Checks that a context of so many tokens, which is the value of `key`, is not beyond the policy.
+    pub(super) fn check_context(&self, key: &str, context: usize) -> anyhow::Result<()> {
+        let positions = self.positions();
+        if context <= positions {
+            return Ok(());
+        }
+        Err(Usage(format!("`{key}` is {context}, but the policy was made for {positions} positions")))
+            .hint(|| format!("lower it to {positions}, and the limits that must fit into it"))
+    }
+}
+
+impl PolicyArgs {
+    /// Resolves the configuration and loads the policy.
+    pub(super) fn open(&self) -> anyhow::Result<Evaluated> {
+        let config = match &self.config {
+            Some(path) => resolve(path, &store::read_to_string(path)?, &self.set)?,
+            None => resolve(Path::new("--set"), "", &self.set)?,
+        };
+        let draw = DrawConfig { temperature: self.temperature, top_p: self.top_p, top_k: 0 };
+        let params = SamplingParams { temperature: self.temperature, top_p: self.top_p, top_k: 0, max_tokens: 1 };
+        params.check().map_err(Usage)?;
+        let source = self.policy.clone().or_else(|| config.policy.path.clone());
+        let source = source
+            .ok_or_else(|| Usage("no policy is named".to_owned()))
+            .hint(|| "give `--policy DIR`, or a configuration with `policy.path`".to_owned())?;
+        let (temporary, found);
+        let folder = match source.strip_prefix("built-in:") {
+            Some(name) => {
+                temporary = tempfile::tempdir().context("there is no room for the built-in policy")?;
+                built_in::write(name, temporary.path())?;
+                temporary.path()
+            }
+            None => {
+                found = models::folder(Path::new(&source), Needed::Model)?;
+                found.as_path()
+            }
+        };
+        let policy = directory::load(folder, &Device::Cpu, DType::F32)
+            .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?;
+        let hash = hash_folder(folder)?;
+        Ok(Evaluated { config, draw, policy, hash })
+    }
+
+    /// The settings of a run's note that come from here.
+    pub(super) fn note(&self, evaluated: &Evaluated) -> anyhow::Result<Map<String, Value>> {
+        Ok(Map::from_iter([
+            ("policy".to_owned(), json!(evaluated.hash)),
+            ("reader".to_owned(), serde_json::to_value(&evaluated.config.reader)?),
+            ("draw".to_owned(), serde_json::to_value(&evaluated.draw)?),
+            ("seed".to_owned(), json!(self.seed)),
+        ]))
+    }
+}
+
+/// BLAKE3 over the names and contents of the files of a folder.
+fn hash_folder(folder: &Path) -> anyhow::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for path in store::list(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // What trained the policy does not change what it says.
+        if !store::is_dir(&path) && name != "checkpoint.json" {
+            hasher.update(name.as_bytes());
+            hasher.update(store::hash_file(&path)?.as_bytes());
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

@@ -1,0 +1,96 @@
+//! `memtrain eval recall`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use memtrain_corpora::{Split, store};
+
+use crate::agents::reader::DrawConfig;
+use crate::cli::configuration::ConfigArgs;
+use crate::cli::models;
+use crate::cli::print::print_line;
+use crate::cli::setup::Workbench;
+use crate::eval::recall::{RecallCell, RecallOptions, RecallReport, evaluate};
+use crate::eval::reconstruction::EVALUATION_STEP;
+use crate::run::RunError;
+use crate::run::progress::Bar;
+use crate::run::signal::StopRequest;
+use crate::sampler::LocalSampler;
+use crate::train::documents;
+
+/// Arguments of `memtrain eval recall`.
+#[derive(Debug, Args)]
+pub struct RecallArgs {
+    /// The configuration
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Policy directory to evaluate, instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub policy: Option<String>,
+    /// Questions about each pair of a memory and an earlier chunk
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub questions: usize,
+    /// Ask about the chunk just read too
+    #[arg(long)]
+    pub include_current: bool,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Evaluates and prints.
+///
+/// # Errors
+/// If the corpus or the policy cannot be read, or a signal asked to stop.
+pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
+    let mut config = args.config.load()?;
+    if let Some(path) = &args.policy {
+        config.policy.path = Some(path.clone());
+        config.policy.preset = None;
+    }
+    models::place(&mut config)?;
+    let bench = Workbench::new(config)?;
+    let policy = bench.starting_policy()?;
+    let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
+    let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
+    let documents = documents::first(&bench.documents(Split::Heldout)?, bench.config.eval.documents, &reader)?;
+    let mut sampler =
+        LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())?;
+    let stop = StopRequest::on_signals()?;
+    let bar = Bar::new("documents", documents.len() as u64, 0);
+    let options = RecallOptions { questions: args.questions, include_current: args.include_current };
+    let advanced = |done: usize| {
+        bar.advance_to(done as u64, "");
+        if stop.requested() { Err(RunError::Stopped.into()) } else { Ok(()) }
+    };
+    let report = evaluate(&reader, &mut sampler, &documents, &bench.config.objective, options, advanced)?;
+    bar.finish();
+    if let Some(path) = &args.out {
+        store::write_json(path, &report)?;
+    }
+    if args.json {
+        print_line!("{}", serde_json::to_string(&report)?)?;
+    } else {
+        print_line!("{}", table(&report).trim_end())?;
+    }
+    Ok(())
+}
+
+fn table(report: &RecallReport) -> String {
+    let mut text = format!("all                 {}  {} questions\n", report.recall, report.questions);
+    let mut rows = |name: &str, cells: &[RecallCell]| {
+        for cell in cells {
+            text.push_str(&format!("{name:<14} {:>4} {}  {} questions\n", cell.at, cell.recall, cell.questions));
+        }
+    };
+    rows("distance k - l", &report.by_distance);
+    rows("age k", &report.by_age);
+    text.push_str(&format!(
+        "documents {}, {} without questions, {} pairs without an entity to ask for\n",
+        report.documents, report.documents_without_questions, report.pairs_without_entity
+    ));
+    text
+}
