@@ -13,6 +13,7 @@
 //! * [`plan`]: what a run will take
 //! * [`run`]: what happened, and whether it can go on
 //! * [`tasks`]: what is asked
+//! * [`serve`]: who may ask the index
 //! * [`eval`]: how good it is
 //! * [`report`]: the same as a page for people
 //! * [`cli`]: what was typed
@@ -34,6 +35,7 @@ pub mod policy;
 pub mod report;
 pub mod run;
 pub mod sampler;
+pub mod serve;
 pub mod tasks;
 pub mod train;
 pub mod warm_up;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use memtrain::cli::{
-    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, report, tasks, train,
-    wikitext, world,
+    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, report, serve_index, tasks,
+    train, wikitext, world,
 };
 
 fn main() -> ExitCode {
@@ -25,5 +25,6 @@ fn main() -> ExitCode {
         Command::Tasks(args) => tasks::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::ServeIndex(args) => serve_index::run(&args),
     })
 }

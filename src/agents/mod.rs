@@ -5,9 +5,11 @@
 //! * [`chunks`]: a document cut into what fits one turn
 //! * [`full_context`]: the whole context in one prompt
 //! * [`reader`]: one chunk a turn, a text memory rewritten at each, an answer from the memory alone
+//! * [`retrieve`]: passages for queries, in process or over HTTP
 
 pub mod answer;
 pub mod chunks;
 pub mod full_context;
 pub mod prompts;
 pub mod reader;
+pub mod retrieve;

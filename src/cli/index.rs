@@ -158,7 +158,7 @@ pub fn run(args: &IndexArgs) -> anyhow::Result<()> {
 }
 
 /// The index of a corpus, or a folder that is an index itself.
-fn open(folder: &Path) -> anyhow::Result<Index> {
+pub(super) fn open(folder: &Path) -> anyhow::Result<Index> {
     let alone = store::exists(&folder.join("index.json"));
     let opened = if alone { Ok(Index::open(folder)?) } else { memtrain_pipeline::index::open(folder) };
     opened.hint(|| "`memtrain corpus build` makes the index of a corpus, and mends it where it is damaged".to_owned())

@@ -16,6 +16,7 @@ pub mod print;
 pub mod progress;
 pub mod quickstart;
 pub mod report;
+pub mod serve_index;
 pub mod setup;
 pub mod tasks;
 pub mod train;
@@ -63,6 +64,8 @@ pub enum Command {
     Eval(eval::EvalArgs),
     /// Write a page that shows what the agent remembered and why it was rewarded
     Report(report::ReportArgs),
+    /// Offer an index over HTTP, with the protocol of Search-R1 and MEM1
+    ServeIndex(serve_index::ServeIndexArgs),
 }
 
 /// Starts the log on stderr: plain text, colour only on a terminal that wants it.
