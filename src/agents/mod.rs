@@ -6,6 +6,7 @@
 //! * [`full_context`]: the whole context in one prompt
 //! * [`reader`]: one chunk a turn, a text memory rewritten at each, an answer from the memory alone
 //! * [`retrieve`]: passages for queries, in process or over HTTP
+//! * [`searcher`]: turns of thinking and searching until there are answers
 
 pub mod answer;
 pub mod chunks;
@@ -13,3 +14,4 @@ pub mod full_context;
 pub mod prompts;
 pub mod reader;
 pub mod retrieve;
+pub mod searcher;

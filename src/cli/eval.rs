@@ -4,6 +4,7 @@ mod benchmarked;
 pub mod compare;
 pub mod long_qa;
 pub mod recall;
+pub mod search_qa;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,8 @@ pub enum Benchmark {
     Recall(recall::RecallArgs),
     /// Questions about long contexts, read in chunks and at once
     LongQa(long_qa::LongQaArgs),
+    /// Questions that are searched for, one or several at a time
+    SearchQa(search_qa::SearchQaArgs),
     /// Two evaluations item by item: differences, intervals, p-values
     Compare(compare::CompareArgs),
 }
@@ -61,6 +64,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         Benchmark::Reconstruction(args) => reconstruction(args),
         Benchmark::Recall(args) => recall::run(args),
         Benchmark::LongQa(args) => long_qa::run(args),
+        Benchmark::SearchQa(args) => search_qa::run(args),
         Benchmark::Compare(args) => compare::run(args),
     }
 }

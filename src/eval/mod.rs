@@ -5,6 +5,7 @@
 //! * [`recall`]: intermediate recall by distance and by the age of the memory
 //! * [`metrics`]: when an answer to a question is right
 //! * [`long_qa`]: questions about long contexts, read in chunks or at once
+//! * [`search_qa`]: questions that are searched for
 //! * [`record`]: the folder of an evaluation: what is done, and every trajectory
 //! * [`summary`]: items as rows of means with standard errors
 //! * [`compare`]: two evaluations, item by item
@@ -16,4 +17,5 @@ pub mod metrics;
 pub mod recall;
 pub mod reconstruction;
 pub mod record;
+pub mod search_qa;
 pub mod summary;

@@ -95,6 +95,8 @@ pub(super) fn summarise(documents: &mut Vec<DocumentSummary>, row: &RolloutRow) 
             rollout.answer = boxed.unwrap_or(&row.response).to_owned();
             (rollout.reward, rollout.advantage) = (row.reward, row.advantage);
         }
+        // The page is about readings.
+        RolloutKind::Search => {}
         RolloutKind::Recall => {
             rollout.recalled.push(row.reward);
             rollout.recall = format!("{} of {}", number(rollout.recalled.iter().sum()), rollout.recalled.len());

@@ -22,10 +22,12 @@ pub enum RolloutKind {
     Answer,
     /// The question of an intermediate recall is answered from a memory.
     Recall,
+    /// Thoughts are written down and something is searched for.
+    Search,
 }
 
 impl RolloutKind {
-    const ALL: [RolloutKind; 3] = [RolloutKind::Read, RolloutKind::Answer, RolloutKind::Recall];
+    const ALL: [RolloutKind; 4] = [RolloutKind::Read, RolloutKind::Answer, RolloutKind::Recall, RolloutKind::Search];
 
     /// The name in tables.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl RolloutKind {
             RolloutKind::Read => "read",
             RolloutKind::Answer => "answer",
             RolloutKind::Recall => "recall",
+            RolloutKind::Search => "search",
         }
     }
 }
@@ -252,7 +255,7 @@ mod tests {
             document_id: "12".into(),
             rollout: 1,
             turn,
-            kind: RolloutKind::ALL[turn as usize % 3],
+            kind: RolloutKind::ALL[turn as usize % 4],
             prompt: "Section: Ünï".into(),
             response: format!("memory {turn}"),
             prompt_ids: (0..turn + 4).collect(),
