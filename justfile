@@ -17,6 +17,10 @@ build-corpus config="configs/enwiki-sample.toml" *arguments:
 pretrain-memory config="configs/memtrain.toml" *arguments:
     {{ memtrain }} train --config {{ config }} {{ arguments }}
 
+# Offer the index of a corpus over HTTP, on the loopback
+serve-index corpus *arguments:
+    {{ memtrain }} serve-index {{ corpus }} {{ arguments }}
+
 # What must hold before each commit
 check:
     cargo fmt --all --check
