@@ -243,3 +243,65 @@ fn a_task_table_comes_back_as_it_is() {
     let (back, report) = crate::tasks::load(&path, None).unwrap();
     assert_eq!((back, report.unwrap().format.as_str()), (tasks, "memtrain"));
 }
+
+mod anything {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keys that formats look for, and one that none does.
+    const KEYS: [&str; 24] = [
+        "_id",
+        "id",
+        "question",
+        "answer",
+        "answers",
+        "golden_answers",
+        "context",
+        "supporting_facts",
+        "paragraphs",
+        "data",
+        "qas",
+        "title",
+        "text",
+        "paragraph_text",
+        "sentences",
+        "chunks",
+        "questions_and_answers",
+        "input",
+        "outputs",
+        "prompt",
+        "reward_model",
+        "ground_truth",
+        "is_impossible",
+        "other",
+    ];
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-z;?é\\\\'\"\\[\\]{} \n]{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::vec((prop::sample::select(&KEYS[..]), inner), 0..6)
+                    .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn never_panics_and_gold_places_are_places(value in value(), format in prop::sample::select(&Format::ALL[..])) {
+            let Value::Object(row) = value else { return Ok(()) };
+            for task in convert(format, row, "source", &Place::Row(1)).into_iter().flatten() {
+                prop_assert!(task.gold.iter().all(|&place| (place as usize) < task.passages.len()));
+                let _ = task.context();
+            }
+        }
+    }
+}
