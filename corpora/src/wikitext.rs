@@ -4,6 +4,7 @@
 //! tables) with one stack and finds what is opaque (comments, `<ref>`, `<nowiki>`); `clean` then walks the text once, jumps
 //! over what is dropped, and writes the rest to an output that keeps spacing, sections and spans right as it grows.
 
+mod bio;
 mod clean;
 mod context;
 mod countries;

@@ -64,6 +64,9 @@ impl<'page> Cleaner<'page> {
             Shows::Nothing => self.out.dropped(),
             Shows::Words(words) => self.out.push(words),
             what => {
+                if what == Shows::Bio {
+                    self.note_box(inner.start..end);
+                }
                 let arguments = self.arguments(end..inner.end);
                 self.show(what, &name, &arguments);
             }

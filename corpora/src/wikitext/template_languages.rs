@@ -198,6 +198,7 @@ fn iberian(name: &str) -> Option<Shows> {
 fn italian(name: &str) -> Option<Shows> {
     Some(match name {
         "m" | "unità" => Shows::Value,
+        "bio" => Shows::Bio,
         "converti" => Shows::Measure,
         "citazione" | "cita testo" | "quote" => Shows::Quotation(1),
         "senza fonte"

@@ -79,6 +79,8 @@ pub(super) enum Shows {
     Country,
     /// The same, in English as it is typed.
     Flag,
+    /// The first sentence on a person, out of its parts.
+    Bio,
 }
 
 /// What the template of this name shows in a wiki of this language; `name` in lower case, with spaces for underscores.

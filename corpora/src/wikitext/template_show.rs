@@ -102,6 +102,7 @@ impl Cleaner<'_> {
                 };
                 self.push_plain(sign);
             }
+            Shows::Bio => self.show_bio(arguments),
             Shows::Pronunciation => self.show_pronunciation(name, &self.placed(arguments)),
             Shows::Country | Shows::Flag => self.show_country(what == Shows::Flag, arguments),
             Shows::Nothing | Shows::Words(_) => self.out.dropped(),
