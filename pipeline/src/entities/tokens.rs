@@ -68,6 +68,11 @@ fn is_unspaced(c: char) -> bool {
         | 0x3040..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x2FA1F)
 }
 
+/// Spaces that stand inside numbers and nowhere else between them.
+fn is_group_space(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{202f}' | '\u{2009}')
+}
+
 fn is_letter(c: char) -> bool {
     c.is_alphabetic() || unicode_normalization::char::is_combining_mark(c) || matches!(c, '\u{200c}' | '\u{200d}')
 }
@@ -124,13 +129,21 @@ impl Scanner<'_> {
         self.at = end;
     }
 
+    /// Whether a space that does not break parts three digits from at most three before it: `416 219`.
+    fn is_group(&self, at: usize, space: char) -> bool {
+        let before = self.text[self.at..at].chars().rev().take_while(|c| c.is_numeric()).count();
+        let behind = self.text[at + space.len_utf8()..].chars().take(4).take_while(|c| c.is_numeric()).count();
+        (1..=3).contains(&before) && behind == 3
+    }
+
     fn number(&mut self) {
         let mut end = self.at;
         while let Some(c) = self.peek(end) {
             let is_inside =
                 matches!(c, '.' | ',' | '٫' | '٬') && self.peek(end + c.len_utf8()).is_some_and(char::is_numeric);
             let is_digit = c.is_numeric() && !is_unspaced(c);
-            if !is_digit && !is_inside {
+            let is_gap = is_group_space(c) && self.is_group(end, c);
+            if !is_digit && !is_inside && !is_gap {
                 break;
             }
             end += c.len_utf8();

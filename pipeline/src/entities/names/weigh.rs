@@ -170,7 +170,10 @@ impl Sentences<'_, '_, '_> {
         } else if word.len() > 5 && PLACES.iter().any(|ending| word.ends_with(ending)) {
             weights.add(Gpe, 2);
         }
-        weights.add(Person, 1);
+        // In other languages the words that make this likely are not known: it stays open.
+        if self.locale.language == "en" {
+            weights.add(Person, 1);
+        }
     }
 
     /// What stands before the name.
@@ -301,7 +304,7 @@ impl Sentences<'_, '_, '_> {
             if range.len() <= 3 && next + 1 < text.tokens.len() && self.is_place(next + 1) {
                 weights.add(Gpe, 6);
             }
-            weights.add(Person, 1);
+            weights.add(Person, i32::from(self.locale.language == "en"));
         }
         // "X is a river", "X, a German physicist,": the first noun that says what a thing is.
         let definition = if text.lower_is(next, &["is", "was", "are", "were"]) || text.is_sign(next, ",(") {
