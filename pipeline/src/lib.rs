@@ -179,7 +179,7 @@ fn build_stage(
     progress.stage_started(name, shards, pending.len());
     if !pending.is_empty() {
         let runner = stage.open()?;
-        run_all(&pending, |index| folder.run(&plan, index, &*runner, progress).map(drop))?;
+        run_all(&pending, runner.most_open(), |index| folder.run(&plan, index, &*runner, progress).map(drop))?;
     }
     let manifest = folder.finish(&plan, &*stage)?;
     let summary =
@@ -191,12 +191,12 @@ fn build_stage(
     Ok(summary)
 }
 
-/// Does shards, in order, one a thread at a time. A thread that waits for the others within its shard helps with theirs but never begins
-/// another one: so many shards are open as there are threads, and no more memory is taken than they need.
-fn run_all(shards: &[usize], run: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+/// Does shards, in order, one a thread at a time and at most `most_open`. A thread that waits for the others within its shard helps with
+/// theirs but never begins another one, and those that get none help too: no more memory is taken than the open shards need.
+fn run_all(shards: &[usize], most_open: usize, run: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let results = rayon::broadcast(|_| {
-        while !failed.load(Ordering::Relaxed) {
+    let results = rayon::broadcast(|thread| {
+        while thread.index() < most_open && !failed.load(Ordering::Relaxed) {
             let Some(&shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
             run(shard).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         }

@@ -276,6 +276,12 @@ pub(crate) trait Stage: Sync {
 
 /// Does the work of one shard after another, from several threads.
 pub(crate) trait ShardRunner: Sync {
+    /// How many shards may be open at a time, however many threads there are: each takes memory. Further threads help with
+    /// the open ones.
+    fn most_open(&self) -> usize {
+        usize::MAX
+    }
+
     fn run(&self, shard: &PlannedShard, num_shards: usize, progress: &dyn Progress) -> Result<ShardOutput>;
 }
 

@@ -32,8 +32,11 @@ impl Part {
 pub fn parts(path: &Path, bytes_each: u64) -> Result<Vec<Part>, DumpError> {
     let failed = |source| DumpError::Store(StoreError::io("read", path, source));
     let (length, bytes_each) = (store::len(path)?, bytes_each.max(1));
+    if length <= bytes_each {
+        return Ok(vec![Part::WHOLE]);
+    }
     let source = unpack(store::open(path)?, path)?;
-    if source.transcoded || !matches!(source.packing, Packing::Plain | Packing::Bzip2) || length <= bytes_each {
+    if source.transcoded || !matches!(source.packing, Packing::Plain | Packing::Bzip2) {
         return Ok(vec![Part::WHOLE]);
     }
     let mut cuts = vec![0];

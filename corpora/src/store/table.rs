@@ -59,9 +59,9 @@ pub(super) const VERSION_KEY: &str = "memtrain.version";
 /// A row group ends at this many rows …
 const ROWS_PER_GROUP: usize = 8192;
 /// … or at this many bytes of rows in memory, whichever comes first: the writer holds one row group.
-const BYTES_PER_GROUP: usize = 12 << 20;
+const BYTES_PER_GROUP: usize = 4 << 20;
 /// Rows are handed to the encoder in batches of about this many bytes.
-const BYTES_PER_BATCH: usize = 1 << 20;
+const BYTES_PER_BATCH: usize = 1 << 18;
 
 /// Writes a table, one row at a time; the file appears under its name with [`TableWriter::finish`] and not before.
 ///

@@ -8,8 +8,8 @@ use memchr::memmem;
 
 use super::bzip2::{BLOCK, Blocks, END, bits_at};
 
-/// How far a block is looked for: packed blocks have at most 900 kB and a little, so some of them lie in here.
-const WINDOW_BYTES: u64 = 6 << 20;
+/// How far a block is looked for: packed blocks have at most 900 kB and a little, so one of them lies in here as a whole.
+const WINDOW_BYTES: u64 = 2 << 20;
 /// How many marks behind a block are tried as its end before it is taken for a chance.
 const TRIES: usize = 3;
 

@@ -177,6 +177,19 @@ impl Cleaner<'_> {
 
     /// A title as the wiki keeps it: references and percent signs decoded, underscores as spaces, first letter a capital.
     pub(super) fn title(&self, written: &str) -> String {
+        let is_plain = |(at, byte): (usize, &u8)| match byte {
+            b' ' => !matches!(written.as_bytes().get(at + 1), None | Some(b' ')) && at > 0,
+            b'&' | b'%' | b'_' => false,
+            byte => (b'!'..0x7F).contains(byte),
+        };
+        // Nearly all are written as they are kept.
+        if self.context.first_letter() && written.bytes().enumerate().all(|(at, byte)| is_plain((at, &byte))) {
+            let mut title = written.to_owned();
+            if let Some(first) = title.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            return title;
+        }
         let decoded = html::decode(written);
         let decoded = percent_decoded(&decoded);
         let mut title = String::with_capacity(decoded.len());

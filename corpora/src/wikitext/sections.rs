@@ -1,5 +1,8 @@
 //! Sections without prose of their own: references, links, reading lists.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 /// Their titles in the languages of the larger Wikipedias, in small letters.
 const TITLES: &[&str] = &[
     // English
@@ -59,6 +62,12 @@ const READING: &[&str] = &[
     "literature|literatur|literatura|literatuur|litteratur|литература|література|літаратура|літаратура|irodalom|kirjallisuus|kirjandus|literatúra|literaturo|literatūra|литературе|գրականություն|ლიტერატურა|ədəbiyyat",
 ];
 
+/// The titles of both lists.
+static KNOWN: LazyLock<(HashSet<&str>, HashSet<&str>)> = LazyLock::new(|| {
+    let of = |lists: &[&'static str]| lists.iter().flat_map(|list| list.split('|')).collect();
+    (of(TITLES), of(READING))
+});
+
 /// Whether a section of this title holds no prose of its own: references, links, reading lists. The title may be of any of
 /// the larger Wikipedias.
 pub fn is_boilerplate_section(title: &str) -> bool {
@@ -69,9 +78,7 @@ pub fn is_boilerplate_section(title: &str) -> bool {
 pub fn is_boilerplate_heading(title: &str, level: u8) -> bool {
     let title = title.trim().trim_end_matches([':', '：']).to_lowercase();
     let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
-    // No title is longer, and most of those that are asked for are.
-    let listed = |lists: &[&str]| lists.iter().any(|list| list.split('|').any(|known| known == title));
-    !title.is_empty() && title.len() <= 120 && (listed(TITLES) || level <= 2 && listed(READING))
+    KNOWN.0.contains(title.as_str()) || level <= 2 && KNOWN.1.contains(title.as_str())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::stage::ShardOutput;
 /// Pages cleaned at a time, in parallel, …
 const BATCH_PAGES: usize = 256;
 /// … or as many as have so many bytes of markup together.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 1 << 18;
 
 /// A page as the input has it.
 pub(super) enum Raw {

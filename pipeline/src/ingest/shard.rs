@@ -89,7 +89,15 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// Shards that are open at a time. One takes up to 28 MB, for unpacking, for the pages that are being cleaned and for the tables that are
+/// written, so that all stay below 300 MB (`docs/lab/ingest.md`). Reading is two thirds of the work: so many readers keep some 12 threads busy.
+const MOST_OPEN: usize = 8;
+
 impl ShardRunner for Runner<'_> {
+    fn most_open(&self) -> usize {
+        MOST_OPEN
+    }
+
     fn run(&self, shard: &PlannedShard, num_shards: usize, progress: &dyn Progress) -> Result<ShardOutput> {
         let work: Work = work_of(shard, StageName::Ingest)?;
         let tables = Tables::create(&self.folder, shard.index, num_shards)?;

@@ -31,6 +31,9 @@ impl Iterator for Ends<'_> {
                 from = mark + 1;
                 continue;
             }
+            if ends_here(&self.text.as_bytes()[mark..]) {
+                break mark + 2;
+            }
             // The rules look back from a mark at the letter before it, past the marks attached to that.
             let sentence = &self.text[self.start..mark];
             let word = self.start + sentence.rfind(' ').unwrap_or(0);
@@ -81,6 +84,11 @@ fn inside_sentences(character: char) -> bool {
 /// Whether a full stop is followed by what certainly goes on with the sentence: rules SB6, SB8 and SB8a for plain letters.
 fn goes_on(from_mark: &[u8]) -> bool {
     matches!(from_mark, [b'.', b'0'..=b'9' | b'a'..=b'z' | b',', ..] | [b'.', b' ', b'a'..=b'z' | b',', ..])
+}
+
+/// Whether a mark, a space and a letter certainly are the end of a sentence, the space included, and the beginning of another: rule SB11.
+fn ends_here(from_mark: &[u8]) -> bool {
+    matches!(from_mark, [b'.' | b'!' | b'?', b' ', b'A'..=b'Z', ..] | [b'!' | b'?', b' ', b'a'..=b'z' | b'0'..=b'9', ..])
 }
 
 #[cfg(test)]
