@@ -1,7 +1,8 @@
 //! Builds and asks indexes of fictional passages, and prints what a passage costs.
 //!
 //! `cargo bench -p memtrain-index --bench index_scale -- [passages …] [key=value …]` (`just bench index_scale`): numbers of passages default to 10,000 and 100,000; keys are those
-//! of `[corpus.index]`. Each number is measured in a process of its own, so that its peak of memory is its own.
+//! of `[corpus.index]`. Each number is measured in a process of its own, so that its peak of memory is its own. With
+//! `corpus=FILE`, passages are the lines of a `corpus.jsonl` in BEIR's form.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
@@ -24,9 +25,13 @@ const CHILD: &str = "MEMTRAIN_SCALE_PASSAGES";
 
 fn main() -> Result<(), Failure> {
     let mut config = serde_json::to_value(IndexConfig::default())?;
-    let (mut sizes, mut keys) = (Vec::new(), Vec::new());
+    let (mut sizes, mut keys, mut corpus) = (Vec::new(), Vec::new(), None);
     for argument in std::env::args().skip(1).filter(|argument| argument != "--bench") {
         match argument.split_once('=') {
+            Some(("corpus", file)) => {
+                corpus = Some(PathBuf::from(file));
+                keys.push(argument);
+            }
             Some((key, value)) => {
                 let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
                 let place = config.pointer_mut(&format!("/{}", key.replace('.', "/")));
@@ -37,7 +42,7 @@ fn main() -> Result<(), Failure> {
         }
     }
     if let Ok(size) = std::env::var(CHILD) {
-        return measure(size.parse()?, &serde_json::from_value(config)?);
+        return measure(size.parse()?, corpus.as_deref(), &serde_json::from_value(config)?);
     }
     if sizes.is_empty() {
         sizes = vec![10_000, 100_000];
@@ -55,9 +60,13 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(num_passages: usize, config: &IndexConfig) -> Result<(), Failure> {
+fn measure(num_passages: usize, corpus: Option<&Path>, config: &IndexConfig) -> Result<(), Failure> {
     let temporary = tempfile::tempdir()?;
-    let passages = Spool::write(&temporary.path().join("passages"), num_passages)?;
+    let spool = temporary.path().join("passages");
+    let passages = match corpus {
+        Some(corpus) => Spool::of_lines(&spool, corpus, num_passages)?,
+        None => Spool::fictional(&spool, num_passages)?,
+    };
     let dir = temporary.path().join("index");
     reset_peak();
     let (start, cpu) = (Instant::now(), cpu_seconds());
@@ -123,7 +132,24 @@ struct Spool {
 }
 
 impl Spool {
-    fn write(path: &Path, num_passages: usize) -> Result<Self, Failure> {
+    /// The first lines of a `corpus.jsonl`, each an article of its own.
+    fn of_lines(path: &Path, corpus: &Path, num_passages: usize) -> Result<Self, Failure> {
+        let mut out = BufWriter::new(store::append(path)?);
+        let (mut starts, mut at) = (Vec::new(), 0);
+        for (number, line) in BufReader::new(store::open(corpus)?).lines().take(num_passages).enumerate() {
+            let entry: serde_json::Value = serde_json::from_str(&line?)?;
+            let field =
+                |key: &str| entry[key].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+            let line = format!("{number}\t{}\t{}\n", field("title"), field("text"));
+            out.write_all(line.as_bytes())?;
+            starts.push(at);
+            at += line.len() as u64;
+        }
+        out.flush()?;
+        Ok(Self { path: path.to_path_buf(), starts })
+    }
+
+    fn fictional(path: &Path, num_passages: usize) -> Result<Self, Failure> {
         let mut out = BufWriter::new(store::append(path)?);
         let (mut starts, mut at, mut seed) = (Vec::new(), 0, 1);
         while starts.len() < num_passages {

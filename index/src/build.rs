@@ -10,19 +10,21 @@ use memtrain_corpora::store;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::embed::{self, Embedder, RandomIndexing, Role};
+use crate::embed::{self, Embedder, RandomIndexing, Role, Sample};
 use crate::folder::{EMBEDDER, IndexFile, LEXICAL, LISTS, Layout, MANIFEST, Manifest, SIGNATURES, VECTORS_ROWS};
 use crate::lists::Lists;
 use crate::passages::{Passages, Watch};
 use crate::products::normalise;
 use crate::vectors::{Vectors, VectorsWriter};
-use crate::{IndexConfig, IndexError, Language, Method, indexed_text, lexical, near_copies};
+use crate::{IndexConfig, IndexError, Language, Method, analysis, indexed_text, lexical, near_copies};
 
 /// Passages that are read, embedded and written at a time.
 const BATCH: usize = 1_024;
 /// Passages that are read next to each other for the built-in embeddings to learn from: single ones, evenly spaced,
 /// would make a large corpus be decoded from end to end.
 const SAMPLE_RUN: u64 = 64;
+/// Runs whose texts are held at a time.
+const SAMPLE_RUNS: usize = 64;
 
 /// What was built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,14 +99,14 @@ impl<P: Passages> Builder<P> {
             self.embedder = Some(Box::new(learned));
             return Ok(());
         }
-        let learned = RandomIndexing::fit(&self.sample()?, &self.config.embed, self.language);
+        let learned = RandomIndexing::learn(self.sample()?, &self.config.embed, self.language);
         learned.write(&path)?;
         self.embedder = Some(Box::new(learned));
         Ok(())
     }
 
-    /// The texts that the built-in embeddings learn from: all, or runs at even distances.
-    fn sample(&self) -> Result<Vec<String>, IndexError> {
+    /// The words that the built-in embeddings learn from: of all passages, or of runs at even distances.
+    fn sample(&self) -> Result<Sample, IndexError> {
         let (have, want) = (self.passages.len(), self.config.embed.fit_passages as u64);
         let runs: Vec<std::ops::Range<u64>> = if have <= want {
             (0..have).step_by(BATCH).map(|first| first..have.min(first + BATCH as u64)).collect()
@@ -114,11 +116,15 @@ impl<P: Passages> Builder<P> {
             let length = SAMPLE_RUN.min(want);
             (0..num_runs).map(|run| first(run)..(first(run) + length).min(have)).collect()
         };
-        let read = |run: std::ops::Range<u64>| -> Result<Vec<String>, IndexError> {
-            Ok(self.passages.read(run).map_err(IndexError::Passages)?.iter().map(indexed_text).collect())
+        let read = |run: &std::ops::Range<u64>| -> Result<Vec<String>, IndexError> {
+            Ok(self.passages.read(run.clone()).map_err(IndexError::Passages)?.iter().map(indexed_text).collect())
         };
-        let texts: Vec<Vec<String>> = runs.into_par_iter().map(read).collect::<Result<_, _>>()?;
-        Ok(texts.into_iter().flatten().collect())
+        let (mut sample, analyzer) = (Sample::default(), analysis::analyzer(self.language));
+        for runs in runs.chunks(SAMPLE_RUNS) {
+            let texts: Vec<Vec<String>> = runs.par_iter().map(read).collect::<Result<_, _>>()?;
+            sample.extend(&texts.concat(), &analyzer);
+        }
+        Ok(sample)
     }
 
     /// Writes one shard, leaving alone what of it is there and whole, and returns its files.

@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use half::f16;
 use rayon::prelude::*;
 
+use crate::IndexError;
 use crate::lists::Lists;
 use crate::products::{GROUP, dot, dots};
-use crate::vectors::Vectors;
+use crate::vectors::{Rows, Vectors};
 
-/// Rows that are widened to f32 at a time: with 512 dimensions 128 KiB, inside a core's cache.
+/// Rows that are read and widened at a time: with 1,024 dimensions 256 KiB, inside a core's cache.
 const BLOCK_ROWS: usize = 64;
 /// Queries that a block is compared with before the next one is widened.
 const BATCH: usize = 256;
@@ -38,20 +38,30 @@ pub(crate) struct DenseShard {
 pub(crate) struct Dense {
     pub(crate) vectors: Vectors,
     pub(crate) shards: Vec<DenseShard>,
-    /// Lists of a shard that a query looks into.
+    /// Lists that a query looks into where one shard has some; of `n` such shards √n times as many in all.
     pub(crate) probes: usize,
+}
+
+/// A list, as shard and number, and the queries that look into it.
+struct Asked {
+    shard: usize,
+    list: usize,
+    queries: Vec<u32>,
 }
 
 impl Dense {
     /// The nearest `num_hits` rows of each query by cosine, best first, equals by row; `skip(query, row)` leaves rows
     /// out. A row's cosine depends on the row and the query alone, and equals have an order, so the answer depends
     /// neither on the number of threads nor on what else is asked.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
     pub(crate) fn nearest(
         &self,
         queries: &[Vec<f32>],
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
-    ) -> Vec<Vec<Near>> {
+    ) -> Result<Vec<Vec<Near>>, IndexError> {
         self.search(queries, num_hits, skip, false)
     }
 
@@ -61,7 +71,7 @@ impl Dense {
         queries: &[Vec<f32>],
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
-    ) -> Vec<Vec<Near>> {
+    ) -> Result<Vec<Vec<Near>>, IndexError> {
         self.search(queries, num_hits, skip, true)
     }
 
@@ -71,68 +81,91 @@ impl Dense {
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
         exact: bool,
-    ) -> Vec<Vec<Near>> {
+    ) -> Result<Vec<Vec<Near>>, IndexError> {
         let mut answers = Vec::with_capacity(queries.len());
         for (number, batch) in queries.chunks(BATCH).enumerate() {
             let skip = |query: usize, row: usize| skip(number * BATCH + query, row);
-            let everyone: Vec<u32> = (0..batch.len() as u32).collect();
+            let asked = if exact { Vec::new() } else { self.nearest_lists(batch)? };
             let mut best = empty(batch.len(), num_hits);
-            for shard in &self.shards {
+            for (number, shard) in self.shards.iter().enumerate() {
+                let reader = self.vectors.reader(&shard.rows)?;
                 let found = match &shard.lists {
-                    Some(lists) if !exact => self.probe(shard.rows.start, lists, batch, num_hits, &skip),
-                    _ => {
-                        let blocks: Vec<usize> = shard.rows.clone().step_by(BLOCK_ROWS).collect();
-                        let rows = |&start: &usize| (start..shard.rows.end.min(start + BLOCK_ROWS)).collect();
-                        let work = blocks.par_iter().map(|block| (rows(block), everyone.as_slice()));
-                        self.compare(work, batch, num_hits, &skip)
+                    Some(lists) if !exact => {
+                        let lists = lists.reader()?;
+                        let in_shard = asked.partition_point(|asked| asked.shard < number)
+                            ..asked.partition_point(|asked| asked.shard <= number);
+                        let rows = |asked: &Asked| -> Result<Vec<usize>, IndexError> {
+                            Ok(lists.rows(asked.list)?.into_iter().map(|row| shard.rows.start + row).collect())
+                        };
+                        let work = asked[in_shard].par_iter().map(|asked| (rows(asked), asked.queries.as_slice()));
+                        self.compare(&reader, work, batch, num_hits, &skip)?
                     }
+                    _ => self.scan(&reader, shard.rows.clone(), batch, num_hits, &skip)?,
                 };
                 best = merge(best, found);
             }
             answers.extend(best.into_iter().map(Best::sorted));
         }
-        answers
+        Ok(answers)
     }
 
-    /// The nearest rows of the lists that lie nearest to each query. A list's rows are widened once for all the queries
-    /// that look into it.
-    fn probe(
+    /// The lists of all shards that lie nearest to each query, with those that look into them, by shard and list. What
+    /// is near lies in few lists whatever shard they are of, so the nearest of all are better than some of each shard.
+    fn nearest_lists(&self, queries: &[Vec<f32>]) -> Result<Vec<Asked>, IndexError> {
+        let with_lists = || self.shards.iter().enumerate().filter_map(|(at, shard)| Some((at, shard.lists.as_ref()?)));
+        let probes = (self.probes as f64 * (with_lists().count() as f64).sqrt()).ceil() as usize;
+        let mut best = empty(queries.len(), probes);
+        // Lists are numbered through all shards.
+        let mut starts = vec![0];
+        for (_, lists) in with_lists() {
+            let first = starts[starts.len() - 1];
+            let mut found = self.scan(&lists.reader()?, 0..lists.len(), queries, probes, &|_, _| false)?;
+            found.iter_mut().flat_map(|best| &mut best.found).for_each(|near| near.row += first);
+            best = merge(best, found);
+            starts.push(first + lists.len());
+        }
+        let of_query = |(query, best): (u32, Best)| best.sorted().into_iter().map(move |near| (near.row, query));
+        let mut pairs: Vec<(usize, u32)> = (0..).zip(best).flat_map(of_query).collect();
+        pairs.par_sort_unstable();
+        let shards: Vec<usize> = with_lists().map(|(at, _)| at).collect();
+        let asked = |group: &[(usize, u32)]| {
+            let place = starts.partition_point(|&start| start <= group[0].0) - 1;
+            let queries = group.iter().map(|pair| pair.1).collect();
+            Asked { shard: shards[place], list: group[0].0 - starts[place], queries }
+        };
+        Ok(pairs.chunk_by(|a, b| a.0 == b.0).map(asked).collect())
+    }
+
+    /// Compares a range of rows with all queries.
+    fn scan(
         &self,
-        first_row: usize,
-        lists: &Lists,
+        reader: &impl Rows,
+        rows: Range<usize>,
         queries: &[Vec<f32>],
         num_hits: usize,
         skip: &(impl Fn(usize, usize) -> bool + Sync),
-    ) -> Vec<Best> {
-        let near = |(query, vector): (usize, &Vec<f32>)| -> Vec<(u32, u32)> {
-            lists.nearest(vector, self.probes).into_iter().map(|list| (list as u32, query as u32)).collect()
-        };
-        let mut pairs: Vec<(u32, u32)> = queries.par_iter().enumerate().flat_map_iter(near).collect();
-        pairs.par_sort_unstable();
-        let groups: Vec<&[(u32, u32)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
-        let asking: Vec<(usize, Vec<u32>)> =
-            groups.iter().map(|group| (group[0].0 as usize, group.iter().map(|pair| pair.1).collect())).collect();
-        let work = asking.par_iter().map(|(list, asking)| {
-            let rows: Vec<usize> = lists.rows(*list).map(|row| first_row + row).collect();
-            (rows, asking.as_slice())
-        });
-        self.compare(work, queries, num_hits, skip)
+    ) -> Result<Vec<Best>, IndexError> {
+        let everyone: Vec<u32> = (0..queries.len() as u32).collect();
+        let blocks: Vec<usize> = rows.clone().step_by(BLOCK_ROWS).collect();
+        let rows = |&start: &usize| Ok((start..rows.end.min(start + BLOCK_ROWS)).collect());
+        let work = blocks.par_iter().map(|block| (rows(block), everyone.as_slice()));
+        self.compare(reader, work, queries, num_hits, skip)
     }
 
     /// Compares rows with the queries that ask for them.
     fn compare<'q>(
         &self,
-        work: impl ParallelIterator<Item = (Vec<usize>, &'q [u32])>,
+        reader: &impl Rows,
+        work: impl ParallelIterator<Item = (Result<Vec<usize>, IndexError>, &'q [u32])>,
         queries: &[Vec<f32>],
         num_hits: usize,
         skip: &(impl Fn(usize, usize) -> bool + Sync),
-    ) -> Vec<Best> {
+    ) -> Result<Vec<Best>, IndexError> {
         let dimensions = self.vectors.dimensions();
-        let room = BLOCK_ROWS * dimensions;
-        let fold = |(mut best, mut half, mut wide): (Vec<Best>, Vec<f16>, Vec<f32>),
-                    (rows, asking): (Vec<usize>, &[u32])| {
-            for rows in rows.chunks(BLOCK_ROWS) {
-                self.vectors.gather(rows, &mut half, &mut wide);
+        let fold = |(mut best, mut room, mut wide): (Vec<Best>, Vec<u8>, Vec<f32>),
+                    (rows, asking): (Result<Vec<usize>, IndexError>, &[u32])| {
+            for rows in rows?.chunks(BLOCK_ROWS) {
+                reader.gather(rows, &mut room, &mut wide)?;
                 for (rows, values) in rows.chunks(GROUP).zip(wide.chunks(GROUP * dimensions)) {
                     for &query in asking {
                         let (vector, best) = (&queries[query as usize], &mut best[query as usize]);
@@ -150,11 +183,11 @@ impl Dense {
                     }
                 }
             }
-            (best, half, wide)
+            Ok((best, room, wide))
         };
-        let start = || (empty(queries.len(), num_hits), vec![f16::ZERO; dimensions], vec![0.0; room]);
-        let found = work.fold(start, fold).map(|(best, ..)| best);
-        found.reduce(|| empty(queries.len(), num_hits), merge)
+        let start = || (empty(queries.len(), num_hits), Vec::new(), vec![0.0; BLOCK_ROWS * dimensions]);
+        let found = work.try_fold(start, fold).map(|part| part.map(|(best, ..)| best));
+        found.try_reduce(|| empty(queries.len(), num_hits), |left, right| Ok(merge(left, right)))
     }
 }
 
@@ -220,7 +253,8 @@ mod tests {
         let mut all: Vec<(usize, f64)> = (0..vectors.num_rows())
             .filter(|&row| !skip(row))
             .map(|row| {
-                let cosine = vectors.row(row).iter().zip(query).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                let cosine =
+                    vectors.row(row).unwrap().iter().zip(query).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 (row, cosine)
             })
             .collect();
@@ -259,7 +293,7 @@ mod tests {
             let (rows, queries): (Vec<_>, Vec<_>) = ((0..rows).map(|_| draw()).collect(), (0..270).map(|_| draw()).collect());
             let dir = tempfile::tempdir().unwrap();
             let dense = scanned(vectors(dir.path(), &rows, rows_per_file));
-            let found = dense.nearest(&queries, num_hits, |query, row| (row + query) % 7 == 0);
+            let found = dense.nearest(&queries, num_hits, |query, row| (row + query) % 7 == 0).unwrap();
             for (number, (query, found)) in queries.iter().zip(&found).enumerate().step_by(9) {
                 let expected = naive(&dense.vectors, query, |row| (row + number) % 7 == 0);
                 prop_assert_eq!(found.len(), num_hits.min(expected.len()));
@@ -267,7 +301,7 @@ mod tests {
                     prop_assert!((f64::from(near.cosine) - cosine).abs() < 1e-4);
                     prop_assert!((near.row + number) % 7 != 0);
                 }
-                let alone = dense.nearest(std::slice::from_ref(query), num_hits, |_, row| (row + number) % 7 == 0);
+                let alone = dense.nearest(std::slice::from_ref(query), num_hits, |_, row| (row + number) % 7 == 0).unwrap();
                 prop_assert_eq!(found, &alone[0], "alone and among others");
             }
         }
@@ -277,7 +311,7 @@ mod tests {
     fn equals_are_ordered_by_row() {
         let dir = tempfile::tempdir().unwrap();
         let dense = scanned(vectors(dir.path(), &vec![vec![0.5; 8]; 1_000], 300));
-        let found = dense.nearest(&[vec![1.0; 8]], 5, |_, row| row == 1);
+        let found = dense.nearest(&[vec![1.0; 8]], 5, |_, row| row == 1).unwrap();
         assert_eq!(found[0].iter().map(|near| near.row).collect::<Vec<_>>(), [0, 2, 3, 4, 5]);
     }
 
@@ -304,17 +338,20 @@ mod tests {
         });
         // A tenth of the lists.
         let dense = Dense { vectors: vectors(dir.path(), &rows, 700), shards: shards.into(), probes: 22 };
-        let queries: Vec<Vec<f32>> = (0..6_000).step_by(60).map(|row| dense.vectors.row(row)).collect();
+        let queries: Vec<Vec<f32>> = (0..6_000).step_by(60).map(|row| dense.vectors.row(row).unwrap()).collect();
         let own = |query: usize, row: usize| row == query * 60;
-        let (exact, found) = (dense.exact(&queries, 29, own), dense.nearest(&queries, 29, own));
+        let (exact, found) = (dense.exact(&queries, 29, own).unwrap(), dense.nearest(&queries, 29, own).unwrap());
         let common = |found: &[Vec<Near>]| -> usize {
             exact.iter().zip(found).map(|(e, f)| f.iter().filter(|near| e.contains(near)).count()).sum()
         };
         assert!(common(&found) as f64 >= 0.95 * 2_900.0, "{} of 2900", common(&found));
         assert!(found.iter().enumerate().all(|(query, found)| found.iter().all(|near| !own(query, near.row))));
         let once = Dense { probes: 1, ..dense };
-        assert!((common(&once.nearest(&queries, 29, own)) as f64) < 0.9 * 2_900.0, "lists leave something out");
+        assert!(
+            (common(&once.nearest(&queries, 29, own).unwrap()) as f64) < 0.9 * 2_900.0,
+            "lists leave something out"
+        );
         let everywhere = Dense { probes: usize::MAX, ..once };
-        assert_eq!(everywhere.nearest(&queries, 29, own), exact, "all lists together are everything");
+        assert_eq!(everywhere.nearest(&queries, 29, own).unwrap(), exact, "all lists together are everything");
     }
 }

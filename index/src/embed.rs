@@ -7,6 +7,7 @@ use std::path::Path;
 
 pub use self::neural::Neural;
 pub use self::random_indexing::RandomIndexing;
+pub(crate) use self::random_indexing::Sample;
 
 use crate::folder::EMBEDDER;
 use crate::{EmbedBackend, EmbedConfig, IndexError};

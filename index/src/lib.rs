@@ -10,6 +10,7 @@
 
 mod analysis;
 mod build;
+mod cluster;
 mod config;
 mod dense;
 pub mod embed;
@@ -281,7 +282,7 @@ impl Index {
                 asked *= 4;
             }
         };
-        let queries = |dense: &Dense| Ok(rows.iter().map(|&row| dense.vectors.row(row)).collect());
+        let queries = |dense: &Dense| rows.par_iter().map(|&row| dense.vectors.row(row)).collect();
         self.answer(rows.len(), lexical, queries, skip, k)
     }
 
@@ -307,16 +308,16 @@ impl Index {
     /// too; `None` where there are no lists.
     ///
     /// # Errors
-    /// [`IndexError::UnknownPassage`].
+    /// [`IndexError::UnknownPassage`]; a file that cannot be read.
     pub fn list_recall(&self, passage_ids: &[u64], k: usize) -> Result<Option<f64>, IndexError> {
         let Some(dense) = self.dense.as_ref().filter(|dense| dense.shards.iter().any(|shard| shard.lists.is_some()))
         else {
             return Ok(None);
         };
         let rows = passage_ids.iter().map(|&id| self.row(id)).collect::<Result<Vec<usize>, _>>()?;
-        let queries: Vec<Vec<f32>> = rows.iter().map(|&row| dense.vectors.row(row)).collect();
+        let queries: Vec<Vec<f32>> = rows.iter().map(|&row| dense.vectors.row(row)).collect::<Result<_, _>>()?;
         let own = |query: usize, row: usize| row == rows[query];
-        let (found, exact) = (dense.nearest(&queries, k, own), dense.exact(&queries, k, own));
+        let (found, exact) = (dense.nearest(&queries, k, own)?, dense.exact(&queries, k, own)?);
         let common =
             |(exact, found): (&Vec<Near>, &Vec<Near>)| exact.iter().filter(|near| found.contains(near)).count();
         let common: usize = exact.iter().zip(&found).map(common).sum();
@@ -367,7 +368,7 @@ impl Index {
                 .collect::<Result<_, IndexError>>()?,
         };
         if let Some(dense) = &self.dense {
-            let near = dense.nearest(&queries(dense)?, self.depth(k), skip);
+            let near = dense.nearest(&queries(dense)?, self.depth(k), skip)?;
             for (rankings, near) in rankings.iter_mut().zip(near) {
                 let hit = |near: &Near| Hit { passage_id: near.row as u64, score: near.cosine };
                 rankings.push(near.iter().map(hit).collect());

@@ -1,11 +1,16 @@
-//! Flat files of normalised vectors, in half precision, mapped into memory.
+//! Flat files of normalised vectors, in half precision, read where they are asked for.
 //!
 //! A file is, in little endian: the magic `MTVECTOR`, the format version (u32), the number of dimensions (u32), the
 //! number of rows (u64), rows × dimensions values of IEEE half precision, and the BLAKE3 of all that. A row is the vector
 //! of the passage at the same place. Half precision moves a cosine by less than 1e-3 and halves what is read. The hash
 //! lets a build that was killed know which of its files are whole.
+//!
+//! The files are not mapped: the pages of a map that was looked through count as memory of the process, and with 25
+//! million passages they are 51 GB.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::f16;
@@ -82,15 +87,57 @@ impl VectorsWriter {
     }
 }
 
-/// One mapped file of vectors.
-#[derive(Debug)]
-struct Piece {
-    first_row: usize,
-    num_rows: usize,
-    map: Mmap,
+/// What gives rows of values to whoever compares them.
+pub(crate) trait Rows: Sync {
+    /// Widens rows one after another into `wide`; `room` is where their bytes are read to.
+    fn gather(&self, rows: &[usize], room: &mut Vec<u8>, wide: &mut [f32]) -> Result<(), IndexError>;
 }
 
-/// The vectors of all passages, file after file, mapped into memory.
+/// A file that is read at positions.
+pub(crate) struct Positioned {
+    path: PathBuf,
+    file: File,
+}
+
+impl Positioned {
+    pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
+        Ok(Self { path: path.to_path_buf(), file: store::open(path)? })
+    }
+
+    /// Fills the buffer from a position on.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<(), IndexError> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let read = match self.read_some(&mut buffer[done..], position + done as u64) {
+                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read,
+            };
+            let failed = |source| StoreError::Io { action: "read", path: self.path.clone(), source };
+            done += read.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    fn read_some(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.file, buffer, position)
+    }
+
+    #[cfg(windows)]
+    fn read_some(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(&self.file, buffer, position)
+    }
+}
+
+/// One file of vectors.
+#[derive(Clone, Debug)]
+struct Piece {
+    path: PathBuf,
+    rows: Range<usize>,
+}
+
+/// The vectors of all passages, file after file.
 #[derive(Debug)]
 pub(crate) struct Vectors {
     dimensions: usize,
@@ -99,30 +146,36 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    /// Maps files that follow one another and refuses what is not whole by its length.
+    /// Looks at files that follow one another and refuses what is not whole by its length.
     pub(crate) fn open(paths: impl IntoIterator<Item = PathBuf>) -> Result<Self, IndexError> {
         let mut vectors = Self { dimensions: 0, num_rows: 0, pieces: Vec::new() };
         for path in paths {
-            let (piece, dimensions) = open_piece(&path, vectors.num_rows)?;
+            let (dimensions, num_rows) = header(&path)?;
             if vectors.dimensions != 0 && vectors.dimensions != dimensions {
                 let detail = format!("its vectors have {dimensions} values, those before it {}", vectors.dimensions);
                 return Err(IndexError::Corrupt { path, detail });
             }
-            vectors.dimensions = dimensions;
-            vectors.num_rows += piece.num_rows;
-            vectors.pieces.push(piece);
+            let rows = vectors.num_rows..vectors.num_rows + num_rows;
+            (vectors.dimensions, vectors.num_rows) = (dimensions, rows.end);
+            vectors.pieces.push(Piece { path, rows });
         }
         Ok(vectors)
     }
 
     /// Whether a file is there, whole, and holds so many rows; it is read through.
     pub(crate) fn is_whole(path: &Path, dimensions: usize, num_rows: usize) -> bool {
-        if !store::exists(path) {
-            return false;
-        }
-        let Ok((piece, found)) = open_piece(path, 0) else { return false };
-        let (body, hash) = piece.map.split_at(piece.map.len() - HASH_BYTES);
-        found == dimensions && piece.num_rows == num_rows && blake3::hash(body).as_bytes() == hash
+        let whole = || -> Result<bool, IndexError> {
+            if header(path)? != (dimensions, num_rows) {
+                return Ok(false);
+            }
+            let mut body = io::BufReader::new(store::open(path)?).take(store::len(path)? - HASH_BYTES as u64);
+            let (mut hasher, mut hash) = (blake3::Hasher::new(), Vec::new());
+            let read = |source| StoreError::Io { action: "read", path: path.to_path_buf(), source };
+            hasher.update_reader(&mut body).map_err(read)?;
+            body.into_inner().read_to_end(&mut hash).map_err(read)?;
+            Ok(hasher.finalize().as_bytes() == hash.as_slice())
+        };
+        store::exists(path) && whole().unwrap_or(false)
     }
 
     pub(crate) fn num_rows(&self) -> usize {
@@ -133,45 +186,79 @@ impl Vectors {
         self.dimensions
     }
 
+    /// Opens the files that hold these rows.
+    pub(crate) fn reader(&self, rows: &Range<usize>) -> Result<VectorsReader, IndexError> {
+        let holding = self.pieces.iter().filter(|piece| piece.rows.start < rows.end && rows.start < piece.rows.end);
+        let open = |piece: &Piece| Ok((piece.rows.clone(), Positioned::open(&piece.path)?));
+        let pieces = holding.map(open).collect::<Result<_, IndexError>>()?;
+        Ok(VectorsReader { dimensions: self.dimensions, pieces })
+    }
+
     /// One row, widened.
-    pub(crate) fn row(&self, row: usize) -> Vec<f32> {
-        self.half_row(row).to_f32_vec()
-    }
-
-    /// One row as it is stored.
-    pub(crate) fn half_row(&self, row: usize) -> Vec<f16> {
-        let mut half = vec![f16::ZERO; self.dimensions];
-        self.read(row, &mut half);
-        half
-    }
-
-    /// Widens rows one after another into `wide`; `half` is room for one.
-    pub(crate) fn gather(&self, rows: &[usize], half: &mut [f16], wide: &mut [f32]) {
-        for (&row, place) in rows.iter().zip(wide.chunks_exact_mut(self.dimensions)) {
-            self.read(row, half);
-            half.convert_to_f32_slice(place);
-        }
-    }
-
-    /// Copies a row as it is stored.
-    fn read(&self, row: usize, half: &mut [f16]) {
-        let piece = &self.pieces[self.pieces.partition_point(|piece| piece.first_row <= row) - 1];
-        let start = HEADER_BYTES + 2 * (row - piece.first_row) * self.dimensions;
-        let bytes = &piece.map[start..][..2 * self.dimensions];
-        for (value, pair) in half.iter_mut().zip(bytes.chunks_exact(2)) {
-            *value = f16::from_le_bytes([pair[0], pair[1]]);
-        }
+    pub(crate) fn row(&self, row: usize) -> Result<Vec<f32>, IndexError> {
+        let mut wide = vec![0.0; self.dimensions];
+        self.reader(&(row..row + 1))?.gather(&[row], &mut Vec::new(), &mut wide)?;
+        Ok(wide)
     }
 }
 
-fn open_piece(path: &Path, first_row: usize) -> Result<(Piece, usize), IndexError> {
+/// Open files of vectors.
+pub(crate) struct VectorsReader {
+    dimensions: usize,
+    pieces: Vec<(Range<usize>, Positioned)>,
+}
+
+impl VectorsReader {
+    /// Reads rows as they are stored; neighbours in a file are read at once.
+    pub(crate) fn read(&self, rows: &[usize], place: &mut [u8]) -> Result<(), IndexError> {
+        let (row_bytes, mut rest) = (2 * self.dimensions, place);
+        let mut at = 0;
+        while at < rows.len() {
+            let number = self.pieces.partition_point(|(piece, _)| piece.end <= rows[at]);
+            let (piece, file) = &self.pieces[number];
+            let next = |&(place, &row): &(usize, &usize)| row == rows[at] + place && row < piece.end;
+            let count = rows[at..].iter().enumerate().take_while(next).count();
+            let (run, behind) = rest.split_at_mut(count * row_bytes);
+            file.read_at(run, (HEADER_BYTES + row_bytes * (rows[at] - piece.start)) as u64)?;
+            (rest, at) = (behind, at + count);
+        }
+        Ok(())
+    }
+}
+
+impl Rows for VectorsReader {
+    fn gather(&self, rows: &[usize], room: &mut Vec<u8>, wide: &mut [f32]) -> Result<(), IndexError> {
+        room.resize(rows.len() * 2 * self.dimensions, 0);
+        self.read(rows, room)?;
+        widen(room, wide);
+        Ok(())
+    }
+}
+
+/// Widens values as they are stored.
+pub(crate) fn widen(bytes: &[u8], wide: &mut [f32]) {
+    const AT_ONCE: usize = 64;
+    let mut half = [f16::ZERO; AT_ONCE];
+    for (bytes, wide) in bytes.chunks(2 * AT_ONCE).zip(wide.chunks_mut(AT_ONCE)) {
+        let half = &mut half[..wide.len()];
+        for (value, pair) in half.iter_mut().zip(bytes.chunks_exact(2)) {
+            *value = f16::from_le_bytes([pair[0], pair[1]]);
+        }
+        half.convert_to_f32_slice(wide);
+    }
+}
+
+/// Dimensions and rows of a file whose length fits them.
+fn header(path: &Path) -> Result<(usize, usize), IndexError> {
     let corrupt = |detail: String| IndexError::Corrupt { path: path.to_path_buf(), detail };
-    if store::len(path)? < (HEADER_BYTES + HASH_BYTES) as u64 {
+    let bytes = store::len(path)?;
+    if bytes < (HEADER_BYTES + HASH_BYTES) as u64 {
         return Err(corrupt("it has no whole header".to_owned()));
     }
-    let map = map(path)?;
-    let word = |at: usize| u32::from_le_bytes([map[at], map[at + 1], map[at + 2], map[at + 3]]);
-    if !map.starts_with(MAGIC) {
+    let mut header = [0; HEADER_BYTES];
+    Positioned::open(path)?.read_at(&mut header, 0)?;
+    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    if !header.starts_with(MAGIC) {
         return Err(corrupt("it is not a file of vectors".to_owned()));
     }
     if word(8) != VERSION {
@@ -179,10 +266,10 @@ fn open_piece(path: &Path, first_row: usize) -> Result<(Piece, usize), IndexErro
     }
     let (dimensions, num_rows) = (word(12) as usize, u64::from(word(16)) | u64::from(word(20)) << 32);
     let expected = (dimensions as u64).saturating_mul(num_rows).saturating_mul(2);
-    let got = map.len() - HEADER_BYTES - HASH_BYTES;
-    if dimensions == 0 || got as u64 != expected {
+    let got = bytes - (HEADER_BYTES + HASH_BYTES) as u64;
+    if dimensions == 0 || got != expected {
         let detail = format!("{num_rows} rows of {dimensions} values need {expected} bytes, it has {got}");
         return Err(corrupt(detail));
     }
-    Ok((Piece { first_row, num_rows: num_rows as usize, map }, dimensions))
+    Ok((dimensions, num_rows as usize))
 }

@@ -8,6 +8,8 @@
 //! γ = `embed.context`, that of a passage the sum over its words of (1 + ln count)·idf times the word's vector, less the
 //! corpus mean, scaled to length 1. With γ = 0 it is a random projection of TF-IDF.
 
+mod learn;
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -17,6 +19,8 @@ use memtrain_corpora::store;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tantivy::tokenizer::TextAnalyzer;
+
+pub(crate) use self::learn::Sample;
 
 use super::{Embedder, Role};
 use crate::products::normalise;
@@ -46,9 +50,7 @@ const MIN_PASSAGES: u32 = 2;
 pub struct RandomIndexing {
     header: Header,
     analyzer: TextAnalyzer,
-    /// Known words and their rows.
-    rows: HashMap<String, usize>,
-    idf: Vec<f32>,
+    vocabulary: Vocabulary,
     /// Vectors of the known words, one after another.
     words: Vec<f16>,
     mean: Vec<f32>,
@@ -66,34 +68,42 @@ struct Header {
     unknown_idf: f32,
 }
 
-/// A passage of the sample: rows of known words and their weights.
-type Bag = Vec<(usize, f32)>;
+/// The known words.
+struct Vocabulary {
+    /// Words and their rows.
+    rows: HashMap<String, usize>,
+    idf: Vec<f32>,
+}
 
 impl RandomIndexing {
     /// Learns from texts. A pure function of its arguments, whatever the number of threads.
     pub fn fit<S: AsRef<str> + Sync>(texts: &[S], config: &EmbedConfig, language: Language) -> Self {
-        let analyzer = analysis::analyzer(language);
-        let counts: Vec<Vec<(String, u32)>> = texts
-            .par_iter()
-            .map_init(|| analyzer.clone(), |analyzer, text| analysis::term_counts(analyzer, text.as_ref()))
-            .collect();
-        let vocabulary = vocabulary(&counts, config.max_terms);
-        let idf_of = |frequency: u32| ((1.0 + texts.len() as f32) / (0.5 + frequency as f32)).ln().max(0.0);
-        let idf: Vec<f32> = vocabulary.iter().map(|&(_, frequency)| idf_of(frequency)).collect();
-        let rows: HashMap<String, usize> =
-            vocabulary.into_iter().enumerate().map(|(row, (word, _))| (word.to_owned(), row)).collect();
+        let mut sample = Sample::default();
+        sample.extend(texts, &analysis::analyzer(language));
+        Self::learn(sample, config, language)
+    }
+
+    /// [`Self::fit`] from texts whose words have been counted.
+    pub(crate) fn learn(sample: Sample, config: &EmbedConfig, language: Language) -> Self {
+        let num_texts = sample.len() as f32;
+        let idf_of = |frequency: u32| ((1.0 + num_texts) / (0.5 + frequency as f32)).ln().max(0.0);
+        let known = sample.vocabulary(config.max_terms);
+        let names: Vec<String> = known.iter().map(|(word, _)| (*word).to_owned()).collect();
+        let idf = known.iter().map(|&(_, frequency)| idf_of(frequency)).collect();
+        let vocabulary = Vocabulary { rows: names.iter().cloned().zip(0..).collect(), idf };
         let header = Header {
             dimensions: config.dimensions,
             seed: config.seed,
             context: config.context,
             language,
-            num_words: rows.len(),
+            num_words: names.len(),
             unknown_idf: idf_of(1),
         };
-        let bags: Vec<Bag> = counts.par_iter().map(|counts| bag(counts, &rows, &idf)).collect();
-        let words = learn(&header, &rows, &bags);
-        let mean = mean(&bags, &words, config.dimensions);
-        Self { header, analyzer, rows, idf, words, mean }
+        let bags = sample.into_bags(&vocabulary);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let words = learn::words(&header, &names, &bags);
+        let mean = learn::mean(&bags, &words, config.dimensions);
+        Self { header, analyzer: analysis::analyzer(language), vocabulary, words, mean }
     }
 
     fn embed_one(&self, analyzer: &mut TextAnalyzer, text: &str) -> Vec<f32> {
@@ -101,10 +111,10 @@ impl RandomIndexing {
         let mut vector = vec![0.0; dimensions];
         let mut widened = vec![0.0; dimensions];
         for (word, count) in analysis::term_counts(analyzer, text) {
-            let (weight, direction) = match self.rows.get(&word) {
+            let (weight, direction) = match self.vocabulary.rows.get(&word) {
                 Some(&row) => {
                     self.words[row * dimensions..][..dimensions].convert_to_f32_slice(&mut widened);
-                    (weight(count, self.idf[row]), &widened)
+                    (weight(count, self.vocabulary.idf[row]), &widened)
                 }
                 None => {
                     widened = random_direction(&self.header, &word);
@@ -143,111 +153,35 @@ fn add_scaled(sum: &mut [f32], vector: &[f32], scale: f32) {
     }
 }
 
-/// The words in at least two passages with the number of passages, at most so many, the most frequent; in the order
-/// of the words.
-fn vocabulary(counts: &[Vec<(String, u32)>], max_terms: usize) -> Vec<(&str, u32)> {
-    let mut frequencies: HashMap<&str, u32> = HashMap::new();
-    for (word, _) in counts.iter().flatten() {
-        *frequencies.entry(word).or_default() += 1;
-    }
-    let mut words: Vec<(&str, u32)> = frequencies.into_iter().filter(|&(_, count)| count >= MIN_PASSAGES).collect();
-    words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    words.truncate(max_terms);
-    words.sort_unstable();
-    words
-}
-
-fn bag(counts: &[(String, u32)], rows: &HashMap<String, usize>, idf: &[f32]) -> Bag {
-    let mut bag: Bag =
-        counts.iter().filter_map(|(word, count)| rows.get(word).map(|&row| (row, weight(*count, idf[row])))).collect();
-    let length = bag.iter().map(|(_, weight)| weight * weight).sum::<f32>().sqrt();
-    if length > 0.0 {
-        bag.iter_mut().for_each(|(_, weight)| *weight /= length);
-    }
-    bag
-}
-
-/// Signs of ±1/√d from a hash of the seed and the word.
-fn random_direction(header: &Header, word: &str) -> Vec<f32> {
+/// The signs of a word's random direction, lowest bit first, from a hash of the seed and the word.
+fn random_signs(header: &Header, word: &str) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&header.seed.to_le_bytes()).update(word.as_bytes());
     let mut bytes = vec![0_u8; header.dimensions.div_ceil(8)];
     hasher.finalize_xof().fill(&mut bytes);
-    let size = (header.dimensions as f32).sqrt().recip();
+    bytes
+}
+
+/// What each value of a random direction is but for its sign, so that the direction has length 1.
+fn sign_size(dimensions: usize) -> f16 {
+    f16::from_f32((dimensions as f32).sqrt().recip())
+}
+
+/// Values of ±1/√d.
+fn random_direction(header: &Header, word: &str) -> Vec<f32> {
+    let (bytes, size) = (random_signs(header, word), (header.dimensions as f32).sqrt().recip());
     (0..header.dimensions).map(|at| if bytes[at / 8] >> (at % 8) & 1 == 1 { size } else { -size }).collect()
 }
 
 /// The sum of a bag's word vectors.
-fn project(bag: &Bag, words: &[f16], dimensions: usize) -> Vec<f32> {
+fn project(bag: &[(u32, f32)], words: &[f16], dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0; dimensions];
     let mut widened = vec![0.0; dimensions];
     for &(row, weight) in bag {
-        words[row * dimensions..][..dimensions].convert_to_f32_slice(&mut widened);
+        words[row as usize * dimensions..][..dimensions].convert_to_f32_slice(&mut widened);
         add_scaled(&mut sum, &widened, weight);
     }
     sum
-}
-
-/// The vectors of the known words: random direction and learned context, mixed.
-fn learn(header: &Header, rows: &HashMap<String, usize>, bags: &[Bag]) -> Vec<f16> {
-    let dimensions = header.dimensions;
-    let mut names: Vec<(&str, usize)> = rows.iter().map(|(word, &row)| (word.as_str(), row)).collect();
-    names.sort_unstable_by_key(|&(_, row)| row);
-    let random: Vec<f16> = names
-        .par_iter()
-        .flat_map_iter(|(word, _)| random_direction(header, word).into_iter().map(f16::from_f32))
-        .collect();
-    if header.context == 0.0 || bags.is_empty() {
-        return random;
-    }
-    let passages: Vec<Vec<f32>> = bags.par_iter().map(|bag| project(bag, &random, dimensions)).collect();
-    let mean = average(&passages, dimensions);
-    let mut places: Vec<Vec<(usize, f32)>> = vec![Vec::new(); rows.len()];
-    for (passage, bag) in bags.iter().enumerate() {
-        for &(row, weight) in bag {
-            places[row].push((passage, weight));
-        }
-    }
-    // Each word sums over its own passages in their order, so threads do not change the sum.
-    places
-        .par_iter()
-        .enumerate()
-        .flat_map_iter(|(row, places)| {
-            let mut own = vec![0.0; dimensions];
-            random[row * dimensions..][..dimensions].convert_to_f32_slice(&mut own);
-            let mut context = vec![0.0; dimensions];
-            for &(passage, weight) in places {
-                add_scaled(&mut context, &passages[passage], weight);
-                add_scaled(&mut context, &mean, -weight);
-                // The word itself is no surroundings of its own.
-                add_scaled(&mut context, &own, -weight * weight);
-            }
-            normalise(&mut context);
-            let mix = move |(own, context): (f32, f32)| f16::from_f32(own + header.context * (context - own));
-            own.into_iter().zip(context).map(mix)
-        })
-        .collect()
-}
-
-fn average(vectors: &[Vec<f32>], dimensions: usize) -> Vec<f32> {
-    let mut sum = vec![0.0; dimensions];
-    for vector in vectors {
-        add_scaled(&mut sum, vector, 1.0 / vectors.len() as f32);
-    }
-    sum
-}
-
-/// The mean of the passages' vectors at length 1.
-fn mean(bags: &[Bag], words: &[f16], dimensions: usize) -> Vec<f32> {
-    let vectors: Vec<Vec<f32>> = bags
-        .par_iter()
-        .map(|bag| {
-            let mut vector = project(bag, words, dimensions);
-            normalise(&mut vector);
-            vector
-        })
-        .collect();
-    average(&vectors, dimensions)
 }
 
 /// Writing and reading `embedder.bin`; the format is in `index/README.md`.
@@ -255,18 +189,19 @@ impl RandomIndexing {
     pub(crate) fn write(&self, path: &Path) -> Result<(), IndexError> {
         let header = serde_json::to_vec(&self.header)
             .map_err(|error| IndexError::Corrupt { path: path.to_path_buf(), detail: error.to_string() })?;
-        let mut bytes = Vec::with_capacity(self.words.len() * 2 + self.rows.len() * 16);
+        let mut bytes = Vec::with_capacity(self.words.len() * 2 + self.vocabulary.rows.len() * 16);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&header);
-        let mut words: Vec<(&str, usize)> = self.rows.iter().map(|(word, &row)| (word.as_str(), row)).collect();
+        let mut words: Vec<(&str, usize)> =
+            self.vocabulary.rows.iter().map(|(word, &row)| (word.as_str(), row)).collect();
         words.sort_unstable_by_key(|&(_, row)| row);
         for (word, _) in words {
             bytes.extend_from_slice(&(word.len() as u32).to_le_bytes());
             bytes.extend_from_slice(word.as_bytes());
         }
-        bytes.extend(self.idf.iter().chain(&self.mean).flat_map(|value| value.to_le_bytes()));
+        bytes.extend(self.vocabulary.idf.iter().chain(&self.mean).flat_map(|value| value.to_le_bytes()));
         bytes.extend(self.words.iter().flat_map(|value| value.to_le_bytes()));
         let hash = blake3::hash(&bytes);
         bytes.extend_from_slice(hash.as_bytes());
@@ -304,7 +239,8 @@ impl RandomIndexing {
         if !source.rest.is_empty() || rows.len() != header.num_words || header.dimensions == 0 {
             return Err(source.corrupt("its parts do not fit together"));
         }
-        Ok(Self { analyzer: analysis::analyzer(header.language), header, rows, idf, words, mean })
+        let vocabulary = Vocabulary { rows, idf };
+        Ok(Self { analyzer: analysis::analyzer(header.language), header, vocabulary, words, mean })
     }
 }
 
