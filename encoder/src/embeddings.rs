@@ -31,6 +31,58 @@ pub enum Pooling {
     Max,
 }
 
+impl Pooling {
+    /// What sentence-transformers' files in a directory say about pooling: the mean if they do not say, never
+    /// [`Pooling::Model`].
+    ///
+    /// # Errors
+    /// Files that cannot be read, or pooling of a kind that cannot be computed.
+    pub fn of(directory: &Path) -> Result<Self> {
+        let modules = directory.join("modules.json");
+        if store::exists(&modules) {
+            let value: Value = store::read_json(&modules)?;
+            let kinds = value.as_array().into_iter().flatten().filter_map(|module| module.get("type")?.as_str());
+            for kind in kinds.map(|kind| kind.rsplit('.').next().unwrap_or(kind)) {
+                if !["Transformer", "Pooling", "Normalize", "Dropout"].contains(&kind) {
+                    return Err(EncoderError::Unsupported {
+                        path: modules,
+                        what: format!("the vectors pass through a module of kind `{kind}` after pooling"),
+                        hint: "choose a model without it, or name the pooling to take the vectors before that module",
+                    });
+                }
+            }
+        }
+        let path = directory.join("1_Pooling").join("config.json");
+        if !store::exists(&path) {
+            return Ok(Pooling::Mean);
+        }
+        let value: Value = store::read_json(&path)?;
+        const MODES: [(&str, &str, Pooling); 4] = [
+            ("pooling_mode_cls_token", "cls", Pooling::Cls),
+            ("pooling_mode_mean_tokens", "mean", Pooling::Mean),
+            ("pooling_mode_max_tokens", "max", Pooling::Max),
+            ("pooling_mode_lasttoken", "lasttoken", Pooling::LastToken),
+        ];
+        let on = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let keys = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+        let chosen: Vec<&str> = keys.filter(|key| key.starts_with("pooling_mode_") && on(key)).collect();
+        let named = value.get("pooling_mode").and_then(Value::as_str);
+        let known =
+            MODES.into_iter().find(|(key, name, _)| chosen == [*key] || (chosen.is_empty() && named == Some(*name)));
+        match known {
+            Some((_, _, pooling)) => Ok(pooling),
+            None => Err(EncoderError::Unsupported {
+                path,
+                what: format!(
+                    "its pooling is {:?}; one of cls, mean, max, lasttoken can be computed",
+                    named.map_or(chosen, |name| vec![name])
+                ),
+                hint: "name the pooling to use instead",
+            }),
+        }
+    }
+}
+
 /// An encoder that turns texts into vectors.
 ///
 /// ```no_run
@@ -56,7 +108,7 @@ impl Embeddings {
         let device = options.device.open()?;
         let (model, ()) = Model::open(directory, &device, |_, _| Ok(()))?;
         let tokenizer = TextTokenizer::open(directory, model.config.family)?;
-        let pooling = if pooling == Pooling::Model { pooling_of(directory)? } else { pooling };
+        let pooling = if pooling == Pooling::Model { Pooling::of(directory)? } else { pooling };
         let max_content = model.max_content(&tokenizer, options)?;
         Ok(Self { model, tokenizer, pooling, normalize, max_content, options: options.clone() })
     }
@@ -124,51 +176,5 @@ impl Embeddings {
                 Ok(vector)
             })
             .collect()
-    }
-}
-
-/// What sentence-transformers' files say about pooling.
-fn pooling_of(directory: &Path) -> Result<Pooling> {
-    let modules = directory.join("modules.json");
-    if store::exists(&modules) {
-        let value: Value = store::read_json(&modules)?;
-        let kinds = value.as_array().into_iter().flatten().filter_map(|module| module.get("type")?.as_str());
-        for kind in kinds.map(|kind| kind.rsplit('.').next().unwrap_or(kind)) {
-            if !["Transformer", "Pooling", "Normalize", "Dropout"].contains(&kind) {
-                return Err(EncoderError::Unsupported {
-                    path: modules,
-                    what: format!("the vectors pass through a module of kind `{kind}` after pooling"),
-                    hint: "choose a model without it, or name the pooling to take the vectors before that module",
-                });
-            }
-        }
-    }
-    let path = directory.join("1_Pooling").join("config.json");
-    if !store::exists(&path) {
-        return Ok(Pooling::Mean);
-    }
-    let value: Value = store::read_json(&path)?;
-    const MODES: [(&str, &str, Pooling); 4] = [
-        ("pooling_mode_cls_token", "cls", Pooling::Cls),
-        ("pooling_mode_mean_tokens", "mean", Pooling::Mean),
-        ("pooling_mode_max_tokens", "max", Pooling::Max),
-        ("pooling_mode_lasttoken", "lasttoken", Pooling::LastToken),
-    ];
-    let on = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let keys = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
-    let chosen: Vec<&str> = keys.filter(|key| key.starts_with("pooling_mode_") && on(key)).collect();
-    let named = value.get("pooling_mode").and_then(Value::as_str);
-    let known =
-        MODES.into_iter().find(|(key, name, _)| chosen == [*key] || (chosen.is_empty() && named == Some(*name)));
-    match known {
-        Some((_, _, pooling)) => Ok(pooling),
-        None => Err(EncoderError::Unsupported {
-            path,
-            what: format!(
-                "its pooling is {:?}; one of cls, mean, max, lasttoken can be computed",
-                named.map_or(chosen, |name| vec![name])
-            ),
-            hint: "name the pooling to use instead",
-        }),
     }
 }

@@ -69,7 +69,7 @@ impl HubError {
             Self::Offline { name, .. } | Self::Download { name, .. } => format!(
                 "where there is a network, `hf download {name} --local-dir DIR` fetches it; give DIR instead of the name"
             ),
-            Self::Unusable { .. } => "weights are read from safetensors, tokenizers from `tokenizer.json`".to_owned(),
+            Self::Unusable { .. } => "weights are read from safetensors, or from ONNX by the backend `fastembed`, tokenizers from `tokenizer.json`".to_owned(),
         }
     }
 }
@@ -79,6 +79,8 @@ impl HubError {
 pub enum Needed {
     /// Configuration, tokenizer and weights.
     Model,
+    /// Configuration, tokenizer and an export as ONNX: `model.onnx`, else `onnx/model.onnx`.
+    Onnx,
     /// Configuration and tokenizer.
     Tokenizer,
 }
@@ -166,7 +168,11 @@ impl Hub {
         self.download(source, repo.clone(), needed)?;
         self.cached(&repo, needed).ok_or_else(|| HubError::Unusable {
             name: source.to_owned(),
-            file: if needed == Needed::Model { "model.safetensors" } else { "tokenizer.json" },
+            file: match needed {
+                Needed::Model => "model.safetensors",
+                Needed::Onnx => "model.onnx",
+                Needed::Tokenizer => "tokenizer.json",
+            },
         })
     }
 
@@ -179,7 +185,12 @@ impl Hub {
         let has = |name: &str| store::exists(&folder.join(name));
         let weights =
             || has("model.safetensors") || shards(&folder).is_some_and(|shards| shards.iter().all(|name| has(name)));
-        let complete = has("config.json") && has("tokenizer.json") && (needed == Needed::Tokenizer || weights());
+        let all_of_it = match needed {
+            Needed::Model => weights(),
+            Needed::Onnx => ONNX.into_iter().any(has),
+            Needed::Tokenizer => true,
+        };
+        let complete = has("config.json") && has("tokenizer.json") && all_of_it;
         complete.then_some(folder)
     }
 
@@ -210,11 +221,15 @@ impl Hub {
     }
 }
 
+/// Where exports as ONNX lie, the first that is there counts; `_data` behind the name is the rest of a large one.
+const ONNX: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
+
 /// The files of a repository that a model is made of: those at its top in the formats that are read, and what
 /// sentence-transformers says about pooling.
 fn wanted(listed: &[String], needed: Needed) -> BTreeSet<String> {
+    let export = ONNX.into_iter().find(|&name| needed == Needed::Onnx && listed.iter().any(|file| file == name));
     let is_wanted = |name: &str| {
-        if name == "1_Pooling/config.json" {
+        if name == "1_Pooling/config.json" || export.is_some_and(|export| name.trim_end_matches("_data") == export) {
             return true;
         }
         if name.contains('/') || name.starts_with('.') {
@@ -299,5 +314,7 @@ mod tests {
             "1_Pooling/config.json chat_template.jinja config.json merges.txt model.safetensors tokenizer.json"
         );
         assert!(!names(Needed::Tokenizer).contains("safetensors"));
+        let onnx = names(Needed::Onnx);
+        assert!(onnx.contains("onnx/model.onnx") && !onnx.contains("safetensors"), "{onnx}");
     }
 }

@@ -1,6 +1,6 @@
 //! Configuration of an index.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use memtrain_encoder::{Device, Pooling};
 use serde::{Deserialize, Serialize};
@@ -127,16 +127,22 @@ pub struct EmbedConfig {
     pub context: f32,
     /// Only `builtin`: seed of the random directions.
     pub seed: u64,
-    /// Only `candle`: directory of the model in Hugging Face's layout.
+    /// Only `candle` and `fastembed`: directory of the model in Hugging Face's layout. The program also takes a name of
+    /// the hub, `organisation/model`.
     pub model: PathBuf,
-    /// Only `candle`: how the vectors of tokens become one. Default: what the model says, else the mean.
+    /// Only `candle` and `fastembed`: how the vectors of tokens become one. Default: what the model says, else the mean.
     pub pooling: Pooling,
-    /// Only `candle`: what stands before a query (E5: `query: `; BGE: its instruction).
+    /// Only `candle` and `fastembed`: what stands before a query (E5: `query: `; BGE: its instruction).
     pub query_prefix: String,
-    /// Only `candle`: what stands before a passage (E5: `passage: `).
+    /// Only `candle` and `fastembed`: what stands before a passage (E5: `passage: `).
     pub passage_prefix: String,
-    /// Only `candle`: longest text in tokens, 0 for the model's own limit; the rest of a longer one is not seen.
+    /// Only `candle` and `fastembed`: longest text in tokens, 0 for the model's own limit; the rest of a longer one is not
+    /// seen.
     pub max_tokens: usize,
+    /// Only `fastembed`: the library of the ONNX runtime (`libonnxruntime.so`). Default: what `ORT_DYLIB_PATH` names, else
+    /// where the system looks for libraries.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub runtime: PathBuf,
     /// Only `candle`: most tokens of a forward pass, padding included.
     pub batch_tokens: usize,
     /// Only `candle`: `cpu`, `cuda` or `cuda:1`.
@@ -157,15 +163,26 @@ impl Default for EmbedConfig {
             query_prefix: String::new(),
             passage_prefix: String::new(),
             max_tokens: 0,
+            runtime: PathBuf::new(),
             batch_tokens: 1024,
             device: Device::Cpu,
         }
     }
 }
 
+/// What is left unsaid does not change the hash of configurations from before the key.
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
 impl EmbedConfig {
     fn check(&self) -> Result<(), IndexError> {
         let refuse = |key, got: String, expected| Err(IndexError::Config { key, got, expected });
+        if self.backend == EmbedBackend::Fastembed && !cfg!(feature = "fastembed") {
+            let expected =
+                "this program was built without it; `cargo build --release --features fastembed` builds one with it";
+            return refuse("embed.backend", "fastembed".to_owned(), expected);
+        }
         if self.backend != EmbedBackend::Builtin {
             if self.model.as_os_str().is_empty() {
                 return refuse("embed.model", "empty".to_owned(), "the directory of a model is needed");
@@ -196,6 +213,8 @@ pub enum EmbedBackend {
     Builtin,
     /// BERT-type models (MiniLM, BGE, E5, GTE …) from a Hugging Face directory, by candle.
     Candle,
+    /// Models exported as ONNX, by fastembed and the ONNX runtime. Needs the cargo feature of that name.
+    Fastembed,
 }
 
 /// Approximate nearest neighbours: the vectors of a shard in lists by direction (an inverted file), of which a query looks

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use memtrain_corpora::{Passage, store};
-use memtrain_index::{Builder, EmbedBackend, Index, IndexError, IndexFile, Method, Watch};
+use memtrain_corpora::Passage;
+use memtrain_index::{Builder, EmbedBackend, Index, IndexError, IndexFile, Method, Watch, embed};
 use serde::{Deserialize, Serialize};
 
 use crate::config::CorpusConfig;
@@ -19,10 +19,6 @@ use crate::tables::Passages;
 const VERSION: u32 = 2;
 /// The folder of the index inside that of the stage.
 const DATA: &str = "data";
-/// Files of a model that decide what its embeddings are; those that are there become inputs of the plan.
-const MODEL_FILES: [&str; 6] =
-    ["config.json", "1_Pooling/config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin", "vocab.txt"];
-
 /// Opens the index of a corpus.
 ///
 /// # Errors
@@ -50,13 +46,10 @@ impl IndexStage<'_> {
     /// The passages, and the files of the model that the embeddings come from.
     fn inputs(&self) -> Result<Vec<Input>> {
         let mut inputs = vec![Input::manifest(self.out, StageName::Index, StageName::Ingest)?];
-        let (index, embed) = (&self.config.index, &self.config.index.embed);
-        if index.method != Method::Lexical && embed.backend != EmbedBackend::Builtin {
-            for name in MODEL_FILES {
-                let path = embed.model.join(name);
-                if store::exists(&path) {
-                    inputs.push(Input::of(&path, format!("model/{name}"))?);
-                }
+        let (index, embedding) = (&self.config.index, &self.config.index.embed);
+        if index.method != Method::Lexical {
+            for file in embed::model_files(embedding)? {
+                inputs.push(Input::of(&embedding.model.join(&file), format!("model/{}", file.display()))?);
             }
         }
         Ok(inputs)

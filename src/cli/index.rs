@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::configuration::{change, insert};
 use super::failure::{Usage, WithHint, parse_config};
+use super::models;
 use super::print::output;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
@@ -90,6 +91,8 @@ pub enum EmbedderArgument {
     Builtin,
     /// A Hugging Face directory of the BERT family
     Candle,
+    /// A model exported as ONNX (needs a build with `--features fastembed`, and the ONNX runtime)
+    Fastembed,
 }
 
 /// Arguments of `memtrain index eval`.
@@ -103,9 +106,12 @@ pub struct EvalArgs {
     /// Which embeddings
     #[arg(long, value_enum, default_value = "builtin")]
     pub embedder: EmbedderArgument,
-    /// Directory of the model of `candle`
+    /// Model of `candle` or `fastembed`: a directory, or a name of the Hugging Face hub
     #[arg(long, value_name = "DIR")]
     pub model: Option<String>,
+    /// Library of the ONNX runtime, for `fastembed` (default: ORT_DYLIB_PATH, else the system's)
+    #[arg(long, value_name = "FILE")]
+    pub runtime: Option<String>,
     /// How tokens become one vector: model, mean, cls, last-token or max
     #[arg(long, value_name = "NAME")]
     pub pooling: Option<String>,
@@ -224,6 +230,7 @@ impl EvalArgs {
         put("embed.backend", typed(self.embedder).as_str());
         let given = [
             ("embed.model", &self.model),
+            ("embed.runtime", &self.runtime),
             ("embed.pooling", &self.pooling),
             ("embed.query_prefix", &self.query_prefix),
             ("embed.passage_prefix", &self.passage_prefix),
@@ -242,8 +249,9 @@ impl EvalArgs {
             change(&mut table, key_value)?;
         }
         let text = toml::to_string(&table).context("the configuration cannot be written")?;
-        let config: IndexConfig = parse_config(Path::new("--set"), &text)?;
+        let mut config: IndexConfig = parse_config(Path::new("--set"), &text)?;
         config.check().map_err(|error| Usage(error.to_string()))?;
+        models::place_encoder(&mut config)?;
         Ok(config)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use memtrain_hub::{Hub, Needed};
+use memtrain_index::{EmbedBackend, IndexConfig, Method};
 
 use crate::config::Config;
 use crate::policy::built_in;
@@ -45,7 +46,24 @@ pub fn place(config: &mut Config) -> anyhow::Result<()> {
         Ok(())
     };
     place(&mut config.corpus.tokenizer.source, Needed::Tokenizer)?;
+    place_encoder(&mut config.corpus.index)?;
     config.policy.path.as_mut().map_or(Ok(()), |path| place(path, Needed::Model))
+}
+
+/// Puts the folder of the encoder of an index where its name is.
+///
+/// # Errors
+/// As [`folder`].
+pub fn place_encoder(config: &mut IndexConfig) -> anyhow::Result<()> {
+    let needed = match config.embed.backend {
+        EmbedBackend::Builtin => return Ok(()),
+        EmbedBackend::Candle => Needed::Model,
+        EmbedBackend::Fastembed => Needed::Onnx,
+    };
+    if config.method != Method::Lexical {
+        config.embed.model = folder(&config.embed.model, needed)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

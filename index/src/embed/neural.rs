@@ -42,7 +42,7 @@ fn failed(model: &std::path::Path) -> impl Fn(EncoderError) -> IndexError {
 }
 
 /// The texts with the words that the model wants before them.
-fn prefixed(prefix: &str, texts: &[&str]) -> Vec<String> {
+pub(super) fn prefixed(prefix: &str, texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| format!("{prefix}{text}")).collect()
 }
 
