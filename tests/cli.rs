@@ -1,5 +1,7 @@
 //! What a person sees: commands through the binary, right and wrong.
 
+mod small_world;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -29,33 +31,6 @@ fn refused(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
     }
 }
 
-/// A configuration of a world of 30 pages, in `folder`.
-fn small_world(folder: &Path) {
-    let config = r#"
-        [run]
-        corpus = "corpus"
-        [world]
-        num_pages = 30
-        [corpus.ingest]
-        dumps = ["dump.xml.bz2"]
-        min_words = 6
-        max_words = 24
-        [corpus.tokenizer]
-        source = "built-in:tiny"
-        [corpus.synthesize]
-        num_train = 6
-        num_heldout = 2
-        heldout_fraction = 0.3
-        num_related = 2
-        num_random = 2
-        min_tokens = 20
-        max_tokens = 288
-        [policy]
-        path = "built-in:tiny"
-    "#;
-    store::write_atomic(&folder.join("small.toml"), config).unwrap();
-}
-
 #[test]
 fn a_policy_is_named_as_on_the_hub() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,7 +38,7 @@ fn a_policy_is_named_as_on_the_hub() {
     let missing =
         ["`someone/tiny` is no directory and not in the cache", "HF_HUB_OFFLINE", "hint: ", "hf download someone/tiny"];
     refused(path, &["policy", "info", "someone/tiny"], 1, &missing);
-    small_world(path);
+    small_world::write(path, "");
     refused(path, &["train", "--config", "small.toml", "--set", "policy.path=someone/tiny"], 1, &missing);
     let cached = path.join("hub/models--someone--tiny");
     let snapshot = cached.join("snapshots/0123456789abcdef0123456789abcdef01234567");
@@ -108,11 +83,11 @@ fn wrong_configurations_name_the_place_and_the_nearest_key() {
 fn wrong_dumps_are_named_and_leave_nothing_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    small_world(path);
+    small_world::write(path, "");
     let build = |dump: &str, code: i32, parts: &[&str]| {
         let no_world = std::str::from_utf8(&store::read(&path.join("small.toml")).unwrap())
             .unwrap()
-            .replace("[world]\n        num_pages = 30", "");
+            .replace("[world]\n    num_pages = 30", "");
         store::write_atomic(&path.join("dump.toml"), no_world).unwrap();
         refused(path, &["corpus", "build", "--config", "dump.toml", "--dump", dump], code, parts);
         assert!(!store::exists(&path.join("corpus/ingest/manifest.json")), "{dump} was committed");
@@ -136,9 +111,9 @@ fn wrong_dumps_are_named_and_leave_nothing_whole() {
 fn a_dump_that_breaks_off_is_kept_and_told_by_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    small_world(path);
+    small_world::write(path, "");
     let config = store::read_to_string(&path.join("small.toml")).unwrap();
-    store::write_atomic(&path.join("dump.toml"), config.replace("[world]\n        num_pages = 30", "")).unwrap();
+    store::write_atomic(&path.join("dump.toml"), config.replace("[world]\n    num_pages = 30", "")).unwrap();
     let mut whole = Vec::new();
     World::generate(WorldConfig { num_pages: 30, ..WorldConfig::default() }).unwrap().write_xml(&mut whole).unwrap();
     let cut = &whole[..whole.len() * 3 / 4];
@@ -158,7 +133,7 @@ fn a_dump_that_breaks_off_is_kept_and_told_by_the_exit_code() {
 fn a_world_never_writes_over_a_dump_that_is_not_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    small_world(path);
+    small_world::write(path, "");
     store::write_atomic(&path.join("mine.xml"), "mine").unwrap();
     refused(path, &["corpus", "build", "--config", "small.toml", "--dump", "mine.xml"], 1, &["mine.xml", "hint: "]);
     assert_eq!(store::read(&path.join("mine.xml")).unwrap(), b"mine");
@@ -176,7 +151,7 @@ fn a_world_never_writes_over_a_dump_that_is_not_its_own() {
 fn a_corpus_is_built_stage_by_stage_or_at_once_with_the_same_bytes() {
     let (once, single) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for folder in [once.path(), single.path()] {
-        small_world(folder);
+        small_world::write(folder, "");
     }
     let config = ["--config", "small.toml"];
     assert!(memtrain(once.path(), &[&["corpus", "build"][..], &config].concat()).status.success());

@@ -1,4 +1,4 @@
-//! What happens to ingest when it is killed, when the disk fills up, when a bit flips, and when two are at the same work: nothing is
+//! What happens to a stage when it is killed, when the disk fills up, when a bit flips, and when two are at the same work: nothing is
 //! lost, nothing is there twice, and what was whole is not done again.
 
 use std::collections::BTreeMap;
@@ -20,6 +20,19 @@ const CONFIG: &str = r#"
     bytes_per_shard = 60000
     [corpus.tokenizer]
     source = "built-in:tiny"
+    [corpus.index]
+    passages_per_shard = 900
+    [corpus.index.ann]
+    min_passages = 300
+    [corpus.synthesize]
+    num_train = 60
+    num_heldout = 12
+    documents_per_shard = 8
+    heldout_fraction = 0.3
+    num_related = 20
+    num_random = 40
+    min_tokens = 20
+    max_tokens = 9000
 "#;
 
 /// A folder with a dump of about ten shards.
@@ -63,12 +76,18 @@ fn whole(folder: &Path) -> BTreeMap<PathBuf, String> {
 
 /// Hashes of all files of the stage but locks.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, String> {
-    let stage = folder.join("corpus/ingest");
+    files(&folder.join("corpus/ingest"))
+}
+
+fn files(stage: &Path) -> BTreeMap<PathBuf, String> {
     let mut hashes = BTreeMap::new();
-    for folder in [stage.clone(), stage.join("data"), stage.join("shards")] {
+    let mut folders = vec![stage.to_owned()];
+    while let Some(folder) = folders.pop() {
         for path in store::list(&folder).unwrap() {
-            if !store::is_dir(&path) && !path.to_string_lossy().ends_with("lock") {
-                hashes.insert(path.strip_prefix(&stage).unwrap().to_owned(), store::hash_file(&path).unwrap());
+            if store::is_dir(&path) {
+                folders.push(path);
+            } else if !path.to_string_lossy().ends_with("lock") {
+                hashes.insert(path.strip_prefix(stage).unwrap().to_owned(), store::hash_file(&path).unwrap());
             }
         }
     }
@@ -179,4 +198,130 @@ fn a_full_disk_is_named_and_gone_on_from() {
     assert!(told.contains("disk/corpus/ingest/") && told.contains("hint: The disk is full"), "{told}");
     assert!(!said.lines().any(|line| line.starts_with("left: .")), "temporary files stay: {said}");
     assert_eq!(contents(folder.path()), expected, "with more room it goes on to the same bytes");
+}
+
+const LATER: [&str; 2] = ["index", "synthesize"];
+
+/// A folder whose corpus is whole, and one where index and documents are still to be made.
+fn begun() -> (tempfile::TempDir, tempfile::TempDir) {
+    let (whole, begun) = (prepared(), tempfile::tempdir().unwrap());
+    let output = command(whole.path(), "build", &[]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let parts = ["dump.xml", "c.toml", "corpus/policy-tiny", "corpus/ingest", "corpus/entities", "corpus/tokenizer"];
+    store::create_dir_all(&begun.path().join("corpus")).unwrap();
+    for part in parts {
+        let copied = Command::new("cp").arg("-r").arg(whole.path().join(part)).arg(begun.path().join(part)).status();
+        assert!(copied.unwrap().success());
+    }
+    (whole, begun)
+}
+
+fn later(folder: &Path) -> BTreeMap<PathBuf, String> {
+    LATER.into_iter().flat_map(|stage| files(&folder.join("corpus").join(stage))).collect()
+}
+
+#[test]
+fn killed_while_index_and_documents_are_made_it_goes_on_to_the_same_bytes() {
+    let (undisturbed, disturbed) = begun();
+    let expected = later(undisturbed.path());
+    assert!(expected.keys().any(|path| path.ends_with("lists.bin")) && expected.len() > 40, "{expected:?}");
+    let corpus = disturbed.path().join("corpus");
+    let moments = [
+        "index/plan.json",
+        "index/data/embedder.bin",
+        "index/data/shard-00000-of-00003/words.json",
+        "index/data/shard-00001-of-00003/lexical.unfinished",
+        "index/data/shard-00001-of-00003/vectors-00000.bin",
+        "index/data/shard-00002-of-00003/lists.bin",
+        "synthesize/plan.json",
+        "synthesize/data/train-00001-of-00008.parquet",
+        "synthesize/data/train-00005-of-00008.parquet",
+    ];
+    let mut halfway = [0, 0];
+    for moment in moments {
+        let mut child = command(disturbed.path(), "build", &[]).stderr(Stdio::null()).spawn().unwrap();
+        while !store::exists(&corpus.join(moment)) && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for (stage, halfway) in LATER.into_iter().zip(&mut halfway) {
+            let is_there = |file: &str| store::exists(&corpus.join(stage).join(file));
+            *halfway += u32::from(is_there("plan.json") && !is_there("manifest.json"));
+        }
+    }
+    assert!(halfway[0] > 2 && halfway[1] > 0, "killed {halfway:?} times with index and documents begun");
+    let output = command(disturbed.path(), "build", &[]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(later(disturbed.path()), expected, "killed {halfway:?} times");
+}
+
+#[test]
+fn a_damaged_file_of_documents_is_named_and_made_again_alone() {
+    let (_, folder) = begun();
+    let build = || command(folder.path(), "build", &[]).output().unwrap();
+    assert!(build().status.success());
+    let expected = later(folder.path());
+    let documents = folder.path().join("corpus/synthesize/data");
+    let victim = store::list(&documents).unwrap().into_iter().nth(2).unwrap();
+    let mut bytes = store::read(&victim).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    store::write_atomic(&victim, bytes).unwrap();
+    let finish = command(folder.path(), "finish", &["--stage", "synthesize"]).output().unwrap();
+    let said = String::from_utf8(finish.stderr).unwrap();
+    let name = victim.file_name().unwrap().to_string_lossy().into_owned();
+    assert_eq!(finish.status.code(), Some(1), "{said}");
+    assert!(said.contains(&name) && said.contains("hint: "), "{said}");
+    let said = String::from_utf8(build().stderr).unwrap();
+    assert!(said.contains("1 of 10 shards written"), "{said}");
+    assert_eq!(later(folder.path()), expected);
+}
+
+/// Too small a disk for the index, then one for the index and not for the documents, then one for both.
+#[test]
+fn a_disk_that_is_full_of_index_or_documents_is_named_and_gone_on_from() {
+    let script = r#"
+        set -u
+        mount -t tmpfs -o size=1g none disk || exit 99
+        cp -r corpus disk/corpus
+        build() { "$MEMTRAIN" corpus build --config c.toml --out disk/corpus; echo "$1: $?"; }
+        of_index() { "$MEMTRAIN" corpus "$@" --config c.toml --out disk/corpus --stage index; }
+        mount -o remount,size=$(($(du -sk disk | cut -f1) + $1))k disk || exit 99
+        build index
+        [ -e disk/corpus/index/manifest.json ] && exit 98
+        mount -o remount,size=1g disk || exit 99
+        for index in $(seq 0 $(($(of_index plan) - 1))); do of_index run-shard --index "$index" > /dev/null || exit 97; done
+        of_index finish || exit 96
+        mount -o remount,size=$(($(du -sk disk | cut -f1) + 160))k disk || exit 99
+        build documents
+        [ -e disk/corpus/synthesize/manifest.json ] && exit 95
+        mount -o remount,size=1g disk || exit 99
+        build both
+        rm -rf corpus; cp -r disk/corpus corpus
+    "#;
+    // No room for what is learned; room for it and not for all words and vectors.
+    for kib in ["900", "6000"] {
+        let (whole, folder) = begun();
+        store::create_dir_all(&folder.path().join("disk")).unwrap();
+        let output = Command::new("unshare")
+            .args(["--mount", "--map-root-user", "sh", "-c", script, "sh", kib])
+            .current_dir(folder.path())
+            .env("MEMTRAIN", env!("CARGO_BIN_EXE_memtrain"))
+            .output();
+        let Ok(output) = output.map_err(|error| println!("skipped: no unshare ({error})")) else { return };
+        let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if output.status.code() == Some(99) || told.contains("unshare") {
+            println!("skipped: no file system can be mounted here: {told}");
+            return;
+        }
+        assert!(output.status.success(), "{:?}\n{said}\n{told}", output.status);
+        for result in ["index: 1\n", "documents: 1\n", "both: 0\n"] {
+            assert!(said.contains(result), "{said}\n{told}");
+        }
+        assert!(told.contains("corpus/index/") && told.contains("corpus/synthesize/"), "{told}");
+        assert_eq!(told.matches("hint: The disk is full").count(), 2, "{told}");
+        assert!(!told.contains("panicked"), "{told}");
+        assert_eq!(later(folder.path()), later(whole.path()), "with more room it goes on to the same bytes");
+    }
 }

@@ -1,5 +1,7 @@
 //! `memtrain index` through the binary: measuring question sets, looking into an index, damage.
 
+mod small_world;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -119,6 +121,12 @@ fn a_set_that_is_wrong_is_refused_with_the_line() {
     refused(folder.path(), &eval, 1, &["qrels.tsv"]);
     refused(folder.path(), &["index", "eval", "nowhere"], 1, &["nowhere", "corpus.jsonl"]);
     refused(folder.path(), &["index", "eval", "set", "--embedder", "candle"], 2, &["--model"]);
+    let by_onnx = ["index", "eval", "set", "--embedder", "fastembed", "--model", "gone", "--runtime", "gone.so"];
+    if cfg!(feature = "fastembed") {
+        refused(folder.path(), &by_onnx, 1, &["gone.so", "cannot be loaded", "ORT_DYLIB_PATH"]);
+    } else {
+        refused(folder.path(), &by_onnx, 2, &["embed.backend", "fastembed", "--features fastembed"]);
+    }
     refused(folder.path(), &["index", "eval", "set", "--set", "fusion_q=1"], 2, &["fusion_q", "fusion_k"]);
 }
 
@@ -126,33 +134,8 @@ fn a_set_that_is_wrong_is_refused_with_the_line() {
 fn a_corpus_is_searched_and_a_damaged_index_is_named_and_mended() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let config = r#"
-        [run]
-        corpus = "corpus"
-        [world]
-        num_pages = 30
-        [corpus.ingest]
-        dumps = ["dump.xml.bz2"]
-        min_words = 6
-        max_words = 24
-        [corpus.tokenizer]
-        source = "built-in:tiny"
-        [corpus.index]
-        passages_per_shard = 60
-        [corpus.index.ann]
-        min_passages = 30
-        [corpus.synthesize]
-        num_train = 6
-        num_heldout = 2
-        heldout_fraction = 0.3
-        num_related = 2
-        num_random = 2
-        min_tokens = 20
-        max_tokens = 288
-        [policy]
-        path = "built-in:tiny"
-    "#;
-    store::write_atomic(&path.join("small.toml"), config).unwrap();
+    let shards = "[corpus.index]\npassages_per_shard = 60\n[corpus.index.ann]\nmin_passages = 30\n";
+    small_world::write(path, shards);
     let build = ["corpus", "build", "--config", "small.toml"];
     said(path, &build);
     let related = said(path, &["index", "related", "3", "--corpus", "corpus", "-k", "4", "--json"]);
@@ -183,4 +166,35 @@ fn a_corpus_is_searched_and_a_damaged_index_is_named_and_mended() {
         assert!(store::read(&file).unwrap() == whole, "{victim} is mended to the same bytes");
     }
     assert_eq!(said(path, &["index", "related", "3", "--corpus", "corpus", "-k", "4", "--json"]), related);
+    // What was learned belongs to no shard.
+    let (learned, whole) = (data.join("embedder.bin"), store::read(&data.join("embedder.bin")).unwrap());
+    store::write_atomic(&learned, &whole[..whole.len() / 2]).unwrap();
+    refused(path, &["index", "search", "weavers", "--corpus", "corpus"], 1, &["embedder.bin", "damaged", "hint: "]);
+    said(path, &build);
+    assert!(store::read(&learned).unwrap() == whole, "learned again to the same bytes");
+}
+
+/// What people put into such files: ids of all kinds, texts of nothing, other scripts, columns of TREC.
+#[test]
+fn odd_question_sets_are_measured_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let set = path.join("odd");
+    store::create_dir_all(&set).unwrap();
+    let corpus = "\u{feff}{\"_id\": 12, \"title\": null, \"text\": \"\", \"metadata\": {\"url\": 1}}\r\n\
+        {\"_id\": \"a b\", \"title\": \"東京都\", \"text\": \"東京都は日本の首都である。\"}\r\n\r\n\
+        {\"_id\": \"x\\\"y\", \"title\": \"\", \"text\": \"Ĉiuj homoj — naskiĝas\\u0000liberaj\"}\n\
+        {\"text\": \"Only a text of weavers\", \"_id\": \"-1\"}";
+    store::write_atomic(&set.join("corpus.jsonl"), corpus).unwrap();
+    let queries =
+        "{\"_id\": 1, \"text\": \"首都 東京\"}\n{\"_id\": 2, \"text\": \"\"}\n{\"_id\": 3, \"text\": \"weavers\"}\n";
+    store::write_atomic(&set.join("queries.jsonl"), queries).unwrap();
+    store::write_atomic(&set.join("qrels.tsv"), "1\t0\ta b\t1\r\n2\t0\t12\t1\n3\t0\t-1\t1\n3\t0\tx\"y\t0\n").unwrap();
+    for mode in ["lexical", "dense", "fused"] {
+        let report = said(path, &["index", "eval", "odd", "--mode", mode, "--json"]);
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!((&report["passages"], &report["queries"]), (&4.into(), &3.into()), "{mode}");
+        let found = report["recall@1"].as_f64().unwrap();
+        assert!(found >= 2.0 / 3.0 - 1e-9, "{mode}: {found}");
+    }
 }

@@ -32,9 +32,8 @@ fn main() -> Result<(), Failure> {
     }
     let config: IndexConfig = serde_json::from_value(config)?;
     if sets.is_empty() {
-        let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-        let data = std::env::var_os("MEMTRAIN_DATA").map_or(default, PathBuf::from);
-        sets = ["hotpotqa_train", "musique_train"].map(|set| data.join("qa").join(set)).to_vec();
+        let Some(folder) = questions::folder() else { return Ok(()) };
+        sets = ["hotpotqa_train", "musique_train"].map(|set| folder.join(set)).to_vec();
     }
     let mut backends = vec![(config.embed.backend, config.embed.model.clone())];
     match std::env::var_os("MEMTRAIN_MINILM").map(PathBuf::from) {

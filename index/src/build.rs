@@ -99,6 +99,7 @@ impl<P: Passages> Builder<P> {
             self.embedder = Some(Box::new(learned));
             return Ok(());
         }
+        store::sweep_temporaries(&self.dir)?;
         let learned = RandomIndexing::learn(self.sample()?, &self.config.embed, self.language);
         learned.write(&path)?;
         self.embedder = Some(Box::new(learned));
@@ -135,6 +136,8 @@ impl<P: Passages> Builder<P> {
     pub fn write_shard(&self, shard: usize, watch: &dyn Watch) -> Result<Vec<IndexFile>, IndexError> {
         let folder = self.layout.folder(shard);
         store::create_dir_all(&self.dir.join(&folder))?;
+        // What a killed build left half written.
+        store::sweep_temporaries(&self.dir.join(&folder))?;
         let mut files = self.part(&folder, "words", || self.write_words(shard, watch))?;
         if self.embedder.is_some() {
             files.extend(self.write_vectors(shard, watch)?);
@@ -171,14 +174,14 @@ impl<P: Passages> Builder<P> {
     fn write_words(&self, shard: usize, watch: &dyn Watch) -> Result<Vec<String>, IndexError> {
         let folder = self.layout.folder(shard);
         let dir = self.dir.join(&folder).join(LEXICAL);
-        let signatures = lexical::write(
-            &self.passages,
-            self.layout.range(shard),
-            &dir,
-            self.config.writer_memory_mib << 20,
-            self.language,
+        let words = lexical::Words {
+            passages: &self.passages,
+            range: self.layout.range(shard),
+            memory_bytes: self.config.writer_memory_mib << 20,
+            language: self.language,
             watch,
-        )?;
+        };
+        let signatures = lexical::write(&words, &dir)?;
         let path = format!("{folder}/{SIGNATURES}");
         near_copies::write(&self.dir.join(&path), &signatures)?;
         let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());

@@ -226,7 +226,8 @@ pub struct AnnConfig {
     pub min_passages: u64,
     /// Lists of a shard; 0 for 4·√passages.
     pub lists: usize,
-    /// Lists of a shard that a query looks into; `just bench index_scale` prints the recall of the 29 nearest that comes of it.
+    /// Lists that a query looks into; of `n` shards with lists √n times as many of all of them together. `just bench
+    /// index_scale` prints the recall of the 29 nearest that comes of it.
     pub probes: usize,
 }
 

@@ -117,6 +117,8 @@ impl IndexError {
                 tantivy::TantivyError::IoError(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                     Some(FULL.to_owned())
                 }
+                // What fails in a thread of tantivy's comes as text.
+                error if error.to_string().contains("(os error 28)") => Some(FULL.to_owned()),
                 tantivy::TantivyError::OpenReadError(_) | tantivy::TantivyError::DataCorruption(_) => {
                     Some("files of it are missing or damaged; build the index again".to_owned())
                 }
@@ -131,4 +133,4 @@ impl IndexError {
     }
 }
 
-const FULL: &str = "the disk is full; free some space or choose another folder, then run the command again";
+const FULL: &str = "The disk is full; free some space or choose another folder, then run the command again";

@@ -15,7 +15,7 @@ use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldI
 use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{DocAddress, IndexReader, ReloadPolicy, Searcher, TantivyDocument, Term};
 
-pub(crate) use self::write::write;
+pub(crate) use self::write::{Words, write};
 
 use crate::{Hit, IndexError, Language, analysis};
 

@@ -13,10 +13,9 @@ use std::io::Write;
 use std::path::Path;
 
 use memmap2::Mmap;
-use memtrain_corpora::store::{AtomicFile, StoreError};
+use memtrain_corpora::store::{self, AtomicFile, StoreError};
 
 use crate::IndexError;
-use crate::vectors::map;
 
 const MAGIC: &[u8; 8] = b"MTCOPIES";
 const VERSION: u32 = 1;
@@ -80,6 +79,17 @@ pub(crate) fn write(path: &Path, signatures: &[Signature]) -> Result<(), IndexEr
     let failed = |source| StoreError::Io { action: "write", path: path.to_path_buf(), source };
     file.write_all(&bytes).map_err(failed)?;
     Ok(file.commit()?)
+}
+
+/// Maps a file into memory.
+fn map(path: &Path) -> Result<Mmap, IndexError> {
+    let file = store::open(path)?;
+    #[expect(unsafe_code, reason = "a memory map; see SAFETY")]
+    // SAFETY: files of an index are written under another name, renamed into place and never changed in place, so the
+    // bytes under the map stay as they are. Who truncates one from outside while it is open gets SIGBUS, as with any
+    // mapped file.
+    let map = unsafe { Mmap::map(&file) };
+    map.map_err(|source| IndexError::Store(StoreError::Io { action: "map", path: path.to_path_buf(), source }))
 }
 
 /// The signatures of a shard, mapped into memory.

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use memmap2::Mmap;
 use memtrain_corpora::store::{self, AtomicFile, StoreError};
 
 use crate::IndexError;
@@ -25,17 +24,6 @@ const MAGIC: &[u8; 8] = b"MTVECTOR";
 const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 24;
 const HASH_BYTES: usize = 32;
-
-/// Maps a file into memory.
-pub(crate) fn map(path: &Path) -> Result<Mmap, IndexError> {
-    let file = store::open(path)?;
-    #[expect(unsafe_code, reason = "a memory map; see SAFETY")]
-    // SAFETY: files of an index are written under another name, renamed into place and never changed in place, so the
-    // bytes under the map stay as they are. Who truncates one from outside while it is open gets SIGBUS, as with any
-    // mapped file.
-    let map = unsafe { Mmap::map(&file) };
-    map.map_err(|source| IndexError::Store(StoreError::Io { action: "map", path: path.to_path_buf(), source }))
-}
 
 /// Writes a file of vectors row by row.
 pub(crate) struct VectorsWriter {

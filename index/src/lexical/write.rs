@@ -22,34 +22,31 @@ const READ: u64 = 1_024;
 const SEGMENT_NAME: &str = "00000000000000000000000000000000";
 const META: &str = "meta.json";
 
+/// What is written, and how.
+pub(crate) struct Words<'a> {
+    pub(crate) passages: &'a dyn Passages,
+    pub(crate) range: Range<u64>,
+    /// Memory of tantivy's writer before it writes a segment.
+    pub(crate) memory_bytes: usize,
+    pub(crate) language: Language,
+    pub(crate) watch: &'a dyn Watch,
+}
+
 /// Writes the passages of a range into a folder that appears whole or not at all, and returns their signatures.
-pub(crate) fn write(
-    passages: &dyn Passages,
-    range: Range<u64>,
-    dir: &Path,
-    memory_bytes: usize,
-    language: Language,
-    watch: &dyn Watch,
-) -> Result<Vec<Signature>, IndexError> {
+pub(crate) fn write(words: &Words<'_>, dir: &Path) -> Result<Vec<Signature>, IndexError> {
     let unfinished = dir.with_extension("unfinished");
     for folder in [&unfinished, dir] {
         store::remove_dir_all(folder)?;
     }
     store::create_dir_all(&unfinished)?;
-    let signatures = fill(passages, range, &unfinished, memory_bytes, language, watch)?;
+    let signatures = fill(words, &unfinished)?;
     rename(&unfinished)?;
     store::rename_durably(&unfinished, dir)?;
     Ok(signatures)
 }
 
-fn fill(
-    passages: &dyn Passages,
-    range: Range<u64>,
-    dir: &Path,
-    memory_bytes: usize,
-    language: Language,
-    watch: &dyn Watch,
-) -> Result<Vec<Signature>, IndexError> {
+fn fill(words: &Words<'_>, dir: &Path) -> Result<Vec<Signature>, IndexError> {
+    let Words { passages, range, memory_bytes, language, watch } = words;
     let (schema, fields) = schema();
     let sort = IndexSortByField { field: "passage_id".to_owned(), order: Order::Asc };
     let fail = failed("write", dir);
@@ -58,9 +55,9 @@ fn fill(
         .settings(IndexSettings { sort_by_field: Some(sort), ..IndexSettings::default() })
         .create_in_dir(dir)
         .map_err(&fail)?;
-    index.tokenizers().register(ANALYZER, analysis::analyzer(language));
+    index.tokenizers().register(ANALYZER, analysis::analyzer(*language));
     // One thread, so that segments follow the passages.
-    let mut writer = index.writer_with_num_threads(1, memory_bytes).map_err(&fail)?;
+    let mut writer = index.writer_with_num_threads(1, *memory_bytes).map_err(&fail)?;
     writer.set_merge_policy(Box::new(NoMergePolicy));
     let mut signatures = Vec::with_capacity((range.end - range.start) as usize);
     for first in range.clone().step_by(READ as usize) {

@@ -2,7 +2,7 @@
 //! `<set>_corpus.json` (the passages).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memtrain_corpora::{Passage, store};
 use memtrain_index::eval::{Beir, Report, evaluate};
@@ -10,6 +10,22 @@ use memtrain_index::{Index, IndexConfig, IndexError, build};
 use serde_json::Value;
 
 type Failure = Box<dyn std::error::Error>;
+
+/// The folder of question sets in the real data, or `None` with a word where there is none.
+pub fn folder() -> Option<PathBuf> {
+    let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let folder = std::env::var_os("MEMTRAIN_DATA").map_or(default, PathBuf::from).join("qa");
+    if store::is_dir(&folder) {
+        return Some(folder);
+    }
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "no `{}`: name the test data in MEMTRAIN_DATA",
+        folder.display()
+    );
+    println!("skipped: no `{}`", folder.display());
+    None
+}
 
 /// Questions over passages.
 pub struct Questions {
