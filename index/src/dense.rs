@@ -15,6 +15,11 @@ const BLOCK_ROWS: usize = 64;
 /// Queries that a block is compared with before the next one is widened.
 const BATCH: usize = 256;
 
+/// Vectors up to which a question is compared with all of them: 4 GB of 1,024 dimensions, a second on two cores.
+const ALL_FOR_QUESTIONS: usize = 2_000_000;
+/// How many times the lists of a passage a question looks into where there are more vectors.
+const QUESTION_PROBES: usize = 8;
+
 /// A row and its cosine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Near {
@@ -62,7 +67,23 @@ impl Dense {
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
     ) -> Result<Vec<Vec<Near>>, IndexError> {
-        self.search(queries, num_hits, skip, false)
+        self.search(queries, num_hits, skip, Some(self.probes))
+    }
+
+    /// [`Self::nearest`] for vectors that are no passages'. The few words of a question lie between the lists, and lists
+    /// that hold .98 of what is nearest to a passage hold far less of what is nearest to a question
+    /// (`docs/lab/retrieval.md`): all vectors are looked at where that is affordable, else more lists.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn nearest_to_question(
+        &self,
+        queries: &[Vec<f32>],
+        num_hits: usize,
+    ) -> Result<Vec<Vec<Near>>, IndexError> {
+        let all = self.vectors.num_rows() <= ALL_FOR_QUESTIONS;
+        let probes = if all { None } else { Some(self.probes.saturating_mul(QUESTION_PROBES)) };
+        self.search(queries, num_hits, |_, _| false, probes)
     }
 
     /// [`Self::nearest`] through all vectors.
@@ -72,7 +93,7 @@ impl Dense {
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
     ) -> Result<Vec<Vec<Near>>, IndexError> {
-        self.search(queries, num_hits, skip, true)
+        self.search(queries, num_hits, skip, None)
     }
 
     fn search(
@@ -80,17 +101,17 @@ impl Dense {
         queries: &[Vec<f32>],
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
-        exact: bool,
+        probes: Option<usize>,
     ) -> Result<Vec<Vec<Near>>, IndexError> {
         let mut answers = Vec::with_capacity(queries.len());
         for (number, batch) in queries.chunks(BATCH).enumerate() {
             let skip = |query: usize, row: usize| skip(number * BATCH + query, row);
-            let asked = if exact { Vec::new() } else { self.nearest_lists(batch)? };
+            let asked = probes.map_or(Ok(Vec::new()), |probes| self.nearest_lists(batch, probes))?;
             let mut best = empty(batch.len(), num_hits);
             for (number, shard) in self.shards.iter().enumerate() {
                 let reader = self.vectors.reader(&shard.rows)?;
                 let found = match &shard.lists {
-                    Some(lists) if !exact => {
+                    Some(lists) if probes.is_some() => {
                         let lists = lists.reader()?;
                         let in_shard = asked.partition_point(|asked| asked.shard < number)
                             ..asked.partition_point(|asked| asked.shard <= number);
@@ -111,9 +132,9 @@ impl Dense {
 
     /// The lists of all shards that lie nearest to each query, with those that look into them, by shard and list. What
     /// is near lies in few lists whatever shard they are of, so the nearest of all are better than some of each shard.
-    fn nearest_lists(&self, queries: &[Vec<f32>]) -> Result<Vec<Asked>, IndexError> {
+    fn nearest_lists(&self, queries: &[Vec<f32>], probes: usize) -> Result<Vec<Asked>, IndexError> {
         let with_lists = || self.shards.iter().enumerate().filter_map(|(at, shard)| Some((at, shard.lists.as_ref()?)));
-        let probes = (self.probes as f64 * (with_lists().count() as f64).sqrt()).ceil() as usize;
+        let probes = (probes as f64 * (with_lists().count() as f64).sqrt()).ceil() as usize;
         let mut best = empty(queries.len(), probes);
         // Lists are numbered through all shards.
         let mut starts = vec![0];

@@ -282,8 +282,11 @@ impl Index {
                 asked *= 4;
             }
         };
-        let queries = |dense: &Dense| rows.par_iter().map(|&row| dense.vectors.row(row)).collect();
-        self.answer(rows.len(), lexical, queries, skip, k)
+        let dense = |dense: &Dense, depth: usize| {
+            let vectors = rows.par_iter().map(|&row| dense.vectors.row(row)).collect::<Result<Vec<_>, _>>()?;
+            dense.nearest(&vectors, depth, skip)
+        };
+        self.answer(rows.len(), lexical, dense, k)
     }
 
     /// The `k` passages that answer a text best, best first. All its words are asked for.
@@ -300,8 +303,10 @@ impl Index {
     /// As [`Self::search`].
     pub fn search_many(&self, queries: &[&str], k: usize) -> Result<Vec<Vec<Hit>>, IndexError> {
         let lexical = |query: usize| self.lexical.nearest(queries[query], None, self.depth(k));
-        let vectors = |_: &Dense| self.embedder()?.embed(queries, Role::Query);
-        self.answer(queries.len(), lexical, vectors, |_, _| false, k)
+        let dense = |dense: &Dense, depth: usize| {
+            dense.nearest_to_question(&self.embedder()?.embed(queries, Role::Query)?, depth)
+        };
+        self.answer(queries.len(), lexical, dense, k)
     }
 
     /// Share of the `k` passages nearest to passages, found by looking at all vectors, that looking into lists finds
@@ -356,8 +361,7 @@ impl Index {
         &self,
         num_queries: usize,
         lexical: impl Fn(usize) -> Result<Vec<Hit>, IndexError> + Sync,
-        queries: impl Fn(&Dense) -> Result<Vec<Vec<f32>>, IndexError>,
-        skip: impl Fn(usize, usize) -> bool + Sync,
+        nearest: impl Fn(&Dense, usize) -> Result<Vec<Vec<Near>>, IndexError>,
         k: usize,
     ) -> Result<Vec<Vec<Hit>>, IndexError> {
         let mut rankings: Vec<Vec<Vec<Hit>>> = match self.config().method {
@@ -368,8 +372,7 @@ impl Index {
                 .collect::<Result<_, IndexError>>()?,
         };
         if let Some(dense) = &self.dense {
-            let near = dense.nearest(&queries(dense)?, self.depth(k), skip)?;
-            for (rankings, near) in rankings.iter_mut().zip(near) {
+            for (rankings, near) in rankings.iter_mut().zip(nearest(dense, self.depth(k))?) {
                 let hit = |near: &Near| Hit { passage_id: near.row as u64, score: near.cosine };
                 rankings.push(near.iter().map(hit).collect());
             }
