@@ -7,11 +7,12 @@ use memtrain_corpora::world::WorldConfig;
 use memtrain_pipeline::CorpusConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::agents::bank::BankConfig;
 use crate::agents::reader::{DrawConfig, ReaderConfig};
 use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::UpdateConfig;
-use crate::objectives::memtrain::MemTrainConfig;
+use crate::objectives::ObjectiveConfig;
 use crate::policy::{LoraConfig, Precision};
 use crate::train::TrainConfig;
 use crate::train::optimizer::OptimizerConfig;
@@ -37,10 +38,14 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// How the agent reads.
     pub reader: ReaderConfig,
+    /// How a bank is kept and read, by objectives with one.
+    pub bank: BankConfig,
     /// How rollouts are drawn.
     pub draw: DrawConfig,
+    /// Tasks with labels, instead of the corpus's documents.
+    pub tasks: TasksConfig,
     /// What is rewarded.
-    pub objective: MemTrainConfig,
+    pub objective: ObjectiveConfig,
     /// The GRPO loss.
     pub loss: LossConfig,
     /// How a batch becomes optimizer steps.
@@ -73,6 +78,16 @@ impl Default for RunConfig {
     fn default() -> Self {
         Self { name: "memtrain".to_owned(), runs: PathBuf::from("runs"), corpus: PathBuf::from("data/corpus"), seed: 1 }
     }
+}
+
+/// Task tables, as `memtrain tasks import` and `memtrain tasks compose` write them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TasksConfig {
+    /// Trained on, instead of the corpus's training documents.
+    pub train: Option<PathBuf>,
+    /// Evaluated on, instead of its held-out documents.
+    pub heldout: Option<PathBuf>,
 }
 
 /// Where the policy comes from: a directory, the one in the program, or made from nothing.

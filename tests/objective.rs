@@ -2,8 +2,9 @@
 
 use memtrain::agents::chunks::{CutAt, split};
 use memtrain::agents::reader::{Trajectory, Turn};
+use memtrain::objectives::GroupCounts;
 use memtrain::objectives::memtrain::{
-    ChunkedDocument, GradedRecall, GradedTrajectory, GroupCounts, MemTrainConfig, RecallQuestion, Variant,
+    ChunkedDocument, END_TO_END, GradedRecall, GradedTrajectory, MemTrainConfig, RECALL, RecallQuestion, Variant,
     assign_credit, draw_recall, trajectory_reward,
 };
 use memtrain::policy::{PolicyTokenizer, built_in};
@@ -142,7 +143,6 @@ fn graded(
             question,
             turns: recall.iter().map(|_| turn(RolloutKind::Recall, 4)).collect(),
             rewards: recall.to_vec(),
-            advantages: memtrain::grpo::advantage::advantages(recall, config.reward_scale),
         }),
         reward: trajectory_reward(correct, Some(recall), config),
     }
@@ -154,13 +154,18 @@ fn credit_by_hand() {
     // rewards 1, 0 and advantages ±½; the second, 1 and 1, gives no gradient and is dropped.
     let config = MemTrainConfig { group_size: 2, recall_samples: 2, ..MemTrainConfig::default() };
     let group = vec![graded(0, 5, true, &[1.0, 0.0], &config), graded(1, 5, false, &[1.0, 1.0], &config)];
-    let credit = assign_credit(&[group], &config);
-    assert_eq!(credit.conversations.len(), 5 + 2 + 5);
-    assert_eq!(credit.end_to_end, GroupCounts { groups: 1, all_zero: 0, all_equal: 0 });
-    assert_eq!(credit.recall, GroupCounts { groups: 2, all_zero: 0, all_equal: 1 });
-    let advantages: Vec<f32> = credit.conversations.iter().map(|conversation| conversation.advantages[0]).collect();
+    let played = assign_credit(group, "Hidi", &config);
+    let conversations: Vec<_> = played.conversations().collect();
+    assert_eq!(conversations.len(), 5 + 2 + 5);
+    assert_eq!(played.graded.len(), 5 + 2 + 5 + 2, "what is not trained on is kept in the records");
+    assert_eq!(played.counts(END_TO_END), GroupCounts { groups: 1, all_zero: 0, all_equal: 0 });
+    assert_eq!(played.counts(RECALL), GroupCounts { groups: 2, all_zero: 0, all_equal: 1 });
+    assert_eq!(played.graded[0].reason.to_json(), r#"{"end_to_end":1.0,"recall":0.5}"#);
+    assert_eq!(played.graded[5].reason.to_json(), r#"{"recall":1.0,"notes":["memory 2, chunk 1"]}"#);
+    assert_eq!((played.graded[0].target.as_str(), played.graded[5].target.as_str()), ("Hidi", "Aba"));
+    let advantages: Vec<f32> = conversations.iter().map(|conversation| conversation.advantages[0]).collect();
     assert_eq!(advantages, [0.375, 0.375, 0.375, 0.375, 0.375, 0.5, -0.5, -0.375, -0.375, -0.375, -0.375, -0.375]);
-    assert!(credit.conversations.iter().all(|c| c.advantages.len() == c.response_ids.len()));
+    assert!(conversations.iter().all(|c| c.advantages.len() == c.response_ids.len()));
 }
 
 #[test]
@@ -175,14 +180,15 @@ fn ablations() {
     // Decoupled: equal final answers drop the trajectories, but recall is trained all the same.
     let config = MemTrainConfig { variant: Variant::Decoupled, ..MemTrainConfig::default() };
     let group = vec![graded(0, 3, false, &[1.0, 0.0], &config), graded(1, 3, false, &[0.0, 0.0], &config)];
-    let credit = assign_credit(std::slice::from_ref(&group), &config);
-    assert_eq!(credit.conversations.len(), 2);
-    assert_eq!((credit.end_to_end.all_zero, credit.recall.all_zero), (1, 1));
+    let played = assign_credit(group.clone(), "Hidi", &config);
+    assert_eq!(played.conversations().count(), 2);
+    assert_eq!((played.counts(END_TO_END).all_zero, played.counts(RECALL).all_zero), (1, 1));
+    assert!(!played.teaches(), "recall alone does not count as a document that teaches");
     // Without the filter they stay, with advantages of zero.
     let config = MemTrainConfig { filter_groups: false, ..config };
-    let credit = assign_credit(&[group], &config);
-    assert_eq!(credit.conversations.len(), 2 * 3 + 2 * 2);
-    assert_eq!(credit.conversations.iter().filter(|conversation| conversation.advantages[0] != 0.0).count(), 2);
+    let played = assign_credit(group, "Hidi", &config);
+    assert_eq!(played.conversations().count(), 2 * 3 + 2 * 2);
+    assert_eq!(played.conversations().filter(|conversation| conversation.advantages[0] != 0.0).count(), 2);
 }
 
 #[test]
@@ -190,6 +196,6 @@ fn a_group_is_formed_of_trajectories_not_of_turns() {
     // One reading of 9 turns and one of 2: were the mean taken over turns, the advantages would not be opposite.
     let config = MemTrainConfig { variant: Variant::EndToEnd, ..MemTrainConfig::default() };
     let group = vec![graded(0, 9, true, &[], &config), graded(1, 2, false, &[], &config)];
-    let credit = assign_credit(&[group], &config);
-    assert_eq!(credit.trajectory_advantages, [[0.5, -0.5]]);
+    let played = assign_credit(group, "Hidi", &config);
+    assert!(played.graded.iter().all(|graded| graded.advantage == if graded.rollout == 0 { 0.5 } else { -0.5 }));
 }

@@ -7,8 +7,10 @@
 //! * [`reader`]: one chunk a turn, a text memory rewritten at each, an answer from the memory alone
 //! * [`retrieve`]: passages for queries, in process or over HTTP
 //! * [`searcher`]: turns of thinking and searching until there are answers
+//! * [`bank`]: a memory of items, written by function calls
 
 pub mod answer;
+pub mod bank;
 pub mod chunks;
 pub mod full_context;
 pub mod prompts;

@@ -9,7 +9,6 @@ use super::failure::{Usage, WithHint};
 use super::plan::INSTRUCTION_TOKENS;
 use super::print::print_line;
 use crate::config::Config;
-use crate::objectives::memtrain::Variant;
 use crate::plan::memory::{Phase, changes_to_fit, gib};
 use crate::plan::{ComputePlan, Conversations, Device, MemoryPlan, Place, Setting};
 use crate::policy::{PolicyConfig, built_in, directory, preset};
@@ -191,7 +190,7 @@ fn setting(config: &Config, machine: &MachineArgs, policy: PolicyConfig) -> Sett
         lora: config.policy.lora.clone(),
         moments: config.optimizer.moments,
         offload_moments: config.optimizer.offload_moments,
-        reference: config.loss.kl_beta > 0.0,
+        reference: super::plan::has_reference(config),
         activation_checkpointing: config.update.activation_checkpointing,
         micro_batch_tokens: config.update.micro_batch_tokens,
         scored_rows,
@@ -203,10 +202,11 @@ fn setting(config: &Config, machine: &MachineArgs, policy: PolicyConfig) -> Sett
 
 /// The conversations of a step at their longest.
 fn conversations(config: &Config) -> Vec<Conversations> {
-    let (objective, reader) = (&config.objective, &config.reader);
-    let chunks = config.corpus.synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks) as u64;
-    let group = objective.group_size as u64;
+    let reader = &config.reader;
+    let group = config.objective.objective().group_size() as u64;
     let trajectories = config.train.documents_per_step as u64 * group;
+    let (turns, recalls) = super::plan::conversations_a_step(config);
+    let (turns, recalls) = (turns as u64, recalls as u64);
     let instructions = INSTRUCTION_TOKENS.min(reader.context_tokens) as u64;
     let (chunk, memory, answer) =
         (reader.chunk_tokens as u64, reader.memory_tokens as u64, reader.answer_tokens as u64);
@@ -220,14 +220,18 @@ fn conversations(config: &Config) -> Vec<Conversations> {
         response_tokens,
         shared_by,
     };
+    let answers = if config.objective.bank_layout().is_some() { 0 } else { trajectories };
+    let later = turns.saturating_sub(trajectories + answers);
     let mut kinds = vec![
         of("first chunk", trajectories, instructions + chunk, memory, group),
-        of("later chunks", trajectories * chunks.saturating_sub(1), instructions + chunk + memory, memory, 1),
-        of("answers", trajectories, instructions + memory, answer, 1),
+        of("later chunks", later, instructions + chunk + memory, memory, 1),
     ];
-    if objective.variant != Variant::EndToEnd {
-        let samples = objective.recall_samples as u64;
-        kinds.push(of("recall", trajectories * samples, instructions + chunk + memory, answer, samples.max(1)));
+    if answers > 0 {
+        kinds.push(of("answers", answers, instructions + memory, answer, 1));
+    }
+    if recalls > 0 {
+        let samples = recalls / trajectories.max(1);
+        kinds.push(of("recall", recalls, instructions + chunk + memory, answer, samples.max(1)));
     }
     kinds
 }

@@ -4,9 +4,11 @@ use anyhow::Context;
 
 use super::failure::Usage;
 use super::memory_plan::MachineArgs;
+use crate::agents::bank::Layout;
 use super::print::print_line;
 use crate::agents::prompts::PromptSet;
 use crate::config::Config;
+use crate::objectives::ObjectiveConfig;
 use crate::objectives::memtrain::Variant;
 
 /// Tokens that instructions may take, as MemTrain §4.1 reserves them in its 8,192.
@@ -17,8 +19,14 @@ pub(super) const INSTRUCTION_TOKENS: usize = 1_024;
 /// # Errors
 /// If the limits of the reader contradict each other or something that must be positive is 0.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    config.corpus.validate()?;
+    // Tasks with labels need no corpus.
+    let needs_corpus =
+        config.tasks.train.is_none() || config.train.evaluate_every > 0 && config.tasks.heldout.is_none();
+    if needs_corpus {
+        config.corpus.validate()?;
+    }
     config.loss.validate().map_err(Usage)?;
+    let group_size = config.objective.objective().group_size();
     let reader = &config.reader;
     let longest_response = reader.memory_tokens.max(reader.answer_tokens);
     let needed = reader.chunk_tokens + reader.memory_tokens + longest_response;
@@ -29,8 +37,18 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         ))
         .into());
     }
+    if config.objective.bank_layout() == Some(Layout::Sections) {
+        let beside_core = reader.chunk_tokens + reader.memory_tokens;
+        if beside_core + config.bank.core_tokens > reader.context_tokens {
+            return Err(Usage(format!(
+                "a chunk of {} tokens, calls of {} and a core of {} do not fit `reader.context_tokens` = {}: lower `bank.core_tokens`",
+                reader.chunk_tokens, reader.memory_tokens, config.bank.core_tokens, reader.context_tokens
+            ))
+            .into());
+        }
+    }
     let longest_document = reader.chunk_tokens * reader.max_chunks;
-    if config.corpus.synthesize.max_tokens > longest_document {
+    if needs_corpus && config.corpus.synthesize.max_tokens > longest_document {
         return Err(Usage(format!(
             "documents of up to {} tokens do not fit {} chunks of {}: raise `reader.max_chunks` or lower `corpus.synthesize.max_tokens`",
             config.corpus.synthesize.max_tokens, reader.max_chunks, reader.chunk_tokens
@@ -39,7 +57,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     }
     let positive = [
         ("train.documents_per_step", config.train.documents_per_step),
-        ("objective.group_size", config.objective.group_size),
+        ("objective.group_size", group_size),
         ("update.minibatches", config.update.minibatches),
         ("update.epochs", config.update.epochs),
         ("update.micro_batch_tokens", config.update.micro_batch_tokens),
@@ -51,12 +69,61 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         return Err(Usage(format!("`{key}` is 0: it must be at least 1")).into());
     }
     check_policy(config)?;
-    if config.objective.group_size == 1 {
+    check_objective(config)?;
+    if group_size == 1 {
         tracing::warn!(
             "`objective.group_size` is 1: a group of one has no advantage, so trajectories are never trained"
         );
     }
     Ok(())
+}
+
+/// Checks that the objective's constants are what its formula needs.
+fn check_objective(config: &Config) -> anyhow::Result<()> {
+    let weight = |key: &str, value: f64, limit: f64| -> anyhow::Result<()> {
+        if value >= 0.0 && value < limit {
+            return Ok(());
+        }
+        let bound = if limit.is_finite() { format!(" and below {limit}") } else { String::new() };
+        Err(Usage(format!("`objective.{key}` is {value}: it must be at least 0{bound}")).into())
+    };
+    match &config.objective {
+        ObjectiveConfig::MemTrain(objective) => {
+            if config.tasks.train.is_some() || config.tasks.heldout.is_some() {
+                let detail = "`objective.kind = \"memtrain\"` reads documents of the corpus: leave `[tasks]` out, or choose another kind";
+                return Err(Usage(detail.to_owned()).into());
+            }
+            weight("recall_weight", objective.recall_weight, f64::INFINITY)
+        }
+        // From 1 on a success could be worth less than a failure.
+        ObjectiveConfig::InfoMem(objective) => weight("gain_weight", objective.gain_weight, 1.0),
+        ObjectiveConfig::FineMem(objective) => {
+            weight("evidence_weight", objective.evidence_weight, 1.0 + f64::EPSILON)?;
+            weight("chunk_weight", objective.chunk_weight, f64::INFINITY)?;
+            weight("compression_weight", objective.compression_weight, f64::INFINITY)
+        }
+        ObjectiveConfig::MemAlpha(objective) => {
+            weight("compression_weight", objective.compression_weight, f64::INFINITY)?;
+            weight("content_weight", objective.content_weight, f64::INFINITY)
+        }
+        ObjectiveConfig::MemAgent(_) => Ok(()),
+    }
+}
+
+/// Conversations of a step at most: turns that read and answer, and recall answers.
+pub(super) fn conversations_a_step(config: &Config) -> (usize, usize) {
+    let reader = &config.reader;
+    let chunks = config.corpus.synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks);
+    let chunks = if config.tasks.train.is_some() { reader.max_chunks } else { chunks };
+    let trajectories = config.train.documents_per_step * config.objective.objective().group_size();
+    match &config.objective {
+        ObjectiveConfig::MemTrain(objective) => {
+            let recalls = if objective.variant == Variant::EndToEnd { 0 } else { objective.recall_samples };
+            (trajectories * (chunks + 1), trajectories * recalls)
+        }
+        ObjectiveConfig::MemAgent(_) | ObjectiveConfig::InfoMem(_) => (trajectories * (chunks + 1), 0),
+        ObjectiveConfig::FineMem(_) | ObjectiveConfig::MemAlpha(_) => (trajectories * chunks, 0),
+    }
 }
 
 /// Checks the policy's section.
@@ -82,11 +149,9 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     let prompts = PromptSet::load(&config.reader.prompts)?;
     print_line!("{}", toml::to_string(config).context("the configuration cannot be written")?)?;
     let synthesize = &config.corpus.synthesize;
-    let (objective, reader) = (&config.objective, &config.reader);
+    let reader = &config.reader;
     let chunks = synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks);
-    let trajectories = config.train.documents_per_step * objective.group_size;
-    let turns = trajectories * (chunks + 1);
-    let recalls = if objective.variant == Variant::EndToEnd { 0 } else { trajectories * objective.recall_samples };
+    let (turns, recalls) = conversations_a_step(config);
     let prompt = INSTRUCTION_TOKENS.min(reader.context_tokens) + reader.chunk_tokens + reader.memory_tokens;
     print_line!("# What follows from it")?;
     print_line!("# documents            {} training, {} held out", synthesize.num_train, synthesize.num_heldout)?;
@@ -103,8 +168,13 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     )?;
     print_line!(
         "# reference            {}",
-        if config.loss.kl_beta > 0.0 { "the starting policy, frozen" } else { "none (β = 0)" }
+        if has_reference(config) { "the starting policy, frozen" } else { "none (β = 0)" }
     )?;
     print_line!("# run                  {}", config.run.runs.join(&config.run.name).display())?;
     super::memory_plan::print(config, machine)
+}
+
+/// Whether a frozen reference is kept.
+pub(super) fn has_reference(config: &Config) -> bool {
+    config.loss.kl_beta > 0.0 || config.objective.objective().needs_reference()
 }

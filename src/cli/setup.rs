@@ -7,6 +7,7 @@ use anyhow::Context;
 use candle_core::{DType, Device};
 use memtrain_corpora::{Split, store};
 
+use crate::agents::bank::BankReading;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader};
 use crate::config::Config;
@@ -16,6 +17,7 @@ use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
 use crate::run::{RunDirectory, RunSetup};
 use crate::sampler::local::LocalSampler;
 use crate::train::documents::{self, DocumentSet};
+use crate::train::items::{ItemSet, TaskSet};
 
 /// A corpus and what reads it.
 pub struct Workbench {
@@ -23,6 +25,8 @@ pub struct Workbench {
     pub config: Config,
     /// What the agent is shown.
     pub prompts: PromptSet,
+    /// How a bank is kept and read.
+    pub bank: BankReading,
 }
 
 impl Workbench {
@@ -33,7 +37,8 @@ impl Workbench {
     pub fn new(config: Config) -> anyhow::Result<Self> {
         super::plan::check(&config)?;
         let prompts = PromptSet::load(&config.reader.prompts)?;
-        Ok(Self { config, prompts })
+        let bank = BankReading::new(config.bank.clone())?;
+        Ok(Self { config, prompts, bank })
     }
 
     /// Documents of a split.
@@ -42,6 +47,26 @@ impl Workbench {
     /// If the corpus is not built.
     pub fn documents(&self, split: Split) -> anyhow::Result<DocumentSet> {
         DocumentSet::open(&self.config.run.corpus, split)
+    }
+
+    /// What is trained or evaluated on: the tasks of a file where one is named, else the documents of the split.
+    ///
+    /// # Errors
+    /// If the corpus is not built or the file is no task table.
+    pub fn items(&self, split: Split) -> anyhow::Result<ItemSet> {
+        match self.tasks_of(split) {
+            Some(path) => {
+                Ok(ItemSet::Tasks(TaskSet::open(path, self.config.objective.objective().asks_all_questions())?))
+            }
+            None => Ok(ItemSet::Documents(self.documents(split)?)),
+        }
+    }
+
+    fn tasks_of(&self, split: Split) -> Option<&Path> {
+        match split {
+            Split::Train => self.config.tasks.train.as_deref(),
+            Split::Heldout => self.config.tasks.heldout.as_deref(),
+        }
     }
 
     /// The policy the run starts from.
@@ -85,12 +110,23 @@ impl Workbench {
     /// # Errors
     /// If another process holds it or it holds another run.
     pub fn open_run(&self, policy: &Policy, clean: bool) -> anyhow::Result<RunDirectory> {
-        let manifest = self.config.run.corpus.join("synthesize").join("manifest.json");
-        let inputs = BTreeMap::from([
-            ("documents".to_owned(), store::hash_file(&manifest).context("the corpus is not built")?),
-            ("policy".to_owned(), weights_hash(policy)?),
-            ("prompts".to_owned(), self.prompts.hash()),
-        ]);
+        let mut inputs =
+            BTreeMap::from([("policy".to_owned(), weights_hash(policy)?), ("prompts".to_owned(), self.prompts.hash())]);
+        if self.config.objective.bank_layout().is_some() {
+            inputs.insert("prompts of the bank".to_owned(), self.bank.prompts.hash());
+        }
+        let evaluates = self.config.train.evaluate_every > 0;
+        let splits = [(Split::Train, "tasks", true), (Split::Heldout, "tasks held out", evaluates)];
+        for (split, name, is_used) in splits.into_iter().filter(|(_, _, is_used)| *is_used) {
+            match self.tasks_of(split).filter(|_| is_used) {
+                Some(path) => inputs.insert(name.to_owned(), store::hash_file(path)?),
+                None => {
+                    let manifest = self.config.run.corpus.join("synthesize").join("manifest.json");
+                    let hash = store::hash_file(&manifest).context("the corpus is not built")?;
+                    inputs.insert("documents".to_owned(), hash)
+                }
+            };
+        }
         let config = toml::to_string(&self.config).context("the configuration cannot be written")?;
         let run = RunDirectory::open(&self.run_path(), &RunSetup { config, inputs, clean })?;
         crate::run::log::keep(run.log_file()?);
@@ -114,7 +150,7 @@ impl Workbench {
         let documents = documents::first(&self.documents(Split::Heldout)?, eval.documents, &reader)?;
         let mut sampler =
             LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())?;
-        evaluate(&reader, &mut sampler, &documents, &self.config.objective, eval.recall_questions)
+        evaluate(&reader, &mut sampler, &documents, &self.config.objective.memtrain(), eval.recall_questions)
     }
 }
 

@@ -15,8 +15,9 @@ use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
 use crate::run::signal::StopRequest;
 use crate::train::diagnosis::Diagnosis;
-use crate::train::documents::{self, DocumentOrder};
+use crate::train::documents;
 use crate::train::grpo::GrpoTraining;
+use crate::train::items::ItemOrder;
 use crate::train::speed::measured_peak_flops;
 use crate::train::warm_up::WarmUpTraining;
 use crate::train::{Loop, TrainConfig};
@@ -87,13 +88,13 @@ pub struct Trained {
 /// If training fails or a signal asked to stop.
 pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRequest) -> anyhow::Result<Trained> {
     let config = &bench.config;
-    let documents = bench.documents(Split::Train)?;
+    let items = bench.items(Split::Train)?;
     let (tokenizer, generation) = (start.tokenizer.clone(), start.generation.clone());
     let heldout = match config.train.evaluate_every {
         0 => Vec::new(),
         _ => {
             let reader = bench.reader(&start, &config.draw, 0);
-            documents::first(&bench.documents(Split::Heldout)?, config.eval.documents, &reader)?
+            bench.items(Split::Heldout)?.first(config.eval.documents, &reader)?
         }
     };
     let peak_flops = if config.train.peak_tflops > 0.0 {
@@ -102,7 +103,8 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         measured_peak_flops(start.decoder.device())?
     };
     let precision = config.policy.precision;
-    let has_reference = config.loss.kl_beta > 0.0;
+    let objective = config.objective.objective();
+    let has_reference = config.loss.kl_beta > 0.0 || objective.needs_reference();
     // The reference has the policy's precision, so that they start equal. Nothing writes into the starting weights: where
     // the precision is theirs, and under adapters, they are shared.
     let is_needed = has_reference || config.policy.lora.is_some();
@@ -113,13 +115,14 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         prompts: &bench.prompts,
         reader: &config.reader,
         draw: &config.draw,
-        objective: &config.objective,
+        objective,
+        bank: &bench.bank,
         loss: &config.loss,
         update: &config.update,
         eval: &config.eval,
         reference: frozen.clone().filter(|_| has_reference),
         heldout,
-        documents: DocumentOrder::new(documents, config.run.seed),
+        items: ItemOrder::new(items, config.run.seed),
         documents_per_step: config.train.documents_per_step,
         max_refills: config.train.max_refills,
         peak_flops,
@@ -160,6 +163,7 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
             prompts: &bench.prompts,
             tokenizer: &start.tokenizer,
             memory_tokens: config.reader.memory_tokens,
+            bank: config.objective.bank_layout().map(|layout| (&bench.bank, layout)),
         },
         config: &config.warm_up,
         update: &config.update,

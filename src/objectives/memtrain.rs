@@ -18,10 +18,11 @@ use memtrain_corpora::{Document, Span, rng};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::{Evaluated, Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::{Equality, last_boxed};
 use crate::agents::reader::{Reader, ReadingTask, RecallPrompt, Trajectory, Turn};
-use crate::grpo::Conversation;
-use crate::grpo::advantage::{RewardScale, advantages, has_zero_variance};
+use crate::eval::reconstruction::{self, ReconstructionConfig};
+use crate::grpo::advantage::RewardScale;
 use crate::sampler::Sampler;
 
 /// Which parts of the objective are trained (MemTrain §5.1).
@@ -102,7 +103,7 @@ impl ChunkedDocument {
     }
 
     /// Entities of a chunk that can be asked for: wholly inside it, not the hidden one, no placeholder.
-    fn askable(&self, chunk: usize, equality: Equality) -> Vec<&str> {
+    pub fn askable(&self, chunk: usize, equality: Equality) -> Vec<&str> {
         let span = &self.chunks[chunk];
         let hidden = equality.normalise(&self.document.answer);
         self.document
@@ -206,8 +207,6 @@ pub struct GradedRecall {
     pub turns: Vec<Turn>,
     /// `R^I`: 1 where right, 0 where not.
     pub rewards: Vec<f64>,
-    /// `A^I`; all zero where the group is dropped.
-    pub advantages: Vec<f64>,
 }
 
 /// Purpose of the generators that draw recall questions.
@@ -253,8 +252,7 @@ pub fn roll_out(
             .iter()
             .map(|turn| f64::from(u8::from(is_right(&turn.text, &question.target, config.equality))))
             .collect();
-        let advantages = advantages(&rewards, config.reward_scale);
-        recalls[index] = Some(GradedRecall { question, turns, rewards, advantages });
+        recalls[index] = Some(GradedRecall { question, turns, rewards });
     }
     let mut graded: Vec<Vec<GradedTrajectory>> = documents.iter().map(|_| Vec::new()).collect();
     for (trajectory, recall) in trajectories.into_iter().zip(recalls) {
@@ -285,95 +283,98 @@ pub fn trajectory_reward(correct: bool, recall_rewards: Option<&[f64]>, config: 
     f64::from(u8::from(correct)) + weight * recalled
 }
 
-/// What a set of graded documents gives the trainer.
-#[derive(Clone, Debug, Default)]
-pub struct Credit {
-    /// Conversations to train on.
-    pub conversations: Vec<Conversation>,
-    /// Advantage of each trajectory, a document each; zero where all of its group have the same reward.
-    pub trajectory_advantages: Vec<Vec<f64>>,
-    /// End-to-end groups, one a document.
-    pub end_to_end: GroupCounts,
-    /// Recall groups, one a questioned trajectory.
-    pub recall: GroupCounts,
-}
+/// Branch of the end-to-end groups, one a document.
+pub const END_TO_END: &str = "end_to_end";
+/// Branch of the recall groups, one a questioned trajectory.
+pub const RECALL: &str = "recall";
 
-/// How many groups there are, and how many of them teach nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupCounts {
-    /// All groups.
-    pub groups: usize,
-    /// Groups whose rewards are all 0.
-    pub all_zero: usize,
-    /// Groups whose rewards are all equal, but not 0.
-    pub all_equal: usize,
-}
-
-impl GroupCounts {
-    /// Groups without any difference in reward: no gradient.
-    pub fn without_variance(self) -> usize {
-        self.all_zero + self.all_equal
-    }
-
-    fn count(&mut self, rewards: &[f64]) -> bool {
-        self.groups += 1;
-        let equal = has_zero_variance(rewards);
-        let zero = rewards.first().is_none_or(|reward| reward.abs() < 1e-9);
-        self.all_zero += usize::from(equal && zero);
-        self.all_equal += usize::from(equal && !zero);
-        equal
-    }
-
-    fn add(&mut self, other: Self) {
-        self.groups += other.groups;
-        self.all_zero += other.all_zero;
-        self.all_equal += other.all_equal;
-    }
-}
-
-impl Credit {
-    /// Appends the credit of further documents.
-    pub fn extend(&mut self, other: Self) {
-        self.conversations.extend(other.conversations);
-        self.trajectory_advantages.extend(other.trajectory_advantages);
-        self.end_to_end.add(other.end_to_end);
-        self.recall.add(other.recall);
-    }
-}
-
-/// Turns rewards into conversations with advantages. Groups are formed per trajectory, before turns are expanded; with
-/// `filter_groups` a group of zero variance is dropped, the two branches separately.
-pub fn assign_credit(documents: &[Vec<GradedTrajectory>], config: &MemTrainConfig) -> Credit {
-    let mut credit = Credit::default();
-    for group in documents {
-        let rewards: Vec<f64> = group.iter().map(|graded| graded.reward).collect();
-        let equal = credit.end_to_end.count(&rewards);
-        // Of equal rewards the mean is the reward itself only up to rounding.
-        let group_advantages = if equal { vec![0.0; rewards.len()] } else { advantages(&rewards, config.reward_scale) };
-        for (graded, &advantage) in group.iter().zip(&group_advantages) {
-            if !(equal && config.filter_groups) {
-                credit.conversations.extend(graded.trajectory.turns.iter().map(|turn| conversation(turn, advantage)));
-            }
-            let Some(recall) = &graded.recall else { continue };
-            if credit.recall.count(&recall.rewards) && config.filter_groups {
-                continue;
-            }
-            credit.conversations.extend(
-                recall.turns.iter().zip(&recall.advantages).map(|(turn, &advantage)| conversation(turn, advantage)),
-            );
+/// Turns the rewards of a document's readings into credit. Groups are formed per trajectory, before turns are expanded;
+/// with `filter_groups` a group of zero variance is dropped, the two branches separately.
+pub fn assign_credit(group: Vec<GradedTrajectory>, answer: &str, config: &MemTrainConfig) -> Played {
+    let mut played = Played::default();
+    let rewards: Vec<f64> = group.iter().map(|graded| graded.reward).collect();
+    let judged = played.judge(END_TO_END, &rewards, config.reward_scale, config.filter_groups);
+    for (graded, &advantage) in group.into_iter().zip(&judged.advantages) {
+        let correct = f64::from(u8::from(graded.correct));
+        played.scores.extend([(played::TOTAL, graded.reward), (END_TO_END, correct)]);
+        let mut reason = Reason::of(&[(END_TO_END, correct)]);
+        if let Some(recall) = &graded.recall {
+            played.scores.extend(recall.rewards.iter().map(|&reward| (RECALL, reward)));
+            reason.parts.push((RECALL, recall.rewards.iter().sum::<f64>() / recall.rewards.len().max(1) as f64));
         }
-        credit.trajectory_advantages.push(group_advantages);
+        let rollout = graded.trajectory.rollout;
+        let num_turns = graded.trajectory.turns.len();
+        played.graded.extend(graded.trajectory.turns.into_iter().enumerate().map(|(number, turn)| {
+            let (target, reason) = (answer.to_owned(), reason.clone());
+            let (reward, trained, readable) = (graded.reward, judged.trained, is_readable(&turn));
+            Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason }
+        }));
+        let Some(recall) = graded.recall else { continue };
+        let of_recall = played.judge(RECALL, &recall.rewards, config.reward_scale, config.filter_groups);
+        let GradedRecall { question, turns, rewards } = recall;
+        for (sample, (turn, reward)) in turns.into_iter().zip(rewards).enumerate() {
+            let reason = Reason {
+                parts: vec![(RECALL, reward)],
+                notes: vec![format!("memory {}, chunk {}", question.memory_step, question.chunk_step)],
+            };
+            let (number, target, readable) = (num_turns + sample, question.target.clone(), is_readable(&turn));
+            let (advantage, trained) = (of_recall.advantages[sample], of_recall.trained);
+            played.graded.push(Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason });
+        }
     }
-    credit
+    played
 }
 
-fn conversation(turn: &Turn, advantage: f64) -> Conversation {
-    Conversation {
-        prompt_ids: turn.prompt_ids.clone(),
-        response_ids: turn.completion.token_ids.clone(),
-        sampler_log_probs: Some(turn.completion.log_probs.clone()),
-        old_log_probs: None,
-        reference_log_probs: None,
-        advantages: vec![advantage as f32; turn.completion.token_ids.len()],
+/// Whether a response holds the box that its kind of turn asks for.
+pub(super) fn is_readable(turn: &Turn) -> bool {
+    turn.kind == crate::run::RolloutKind::Read || last_boxed(&turn.text).is_some()
+}
+
+impl Objective for MemTrainConfig {
+    fn group_size(&self) -> usize {
+        self.group_size
     }
+
+    fn filters_groups(&self) -> bool {
+        self.filter_groups
+    }
+
+    fn headlines(&self) -> &'static [(&'static str, &'static str)] {
+        &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("entropy", "entropy")]
+    }
+
+    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
+        let documents = documents(items)?;
+        let config = Self { group_size, ..self.clone() };
+        let graded = roll_out(&stage.reader, stage.sampler, &documents, &config)?;
+        let credited = graded.into_iter().zip(&documents);
+        Ok(credited.map(|(group, document)| assign_credit(group, &document.document.answer, &config)).collect())
+    }
+
+    /// Greedy or sampled reconstruction with several recall questions a document: `memtrain eval reconstruction`.
+    fn evaluate(
+        &self,
+        stage: &mut Stage<'_>,
+        items: &[Item],
+        config: &ReconstructionConfig,
+    ) -> anyhow::Result<Evaluated> {
+        let documents = documents(items)?;
+        let report = reconstruction::evaluate(&stage.reader, stage.sampler, &documents, self, config.recall_questions)?;
+        let weight = if self.variant == Variant::EndToEnd { 0.0 } else { self.recall_weight };
+        let recall = if report.recall.count == 0 { 0.0 } else { report.recall.mean };
+        Ok(Evaluated {
+            reward: report.end_to_end.mean + weight * recall,
+            metrics: vec![
+                ("eval/end_to_end/mean".into(), report.end_to_end.mean),
+                ("eval/recall/mean".into(), report.recall.mean),
+                ("eval/memory_tokens".into(), report.memory_tokens),
+                ("eval/clipped_ratio/memory".into(), report.truncated_memories),
+                ("eval/documents".into(), report.documents as f64),
+            ],
+        })
+    }
+}
+
+fn documents(items: &[Item]) -> anyhow::Result<Vec<ChunkedDocument>> {
+    items.iter().map(|item| Ok(item.document()?.clone())).collect()
 }

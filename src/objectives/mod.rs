@@ -1,3 +1,167 @@
 //! What is rewarded, and who gets the credit? One small file a system; the trainer knows none of them.
+//!
+//! An [`Objective`] plays items (documents of the corpus, or tasks with labels) with the policy, rewards what was said,
+//! and hands back every response with its advantage. What happens to them is the same for all systems
+//! ([`crate::grpo`]), and so is what is written down of them.
+//!
+//! * [`memtrain`]: end-to-end reconstruction and intermediate recall, without labels
+//! * [`memagent`]: a given question
+//! * [`infomem`]: the same, and how much the memory tells about the answer
+//! * [`finemem`]: a bank of items, rewards a chunk, credit to the step that wrote the evidence
+//! * [`memalpha`]: a bank of three sections, four rewards
 
+pub mod config;
+pub mod finemem;
+pub mod infomem;
+pub mod item;
+pub mod memagent;
+pub mod memalpha;
 pub mod memtrain;
+pub mod played;
+pub mod questions;
+
+pub use config::{Kind, ObjectiveConfig};
+pub use item::{ChunkedTask, Item};
+pub use played::{Graded, GroupCounts, Played, Reason};
+
+use crate::agents::bank::BankReading;
+use crate::agents::reader::Reader;
+use crate::eval::reconstruction::ReconstructionConfig;
+use crate::grpo::packing::PromptResponse;
+use crate::sampler::Sampler;
+
+/// A metric's name and value.
+pub type Metric = (std::borrow::Cow<'static, str>, f64);
+
+/// Says how likely given responses are: teacher-forced log-probabilities of the response tokens, in nats. Nothing of it
+/// is on a tape.
+pub trait Scorer {
+    /// Log-probabilities of each pair's response tokens.
+    ///
+    /// # Errors
+    /// If the forward pass fails.
+    fn log_probs(&self, pairs: &[PromptResponse<'_>]) -> anyhow::Result<Vec<Vec<f64>>>;
+}
+
+/// What an objective plays with.
+pub struct Stage<'a> {
+    /// Tokenizer, prompts, limits, and the seed and step of the draws.
+    pub reader: Reader<'a>,
+    /// How a bank is kept and read.
+    pub bank: &'a BankReading,
+    /// The policy.
+    pub sampler: &'a mut dyn Sampler,
+    /// The frozen reference policy; there where [`Objective::needs_reference`].
+    pub frozen: Option<&'a mut dyn Sampler>,
+    /// Scores with the policy.
+    pub scorer: &'a dyn Scorer,
+    /// Scores with the frozen reference; there where [`Objective::needs_reference`].
+    pub frozen_scorer: Option<&'a dyn Scorer>,
+}
+
+/// How an item was answered in an evaluation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluated {
+    /// By which checkpoints are compared.
+    pub reward: f64,
+    /// Everything else.
+    pub metrics: Vec<Metric>,
+}
+
+/// What the responses of an objective are expected to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// `\boxed{…}`.
+    #[default]
+    Boxed,
+    /// A function call.
+    Call,
+    /// A query or an answer in tags.
+    Tags,
+}
+
+impl AnswerForm {
+    /// What a sentence calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Boxed => "\\boxed{}",
+            Self::Call => "function call",
+            Self::Tags => "query or answer",
+        }
+    }
+}
+
+/// A system: what it plays, what it rewards, who gets the credit.
+pub trait Objective {
+    /// Rollouts an item.
+    fn group_size(&self) -> usize;
+
+    /// Whether groups of equal rewards are left out of training, so that further items are drawn for them.
+    fn filters_groups(&self) -> bool;
+
+    /// The metrics worth a glance while it runs, with short names.
+    fn headlines(&self) -> &'static [(&'static str, &'static str)];
+
+    /// The score whose mean on held-out items is what checkpoints are compared by.
+    fn held_out_score(&self) -> &'static str {
+        played::TOTAL
+    }
+
+    /// What its responses are expected to hold.
+    fn form(&self) -> AnswerForm {
+        AnswerForm::Boxed
+    }
+
+    /// Whether the frozen reference policy answers, judges or scores.
+    fn needs_reference(&self) -> bool {
+        false
+    }
+
+    /// Whether all questions about a context are asked of one trajectory; if not, each is an item of its own.
+    fn asks_all_questions(&self) -> bool {
+        false
+    }
+
+    /// Plays each item `group_size` times; what came of each, in their order.
+    ///
+    /// # Errors
+    /// If a sampler, a scorer or the tokenizer fails, or an item is not of the kind that the objective can play.
+    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>>;
+
+    /// How the policy does on held-out items: each is played once, and the means of all scores are told.
+    ///
+    /// # Errors
+    /// As [`Objective::roll_out`].
+    fn evaluate(
+        &self,
+        stage: &mut Stage<'_>,
+        items: &[Item],
+        _config: &ReconstructionConfig,
+    ) -> anyhow::Result<Evaluated> {
+        let played = self.roll_out(stage, items, 1)?;
+        let scores = means(played.iter().flat_map(|played| &played.scores));
+        let reward = scores.iter().find(|(name, _)| *name == self.held_out_score()).map_or(0.0, |(_, mean)| *mean);
+        let of_score = scores.iter().filter(|(name, _)| *name != played::TOTAL);
+        let mut metrics: Vec<Metric> =
+            of_score.map(|(name, mean)| (format!("eval/{name}/mean").into(), *mean)).collect();
+        let gauges = means(played.iter().flat_map(|played| &played.gauges));
+        metrics.extend(gauges.into_iter().map(|(name, mean)| (format!("eval/{name}").into(), mean)));
+        metrics.push(("eval/documents".into(), items.len() as f64));
+        Ok(Evaluated { reward, metrics })
+    }
+}
+
+/// Mean of the values of each name, in the order in which names first appear.
+pub fn means<'a>(values: impl IntoIterator<Item = &'a (&'static str, f64)>) -> Vec<(&'static str, f64)> {
+    let mut sums: Vec<(&'static str, f64, usize)> = Vec::new();
+    for &(name, value) in values {
+        match sums.iter_mut().find(|(known, _, _)| *known == name) {
+            Some((_, sum, count)) => {
+                *sum += value;
+                *count += 1;
+            }
+            None => sums.push((name, value, 1)),
+        }
+    }
+    sums.into_iter().map(|(name, sum, count)| (name, sum / count as f64)).collect()
+}

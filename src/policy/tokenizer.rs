@@ -226,6 +226,18 @@ impl PolicyTokenizer {
         Ok([self.encode(before)?, self.encode_text(user)?, self.encode(after)?].concat())
     }
 
+    /// Token ids of a response that somebody else wrote, as the policy would write it: its first word carries the space
+    /// of running text, unless the prompt ends in white space of its own. Without the end of the turn.
+    ///
+    /// # Errors
+    /// If the template or the tokenizer fails.
+    pub fn response_ids(&self, response: &str) -> Result<Vec<u32>, PolicyError> {
+        if self.chat_prompt("")?.ends_with(char::is_whitespace) {
+            return self.encode_text(response);
+        }
+        self.encode_text(&format!(" {response}"))
+    }
+
     /// A conversation as text; with `add_generation_prompt` the assistant's turn is opened. Without a template messages
     /// stand one after another, each on a line.
     ///

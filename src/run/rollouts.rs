@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Float64Array, ListArray, RecordBatch, StringArray, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, ListArray, RecordBatch, StringArray,
+    UInt32Array, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef, UInt32Type, UInt64Type};
@@ -24,10 +25,18 @@ pub enum RolloutKind {
     Recall,
     /// Thoughts are written down and something is searched for.
     Search,
+    /// A chunk is read and a bank written by function calls.
+    Write,
 }
 
 impl RolloutKind {
-    const ALL: [RolloutKind; 4] = [RolloutKind::Read, RolloutKind::Answer, RolloutKind::Recall, RolloutKind::Search];
+    const ALL: [RolloutKind; 5] =
+        [RolloutKind::Read, RolloutKind::Answer, RolloutKind::Recall, RolloutKind::Write, RolloutKind::Search];
+
+    /// Whether a text is read in it and a memory of it written.
+    pub const fn is_reading(self) -> bool {
+        matches!(self, RolloutKind::Read | RolloutKind::Write)
+    }
 
     /// The name in tables.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +44,7 @@ impl RolloutKind {
             RolloutKind::Read => "read",
             RolloutKind::Answer => "answer",
             RolloutKind::Recall => "recall",
+            RolloutKind::Write => "write",
             RolloutKind::Search => "search",
         }
     }
@@ -78,9 +88,13 @@ pub struct RolloutRow {
     pub target: String,
     /// Why the response ended.
     pub finish: FinishReason,
+    /// Whether it was trained on; a response of a group without any difference in reward may be left out.
+    pub trained: bool,
+    /// Why it was rewarded as it was: a JSON object of the reward's parts, with notes where there are any.
+    pub reason: String,
 }
 
-const STRINGS: [&str; 6] = ["document_id", "kind", "prompt", "response", "target", "finish"];
+const STRINGS: [&str; 7] = ["document_id", "kind", "prompt", "response", "target", "finish", "reason"];
 
 fn list_type(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, false)))
@@ -93,7 +107,7 @@ fn list(lengths: impl Iterator<Item = usize>, items: ArrayRef) -> ArrayRef {
 
 impl Row for RolloutRow {
     const TABLE: &'static str = "rollouts";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const BLOCK_ROWS: usize = 64;
 
     fn schema() -> SchemaRef {
@@ -113,12 +127,20 @@ impl Row for RolloutRow {
             required("advantage", DataType::Float64),
             required("target", DataType::Utf8),
             required("finish", DataType::Utf8),
+            required("trained", DataType::Boolean),
+            required("reason", DataType::Utf8),
         ]))
     }
 
     fn num_bytes(&self) -> usize {
         let ids = self.prompt_ids.len() + self.response_ids.len() + self.log_probs.len();
-        self.prompt.len() + self.response.len() + self.target.len() + self.document_id.len() + 4 * ids + 64
+        self.prompt.len()
+            + self.response.len()
+            + self.target.len()
+            + self.document_id.len()
+            + self.reason.len()
+            + 4 * ids
+            + 64
     }
 
     fn to_batch(rows: &[Self]) -> Result<Result<RecordBatch, ArrowError>, RowError> {
@@ -153,15 +175,18 @@ impl Row for RolloutRow {
             f64s(|row| row.advantage),
             strings(|row| &row.target),
             strings(|row| finish_name(row.finish)),
+            Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.trained)))),
+            strings(|row| &row.reason),
         ];
         Ok(RecordBatch::try_new(Self::schema(), columns))
     }
 
     fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, RowError> {
         let columns = Columns { batch };
-        let [document_id, kind, prompt, response, target, finish] = STRINGS.map(|name| columns.strings(name));
+        let [document_id, kind, prompt, response, target, finish, reason] = STRINGS.map(|name| columns.strings(name));
         let (document_id, kind, prompt, response) = (document_id?, kind?, prompt?, response?);
-        let (target, finish) = (target?, finish?);
+        let (target, finish, reason) = (target?, finish?, reason?);
+        let trained = columns.get("trained", |array| array.as_boolean_opt())?;
         let steps = columns.get("step", |array| array.as_primitive_opt::<UInt64Type>())?.values();
         let rollouts = columns.get("rollout", |array| array.as_primitive_opt::<UInt32Type>())?.values();
         let turns = columns.get("turn", |array| array.as_primitive_opt::<UInt32Type>())?.values();
@@ -192,6 +217,8 @@ impl Row for RolloutRow {
                         "finish",
                         row,
                     )?,
+                    trained: trained.value(row),
+                    reason: reason.value(row).to_owned(),
                 })
             })
             .collect()
@@ -255,7 +282,7 @@ mod tests {
             document_id: "12".into(),
             rollout: 1,
             turn,
-            kind: RolloutKind::ALL[turn as usize % 4],
+            kind: RolloutKind::ALL[turn as usize % 5],
             prompt: "Section: Ünï".into(),
             response: format!("memory {turn}"),
             prompt_ids: (0..turn + 4).collect(),
@@ -265,6 +292,8 @@ mod tests {
             advantage: -0.25,
             target: "Arnmouth".into(),
             finish: if turn.is_multiple_of(2) { FinishReason::Stop } else { FinishReason::Length },
+            trained: turn.is_multiple_of(3),
+            reason: format!("{{\"correct\":{turn}}}"),
         }
     }
 

@@ -4,9 +4,8 @@
 //! limit, or answers hold nothing that can be read. They look the same in a loss curve.
 
 use super::grpo::Rollouts;
-use super::metrics::{is_clipped, share, turns};
-use crate::agents::answer::last_boxed;
-use crate::run::RolloutKind;
+use super::metrics::{graded, groups, is_clipped, share};
+use crate::objectives::{AnswerForm, Graded};
 
 /// From this share of groups with equal rewards on, it is said.
 const MANY_EQUAL: f64 = 0.5;
@@ -30,7 +29,9 @@ pub struct StepNumbers {
     pub all_zero: usize,
     /// Groups whose rewards are all equal, but not 0.
     pub all_equal: usize,
-    /// Share of answers without a `\boxed{}` that can be read.
+    /// What an answer should hold.
+    pub form: AnswerForm,
+    /// Share of answers without it.
     pub unreadable: f64,
     /// Share of answers cut off by their limit.
     pub clipped_answers: f64,
@@ -40,20 +41,22 @@ pub struct StepNumbers {
 
 impl StepNumbers {
     /// The numbers of a step's rollouts; what came of the update is for the caller to fill in.
-    pub(super) fn of(rollouts: &Rollouts) -> Self {
-        let (end_to_end, recall) = (rollouts.credit.end_to_end, rollouts.credit.recall);
-        let memories = turns(rollouts).filter(|turn| turn.kind == RolloutKind::Read);
-        let (clipped, memories) =
-            memories.fold((0, 0), |(clipped, all), turn| (clipped + usize::from(is_clipped(turn)), all + 1));
-        let answers: Vec<_> = turns(rollouts).filter(|turn| turn.kind != RolloutKind::Read).collect();
-        let unreadable = answers.iter().filter(|turn| last_boxed(&turn.text).is_none()).count();
+    pub(super) fn of(rollouts: &Rollouts, form: AnswerForm) -> Self {
+        let branches = groups(rollouts);
+        let clipped = |of: &[&Graded]| share(of.iter().filter(|graded| is_clipped(&graded.turn)).count(), of.len());
+        let (memories, answers): (Vec<&Graded>, Vec<&Graded>) =
+            graded(rollouts).partition(|graded| graded.turn.kind.is_reading());
+        // Where memories are written in a form, it is theirs that has to be read.
+        let formed = if form == AnswerForm::Call { &memories } else { &answers };
+        let unreadable = formed.iter().filter(|graded| !graded.readable).count();
         Self {
-            groups: end_to_end.groups + recall.groups,
-            all_zero: end_to_end.all_zero + recall.all_zero,
-            all_equal: end_to_end.all_equal + recall.all_equal,
-            unreadable: share(unreadable, answers.len()),
-            clipped_answers: share(answers.iter().filter(|turn| is_clipped(turn)).count(), answers.len()),
-            clipped_memories: share(clipped, memories),
+            groups: branches.iter().map(|(_, counts)| counts.groups).sum(),
+            all_zero: branches.iter().map(|(_, counts)| counts.all_zero).sum(),
+            all_equal: branches.iter().map(|(_, counts)| counts.all_equal).sum(),
+            form,
+            unreadable: share(unreadable, formed.len()),
+            clipped_answers: clipped(&answers),
+            clipped_memories: clipped(&memories),
             ..Self::default()
         }
     }
@@ -82,13 +85,15 @@ impl StepNumbers {
     pub fn finding(&self) -> Option<(Cause, String)> {
         let equal = share(self.all_zero + self.all_equal, self.groups);
         let groups = format!(
-            "{} of groups have equal rewards: {} all 0, {} all the same. Of the answers {} hold no \\boxed{{}} that can be read, {} were \
+            "{} of groups have equal rewards: {} all 0, {} all the same. Of the {} {} hold no {} that can be read, {} were \
              cut off by their limit",
             percent(equal),
             percent(share(self.all_zero, self.groups)),
             percent(share(self.all_equal, self.groups)),
+            if self.form == AnswerForm::Call { "turns" } else { "answers" },
             percent(self.unreadable),
-            percent(self.clipped_answers),
+            self.form.as_str(),
+            percent(if self.form == AnswerForm::Call { self.clipped_memories } else { self.clipped_answers }),
         );
         if self.conversations == 0 {
             return Some((Cause::NothingToTrainOn, format!("nothing was learned: {groups}")));
@@ -172,6 +177,7 @@ mod tests {
         groups: 10,
         all_zero: 2,
         all_equal: 2,
+        form: AnswerForm::Boxed,
         unreadable: 0.9,
         clipped_answers: 0.2,
         clipped_memories: 0.2,

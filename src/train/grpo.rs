@@ -1,22 +1,23 @@
-//! A GRPO step over documents: read, ask, reward, update.
+//! A GRPO step: play items, reward, update. Which system it is, the objective alone knows.
 
 use anyhow::Context;
 
 use super::diagnosis::{Diagnosis, StepNumbers};
-use super::documents::DocumentOrder;
 use super::interrupt::Interruptible;
+use super::items::ItemOrder;
 use super::metrics;
 use super::speed::{PassWork, peak_memory_gib};
 use super::{Evaluation, HELD_OUT_REWARD, Phases, StepContext, StepOutcome, Training};
+use crate::agents::bank::BankReading;
 use crate::agents::prompts::PromptSet;
-use crate::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig, Turn};
+use crate::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
 use crate::eval::reconstruction::{self, ReconstructionConfig};
 use crate::grpo::Conversation;
 use crate::grpo::loss::LossConfig;
+use crate::grpo::packing::PromptResponse;
 use crate::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
-use crate::objectives::memtrain::{
-    ChunkedDocument, Credit, GradedTrajectory, MemTrainConfig, Variant, assign_credit, roll_out,
-};
+use crate::grpo::update::{PassLimits, score};
+use crate::objectives::{Item, Metric, Objective, Played, Scorer, Stage};
 use crate::policy::Decoder;
 use crate::policy::PolicyTokenizer;
 use crate::run::RolloutRow;
@@ -24,7 +25,7 @@ use crate::run::signal::StopRequest;
 use crate::sampler::Sampler;
 use crate::sampler::local::LocalSampler;
 
-/// Trains a reader with MemTrain's objective.
+/// Trains a policy with an objective.
 pub struct GrpoTraining<'a> {
     /// The policy's tokenizer.
     pub tokenizer: &'a PolicyTokenizer,
@@ -37,20 +38,22 @@ pub struct GrpoTraining<'a> {
     /// How rollouts are drawn.
     pub draw: &'a DrawConfig,
     /// What is rewarded.
-    pub objective: &'a MemTrainConfig,
+    pub objective: &'a dyn Objective,
+    /// How a bank is kept and read, by objectives with one.
+    pub bank: &'a BankReading,
     /// The loss.
     pub loss: &'a LossConfig,
     /// How a batch is cut into updates.
     pub update: &'a UpdateConfig,
     /// How held-out documents are asked.
     pub eval: &'a ReconstructionConfig,
-    /// The frozen reference; none where β = 0.
+    /// The frozen reference; none where neither a KL penalty nor the objective asks for it.
     pub reference: Option<Decoder>,
-    /// Documents in the order of training.
-    pub documents: DocumentOrder,
-    /// Documents that are evaluated on; none where evaluation is off.
-    pub heldout: Vec<ChunkedDocument>,
-    /// Documents a step.
+    /// Documents or tasks in the order of training.
+    pub items: ItemOrder,
+    /// What is evaluated on; nothing where evaluation is off.
+    pub heldout: Vec<Item>,
+    /// Documents or tasks a step.
     pub documents_per_step: usize,
     /// Further rounds of documents drawn when the zero-variance filter leaves fewer than `documents_per_step`.
     pub max_refills: usize,
@@ -69,10 +72,10 @@ pub struct GrpoTraining<'a> {
 /// Rollouts of one step, refills included.
 #[derive(Default)]
 pub(super) struct Rollouts {
-    pub(super) documents: Vec<ChunkedDocument>,
-    pub(super) graded: Vec<Vec<GradedTrajectory>>,
-    pub(super) credit: Credit,
+    pub(super) items: Vec<Item>,
+    pub(super) played: Vec<Played>,
     pub(super) too_long: usize,
+    pub(super) shortened: usize,
     pub(super) rounds: usize,
 }
 
@@ -87,6 +90,19 @@ impl Rollouts {
     }
 }
 
+/// Scores with a decoder, forward only.
+struct DecoderScorer<'a> {
+    decoder: &'a Decoder,
+    limits: PassLimits,
+}
+
+impl Scorer for DecoderScorer<'_> {
+    fn log_probs(&self, pairs: &[PromptResponse<'_>]) -> anyhow::Result<Vec<Vec<f64>>> {
+        let scored = score(self.decoder, pairs, self.limits)?;
+        Ok(scored.into_iter().map(|tokens| tokens.into_iter().map(|token| token.log_prob).collect()).collect())
+    }
+}
+
 impl Training for GrpoTraining<'_> {
     fn cursor(&self) -> u64 {
         self.cursor
@@ -97,21 +113,19 @@ impl Training for GrpoTraining<'_> {
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
-        &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("entropy", "entropy")]
+        self.objective.headlines()
     }
 
     fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
         let mut phases = Phases::start();
-        let mut sampler = self.sampler(context.decoder)?;
-        let mut rollouts = self.roll_out(&mut sampler, context.step)?;
-        drop(sampler);
+        let rollouts = self.roll_out(context.decoder, context.step)?;
         phases.end("time/rollout_s");
-        let mut conversations = std::mem::take(&mut rollouts.credit.conversations);
+        let mut conversations: Vec<Conversation> = rollouts.played.iter().flat_map(Played::conversations).collect();
         let limits = self.update.limits(self.temperature());
         self.stop.check()?;
         let old_mismatch = score_old(context.decoder, &mut conversations, limits, self.update)?;
         phases.end("time/old_log_probs_s");
-        if let Some(reference) = &self.reference {
+        if let Some(reference) = self.reference.as_ref().filter(|_| self.loss.kl_beta > 0.0) {
             self.stop.check()?;
             score_reference(reference, &mut conversations, limits)?;
         }
@@ -131,8 +145,8 @@ impl Training for GrpoTraining<'_> {
         phases.end("time/update_s");
         self.explain(&rollouts, num_conversations, &report, &context);
         metrics.extend(self.update_metrics(&report, old_mismatch));
-        metrics.push(("train/learning_rate", context.learning_rate));
-        metrics.push(("train/conversations", num_conversations as f64));
+        metrics.push(("train/learning_rate".into(), context.learning_rate));
+        metrics.push(("train/conversations".into(), num_conversations as f64));
         let timings = self.timings(&phases, &rollouts, work);
         Ok(StepOutcome { metrics, timings, rollouts: rollout_rows(context.step, &rollouts, self.tokenizer)? })
     }
@@ -142,22 +156,13 @@ impl Training for GrpoTraining<'_> {
             return Ok(None);
         }
         let draw = DrawConfig { temperature: self.eval.temperature, ..DrawConfig::default() };
-        let reader = self.reader_of(&draw, reconstruction::EVALUATION_STEP);
-        let mut sampler = self.sampler(decoder)?;
-        let questions = self.eval.recall_questions;
-        let report = reconstruction::evaluate(&reader, &mut sampler, &self.heldout, self.objective, questions)?;
-        let weight = if self.objective.variant == Variant::EndToEnd { 0.0 } else { self.objective.recall_weight };
-        let recall = if report.recall.count == 0 { 0.0 } else { report.recall.mean };
-        Ok(Some(Evaluation {
-            metrics: vec![
-                (HELD_OUT_REWARD, report.end_to_end.mean + weight * recall),
-                ("eval/end_to_end/mean", report.end_to_end.mean),
-                ("eval/recall/mean", report.recall.mean),
-                ("eval/memory_tokens", report.memory_tokens),
-                ("eval/clipped_ratio/memory", report.truncated_memories),
-                ("eval/documents", report.documents as f64),
-            ],
-        }))
+        let (items, objective, eval) = (&self.heldout, self.objective, self.eval);
+        let evaluated = self.on_stage(decoder, &draw, reconstruction::EVALUATION_STEP, |stage| {
+            objective.evaluate(stage, items, eval)
+        })?;
+        let mut metrics: Vec<Metric> = vec![(HELD_OUT_REWARD.into(), evaluated.reward)];
+        metrics.extend(evaluated.metrics);
+        Ok(Some(Evaluation { metrics }))
     }
 }
 
@@ -172,33 +177,52 @@ impl<'a> GrpoTraining<'a> {
         Ok(Interruptible { sampler, stop: self.stop })
     }
 
-    fn reader_of<'b>(&'b self, draw: &'b DrawConfig, step: u64) -> Reader<'b> {
+    /// Sets the stage with a policy: its sampler and scorer, and those of the reference where the objective asks for them.
+    fn on_stage<T>(
+        &self,
+        decoder: &Decoder,
+        draw: &DrawConfig,
+        step: u64,
+        act: impl FnOnce(&mut Stage<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let round = DrawRound { seed: self.seed, step };
-        Reader { tokenizer: self.tokenizer, prompts: self.prompts, config: self.reader, draw, round }
+        let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
+        let limits = self.update.limits(1.0);
+        let reference = self.reference.as_ref().filter(|_| self.objective.needs_reference());
+        let mut sampler = self.sampler(decoder)?;
+        let mut frozen = reference.map(|reference| self.sampler(reference)).transpose()?;
+        let frozen_scorer = reference.map(|decoder| DecoderScorer { decoder, limits });
+        act(&mut Stage {
+            reader: Reader { tokenizer, prompts, config, draw, round },
+            bank: self.bank,
+            sampler: &mut sampler,
+            frozen: frozen.as_mut().map(|frozen| frozen as &mut dyn Sampler),
+            scorer: &DecoderScorer { decoder, limits },
+            frozen_scorer: frozen_scorer.as_ref().map(|scorer| scorer as &dyn Scorer),
+        })
     }
 
-    fn roll_out(&mut self, sampler: &mut dyn Sampler, step: u64) -> anyhow::Result<Rollouts> {
-        let round = DrawRound { seed: self.seed, step };
-        let (tokenizer, prompts, config, draw) = (self.tokenizer, self.prompts, self.reader, self.draw);
-        let reader = Reader { tokenizer, prompts, config, draw, round };
+    fn roll_out(&mut self, decoder: &Decoder, step: u64) -> anyhow::Result<Rollouts> {
         let mut rollouts = Rollouts::default();
+        let (objective, draw) = (self.objective, self.draw);
+        let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
+        let reader = Reader { tokenizer, prompts, config, draw, round: DrawRound { seed: self.seed, step } };
         for _ in 0..=self.max_refills {
-            let dropped = if self.objective.filter_groups { rollouts.credit.end_to_end.without_variance() } else { 0 };
-            let kept = rollouts.documents.len() - dropped;
-            let missing = self.documents_per_step.saturating_sub(kept);
+            let teaching = |played: &&Played| !objective.filters_groups() || played.teaches();
+            let missing = self.documents_per_step.saturating_sub(rollouts.played.iter().filter(teaching).count());
             if missing == 0 {
                 break;
             }
-            let taken = self.documents.take(self.cursor, missing, &reader)?;
-            let documents = taken.documents;
+            let taken = self.items.take(self.cursor, missing, &reader)?;
             self.cursor = taken.next;
             rollouts.rounds += 1;
             rollouts.too_long += taken.too_long;
-            let graded = roll_out(&reader, sampler, &documents, self.objective)?;
-            let credit = assign_credit(&graded, self.objective);
-            rollouts.documents.extend(documents);
-            rollouts.graded.extend(graded);
-            rollouts.credit.extend(credit);
+            rollouts.shortened += taken.shortened;
+            let items = taken.items;
+            let played =
+                self.on_stage(decoder, draw, step, |stage| objective.roll_out(stage, &items, objective.group_size()))?;
+            rollouts.played.extend(played);
+            rollouts.items.extend(items);
         }
         Ok(rollouts)
     }
@@ -209,14 +233,14 @@ impl<'a> GrpoTraining<'a> {
             conversations,
             gradient_norm: report.gradient_norm,
             learning_rate: context.learning_rate,
-            ..StepNumbers::of(rollouts)
+            ..StepNumbers::of(rollouts, self.objective.form())
         };
         if let Some(sentence) = self.diagnosis.sentence(context.step, &numbers) {
             tracing::warn!("{sentence}");
         }
     }
 
-    fn update_metrics(&self, report: &UpdateReport, old_mismatch: Option<f64>) -> Vec<(&'static str, f64)> {
+    fn update_metrics(&self, report: &UpdateReport, old_mismatch: Option<f64>) -> Vec<Metric> {
         let loss = &report.loss;
         let mut metrics = vec![
             ("train/loss", loss.loss),
@@ -231,10 +255,10 @@ impl<'a> GrpoTraining<'a> {
             ("clip_ratio/dual_mean", loss.clip_dual),
             ("mismatch_kl", old_mismatch.unwrap_or(loss.mismatch_kl)),
         ];
-        if self.reference.is_some() {
+        if self.loss.kl_beta > 0.0 {
             metrics.push(("kl", loss.kl));
         }
-        metrics
+        metrics.into_iter().map(|(name, value)| (name.into(), value)).collect()
     }
 
     fn timings(&self, phases: &Phases, rollouts: &Rollouts, work: PassWork) -> Vec<(&'static str, f64)> {
@@ -254,40 +278,30 @@ impl<'a> GrpoTraining<'a> {
     }
 }
 
-/// Every turn of the step, recall answers after the turns of their trajectory, what was dropped included.
+/// Every response of the step in the order of its rollout, what was left out of training included.
 fn rollout_rows(step: u64, rollouts: &Rollouts, tokenizer: &PolicyTokenizer) -> anyhow::Result<Vec<RolloutRow>> {
     let mut rows = Vec::new();
-    for ((document, group), group_advantages) in
-        rollouts.documents.iter().zip(&rollouts.graded).zip(&rollouts.credit.trajectory_advantages)
-    {
-        for (graded, &advantage) in group.iter().zip(group_advantages) {
-            let row =
-                |turn: &Turn, number: usize, target: &str, reward: f64, advantage: f64| -> anyhow::Result<RolloutRow> {
-                    Ok(RolloutRow {
-                        step,
-                        document_id: document.document.id.clone(),
-                        rollout: graded.trajectory.rollout as u32,
-                        turn: number as u32,
-                        kind: turn.kind,
-                        prompt: tokenizer.decode(&turn.prompt_ids)?,
-                        response: turn.text.clone(),
-                        prompt_ids: turn.prompt_ids.clone(),
-                        response_ids: turn.completion.token_ids.clone(),
-                        log_probs: turn.completion.log_probs.clone(),
-                        reward,
-                        advantage,
-                        target: target.to_owned(),
-                        finish: turn.completion.finish,
-                    })
-                };
-            let num_turns = graded.trajectory.turns.len();
-            for (number, turn) in graded.trajectory.turns.iter().enumerate() {
-                rows.push(row(turn, number, &document.document.answer, graded.reward, advantage)?);
-            }
-            let Some(recall) = &graded.recall else { continue };
-            for (sample, (turn, &reward)) in recall.turns.iter().zip(&recall.rewards).enumerate() {
-                rows.push(row(turn, num_turns + sample, &recall.question.target, reward, recall.advantages[sample])?);
-            }
+    for (item, played) in rollouts.items.iter().zip(&rollouts.played) {
+        for graded in &played.graded {
+            let turn = &graded.turn;
+            rows.push(RolloutRow {
+                step,
+                document_id: item.id().to_owned(),
+                rollout: graded.rollout as u32,
+                turn: graded.number as u32,
+                kind: turn.kind,
+                prompt: tokenizer.decode(&turn.prompt_ids)?,
+                response: turn.text.clone(),
+                prompt_ids: turn.prompt_ids.clone(),
+                response_ids: turn.completion.token_ids.clone(),
+                log_probs: turn.completion.log_probs.clone(),
+                reward: graded.reward,
+                advantage: graded.advantage,
+                target: graded.target.clone(),
+                finish: turn.completion.finish,
+                trained: graded.trained,
+                reason: graded.reason.to_json(),
+            });
         }
     }
     Ok(rows)

@@ -8,6 +8,7 @@ pub mod diagnosis;
 pub mod documents;
 pub mod grpo;
 mod interrupt;
+pub mod items;
 mod metrics;
 pub mod optimizer;
 pub mod speed;
@@ -21,6 +22,7 @@ use memtrain_corpora::store;
 use serde::{Deserialize, Serialize};
 
 use self::optimizer::OptimizerConfig;
+use crate::objectives::Metric;
 use crate::optim::{AdamW, GradientBuffer};
 use crate::policy::{Decoder, Policy, Precision, directory};
 use crate::run::progress::Bar;
@@ -95,7 +97,7 @@ pub struct StepContext<'a> {
 #[derive(Debug, Default)]
 pub struct StepOutcome {
     /// Functions of configuration and inputs alone.
-    pub metrics: Vec<(&'static str, f64)>,
+    pub metrics: Vec<Metric>,
     /// What the clock said, in seconds.
     pub timings: Vec<(&'static str, f64)>,
     /// Conversations of the step.
@@ -106,7 +108,7 @@ pub struct StepOutcome {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// [`HELD_OUT_REWARD`] among them.
-    pub metrics: Vec<(&'static str, f64)>,
+    pub metrics: Vec<Metric>,
 }
 
 /// The phases of a step by the clock.
@@ -290,7 +292,7 @@ impl Session<'_> {
         };
         self.done = step;
         outcome.timings.push(("time/step_s", started.elapsed().as_secs_f64()));
-        self.records.step(step, &outcome.metrics, &outcome.timings)?;
+        self.records.step(step, &borrowed(&outcome.metrics), &outcome.timings)?;
         let every = self.on.config.rollouts_every;
         if every > 0 && step.is_multiple_of(every) && !outcome.rollouts.is_empty() {
             self.on.run.write_rollouts(step, std::mem::take(&mut outcome.rollouts))?;
@@ -320,8 +322,8 @@ impl Session<'_> {
             Err(error) if is_stop(&error) => return Err(self.stopped()),
             Err(error) => return Err(error.context(format!("the evaluation after step {step} failed"))),
         };
-        self.records.evaluation(step, &evaluation.metrics)?;
-        let reward = |name: &str| evaluation.metrics.iter().find(|(key, _)| *key == name).map_or(f64::NAN, |(_, v)| *v);
+        self.records.evaluation(step, &borrowed(&evaluation.metrics))?;
+        let reward = |name: &str| evaluation.metrics.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, v)| *v);
         let Some((best, highest)) = self.records.best(HELD_OUT_REWARD) else { return Ok(()) };
         self.checkpoints.set_best(best)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -346,7 +348,12 @@ fn is_stop(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(RunError::Stopped)))
 }
 
+/// Metrics as the records take them.
+fn borrowed(metrics: &[Metric]) -> Vec<(&str, f64)> {
+    metrics.iter().map(|(name, value)| (name.as_ref(), *value)).collect()
+}
+
 fn headline(names: &[(&str, &str)], outcome: &StepOutcome) -> String {
-    let value = |key: &str| outcome.metrics.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+    let value = |key: &str| outcome.metrics.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
     names.iter().filter_map(|(short, key)| Some(format!("{short} {:.3}", value(key)?))).collect::<Vec<_>>().join("  ")
 }

@@ -32,9 +32,9 @@ impl Training for WarmUpTraining<'_> {
         let gradient_norm =
             apply(context.optimizer, context.gradients, self.update.max_gradient_norm, context.learning_rate)?;
         let metrics = vec![
-            ("train/loss", loss),
-            ("train/grad_norm", gradient_norm),
-            ("train/learning_rate", context.learning_rate),
+            ("train/loss".into(), loss),
+            ("train/grad_norm".into(), gradient_norm),
+            ("train/learning_rate".into(), context.learning_rate),
         ];
         Ok(StepOutcome { metrics, ..StepOutcome::default() })
     }

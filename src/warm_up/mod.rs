@@ -4,5 +4,6 @@
 //! language of the corpus (next-token prediction on passages) and the form of the task (imitation of [`oracle`]
 //! trajectories). Both are made from the corpus itself, without labels. Pretrained policies do not need it.
 
+pub mod bank_oracle;
 pub mod oracle;
 pub mod step;

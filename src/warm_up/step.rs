@@ -5,7 +5,9 @@ use memtrain_corpora::rng;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::bank_oracle::BankOracle;
 use super::oracle::{OracleConfig, demonstrate};
+use crate::agents::bank::{BankReading, Layout};
 use crate::agents::prompts::PromptSet;
 use crate::objectives::memtrain::ChunkedDocument;
 use crate::policy::PolicyTokenizer;
@@ -64,6 +66,8 @@ pub struct Material<'a> {
     pub tokenizer: &'a PolicyTokenizer,
     /// Longest memory in tokens.
     pub memory_tokens: usize,
+    /// Imitate a keeper of such a bank instead of a reader.
+    pub bank: Option<(&'a BankReading, Layout)>,
 }
 
 /// Draws the examples of a step: `texts` stretches of plain text, and the turns of `trajectories` oracles over documents
@@ -77,7 +81,8 @@ pub fn draw_examples(
     material: &Material<'_>,
     config: &WarmUpConfig,
 ) -> anyhow::Result<Vec<Example>> {
-    let Material { texts, documents, prompts, tokenizer, memory_tokens } = material;
+    let Material { texts, documents, prompts, tokenizer, memory_tokens, bank } = material;
+    let memory_tokens = *memory_tokens;
     anyhow::ensure!(!texts.is_empty() && !documents.is_empty(), "the corpus has no text or no documents to warm up on");
     let end = tokenizer.eos_token_ids().first().copied().context("the tokenizer has no end-of-text token")?;
     let mut generator = rng::addressed("warm-up", seed, &[step]);
@@ -90,8 +95,13 @@ pub fn draw_examples(
     let mut turns = Vec::new();
     for _ in 0..config.trajectories {
         let document = &documents[generator.random_range(0..documents.len())];
-        for demonstration in demonstrate(document, prompts, tokenizer, *memory_tokens, &config.oracle, &mut generator)?
-        {
+        let demonstrations =
+            match *bank {
+                None => demonstrate(document, prompts, tokenizer, memory_tokens, &config.oracle, &mut generator)?,
+                Some((reading, layout)) => BankOracle { reading, layout, prompts, tokenizer, memory_tokens }
+                    .demonstrate(document, &config.oracle, &mut generator)?,
+            };
+        for demonstration in demonstrations {
             let prompt_ids = tokenizer.chat_prompt_ids(&demonstration.user)?;
             // Continuing a prompt, a response begins with the space that its first word carries in running text.
             let mut response_ids = tokenizer.encode_text(&format!(" {}", demonstration.response))?;
