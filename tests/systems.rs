@@ -77,7 +77,7 @@ fn succeeds(folder: &Path, arguments: &[&str], changes: &[&str]) -> String {
 
 fn train(folder: &Path, name: &str, changes: &[&str]) -> String {
     let name = format!("run.name={name}");
-    succeeds(folder, &["train", "--config", "c.toml"], &[&[name.as_str()], changes].concat())
+    succeeds(folder, &["train", "--config", "c.toml"], &[&[name.as_str()][..], changes].concat())
 }
 
 /// Hashes of everything in a run that must not depend on time or on where it was stopped.
@@ -149,7 +149,7 @@ fn readers_train_on_documents_and_on_tasks() {
     let small = ["objective.group_size=6", "train.keep_last=0"];
     for kind in ["memagent", "infomem"] {
         let kind_key = format!("objective.kind={kind}");
-        let rows = trained_twice(path, kind, &[&[kind_key.as_str()], &small[..]].concat());
+        let rows = trained_twice(path, kind, &[&[kind_key.as_str()][..], &small].concat());
         assert!(rows.iter().all(|row| matches!(row.kind, RolloutKind::Read | RolloutKind::Answer)));
         for row in &rows {
             let correct = reason(row)["correct"].as_f64().unwrap();
@@ -248,7 +248,7 @@ fn keepers_of_banks_warm_up_and_train() {
         succeeds(
             path,
             &["warm-up", "--config", "c.toml", "--out", &warm],
-            &["policy.preset=tiny", "optimizer.learning_rate=5e-3", &kind_key, &format!("run.name={warm}")],
+            &["policy.preset=tiny", "optimizer.learning_rate=5e-3", "train.checkpoint_every=50", &kind_key, &format!("run.name={warm}")],
         );
         let policy = format!("policy.path={warm}");
         let changes =
