@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agents::bank::BankConfig;
 use crate::agents::reader::{DrawConfig, ReaderConfig};
+use crate::agents::searcher::SearcherConfig;
 use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::UpdateConfig;
@@ -40,6 +41,10 @@ pub struct Config {
     pub reader: ReaderConfig,
     /// How a bank is kept and read, by objectives with one.
     pub bank: BankConfig,
+    /// How a searcher searches, by objectives that do.
+    pub searcher: SearcherConfig,
+    /// Where it searches.
+    pub search: SearchConfig,
     /// How rollouts are drawn.
     pub draw: DrawConfig,
     /// Tasks with labels, instead of the corpus's documents.
@@ -88,6 +93,24 @@ pub struct TasksConfig {
     pub train: Option<PathBuf>,
     /// Evaluated on, instead of its held-out documents.
     pub heldout: Option<PathBuf>,
+}
+
+/// Where a searcher searches: in the index of a corpus, or through a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchConfig {
+    /// Folder of a corpus with an index, or of an index alone; the run's corpus where neither this nor a server is named.
+    pub corpus: Option<PathBuf>,
+    /// Address of a server with Search-R1's protocol, such as `memtrain serve-index`.
+    pub server: Option<String>,
+    /// Seconds that the server has for an answer.
+    pub timeout_s: u64,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self { corpus: None, server: None, timeout_s: 60 }
+    }
 }
 
 /// Where the policy comes from: a directory, the one in the program, or made from nothing.

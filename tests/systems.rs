@@ -248,7 +248,13 @@ fn keepers_of_banks_warm_up_and_train() {
         succeeds(
             path,
             &["warm-up", "--config", "c.toml", "--out", &warm],
-            &["policy.preset=tiny", "optimizer.learning_rate=5e-3", "train.checkpoint_every=50", &kind_key, &format!("run.name={warm}")],
+            &[
+                "policy.preset=tiny",
+                "optimizer.learning_rate=5e-3",
+                "train.checkpoint_every=50",
+                &kind_key,
+                &format!("run.name={warm}"),
+            ],
         );
         let policy = format!("policy.path={warm}");
         let changes =
@@ -293,6 +299,47 @@ fn keepers_of_banks_warm_up_and_train() {
     let cold = ["policy.preset=tiny", "objective.kind=memalpha", "train.steps=1", "objective.group_size=2"];
     let said = train(path, "cold", &cold);
     assert!(said.contains("nothing was learned") && said.contains("function call"), "{said}");
+}
+
+#[test]
+fn searchers_train_on_joined_questions() {
+    let folder = reader_folder();
+    let path = folder.path();
+    let rows: String =
+        (0..6).map(|row| format!("{{\"question\": \"who is {row}?\", \"answer\": [\"Aba\"]}}\n")).collect();
+    store::write_atomic(&path.join("questions.jsonl"), rows).unwrap();
+    store::create_dir_all(&path.join("prompts")).unwrap();
+    let texts = [
+        ("turn.txt", "{problem}\n{last_turn}\nAnswer:"),
+        ("results.txt", "{results} {turns_left}"),
+        ("last.txt", "last"),
+        ("invalid.txt", "neither"),
+    ];
+    for (file, text) in texts {
+        store::write_atomic(&path.join("prompts").join(file), text).unwrap();
+    }
+    let changes = [
+        "objective.kind=mem1",
+        "objective.group_size=2",
+        "objective.filter_groups=false",
+        "tasks.train=questions.jsonl",
+        "tasks.heldout=questions.jsonl",
+        "searcher.prompts=prompts",
+        "searcher.max_turns=2",
+        "searcher.response_tokens=24",
+        "searcher.result_tokens=40",
+        "searcher.context_tokens=256",
+        "train.keep_last=0",
+    ];
+    let rows = trained_twice(path, "mem1", &changes);
+    assert!(rows.iter().all(|row| row.document_id.contains('+') && row.target == "Aba; Aba" && row.trained));
+    for row in &rows {
+        assert_eq!(row.reward, part(&reason(row), "right"));
+        assert_eq!(part(&reason(row), "questions"), 2.0);
+    }
+    let refused = memtrain(path, &["train", "--config", "c.toml"], &["objective.kind=mem1"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("tasks.train"), "{said}");
 }
 
 fn part(reason: &Value, name: &str) -> f64 {

@@ -210,6 +210,13 @@ fn conversations(config: &Config) -> Vec<Conversations> {
     let instructions = INSTRUCTION_TOKENS.min(reader.context_tokens) as u64;
     let (chunk, memory, answer) =
         (reader.chunk_tokens as u64, reader.memory_tokens as u64, reader.answer_tokens as u64);
+    if config.objective.objective().searches() {
+        let searcher = &config.searcher;
+        let response = searcher.response_tokens as u64;
+        let prompt_tokens = (searcher.context_tokens as u64).saturating_sub(response).max(1);
+        let name = "turns of searchers";
+        return vec![Conversations { name, count: turns, prompt_tokens, response_tokens: response, shared_by: 1 }];
+    }
     // No prompt is longer than what the context leaves to the response.
     let prompt =
         |tokens: u64, response: u64| tokens.min((reader.context_tokens as u64).saturating_sub(response)).max(1);

@@ -4,8 +4,8 @@ use anyhow::Context;
 
 use super::failure::Usage;
 use super::memory_plan::MachineArgs;
-use crate::agents::bank::Layout;
 use super::print::print_line;
+use crate::agents::bank::Layout;
 use crate::agents::prompts::PromptSet;
 use crate::config::Config;
 use crate::objectives::ObjectiveConfig;
@@ -106,6 +106,15 @@ fn check_objective(config: &Config) -> anyhow::Result<()> {
             weight("compression_weight", objective.compression_weight, f64::INFINITY)?;
             weight("content_weight", objective.content_weight, f64::INFINITY)
         }
+        ObjectiveConfig::Mem1(objective) => {
+            let wrong = match (config.tasks.train.is_some(), objective.objectives, config.searcher.max_turns) {
+                (false, ..) => "`objective.kind = \"mem1\"` answers questions: name a file of them, `tasks.train`",
+                (_, 0, _) => "`objective.objectives` is 0: it must be at least 1",
+                (.., 0) => "`searcher.max_turns` is 0: it must be at least 1",
+                _ => return Ok(()),
+            };
+            Err(Usage(wrong.to_owned()).into())
+        }
         ObjectiveConfig::MemAgent(_) => Ok(()),
     }
 }
@@ -123,6 +132,7 @@ pub(super) fn conversations_a_step(config: &Config) -> (usize, usize) {
         }
         ObjectiveConfig::MemAgent(_) | ObjectiveConfig::InfoMem(_) => (trajectories * (chunks + 1), 0),
         ObjectiveConfig::FineMem(_) | ObjectiveConfig::MemAlpha(_) => (trajectories * chunks, 0),
+        ObjectiveConfig::Mem1(_) => (trajectories * config.searcher.max_turns, 0),
     }
 }
 

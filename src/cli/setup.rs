@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use candle_core::{DType, Device};
@@ -10,14 +11,36 @@ use memtrain_corpora::{Split, store};
 use crate::agents::bank::BankReading;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader};
+use crate::agents::retrieve::{HttpRetriever, Retriever};
+use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
 use crate::config::Config;
 use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate};
+use crate::objectives::Search;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
 use crate::run::{RunDirectory, RunSetup};
 use crate::sampler::local::LocalSampler;
 use crate::train::documents::{self, DocumentSet};
 use crate::train::items::{ItemSet, TaskSet};
+
+/// What a searcher works with.
+pub struct Searching {
+    /// What it is shown.
+    pub prompts: SearcherPrompts,
+    /// Its limits.
+    pub config: SearcherConfig,
+    /// What finds passages.
+    pub retriever: Box<dyn Retriever>,
+    /// What is searched: the address of a server, or the hash of an index.
+    pub source: String,
+}
+
+impl Searching {
+    /// As an objective takes it.
+    pub fn as_search(&self) -> Search<'_> {
+        Search { prompts: &self.prompts, config: &self.config, retriever: self.retriever.as_ref() }
+    }
+}
 
 /// A corpus and what reads it.
 pub struct Workbench {
@@ -55,11 +78,38 @@ impl Workbench {
     /// If the corpus is not built or the file is no task table.
     pub fn items(&self, split: Split) -> anyhow::Result<ItemSet> {
         match self.tasks_of(split) {
-            Some(path) => {
-                Ok(ItemSet::Tasks(TaskSet::open(path, self.config.objective.objective().asks_all_questions())?))
-            }
+            Some(path) => Ok(ItemSet::Tasks(TaskSet::open(
+                path,
+                self.config.objective.objective().asking(),
+                self.config.run.seed,
+            )?)),
             None => Ok(ItemSet::Documents(self.documents(split)?)),
         }
+    }
+
+    /// What a searcher works with, where the objective has one.
+    ///
+    /// # Errors
+    /// If the texts or the index cannot be read.
+    pub fn searching(&self) -> anyhow::Result<Option<Searching>> {
+        let config = &self.config;
+        if !config.objective.objective().searches() {
+            return Ok(None);
+        }
+        let prompts = SearcherPrompts::load(&config.searcher.prompts)?;
+        let (retriever, source): (Box<dyn Retriever>, String) = match &config.search.server {
+            Some(server) => {
+                let timeout = Duration::from_secs(config.search.timeout_s.max(1));
+                (Box::new(HttpRetriever::new(server, timeout)), server.clone())
+            }
+            None => {
+                let corpus = config.search.corpus.as_ref().unwrap_or(&config.run.corpus);
+                let alone = corpus.join("index.json");
+                let manifest = if store::exists(&alone) { alone } else { corpus.join("index").join("manifest.json") };
+                (Box::new(super::index::open(corpus)?), store::hash_file(&manifest)?)
+            }
+        };
+        Ok(Some(Searching { prompts, config: config.searcher.clone(), retriever, source }))
     }
 
     fn tasks_of(&self, split: Split) -> Option<&Path> {
@@ -79,6 +129,11 @@ impl Workbench {
         anyhow::ensure!(
             context <= positions,
             "`reader.context_tokens` is {context}, but the policy was made for {positions} positions"
+        );
+        let context = self.config.searcher.context_tokens;
+        anyhow::ensure!(
+            context <= positions || !self.config.objective.objective().searches(),
+            "`searcher.context_tokens` is {context}, but the policy was made for {positions} positions"
         );
         Ok(policy)
     }
@@ -114,6 +169,10 @@ impl Workbench {
             BTreeMap::from([("policy".to_owned(), weights_hash(policy)?), ("prompts".to_owned(), self.prompts.hash())]);
         if self.config.objective.bank_layout().is_some() {
             inputs.insert("prompts of the bank".to_owned(), self.bank.prompts.hash());
+        }
+        if let Some(searching) = self.searching()? {
+            inputs.insert("prompts of the searcher".to_owned(), searching.prompts.hash());
+            inputs.insert("what is searched".to_owned(), searching.source);
         }
         let evaluates = self.config.train.evaluate_every > 0;
         let splits = [(Split::Train, "tasks", true), (Split::Heldout, "tasks held out", evaluates)];

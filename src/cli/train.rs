@@ -9,7 +9,7 @@ use super::configuration::ConfigArgs;
 use super::memory_plan::MachineArgs;
 use super::models;
 use super::print::print_line;
-use super::setup::Workbench;
+use super::setup::{Searching, Workbench};
 use crate::agents::reader::DrawConfig;
 use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
@@ -104,6 +104,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
     };
     let precision = config.policy.precision;
     let objective = config.objective.objective();
+    let searching = bench.searching()?;
     let has_reference = config.loss.kl_beta > 0.0 || objective.needs_reference();
     // The reference has the policy's precision, so that they start equal. Nothing writes into the starting weights: where
     // the precision is theirs, and under adapters, they are shared.
@@ -117,6 +118,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         draw: &config.draw,
         objective,
         bank: &bench.bank,
+        search: searching.as_ref().map(Searching::as_search),
         loss: &config.loss,
         update: &config.update,
         eval: &config.eval,

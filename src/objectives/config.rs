@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Objective;
 use super::finemem::FineMemConfig;
 use super::infomem::{GainScorer, InfoMemConfig};
+use super::mem1::Mem1Config;
 use super::memagent::MemAgentConfig;
 use super::memalpha::{Grouping, Judge, MemAlphaConfig};
 use super::memtrain::{MemTrainConfig, Variant};
@@ -29,6 +30,8 @@ pub enum Kind {
     FineMem,
     /// Mem-α, arXiv 2509.25911.
     MemAlpha,
+    /// MEM1, arXiv 2506.15841.
+    Mem1,
 }
 
 /// The constants of a system.
@@ -54,6 +57,8 @@ pub enum ObjectiveConfig {
     FineMem(FineMemConfig),
     /// A bank of three sections.
     MemAlpha(MemAlphaConfig),
+    /// Search.
+    Mem1(Mem1Config),
 }
 
 impl Default for ObjectiveConfig {
@@ -97,6 +102,8 @@ struct Keys {
     judge: Option<Judge>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grouping: Option<Grouping>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objectives: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     equality: Option<Equality>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,6 +173,7 @@ keys_of! {
     MemAlpha, MemAlphaConfig {
         group_size, questions, compression_weight, content_weight, judge, grouping, equality, reward_scale, filter_groups
     };
+    Mem1, Mem1Config { objectives, group_size, equality, reward_scale, filter_groups };
 }
 
 impl Keys {
@@ -205,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_kind_comes_back_from_what_is_written_and_keeps_its_own_keys() {
-        for kind in ["memtrain", "memagent", "infomem", "finemem", "memalpha"] {
+        for kind in ["memtrain", "memagent", "infomem", "finemem", "memalpha", "mem1"] {
             let config: ObjectiveConfig = toml::from_str(&format!("kind = \"{kind}\"\ngroup_size = 3")).unwrap();
             let written = toml::to_string(&config).unwrap();
             assert!(written.contains(kind) && written.contains("group_size = 3"), "{written}");

@@ -17,7 +17,7 @@
 //! called), `r_compression` (here 1 − tokens of the last bank / tokens of the chunks, at least 0). Chunk questions without labels are ours.
 
 use super::questions::{Asked, ItemQuestions, QuestionCounts, Scored, ask};
-use super::{AnswerForm, Graded, Item, Objective, Played, Reason, Stage, played};
+use super::{AnswerForm, Asking, Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::Equality;
 use crate::agents::bank::Layout;
 use crate::agents::bank::keeper::{Keeper, Keeping, Outcome};
@@ -326,8 +326,8 @@ impl Objective for FineMemConfig {
         true
     }
 
-    fn asks_all_questions(&self) -> bool {
-        true
+    fn asking(&self) -> Asking {
+        Asking::All
     }
 
     fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {

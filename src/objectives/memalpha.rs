@@ -20,7 +20,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::finemem::{ask_globally, compression, gauges, keep, mean, notes};
 use super::questions::{QuestionCounts, Scored};
-use super::{AnswerForm, Graded, Item, Objective, Played, Reason, Stage, played};
+use super::{AnswerForm, Asking, Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::Equality;
 use crate::agents::bank::keeper::{Keeping, Outcome};
 use crate::agents::bank::{Layout, answerer};
@@ -248,8 +248,8 @@ impl Objective for MemAlphaConfig {
         true
     }
 
-    fn asks_all_questions(&self) -> bool {
-        true
+    fn asking(&self) -> Asking {
+        Asking::All
     }
 
     fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {

@@ -9,11 +9,13 @@
 //! * [`infomem`]: the same, and how much the memory tells about the answer
 //! * [`finemem`]: a bank of items, rewards a chunk, credit to the step that wrote the evidence
 //! * [`memalpha`]: a bank of three sections, four rewards
+//! * [`mem1`]: search, with several questions at once
 
 pub mod config;
 pub mod finemem;
 pub mod infomem;
 pub mod item;
+pub mod mem1;
 pub mod memagent;
 pub mod memalpha;
 pub mod memtrain;
@@ -26,6 +28,8 @@ pub use played::{Graded, GroupCounts, Played, Reason};
 
 use crate::agents::bank::BankReading;
 use crate::agents::reader::Reader;
+use crate::agents::retrieve::Retriever;
+use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
 use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::packing::PromptResponse;
 use crate::sampler::Sampler;
@@ -43,12 +47,25 @@ pub trait Scorer {
     fn log_probs(&self, pairs: &[PromptResponse<'_>]) -> anyhow::Result<Vec<Vec<f64>>>;
 }
 
+/// What a searcher works with.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// What it is shown.
+    pub prompts: &'a SearcherPrompts,
+    /// Its limits.
+    pub config: &'a SearcherConfig,
+    /// What finds passages.
+    pub retriever: &'a dyn Retriever,
+}
+
 /// What an objective plays with.
 pub struct Stage<'a> {
     /// Tokenizer, prompts, limits, and the seed and step of the draws.
     pub reader: Reader<'a>,
     /// How a bank is kept and read.
     pub bank: &'a BankReading,
+    /// Where a searcher searches; there where [`Objective::searches`].
+    pub search: Option<Search<'a>>,
     /// The policy.
     pub sampler: &'a mut dyn Sampler,
     /// The frozen reference policy; there where [`Objective::needs_reference`].
@@ -57,6 +74,17 @@ pub struct Stage<'a> {
     pub scorer: &'a dyn Scorer,
     /// Scores with the frozen reference; there where [`Objective::needs_reference`].
     pub frozen_scorer: Option<&'a dyn Scorer>,
+}
+
+/// How the questions of tasks become items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// Each question is an item of its own.
+    One,
+    /// All questions about a context are asked of one trajectory.
+    All,
+    /// Questions of so many tasks are joined, where tasks have one each; their contexts are dropped.
+    Joined(usize),
 }
 
 /// How an item was answered in an evaluation.
@@ -117,8 +145,13 @@ pub trait Objective {
         false
     }
 
-    /// Whether all questions about a context are asked of one trajectory; if not, each is an item of its own.
-    fn asks_all_questions(&self) -> bool {
+    /// How the questions of tasks become items.
+    fn asking(&self) -> Asking {
+        Asking::One
+    }
+
+    /// Whether it searches.
+    fn searches(&self) -> bool {
         false
     }
 

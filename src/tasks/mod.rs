@@ -161,7 +161,7 @@ impl Task {
 
 impl ContextPassage {
     /// Title and text as they are read.
-    fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         if self.title.is_empty() { self.text.clone() } else { format!("{}\n{}", self.title, self.text) }
     }
 }

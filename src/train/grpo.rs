@@ -17,7 +17,7 @@ use crate::grpo::loss::LossConfig;
 use crate::grpo::packing::PromptResponse;
 use crate::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
 use crate::grpo::update::{PassLimits, score};
-use crate::objectives::{Item, Metric, Objective, Played, Scorer, Stage};
+use crate::objectives::{Item, Metric, Objective, Played, Scorer, Search, Stage};
 use crate::policy::Decoder;
 use crate::policy::PolicyTokenizer;
 use crate::run::RolloutRow;
@@ -41,6 +41,8 @@ pub struct GrpoTraining<'a> {
     pub objective: &'a dyn Objective,
     /// How a bank is kept and read, by objectives with one.
     pub bank: &'a BankReading,
+    /// Where a searcher searches, for objectives that do.
+    pub search: Option<Search<'a>>,
     /// The loss.
     pub loss: &'a LossConfig,
     /// How a batch is cut into updates.
@@ -195,6 +197,7 @@ impl<'a> GrpoTraining<'a> {
         act(&mut Stage {
             reader: Reader { tokenizer, prompts, config, draw, round },
             bank: self.bank,
+            search: self.search,
             sampler: &mut sampler,
             frozen: frozen.as_mut().map(|frozen| frozen as &mut dyn Sampler),
             scorer: &DecoderScorer { decoder, limits },

@@ -8,7 +8,8 @@ use rand::seq::SliceRandom;
 
 use super::documents::{self, DocumentSet};
 use crate::agents::reader::Reader;
-use crate::objectives::{ChunkedTask, Item};
+use crate::eval::search_qa;
+use crate::objectives::{Asking, ChunkedTask, Item};
 use crate::tasks::{self, Task};
 
 /// Tasks of a table, in memory.
@@ -19,15 +20,24 @@ pub struct TaskSet {
 }
 
 impl TaskSet {
-    /// Reads the tasks of a table. Where `all_questions` is false, each question about a context is an item of its own.
+    /// Reads the tasks of a table, or of a question set that `memtrain tasks import` knows. `seed` draws which questions are
+    /// joined.
     ///
     /// # Errors
-    /// If the file is no task table or holds no task.
-    pub fn open(path: &Path, all_questions: bool) -> anyhow::Result<Self> {
-        let tasks: Vec<Task> = tasks::read(path)?.collect::<Result<_, _>>()?;
+    /// If nobody knows what the file is, or it holds no task.
+    pub fn open(path: &Path, asking: Asking, seed: u64) -> anyhow::Result<Self> {
+        let (mut tasks, report) = tasks::load(path, None)?;
+        for example in report.iter().flat_map(|report| &report.examples) {
+            tracing::warn!("{}, {example}", path.display());
+        }
+        if let Asking::Joined(objectives) = asking
+            && tasks.iter().all(|task| task.questions.len() == 1)
+        {
+            tasks = search_qa::join(tasks, objectives, seed).0;
+        }
         anyhow::ensure!(!tasks.is_empty(), "`{}` holds no task", path.display());
         let of_task = |(place, task): (usize, &Task)| -> Vec<(usize, Option<usize>)> {
-            match all_questions || task.questions.len() == 1 {
+            match asking != Asking::One || task.questions.len() == 1 {
                 true => vec![(place, None)],
                 false => (0..task.questions.len()).map(|question| (place, Some(question))).collect(),
             }

@@ -1,19 +1,23 @@
-//! Fine-Mem and Mem-α played from a script: what is said is known, so every number can be worked out by hand.
+//! Systems played from a script: what is said is known, so every number can be worked out by hand.
 
 use std::collections::VecDeque;
 
 use memtrain::agents::bank::{Bank, BankConfig, BankReading, Layout};
 use memtrain::agents::prompts::PromptSet;
 use memtrain::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
+use memtrain::agents::retrieve::{Found, RetrieveError, Retriever};
+use memtrain::agents::searcher::{SearcherConfig, SearcherPrompts};
 use memtrain::grpo::packing::PromptResponse;
 use memtrain::objectives::finemem::FineMemConfig;
 use memtrain::objectives::infomem::InfoMemConfig;
+use memtrain::objectives::mem1::Mem1Config;
 use memtrain::objectives::memagent::MemAgentConfig;
 use memtrain::objectives::memalpha::{Grouping, Judge, MemAlphaConfig};
-use memtrain::objectives::{ChunkedTask, Item, Objective, Played, Scorer, Stage};
+use memtrain::objectives::{ChunkedTask, Item, Objective, Played, Scorer, Search, Stage};
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::sampler::{Completion, FinishReason, SampleRequest, Sampler};
 use memtrain::tasks::Question;
+use memtrain_corpora::store;
 
 /// Answers each request by what stands first in its list of (part of the prompt, response); a response is used once.
 struct Script<'a> {
@@ -93,6 +97,7 @@ fn play(
     let prompts = PromptSet::load("compact").unwrap();
     let reading = BankReading::new(BankConfig { prompts: "compact".to_owned(), ..BankConfig::default() }).unwrap();
     let draw = DrawConfig::default();
+    let (searcher_prompts, searcher_config) = searcher();
     let mut sampler = Script::new(&tokenizer, policy, "nothing");
     let mut answerer = Script::new(&tokenizer, frozen.0, frozen.1);
     let mut stage = Stage {
@@ -104,6 +109,7 @@ fn play(
             round: DrawRound { seed: 1, step: 1 },
         },
         bank: &reading,
+        search: Some(Search { prompts: &searcher_prompts, config: &searcher_config, retriever: &OnePassage }),
         sampler: &mut sampler,
         frozen: Some(&mut answerer),
         scorer: &ByLength,
@@ -111,6 +117,35 @@ fn play(
     };
     let played = objective.roll_out(&mut stage, &[item()], group_size).unwrap().remove(0);
     (played, answerer.prompts)
+}
+
+/// Finds the same for every query.
+struct OnePassage;
+
+impl Retriever for OnePassage {
+    fn retrieve(&self, queries: &[&str], _k: usize) -> Result<Vec<Vec<Found>>, RetrieveError> {
+        let found = |query: &&str| {
+            vec![Found { id: "1".into(), title: String::new(), text: format!("about {query}"), score: 1.0 }]
+        };
+        Ok(queries.iter().map(found).collect())
+    }
+}
+
+/// Short texts, and three turns.
+fn searcher() -> (SearcherPrompts, SearcherConfig) {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = [
+        ("turn.txt", "Q: {problem}\n{last_turn}\nA:"),
+        ("results.txt", "\nFound: {results} ({turns_left} left)"),
+        ("last.txt", "answer now"),
+        ("invalid.txt", "neither"),
+    ];
+    for (file, text) in texts {
+        store::write_atomic(&folder.path().join(file), text).unwrap();
+    }
+    let prompts = SearcherPrompts::load(folder.path().to_str().unwrap()).unwrap();
+    let (max_turns, response_tokens, context_tokens) = (3, 60, 2_000);
+    (prompts, SearcherConfig { max_turns, response_tokens, context_tokens, ..SearcherConfig::default() })
 }
 
 fn parts(played: &Played, place: usize) -> Vec<(&'static str, f64)> {
@@ -239,6 +274,25 @@ fn readers_by_hand() {
     }
     let gains: Vec<f64> = (0..2).map(|rollout| parts(&played, 3 * rollout)[1].1).collect();
     assert!(gains[0] < gains[1], "{gains:?}");
+}
+
+#[test]
+fn mem1_by_hand() {
+    // The first attempt searches and answers both, the second answers one of two at once, the third never answers.
+    let policy = [
+        ("Q: ", "<search>lorn</search>"),
+        ("Q: ", "<answer>velm; zaza</answer>"),
+        ("about lorn (2 left)", "<answer>Velm; the gogo</answer>"),
+    ];
+    let (played, _) = play(&Mem1Config::default(), &policy, (&[], ""), 3);
+    let rewards: Vec<(usize, usize, f64)> =
+        played.graded.iter().map(|graded| (graded.rollout, graded.number, graded.reward)).collect();
+    assert_eq!(rewards, [(0, 0, 2.0), (0, 1, 2.0), (1, 0, 1.0), (2, 0, 0.0), (2, 1, 0.0), (2, 2, 0.0)]);
+    assert!(played.graded.iter().all(|graded| graded.advantage == 1.0 - graded.rollout as f64), "copied to all turns");
+    assert!(played.graded.iter().all(|graded| graded.target == "velm; gogo"));
+    assert_eq!(parts(&played, 0), [("right", 2.0), ("questions", 2.0), ("searches", 1.0)]);
+    let readable: Vec<bool> = played.graded.iter().map(|graded| graded.readable).collect();
+    assert_eq!(readable, [true, true, true, false, false, false]);
 }
 
 #[test]
