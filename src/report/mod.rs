@@ -165,6 +165,8 @@ mod tests {
             advantage: credit.1,
             target: target.to_owned(),
             finish: FinishReason::Stop,
+            trained: true,
+            reason: "{\"correct\":0.5,\"notes\":[\"<b>skip</b> failed\"]}".to_owned(),
         }
     }
 
@@ -181,7 +183,7 @@ mod tests {
         )?;
         store::create_dir_all(&folder.join("rollouts"))?;
         let mut table = TableWriter::create(&folder.join("rollouts/step_000007.parquet"))?;
-        use RolloutKind::{Answer, Read, Recall};
+        use RolloutKind::{Answer, Read, Recall, Write};
         for rollout in 0..2 {
             table.push(row("b", rollout, 0, Read, "Salt.", (0.0, 0.0)))?;
             table.push(row("b", rollout, 1, Answer, "no box", (0.0, 0.0)))?;
@@ -193,6 +195,7 @@ mod tests {
         table.push(row("a", 0, 4, Recall, "\\boxed{Lorn}", (0.0, -0.5)))?;
         table.push(row("a", 1, 0, Read, "Nothing.", (0.0, -0.625)))?;
         table.push(row("a", 1, 1, Answer, "\\boxed{<Lorn>}", (0.0, -0.625)))?;
+        table.push(row("a", 1, 2, Write, "[calls]", (0.0, -0.625)))?;
         table.finish()?;
         Ok(())
     }
@@ -210,6 +213,9 @@ mod tests {
             "&lt;Lorn&gt;",
             "trades &lt;b&gt;salt&lt;",
             "+0.625",
+            "Calls on chunk 3",
+            "correct 0.5",
+            "&lt;b&gt;skip&lt;",
             "<svg",
         ] {
             assert!(page.contains(part), "`{part}` is missing from:\n{page}");

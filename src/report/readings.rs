@@ -95,8 +95,11 @@ pub(super) fn summarise(documents: &mut Vec<DocumentSummary>, row: &RolloutRow) 
             rollout.answer = boxed.unwrap_or(&row.response).to_owned();
             (rollout.reward, rollout.advantage) = (row.reward, row.advantage);
         }
-        // The page is about readings.
-        RolloutKind::Search => {}
+        // Without a memory of words or an answer of its own: what counts is said turn by turn.
+        RolloutKind::Search | RolloutKind::Write => {
+            rollout.is_boxed = true;
+            (rollout.reward, rollout.advantage) = (row.reward, row.advantage);
+        }
         RolloutKind::Recall => {
             rollout.recalled.push(row.reward);
             rollout.recall = format!("{} of {}", number(rollout.recalled.iter().sum()), rollout.recalled.len());
@@ -131,7 +134,10 @@ struct Reading {
 /// A prompt and its response, as HTML.
 #[derive(Debug, Serialize)]
 struct Turn {
-    number: u32,
+    /// What the response is.
+    what: String,
+    /// Why it was rewarded, where that is said for each turn.
+    reasons: Vec<String>,
     prompt: Value,
     response: Value,
     tokens: usize,
@@ -166,10 +172,14 @@ fn reading(rollout: &RolloutSummary, target: &str, rows: &[&RolloutRow], rule: &
     let of = |kind: RolloutKind| rows.iter().copied().filter(move |row| row.kind == kind);
     let mut memory = EMPTY_MEMORY;
     let mut turns = Vec::new();
-    for row in of(RolloutKind::Read) {
-        let before = if turns.is_empty() { "" } else { memory };
-        turns.push(turn(row, changed(before, &row.response, target), target));
-        memory = &row.response;
+    for row in rows.iter().filter(|row| !matches!(row.kind, RolloutKind::Answer | RolloutKind::Recall)) {
+        if row.kind == RolloutKind::Read {
+            let before = if turns.is_empty() { "" } else { memory };
+            turns.push(turn(row, changed(before, &row.response, target), target));
+            memory = &row.response;
+        } else {
+            turns.push(Turn { reasons: reasons(row), ..turn(row, marked(&row.response, target), target) });
+        }
     }
     let recall = of(RolloutKind::Recall).next().map(|first| Recall {
         target: first.target.clone(),
@@ -180,7 +190,9 @@ fn reading(rollout: &RolloutSummary, target: &str, rows: &[&RolloutRow], rule: &
         rollout: rollout.rollout,
         reward: number(rollout.reward),
         advantage: signed(rollout.advantage),
-        parts: parts(rollout, target, rule),
+        parts: parts(rollout, target, rule).or_else(|| {
+            of(RolloutKind::Answer).next().map(|row| reasons(row).join("; ")).filter(|said| !said.is_empty())
+        }),
         effect: match rollout.advantage {
             advantage if advantage > 0.0 => "better than its group: what it wrote becomes more probable",
             advantage if advantage < 0.0 => "worse than its group: what it wrote becomes less probable",
@@ -193,13 +205,31 @@ fn reading(rollout: &RolloutSummary, target: &str, rows: &[&RolloutRow], rule: &
 }
 
 fn turn(row: &RolloutRow, response: String, target: &str) -> Turn {
+    let number = row.turn + 1;
+    let what = match row.kind {
+        RolloutKind::Read => format!("Memory after chunk {number}"),
+        RolloutKind::Write => format!("Calls on chunk {number}"),
+        RolloutKind::Search => format!("Turn {number}"),
+        RolloutKind::Answer | RolloutKind::Recall => "Answer".to_owned(),
+    };
     Turn {
-        number: row.turn + 1,
+        what,
+        reasons: Vec::new(),
         prompt: Value::from_safe_string(marked(&row.prompt, target)),
         response: Value::from_safe_string(response),
         tokens: row.response_ids.len(),
         was_cut: row.finish == crate::sampler::FinishReason::Length,
     }
+}
+
+/// Why a response was rewarded, line by line: the parts of its reward, then the notes.
+fn reasons(row: &RolloutRow) -> Vec<String> {
+    let Ok(serde_json::Value::Object(reason)) = serde_json::from_str(&row.reason) else { return Vec::new() };
+    let part = |(name, value): (&String, &serde_json::Value)| Some(format!("{name} {}", number(value.as_f64()?)));
+    let parts: Vec<String> = reason.iter().filter_map(part).collect();
+    let notes = reason.get("notes").and_then(serde_json::Value::as_array);
+    let notes = notes.into_iter().flatten().filter_map(|note| note.as_str().map(str::to_owned));
+    std::iter::once(parts.join(", ")).filter(|parts| !parts.is_empty()).chain(notes).collect()
 }
 
 /// `1 for the right answer + 0.5 × 3 of 4 recalled = 1.375`, if that is the reward.

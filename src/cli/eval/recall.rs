@@ -66,7 +66,7 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
         bar.advance_to(done as u64, "");
         if stop.requested() { Err(RunError::Stopped.into()) } else { Ok(()) }
     };
-    let report = evaluate(&reader, &mut sampler, &documents, &bench.config.objective, options, advanced)?;
+    let report = evaluate(&reader, &mut sampler, &documents, &bench.config.objective.memtrain(), options, advanced)?;
     bar.finish();
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;
