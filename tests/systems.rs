@@ -284,6 +284,20 @@ fn keepers_of_banks_warm_up_and_train() {
             let failed = part(&reason, if kind == "finemem" { "format" } else { "calls" }) < 1.0;
             assert!(!failed || !notes.is_empty(), "a call that failed is explained: {reason}");
         }
+        let evaluated = memtrain(
+            path,
+            &["eval", "bank", "--config", "c.toml", "--out", kind, "--limit", "3", "--json"],
+            &[policy.as_str(), &kind_key],
+        );
+        assert!(evaluated.status.success(), "{}", String::from_utf8_lossy(&evaluated.stderr));
+        let report: Value = serde_json::from_slice(&evaluated.stdout).unwrap();
+        assert!(report["items"] == 3 && report["accuracy"]["mean"].is_number(), "{report}");
+        let items = store::read_to_string(&path.join(kind).join("items.jsonl")).unwrap();
+        let item: Value = serde_json::from_str(items.lines().next().unwrap()).unwrap();
+        assert!(
+            item["banks"][0]["layout"].is_string() && item["turns"].as_array().is_some_and(|turns| !turns.is_empty()),
+            "{item}"
+        );
         let metrics = lines(path, kind, "metrics.jsonl");
         let conversations: f64 = metrics.iter().map(|line| line["train/conversations"].as_f64().unwrap()).sum();
         assert!(

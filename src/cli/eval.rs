@@ -1,5 +1,6 @@
 //! `memtrain eval`: a policy on held-out documents, on long contexts and on questions that it searches for.
 
+pub mod bank;
 mod benchmarked;
 pub mod compare;
 pub mod long_qa;
@@ -37,6 +38,8 @@ pub enum Benchmark {
     LongQa(long_qa::LongQaArgs),
     /// Questions that are searched for, one or several at a time
     SearchQa(search_qa::SearchQaArgs),
+    /// Questions to a structured memory that a policy writes by function calls
+    Bank(bank::BankArgs),
     /// Two evaluations item by item: differences, intervals, p-values
     Compare(compare::CompareArgs),
 }
@@ -65,6 +68,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         Benchmark::Recall(args) => recall::run(args),
         Benchmark::LongQa(args) => long_qa::run(args),
         Benchmark::SearchQa(args) => search_qa::run(args),
+        Benchmark::Bank(args) => bank::run(args),
         Benchmark::Compare(args) => compare::run(args),
     }
 }

@@ -276,6 +276,7 @@ impl FineMemConfig {
             played.scores.push(("global", mean(parts.global.iter().map(|scored| scored.score))));
             played.scores.push(("compression", parts.compression));
             played.gauges.extend(gauges(&keeping));
+            played.banks.extend(keeping.turns.last().map(|turn| turn.bank.clone()));
             let rollout = keeping.rollout;
             for (number, (turn, (reward, reason))) in keeping.turns.into_iter().zip(rewards).enumerate() {
                 played.scores.push((played::TOTAL, reward));

@@ -181,6 +181,7 @@ impl MemAlphaConfig {
         for (place, (keeping, scored, parts)) in rollouts.into_iter().enumerate() {
             played.scores.extend([("accuracy", parts.accuracy), ("compression", parts.compression)]);
             played.gauges.extend(gauges(&keeping));
+            played.banks.extend(keeping.turns.last().map(|turn| turn.bank.clone()));
             let (rollout, num_turns) = (keeping.rollout, keeping.turns.len());
             for (number, turn) in keeping.turns.into_iter().enumerate() {
                 let (reward, advantage) = (rewards[place][number], advantages[place][number]);

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::agents::bank::Bank;
 use crate::agents::reader::Turn;
 use crate::grpo::Conversation;
 use crate::grpo::advantage::{RewardScale, advantages, has_zero_variance};
@@ -126,6 +127,8 @@ pub struct Played {
     pub scores: Vec<(&'static str, f64)>,
     /// Other measurements by metric, averaged over the step.
     pub gauges: Vec<(&'static str, f64)>,
+    /// The last bank of each rollout, where banks are kept.
+    pub banks: Vec<Bank>,
 }
 
 impl Played {
