@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn names_are_found_by_their_capitals() {
-        assert_eq!(capitalised("He met Ana Lund, of Ås and Århus [MASK]. It Was"), ["Ana Lund", "Århus", "Was"]);
+        assert_eq!(capitalised("He met Ana Lund, of Ås and Århus [MASK]. It Was"), ["Ana Lund", "Århus"]);
         assert!(capitalised("").is_empty() && capitalised("no names here. or here").is_empty());
     }
 }
