@@ -37,5 +37,5 @@ fuzz seconds="60":
     scripts/fuzz.sh {{ seconds }}
 
 # Measurements: `just bench` takes all, `just bench ingest` one
-bench *names="train sample ingest synthesize":
+bench *names="train sample prefix ingest synthesize":
     cargo bench --workspace $(printf -- '--bench %s ' {{ names }})

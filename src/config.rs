@@ -8,11 +8,13 @@ use memtrain_pipeline::CorpusConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::agents::reader::{DrawConfig, ReaderConfig};
+use crate::device::DeviceChoice;
 use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::UpdateConfig;
 use crate::objectives::memtrain::MemTrainConfig;
 use crate::policy::{LoraConfig, Precision};
+use crate::sampler::SamplerConfig;
 use crate::train::TrainConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::warm_up::step::WarmUpConfig;
@@ -39,6 +41,8 @@ pub struct Config {
     pub reader: ReaderConfig,
     /// How rollouts are drawn.
     pub draw: DrawConfig,
+    /// Who draws them.
+    pub sampler: SamplerConfig,
     /// What is rewarded.
     pub objective: MemTrainConfig,
     /// The GRPO loss.
@@ -85,6 +89,8 @@ pub struct PolicyConfig {
     pub preset: Option<String>,
     /// Type of the weights in training: `f32`, or `bf16` with f32 masters in the optimizer, as verl and prime-rl train.
     pub precision: Precision,
+    /// What computes: `cpu`, or `cuda:0` in a program that was built for it (docs/gpu.md).
+    pub device: DeviceChoice,
     /// Trains low-rank adapters instead of the weights.
     pub lora: Option<LoraConfig>,
 }
