@@ -70,9 +70,7 @@ fn operations(device: &Device, dtype: DType, bound: f64) -> Result<()> {
     let (n, segments) = (batch.num_tokens(), batch.segments.clone());
     let segments: &[Segment] = &segments;
     let positions = batch.position_ids.clone();
-    let rotary = move |x: &Tensor| {
-        ops::Rotary::new(&positions, &ops::frequencies(64, 10_000.0), x.dtype(), x.device())
-    };
+    let rotary = move |x: &Tensor| ops::Rotary::new(&positions, &ops::frequencies(64, 10_000.0), x.dtype(), x.device());
     let rows: Vec<u32> = (0..50).map(|i| i * 7 % n as u32).collect();
     let targets: Vec<u32> = (0..50).map(|i| i * 13 % 200).collect();
     let all: Vec<Operation<'_>> = vec![
@@ -97,8 +95,10 @@ fn operations(device: &Device, dtype: DType, bound: f64) -> Result<()> {
         // Both start from what the type can hold.
         let rounded: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<candle_core::Result<_>>()?;
         let on = |device: &Device, dtype: DType| -> Result<Vec<Tensor>> {
-            let variables: Vec<Var> =
-                rounded.iter().map(|x| Var::from_tensor(&x.to_dtype(dtype)?.to_device(device)?)).collect::<candle_core::Result<_>>()?;
+            let variables: Vec<Var> = rounded
+                .iter()
+                .map(|x| Var::from_tensor(&x.to_dtype(dtype)?.to_device(device)?))
+                .collect::<candle_core::Result<_>>()?;
             let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
             let out = operation(&tensors)?;
             let cotangent = wave(out.dims(), 1.1)?.to_dtype(dtype)?.to_device(device)?;

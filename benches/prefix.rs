@@ -40,8 +40,9 @@ fn prompt(document: u32, reading: u32, chunk: u32) -> Vec<u32> {
 
 fn requests() -> Vec<SampleRequest> {
     let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: RESPONSE };
-    let turns = (0..DOCUMENTS)
-        .flat_map(|document| (0..CHUNKS).flat_map(move |chunk| (0..GROUP).map(move |reading| (document, chunk, reading))));
+    let turns = (0..DOCUMENTS).flat_map(|document| {
+        (0..CHUNKS).flat_map(move |chunk| (0..GROUP).map(move |reading| (document, chunk, reading)))
+    });
     let request = |(document, chunk, reading): (u32, u32, u32)| SampleRequest {
         prompt_ids: prompt(document, reading, chunk),
         params,
@@ -147,7 +148,11 @@ fn train(decoder: &Decoder, conversations: &[Conversation]) -> Result<()> {
             Ok(())
         })?;
         let operations = work.training_flops();
-        print!("gradient, {name}: {} tokens, {:.2} x 10^9 operations, {seconds:.2} CPU-s", work.tokens, operations / 1e9);
+        print!(
+            "gradient, {name}: {} tokens, {:.2} x 10^9 operations, {seconds:.2} CPU-s",
+            work.tokens,
+            operations / 1e9
+        );
         match &truth {
             None => {
                 println!();
@@ -156,7 +161,9 @@ fn train(decoder: &Decoder, conversations: &[Conversation]) -> Result<()> {
             Some((whole, all, slow)) => {
                 let (operations, time) = (all / operations, slow / seconds);
                 let difference = difference(whole, &gradients)?;
-                println!(": {operations:.2} times fewer operations, {time:.2} times faster; gradient off by {difference:.1e}");
+                println!(
+                    ": {operations:.2} times fewer operations, {time:.2} times faster; gradient off by {difference:.1e}"
+                );
             }
         }
     }

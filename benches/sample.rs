@@ -74,10 +74,15 @@ fn turn(conversation: u64, turn: u64) -> Option<SampleRequest> {
     let spread = (conversation * 37 + 11) % 29;
     (turn <= spread * spread / 98).then(|| {
         let length = (conversation * 131 + turn * 71) % 101;
-        let prompt_ids = (0..PROMPT as u64).map(|i| ((conversation * 31 + turn * 17 + i * i * 7) % 1_000) as u32).collect();
+        let prompt_ids =
+            (0..PROMPT as u64).map(|i| ((conversation * 31 + turn * 17 + i * i * 7) % 1_000) as u32).collect();
         let max_tokens = 4 + (length * length / 110) as usize;
         let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens };
-        SampleRequest { prompt_ids, params, address: DrawAddress { document: conversation, turn, ..DrawAddress::default() } }
+        SampleRequest {
+            prompt_ids,
+            params,
+            address: DrawAddress { document: conversation, turn, ..DrawAddress::default() },
+        }
     })
 }
 
@@ -109,11 +114,18 @@ fn ragged(sampler: &LocalSampler) -> Result<()> {
             best = best.min(start.elapsed().as_secs_f64());
             passes = counts.counts().passes.load(Relaxed) - before;
         }
-        println!("{CONVERSATIONS} ragged conversations, {name}: {tokens} tokens in {passes} passes, {:.1} ms", best * 1e3);
+        println!(
+            "{CONVERSATIONS} ragged conversations, {name}: {tokens} tokens in {passes} passes, {:.1} ms",
+            best * 1e3
+        );
         Ok((best, passes))
     };
     let (continuous, few) = measure("continuously", &mut sampler.clone(), sampler)?;
     let (rounds, many) = measure("turn by turn", &mut InRounds(sampler.clone()), sampler)?;
-    println!("continuous batching: {:.2} times faster, {:.2} times fewer passes", rounds / continuous, many as f64 / few as f64);
+    println!(
+        "continuous batching: {:.2} times faster, {:.2} times fewer passes",
+        rounds / continuous,
+        many as f64 / few as f64
+    );
     Ok(())
 }

@@ -34,7 +34,9 @@ pub enum DeviceError {
         name: String,
     },
     /// A card, for a program that was built without the code for one.
-    #[error("this program was built without the feature `cuda`: build it by scripts/cuda-build.sh, or take `--device cpu`")]
+    #[error(
+        "this program was built without the feature `cuda`: build it by scripts/cuda-build.sh, or take `--device cpu`"
+    )]
     NotBuilt,
     /// A card that does not answer.
     #[error("`{name}` cannot be used: {detail}")]

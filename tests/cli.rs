@@ -358,7 +358,12 @@ fn the_configurations_for_cards_fit_them() {
             line.split_whitespace().nth(2).unwrap().parse().unwrap()
         };
         let memory_first = plan(&["--device-memory", gib, "--set", "reader.prompt.layout=memory-first"]);
-        assert!(tokens(&said) < 0.8 * tokens(&memory_first), "{config}: {} of {}", tokens(&said), tokens(&memory_first));
+        assert!(
+            tokens(&said) < 0.8 * tokens(&memory_first),
+            "{config}: {} of {}",
+            tokens(&said),
+            tokens(&memory_first)
+        );
         assert!(plan(&[]).contains("`--device-memory GIB` says whether a card has it"));
     }
     refused(

@@ -1,6 +1,7 @@
 //! The HTTP sampler against a server in this process, through real sockets.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -11,9 +12,7 @@ use candle_core::{DType, Device};
 use memtrain::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use memtrain::policy::{Decoder, LoraConfig, Policy, PolicyTokenizer, directory, preset};
 use memtrain::sampler::config::{Dialect, HttpConfig, ServerCall};
-use memtrain::sampler::{
-    Completion, DrawAddress, FinishReason, HttpSampler, SampleRequest, Sampler, SamplingParams,
-};
+use memtrain::sampler::{Completion, DrawAddress, FinishReason, HttpSampler, SampleRequest, Sampler, SamplingParams};
 use serde_json::{Value, json};
 
 const STOP: u32 = 7;
@@ -266,8 +265,11 @@ fn no_more_requests_are_under_way_than_allowed_and_each_comes_back_when_it_is_do
 }
 
 fn policy(folder: &Path) -> Policy {
-    let words: HashMap<String, u32> =
-        ["<unk>", END_OF_TURN, "a", "b", "c"].iter().enumerate().map(|(id, word)| ((*word).to_owned(), id as u32)).collect();
+    let words: HashMap<String, u32> = ["<unk>", END_OF_TURN, "a", "b", "c"]
+        .iter()
+        .enumerate()
+        .map(|(id, word)| ((*word).to_owned(), id as u32))
+        .collect();
     let text = json!({"version": "1.0", "truncation": null, "padding": null,
         "added_tokens": [{"id": 1, "content": END_OF_TURN, "single_word": false, "lstrip": false, "rstrip": false,
             "normalized": false, "special": true}],

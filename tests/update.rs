@@ -148,7 +148,9 @@ fn what_is_computed_once_gives_the_same_losses_and_gradients() {
     for sharing in [Sharing::Prompts, Sharing::Prefixes] {
         for micro_batch_tokens in [60, 1_000] {
             let limits = PassLimits { sharing, micro_batch_tokens, ..LIMITS };
-            for (scored, truth) in score(&decoder, &pairs, limits).unwrap().iter().flatten().zip(truth.0.iter().flatten()) {
+            for (scored, truth) in
+                score(&decoder, &pairs, limits).unwrap().iter().flatten().zip(truth.0.iter().flatten())
+            {
                 assert!((scored.log_prob - truth.log_prob).abs() < 1e-5, "{} and {}", scored.log_prob, truth.log_prob);
             }
             let (value, parts) = gradients(&decoder, &conversations, &loss, limits);

@@ -93,7 +93,9 @@ pub enum PromptError {
         field: &'static str,
     },
     /// A template of the chunk-first layout with the memory first: nothing would be shared.
-    #[error("the template `{file}` of the prompt set `{set}` shows the memory before the section: the layout `chunk-first` wants `{{section}}` first")]
+    #[error(
+        "the template `{file}` of the prompt set `{set}` shows the memory before the section: the layout `chunk-first` wants `{{section}}` first"
+    )]
     MemoryComesFirst {
         /// The set as it was named.
         set: String,

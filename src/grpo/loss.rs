@@ -380,7 +380,14 @@ mod tests {
     #[test]
     fn constants_that_make_no_sense_are_named() {
         let wrong = |text: &str| toml::from_str::<LossConfig>(text).expect("TOML").validate().expect_err(text);
-        for key in ["clip_low = -0.1", "clip_high = nan", "dual_clip = 1.0", "kl_beta = inf", "importance_cap = -1", "normalizer_tokens = 0"] {
+        for key in [
+            "clip_low = -0.1",
+            "clip_high = nan",
+            "dual_clip = 1.0",
+            "kl_beta = inf",
+            "importance_cap = -1",
+            "normalizer_tokens = 0",
+        ] {
             let name = key.split(' ').next().unwrap_or_default();
             assert!(wrong(key).contains(name), "{}", wrong(key));
         }

@@ -144,7 +144,10 @@ fn clusters(pairs: &[PromptResponse<'_>], sharing: Sharing) -> Vec<Cluster> {
     let mut groups: Vec<Option<Group>> = groups.into_iter().map(Some).collect();
     members
         .into_iter()
-        .map(|(prefix, members)| Cluster { prefix, groups: members.iter().filter_map(|&group| groups[group].take()).collect() })
+        .map(|(prefix, members)| Cluster {
+            prefix,
+            groups: members.iter().filter_map(|&group| groups[group].take()).collect(),
+        })
         .collect()
 }
 
@@ -173,9 +176,12 @@ mod tests {
         let prompts: Vec<Vec<u32>> = (0..3).map(|memory| [&chunk[..], &[memory; 20]].concat()).collect();
         let pairs: Vec<_> = prompts
             .iter()
-            .flat_map(|prompt| [[1, 2, 3], [4, 5, 6]].map(|_| PromptResponse { prompt_ids: prompt, response_ids: &[7, 8, 9] }))
+            .flat_map(|prompt| {
+                [[1, 2, 3], [4, 5, 6]].map(|_| PromptResponse { prompt_ids: prompt, response_ids: &[7, 8, 9] })
+            })
             .collect();
-        let tokens = |sharing| pack(&pairs, 10_000, sharing).iter().map(|micro| micro.batch.num_tokens()).sum::<usize>();
+        let tokens =
+            |sharing| pack(&pairs, 10_000, sharing).iter().map(|micro| micro.batch.num_tokens()).sum::<usize>();
         assert_eq!(tokens(Sharing::None), 6 * (80 + 2));
         assert_eq!(tokens(Sharing::Prompts), 3 * 80 + 6 * 2);
         assert_eq!(tokens(Sharing::Prefixes), 60 + 3 * 20 + 6 * 2);

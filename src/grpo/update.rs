@@ -206,7 +206,8 @@ pub fn accumulate_loss(
             sum.mismatch_kl += mismatch(scored.log_prob, sampler);
             sum.sampler_difference += difference;
             sum.largest_sampler_difference = sum.largest_sampler_difference.max(difference);
-            sum.importance_capped += f64::from(u8::from(loss.importance_cap > 0.0 && importance >= loss.importance_cap));
+            sum.importance_capped +=
+                f64::from(u8::from(loss.importance_cap > 0.0 && importance >= loss.importance_cap));
         }
         weight * token.gradient
     })?;

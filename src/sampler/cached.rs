@@ -116,8 +116,11 @@ impl<C: KeyValues> Forward for Cached<'_, C> {
                     return Ok(x);
                 }
                 let (_, heads, width) = q.dims3()?;
-                q = ops::gather_rows(&q.contiguous()?.reshape((ids.len(), heads * width))?, &last_rows)?
-                    .reshape((last_rows.len(), heads, width))?;
+                q = ops::gather_rows(&q.contiguous()?.reshape((ids.len(), heads * width))?, &last_rows)?.reshape((
+                    last_rows.len(),
+                    heads,
+                    width,
+                ))?;
                 x = ops::gather_rows(&x, &last_rows)?;
                 seen_by = &last_queries;
             }

@@ -127,7 +127,8 @@ impl DeviceCache {
 
 /// Slots of the first `seen` positions, filled up to `length` with the first.
 fn slots(blocks: &[BlockId], seen: usize, length: usize) -> impl Iterator<Item = u32> {
-    let slot = |position: usize| blocks[position / BLOCK_TOKENS] * BLOCK_TOKENS as u32 + (position % BLOCK_TOKENS) as u32;
+    let slot =
+        |position: usize| blocks[position / BLOCK_TOKENS] * BLOCK_TOKENS as u32 + (position % BLOCK_TOKENS) as u32;
     (0..length).map(move |position| slot(if position < seen { position } else { 0 }))
 }
 
@@ -138,7 +139,10 @@ impl KeyValues for DeviceCache {
         }
         let place = |stretch: &Stretch<'_>| {
             let block = |position: usize| stretch.blocks[position / BLOCK_TOKENS] * BLOCK_TOKENS as u32;
-            stretch.positions().map(move |position| block(position) + (position % BLOCK_TOKENS) as u32).collect::<Vec<_>>()
+            stretch
+                .positions()
+                .map(move |position| block(position) + (position % BLOCK_TOKENS) as u32)
+                .collect::<Vec<_>>()
         };
         let slots: Vec<u32> = stretches.iter().flat_map(place).collect();
         let (rows, row) = (slots.len(), self.heads.row());
@@ -153,7 +157,8 @@ impl KeyValues for DeviceCache {
     fn attend(&mut self, layer: usize, q: &Tensor, queries: &[QueryRows<'_>]) -> Result<Tensor> {
         let (num_rows, heads, width) = q.dims3()?;
         let (mut pieces, mut order) = (Vec::new(), Vec::new());
-        let (mut newest, prompts): (Vec<&QueryRows<'_>>, Vec<_>) = queries.iter().partition(|query| query.rows.len() == 1);
+        let (mut newest, prompts): (Vec<&QueryRows<'_>>, Vec<_>) =
+            queries.iter().partition(|query| query.rows.len() == 1);
         // Sequences of like lengths together, so that little of a batch is padding.
         newest.sort_by_key(|query| query.position);
         let mut rest = &newest[..];

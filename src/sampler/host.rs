@@ -166,9 +166,9 @@ impl KeyValues for HostCache {
     fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, stretches: &[Stretch<'_>]) -> Result<()> {
         let (keys, values, row) = (Host::new(k), Host::new(v), self.heads.row());
         let rows = keys.slice::<f32>(NAME)?.chunks_exact(row).zip(values.slice::<f32>(NAME)?.chunks_exact(row));
-        let places = stretches
-            .iter()
-            .flat_map(|stretch| stretch.positions().map(|position| (stretch.blocks[position / BLOCK_TOKENS], position)));
+        let places = stretches.iter().flat_map(|stretch| {
+            stretch.positions().map(|position| (stretch.blocks[position / BLOCK_TOKENS], position))
+        });
         for ((block, position), (key, value)) in places.zip(rows) {
             self.put(layer, block, position % BLOCK_TOKENS, key, value);
         }
@@ -198,9 +198,12 @@ impl KeyValues for HostCache {
         let average = (keys / tasks.len().max(1)).max(1) * row;
         let tasks_together = (32_768 / average).max(1);
         let this = &*self;
-        tasks.into_par_iter().with_min_len(tasks_together).for_each_init(Scratch::default, |scratch, (task, queries, out)| {
-            this.attend_rows(layer, &task, queries, out, scratch);
-        });
+        tasks.into_par_iter().with_min_len(tasks_together).for_each_init(
+            Scratch::default,
+            |scratch, (task, queries, out)| {
+                this.attend_rows(layer, &task, queries, out, scratch);
+            },
+        );
         Ok(Tensor::from_vec(out, (num_rows, heads, width), &Device::Cpu)?)
     }
 
@@ -275,7 +278,11 @@ mod tests {
                 for cut in [1, 7, 20] {
                     let pieces: Vec<_> = (0..tokens)
                         .step_by(cut)
-                        .map(|first| QueryRows { rows: first..tokens.min(first + cut), position: first, blocks: &blocks })
+                        .map(|first| QueryRows {
+                            rows: first..tokens.min(first + cut),
+                            position: first,
+                            blocks: &blocks,
+                        })
                         .collect();
                     assert_eq!(cache.attend(1, &q, &pieces)?.flatten_all()?.to_vec1::<f32>()?, whole, "cut {cut}");
                 }

@@ -261,7 +261,10 @@ impl Client {
         let stopped = token_ids.last().is_some_and(|id| self.stop_ids.contains(id));
         if finish == FinishReason::Stop && !stopped {
             let last = token_ids.last();
-            return Err(format!("it stopped after token {last:?}, which is none of the policy's stop ids {:?}", self.stop_ids));
+            return Err(format!(
+                "it stopped after token {last:?}, which is none of the policy's stop ids {:?}",
+                self.stop_ids
+            ));
         }
         let log_probs = log_probs.into_iter().map(|value| value.min(0.0) as f32).collect();
         Ok(Completion { token_ids, log_probs, finish })

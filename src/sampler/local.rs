@@ -106,7 +106,16 @@ impl LocalSampler {
         };
         let max_sequences = SamplerConfig::default().max_sequences;
         let prefill_tokens = PREFILL_TOKENS;
-        Ok(Self { decoder, stop_ids, allowed, cache_bytes: None, max_sequences, prefill_tokens, cache, counts: Arc::default() })
+        Ok(Self {
+            decoder,
+            stop_ids,
+            allowed,
+            cache_bytes: None,
+            max_sequences,
+            prefill_tokens,
+            cache,
+            counts: Arc::default(),
+        })
     }
 
     /// The means that a configuration gives it.
@@ -164,7 +173,9 @@ impl LocalSampler {
 
     fn begin(&self) -> Result<Scheduler<'_>> {
         let (heads, decoder) = (self.heads(), &self.decoder);
-        let bytes = self.cache_bytes.unwrap_or_else(|| free_bytes(decoder.device()).map_or(FALLBACK_CACHE_BYTES, |free| free / 2));
+        let bytes = self
+            .cache_bytes
+            .unwrap_or_else(|| free_bytes(decoder.device()).map_or(FALLBACK_CACHE_BYTES, |free| free / 2));
         let num_blocks = bytes / self.block_bytes();
         let num_layers = decoder.config.num_hidden_layers;
         let forward: Box<dyn Forward + '_> = match self.cache {

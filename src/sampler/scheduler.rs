@@ -187,14 +187,18 @@ impl<'a> Scheduler<'a> {
         while self.live.len() < self.rules.max_sequences {
             let Some((_, request)) = self.waiting.front() else { return };
             let prompt = &request.prompt_ids;
-            let leader =
-                self.live.iter().find(|live| matches!(live.phase, Phase::Prompt(_)) && live.request.prompt_ids == *prompt);
+            let leader = self
+                .live
+                .iter()
+                .find(|live| matches!(live.phase, Phase::Prompt(_)) && live.request.prompt_ids == *prompt);
             let admitted = match leader {
                 Some(leader) => self
                     .blocks
                     .follow(&leader.table, prompt.len(), positions(request))
                     .map(|table| (table, Phase::Follows(leader.serial))),
-                None => self.blocks.admit(prompt, positions(request)).map(|(table, known)| (table, Phase::Prompt(known))),
+                None => {
+                    self.blocks.admit(prompt, positions(request)).map(|(table, known)| (table, Phase::Prompt(known)))
+                }
             };
             let Some((table, phase)) = admitted else { return };
             let shared = match phase {
@@ -331,8 +335,8 @@ impl<'a> Scheduler<'a> {
         let mut index = 0;
         while index < self.live.len() {
             let live = &self.live[index];
-            let stopped = live.response_len() > 0
-                && live.tokens.last().is_some_and(|id| self.rules.stop_ids.contains(id));
+            let stopped =
+                live.response_len() > 0 && live.tokens.last().is_some_and(|id| self.rules.stop_ids.contains(id));
             let full = live.response_len() >= live.request.params.max_tokens;
             if !stopped && !full {
                 index += 1;

@@ -130,7 +130,8 @@ fn results_are_the_same_to_the_bit_in_any_company() -> Result<()> {
     assert!(together == alone?, "alone");
     for round in 0..12_usize {
         // Another order of arrival, number of live sequences, size of the cache and of the pieces prompts are read in.
-        let order: Vec<usize> = (0..requests.len()).map(|i| (i * [1, 3, 7, 9, 11, 13][round % 6] + round) % 40).collect();
+        let order: Vec<usize> =
+            (0..requests.len()).map(|i| (i * [1, 3, 7, 9, 11, 13][round % 6] + round) % 40).collect();
         let config = SamplerConfig { max_sequences: 1 + round * 3, ..SamplerConfig::default() };
         let mut sampler = sampler(&decoder)?.with_config(&config).with_prefill_tokens([1, 5, 40, 2048][round % 4]);
         if round % 3 > 0 {

@@ -180,11 +180,7 @@ impl<'a> GrpoTraining<'a> {
     }
 
     /// The configured sampler, with the weights as they are now.
-    fn sampler<'w>(
-        &self,
-        decoder: &Decoder,
-        watch: &'w Watch,
-    ) -> anyhow::Result<Interruptible<'w, Box<dyn Sampler>>>
+    fn sampler<'w>(&self, decoder: &Decoder, watch: &'w Watch) -> anyhow::Result<Interruptible<'w, Box<dyn Sampler>>>
     where
         'a: 'w,
     {

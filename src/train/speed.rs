@@ -22,7 +22,12 @@ impl PassWork {
     /// The work of scoring `pairs` in micro-batches of `micro_batch_tokens`, with `sharing` computed once.
     ///
     /// Layers: two operations a weight and token; attention: `4·H·D` a layer, query and key; head: `2·d·V` a response token.
-    pub fn of(config: &PolicyConfig, pairs: &[PromptResponse<'_>], micro_batch_tokens: usize, sharing: Sharing) -> Self {
+    pub fn of(
+        config: &PolicyConfig,
+        pairs: &[PromptResponse<'_>],
+        micro_batch_tokens: usize,
+        sharing: Sharing,
+    ) -> Self {
         let layer_weights: usize = config
             .tensor_shapes()
             .iter()

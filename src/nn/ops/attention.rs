@@ -498,7 +498,8 @@ mod tests {
 
     #[test]
     fn gradients_are_those_of_finite_differences() -> Result<()> {
-        let lengths = [(3, None), (2, Some(0)), (2, None), (1, Some(0)), (0, None), (2, Some(2)), (2, Some(1)), (1, Some(6))];
+        let lengths =
+            [(3, None), (2, Some(0)), (2, None), (1, Some(0)), (0, None), (2, Some(2)), (2, Some(1)), (1, Some(6))];
         let (segments, n) = segments(&lengths);
         let inputs = inputs(n, 4, 2, 4, DType::F64)?;
         check_gradients(|v| attention(&v[0], &v[1], &v[2], &segments), &inputs, 1e-7)

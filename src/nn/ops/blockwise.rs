@@ -146,14 +146,16 @@ impl<'a> Blocks<'a> {
         let (_, group, _, width) = self.sizes;
         let num_keys = seen.num_prefix + first + rows.len();
         let keys = seen.k.narrow(1, 0, num_keys)?.transpose(1, 2)?.contiguous()?;
-        let scores = (self.rows(&self.q, rows)?.matmul(&keys)?.to_dtype(accumulated(self.q.dtype()))? / (width as f64).sqrt())?;
+        let scores =
+            (self.rows(&self.q, rows)?.matmul(&keys)?.to_dtype(accumulated(self.q.dtype()))? / (width as f64).sqrt())?;
         let mask: Vec<f32> = (0..group * rows.len())
             .flat_map(|row| {
                 let seen = seen.num_prefix + first + row % rows.len() + 1;
                 (0..num_keys).map(move |key| if key < seen { 0.0 } else { UNSEEN })
             })
             .collect();
-        let mask = Tensor::from_vec(mask, (1, group * rows.len(), num_keys), scores.device())?.to_dtype(scores.dtype())?;
+        let mask =
+            Tensor::from_vec(mask, (1, group * rows.len(), num_keys), scores.device())?.to_dtype(scores.dtype())?;
         let scores = scores.broadcast_add(&mask)?;
         let exponents = scores.broadcast_sub(&scores.max_keepdim(2)?)?.exp()?;
         exponents.broadcast_div(&exponents.sum_keepdim(2)?)
@@ -204,7 +206,8 @@ impl<'a> Blocks<'a> {
                 let (grad, out) = (self.rows(&grad, &rows)?, self.rows(&out, &rows)?);
                 let (keys, values) = (seen.k.narrow(1, 0, num_keys)?, seen.v.narrow(1, 0, num_keys)?);
                 let mean = (grad.to_dtype(wide)? * out.to_dtype(wide)?)?.sum_keepdim(2)?;
-                let slopes = grad.matmul(&values.transpose(1, 2)?.contiguous()?)?.to_dtype(wide)?.broadcast_sub(&mean)?;
+                let slopes =
+                    grad.matmul(&values.transpose(1, 2)?.contiguous()?)?.to_dtype(wide)?.broadcast_sub(&mean)?;
                 let slopes = ((&weights * slopes)? / (width as f64).sqrt())?.to_dtype(self.q.dtype())?;
                 let q_part = slopes.matmul(&keys.contiguous()?)?;
                 q_parts.push(q_part.reshape((kv_heads, group, rows.len(), width))?);
