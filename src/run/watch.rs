@@ -122,7 +122,7 @@ mod tests {
     fn what_hangs_is_named_and_what_moves_is_not() {
         let watch = Watch::default();
         let (send, said) = channel();
-        let guard = watch.guard_with(Duration::from_millis(300), move |sentence| {
+        let guard = watch.guard_with(Duration::from_millis(1_500), move |sentence| {
             let _ = send.send(sentence);
         });
         watch.begin("step 1: the update");

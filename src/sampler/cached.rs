@@ -63,17 +63,21 @@ impl<'a, C: KeyValues> Cached<'a, C> {
     }
 }
 
-/// Rows from which on a product with any matrix of the decoder rounds each of them alike. A single row, and a product of
-/// up to 16 x 16 outputs, take ways of their own through the crate `gemm`.
+/// Rows from which on a product with any matrix of the decoder rounds each of them alike: the crate `gemm` has ways of its
+/// own for a single row and for up to 16 x 16 outputs, and cuts sums over more than 512 inputs elsewhere for up to 64 x 64.
 pub(super) fn rows_alike(decoder: &Decoder) -> usize {
     let config = &decoder.config;
     let adapters = decoder.weights.named_adapters().into_iter();
-    let outputs = Target::ALL
+    let shapes = Target::ALL
         .into_iter()
-        .map(|target| config.matrix_shape(target).0)
-        .chain([config.vocab_size])
-        .chain(adapters.filter_map(|(_, tensor)| tensor.dim(0).ok()));
-    (16 * 16 / outputs.min().unwrap_or(1).max(1) + 1).max(2)
+        .map(|target| config.matrix_shape(target))
+        .chain([(config.vocab_size, config.hidden_size)])
+        .chain(adapters.filter_map(|(_, tensor)| tensor.dims2().ok()));
+    let needed = |(outputs, inputs): (usize, usize)| match outputs {
+        0..=64 if inputs > 512 => 65,
+        _ => 16 * 16 / outputs.max(1) + 1,
+    };
+    shapes.map(needed).max().unwrap_or(1).max(2)
 }
 
 /// `rows` with its last element as often as it takes to be `least` long; nothing stays nothing.
