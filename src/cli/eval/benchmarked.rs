@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use candle_core::{DType, Device};
+use candle_core::DType;
 use clap::Args;
 use memtrain_corpora::store;
 use memtrain_hub::Needed;
@@ -95,7 +95,7 @@ impl PolicyArgs {
                 found.as_path()
             }
         };
-        let policy = directory::load(folder, &Device::Cpu, DType::F32)
+        let policy = directory::load(folder, &config.policy.device.open()?, DType::F32)
             .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?;
         let hash = hash_folder(folder)?;
         Ok(Evaluated { config, draw, policy, hash })

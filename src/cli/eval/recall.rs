@@ -57,8 +57,9 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
     let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
     let documents = documents::first(&bench.documents(Split::Heldout)?, bench.config.eval.documents, &reader)?;
-    let mut sampler =
-        LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())?;
+    let stop_ids = &policy.generation.eos_token_ids;
+    let sampler = LocalSampler::with_ids(&policy.decoder, stop_ids, policy.tokenizer.vocab_size())?;
+    let mut sampler = sampler.with_config(&bench.config.sampler);
     let stop = StopRequest::on_signals()?;
     let bar = Bar::new("documents", documents.len() as u64, 0);
     let options = RecallOptions { questions: args.questions, include_current: args.include_current };

@@ -105,8 +105,9 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     let Evaluated { draw, policy, .. } = &evaluated;
     let round = DrawRound { seed: args.policy.seed, step: EVALUATION_STEP };
     let searcher = Searcher { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config, draw, round };
-    let mut sampler =
-        LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())?;
+    let stop_ids = &policy.generation.eos_token_ids;
+    let sampler = LocalSampler::with_ids(&policy.decoder, stop_ids, policy.tokenizer.vocab_size())?;
+    let mut sampler = sampler.with_config(&evaluated.config.sampler);
     let stop = StopRequest::on_signals()?;
     let bar = Bar::new("items", tasks.len() as u64, record.done().len() as u64);
     loop {
