@@ -37,5 +37,13 @@ fuzz seconds="60":
     scripts/fuzz.sh {{ seconds }}
 
 # Measurements: `just bench` takes all, `just bench ingest` one
-bench *names="train sample ingest synthesize":
+bench *names="train sample prefix ingest synthesize":
     cargo bench --workspace $(printf -- '--bench %s ' {{ names }})
+
+# The program for NVIDIA cards; needs neither a card nor CUDA here
+cuda-build *arguments:
+    scripts/cuda-build.sh {{ arguments }}
+
+# On a machine with a card: parity, a step of a 4B policy, speed of drawing, a short run (`cpu tiny` goes the same way without one)
+gpu-check device="cuda:0" size="qwen3-4b":
+    scripts/gpu-check.sh {{ device }} {{ size }}

@@ -1,14 +1,17 @@
 //! Speed of the sampler on this machine: `cargo bench --bench sample`.
 //!
 //! Prints tokens drawn per second by the tiny policy for several numbers of live responses, in groups of eight that
-//! share a prompt of 80 tokens, and for comparison without sharing and without a cache.
+//! share a prompt of 80 tokens, and for comparison without sharing and without a cache. Then conversations of different
+//! numbers of turns and lengths of response, each turn following from the one before: continuously, and turn by turn with
+//! all waiting for the slowest.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
 use memtrain::policy::{Decoder, preset};
-use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{Completion, DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
 
 const VOCABULARY: u32 = 1_024;
 const PROMPT: u32 = 80;
@@ -49,5 +52,80 @@ fn main() -> Result<()> {
         measure("groups of 8", &mut sampler, live, 8)?;
     }
     measure("each with a prompt of its own", &mut sampler, 256, 1)?;
-    measure("groups of 8, recomputed", &mut sampler.recomputing(), 64, 8)
+    measure("groups of 8, recomputed", &mut sampler.clone().recomputing(), 64, 8)?;
+    measure("groups of 8, cache of tensors", &mut sampler.clone().with_tensor_cache(), 64, 8)?;
+    ragged(&sampler)
+}
+
+/// Conversations of [`ragged`].
+const CONVERSATIONS: u64 = 48;
+
+/// A sampler that knows no stream: what was submitted is drawn when all of the last round has ended.
+struct InRounds(LocalSampler);
+
+impl Sampler for InRounds {
+    fn sample(&mut self, requests: &[SampleRequest]) -> Result<Vec<Completion>> {
+        self.0.sample(requests)
+    }
+}
+
+/// Turn `turn` of a conversation, which has one to nine turns of 4 to 96 tokens; most are short, a few are long.
+fn turn(conversation: u64, turn: u64) -> Option<SampleRequest> {
+    let spread = (conversation * 37 + 11) % 29;
+    (turn <= spread * spread / 98).then(|| {
+        let length = (conversation * 131 + turn * 71) % 101;
+        let prompt_ids =
+            (0..PROMPT as u64).map(|i| ((conversation * 31 + turn * 17 + i * i * 7) % 1_000) as u32).collect();
+        let max_tokens = 4 + (length * length / 110) as usize;
+        let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens };
+        SampleRequest {
+            prompt_ids,
+            params,
+            address: DrawAddress { document: conversation, turn, ..DrawAddress::default() },
+        }
+    })
+}
+
+/// Plays all conversations; the tokens drawn.
+fn play(sampler: &mut dyn Sampler) -> Result<usize> {
+    let mut next_turn = vec![0_u64; CONVERSATIONS as usize];
+    let mut stream = sampler.stream()?;
+    for conversation in 0..CONVERSATIONS {
+        turn(conversation, 0).map_or(Ok(()), |request| stream.submit(conversation as usize, request))?;
+    }
+    let mut tokens = 0;
+    while let Some((conversation, completion)) = stream.next()? {
+        tokens += completion.token_ids.len();
+        next_turn[conversation] += 1;
+        if let Some(request) = turn(conversation as u64, next_turn[conversation]) {
+            stream.submit(conversation, request)?;
+        }
+    }
+    Ok(tokens)
+}
+
+/// The gain of letting conversations advance on their own.
+fn ragged(sampler: &LocalSampler) -> Result<()> {
+    let measure = |name: &str, sampler: &mut dyn Sampler, counts: &LocalSampler| -> Result<(f64, u64)> {
+        let (mut best, mut tokens, mut passes) = (f64::INFINITY, 0, 0);
+        for _ in 0..RUNS {
+            let (before, start) = (counts.counts().passes.load(Relaxed), Instant::now());
+            tokens = play(sampler)?;
+            best = best.min(start.elapsed().as_secs_f64());
+            passes = counts.counts().passes.load(Relaxed) - before;
+        }
+        println!(
+            "{CONVERSATIONS} ragged conversations, {name}: {tokens} tokens in {passes} passes, {:.1} ms",
+            best * 1e3
+        );
+        Ok((best, passes))
+    };
+    let (continuous, few) = measure("continuously", &mut sampler.clone(), sampler)?;
+    let (rounds, many) = measure("turn by turn", &mut InRounds(sampler.clone()), sampler)?;
+    println!(
+        "continuous batching: {:.2} times faster, {:.2} times fewer passes",
+        rounds / continuous,
+        many as f64 / few as f64
+    );
+    Ok(())
 }

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::agents::bank::BankConfig;
 use crate::agents::reader::{DrawConfig, ReaderConfig};
+use crate::device::DeviceChoice;
 use crate::agents::searcher::SearcherConfig;
 use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::UpdateConfig;
 use crate::objectives::ObjectiveConfig;
 use crate::policy::{LoraConfig, Precision};
+use crate::sampler::SamplerConfig;
 use crate::train::TrainConfig;
 use crate::train::optimizer::OptimizerConfig;
 use crate::warm_up::step::WarmUpConfig;
@@ -49,6 +51,8 @@ pub struct Config {
     pub draw: DrawConfig,
     /// Tasks with labels, instead of the corpus's documents.
     pub tasks: TasksConfig,
+    /// Who draws them.
+    pub sampler: SamplerConfig,
     /// What is rewarded.
     pub objective: ObjectiveConfig,
     /// The GRPO loss.
@@ -123,6 +127,8 @@ pub struct PolicyConfig {
     pub preset: Option<String>,
     /// Type of the weights in training: `f32`, or `bf16` with f32 masters in the optimizer, as verl and prime-rl train.
     pub precision: Precision,
+    /// What computes: `cpu`, or `cuda:0` in a program that was built for it (docs/gpu.md).
+    pub device: DeviceChoice,
     /// Trains low-rank adapters instead of the weights.
     pub lora: Option<LoraConfig>,
 }

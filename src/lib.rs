@@ -4,6 +4,7 @@
 //! training and the command line. Imports point upwards in this list:
 //!
 //! * [`nn`]: what is differentiable, and how that is proved
+//! * [`device`]: what computes
 //! * [`policy`]: the language model, its tokenizer and its Hugging Face directory
 //! * [`sampler`]: token ids in, token ids and log-probabilities out
 //! * [`agents`]: how an agent reads
@@ -25,6 +26,7 @@ pub mod agents;
 pub mod cli;
 mod columns;
 pub mod config;
+pub mod device;
 pub mod eval;
 pub mod grpo;
 pub mod nn;

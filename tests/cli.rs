@@ -300,9 +300,53 @@ fn a_dry_run_plans_memory_and_time_and_refuses_what_cannot_fit() {
     let (code, said, log) = plan(&["--device-memory", "24", "--set", "policy.path=models/Qwen2.5-7B-Instruct"]);
     assert_eq!(code, Some(1), "{log}");
     assert!(said.contains("published shape of qwen2.5-7b") && log.contains("policy.lora"), "{said}{log}");
+    let (code, said, log) = plan(&["--device-memory", "60", "--set", "sampler.cache_gib=200"]);
+    assert!(code == Some(1) && log.contains("`sampler.cache_gib = ") && said.contains("live sequences"), "{said}{log}");
     let (code, _, log) = plan(&["--mfu", "2"]);
     assert!(code == Some(2) && log.contains("--mfu"), "{log}");
     refused(root, &["train", "--config", "configs/memtrain.toml", "--mfu", "0.4"], 2, &["--dry-run"]);
+}
+
+#[test]
+fn the_configurations_for_cards_fit_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // A card of 141 GB has 131 GiB, one of 24 GB 22.
+    for (config, gib, facts) in [
+        ("qwen3-4b", "131", &["published shape of qwen3-4b", "reference                     7.49"][..]),
+        ("qwen2.5-7b", "131", &["published shape of qwen2.5-7b", "two of AdamW in f32, on the host"]),
+        ("small-card-lora", "22", &["published shape of qwen3-4b", "million of rank 32 in f32"]),
+    ] {
+        let path = format!("configs/{config}.toml");
+        let plan = |more: &[&str]| {
+            let output = memtrain(root, &[&["train", "--dry-run", "--config", &path][..], more].concat());
+            let (said, log) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+            assert_eq!(output.status.code(), Some(0), "{config}: {log}");
+            said
+        };
+        let said = plan(&["--device-memory", gib]);
+        for fact in facts.iter().chain(&["keys and values", "inputs of layers", "layout = \"chunk-first\""]) {
+            assert!(said.contains(fact), "{config}: `{fact}` is missing from:\n{said}");
+        }
+        // Instructions and chunk computed once leave fewer tokens than with the memory first.
+        let tokens = |said: &str| -> f64 {
+            let line = said.lines().rev().find(|line| line.starts_with("# tokens  ")).unwrap();
+            line.split_whitespace().nth(2).unwrap().parse().unwrap()
+        };
+        let memory_first = plan(&["--device-memory", gib, "--set", "reader.prompt.layout=memory-first"]);
+        assert!(
+            tokens(&said) < 0.8 * tokens(&memory_first),
+            "{config}: {} of {}",
+            tokens(&said),
+            tokens(&memory_first)
+        );
+        assert!(plan(&[]).contains("`--device-memory GIB` says whether a card has it"));
+    }
+    refused(
+        root,
+        &["train", "--dry-run", "--config", "configs/qwen3-4b.toml", "--device", "tpu"],
+        2,
+        &["unknown device `tpu`", "`cuda:N` expected"],
+    );
 }
 
 #[cfg(target_os = "linux")]

@@ -45,7 +45,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, String> {
                 if !matches!(name.as_str(), "logs" | "latest" | "tb") {
                     folders.push(path);
                 }
-            } else if !matches!(name.as_str(), "timings.jsonl" | "quickstart.json" | "lock" | ".lock")
+            } else if !matches!(name.as_str(), "timings.jsonl" | "report.html" | "quickstart.json" | "lock" | ".lock")
                 && !name.ends_with(".lock")
             {
                 hashes.insert(relative, store::hash_file(&path).unwrap());

@@ -32,7 +32,7 @@ fn setting(activation_checkpointing: bool) -> Setting {
         micro_batch_tokens: SEQUENCES * TOKENS,
         scored_rows: SEQUENCES * SCORED,
         context_tokens: TOKENS,
-        live_sequences: None,
+        live_sequences: 1,
         device: plan::Device::Cpu,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use memtrain::agents::bank::{Bank, BankConfig, BankReading, Layout};
-use memtrain::agents::prompts::PromptSet;
+use memtrain::agents::prompts::{PromptLayout, PromptSet};
 use memtrain::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
 use memtrain::agents::retrieve::{Found, RetrieveError, Retriever};
 use memtrain::agents::searcher::{SearcherConfig, SearcherPrompts};
@@ -94,7 +94,7 @@ fn play(
         context_tokens: 2_000,
         ..ReaderConfig::default()
     };
-    let prompts = PromptSet::load("compact").unwrap();
+    let prompts = PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap();
     let reading = BankReading::new(BankConfig { prompts: "compact".to_owned(), ..BankConfig::default() }).unwrap();
     let draw = DrawConfig::default();
     let (searcher_prompts, searcher_config) = searcher();

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use memtrain::grpo::Conversation;
 use memtrain::grpo::loss::{LossAggregation, LossConfig};
+use memtrain::grpo::packing::Sharing;
 use memtrain::grpo::update::{PassLimits, accumulate_loss, score};
 use memtrain::optim::GradientBuffer;
 use memtrain::policy::{Decoder, preset};
@@ -22,12 +23,14 @@ fn decoder(dtype: DType) -> Decoder {
     Decoder::init(config, 5, &Device::Cpu, dtype).unwrap().trainable_copy().unwrap()
 }
 
-/// Conversations in groups of equal prompts, off-policy enough that clipping and KL have something to do.
+/// Conversations in groups of equal prompts, two of which begin alike, off-policy enough that clipping and KL have something to do.
 fn conversations(decoder: &Decoder) -> Vec<Conversation> {
     let mut generator = rng::addressed("test/update", 1, &[]);
     let mut conversations = Vec::new();
     for group in 0..3_u32 {
-        let prompt_ids: Vec<u32> = (0..4 + group).map(|_| generator.random_range(0..VOCABULARY as u32)).collect();
+        let beginning = if group < 2 { 36 } else { 0 };
+        let own = (0..4 + group).map(|_| generator.random_range(0..VOCABULARY as u32));
+        let prompt_ids: Vec<u32> = (0..beginning).map(|i| i * i % VOCABULARY as u32).chain(own).collect();
         for member in 0..3_usize {
             let response_ids: Vec<u32> =
                 (0..1 + 2 * member).map(|_| generator.random_range(0..VOCABULARY as u32)).collect();
@@ -54,7 +57,12 @@ fn conversations(decoder: &Decoder) -> Vec<Conversation> {
     conversations
 }
 
-const LIMITS: PassLimits = PassLimits { micro_batch_tokens: 1_000, temperature: 1.0, activation_checkpointing: false };
+const LIMITS: PassLimits = PassLimits {
+    micro_batch_tokens: 1_000,
+    temperature: 1.0,
+    activation_checkpointing: false,
+    sharing: Sharing::Prefixes,
+};
 
 fn loss_config(aggregation: LossAggregation) -> LossConfig {
     LossConfig { kl_beta: 0.1, aggregation, ..LossConfig::default() }
@@ -124,6 +132,33 @@ fn any_split_into_micro_batches_gives_the_same_gradient() {
         for (whole, part) in whole.iter().zip(&parts) {
             for (whole, part) in flat(whole).iter().zip(flat(part)) {
                 assert!((whole - part).abs() < 1e-5 * (1.0 + whole.abs()), "{micro_batch_tokens}: {whole} and {part}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_computed_once_gives_the_same_losses_and_gradients() {
+    let decoder = decoder(DType::F32);
+    let conversations = conversations(&decoder);
+    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+    let loss = loss_config(LossAggregation::SeqMeanTokenSum);
+    let apart = PassLimits { sharing: Sharing::None, ..LIMITS };
+    let truth = (score(&decoder, &pairs, apart).unwrap(), gradients(&decoder, &conversations, &loss, apart));
+    for sharing in [Sharing::Prompts, Sharing::Prefixes] {
+        for micro_batch_tokens in [60, 1_000] {
+            let limits = PassLimits { sharing, micro_batch_tokens, ..LIMITS };
+            for (scored, truth) in
+                score(&decoder, &pairs, limits).unwrap().iter().flatten().zip(truth.0.iter().flatten())
+            {
+                assert!((scored.log_prob - truth.log_prob).abs() < 1e-5, "{} and {}", scored.log_prob, truth.log_prob);
+            }
+            let (value, parts) = gradients(&decoder, &conversations, &loss, limits);
+            assert!((value - truth.1.0).abs() < 1e-5);
+            for (whole, part) in truth.1.1.iter().zip(&parts) {
+                for (whole, part) in flat(whole).iter().zip(flat(part)) {
+                    assert!((whole - part).abs() < 1e-5 * (1.0 + whole.abs()), "{sharing:?}: {whole} and {part}");
+                }
             }
         }
     }

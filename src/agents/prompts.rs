@@ -1,26 +1,72 @@
 //! Prompt templates: files with the fields `{problem}`, `{memory}` and `{section}`.
 //!
 //! Two sets are built in: `standard` for instruction-tuned models and `compact`, a few words, for tiny ones. Anything
-//! else is a folder with the same four files, so that the papers' own prompts can be dropped in. A set is identified by
+//! else is a folder with the same files (those of the other layout may be missing), so that the papers' own prompts can be dropped in. A set is identified by
 //! the hash of its files, which every run manifest records.
 
 use std::path::Path;
 
 use memtrain_corpora::store::{self, StoreError};
+use serde::{Deserialize, Serialize};
 
-const STANDARD: [&str; 4] = [
-    include_str!("../../configs/prompts/standard/problem.txt"),
-    include_str!("../../configs/prompts/standard/memory.txt"),
-    include_str!("../../configs/prompts/standard/answer.txt"),
-    include_str!("../../configs/prompts/standard/recall.txt"),
+/// The built-in sets: their texts in the order of [`FILES`].
+const BUILT_IN: [(&str, [&str; 6]); 2] = [
+    (
+        "standard",
+        [
+            include_str!("../../configs/prompts/standard/problem.txt"),
+            include_str!("../../configs/prompts/standard/answer.txt"),
+            include_str!("../../configs/prompts/standard/memory.txt"),
+            include_str!("../../configs/prompts/standard/recall.txt"),
+            include_str!("../../configs/prompts/standard/memory.chunk-first.txt"),
+            include_str!("../../configs/prompts/standard/recall.chunk-first.txt"),
+        ],
+    ),
+    (
+        "compact",
+        [
+            include_str!("../../configs/prompts/compact/problem.txt"),
+            include_str!("../../configs/prompts/compact/answer.txt"),
+            include_str!("../../configs/prompts/compact/memory.txt"),
+            include_str!("../../configs/prompts/compact/recall.txt"),
+            include_str!("../../configs/prompts/compact/memory.chunk-first.txt"),
+            include_str!("../../configs/prompts/compact/recall.chunk-first.txt"),
+        ],
+    ),
 ];
-const COMPACT: [&str; 4] = [
-    include_str!("../../configs/prompts/compact/problem.txt"),
-    include_str!("../../configs/prompts/compact/memory.txt"),
-    include_str!("../../configs/prompts/compact/answer.txt"),
-    include_str!("../../configs/prompts/compact/recall.txt"),
-];
-const FILES: [&str; 4] = ["problem.txt", "memory.txt", "answer.txt", "recall.txt"];
+/// A set's files. The memory and recall turns have one for each layout.
+const FILES: [&str; 6] =
+    ["problem.txt", "answer.txt", "memory.txt", "recall.txt", "memory.chunk-first.txt", "recall.chunk-first.txt"];
+
+/// What stands first in a prompt that shows both a memory and a chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromptLayout {
+    /// The memory, as in MemTrain §4.1 and MemAgent.
+    #[default]
+    MemoryFirst,
+    /// The chunk: all readings of a document then have instructions and chunk in common, which are computed once, in
+    /// drawing and in training.
+    ChunkFirst,
+}
+
+impl PromptLayout {
+    /// The files of a set that this layout needs: problem, memory, answer, recall.
+    fn files(self) -> [&'static str; 4] {
+        match self {
+            Self::MemoryFirst => [FILES[0], FILES[2], FILES[1], FILES[3]],
+            Self::ChunkFirst => [FILES[0], FILES[4], FILES[1], FILES[5]],
+        }
+    }
+}
+
+/// How the agent is spoken to: keys `[reader.prompt]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PromptConfig {
+    /// What stands first.
+    pub layout: PromptLayout,
+}
 
 /// What the memory reads before the first chunk.
 pub const EMPTY_MEMORY: &str = "empty";
@@ -46,6 +92,16 @@ pub enum PromptError {
         /// The field that is not there.
         field: &'static str,
     },
+    /// A template of the chunk-first layout with the memory first: nothing would be shared.
+    #[error(
+        "the template `{file}` of the prompt set `{set}` shows the memory before the section: the layout `chunk-first` wants `{{section}}` first"
+    )]
+    MemoryComesFirst {
+        /// The set as it was named.
+        set: String,
+        /// File of the set.
+        file: &'static str,
+    },
 }
 
 /// The four texts of a prompt set.
@@ -62,35 +118,39 @@ impl PromptSet {
     /// Loads a set: `standard`, `compact`, or a folder.
     ///
     /// ```
-    /// use memtrain::agents::prompts::PromptSet;
-    /// let prompts = PromptSet::load("compact").unwrap();
+    /// use memtrain::agents::prompts::{PromptLayout, PromptSet};
+    /// let prompts = PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap();
     /// let turn = prompts.memory_turn("empty", "A section with {memory} in it.");
     /// assert!(turn.contains("A section with {memory} in it."), "inserted text is never expanded again");
     /// ```
     ///
     /// # Errors
     /// If a file of the folder is missing, or a template lacks a field.
-    pub fn load(set: &str) -> Result<Self, PromptError> {
-        let texts = match set {
-            "standard" => STANDARD.map(str::to_owned),
-            "compact" => COMPACT.map(str::to_owned),
-            folder => {
-                let mut texts: [String; 4] = Default::default();
-                for (text, file) in texts.iter_mut().zip(FILES) {
-                    *text = store::read_to_string(&Path::new(folder).join(file))
-                        .map_err(|source| PromptError::Unreadable { set: set.to_owned(), source })?;
+    pub fn load(set: &str, layout: PromptLayout) -> Result<Self, PromptError> {
+        let files = layout.files();
+        let built_in = BUILT_IN.iter().find(|(name, _)| *name == set);
+        let mut texts: [String; 4] = Default::default();
+        for (text, file) in texts.iter_mut().zip(files) {
+            *text = match built_in {
+                Some((_, built_in)) => {
+                    FILES.iter().zip(built_in).find(|(name, _)| **name == file).map_or("", |(_, text)| *text).to_owned()
                 }
-                texts
-            }
-        };
+                None => store::read_to_string(&Path::new(set).join(file))
+                    .map_err(|source| PromptError::Unreadable { set: set.to_owned(), source })?,
+            };
+        }
         let [problem, memory, answer, recall] = texts.map(|text| text.trim_end_matches('\n').to_owned());
         for (file, text, fields) in [
-            (FILES[1], &memory, &["{problem}", "{memory}", "{section}"][..]),
-            (FILES[2], &answer, &["{problem}", "{memory}"]),
-            (FILES[3], &recall, &["{memory}", "{section}"]),
+            (files[1], &memory, &["{problem}", "{memory}", "{section}"][..]),
+            (files[2], &answer, &["{problem}", "{memory}"]),
+            (files[3], &recall, &["{memory}", "{section}"]),
         ] {
             if let Some(field) = fields.iter().find(|field| !text.contains(**field)) {
                 return Err(PromptError::MissingField { set: set.to_owned(), file, field });
+            }
+            let wrong_order = fields.contains(&"{section}") && text.find("{memory}") < text.find("{section}");
+            if layout == PromptLayout::ChunkFirst && wrong_order {
+                return Err(PromptError::MemoryComesFirst { set: set.to_owned(), file });
             }
         }
         Ok(Self { problem, memory, answer, recall })
@@ -160,8 +220,8 @@ mod tests {
 
     #[test]
     fn built_in_sets_load_and_differ() {
-        let standard = PromptSet::load("standard").unwrap();
-        let compact = PromptSet::load("compact").unwrap();
+        let standard = PromptSet::load("standard", PromptLayout::MemoryFirst).unwrap();
+        let compact = PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap();
         assert_ne!(standard.hash(), compact.hash());
         assert!(standard.answer_turn("notes").contains("\\boxed{}"), "a lone brace pair is not a field");
         assert!(standard.recall_turn("notes", "the [TARGET] section").contains("the [TARGET] section"));
@@ -171,11 +231,32 @@ mod tests {
     fn a_folder_without_the_fields_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let set = folder.path().to_str().unwrap();
-        assert!(matches!(PromptSet::load(set), Err(PromptError::Unreadable { .. })));
+        assert!(matches!(PromptSet::load(set, PromptLayout::MemoryFirst), Err(PromptError::Unreadable { .. })));
         for file in FILES {
             store::write_atomic(&folder.path().join(file), b"{problem} {memory}").unwrap();
         }
-        let error = PromptSet::load(set).unwrap_err();
+        let error = PromptSet::load(set, PromptLayout::MemoryFirst).unwrap_err();
         assert!(matches!(error, PromptError::MissingField { file: "memory.txt", field: "{section}", .. }), "{error}");
+        store::write_atomic(&folder.path().join(FILES[4]), b"{problem} {memory} {section}").unwrap();
+        let error = PromptSet::load(set, PromptLayout::ChunkFirst).unwrap_err();
+        assert!(matches!(error, PromptError::MemoryComesFirst { file: "memory.chunk-first.txt", .. }), "{error}");
+    }
+
+    #[test]
+    fn readings_of_a_chunk_begin_alike_where_it_stands_first() {
+        for set in ["standard", "compact"] {
+            let load = |layout| PromptSet::load(set, layout).unwrap();
+            let (memory_first, chunk_first) = (load(PromptLayout::MemoryFirst), load(PromptLayout::ChunkFirst));
+            assert_ne!(memory_first.hash(), chunk_first.hash());
+            let section = "A section of many words. ".repeat(40);
+            let common = |prompts: &PromptSet| {
+                let (one, other) = (prompts.memory_turn("one", &section), prompts.memory_turn("other", &section));
+                one.bytes().zip(other.bytes()).take_while(|(left, right)| left == right).count()
+            };
+            assert!(common(&chunk_first) > section.len() && common(&memory_first) < 800, "{set}");
+            let recall = chunk_first.recall_turn("what was kept", "near [TARGET]");
+            let place = |words: &str| recall.find(words).expect("it is in the prompt");
+            assert!(place("near [TARGET]") < place("what was kept"));
+        }
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::chunks::{self, CutAt};
-use super::prompts::{EMPTY_MEMORY, PromptSet};
+use super::prompts::{EMPTY_MEMORY, PromptConfig, PromptSet};
 use crate::policy::PolicyTokenizer;
 use crate::run::RolloutKind;
 use crate::sampler::{Completion, DrawAddress, SampleRequest, Sampler, SamplingParams};
@@ -31,6 +31,8 @@ pub struct ReaderConfig {
     pub context_tokens: usize,
     /// Where a chunk may end.
     pub cut_at: CutAt,
+    /// How the set's parts are put together.
+    pub prompt: PromptConfig,
 }
 
 impl Default for ReaderConfig {
@@ -43,6 +45,7 @@ impl Default for ReaderConfig {
             answer_tokens: 1_024,
             context_tokens: 8_192,
             cut_at: CutAt::Token,
+            prompt: PromptConfig::default(),
         }
     }
 }
@@ -172,8 +175,8 @@ impl Reader<'_> {
         Ok(chunks::split(text, self.tokenizer, self.config.chunk_tokens, self.config.cut_at)?)
     }
 
-    /// Reads every task `group_size` times. All readings advance together, one turn at a time, so that each turn is one
-    /// batch for the sampler; shorter documents are done earlier.
+    /// Reads every task `group_size` times. Each reading goes on as soon as its own turn has ended, so that long turns and
+    /// long documents keep none of the others waiting.
     ///
     /// # Errors
     /// If the sampler or the tokenizer fails, or a prompt does not fit the context.
@@ -188,33 +191,45 @@ impl Reader<'_> {
             .collect();
         let about = |task: &ReadingTask| task.problem.as_deref().map(|problem| self.prompts.about(problem));
         let own_prompts: Vec<Option<PromptSet>> = tasks.iter().map(about).collect();
-        let num_turns = tasks.iter().map(|task| task.chunks.len() + 1).max().unwrap_or(0);
-        for turn in 0..num_turns {
-            let mut live = Vec::new();
-            let mut requests = Vec::new();
-            for (index, trajectory) in trajectories.iter().enumerate() {
-                let task = &tasks[trajectory.task];
-                if turn > task.chunks.len() {
-                    continue;
-                }
-                let prompts = own_prompts[trajectory.task].as_ref().unwrap_or(self.prompts);
-                let (user, max_tokens) = match task.chunks.get(turn) {
-                    Some(chunk) => (prompts.memory_turn(trajectory.memory(turn), chunk), self.config.memory_tokens),
-                    None => (prompts.answer_turn(trajectory.memory(turn)), self.config.answer_tokens),
-                };
-                let address = (task.document, trajectory.rollout as u64, turn as u64);
-                requests.push(self.request(&user, max_tokens, address)?);
-                live.push(index);
-            }
-            let completions = sampler.sample(&requests)?;
-            for ((index, request), completion) in live.into_iter().zip(requests).zip(completions) {
-                let trajectory = &mut trajectories[index];
-                let kind =
-                    if turn < tasks[trajectory.task].chunks.len() { RolloutKind::Read } else { RolloutKind::Answer };
-                trajectory.turns.push(self.turn(kind, request.prompt_ids, completion)?);
+        let next_request = |trajectory: &Trajectory| {
+            let shown = own_prompts[trajectory.task].as_ref().unwrap_or(self.prompts);
+            self.next_request(shown, trajectory, &tasks[trajectory.task])
+        };
+        let mut prompts: Vec<Vec<u32>> = vec![Vec::new(); trajectories.len()];
+        let mut stream = sampler.stream()?;
+        for (index, trajectory) in trajectories.iter().enumerate() {
+            let request = next_request(trajectory)?;
+            prompts[index].clone_from(&request.prompt_ids);
+            stream.submit(index, request)?;
+        }
+        while let Some((index, completion)) = stream.next()? {
+            let trajectory = &mut trajectories[index];
+            let task = &tasks[trajectory.task];
+            let is_answer = trajectory.turns.len() == task.chunks.len();
+            let kind = if is_answer { RolloutKind::Answer } else { RolloutKind::Read };
+            trajectory.turns.push(self.turn(kind, std::mem::take(&mut prompts[index]), completion)?);
+            if !is_answer {
+                let request = next_request(trajectory)?;
+                prompts[index].clone_from(&request.prompt_ids);
+                stream.submit(index, request)?;
             }
         }
         Ok(trajectories)
+    }
+
+    /// The request of a trajectory's next turn.
+    fn next_request(
+        &self,
+        prompts: &PromptSet,
+        trajectory: &Trajectory,
+        task: &ReadingTask,
+    ) -> anyhow::Result<SampleRequest> {
+        let turn = trajectory.turns.len();
+        let (user, max_tokens) = match task.chunks.get(turn) {
+            Some(chunk) => (prompts.memory_turn(trajectory.memory(turn), chunk), self.config.memory_tokens),
+            None => (prompts.answer_turn(trajectory.memory(turn)), self.config.answer_tokens),
+        };
+        self.request(&user, max_tokens, (task.document, trajectory.rollout as u64, turn as u64))
     }
 
     /// Answers every recall question `samples` times; the answers of a question stand together.

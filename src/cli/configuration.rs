@@ -8,6 +8,7 @@ use memtrain_corpora::store;
 
 use super::failure::{Usage, parse_config};
 use crate::config::Config;
+use crate::device::DeviceChoice;
 
 /// The arguments every command with a configuration has.
 #[derive(Clone, Debug, Args)]
@@ -20,7 +21,27 @@ pub struct ConfigArgs {
     pub set: Vec<String>,
 }
 
+/// Where a policy computes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DeviceArgs {
+    /// What computes, instead of the configuration's `policy.device`: `cpu`, or `cuda:0` in a program built for it
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<DeviceChoice>,
+}
+
 impl ConfigArgs {
+    /// Reads the file as [`Self::load`] does, and takes the device that was typed.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_for(&self, device: &DeviceArgs) -> anyhow::Result<Config> {
+        let mut config = self.load()?;
+        if let Some(device) = device.device {
+            config.policy.device = device;
+        }
+        Ok(config)
+    }
+
     /// Reads the file, applies the changes, checks the result.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use memtrain_corpora::store;
 
-use super::configuration::ConfigArgs;
+use super::configuration::{ConfigArgs, DeviceArgs};
 use super::failure::WithHint;
 use super::models;
 use super::print::print_line;
@@ -50,6 +50,9 @@ pub struct ReconstructionArgs {
     /// The configuration
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// What computes
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Policy directory to evaluate, instead of the configuration's
     #[arg(long, value_name = "DIR")]
     pub policy: Option<String>,
@@ -82,7 +85,7 @@ fn told<T>(result: Result<T, RecordError>) -> anyhow::Result<T> {
 }
 
 fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
-    let mut config = args.config.load()?;
+    let mut config = args.config.load_for(&args.device)?;
     if let Some(path) = &args.policy {
         config.policy.path = Some(path.clone());
         config.policy.preset = None;

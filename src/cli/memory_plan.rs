@@ -8,8 +8,10 @@ use memtrain_corpora::store;
 use super::failure::{Usage, WithHint};
 use super::plan::INSTRUCTION_TOKENS;
 use super::print::print_line;
+use crate::agents::prompts::PromptLayout;
 use crate::config::Config;
-use crate::plan::memory::{Phase, changes_to_fit, gib};
+use crate::device::DeviceChoice;
+use crate::plan::memory::{self, Phase, changes_to_fit, gib};
 use crate::plan::{ComputePlan, Conversations, Device, MemoryPlan, Place, Setting};
 use crate::policy::{PolicyConfig, built_in, directory, preset};
 
@@ -28,7 +30,7 @@ pub struct MachineArgs {
     /// With `--dry-run`: peak of the device in 10¹² operations a second (989 without it: an H200 in bf16)
     #[arg(long, value_name = "TFLOPS", requires = "dry_run")]
     pub peak_tflops: Option<f64>,
-    /// With `--dry-run`: sequences whose keys and values are cached at one time (as many as fit 2 GiB without it)
+    /// With `--dry-run`: sequences whose keys and values are cached at one time (without it as many as `sampler.cache_gib`, or half of what is left, has room for)
     #[arg(long, value_name = "N", requires = "dry_run")]
     pub live_sequences: Option<usize>,
 }
@@ -50,7 +52,8 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
         )?;
         return Ok(());
     };
-    let setting = setting(config, machine, shape.config);
+    let mut setting = setting(config, machine, shape.config);
+    setting.live_sequences = live_sequences(config, machine, &setting);
     let plan = MemoryPlan::new(&setting);
     print_line!()?;
     print_line!("# Memory, GiB ({})", shape.origin)?;
@@ -68,7 +71,7 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
         size(plan.phase_bytes(Place::Device, Phase::Update))
     )?;
     print_compute(config, &setting, mfu, peak)?;
-    check_fit(&setting, &plan, machine, shape.is_here)
+    check_fit(config, &setting, &plan, machine, shape.is_here)
 }
 
 /// GiB with as many digits as are needed to see small classes.
@@ -94,16 +97,20 @@ fn print_compute(config: &Config, setting: &Setting, mfu: f64, peak: f64) -> std
     )
 }
 
-fn check_fit(setting: &Setting, plan: &MemoryPlan, machine: &MachineArgs, is_here: bool) -> anyhow::Result<()> {
-    let (limit, what) = match machine.device_memory {
-        Some(gib) => ((gib * crate::plan::GIB) as u64, "the device"),
-        None => match memory_of_this_machine() {
-            Some(bytes) => (bytes, "this machine"),
-            None => return Ok(()),
-        },
-    };
+fn check_fit(
+    config: &Config,
+    setting: &Setting,
+    plan: &MemoryPlan,
+    machine: &MachineArgs,
+    is_here: bool,
+) -> anyhow::Result<()> {
     let needed = plan.peak_bytes(Place::Device);
     print_line!()?;
+    let Some((limit, what)) = memory_limit(config, machine) else {
+        let needed = size(needed);
+        print_line!("# {:<24} {needed:>9}  needed; `--device-memory GIB` says whether a card has it", "memory")?;
+        return Ok(());
+    };
     print_line!("# {:<24} {:>9}  of {what}, {} needed", "memory", size(limit), size(needed))?;
     if needed <= limit {
         return Ok(());
@@ -112,7 +119,7 @@ fn check_fit(setting: &Setting, plan: &MemoryPlan, machine: &MachineArgs, is_her
     let context = setting.context_tokens.to_string();
     let key = |key: &str| key.replace("reader.context_tokens", &context);
     let told: Vec<String> =
-        changes.iter().map(|change| format!("`{}` (saves {} GiB)", key(change.key), size(change.saved))).collect();
+        changes.iter().map(|change| format!("`{}` (saves {} GiB)", key(&change.key), size(change.saved))).collect();
     let advice = match (told.is_empty(), fits) {
         (true, _) => "nothing in the configuration makes it fit: take a smaller policy or more memory".to_owned(),
         (false, true) => format!("set {}", told.join(", then ")),
@@ -125,6 +132,25 @@ fn check_fit(setting: &Setting, plan: &MemoryPlan, machine: &MachineArgs, is_her
         return Ok(());
     }
     Err(anyhow::Error::msg(message)).hint(|| advice)
+}
+
+/// What a run may take in bytes, and of what, where that is known.
+fn memory_limit(config: &Config, machine: &MachineArgs) -> Option<(u64, &'static str)> {
+    match (machine.device_memory, config.policy.device) {
+        (Some(gib), _) => Some(((gib * crate::plan::GIB) as u64, "the device")),
+        (None, DeviceChoice::Cpu) => Some((memory_of_this_machine()?, "this machine")),
+        // The card may be another machine's.
+        (None, DeviceChoice::Cuda(_)) => None,
+    }
+}
+
+/// How many sequences are drawn at a time: what was typed, or what the sampler will have room for.
+fn live_sequences(config: &Config, machine: &MachineArgs, setting: &Setting) -> usize {
+    let drawn: u64 = conversations(config).iter().map(|kind| kind.count).max().unwrap_or(1);
+    let most = config.sampler.max_sequences.min(drawn as usize);
+    let cache = config.sampler.cache_bytes().map(|bytes| bytes as u64);
+    let memory = memory_limit(config, machine).map_or(0, |(bytes, _)| bytes);
+    machine.live_sequences.unwrap_or_else(|| memory::live_sequences(setting, cache, memory, most))
 }
 
 /// The memory of this machine in bytes, where the system says.
@@ -195,8 +221,11 @@ fn setting(config: &Config, machine: &MachineArgs, policy: PolicyConfig) -> Sett
         micro_batch_tokens: config.update.micro_batch_tokens,
         scored_rows,
         context_tokens: reader.context_tokens,
-        live_sequences: machine.live_sequences,
-        device: if machine.device_memory.is_some() { Device::Card } else { Device::Cpu },
+        live_sequences: 1,
+        device: match (machine.device_memory, config.policy.device) {
+            (None, DeviceChoice::Cpu) => Device::Cpu,
+            _ => Device::Card,
+        },
     }
 }
 
@@ -215,7 +244,15 @@ fn conversations(config: &Config) -> Vec<Conversations> {
         let response = searcher.response_tokens as u64;
         let prompt_tokens = (searcher.context_tokens as u64).saturating_sub(response).max(1);
         let name = "turns of searchers";
-        return vec![Conversations { name, count: turns, prompt_tokens, response_tokens: response, shared_by: 1 }];
+        return vec![Conversations {
+            name,
+            count: turns,
+            prompt_tokens,
+            response_tokens: response,
+            shared_by: 1,
+            prefix_tokens: 0,
+            prefix_shared_by: 1,
+        }];
     }
     // No prompt is longer than what the context leaves to the response.
     let prompt =
@@ -226,12 +263,23 @@ fn conversations(config: &Config) -> Vec<Conversations> {
         prompt_tokens: prompt(tokens, response_tokens),
         response_tokens,
         shared_by,
+        prefix_tokens: 0,
+        prefix_shared_by: 1,
     };
     let answers = if config.objective.bank_layout().is_some() { 0 } else { trajectories };
     let later = turns.saturating_sub(trajectories + answers);
+    let later = of("later chunks", later, instructions + chunk + memory, memory, 1);
+    let later = match reader.prompt.layout {
+        PromptLayout::MemoryFirst => later,
+        // The readings of a document have instructions and chunk in common.
+        PromptLayout::ChunkFirst => {
+            let prefix_tokens = (instructions + chunk).min(later.prompt_tokens.saturating_sub(1));
+            Conversations { prefix_tokens, prefix_shared_by: group, ..later }
+        }
+    };
     let mut kinds = vec![
         of("first chunk", trajectories, instructions + chunk, memory, group),
-        of("later chunks", later, instructions + chunk + memory, memory, 1),
+        later,
     ];
     if answers > 0 {
         kinds.push(of("answers", answers, instructions + memory, answer, 1));

@@ -27,6 +27,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     }
     config.loss.validate().map_err(Usage)?;
     let group_size = config.objective.objective().group_size();
+    config.sampler.validate().map_err(Usage)?;
     let reader = &config.reader;
     let longest_response = reader.memory_tokens.max(reader.answer_tokens);
     let needed = reader.chunk_tokens + reader.memory_tokens + longest_response;
@@ -156,7 +157,7 @@ fn check_policy(config: &Config) -> anyhow::Result<()> {
 /// If the configuration contradicts itself or the plan does not fit.
 pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     check(config)?;
-    let prompts = PromptSet::load(&config.reader.prompts)?;
+    let prompts = PromptSet::load(&config.reader.prompts, config.reader.prompt.layout)?;
     print_line!("{}", toml::to_string(config).context("the configuration cannot be written")?)?;
     let synthesize = &config.corpus.synthesize;
     let reader = &config.reader;

@@ -16,6 +16,7 @@ use memtrain_hub::Needed;
 use super::failure::{Usage, WithHint};
 use super::models;
 use super::print::print_line;
+use crate::device::DeviceChoice;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
 
@@ -111,7 +112,12 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
 
 /// A policy directory for reading: weights in f32 on the CPU.
 fn load(path: &std::path::Path) -> anyhow::Result<Policy> {
-    directory::load(&models::folder(path, Needed::Model)?, &Device::Cpu, DType::F32)
+    load_on(path, DeviceChoice::Cpu)
+}
+
+/// The same on a device.
+fn load_on(path: &std::path::Path, device: DeviceChoice) -> anyhow::Result<Policy> {
+    directory::load(&models::folder(path, Needed::Model)?, &device.open()?, DType::F32)
         .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".into())
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use candle_core::{DType, Device};
+use candle_core::DType;
 use memtrain_corpora::{Split, store};
 
 use crate::agents::bank::BankReading;
@@ -19,7 +19,7 @@ use crate::objectives::Search;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
 use crate::run::{RunDirectory, RunSetup};
-use crate::sampler::local::LocalSampler;
+use crate::sampler;
 use crate::train::documents::{self, DocumentSet};
 use crate::train::items::{ItemSet, TaskSet};
 
@@ -59,7 +59,7 @@ impl Workbench {
     /// If the prompt set cannot be used.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         super::plan::check(&config)?;
-        let prompts = PromptSet::load(&config.reader.prompts)?;
+        let prompts = PromptSet::load(&config.reader.prompts, config.reader.prompt.layout)?;
         let bank = BankReading::new(config.bank.clone())?;
         Ok(Self { config, prompts, bank })
     }
@@ -139,14 +139,15 @@ impl Workbench {
     }
 
     fn load_policy(&self) -> anyhow::Result<Policy> {
+        let device = self.config.policy.device.open()?;
         match (&self.config.policy.path, &self.config.policy.preset) {
-            (Some(path), _) => Ok(directory::load(Path::new(path), &Device::Cpu, DType::F32)?),
+            (Some(path), _) => Ok(directory::load(Path::new(path), &device, DType::F32)?),
             (None, Some(name)) => {
                 let tokenizer = self.config.run.corpus.join("tokenizer").join("tokenizer.json");
                 let tokenizer =
                     PolicyTokenizer::from_file(&tokenizer)?.with_chat_template(COMPACT_CHAT_TEMPLATE, END_OF_TURN)?;
                 let shape = preset::by_name(name, tokenizer.vocab_size())?;
-                let decoder = Decoder::init(shape, self.config.run.seed, &Device::Cpu, DType::F32)?;
+                let decoder = Decoder::init(shape, self.config.run.seed, &device, DType::F32)?;
                 Ok(Policy::new(decoder, tokenizer)?)
             }
             (None, None) => {
@@ -158,6 +159,12 @@ impl Workbench {
     /// The run's folder, `runs/<name>`.
     pub fn run_path(&self) -> PathBuf {
         self.config.run.runs.join(&self.config.run.name)
+    }
+
+    /// Where weights are written for a server that draws.
+    pub fn sampler_weights(&self) -> PathBuf {
+        let folder = &self.config.sampler.http.weights;
+        if folder.as_os_str().is_empty() { self.run_path().join("sampler-weights") } else { folder.clone() }
     }
 
     /// Opens the run's folder, for a new run or to go on.
@@ -207,8 +214,7 @@ impl Workbench {
         let draw = DrawConfig { temperature: eval.temperature, ..DrawConfig::default() };
         let reader = self.reader(policy, &draw, EVALUATION_STEP);
         let documents = documents::first(&self.documents(Split::Heldout)?, eval.documents, &reader)?;
-        let mut sampler =
-            LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())?;
+        let mut sampler = sampler::of_policy(&self.config.sampler, policy, &self.sampler_weights())?;
         evaluate(&reader, &mut sampler, &documents, &self.config.objective.memtrain(), eval.recall_questions)
     }
 }

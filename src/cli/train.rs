@@ -1,11 +1,12 @@
 //! `memtrain train` and `memtrain warm-up`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use memtrain_corpora::Split;
 
-use super::configuration::ConfigArgs;
+use super::configuration::{ConfigArgs, DeviceArgs};
 use super::memory_plan::MachineArgs;
 use super::models;
 use super::print::print_line;
@@ -14,6 +15,7 @@ use crate::agents::reader::DrawConfig;
 use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
 use crate::run::signal::StopRequest;
+use crate::run::watch::Watch;
 use crate::train::diagnosis::Diagnosis;
 use crate::train::documents;
 use crate::train::grpo::GrpoTraining;
@@ -35,6 +37,9 @@ pub struct TrainArgs {
     /// Remove the run of this name and start anew
     #[arg(long)]
     pub clean: bool,
+    /// What computes
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// What a dry run is planned for
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -46,6 +51,9 @@ pub struct WarmUpArgs {
     /// The configuration
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// What computes
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Where the warmed policy goes
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -59,7 +67,7 @@ pub struct WarmUpArgs {
 /// # Errors
 /// If something is missing or wrong, or a signal asked to stop.
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
-    let config = args.config.load()?;
+    let config = args.config.load_for(&args.device)?;
     if args.dry_run {
         return super::plan::print(&config, &args.machine);
     }
@@ -102,6 +110,8 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
     } else {
         measured_peak_flops(start.decoder.device())?
     };
+    let watch = Watch::default();
+    let _guard = watch.guard(Duration::from_secs(config.train.watch_after_s.max(1)));
     let precision = config.policy.precision;
     let objective = config.objective.objective();
     let searching = bench.searching()?;
@@ -112,10 +122,13 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
     let frozen = is_needed.then(|| start.decoder.to_dtype(precision.dtype())).transpose()?;
     let mut training = GrpoTraining {
         tokenizer: &tokenizer,
-        stop_ids: &generation.eos_token_ids,
+        generation: &generation,
+        origin: start.origin.clone(),
+        weights: bench.sampler_weights(),
         prompts: &bench.prompts,
         reader: &config.reader,
         draw: &config.draw,
+        sampler: &config.sampler,
         objective,
         bank: &bench.bank,
         search: searching.as_ref().map(Searching::as_search),
@@ -129,6 +142,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         max_refills: config.train.max_refills,
         peak_flops,
         stop,
+        watch: watch.clone(),
         seed: config.run.seed,
         cursor: 0,
         diagnosis: Diagnosis::default(),
@@ -147,7 +161,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
 /// # Errors
 /// If something is missing or wrong, or a signal asked to stop.
 pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
-    let mut config = args.config.load()?;
+    let mut config = args.config.load_for(&args.device)?;
     models::place(&mut config)?;
     // A run of its own: training with the same configuration must not take the warm-up's checkpoints for its own.
     config.run.name.push_str("-warm-up");

@@ -81,6 +81,12 @@ pub struct LossConfig {
     /// Multiply the KL estimate by the ratio to the old policy, so that its gradient is that of the KL divergence itself
     /// (DeepSeek-V3.2, arXiv 2512.02556; TRL's `use_bias_correction_kl`, on there). MemTrain Eq. 4 has no such factor.
     pub kl_bias_correction: bool,
+    /// Bound C of the importance weight `min(exp(log π_old − log π_sampler), C)` that the policy part of a token's loss is
+    /// multiplied by, where the sampler said how probable it held the token: what was drawn by a sampler that rounds otherwise
+    /// than the trainer is weighed as if the trainer had drawn it (truncated importance sampling; verl's
+    /// `rollout_is_threshold`, 2.0; TRL's `vllm_importance_sampling_clip_max`, 3.0). 0 switches it off. Where both are this
+    /// program in f32 the weights are 1 up to rounding. MemTrain is silent.
+    pub importance_cap: f64,
     /// How token losses are averaged.
     pub aggregation: LossAggregation,
     /// L of `seq-mean-token-sum-norm`, in tokens; the paper's response limit.
@@ -96,6 +102,7 @@ impl Default for LossConfig {
             kl_beta: 1e-3,
             kl_estimator: KlEstimator::K3,
             kl_bias_correction: false,
+            importance_cap: 2.0,
             aggregation: LossAggregation::SeqMeanTokenSum,
             normalizer_tokens: 1_024,
         }
@@ -146,6 +153,12 @@ impl LossConfig {
         if !(self.kl_beta >= 0.0 && self.kl_beta.is_finite()) {
             return Err(format!("`loss.kl_beta` is {}: it must be 0 or a positive number", self.kl_beta));
         }
+        if self.importance_cap.is_nan() || self.importance_cap < 0.0 {
+            return Err(format!(
+                "`loss.importance_cap` is {}: it must be 0 for none, or the largest weight",
+                self.importance_cap
+            ));
+        }
         if self.normalizer_tokens == 0 {
             return Err("`loss.normalizer_tokens` is 0: it must be at least 1".to_owned());
         }
@@ -160,6 +173,24 @@ impl LossConfig {
             LossAggregation::TokenMean => tokens as f64,
             LossAggregation::SeqMeanTokenMean => (conversations * response_tokens) as f64,
             LossAggregation::SeqMeanTokenSumNorm => (conversations * self.normalizer_tokens) as f64,
+        }
+    }
+
+    /// Weight of a token that the trainer held for `old_log_prob` probable and the sampler for `sampler_log_prob`.
+    ///
+    /// ```
+    /// use memtrain::grpo::loss::LossConfig;
+    /// let loss = LossConfig { importance_cap: 2.0, ..LossConfig::default() };
+    /// assert_eq!(loss.importance(-1.0, Some(-1.0)), 1.0);
+    /// assert_eq!(loss.importance(-1.0, Some(-3.0)), 2.0);
+    /// assert_eq!(loss.importance(-1.0, None), 1.0);
+    /// ```
+    pub fn importance(&self, old_log_prob: f64, sampler_log_prob: Option<f64>) -> f64 {
+        match sampler_log_prob {
+            Some(sampler) if self.importance_cap > 0.0 => {
+                (old_log_prob - sampler).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp().min(self.importance_cap)
+            }
+            _ => 1.0,
         }
     }
 
@@ -178,8 +209,22 @@ impl LossConfig {
         reference_log_prob: Option<f64>,
         advantage: f64,
     ) -> TokenLoss {
+        self.weighted_token(log_prob, old_log_prob, reference_log_prob, advantage, 1.0)
+    }
+
+    /// The same with the policy part multiplied by an importance weight, which is a constant to the gradient.
+    pub fn weighted_token(
+        &self,
+        log_prob: f64,
+        old_log_prob: f64,
+        reference_log_prob: Option<f64>,
+        advantage: f64,
+        importance: f64,
+    ) -> TokenLoss {
         let log_ratio = log_prob - old_log_prob;
         let mut token = self.policy_part(log_ratio, advantage);
+        token.policy_loss *= importance;
+        token.gradient *= importance;
         token.loss = token.policy_loss;
         if let Some(reference) = reference_log_prob {
             let (mut kl, mut slope) = self.kl_estimator.estimate(log_prob, reference);
@@ -284,6 +329,20 @@ mod tests {
     }
 
     #[test]
+    fn importance_scales_the_policy_part_alone_and_is_cut_off() {
+        let config = LossConfig { kl_beta: 0.1, importance_cap: 1.5, ..LossConfig::default() };
+        let plain = config.token(-1.0, -1.1, Some(-1.3), 0.7);
+        let weighted = config.weighted_token(-1.0, -1.1, Some(-1.3), 0.7, 1.5);
+        assert!((weighted.policy_loss - 1.5 * plain.policy_loss).abs() < 1e-12 && weighted.kl == plain.kl);
+        let slope = plain.gradient - config.token(-1.0, -1.1, Some(-1.3), 0.0).gradient;
+        assert!((weighted.gradient - plain.gradient - 0.5 * slope).abs() < 1e-12);
+        assert!((config.importance(-1.0, Some(-1.2)) - 0.2_f64.exp()).abs() < 1e-12);
+        assert_eq!(config.importance(-1.0, Some(-9.0)), 1.5);
+        assert!(config.importance(-9.0, Some(-1.0)) < 1e-3);
+        assert_eq!(LossConfig { importance_cap: 0.0, ..config }.importance(-1.0, Some(-9.0)), 1.0);
+    }
+
+    #[test]
     fn by_hand() {
         // ratio 1.5, A = 2: clipped at 1.2 -> −2.4, no gradient. ratio 0.5, A = −1: clipped at 0.8 -> 0.8.
         let config = LossConfig { kl_beta: 0.0, ..LossConfig::default() };
@@ -321,7 +380,14 @@ mod tests {
     #[test]
     fn constants_that_make_no_sense_are_named() {
         let wrong = |text: &str| toml::from_str::<LossConfig>(text).expect("TOML").validate().expect_err(text);
-        for key in ["clip_low = -0.1", "clip_high = nan", "dual_clip = 1.0", "kl_beta = inf", "normalizer_tokens = 0"] {
+        for key in [
+            "clip_low = -0.1",
+            "clip_high = nan",
+            "dual_clip = 1.0",
+            "kl_beta = inf",
+            "importance_cap = -1",
+            "normalizer_tokens = 0",
+        ] {
             let name = key.split(' ').next().unwrap_or_default();
             assert!(wrong(key).contains(name), "{}", wrong(key));
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Conversation;
 use super::loss::LossConfig;
+use super::packing::Sharing;
 use super::update::{LossStatistics, PassLimits, accumulate_loss, apply, mismatch, score};
 use crate::optim::{AdamW, GradientBuffer};
 use crate::policy::decoder::Decoder;
@@ -65,6 +66,7 @@ impl UpdateConfig {
             micro_batch_tokens: self.micro_batch_tokens,
             temperature,
             activation_checkpointing: self.activation_checkpointing,
+            sharing: Sharing::default(),
         }
     }
 

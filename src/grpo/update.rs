@@ -8,7 +8,7 @@ use candle_core::{Tensor, Var};
 
 use super::Conversation;
 use super::loss::{LossConfig, Totals};
-use super::packing::{MicroBatch, PromptResponse, pack};
+use super::packing::{MicroBatch, PromptResponse, Sharing, pack};
 use crate::optim::{AdamW, GradientBuffer, clip_global_norm};
 use crate::policy::ScoredRows;
 use crate::policy::decoder::{Decoder, ScoredTokens};
@@ -35,6 +35,8 @@ pub struct PassLimits {
     pub temperature: f64,
     /// Activations are computed again in the backward, layer by layer, instead of kept.
     pub activation_checkpointing: bool,
+    /// What conversations have in common and is computed once.
+    pub sharing: Sharing,
 }
 
 /// Scores every response token, forward only.
@@ -48,7 +50,7 @@ pub fn score(
 ) -> candle_core::Result<Vec<Vec<ScoredToken>>> {
     let frozen = decoder.frozen()?;
     let mut scored: Vec<Vec<ScoredToken>> = pairs.iter().map(|_| Vec::new()).collect();
-    for micro in pack(pairs, limits.micro_batch_tokens) {
+    for micro in pack(pairs, limits.micro_batch_tokens, limits.sharing) {
         let hidden = frozen.hidden(&micro.batch)?;
         let tokens = frozen.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
         let log_probs = to_f64(&tokens.log_probs)?;
@@ -73,7 +75,7 @@ pub fn accumulate(
     gradients: &mut GradientBuffer,
     mut token_gradient: impl FnMut(ScoredToken) -> f64,
 ) -> candle_core::Result<()> {
-    for micro in pack(pairs, limits.micro_batch_tokens) {
+    for micro in pack(pairs, limits.micro_batch_tokens, limits.sharing) {
         let MicroBatch { batch, rows, targets, .. } = &micro;
         let scored = ScoredRows { batch, rows, targets, temperature: limits.temperature };
         let mut cotangent = |scores: &ScoredTokens| {
@@ -152,6 +154,14 @@ pub struct LossStatistics {
     pub clip_dual: f64,
     /// Mean `r − log r − 1` between trainer and sampler: 0 where both compute the same.
     pub mismatch_kl: f64,
+    /// Mean `|log π_old − log π_sampler|`.
+    pub sampler_difference: f64,
+    /// Largest such difference.
+    pub largest_sampler_difference: f64,
+    /// Mean importance weight.
+    pub importance: f64,
+    /// Share of tokens whose importance weight was cut off.
+    pub importance_capped: f64,
     /// Response tokens.
     pub tokens: usize,
 }
@@ -177,7 +187,10 @@ pub fn accumulate_loss(
         let given = |log_probs: &Option<Vec<f32>>| log_probs.as_ref().map(|values| f64::from(values[scored.token]));
         let old = given(&conversation.old_log_probs).unwrap_or(scored.log_prob);
         let reference = given(&conversation.reference_log_probs);
-        let token = loss.token(scored.log_prob, old, reference, f64::from(conversation.advantages[scored.token]));
+        let sampler = given(&conversation.sampler_log_probs);
+        let importance = loss.importance(old, sampler);
+        let advantage = f64::from(conversation.advantages[scored.token]);
+        let token = loss.weighted_token(scored.log_prob, old, reference, advantage, importance);
         let weight = loss.token_weight(conversation.response_ids.len(), totals);
         sum.loss += weight * token.loss;
         sum.policy_loss += weight * token.policy_loss;
@@ -187,8 +200,14 @@ pub fn accumulate_loss(
         sum.clip_low += f64::from(u8::from(token.clipped_low));
         sum.clip_high += f64::from(u8::from(token.clipped_high));
         sum.clip_dual += f64::from(u8::from(token.clipped_dual));
-        if let Some(sampler) = given(&conversation.sampler_log_probs) {
+        sum.importance += importance;
+        if let Some(sampler) = sampler {
+            let difference = (old - sampler).abs();
             sum.mismatch_kl += mismatch(scored.log_prob, sampler);
+            sum.sampler_difference += difference;
+            sum.largest_sampler_difference = sum.largest_sampler_difference.max(difference);
+            sum.importance_capped +=
+                f64::from(u8::from(loss.importance_cap > 0.0 && importance >= loss.importance_cap));
         }
         weight * token.gradient
     })?;
@@ -206,9 +225,19 @@ pub fn mismatch(trainer_log_prob: f64, sampler_log_prob: f64) -> f64 {
 
 impl LossStatistics {
     /// The fields that are means over tokens.
-    fn token_means(&mut self) -> [&mut f64; 7] {
-        let Self { kl, entropy, ratio, clip_low, clip_high, clip_dual, mismatch_kl, .. } = self;
-        [kl, entropy, ratio, clip_low, clip_high, clip_dual, mismatch_kl]
+    fn token_means(&mut self) -> [&mut f64; 10] {
+        [
+            &mut self.kl,
+            &mut self.entropy,
+            &mut self.ratio,
+            &mut self.clip_low,
+            &mut self.clip_high,
+            &mut self.clip_dual,
+            &mut self.mismatch_kl,
+            &mut self.sampler_difference,
+            &mut self.importance,
+            &mut self.importance_capped,
+        ]
     }
 
     /// Adds `share` of another update's averages; token counts add up.
@@ -219,6 +248,7 @@ impl LossStatistics {
         for (mean, other) in self.token_means().into_iter().zip(other.token_means()) {
             *mean += share * *other;
         }
+        self.largest_sampler_difference = self.largest_sampler_difference.max(other.largest_sampler_difference);
         self.tokens += other.tokens;
     }
 }

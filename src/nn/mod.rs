@@ -11,4 +11,4 @@ pub mod ops;
 pub mod packed;
 pub mod tape;
 
-pub use packed::{PackedBatch, Segment};
+pub use packed::{PackedBatch, Segment, prefixes};

@@ -1,4 +1,4 @@
-//! Sequences concatenated without padding, with shared prefixes.
+//! Sequences concatenated without padding, with shared prefixes: a forest of stretches of tokens.
 
 use std::ops::Range;
 
@@ -7,15 +7,20 @@ use std::ops::Range;
 pub struct Segment {
     /// Rows of the batch.
     pub rows: Range<usize>,
-    /// Segment whose tokens all precede this one (its prompt), shared by several segments. A prefix has no prefix itself.
+    /// Earlier segment whose tokens, and those of its own prefixes, all precede this one: shared by several segments.
     pub prefix: Option<usize>,
+}
+
+/// The prefixes of a segment, the nearest first.
+pub fn prefixes(segments: &[Segment], segment: usize) -> impl Iterator<Item = usize> + '_ {
+    std::iter::successors(segments[segment].prefix, |&prefix| segments[prefix].prefix)
 }
 
 /// `N` tokens in one row, cut into segments.
 ///
-/// A token at row `i` of segment `s` attends to all rows of the segment's prefix and to the rows `s.start..=i`.
+/// A token at row `i` of segment `s` attends to all rows of the segment's prefixes and to the rows `s.start..=i`.
 /// Positions restart after the prefix, so `[prompt | r1 | … | rG]` gives each response exactly the logits it would have
-/// in a sequence of its own.
+/// in a sequence of its own; a prompt may have a prefix in turn, which other prompts begin with too.
 ///
 /// ```
 /// use memtrain::nn::PackedBatch;
@@ -41,13 +46,11 @@ impl PackedBatch {
     /// Appends a segment and returns its number.
     ///
     /// # Panics
-    /// If `prefix` is not an earlier segment without a prefix of its own: a fault of the caller, not of the data.
+    /// If `prefix` is not an earlier segment: a fault of the caller, not of the data.
     pub fn push(&mut self, token_ids: &[u32], prefix: Option<usize>) -> usize {
-        let first_position = prefix.map_or(0, |prefix| {
-            let prefix = &self.segments[prefix];
-            assert!(prefix.prefix.is_none(), "a prefix cannot have a prefix");
-            prefix.rows.len()
-        });
+        let of_prefixes = |prefix| prefixes(&self.segments, prefix).chain([prefix]);
+        let first_position =
+            prefix.map_or(0, |prefix| of_prefixes(prefix).map(|segment| self.segments[segment].rows.len()).sum());
         let start = self.token_ids.len();
         self.token_ids.extend_from_slice(token_ids);
         self.position_ids.extend((0..token_ids.len()).map(|offset| (first_position + offset) as u32));
@@ -60,9 +63,9 @@ impl PackedBatch {
         self.token_ids.len()
     }
 
-    /// The row whose hidden state predicts the first token of a segment: the last row of its prefix.
+    /// The row whose hidden state predicts the first token of a segment: the last row of its prefixes.
     pub fn row_before(&self, segment: usize) -> Option<usize> {
-        let prefix = self.segments[segment].prefix?;
-        self.segments[prefix].rows.end.checked_sub(1)
+        let rows = prefixes(&self.segments, segment).map(|prefix| &self.segments[prefix].rows);
+        rows.into_iter().find(|rows| !rows.is_empty()).map(|rows| rows.end - 1)
     }
 }

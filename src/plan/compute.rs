@@ -18,6 +18,10 @@ pub struct Conversations {
     pub response_tokens: u64,
     /// Conversations that have the same prompt, which is then computed once.
     pub shared_by: u64,
+    /// Tokens that more prompts begin with than are equal.
+    pub prefix_tokens: u64,
+    /// Conversations whose prompts begin with them.
+    pub prefix_shared_by: u64,
 }
 
 impl Conversations {
@@ -26,15 +30,23 @@ impl Conversations {
         self.count.div_ceil(self.shared_by.max(1))
     }
 
-    /// Tokens that go through the layers when prompts are computed once.
+    /// Different beginnings of prompts.
+    fn prefixes(&self) -> u64 {
+        self.count.div_ceil(self.prefix_shared_by.max(self.shared_by).max(1))
+    }
+
+    /// Tokens that go through the layers when prompts, and what they begin with, are computed once.
     pub fn packed_tokens(&self) -> u64 {
-        self.prompts() * self.prompt_tokens + self.count * self.response_tokens
+        let own = self.prompt_tokens - self.prefix_tokens.min(self.prompt_tokens);
+        self.prefixes() * (self.prompt_tokens - own) + self.prompts() * own + self.count * self.response_tokens
     }
 
     /// Keys that all tokens together look at.
     fn seen_keys(&self) -> f64 {
         let triangle = |tokens: u64| tokens as f64 * (tokens as f64 + 1.0) / 2.0;
-        let prompts = self.prompts() as f64 * triangle(self.prompt_tokens);
+        let prefix = self.prefix_tokens.min(self.prompt_tokens);
+        let prefixes = self.prefixes() as f64 * triangle(prefix);
+        let prompts = prefixes + self.prompts() as f64 * (triangle(self.prompt_tokens) - triangle(prefix));
         let own = self.response_tokens as f64 * self.prompt_tokens as f64 + triangle(self.response_tokens);
         prompts + self.count as f64 * own
     }
@@ -159,13 +171,20 @@ mod tests {
             micro_batch_tokens: 8_192,
             scored_rows: 1_024,
             context_tokens: 8_192,
-            live_sequences: None,
+            live_sequences: 1,
             device: Device::Card,
         }
     }
 
-    const ONE: Conversations =
-        Conversations { name: "turns", count: 1, prompt_tokens: 7_168, response_tokens: 1_024, shared_by: 1 };
+    const ONE: Conversations = Conversations {
+        name: "turns",
+        count: 1,
+        prompt_tokens: 7_168,
+        response_tokens: 1_024,
+        shared_by: 1,
+        prefix_tokens: 0,
+        prefix_shared_by: 1,
+    };
 
     #[test]
     fn one_sequence_of_8192_tokens_by_hand() {
@@ -196,6 +215,12 @@ mod tests {
         assert_eq!((apart, shared), (8 * 8_192, 7_168 + 8 * 1_024));
         let of = |kind| ComputePlan::new(&base, &[kind], 1, false).forward;
         assert!(of(Conversations { shared_by: 8, ..eight }) < 0.4 * of(eight));
+        // What prompts begin with is between the two: as all of the prompt if it is, as nothing if it is none.
+        let begun = |tokens| Conversations { prefix_tokens: tokens, prefix_shared_by: 8, ..eight };
+        assert_eq!(begun(6_144).packed_tokens(), 6_144 + 8 * (1_024 + 1_024));
+        assert_eq!(of(begun(7_168)), of(Conversations { shared_by: 8, ..eight }));
+        assert_eq!(of(begun(0)), of(eight));
+        assert!(of(begun(6_144)) < 0.4 * of(eight));
         // Frozen weights cost half of the backward.
         let lora = Setting { lora: Some(LoraConfig::default()), ..base };
         let adapted = ComputePlan::new(&lora, &[ONE], 1, false);

@@ -8,7 +8,6 @@ use super::{Device, GIB, Setting};
 use crate::nn::ops::LOGIT_ROWS;
 use crate::optim::MomentType;
 use crate::policy::Precision;
-use crate::sampler::local::DEFAULT_CACHE_BYTES;
 
 /// Which memory a class is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,10 +136,23 @@ pub fn cache_bytes_per_token(setting: &Setting) -> u64 {
     2 * policy.num_hidden_layers as u64 * row * setting.activation_bytes()
 }
 
+/// Bytes of the keys and values of one sequence of the full context.
+pub fn cache_bytes_of_a_sequence(setting: &Setting) -> u64 {
+    cache_bytes_per_token(setting) * setting.context_tokens as u64
+}
+
+/// Sequences of the full context whose keys and values fit: into `cache_bytes`, or without a bound into half of what the
+/// rest of a rollout leaves of `memory`, as the sampler takes half of what is free. Between 1 and `most`.
+pub fn live_sequences(setting: &Setting, cache_bytes: Option<u64>, memory: u64, most: usize) -> usize {
+    let rest = || MemoryPlan::new(&Setting { live_sequences: 0, ..setting.clone() });
+    let free = || memory.saturating_sub(rest().phase_bytes(Place::Device, Phase::Rollout)) / 2;
+    let bytes = cache_bytes.unwrap_or_else(free);
+    ((bytes / cache_bytes_of_a_sequence(setting).max(1)) as usize).clamp(1, most.max(1))
+}
+
 fn rollout(setting: &Setting) -> Vec<Class> {
-    let of_one = cache_bytes_per_token(setting) * setting.context_tokens as u64;
-    let fits = (DEFAULT_CACHE_BYTES as u64 / of_one.max(1)).max(1);
-    let live = setting.live_sequences.map_or(fits, |live| live as u64);
+    let of_one = cache_bytes_of_a_sequence(setting);
+    let live = setting.live_sequences as u64;
     let vocabulary = setting.policy.vocab_size as u64;
     vec![
         class(
@@ -261,13 +273,23 @@ fn head(setting: &Setting) -> Vec<Class> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The key and its value.
-    pub key: &'static str,
+    pub key: String,
     /// Bytes of the device's peak that it saves after the changes before it.
     pub saved: u64,
 }
 
 /// A step of [`changes_to_fit`]: a key with its value, and what setting it does; `None` where it is set already.
 type Step = (&'static str, fn(&Setting) -> Option<Setting>);
+
+/// Fewer sequences drawn at a time, where a rollout is what does not fit: as many as there is memory for.
+fn fewer_live_sequences(setting: &Setting, limit: u64) -> Option<(String, Setting)> {
+    let over = MemoryPlan::new(setting).phase_bytes(Place::Device, Phase::Rollout).checked_sub(limit)?;
+    let of_one = cache_bytes_of_a_sequence(setting).max(1);
+    let live = setting.live_sequences.saturating_sub(over.div_ceil(of_one) as usize).max(1);
+    // Rounded up: the last sequence must not miss the bound by a rounding.
+    let key = format!("sampler.cache_gib = {:.2}", (gib(live as u64 * of_one) * 100.0).ceil() / 100.0);
+    (live < setting.live_sequences).then(|| (key, Setting { live_sequences: live, ..setting.clone() }))
+}
 
 /// Changes in the order of what they cost, until the plan fits into `limit` bytes; the last one's plan and whether it fits.
 pub fn changes_to_fit(setting: &Setting, limit: u64) -> (Vec<Change>, bool) {
@@ -299,16 +321,25 @@ pub fn changes_to_fit(setting: &Setting, limit: u64) -> (Vec<Change>, bool) {
     let peak = |setting: &Setting| MemoryPlan::new(setting).peak_bytes(Place::Device);
     let (mut current, mut bytes) = (setting.clone(), peak(setting));
     let mut changes = Vec::new();
-    for (key, apply) in STEPS {
-        if bytes <= limit {
+    let mut make = |key: String, changed: Setting, current: &mut Setting| {
+        let after = peak(&changed);
+        if after < bytes {
+            changes.push(Change { key, saved: bytes - after });
+            (*current, bytes) = (changed, after);
+        }
+    };
+    for step in STEPS.into_iter().map(Some).chain([None]) {
+        // Costs nothing but time, but helps only where the rollout is what takes most.
+        if let Some((key, changed)) = fewer_live_sequences(&current, limit) {
+            make(key, changed, &mut current);
+        }
+        if peak(&current) <= limit {
             break;
         }
-        if let Some(changed) = apply(&current) {
-            let after = peak(&changed);
-            if after < bytes {
-                changes.push(Change { key, saved: bytes - after });
-                (current, bytes) = (changed, after);
-            }
+        if let Some((key, apply)) = step
+            && let Some(changed) = apply(&current)
+        {
+            make(key.to_owned(), changed, &mut current);
         }
     }
     (changes, bytes <= limit)
@@ -336,7 +367,7 @@ mod tests {
             micro_batch_tokens: 8_192,
             scored_rows: 1_024,
             context_tokens: 8_192,
-            live_sequences: Some(16),
+            live_sequences: 16,
             device: Device::Card,
         }
     }
@@ -393,11 +424,20 @@ mod tests {
             Setting { precision: Precision::F32, activation_checkpointing: false, ..setting(preset::qwen3_4b()) };
         let (changes, fits) = changes_to_fit(&wide, 141_000_000_000);
         assert!(fits && changes[0].key.starts_with("update.activation_checkpointing"), "{changes:?}");
-        // Sixteen sequences of 8,192 tokens are 18 GiB of keys and values: as many as the sampler's bound allows instead.
-        let wide = Setting { live_sequences: None, ..wide };
+        // Sixteen sequences of 8,192 tokens are 36 GiB of keys and values in f32.
         let (changes, fits) = changes_to_fit(&wide, 24 << 30);
-        assert!(fits && changes.len() > 3, "{changes:?}");
+        let fewer = changes.iter().any(|change| change.key.starts_with("sampler.cache_gib"));
+        assert!(fits && changes.len() > 3 && fewer, "{changes:?}");
         assert!(changes.iter().all(|change| change.saved > 0));
+        // Where only the rollout is too large, fewer sequences are all that is asked for.
+        let rollout = Setting { live_sequences: 96, ..setting(preset::qwen3_4b()) };
+        let (changes, fits) = changes_to_fit(&rollout, 141_000_000_000);
+        assert!(fits && changes.len() == 1, "{changes:?}");
+        assert_eq!(live_sequences(&rollout, Some(10 << 30), 0, 512), 8);
+        assert_eq!((live_sequences(&rollout, Some(0), 0, 512), live_sequences(&rollout, Some(1 << 40), 0, 7)), (1, 7));
+        let free = live_sequences(&rollout, None, 141_000_000_000, 512);
+        let plan = MemoryPlan::new(&Setting { live_sequences: free, ..rollout });
+        assert!(free > 8 && plan.phase_bytes(Place::Device, Phase::Rollout) < 141_000_000_000, "{free}");
         let (_, fits) = changes_to_fit(&wide, 1 << 30);
         assert!(!fits);
         let (changes, fits) = changes_to_fit(&wide, u64::MAX);

@@ -47,8 +47,9 @@ pub struct Setting {
     pub scored_rows: usize,
     /// Longest sequence in tokens.
     pub context_tokens: usize,
-    /// Sequences whose keys and values are cached at one time; none: as many as the sampler's bound allows.
-    pub live_sequences: Option<usize>,
+    /// Sequences whose keys and values are cached at one time, each as long as the context
+    /// ([`memory::live_sequences`] says how many fit).
+    pub live_sequences: usize,
     /// Where it runs.
     pub device: Device,
 }

@@ -20,8 +20,8 @@
 //! * [`RunDirectory`] opens it, for a new run or to go on with one.
 //! * [`Records`] keeps metrics, timings and evaluations, as [`JsonLines`] and in [`tensorboard`] files; [`RolloutRow`] is a row of the rollout table.
 //! * [`Checkpoints`] writes and finds checkpoints.
-//! * [`signal`] turns SIGINT and SIGTERM into a request to stop; [`progress`] shows how far things are, [`log`] keeps what
-//!   was said.
+//! * [`signal`] turns SIGINT and SIGTERM into a request to stop; [`progress`] shows how far things are, [`watch`] says what
+//!   is waited for when nothing moves, [`log`] keeps what was said.
 //!
 //! Resuming goes back to the newest checkpoint: [`RunDirectory::rewind`] drops what was written after it, so that a run
 //! that was killed and started again leaves the same bytes as one that was not.
@@ -36,6 +36,7 @@ pub mod records;
 pub mod rollouts;
 pub mod signal;
 pub mod tensorboard;
+pub mod watch;
 
 pub use checkpoint::{Checkpoint, Checkpoints, Retention, TrainingState};
 pub use directory::{Manifest, RunDirectory, RunSetup};

@@ -1,35 +1,58 @@
-//! The forward pass over one new token a sequence, with keys and values cached.
+//! Hidden states of new tokens, with the keys and values of earlier ones cached.
+//!
+//! A row's result is the same to the bit whatever else is in the pass: attention adds in the order of the positions, and
+//! products round every row alike from [`rows_alike`] on, so there are never fewer.
+
+use std::ops::Range;
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use super::cache::{Block, Heads, attend};
-use super::local::{Forward, Live};
-use crate::nn::PackedBatch;
-use crate::nn::ops::real::Host;
+use super::blocks::BlockId;
+use super::scheduler::{Forward, Stretch};
 use crate::nn::ops::{self, Rotary};
-use crate::policy::{Decoder, Projections};
+use crate::policy::{Decoder, Projections, Target};
 
-/// Prompt tokens read in one pass: enough to fill the matrix products, few enough for their outputs to stay small.
-const PREFILL_TOKENS: usize = 2048;
+/// Query rows of one sequence, neighbours.
+pub(super) struct QueryRows<'a> {
+    /// Rows of the queries.
+    pub rows: Range<usize>,
+    /// Position of the first.
+    pub position: usize,
+    /// Blocks of all positions.
+    pub blocks: &'a [BlockId],
+}
 
-const NAME: &str = "sample";
+/// Where keys and values are kept.
+pub(super) trait KeyValues {
+    /// Keeps `k`, `v` `[N, K, D]` of a layer: the rows of the stretches, one after the other. There may be rows beyond.
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, stretches: &[Stretch<'_>]) -> Result<()>;
+    /// Attention of `q` `[N, H, D]` over what each row may see, `[N, H, D]`; rows that are in no `queries` are zero.
+    fn attend(&mut self, layer: usize, q: &Tensor, queries: &[QueryRows<'_>]) -> Result<Tensor>;
+    /// Copies a block in all layers.
+    fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()>;
+}
 
-pub(super) struct Cached<'a> {
+pub(super) struct Cached<'a, C> {
     decoder: &'a Decoder,
-    heads: Heads,
-    /// By prompt, then by layer.
-    prompts: Vec<Vec<Block>>,
-    /// Angles of all positions of the wave, `[positions, D / 2]` each.
+    rows_alike: usize,
+    cache: C,
+    /// Angles of the positions from 0 on, `[positions, D / 2]` each.
     angles: Option<Rotary>,
 }
 
-impl<'a> Cached<'a> {
-    pub(super) fn new(decoder: &'a Decoder, heads: Heads) -> Self {
-        Self { decoder, heads, prompts: Vec::new(), angles: None }
+impl<'a, C: KeyValues> Cached<'a, C> {
+    pub(super) fn new(decoder: &'a Decoder, cache: C) -> Self {
+        Self { decoder, rows_alike: rows_alike(decoder), cache, angles: None }
     }
 
-    fn rotary(&self, positions: &[u32]) -> Result<Rotary> {
+    fn rotary(&mut self, positions: &[u32]) -> Result<Rotary> {
+        let needed = positions.iter().max().map_or(0, |&last| last as usize + 1);
+        let there = self.angles.as_ref().map_or(Ok(0), |angles| angles.cos.dim(0))?;
+        if needed > there {
+            let all: Vec<u32> = (0..needed.max(2 * there).max(512) as u32).collect();
+            self.angles = Some(self.decoder.rotary(&all)?);
+        }
         match &self.angles {
             Some(angles) => {
                 let rows = |table: &Tensor| ops::gather_rows(table, positions);
@@ -38,90 +61,80 @@ impl<'a> Cached<'a> {
             None => Ok(self.decoder.rotary(positions)?),
         }
     }
-
-    /// Reads some prompts and keeps their keys and values; hidden states of their last tokens.
-    fn read_together(&mut self, prompts: &[&[u32]]) -> Result<Tensor> {
-        let mut batch = PackedBatch::default();
-        for prompt in prompts {
-            batch.push(prompt, None);
-        }
-        let first = self.prompts.len();
-        self.prompts.extend(prompts.iter().map(|_| Vec::with_capacity(self.decoder.layers().len())));
-        let last_rows: Vec<u32> = batch.segments.iter().map(|segment| segment.rows.end as u32 - 1).collect();
-        let rotary = self.rotary(&batch.position_ids)?;
-        let mut x = self.decoder.embed(&batch.token_ids)?;
-        let num_layers = self.decoder.layers().len();
-        for (number, layer) in self.decoder.layers().enumerate() {
-            let Projections { q, k, v } = layer.project(&x, &rotary)?;
-            let (k, v) = (k.contiguous()?, v.contiguous()?);
-            {
-                let (keys, values, row) = (Host::new(&k), Host::new(&v), self.heads.row());
-                let (keys, values) = (keys.slice::<f32>(NAME)?, values.slice::<f32>(NAME)?);
-                for (blocks, segment) in self.prompts[first..].iter_mut().zip(&batch.segments) {
-                    let mut block = Block::new(self.heads, segment.rows.len());
-                    let elements = segment.rows.start * row..segment.rows.end * row;
-                    block.append(&keys[elements.clone()], &values[elements]);
-                    blocks.push(block);
-                }
-            }
-            let mut attention = ops::attention(&q, &k, &v, &batch.segments)?;
-            if number + 1 == num_layers {
-                // Nothing but the last token's state is wanted of the last layer.
-                let (tokens, width) = (batch.num_tokens(), self.heads.query * self.heads.width);
-                attention = ops::gather_rows(&attention.reshape((tokens, width))?, &last_rows)?;
-                attention = attention.reshape((last_rows.len(), self.heads.query, self.heads.width))?;
-                x = ops::gather_rows(&x, &last_rows)?;
-            }
-            x = layer.finish(&x, &attention)?;
-        }
-        Ok(self.decoder.final_norm(&x)?)
-    }
 }
 
-impl Forward for Cached<'_> {
-    fn read(&mut self, prompts: &[&[u32]], max_tokens: usize) -> Result<Tensor> {
-        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0) + max_tokens;
-        let positions: Vec<u32> = (0..longest as u32).collect();
-        self.angles = Some(self.decoder.rotary(&positions)?);
-        let mut hidden = Vec::new();
-        let mut start = 0;
-        while start < prompts.len() {
-            let mut tokens = 0;
-            let fits = |prompt: &&&[u32]| {
-                tokens += prompt.len();
-                tokens <= PREFILL_TOKENS
-            };
-            let count = prompts[start..].iter().take_while(fits).count().max(1);
-            hidden.push(self.read_together(&prompts[start..start + count])?);
-            start += count;
-        }
-        Ok(Tensor::cat(&hidden, 0)?)
-    }
+/// Rows from which on a product with any matrix of the decoder rounds each of them alike: the crate `gemm` has ways of its
+/// own for a single row and for up to 16 x 16 outputs, and cuts sums over more than 512 inputs elsewhere for up to 64 x 64.
+pub(super) fn rows_alike(decoder: &Decoder) -> usize {
+    let config = &decoder.config;
+    let adapters = decoder.weights.named_adapters().into_iter();
+    let shapes = Target::ALL
+        .into_iter()
+        .map(|target| config.matrix_shape(target))
+        .chain([(config.vocab_size, config.hidden_size)])
+        .chain(adapters.filter_map(|(_, tensor)| tensor.dims2().ok()));
+    let needed = |(outputs, inputs): (usize, usize)| match outputs {
+        0..=64 if inputs > 512 => 65,
+        _ => 16 * 16 / outputs.max(1) + 1,
+    };
+    shapes.map(needed).max().unwrap_or(1).max(2)
+}
 
-    fn room(&self, max_tokens: usize) -> Vec<Block> {
-        self.decoder.layers().map(|_| Block::new(self.heads, max_tokens)).collect()
+/// `rows` with its last element as often as it takes to be `least` long; nothing stays nothing.
+pub(super) fn filled_up(mut rows: Vec<u32>, least: usize) -> Vec<u32> {
+    if let Some(&last) = rows.last() {
+        rows.resize(rows.len().max(least), last);
     }
+    rows
+}
 
-    fn advance(&mut self, live: &mut [Live]) -> Result<Tensor> {
-        let token_ids: Vec<u32> = live.iter().filter_map(|live| live.token_ids.last().copied()).collect();
-        let positions: Vec<u32> = live.iter().map(|live| (live.prompt_len + live.token_ids.len() - 1) as u32).collect();
-        let rotary = self.rotary(&positions)?;
-        let mut x = self.decoder.embed(&token_ids)?;
-        let (heads, row) = (self.heads, self.heads.row());
-        for (number, layer) in self.decoder.layers().enumerate() {
-            let Projections { q, k, v } = layer.project(&x, &rotary)?;
-            let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
-            let (queries, keys, values) = (Host::new(&q), Host::new(&k), Host::new(&v));
-            let new = keys.slice::<f32>(NAME)?.chunks_exact(row).zip(values.slice::<f32>(NAME)?.chunks_exact(row));
-            for (live, (key, value)) in live.iter_mut().zip(new) {
-                live.blocks[number].append(key, value);
+impl<C: KeyValues> Forward for Cached<'_, C> {
+    fn pass(&mut self, stretches: &[Stretch<'_>]) -> Result<Tensor> {
+        let (mut ids, mut positions) = (Vec::new(), Vec::new());
+        let (mut queries, mut last_rows, mut last_queries) = (Vec::new(), Vec::new(), Vec::new());
+        for stretch in stretches {
+            let first = ids.len();
+            ids.extend_from_slice(&stretch.tokens[stretch.start..]);
+            positions.extend(stretch.positions().map(|position| position as u32));
+            queries.push(QueryRows { rows: first..ids.len(), position: stretch.start, blocks: stretch.blocks });
+            if stretch.wanted {
+                let (row, position) = (last_rows.len(), stretch.tokens.len() - 1);
+                last_queries.push(QueryRows { rows: row..row + 1, position, blocks: stretch.blocks });
+                last_rows.push(ids.len() as u32 - 1);
             }
-            let contexts: Vec<_> =
-                live.iter().map(|live| [&self.prompts[live.group][number], &live.blocks[number]]).collect();
-            let out = attend(heads, queries.slice::<f32>(NAME)?, &contexts);
-            let out = Tensor::from_vec(out, (live.len(), heads.query, heads.width), &Device::Cpu)?;
-            x = layer.finish(&x, &out)?;
         }
-        Ok(self.decoder.final_norm(&x)?)
+        let least = self.rows_alike;
+        let (ids, positions) = (filled_up(ids, least), filled_up(positions, least));
+        let last_rows = filled_up(last_rows, least);
+        let rotary = self.rotary(&positions)?;
+        let mut x = self.decoder.embed(&ids)?;
+        let decoder = self.decoder;
+        let num_layers = decoder.layers().len();
+        for (number, layer) in decoder.layers().enumerate() {
+            let Projections { mut q, k, v } = layer.project(&x, &rotary)?;
+            self.cache.store(number, &k.contiguous()?, &v.contiguous()?, stretches)?;
+            let mut seen_by = &queries;
+            if number + 1 == num_layers {
+                if last_rows.is_empty() {
+                    // A prompt that goes on in the next pass: its keys and values are all that was wanted.
+                    return Ok(x);
+                }
+                let (_, heads, width) = q.dims3()?;
+                q = ops::gather_rows(&q.contiguous()?.reshape((ids.len(), heads * width))?, &last_rows)?.reshape((
+                    last_rows.len(),
+                    heads,
+                    width,
+                ))?;
+                x = ops::gather_rows(&x, &last_rows)?;
+                seen_by = &last_queries;
+            }
+            let attention = self.cache.attend(number, &q.contiguous()?, seen_by)?;
+            x = layer.finish(&x, &attention)?;
+        }
+        Ok(decoder.final_norm(&x)?)
+    }
+
+    fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()> {
+        self.cache.copy(from, to)
     }
 }

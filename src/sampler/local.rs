@@ -1,31 +1,36 @@
 //! Sampling with the decoder in this process.
 //!
-//! Requests with equal prompts form a group: the prompt is read once, its keys and values are kept once, and its first
-//! token is drawn from one row of logits. Groups are worked on in waves that fit the cache's memory. In a wave all live
-//! responses advance together, one row each in one packed batch, and a response that has ended leaves the batch.
+//! All requests of a stream advance together, each at its own place: a pass reads the newest token of every response and
+//! some prompts beside them. Keys and values are kept in blocks; prompts that begin alike share theirs, and equal prompts
+//! that come together are read once. On the CPU, which computes in f32 whatever the type of the weights, the cache is
+//! plain memory and a response is the same to the bit in any company; on other devices it is made of tensors.
 //!
-//! On the CPU, which computes in f32 whatever the type of the weights, keys and values are cached. Elsewhere every step computes the whole sequences again: right, slow,
-//! and also what the cache is tested against.
+//! In types that no cache is made for (f64) every token computes its whole sequence again: right, slow, and also what the
+//! caches are tested against.
 
-use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use anyhow::{Context, Result};
-use candle_core::{DType, Tensor};
-use rayon::prelude::*;
+use anyhow::Result;
+use candle_core::{DType, Device};
+use memtrain_corpora::store;
 
-use super::cache::{Block, Heads};
+use super::blocks::BLOCK_TOKENS;
 use super::cached::Cached;
-use super::draw::{self, Drawn};
+use super::config::SamplerConfig;
+use super::device::DeviceCache;
+use super::host::{Heads, HostCache};
 use super::recomputed::Recomputed;
-use super::{Completion, FinishReason, SampleError, SampleRequest, Sampler};
-use crate::nn::ops::real::Host;
+use super::scheduler::{Forward, Rules, Scheduler};
+use super::{Completion, SampleError, SampleRequest, SampleStream, Sampler, drawn_together};
 use crate::policy::{Decoder, PolicyTokenizer};
 
-/// Rows of logits that exist at a time.
-const LOGIT_ROWS: usize = 256;
+/// Prompt tokens read in one pass: enough to fill the matrix products, few enough for their outputs to stay small.
+const PREFILL_TOKENS: usize = 2048;
 
-/// Default bound on the memory of cached keys and values.
-pub const DEFAULT_CACHE_BYTES: usize = 2 << 30;
+/// Memory of keys and values where the system does not say what is free.
+const FALLBACK_CACHE_BYTES: usize = 2 << 30;
 
 /// Draws from a [`Decoder`] in this process.
 ///
@@ -47,37 +52,30 @@ pub struct LocalSampler {
     decoder: Decoder,
     stop_ids: Vec<u32>,
     allowed: usize,
-    cache_bytes: usize,
-    recompute: bool,
+    cache_bytes: Option<usize>,
+    max_sequences: usize,
+    prefill_tokens: usize,
+    cache: CacheKind,
+    counts: Arc<Counts>,
 }
 
-/// Requests of one prompt, by their numbers.
-struct Group {
-    requests: Vec<usize>,
+/// What drawing took so far, all streams of a sampler and of its clones together.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Forward passes: each reads all weights once.
+    pub passes: AtomicU64,
+    /// Tokens that went through the layers.
+    pub tokens_read: AtomicU64,
+    /// Prompt tokens whose keys and values were there already.
+    pub tokens_shared: AtomicU64,
 }
 
-/// A response being drawn.
-pub(super) struct Live {
-    request: usize,
-    /// Group of its prompt inside the wave.
-    pub(super) group: usize,
-    /// Tokens of its prompt.
-    pub(super) prompt_len: usize,
-    pub(super) token_ids: Vec<u32>,
-    log_probs: Vec<f32>,
-    /// Its own keys and values, one block a layer; empty where nothing is cached.
-    pub(super) blocks: Vec<Block>,
-}
-
-/// How hidden states of the newest tokens come about.
-pub(super) trait Forward {
-    /// Reads the prompts of a wave, whose responses take up to `max_tokens` each; hidden states `[prompts, d]` of their last
-    /// tokens.
-    fn read(&mut self, prompts: &[&[u32]], max_tokens: usize) -> Result<Tensor>;
-    /// Room for a response of up to so many tokens.
-    fn room(&self, max_tokens: usize) -> Vec<Block>;
-    /// Reads the newest token of each response; hidden states `[live, d]` of these.
-    fn advance(&mut self, live: &mut [Live]) -> Result<Tensor>;
+/// What keeps keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CacheKind {
+    Host,
+    Device,
+    None,
 }
 
 impl LocalSampler {
@@ -101,22 +99,64 @@ impl LocalSampler {
             return Err(SampleError::NothingAllowed.into());
         }
         let (decoder, stop_ids) = (decoder.frozen()?, stop_ids.to_vec());
-        let recompute = !(decoder.device().is_cpu() && decoder.compute_dtype() == DType::F32);
-        Ok(Self { decoder, stop_ids, allowed, cache_bytes: DEFAULT_CACHE_BYTES, recompute })
+        let cache = match (decoder.device().is_cpu(), decoder.compute_dtype()) {
+            (_, DType::F64) => CacheKind::None,
+            (true, _) => CacheKind::Host,
+            (false, _) => CacheKind::Device,
+        };
+        let max_sequences = SamplerConfig::default().max_sequences;
+        let prefill_tokens = PREFILL_TOKENS;
+        Ok(Self {
+            decoder,
+            stop_ids,
+            allowed,
+            cache_bytes: None,
+            max_sequences,
+            prefill_tokens,
+            cache,
+            counts: Arc::default(),
+        })
     }
 
-    /// Bounds the memory of cached keys and values; at least one group member is always worked on. The bound changes
-    /// how requests are split into waves, not what is drawn.
+    /// The means that a configuration gives it.
     #[must_use]
-    pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
-        self.cache_bytes = bytes;
+    pub fn with_config(mut self, config: &SamplerConfig) -> Self {
+        self.cache_bytes = config.cache_bytes();
+        self.max_sequences = config.max_sequences.max(1);
         self
     }
 
-    /// Computes whole sequences again for each token instead of caching: slow, the twin of the cache in tests.
+    /// What drawing took so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Bounds the memory of keys and values, which is half of what is free otherwise. The bound changes what is drawn
+    /// together, not what is drawn; a sequence that needs more is an error.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Bounds the prompt tokens that are read in one pass. It changes how long the others wait, not what is drawn.
+    #[must_use]
+    pub fn with_prefill_tokens(mut self, tokens: usize) -> Self {
+        self.prefill_tokens = tokens.max(1);
+        self
+    }
+
+    /// Computes whole sequences again for each token instead of caching: slow, the twin of the caches in tests.
     #[must_use]
     pub fn recomputing(mut self) -> Self {
-        self.recompute = true;
+        self.cache = CacheKind::None;
+        self
+    }
+
+    /// Keeps keys and values in tensors, as on devices other than the CPU.
+    #[must_use]
+    pub fn with_tensor_cache(mut self) -> Self {
+        self.cache = CacheKind::Device;
         self
     }
 
@@ -125,156 +165,61 @@ impl LocalSampler {
         Heads { query: config.num_attention_heads, key_value: config.num_key_value_heads, width: config.head_dim }
     }
 
-    fn check(&self, requests: &[SampleRequest]) -> Result<(), SampleError> {
-        let config = &self.decoder.config;
-        for (request, SampleRequest { prompt_ids, params, .. }) in requests.iter().enumerate() {
-            if prompt_ids.is_empty() {
-                return Err(SampleError::EmptyPrompt { request });
-            }
-            if let Some(&id) = prompt_ids.iter().find(|&&id| id as usize >= config.vocab_size) {
-                return Err(SampleError::OutsideVocabulary { request, id, vocab_size: config.vocab_size });
-            }
-            let tokens = prompt_ids.len() + params.max_tokens;
-            if tokens > config.max_position_embeddings {
-                let (prompt, response) = (prompt_ids.len(), params.max_tokens);
-                return Err(SampleError::TooLong { request, prompt, response, limit: config.max_position_embeddings });
-            }
-            params.check().map_err(|detail| SampleError::Params { request, detail })?;
-        }
-        Ok(())
+    /// Bytes of keys and values of a block in all layers.
+    pub(super) fn block_bytes(&self) -> usize {
+        let element = if self.cache == CacheKind::Device { self.decoder.compute_dtype().size_in_bytes() } else { 4 };
+        2 * self.decoder.config.num_hidden_layers * self.heads().row() * BLOCK_TOKENS * element
     }
 
-    /// Groups of equal prompts in the order of their first requests, cut into waves that fit the cache.
-    fn waves(&self, requests: &[SampleRequest]) -> Vec<Vec<Group>> {
-        let mut numbers: HashMap<&[u32], usize> = HashMap::new();
-        let mut groups: Vec<Group> = Vec::new();
-        for (number, request) in requests.iter().enumerate() {
-            let group = *numbers.entry(&request.prompt_ids).or_insert_with(|| {
-                groups.push(Group { requests: Vec::new() });
-                groups.len() - 1
-            });
-            groups[group].requests.push(number);
-        }
-        let bytes = |tokens: usize| self.heads().bytes(tokens) * self.decoder.config.num_hidden_layers;
-        let mut waves = vec![Vec::new()];
-        let mut left = self.cache_bytes;
-        for group in groups {
-            let prompt = bytes(requests[group.requests[0]].prompt_ids.len());
-            let mut part = Group { requests: Vec::new() };
-            for request in group.requests {
-                let own = bytes(requests[request].params.max_tokens);
-                let needed = if part.requests.is_empty() { prompt + own } else { own };
-                let wave_is_empty = part.requests.is_empty() && waves.last().is_none_or(Vec::is_empty);
-                if needed > left && !wave_is_empty {
-                    push_group(&mut waves, part);
-                    waves.push(Vec::new());
-                    part = Group { requests: Vec::new() };
-                    left = self.cache_bytes.saturating_sub(prompt + own);
-                } else {
-                    left = left.saturating_sub(needed);
-                }
-                part.requests.push(request);
+    fn begin(&self) -> Result<Scheduler<'_>> {
+        let (heads, decoder) = (self.heads(), &self.decoder);
+        let bytes = self
+            .cache_bytes
+            .unwrap_or_else(|| free_bytes(decoder.device()).map_or(FALLBACK_CACHE_BYTES, |free| free / 2));
+        let num_blocks = bytes / self.block_bytes();
+        let num_layers = decoder.config.num_hidden_layers;
+        let forward: Box<dyn Forward + '_> = match self.cache {
+            CacheKind::None => Box::new(Recomputed { decoder }),
+            CacheKind::Host => Box::new(Cached::new(decoder, HostCache::new(heads, num_layers))),
+            CacheKind::Device => {
+                let dtype = decoder.compute_dtype();
+                let cache = DeviceCache::new(heads, num_layers, num_blocks, decoder.device(), dtype)?;
+                Box::new(Cached::new(decoder, cache))
             }
-            push_group(&mut waves, part);
-        }
-        waves
-    }
-
-    fn sample_wave(&self, requests: &[SampleRequest], groups: &[Group], done: &mut [Option<Completion>]) -> Result<()> {
-        let mut forward: Box<dyn Forward> = match self.recompute {
-            true => Box::new(Recomputed::new(&self.decoder)),
-            false => Box::new(Cached::new(&self.decoder, self.heads())),
         };
-        let prompts: Vec<&[u32]> = groups.iter().map(|group| &requests[group.requests[0]].prompt_ids[..]).collect();
-        let max_tokens = |request: usize| requests[request].params.max_tokens;
-        let longest = groups.iter().flat_map(|group| &group.requests).map(|&request| max_tokens(request)).max();
-        let mut hidden = forward.read(&prompts, longest.unwrap_or(0))?;
-        let mut live: Vec<Live> = Vec::new();
-        for (number, (group, prompt)) in groups.iter().zip(&prompts).enumerate() {
-            live.extend(group.requests.iter().map(|&request| Live {
-                request,
-                group: number,
-                prompt_len: prompt.len(),
-                token_ids: Vec::with_capacity(max_tokens(request)),
-                log_probs: Vec::with_capacity(max_tokens(request)),
-                // The last token of a response is drawn and never read.
-                blocks: forward.room(max_tokens(request) - 1),
-            }));
-        }
-        let mut rows: Vec<usize> = live.iter().map(|live| live.group).collect();
-        loop {
-            self.draw_next(requests, &hidden, &rows, &mut live)?;
-            live.retain_mut(|live| match self.finish_of(live, max_tokens(live.request)) {
-                Some(finish) => {
-                    let token_ids = std::mem::take(&mut live.token_ids);
-                    let log_probs = std::mem::take(&mut live.log_probs);
-                    done[live.request] = Some(Completion { token_ids, log_probs, finish });
-                    false
-                }
-                None => true,
-            });
-            if live.is_empty() {
-                return Ok(());
-            }
-            hidden = forward.advance(&mut live)?;
-            rows = (0..live.len()).collect();
-        }
-    }
-
-    fn finish_of(&self, live: &Live, max_tokens: usize) -> Option<FinishReason> {
-        if live.token_ids.last().is_some_and(|id| self.stop_ids.contains(id)) {
-            Some(FinishReason::Stop)
-        } else {
-            (live.token_ids.len() >= max_tokens).then_some(FinishReason::Length)
-        }
-    }
-
-    /// Draws one token for each live response from its row of `hidden`; `rows` ascends.
-    fn draw_next(&self, requests: &[SampleRequest], hidden: &Tensor, rows: &[usize], live: &mut [Live]) -> Result<()> {
-        let num_rows = hidden.dim(0)?;
-        let mut rest = live;
-        for first in (0..num_rows).step_by(LOGIT_ROWS) {
-            let count = LOGIT_ROWS.min(num_rows - first);
-            let here = rows.partition_point(|&row| row < first + count) - rows.partition_point(|&row| row < first);
-            let (live, later) = std::mem::take(&mut rest).split_at_mut(here);
-            rest = later;
-            let logits = self.decoder.logits(&hidden.narrow(0, first, count)?)?.to_dtype(DType::F32)?;
-            let logits = logits.to_device(&candle_core::Device::Cpu)?;
-            let (host, vocab_size) = (Host::new(&logits), logits.dim(1)?);
-            let logits: &[f32] = host.slice("sample")?;
-            let rows = &rows[rows.partition_point(|&row| row < first)..];
-            live.par_iter_mut().zip(rows).try_for_each_init(draw::Scratch::default, |scratch, (live, row)| {
-                let row = &logits[(row - first) * vocab_size..][..vocab_size];
-                let (request, position) = (&requests[live.request], live.token_ids.len());
-                let uniform = || draw::uniform(&request.address, position);
-                let drawn = draw::draw(row, &request.params, self.allowed, uniform, scratch);
-                let Drawn { id, log_prob } = drawn.ok_or(SampleError::NotFinite { request: live.request, position })?;
-                live.token_ids.push(id);
-                live.log_probs.push(log_prob);
-                Ok::<_, SampleError>(())
-            })?;
-        }
-        Ok(())
+        let rules = Rules {
+            stop_ids: self.stop_ids.clone(),
+            allowed: self.allowed,
+            max_sequences: self.max_sequences,
+            prefill_tokens: self.prefill_tokens,
+            block_bytes: self.block_bytes(),
+            counts: Arc::clone(&self.counts),
+        };
+        Scheduler::new(decoder, rules, forward, num_blocks)
     }
 }
 
-fn push_group(waves: &mut [Vec<Group>], group: Group) {
-    if let Some(wave) = waves.last_mut()
-        && !group.requests.is_empty()
-    {
-        wave.push(group);
+/// Free memory of a device; nothing where it does not say.
+pub fn free_bytes(device: &Device) -> Option<usize> {
+    match device {
+        Device::Cpu => {
+            let text = store::read_to_string(Path::new("/proc/meminfo")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+            let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            Some(kib * 1024)
+        }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => candle_core::cuda_backend::cudarc::driver::result::mem_get_info().ok().map(|(free, _)| free),
+        _ => None,
     }
 }
 
 impl Sampler for LocalSampler {
     fn sample(&mut self, requests: &[SampleRequest]) -> Result<Vec<Completion>> {
-        self.check(requests)?;
-        let mut done = vec![None; requests.len()];
-        for wave in self.waves(requests) {
-            if !wave.is_empty() {
-                self.sample_wave(requests, &wave, &mut done)?;
-            }
-        }
-        done.into_iter().map(|completion| completion.context("a request was not answered")).collect()
+        drawn_together(&mut self.begin()?, requests)
+    }
+
+    fn stream(&mut self) -> Result<Box<dyn SampleStream + '_>> {
+        Ok(Box::new(self.begin()?))
     }
 }

@@ -42,7 +42,8 @@ fn requests() -> Vec<SampleRequest> {
         .collect()
 }
 
-fn assert_same(left: &[Completion], right: &[Completion]) {
+/// The same tokens; log-probabilities up to rounding.
+fn assert_close(left: &[Completion], right: &[Completion]) {
     assert_eq!(left.len(), right.len());
     for (number, (left, right)) in left.iter().zip(right).enumerate() {
         assert_eq!((&left.token_ids, left.finish), (&right.token_ids, right.finish), "request {number}");
@@ -77,18 +78,48 @@ fn log_probs_are_the_teacher_forced_ones() -> Result<()> {
 }
 
 #[test]
-fn the_cache_draws_what_full_recomputation_draws() -> Result<()> {
+fn both_caches_draw_what_full_recomputation_draws() -> Result<()> {
     let requests = requests();
-    let decoder = decoder(Architecture::Qwen3, DType::F32)?;
-    let cached = sampler(&decoder)?.sample(&requests)?;
-    assert_same(&cached, &sampler(&decoder)?.recomputing().sample(&requests)?);
-    // In f64 there is no cached path; the draws are the same up to rounding of the logits.
-    assert_same(&cached, &sampler(&decoder.to_dtype(DType::F64)?)?.sample(&requests)?);
+    for architecture in [Architecture::Qwen3, Architecture::Qwen2] {
+        let decoder = decoder(architecture, DType::F32)?;
+        let cached = sampler(&decoder)?.sample(&requests)?;
+        assert_close(&cached, &sampler(&decoder)?.recomputing().sample(&requests)?);
+        assert_close(&cached, &sampler(&decoder)?.with_tensor_cache().sample(&requests)?);
+        let cut = sampler(&decoder)?.with_tensor_cache().with_prefill_tokens(13).with_cache_bytes(LITTLE_CACHE);
+        assert_close(&cached, &{ cut }.sample(&requests)?);
+        // In f64 there is no cached path; the draws are the same up to rounding of the logits.
+        assert_close(&cached, &sampler(&decoder.to_dtype(DType::F64)?)?.sample(&requests)?);
+    }
     Ok(())
 }
 
+/// Bytes of about 12 blocks of the tiny policy: four sequences at most.
+const LITTLE_CACHE: usize = 12 * 32 * 2 * 4 * 4 * 2 * 32;
+
+/// Plays requests through a stream, one conversation after the other submitting its next when its last has ended.
+fn through_a_stream(
+    sampler: &mut LocalSampler,
+    requests: &[SampleRequest],
+    order: &[usize],
+    at_once: usize,
+) -> Result<Vec<Completion>> {
+    let mut left = order.iter();
+    let mut completions: Vec<Option<Completion>> = vec![None; requests.len()];
+    let mut stream = sampler.stream()?;
+    for &ticket in left.by_ref().take(at_once) {
+        stream.submit(ticket, requests[ticket].clone())?;
+    }
+    while let Some((ticket, completion)) = stream.next()? {
+        assert!(completions[ticket].replace(completion).is_none(), "{ticket} came twice");
+        if let Some(&next) = left.next() {
+            stream.submit(next, requests[next].clone())?;
+        }
+    }
+    Ok(completions.into_iter().map(|completion| completion.expect("every request is answered")).collect())
+}
+
 #[test]
-fn results_depend_neither_on_order_nor_company_nor_waves() -> Result<()> {
+fn results_are_the_same_to_the_bit_in_any_company() -> Result<()> {
     let requests = requests();
     let decoder = decoder(Architecture::Qwen3, DType::F32)?;
     let together = sampler(&decoder)?.sample(&requests)?;
@@ -96,14 +127,61 @@ fn results_depend_neither_on_order_nor_company_nor_waves() -> Result<()> {
         .iter()
         .map(|request| Ok(sampler(&decoder)?.sample(std::slice::from_ref(request))?.remove(0)))
         .collect();
-    assert_same(&together, &alone?);
-    let reversed: Vec<_> = requests.iter().rev().cloned().collect();
-    let mut completions = sampler(&decoder)?.sample(&reversed)?;
-    completions.reverse();
-    assert_same(&together, &completions);
-    for bytes in [0, 100_000, 400_000] {
-        assert_same(&together, &sampler(&decoder)?.with_cache_bytes(bytes).sample(&requests)?);
+    assert!(together == alone?, "alone");
+    for round in 0..12_usize {
+        // Another order of arrival, number of live sequences, size of the cache and of the pieces prompts are read in.
+        let order: Vec<usize> =
+            (0..requests.len()).map(|i| (i * [1, 3, 7, 9, 11, 13][round % 6] + round) % 40).collect();
+        let config = SamplerConfig { max_sequences: 1 + round * 3, ..SamplerConfig::default() };
+        let mut sampler = sampler(&decoder)?.with_config(&config).with_prefill_tokens([1, 5, 40, 2048][round % 4]);
+        if round % 3 > 0 {
+            sampler = sampler.with_cache_bytes(LITTLE_CACHE * (round % 3));
+        }
+        assert!(together == through_a_stream(&mut sampler, &requests, &order, 1 + round * 2)?, "round {round}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_never_fits_is_refused_and_what_fits_barely_is_not() -> Result<()> {
+    let decoder = decoder(Architecture::Qwen3, DType::F32)?;
+    let request = |prompt_len: usize| SampleRequest {
+        prompt_ids: prompt(1, prompt_len),
+        params: SamplingParams { max_tokens: 1, ..PARAMS },
+        address: DrawAddress::default(),
+    };
+    let mut sampler = sampler(&decoder)?;
+    let block = sampler.block_bytes();
+    sampler = sampler.with_cache_bytes(3 * block + block / 2);
+    let longest = sampler.sample(&[request(96)])?;
+    assert_eq!(longest.len(), 1);
+    let error = sampler.sample(&[request(20), request(97)]).expect_err("four blocks");
+    assert!(error.to_string().starts_with("request 1: 98 tokens") && error.to_string().contains("sampler.cache_gib"));
+    Ok(())
+}
+
+#[test]
+fn a_long_response_keeps_nobody_waiting_and_nobody_starves() -> Result<()> {
+    let decoder = decoder(Architecture::Qwen3, DType::F32)?;
+    let mut sampler = LocalSampler::with_ids(&decoder, &[], VOCAB)?;
+    let request = |max_tokens: usize| SampleRequest {
+        prompt_ids: prompt(3, 40),
+        params: SamplingParams { max_tokens, ..PARAMS },
+        address: DrawAddress::default(),
+    };
+    let mut stream = sampler.stream()?;
+    stream.submit(0, request(60))?;
+    // A stream of short ones: the long one ends in its time all the same, after about twelve of them.
+    let mut short_ones = 0;
+    stream.submit(1, request(5))?;
+    while let Some((ticket, _)) = stream.next()? {
+        if ticket == 0 {
+            break;
+        }
+        short_ones += 1;
+        stream.submit(1 + short_ones, request(5))?;
+    }
+    assert!((8..=12).contains(&short_ones), "{short_ones}");
     Ok(())
 }
 

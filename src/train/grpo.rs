@@ -1,5 +1,7 @@
 //! A GRPO step: play items, reward, update. Which system it is, the objective alone knows.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 
 use super::diagnosis::{Diagnosis, StepNumbers};
@@ -18,25 +20,30 @@ use crate::grpo::packing::PromptResponse;
 use crate::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
 use crate::grpo::update::{PassLimits, score};
 use crate::objectives::{Item, Metric, Objective, Played, Scorer, Search, Stage};
-use crate::policy::Decoder;
-use crate::policy::PolicyTokenizer;
+use crate::policy::{Decoder, Generation, Origin, Policy, PolicyTokenizer};
 use crate::run::RolloutRow;
 use crate::run::signal::StopRequest;
-use crate::sampler::Sampler;
-use crate::sampler::local::LocalSampler;
+use crate::run::watch::Watch;
+use crate::sampler::{self, LocalSampler, Sampler, SamplerConfig};
 
 /// Trains a policy with an objective.
 pub struct GrpoTraining<'a> {
     /// The policy's tokenizer.
     pub tokenizer: &'a PolicyTokenizer,
-    /// Ids that end a response.
-    pub stop_ids: &'a [u32],
+    /// What ends a response.
+    pub generation: &'a Generation,
+    /// The directory that the policy was read from, for weights that are written for a server.
+    pub origin: Option<Origin>,
+    /// Where these go.
+    pub weights: PathBuf,
     /// What the agent is shown.
     pub prompts: &'a PromptSet,
     /// Limits of the reader.
     pub reader: &'a ReaderConfig,
     /// How rollouts are drawn.
     pub draw: &'a DrawConfig,
+    /// Who draws them.
+    pub sampler: &'a SamplerConfig,
     /// What is rewarded.
     pub objective: &'a dyn Objective,
     /// How a bank is kept and read, by objectives with one.
@@ -63,6 +70,8 @@ pub struct GrpoTraining<'a> {
     pub peak_flops: f64,
     /// Asked between the turns of rollouts.
     pub stop: &'a StopRequest,
+    /// Told what is waited for.
+    pub watch: Watch,
     /// Seed of the run.
     pub seed: u64,
     /// Number of documents drawn so far: where a resumed run goes on.
@@ -120,28 +129,32 @@ impl Training for GrpoTraining<'_> {
 
     fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
         let mut phases = Phases::start();
+        self.watch.begin(format_args!("the rollouts of step {}", context.step));
         let rollouts = self.roll_out(context.decoder, context.step)?;
         phases.end("time/rollout_s");
         let mut conversations: Vec<Conversation> = rollouts.played.iter().flat_map(Played::conversations).collect();
         let limits = self.update.limits(self.temperature());
         self.stop.check()?;
+        self.watch.begin(format_args!("the old policy's log-probabilities of step {}", context.step));
         let old_mismatch = score_old(context.decoder, &mut conversations, limits, self.update)?;
         phases.end("time/old_log_probs_s");
         if let Some(reference) = self.reference.as_ref().filter(|_| self.loss.kl_beta > 0.0) {
             self.stop.check()?;
+            self.watch.begin(format_args!("the reference's log-probabilities of step {}", context.step));
             score_reference(reference, &mut conversations, limits)?;
         }
         phases.end("time/reference_s");
         // The last moment at which a step can be given up: from here on weights move.
         self.stop.check()?;
         let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
-        let work = PassWork::of(&context.decoder.config, &pairs, limits.micro_batch_tokens);
+        let work = PassWork::of(&context.decoder.config, &pairs, limits.micro_batch_tokens, limits.sharing);
         drop(pairs);
         let mut metrics = metrics::of_rollouts(&rollouts);
         metrics.extend(metrics::of_advantages(&conversations));
         let num_conversations = conversations.len();
         let (temperature, learning_rate) = (limits.temperature, context.learning_rate);
         let plan = UpdatePlan { loss: self.loss, config: self.update, temperature, learning_rate };
+        self.watch.begin(format_args!("the update of step {}", context.step));
         let report = train_on(context.decoder, context.optimizer, context.gradients, conversations, plan)
             .context("the update failed")?;
         phases.end("time/update_s");
@@ -157,6 +170,7 @@ impl Training for GrpoTraining<'_> {
         if self.heldout.is_empty() {
             return Ok(None);
         }
+        self.watch.begin("the evaluation on held-out documents");
         let draw = DrawConfig { temperature: self.eval.temperature, ..DrawConfig::default() };
         let (items, objective, eval) = (&self.heldout, self.objective, self.eval);
         let evaluated = self.on_stage(decoder, &draw, reconstruction::EVALUATION_STEP, |stage| {
@@ -174,9 +188,15 @@ impl<'a> GrpoTraining<'a> {
         if self.draw.temperature > 0.0 { self.draw.temperature } else { 1.0 }
     }
 
-    fn sampler(&self, decoder: &Decoder) -> anyhow::Result<Interruptible<'a, LocalSampler>> {
-        let sampler = LocalSampler::with_ids(decoder, self.stop_ids, self.tokenizer.vocab_size())?;
-        Ok(Interruptible { sampler, stop: self.stop })
+    /// The configured sampler, with the weights as they are now.
+    fn sampler<'w>(&self, decoder: &Decoder, watch: &'w Watch) -> anyhow::Result<Interruptible<'w, Box<dyn Sampler>>>
+    where
+        'a: 'w,
+    {
+        let (tokenizer, generation) = (self.tokenizer.clone(), self.generation.clone());
+        let policy = Policy { decoder: decoder.frozen()?, tokenizer, generation, origin: self.origin.clone() };
+        let sampler = sampler::of_policy(self.sampler, &policy, &self.weights)?;
+        Ok(Interruptible { sampler, stop: self.stop, watch })
     }
 
     /// Sets the stage with a policy: its sampler and scorer, and those of the reference where the objective asks for them.
@@ -191,8 +211,14 @@ impl<'a> GrpoTraining<'a> {
         let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
         let limits = self.update.limits(1.0);
         let reference = self.reference.as_ref().filter(|_| self.objective.needs_reference());
-        let mut sampler = self.sampler(decoder)?;
-        let mut frozen = reference.map(|reference| self.sampler(reference)).transpose()?;
+        let mut sampler = self.sampler(decoder, &self.watch)?;
+        // A server has the policy's weights; the reference is always asked in this process.
+        let frozen = reference.map(|reference| {
+            LocalSampler::with_ids(reference, &self.generation.eos_token_ids, self.tokenizer.vocab_size())
+        });
+        let mut frozen = frozen
+            .transpose()?
+            .map(|sampler| Interruptible { sampler, stop: self.stop, watch: &self.watch });
         let frozen_scorer = reference.map(|decoder| DecoderScorer { decoder, limits });
         act(&mut Stage {
             reader: Reader { tokenizer, prompts, config, draw, round },
@@ -257,6 +283,10 @@ impl<'a> GrpoTraining<'a> {
             ("clip_ratio/high_mean", loss.clip_high),
             ("clip_ratio/dual_mean", loss.clip_dual),
             ("mismatch_kl", old_mismatch.unwrap_or(loss.mismatch_kl)),
+            ("sampling/sampling_logp_difference/mean", loss.sampler_difference),
+            ("sampling/sampling_logp_difference/max", loss.largest_sampler_difference),
+            ("sampling/importance_sampling_ratio/mean", loss.importance),
+            ("sampling/importance_sampling_ratio/capped", loss.importance_capped),
         ];
         if self.loss.kl_beta > 0.0 {
             metrics.push(("kl", loss.kl));
@@ -266,11 +296,19 @@ impl<'a> GrpoTraining<'a> {
 
     fn timings(&self, phases: &Phases, rollouts: &Rollouts, work: PassWork) -> Vec<(&'static str, f64)> {
         let rate = |count: f64, phase: &str| if count > 0.0 { count / phases.seconds(phase).max(1e-9) } else { 0.0 };
+        // Phases that had nothing to do end as soon as they begin.
+        let had_work = |phase: &str| match phase {
+            "time/reference_s" => self.reference.is_some(),
+            _ => self.update.needs_old_pass(),
+        };
+        let scored = |phase: &str| if had_work(phase) { work.tokens as f64 } else { 0.0 };
         let (update, epochs) = ("time/update_s", self.update.epochs as f64);
         let passes = phases.seconds("time/rollout_s") + phases.seconds(update);
         let mut timings = phases.all().to_vec();
         timings.extend([
             ("perf/tokens_per_s", rollouts.tokens() as f64 / passes.max(1e-9)),
+            ("perf/old_log_probs_tokens_per_s", rate(scored("time/old_log_probs_s"), "time/old_log_probs_s")),
+            ("perf/reference_tokens_per_s", rate(scored("time/reference_s"), "time/reference_s")),
             ("perf/rollout_tokens_per_s", rate(rollouts.response_tokens() as f64, "time/rollout_s")),
             ("perf/update_tokens_per_s", rate(work.tokens as f64 * epochs, update)),
             ("perf/update_tflops_per_s", rate(work.training_flops() * epochs, update) / 1e12),

@@ -57,6 +57,8 @@ pub struct TrainConfig {
     pub rollouts_every: u64,
     /// Write event files for TensorBoard beside the JSON lines.
     pub tensorboard: bool,
+    /// Seconds without any movement after which the log says what is waited for.
+    pub watch_after_s: u64,
     /// What the device can do at most, in 10¹² floating-point operations a second: what MFU is a share of. 0 measures a
     /// large matrix product at the start.
     pub peak_tflops: f64,
@@ -74,6 +76,7 @@ impl Default for TrainConfig {
             evaluate_every: 0,
             rollouts_every: 1,
             tensorboard: true,
+            watch_after_s: 600,
             peak_tflops: 0.0,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use memtrain_corpora::store;
 
-use crate::grpo::packing::{PromptResponse, pack};
+use crate::grpo::packing::{PromptResponse, Sharing, pack};
 use crate::policy::PolicyConfig;
 
 /// Work of one forward pass over conversations, shared prompts counted once.
@@ -19,10 +19,15 @@ pub struct PassWork {
 }
 
 impl PassWork {
-    /// The work of scoring `pairs` in micro-batches of `micro_batch_tokens`.
+    /// The work of scoring `pairs` in micro-batches of `micro_batch_tokens`, with `sharing` computed once.
     ///
     /// Layers: two operations a weight and token; attention: `4·H·D` a layer, query and key; head: `2·d·V` a response token.
-    pub fn of(config: &PolicyConfig, pairs: &[PromptResponse<'_>], micro_batch_tokens: usize) -> Self {
+    pub fn of(
+        config: &PolicyConfig,
+        pairs: &[PromptResponse<'_>],
+        micro_batch_tokens: usize,
+        sharing: Sharing,
+    ) -> Self {
         let layer_weights: usize = config
             .tensor_shapes()
             .iter()
@@ -31,7 +36,7 @@ impl PassWork {
             .sum();
         let heads = config.num_hidden_layers * config.num_attention_heads * config.head_dim;
         let mut work = Self::default();
-        for micro in pack(pairs, micro_batch_tokens) {
+        for micro in pack(pairs, micro_batch_tokens, sharing) {
             let tokens = micro.batch.num_tokens() as u64;
             let attended: u64 = micro.batch.position_ids.iter().map(|&position| u64::from(position) + 1).sum();
             work.tokens += tokens;
@@ -89,10 +94,10 @@ mod tests {
         let responses = [[5, 6, 7], [8, 9, 10]];
         let pairs: Vec<_> =
             responses.iter().map(|response| PromptResponse { prompt_ids: &prompt, response_ids: response }).collect();
-        let work = PassWork::of(&config, &pairs, 1_000);
+        let work = PassWork::of(&config, &pairs, 1_000, Sharing::Prompts);
         // The prompt once, and of each response all but its last token.
         assert_eq!(work.tokens, 4 + 2 * 2);
-        let apart = PassWork::of(&config, &pairs[..1], 1_000);
+        let apart = PassWork::of(&config, &pairs[..1], 1_000, Sharing::Prompts);
         assert_eq!(apart.tokens, 6);
         let layers = 2 * (config.num_parameters() - config.vocab_size * config.hidden_size) as u64;
         // Norms are not matrix products: a little less than all parameters.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use candle_core::{DType, Device};
+use candle_core::DType;
 use clap::Args;
 use memtrain_corpora::store;
 use memtrain_hub::Needed;
@@ -15,7 +15,7 @@ use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::config::Config;
 use crate::policy::{Policy, built_in, directory};
-use crate::sampler::SamplingParams;
+use crate::sampler::{self, Sampler, SamplingParams};
 
 /// The policy and how it is sampled.
 #[derive(Clone, Debug, Args)]
@@ -58,6 +58,14 @@ impl Evaluated {
         self.policy.decoder.config.max_position_embeddings
     }
 
+    /// What draws: the policy in this process, or the configured server, whose weights are written under `out`.
+    pub(super) fn sampler(&self, out: &Path) -> anyhow::Result<Box<dyn Sampler>> {
+        let config = &self.config.sampler;
+        let named = &config.http.weights;
+        let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
+        sampler::of_policy(config, &self.policy, &weights)
+    }
+
     /// Checks that a context of so many tokens, which is the value of `key`, is not beyond the policy.
     pub(super) fn check_context(&self, key: &str, context: usize) -> anyhow::Result<()> {
         let positions = self.positions();
@@ -95,7 +103,7 @@ impl PolicyArgs {
                 found.as_path()
             }
         };
-        let policy = directory::load(folder, &Device::Cpu, DType::F32)
+        let policy = directory::load(folder, &config.policy.device.open()?, DType::F32)
             .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?;
         let hash = hash_folder(folder)?;
         Ok(Evaluated { config, draw, policy, hash })

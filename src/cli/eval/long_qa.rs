@@ -23,7 +23,6 @@ use crate::eval::summary;
 use crate::run::RunError;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::sampler::LocalSampler;
 use crate::tasks::{Task, read};
 
 /// Arguments of `memtrain eval long-qa`.
@@ -66,7 +65,7 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     let methods = methods(args)?;
     let tables = tables(&args.tasks)?;
     let evaluated = args.policy.open()?;
-    let prompts = PromptSet::load(&evaluated.config.reader.prompts)?;
+    let prompts = PromptSet::load(&evaluated.config.reader.prompts, evaluated.config.reader.prompt.layout)?;
     let context_prompt = ContextPrompt::load(&evaluated.config.reader.prompts)?;
     let full_context_tokens = args.full_context_tokens.unwrap_or(evaluated.positions());
     evaluated.check_context("--full-context-tokens", full_context_tokens)?;
@@ -80,8 +79,7 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     let Evaluated { config, draw, policy, .. } = &evaluated;
     let reader = Reader { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config.reader, draw, round };
     let benchmark = LongQa { reader, context_prompt: &context_prompt, full_context_tokens };
-    let mut sampler =
-        LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())?;
+    let mut sampler = evaluated.sampler(&args.out)?;
     let stop = StopRequest::on_signals()?;
     let bar = Bar::new("items", record.items().len() as u64, record.done().len() as u64);
     let mut upcoming = Box::new(every_item(&tables, args.limit, &methods)?.skip(record.done().len()));

@@ -15,7 +15,7 @@ use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::run::RunError;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::sampler::LocalSampler;
+use crate::sampler;
 use crate::train::documents;
 
 /// Arguments of `memtrain eval recall`.
@@ -57,8 +57,7 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
     let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
     let documents = documents::first(&bench.documents(Split::Heldout)?, bench.config.eval.documents, &reader)?;
-    let mut sampler =
-        LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())?;
+    let mut sampler = sampler::of_policy(&bench.config.sampler, &policy, &bench.sampler_weights())?;
     let stop = StopRequest::on_signals()?;
     let bar = Bar::new("documents", documents.len() as u64, 0);
     let options = RecallOptions { questions: args.questions, include_current: args.include_current };

@@ -23,7 +23,6 @@ use crate::eval::summary;
 use crate::run::RunError;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::sampler::LocalSampler;
 use crate::tasks::{Task, load};
 
 /// Arguments of `memtrain eval search-qa`.
@@ -105,8 +104,7 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     let Evaluated { draw, policy, .. } = &evaluated;
     let round = DrawRound { seed: args.policy.seed, step: EVALUATION_STEP };
     let searcher = Searcher { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config, draw, round };
-    let mut sampler =
-        LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())?;
+    let mut sampler = evaluated.sampler(&args.out)?;
     let stop = StopRequest::on_signals()?;
     let bar = Bar::new("items", tasks.len() as u64, record.done().len() as u64);
     loop {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::lines::{self, Line};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::output;
+use crate::device::DeviceChoice;
 use crate::policy::{Message, Policy, PolicyTokenizer};
 use crate::sampler::{Completion, DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
 
@@ -45,6 +46,9 @@ pub struct GenerateArgs {
     /// Responses to each prompt
     #[arg(long, default_value_t = 1)]
     pub num_samples: u64,
+    /// What computes: `cpu`, or `cuda:0` in a program built for it
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceChoice,
 }
 
 /// Responses drawn in one call of the sampler.
@@ -81,7 +85,7 @@ fn write_responses(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<
     let GenerateArgs { temperature, top_p, top_k, max_tokens, .. } = *args;
     let params = SamplingParams { temperature, top_p, top_k, max_tokens };
     params.check().map_err(Usage)?;
-    let policy = super::load(&args.policy)?;
+    let policy = super::load_on(&args.policy, args.device)?;
     let allowed = policy.tokenizer.vocab_size();
     let mut sampler = LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, allowed)?;
     let mut batch = Vec::new();
@@ -160,6 +164,7 @@ mod tests {
             top_k: 0,
             seed: 4,
             num_samples: 1,
+            device: DeviceChoice::Cpu,
         }
     }
 

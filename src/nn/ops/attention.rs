@@ -1,11 +1,11 @@
 //! Causal attention with grouped queries over a packed batch with shared prefixes.
 //!
-//! `out_i = sum_j softmax_j(q_i . k_j / sqrt(D)) v_j`, where a token sees the rows of its segment's prefix and the rows
+//! `out_i = sum_j softmax_j(q_i . k_j / sqrt(D)) v_j`, where a token sees the rows of its segment's prefixes and the rows
 //! of its own segment up to itself; query head `h` reads key/value head `h / (H / K)`. Source: Vaswani et al. 2017,
 //! section 3.2.1; grouped queries: Ainslie et al. 2023, "GQA".
 //!
 //! Scores live in blocks of [`BLOCK`] query rows and are computed again in the backward, so nothing of size `T x T` is
-//! kept. The unit of parallel work is a segment (forward) or a family (backward: a prefix and all that share it) with one
+//! kept. The unit of parallel work is a segment (forward) or a family (backward: a root and all that have it for a prefix) with one
 //! key/value head; inside a unit everything is added in the order of the rows, so results do not depend on threads.
 
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::blockwise::blockwise_attention;
 use super::real::{Host, LANES, Real, dot, has_kernel, max, slice, sum, with_real};
 use super::tile::{Strided, product};
-use crate::nn::Segment;
+use crate::nn::{Segment, prefixes};
 
 const NAME: &str = "attention";
 
@@ -25,7 +26,7 @@ const BLOCK: usize = 32;
 /// Attention of `q` `[N, H, D]` over `k`, `v` `[N, K, D]`: `[N, H, D]`.
 ///
 /// # Errors
-/// If shapes do not fit each other or the segments, or a segment's prefix is not an earlier root segment.
+/// If shapes do not fit each other or the segments, or a segment's prefix is not an earlier one.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Result<Tensor> {
     Sizes::new(q.shape(), k.shape())?;
     if k.shape() != v.shape() {
@@ -33,7 +34,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Re
     }
     check_segments(segments, q.dim(0)?)?;
     if !has_kernel(q) {
-        return naive_attention(q, k, v, segments);
+        return blockwise_attention(q, k, v, segments);
     }
     let op = Attention { segments: segments.into() };
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
@@ -47,10 +48,11 @@ pub fn naive_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment])
     let (n, heads, width) = q.dims3()?;
     let kv_heads = k.dim(1)?;
     let mut mask = vec![-1e9f32; n * n];
-    for segment in segments {
-        let prefix = segment.prefix.map_or(0..0, |prefix| segments[prefix].rows.clone());
+    for (number, segment) in segments.iter().enumerate() {
         for row in segment.rows.clone() {
-            mask[row * n..][prefix.clone()].fill(0.0);
+            for prefix in prefixes(segments, number) {
+                mask[row * n..][segments[prefix].rows.clone()].fill(0.0);
+            }
             mask[row * n..][segment.rows.start..=row].fill(0.0);
         }
     }
@@ -70,8 +72,8 @@ pub fn naive_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment])
 fn check_segments(segments: &[Segment], rows: usize) -> Result<()> {
     let mut next = 0;
     for (number, segment) in segments.iter().enumerate() {
-        let prefix_is_root = segment.prefix.is_none_or(|prefix| prefix < number && segments[prefix].prefix.is_none());
-        if segment.rows.start != next || segment.rows.end < next || !prefix_is_root {
+        let prefix_is_earlier = segment.prefix.is_none_or(|prefix| prefix < number);
+        if segment.rows.start != next || segment.rows.end < next || !prefix_is_earlier {
             candle_core::bail!("{NAME}: segment {number} ({segment:?}) breaks the layout of the batch");
         }
         next = segment.rows.end;
@@ -173,7 +175,7 @@ struct Kernel<'a, T> {
     v: &'a [T],
 }
 
-/// Keys and values that one segment sees, for one head: the prefix's rows, then its own.
+/// Keys and values that one segment sees, for one head: its prefixes' rows from the root on, then its own.
 struct Seen<T> {
     /// `[T, D]`.
     k: Vec<T>,
@@ -212,15 +214,19 @@ struct FamilyGradients<T> {
 }
 
 impl<T: Real> Kernel<'_, T> {
-    fn prefix(&self, segment: usize) -> Option<&Segment> {
-        self.segments[segment].prefix.map(|prefix| &self.segments[prefix])
+    /// The prefixes of a segment from the root on.
+    fn prefixes(&self, segment: usize) -> Vec<usize> {
+        let mut prefixes: Vec<usize> = prefixes(self.segments, segment).collect();
+        prefixes.reverse();
+        prefixes
     }
 
     fn seen(&self, segment: usize, kv_head: usize, transpose_values: bool) -> Seen<T> {
         let Sizes { kv_heads, width, .. } = self.sizes;
-        let prefix = self.prefix(segment).map_or(0..0, |prefix| prefix.rows.clone());
-        let num_prefix = prefix.len();
-        let rows = prefix.chain(self.segments[segment].rows.clone());
+        let prefixes = self.prefixes(segment);
+        let num_prefix: usize = prefixes.iter().map(|&prefix| self.segments[prefix].rows.len()).sum();
+        let seen = prefixes.iter().chain([&segment]);
+        let rows = seen.flat_map(|&segment| self.segments[segment].rows.clone());
         let num_keys = num_prefix + self.segments[segment].rows.len();
         let stride = num_keys.next_multiple_of(LANES);
         let pack = |from: &[T], transpose: bool| {
@@ -348,17 +354,16 @@ impl<T: Real> Kernel<'_, T> {
         (q_grad, k_grad, v_grad)
     }
 
-    /// Segments that share keys: a root, then its children in their order.
+    /// Segments that share keys: a root, then all that have it for a prefix in their order.
     fn families(&self) -> Vec<Vec<usize>> {
         let mut families: Vec<Vec<usize>> = Vec::new();
-        let mut family_of_root = vec![usize::MAX; self.segments.len()];
+        let mut family_of: Vec<usize> = Vec::with_capacity(self.segments.len());
         for (number, segment) in self.segments.iter().enumerate() {
-            match segment.prefix {
-                Some(prefix) => families[family_of_root[prefix]].push(number),
-                None => {
-                    family_of_root[number] = families.len();
-                    families.push(vec![number]);
-                }
+            let family = segment.prefix.map_or(families.len(), |prefix| family_of[prefix]);
+            family_of.push(family);
+            match families.get_mut(family) {
+                Some(members) => members.push(number),
+                None => families.push(vec![number]),
             }
         }
         families
@@ -389,6 +394,15 @@ impl<T: Real> Kernel<'_, T> {
         let (width, group, q_stride) = (self.sizes.width, self.sizes.group(), self.sizes.q_stride());
         let rows = self.segments[family[number]].rows.clone();
         let seen = self.seen(family[number], kv_head, true);
+        // Which columns belong to which segment of the family.
+        let mut places: Vec<(usize, usize, usize)> = Vec::new();
+        let mut start = 0;
+        for prefix in self.prefixes(family[number]) {
+            let len = self.segments[prefix].rows.len();
+            // A prefix stands before what has it, so it is there.
+            places.extend(family.binary_search(&prefix).map(|member| (member, start, len)));
+            start += len;
+        }
         for first in (0..rows.len()).step_by(BLOCK) {
             let block = BLOCK.min(rows.len() - first);
             let num_keys = seen.num_prefix + first + block;
@@ -401,9 +415,8 @@ impl<T: Real> Kernel<'_, T> {
                 let q_grad = &mut gradients.q[number][(first * group + member) * width..];
                 let slope_rows = Strided::rows(slopes, seen.stride);
                 product((block, width, num_keys), slope_rows, &seen.k, width, q_grad, group * width, true, packed);
-                // Columns up to `num_prefix` belong to the prefix's rows, the first segment of the family.
-                let own = num_keys - seen.num_prefix;
-                for (target, start, keys) in [(0, 0, seen.num_prefix), (number, seen.num_prefix, own)] {
+                let own = (number, seen.num_prefix, num_keys - seen.num_prefix);
+                for (target, start, keys) in places.iter().copied().chain([own]) {
                     let slopes = Strided::transposed(&slopes[start..], seen.stride);
                     let sizes = (keys, width, block);
                     product(sizes, slopes, &self.q[query..], q_stride, &mut gradients.k[target], width, true, packed);
@@ -485,14 +498,28 @@ mod tests {
 
     #[test]
     fn gradients_are_those_of_finite_differences() -> Result<()> {
-        let (segments, n) = segments(&[(3, None), (2, Some(0)), (2, None), (1, Some(0)), (0, None), (2, Some(2))]);
+        let lengths =
+            [(3, None), (2, Some(0)), (2, None), (1, Some(0)), (0, None), (2, Some(2)), (2, Some(1)), (1, Some(6))];
+        let (segments, n) = segments(&lengths);
         let inputs = inputs(n, 4, 2, 4, DType::F64)?;
         check_gradients(|v| attention(&v[0], &v[1], &v[2], &segments), &inputs, 1e-7)
     }
 
     #[test]
     fn equals_the_twin_over_blocks_and_prefixes() -> Result<()> {
-        let lengths = [(45, None), (40, Some(0)), (33, Some(0)), (7, None), (64, Some(0)), (1, None), (3, Some(3))];
+        // Two roots, one with children, and children of a child.
+        let lengths = [
+            (45, None),
+            (40, Some(0)),
+            (33, Some(0)),
+            (7, None),
+            (64, Some(0)),
+            (1, None),
+            (3, Some(3)),
+            (35, Some(2)),
+            (2, Some(7)),
+            (9, Some(2)),
+        ];
         let (segments, n) = segments(&lengths);
         for (heads, kv_heads, width) in [(4, 2, 32), (3, 3, 10), (6, 1, 20)] {
             for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 5e-5)] {
@@ -525,7 +552,7 @@ mod tests {
         assert!(attention(&q, &k, &v, &good[..1]).is_err());
         assert!(attention(&k, &q, &q, &good).is_err());
         let mut bad = good.clone();
-        bad[0].prefix = Some(1);
+        bad[0].prefix = Some(0);
         assert!(attention(&q, &k, &v, &bad).is_err());
         assert_close(&attention(&q, &k, &v, &good)?, &naive_attention(&q, &k, &v, &good)?, 1e-6)
     }

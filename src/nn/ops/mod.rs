@@ -2,6 +2,7 @@
 
 mod attention;
 mod bias;
+mod blockwise;
 mod gather;
 mod linear;
 mod log_prob;
@@ -13,6 +14,7 @@ pub(crate) mod tile;
 
 pub use attention::{attention, naive_attention};
 pub use bias::{add_bias, naive_add_bias};
+pub use blockwise::blockwise_attention;
 pub use gather::{gather_rows, naive_gather_rows};
 pub use linear::{linear, linear_heads};
 pub use log_prob::{CHUNK as LOGIT_ROWS, log_prob, naive_log_prob};

@@ -1,0 +1,223 @@
+//! A device against the CPU, and how fast it is: `cargo bench --bench gpu -- DEVICE SIZE`, by default `cpu tiny`.
+//!
+//! 1. Parity: each operation of the decoder and a tiny decoder's losses and gradients, f32 and bf16, device against CPU.
+//! 2. A training step of a random policy of the shape `SIZE` (`tiny`, `qwen3-4b`, `qwen2.5-7b`) on one conversation as long
+//!    as its context allows, 8,192 tokens at most: seconds, tokens a second, share of `MEMTRAIN_PEAK_TFLOPS` (989).
+//! 3. Tokens a second of drawing at 1, 32 and 128 live sequences.
+//!
+//! `MEMTRAIN_GPU_BENCH` may hold the two as well. It ends with an error if anything is off by more than its bound. scripts/gpu-check.sh runs it on a card.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device, Tensor, Var};
+use memtrain::device::DeviceChoice;
+use memtrain::grpo::packing::{PromptResponse, Sharing};
+use memtrain::grpo::update::{PassLimits, accumulate};
+use memtrain::nn::{PackedBatch, Segment, ops, tape};
+use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
+use memtrain::policy::{Decoder, Precision, preset};
+use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::train::speed::PassWork;
+
+const VOCABULARY: usize = 300;
+
+fn main() -> Result<()> {
+    let typed = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let told = std::env::var("MEMTRAIN_GPU_BENCH").unwrap_or_default();
+    let mut arguments = typed.chain(told.split_whitespace().map(str::to_owned));
+    let device: DeviceChoice = arguments.next().unwrap_or_else(|| "cpu".to_owned()).parse()?;
+    let size = arguments.next().unwrap_or_else(|| "tiny".to_owned());
+    println!("device {device}, policy {size}");
+    let device = device.open()?;
+    for (dtype, bound) in [(DType::F32, 2e-4), (DType::BF16, 6e-2)] {
+        // The CPU has no arithmetic in 16 bits.
+        if dtype == DType::BF16 && device.is_cpu() {
+            println!("bf16: not on the CPU, left out");
+            continue;
+        }
+        operations(&device, dtype, bound)?;
+        decoder(&device, dtype, bound)?;
+    }
+    let decoder = random(&size, &device)?;
+    training(&decoder, &device)?;
+    sampling(&decoder)
+}
+
+/// A wave of a shape on the CPU in f32.
+fn wave(shape: &[usize], phase: f64) -> Result<Tensor> {
+    let count = shape.iter().product::<usize>();
+    let values: Vec<f32> = (0..count).map(|i| ((i as f64 * 0.713 + phase).sin() * 0.8) as f32).collect();
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+/// Largest difference, measured by the largest element.
+fn off(left: &Tensor, right: &Tensor) -> Result<f64> {
+    let host = |x: &Tensor| x.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all();
+    let (left, right) = (host(left)?, host(right)?);
+    let difference = f64::from((&left - &right)?.abs()?.max(0)?.to_scalar::<f32>()?);
+    Ok(difference / f64::from(right.abs()?.max(0)?.to_scalar::<f32>()?).max(1e-12))
+}
+
+type Operation<'a> = (&'static str, Vec<Tensor>, Box<dyn Fn(&[Tensor]) -> candle_core::Result<Tensor> + 'a>);
+
+/// Output and gradients of each operation, on the device against the CPU in f32.
+fn operations(device: &Device, dtype: DType, bound: f64) -> Result<()> {
+    let mut batch = PackedBatch::default();
+    for (length, prefix) in [(300, None), (40, Some(0)), (17, Some(1)), (64, None)] {
+        batch.push(&vec![0; length], prefix);
+    }
+    let (n, segments) = (batch.num_tokens(), batch.segments.clone());
+    let segments: &[Segment] = &segments;
+    let positions = batch.position_ids.clone();
+    let rotary = move |x: &Tensor| ops::Rotary::new(&positions, &ops::frequencies(64, 10_000.0), x.dtype(), x.device());
+    let rows: Vec<u32> = (0..50).map(|i| i * 7 % n as u32).collect();
+    let targets: Vec<u32> = (0..50).map(|i| i * 13 % 200).collect();
+    let all: Vec<Operation<'_>> = vec![
+        ("linear", vec![wave(&[n, 96], 0.1)?, wave(&[64, 96], 0.5)?], Box::new(|v| ops::linear(&v[0], &v[1]))),
+        ("bias", vec![wave(&[n, 4, 16], 0.1)?, wave(&[64], 0.5)?], Box::new(|v| ops::add_bias(&v[0], &v[1]))),
+        ("rms norm", vec![wave(&[n, 96], 0.2)?, wave(&[96], 0.7)?], Box::new(|v| ops::rms_norm(&v[0], &v[1], 1e-6))),
+        ("rope", vec![wave(&[n, 4, 64], 0.3)?], Box::new(move |v| ops::rope(&v[0], &rotary(&v[0])?))),
+        ("swiglu", vec![wave(&[n, 96], 0.4)?, wave(&[n, 96], 0.9)?], Box::new(|v| ops::swiglu(&v[0], &v[1]))),
+        (
+            "attention",
+            vec![wave(&[n, 4, 64], 0.5)?, wave(&[n, 2, 64], 0.6)?, wave(&[n, 2, 64], 0.7)?],
+            Box::new(move |v| ops::attention(&v[0], &v[1], &v[2], segments)),
+        ),
+        ("gather", vec![wave(&[n, 96], 0.8)?], Box::new(move |v| ops::gather_rows(&v[0], &rows))),
+        (
+            "log-probabilities",
+            vec![wave(&[50, 96], 0.8)?, wave(&[200, 96], 0.2)?],
+            Box::new(move |v| ops::log_prob(&v[0], &v[1], &targets, 0.9)?.get(0)),
+        ),
+    ];
+    for (name, inputs, operation) in all {
+        // Both start from what the type can hold.
+        let rounded: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<candle_core::Result<_>>()?;
+        let on = |device: &Device, dtype: DType| -> Result<Vec<Tensor>> {
+            let variables: Vec<Var> = rounded
+                .iter()
+                .map(|x| Var::from_tensor(&x.to_dtype(dtype)?.to_device(device)?))
+                .collect::<candle_core::Result<_>>()?;
+            let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+            let out = operation(&tensors)?;
+            let cotangent = wave(out.dims(), 1.1)?.to_dtype(dtype)?.to_device(device)?;
+            let mut all = vec![out.detach()];
+            all.extend(tape::vector_jacobian_product(&out, &cotangent, &variables)?);
+            Ok(all)
+        };
+        let (here, there) = (on(&Device::Cpu, DType::F32)?, on(device, dtype)?);
+        let worst = there.iter().zip(&here).map(|(x, truth)| off(x, truth)).collect::<Result<Vec<_>>>()?;
+        let worst = worst.into_iter().fold(0.0, f64::max);
+        println!("{dtype:?} {name}: off by {worst:.1e}");
+        ensure!(worst < bound, "{name} in {dtype:?} is off by {worst:.1e}, more than {bound:.1e}");
+    }
+    Ok(())
+}
+
+/// Log-probabilities and gradients of a tiny decoder, on the device against the CPU in f32.
+fn decoder(device: &Device, dtype: DType, bound: f64) -> Result<()> {
+    let config = preset::tiny(VOCABULARY);
+    let truth = Decoder::init(config.clone(), 3, &Device::Cpu, DType::F32)?;
+    let ids = |len: usize, salt: usize| (0..len).map(|i| ((i * i * 7 + salt) % VOCABULARY) as u32).collect::<Vec<_>>();
+    let (prompt, responses) = (ids(200, 1), [ids(40, 2), ids(30, 3)]);
+    let run = |decoder: &Decoder| -> Result<(Tensor, Vec<Tensor>)> {
+        let mut batch = PackedBatch::default();
+        let root = batch.push(&prompt, None);
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        for response in &responses {
+            let segment = batch.push(&response[..response.len() - 1], Some(root));
+            rows.extend(batch.row_before(segment).map(|row| row as u32));
+            rows.extend(batch.segments[segment].rows.clone().map(|row| row as u32));
+            targets.extend_from_slice(response);
+        }
+        let scored = decoder.log_probs(&decoder.hidden(&batch)?, &rows, &targets, 1.0)?;
+        let gradients = tape::gradients(&scored.log_probs.to_dtype(DType::F32)?.mean_all()?, &decoder.parameters()?)?;
+        Ok((scored.log_probs.detach(), gradients))
+    };
+    let (log_probs, gradients) = run(&truth)?;
+    let copy = Decoder::init(config, 3, device, DType::F32)?.to_dtype(dtype)?.trainable_copy()?;
+    let (own_log_probs, own_gradients) = run(&copy)?;
+    let worst = own_gradients.iter().zip(&gradients).map(|(x, truth)| off(x, truth)).collect::<Result<Vec<_>>>()?;
+    let worst = worst.into_iter().fold(off(&own_log_probs, &log_probs)?, f64::max);
+    println!("{dtype:?} tiny decoder, log-probabilities and gradients: off by {worst:.1e}");
+    // Errors add up over the layers.
+    ensure!(worst < 5.0 * bound, "the decoder in {dtype:?} is off by {worst:.1e}");
+    Ok(())
+}
+
+/// A random policy of a named shape.
+fn random(size: &str, device: &Device) -> Result<Decoder> {
+    let config = preset::by_name(size, VOCABULARY).with_context(|| format!("no shape is called `{size}`"))?;
+    println!("a random policy of {:.3} billion parameters", config.num_parameters() as f64 / 1e9);
+    let dtype = if device.is_cpu() { DType::F32 } else { DType::BF16 };
+    Ok(Decoder::init(config, 1, device, dtype)?)
+}
+
+/// Forward, backward and AdamW on one long conversation.
+fn training(random: &Decoder, device: &Device) -> Result<()> {
+    let precision = if device.is_cpu() { Precision::F32 } else { Precision::Bf16 };
+    let (decoder, _) = random.trainable(precision)?;
+    let config = &decoder.config;
+    let tokens = 8_192.min(config.max_position_embeddings).min(if device.is_cpu() { 1_024 } else { 8_192 });
+    let response = tokens / 8;
+    let ids = |len: usize, salt: usize| (0..len).map(|i| ((i * 31 + salt) % 200) as u32).collect::<Vec<_>>();
+    let (prompt, response) = (ids(tokens - response, 1), ids(response, 5));
+    let pairs = [PromptResponse { prompt_ids: &prompt, response_ids: &response }];
+    let limits = PassLimits {
+        micro_batch_tokens: tokens,
+        temperature: 1.0,
+        activation_checkpointing: true,
+        sharing: Sharing::Prefixes,
+    };
+    let parameters = decoder.parameters()?;
+    let mut optimizer = AdamW::new(parameters.clone(), AdamWConfig::default())?;
+    let mut gradients = GradientBuffer::new(&parameters)?;
+    let work = PassWork::of(config, &pairs, tokens, Sharing::Prefixes);
+    for attempt in 0..3 {
+        let start = Instant::now();
+        accumulate(&decoder, &parameters, &pairs, limits, &mut gradients, |_| -1e-3)?;
+        device.synchronize()?;
+        let passes = start.elapsed().as_secs_f64();
+        optimizer.step(&gradients.take()?, 1e-6)?;
+        device.synchronize()?;
+        let all = start.elapsed().as_secs_f64();
+        let peak = std::env::var("MEMTRAIN_PEAK_TFLOPS").ok().and_then(|text| text.parse().ok()).unwrap_or(989.0);
+        println!(
+            "training step {attempt} of {tokens} tokens: {passes:.3} s forward and backward, {:.3} s AdamW; {:.0} tokens/s, {:.1} % of {peak} TFLOP/s",
+            all - passes,
+            tokens as f64 / passes,
+            100.0 * work.training_flops() / passes / (peak * 1e12)
+        );
+    }
+    if let Some(free) = memtrain::sampler::local::free_bytes(device) {
+        println!("free after it: {:.1} GiB", free as f64 / f64::from(1 << 30));
+    }
+    Ok(())
+}
+
+/// Tokens a second for several numbers of live sequences.
+fn sampling(decoder: &Decoder) -> Result<()> {
+    let config = &decoder.config;
+    let (prompt, response) = if decoder.device().is_cpu() { (64, 16) } else { (1_024, 128) };
+    let mut sampler = LocalSampler::with_ids(decoder, &[], config.vocab_size)?;
+    if decoder.device().is_cpu() {
+        sampler = sampler.with_tensor_cache();
+    }
+    for live in [1_u64, 32, 128] {
+        let request = |number: u64| SampleRequest {
+            prompt_ids: (0..prompt).map(|i| ((i * 7 + number as u32 * 13) % 200) + 1).collect(),
+            params: SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: response },
+            address: DrawAddress { document: number, ..DrawAddress::default() },
+        };
+        let requests: Vec<SampleRequest> = (0..live).map(request).collect();
+        let start = Instant::now();
+        let drawn: usize = sampler.sample(&requests)?.iter().map(|completion| completion.token_ids.len()).sum();
+        let seconds = start.elapsed().as_secs_f64();
+        println!(
+            "drawing, {live} live sequences after {prompt} tokens: {drawn} tokens, {:.0} tokens/s",
+            drawn as f64 / seconds
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,321 @@
+//! Attention block by block, of candle's operations: for devices that have no kernel of ours.
+//!
+//! The same function as [`super::attention()`]. The output is computed outside the tape in blocks of [`BLOCK`] query rows and
+//! grafted into it; the backward computes the weights of a block again. Nothing of size `T x T` is kept, at most
+//! `H x BLOCK x T` scores exist.
+//!
+//! With `P = softmax(Q K^T / sqrt(D))`, `O = P V`: `dV = P^T dO`, `dS = P (dO V^T - rowsum(dO O)) / sqrt(D)`, `dQ = dS K`,
+//! `dK = dS^T Q` (Dao et al. 2022, "FlashAttention", appendix B).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor};
+
+use crate::nn::{Segment, prefixes};
+
+const NAME: &str = "blockwise attention";
+
+/// Query rows worked on together: 268 MB of scores for 32 heads over 8,192 keys.
+const BLOCK: usize = 256;
+
+/// What a score of a key that is not seen becomes.
+const UNSEEN: f32 = -1e30;
+
+/// Attention of `q` `[N, H, D]` over `k`, `v` `[N, K, D]`: `[N, H, D]`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn blockwise_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Result<Tensor> {
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let blocks = Blocks::new(&q, &k, &v, segments)?;
+    let out = blocks.forward()?;
+    q.apply_op3(&k, &v, Graft { out, segments: segments.into() })
+}
+
+/// Puts an output into the tape that was computed outside of it.
+struct Graft {
+    out: Tensor,
+    segments: Arc<[Segment]>,
+}
+
+impl CustomOp3 for Graft {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (storage, layout) = self.out.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => candle_core::bail!("{NAME}: a tensor on the CPU is expected"),
+        }
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (storage, layout) = self.out.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
+            _ => candle_core::bail!("{NAME}: a tensor on a CUDA device is expected"),
+        }
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [q_grad, k_grad, v_grad] = Blocks::new(q, k, v, &self.segments)?.backward(out, &grad.contiguous()?)?;
+        Ok((Some(q_grad), Some(k_grad), Some(v_grad)))
+    }
+}
+
+/// Inputs without a tape, heads first.
+struct Blocks<'a> {
+    /// `[K, g, N, D]`.
+    q: Tensor,
+    /// `[K, N, D]`.
+    k: Tensor,
+    /// `[K, N, D]`.
+    v: Tensor,
+    segments: &'a [Segment],
+    /// `K`, `g`, `N`, `D`.
+    sizes: (usize, usize, usize, usize),
+}
+
+/// What one segment sees: rows of its prefixes from the root on, then its own.
+struct Seen {
+    ranges: Vec<Range<usize>>,
+    num_prefix: usize,
+    k: Tensor,
+    v: Tensor,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(q: &Tensor, k: &Tensor, v: &Tensor, segments: &'a [Segment]) -> Result<Self> {
+        let ((n, heads, width), kv_heads) = (q.dims3()?, k.dim(1)?);
+        let sizes = (kv_heads, heads / kv_heads, n, width);
+        let q = heads_first(q, sizes)?;
+        let of_keys = |x: &Tensor| x.detach().transpose(0, 1)?.contiguous();
+        Ok(Self { q, k: of_keys(k)?, v: of_keys(v)?, segments, sizes })
+    }
+
+    fn seen(&self, segment: usize) -> Result<Seen> {
+        let mut ranges: Vec<Range<usize>> =
+            prefixes(self.segments, segment).map(|prefix| self.segments[prefix].rows.clone()).collect();
+        ranges.reverse();
+        ranges.push(self.segments[segment].rows.clone());
+        ranges.retain(|range| !range.is_empty());
+        let gather = |x: &Tensor| {
+            let parts: Result<Vec<Tensor>> = ranges.iter().map(|range| x.narrow(1, range.start, range.len())).collect();
+            Tensor::cat(&parts?, 1)?.contiguous()
+        };
+        let (k, v) = (gather(&self.k)?, gather(&self.v)?);
+        let num_prefix = k.dim(1)? - self.segments[segment].rows.len();
+        Ok(Seen { ranges, num_prefix, k, v })
+    }
+
+    /// The rows of a block, `[K, g R, D]`.
+    fn rows(&self, x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
+        let (kv_heads, group, _, width) = self.sizes;
+        x.narrow(2, rows.start, rows.len())?.contiguous()?.reshape((kv_heads, group * rows.len(), width))
+    }
+
+    /// Weights `[K, g R, T]` in f32 of a block of rows, `first` rows into its segment, over the `T` keys it may see.
+    fn weights(&self, rows: &Range<usize>, first: usize, seen: &Seen) -> Result<Tensor> {
+        let (_, group, _, width) = self.sizes;
+        let num_keys = seen.num_prefix + first + rows.len();
+        let keys = seen.k.narrow(1, 0, num_keys)?.transpose(1, 2)?.contiguous()?;
+        let scores =
+            (self.rows(&self.q, rows)?.matmul(&keys)?.to_dtype(accumulated(self.q.dtype()))? / (width as f64).sqrt())?;
+        let mask: Vec<f32> = (0..group * rows.len())
+            .flat_map(|row| {
+                let seen = seen.num_prefix + first + row % rows.len() + 1;
+                (0..num_keys).map(move |key| if key < seen { 0.0 } else { UNSEEN })
+            })
+            .collect();
+        let mask =
+            Tensor::from_vec(mask, (1, group * rows.len(), num_keys), scores.device())?.to_dtype(scores.dtype())?;
+        let scores = scores.broadcast_add(&mask)?;
+        let exponents = scores.broadcast_sub(&scores.max_keepdim(2)?)?.exp()?;
+        exponents.broadcast_div(&exponents.sum_keepdim(2)?)
+    }
+
+    /// Blocks of query rows of a segment: their rows in the batch, and how far they are into the segment.
+    fn blocks(&self, segment: usize) -> impl Iterator<Item = (Range<usize>, usize)> + use<> {
+        let rows = self.segments[segment].rows.clone();
+        rows.clone().step_by(BLOCK).map(move |start| (start..rows.end.min(start + BLOCK), start - rows.start))
+    }
+
+    fn filled(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.segments.len()).filter(|&segment| !self.segments[segment].rows.is_empty())
+    }
+
+    /// `[N, H, D]`.
+    fn forward(&self) -> Result<Tensor> {
+        let (kv_heads, group, n, width) = self.sizes;
+        let mut parts = Vec::new();
+        for segment in self.filled() {
+            let seen = self.seen(segment)?;
+            for (rows, first) in self.blocks(segment) {
+                let weights = self.weights(&rows, first, &seen)?.to_dtype(self.v.dtype())?;
+                let out = weights.matmul(&seen.v.narrow(1, 0, weights.dim(2)?)?.contiguous()?)?;
+                parts.push(out.reshape((kv_heads, group, rows.len(), width))?);
+            }
+        }
+        if parts.is_empty() {
+            return Tensor::zeros((n, kv_heads * group, width), self.q.dtype(), self.q.device());
+        }
+        heads_last(&Tensor::cat(&parts, 2)?)
+    }
+
+    /// Gradients of queries, keys and values in their shapes.
+    fn backward(&self, out: &Tensor, grad: &Tensor) -> Result<[Tensor; 3]> {
+        let (kv_heads, group, n, width) = self.sizes;
+        let (out, grad) = (heads_first(out, self.sizes)?, heads_first(grad, self.sizes)?);
+        let wide = accumulated(self.q.dtype());
+        let mut q_parts = Vec::new();
+        // By the segment whose rows they are, `[K, rows, D]`.
+        let empty = || -> Vec<Option<Tensor>> { vec![None; self.segments.len()] };
+        let (mut k_sums, mut v_sums) = (empty(), empty());
+        for segment in self.filled() {
+            let seen = self.seen(segment)?;
+            for (rows, first) in self.blocks(segment) {
+                let weights = self.weights(&rows, first, &seen)?;
+                let num_keys = weights.dim(2)?;
+                let (grad, out) = (self.rows(&grad, &rows)?, self.rows(&out, &rows)?);
+                let (keys, values) = (seen.k.narrow(1, 0, num_keys)?, seen.v.narrow(1, 0, num_keys)?);
+                let mean = (grad.to_dtype(wide)? * out.to_dtype(wide)?)?.sum_keepdim(2)?;
+                let slopes =
+                    grad.matmul(&values.transpose(1, 2)?.contiguous()?)?.to_dtype(wide)?.broadcast_sub(&mean)?;
+                let slopes = ((&weights * slopes)? / (width as f64).sqrt())?.to_dtype(self.q.dtype())?;
+                let q_part = slopes.matmul(&keys.contiguous()?)?;
+                q_parts.push(q_part.reshape((kv_heads, group, rows.len(), width))?);
+                let turned = |x: &Tensor| x.transpose(1, 2)?.contiguous();
+                let k_part = turned(&slopes)?.matmul(&self.rows(&self.q, &rows)?)?;
+                let v_part = turned(&weights.to_dtype(self.q.dtype())?)?.matmul(&grad)?;
+                self.add(&mut k_sums, &seen, &k_part)?;
+                self.add(&mut v_sums, &seen, &v_part)?;
+            }
+        }
+        let put_together = |sums: Vec<Option<Tensor>>| -> Result<Tensor> {
+            let parts: Vec<Tensor> = sums.into_iter().flatten().collect();
+            match parts.is_empty() {
+                true => Tensor::zeros((n, kv_heads, width), self.k.dtype(), self.k.device()),
+                false => Tensor::cat(&parts, 1)?.transpose(0, 1)?.contiguous()?.to_dtype(self.k.dtype()),
+            }
+        };
+        let q_grad = match q_parts.is_empty() {
+            true => Tensor::zeros((n, kv_heads * group, width), self.q.dtype(), self.q.device())?,
+            false => heads_last(&Tensor::cat(&q_parts, 2)?)?,
+        };
+        Ok([q_grad, put_together(k_sums)?, put_together(v_sums)?])
+    }
+
+    /// Adds the gradient `[K, T, D]` of the first `T` rows of what a segment sees to the sums of those rows' segments.
+    fn add(&self, sums: &mut [Option<Tensor>], seen: &Seen, part: &Tensor) -> Result<()> {
+        let mut start = 0;
+        for range in &seen.ranges {
+            let len = range.len().min(part.dim(1)?.saturating_sub(start));
+            if len == 0 {
+                break;
+            }
+            let own = part.narrow(1, start, len)?.to_dtype(accumulated(part.dtype()))?;
+            // The last block of a segment reaches its end, those before it leave rows out.
+            let own = own.pad_with_zeros(1, 0, range.len() - len)?;
+            let Some(owner) = self.segments.iter().position(|segment| segment.rows == *range) else {
+                candle_core::bail!("{NAME}: rows {range:?} belong to no segment");
+            };
+            sums[owner] = Some(match sums[owner].take() {
+                Some(sum) => (sum + own)?,
+                None => own,
+            });
+            start += range.len();
+        }
+        Ok(())
+    }
+}
+
+/// The type in which scores and sums are kept.
+fn accumulated(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+/// `[N, H, D]` without its tape as `[K, g, N, D]`.
+fn heads_first(x: &Tensor, (kv_heads, group, n, width): (usize, usize, usize, usize)) -> Result<Tensor> {
+    x.detach().reshape((n, kv_heads, group, width))?.permute((1, 2, 0, 3))?.contiguous()
+}
+
+/// `[K, g, N, D]` as `[N, H, D]`.
+fn heads_last(x: &Tensor) -> Result<Tensor> {
+    let (kv_heads, group, n, width) = x.dims4()?;
+    x.permute((2, 0, 1, 3))?.contiguous()?.reshape((n, kv_heads * group, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::PackedBatch;
+    use crate::nn::gradient_check::{check_against_twin, check_gradients, wave};
+    use crate::nn::ops::attention;
+
+    fn segments(lengths: &[(usize, Option<usize>)]) -> (Vec<Segment>, usize) {
+        let mut batch = PackedBatch::default();
+        for &(length, prefix) in lengths {
+            batch.push(&vec![0; length], prefix);
+        }
+        (batch.segments.clone(), batch.num_tokens())
+    }
+
+    fn inputs(n: usize, heads: usize, kv_heads: usize, width: usize, dtype: DType) -> Result<[Tensor; 3]> {
+        Ok([
+            wave(&[n, heads, width], dtype, 1.0)?,
+            wave(&[n, kv_heads, width], dtype, 1.2)?,
+            wave(&[n, kv_heads, width], dtype, 0.8)?,
+        ])
+    }
+
+    #[test]
+    fn gradients_are_those_of_finite_differences() -> Result<()> {
+        let lengths = [(3, None), (2, Some(0)), (2, None), (1, Some(0)), (0, None), (2, Some(2)), (2, Some(1))];
+        let (segments, n) = segments(&lengths);
+        let inputs = inputs(n, 4, 2, 4, DType::F64)?;
+        check_gradients(|v| blockwise_attention(&v[0], &v[1], &v[2], &segments), &inputs, 1e-7)
+    }
+
+    #[test]
+    fn equals_the_kernel_over_blocks_and_prefixes() -> Result<()> {
+        let lengths = [(300, None), (40, Some(0)), (270, Some(0)), (7, None), (1, None), (3, Some(3)), (35, Some(2))];
+        let (segments, n) = segments(&lengths);
+        for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 2e-4)] {
+            let inputs = inputs(n, 4, 2, 8, dtype)?;
+            check_against_twin(
+                |v| blockwise_attention(&v[0], &v[1], &v[2], &segments),
+                |v| attention(&v[0], &v[1], &v[2], &segments),
+                &inputs,
+                tolerance,
+            )?;
+        }
+        Ok(())
+    }
+}
