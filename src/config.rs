@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::agents::bank::BankConfig;
 use crate::agents::reader::{DrawConfig, ReaderConfig};
-use crate::device::DeviceChoice;
 use crate::agents::searcher::SearcherConfig;
+use crate::device::DeviceChoice;
 use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::UpdateConfig;

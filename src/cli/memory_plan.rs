@@ -277,10 +277,7 @@ fn conversations(config: &Config) -> Vec<Conversations> {
             Conversations { prefix_tokens, prefix_shared_by: group, ..later }
         }
     };
-    let mut kinds = vec![
-        of("first chunk", trajectories, instructions + chunk, memory, group),
-        later,
-    ];
+    let mut kinds = vec![of("first chunk", trajectories, instructions + chunk, memory, group), later];
     if answers > 0 {
         kinds.push(of("answers", answers, instructions + memory, answer, 1));
     }

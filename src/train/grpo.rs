@@ -216,9 +216,8 @@ impl<'a> GrpoTraining<'a> {
         let frozen = reference.map(|reference| {
             LocalSampler::with_ids(reference, &self.generation.eos_token_ids, self.tokenizer.vocab_size())
         });
-        let mut frozen = frozen
-            .transpose()?
-            .map(|sampler| Interruptible { sampler, stop: self.stop, watch: &self.watch });
+        let mut frozen =
+            frozen.transpose()?.map(|sampler| Interruptible { sampler, stop: self.stop, watch: &self.watch });
         let frozen_scorer = reference.map(|decoder| DecoderScorer { decoder, limits });
         act(&mut Stage {
             reader: Reader { tokenizer, prompts, config, draw, round },
