@@ -224,7 +224,8 @@ fn what_may_pass_is_asked_again_and_what_may_not_is_told() {
 
 #[test]
 fn an_answer_that_cannot_be_trained_on_is_refused() {
-    let cases: [(fn(&mut Value), &str); 5] = [
+    type Spoil = fn(&mut Value);
+    let cases: [(Spoil, &str); 5] = [
         (|answer| answer["choices"][0]["token_ids"] = json!([1, 2, 3]), "3 token ids and 1 log-probabilities"),
         (|answer| answer["choices"][0]["token_ids"] = json!([150]), "token id 150 is beyond the 100 ids"),
         (|answer| answer["choices"][0]["finish_reason"] = json!("stop"), "none of the policy's stop ids [7]"),

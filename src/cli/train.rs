@@ -142,7 +142,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         max_refills: config.train.max_refills,
         peak_flops,
         stop,
-        watch: watch,
+        watch,
         seed: config.run.seed,
         cursor: 0,
         diagnosis: Diagnosis::default(),
