@@ -474,13 +474,14 @@ impl<T: Real> Kernel<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::nn::PackedBatch;
     use crate::nn::gradient_check::{assert_close, check_against_twin, check_gradients, wave};
     use candle_core::DType;
 
-    fn segments(lengths: &[(usize, Option<usize>)]) -> (Vec<Segment>, usize) {
+    /// Segments of these lengths and prefixes, and the tokens they have together.
+    pub(in crate::nn::ops) fn segments(lengths: &[(usize, Option<usize>)]) -> (Vec<Segment>, usize) {
         let mut batch = PackedBatch::default();
         for &(length, prefix) in lengths {
             batch.push(&vec![0; length], prefix);
@@ -488,7 +489,14 @@ mod tests {
         (batch.segments.clone(), batch.num_tokens())
     }
 
-    fn inputs(n: usize, heads: usize, kv_heads: usize, width: usize, dtype: DType) -> Result<[Tensor; 3]> {
+    /// Queries, keys and values.
+    pub(in crate::nn::ops) fn inputs(
+        n: usize,
+        heads: usize,
+        kv_heads: usize,
+        width: usize,
+        dtype: DType,
+    ) -> Result<[Tensor; 3]> {
         Ok([
             wave(&[n, heads, width], dtype, 1.0)?,
             wave(&[n, kv_heads, width], dtype, 1.2)?,

@@ -275,25 +275,9 @@ fn heads_last(x: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::PackedBatch;
-    use crate::nn::gradient_check::{check_against_twin, check_gradients, wave};
+    use crate::nn::gradient_check::{check_against_twin, check_gradients};
     use crate::nn::ops::attention;
-
-    fn segments(lengths: &[(usize, Option<usize>)]) -> (Vec<Segment>, usize) {
-        let mut batch = PackedBatch::default();
-        for &(length, prefix) in lengths {
-            batch.push(&vec![0; length], prefix);
-        }
-        (batch.segments.clone(), batch.num_tokens())
-    }
-
-    fn inputs(n: usize, heads: usize, kv_heads: usize, width: usize, dtype: DType) -> Result<[Tensor; 3]> {
-        Ok([
-            wave(&[n, heads, width], dtype, 1.0)?,
-            wave(&[n, kv_heads, width], dtype, 1.2)?,
-            wave(&[n, kv_heads, width], dtype, 0.8)?,
-        ])
-    }
+    use crate::nn::ops::attention::tests::{inputs, segments};
 
     #[test]
     fn gradients_are_those_of_finite_differences() -> Result<()> {
