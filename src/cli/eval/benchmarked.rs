@@ -1,5 +1,6 @@
-//! What the question-answering benchmarks share: which policy, with which limits.
+//! What the question-answering benchmarks share: which policy, with which limits, and the way through the items.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,12 +10,17 @@ use memtrain_corpora::store;
 use memtrain_hub::Needed;
 use serde_json::{Map, Value, json};
 
+use super::told;
 use crate::agents::reader::DrawConfig;
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::config::Config;
+use crate::eval::record::{EvalTurn, ItemKey, ItemRecord, Record};
 use crate::policy::{Policy, built_in, directory};
+use crate::run::RunError;
+use crate::run::progress::Bar;
+use crate::run::signal::StopRequest;
 use crate::sampler::{self, Sampler, SamplingParams};
 
 /// The policy and how it is sampled.
@@ -117,6 +123,45 @@ impl PolicyArgs {
             ("draw".to_owned(), serde_json::to_value(&evaluated.draw)?),
             ("seed".to_owned(), json!(self.seed)),
         ]))
+    }
+}
+
+/// Answers the items of a record that are not done, batch by batch; `answer` is given their keys and numbers. A signal ends it
+/// between two batches, with all that is done kept.
+pub(super) fn answer_all(
+    record: &mut Record,
+    mut answer: impl FnMut(&[ItemKey], Range<usize>) -> anyhow::Result<(Vec<ItemRecord>, Vec<EvalTurn>)>,
+) -> anyhow::Result<()> {
+    let stop = StopRequest::on_signals()?;
+    let bar = Bar::new("items", record.items().len() as u64, record.done().len() as u64);
+    loop {
+        let range = record.next_batch();
+        if range.is_empty() {
+            break;
+        }
+        if stop.requested() {
+            return Err(RunError::Stopped.into());
+        }
+        let (records, turns) = answer(&record.items()[range.clone()], range.clone())?;
+        told(record.add(records, turns))?;
+        bar.advance(range.len() as u64);
+    }
+    bar.finish();
+    Ok(())
+}
+
+/// An error if no item has an answer; a warning if some have none.
+pub(super) fn all_failed(records: &[ItemRecord]) -> anyhow::Result<()> {
+    let failures: Vec<&str> = records.iter().filter_map(|record| record.failure.as_deref()).collect();
+    match failures.first() {
+        Some(first) if failures.len() == records.len() => {
+            anyhow::bail!("all {} items failed, the first because {first}", failures.len())
+        }
+        Some(first) => {
+            tracing::warn!("{} items failed and count as wrong, the first because {first}", failures.len());
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 
-use super::benchmarked::{Evaluated, PolicyArgs};
+use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all};
 use super::told;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::PromptSet;
@@ -18,11 +18,8 @@ use crate::cli::tasks;
 use crate::eval::long_qa::{Item, LongQa, LongQaReport, Method, items};
 use crate::eval::metrics::Metric;
 use crate::eval::reconstruction::EVALUATION_STEP;
-use crate::eval::record::{ItemKey, ItemRecord, Record, RunNote};
+use crate::eval::record::{ItemKey, Record, RunNote};
 use crate::eval::summary;
-use crate::run::RunError;
-use crate::run::progress::Bar;
-use crate::run::signal::StopRequest;
 use crate::tasks::{Task, read};
 
 /// Arguments of `memtrain eval long-qa`.
@@ -80,28 +77,13 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     let reader = Reader { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config.reader, draw, round };
     let benchmark = LongQa { reader, context_prompt: &context_prompt, full_context_tokens };
     let mut sampler = evaluated.sampler(&args.out)?;
-    let stop = StopRequest::on_signals()?;
-    let bar = Bar::new("items", record.items().len() as u64, record.done().len() as u64);
     let mut upcoming = Box::new(every_item(&tables, args.limit, &methods)?.skip(record.done().len()));
-    loop {
-        let range = record.next_batch();
-        if range.is_empty() {
-            break;
-        }
-        if stop.requested() {
-            return Err(RunError::Stopped.into());
-        }
-        let batch = upcoming.by_ref().take(range.len()).collect::<anyhow::Result<Vec<_>>>()?;
-        let keys: Vec<ItemKey> = record.items()[range].to_vec();
-        let of = |(key, (task, method)): (_, &(Rc<Task>, Method))| (key, Rc::clone(task), *method);
-        let members: Vec<(&ItemKey, Rc<Task>, Method)> = keys.iter().zip(&batch).map(of).collect();
-        let members: Vec<Item<'_>> =
-            members.iter().map(|(key, task, method)| Item { key, task, method: *method }).collect();
-        let (records, turns) = benchmark.answer(&mut sampler, &members)?;
-        told(record.add(records, turns))?;
-        bar.advance(members.len() as u64);
-    }
-    bar.finish();
+    answer_all(&mut record, |keys, _| {
+        let batch = upcoming.by_ref().take(keys.len()).collect::<anyhow::Result<Vec<_>>>()?;
+        let members = keys.iter().zip(&batch).map(|(key, (task, method))| Item { key, task, method: *method });
+        let members: Vec<Item<'_>> = members.collect();
+        benchmark.answer(&mut sampler, &members)
+    })?;
     let report = LongQaReport::of(record.done());
     let records = told(record.finish(&report))?;
     if args.json {
@@ -115,21 +97,6 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
         )?;
     }
     all_failed(&records)
-}
-
-/// An error if no item has an answer; a warning if some have none.
-pub(super) fn all_failed(records: &[ItemRecord]) -> anyhow::Result<()> {
-    let failures: Vec<&str> = records.iter().filter_map(|record| record.failure.as_deref()).collect();
-    match failures.first() {
-        Some(first) if failures.len() == records.len() => {
-            anyhow::bail!("all {} items failed, the first because {first}", failures.len())
-        }
-        Some(first) => {
-            tracing::warn!("{} items failed and count as wrong, the first because {first}", failures.len());
-            Ok(())
-        }
-        None => Ok(()),
-    }
 }
 
 fn methods(args: &LongQaArgs) -> anyhow::Result<Vec<Method>> {

@@ -7,8 +7,7 @@ use clap::Args;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 
-use super::benchmarked::{Evaluated, PolicyArgs};
-use super::long_qa::all_failed;
+use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all};
 use super::told;
 use crate::agents::reader::DrawRound;
 use crate::agents::retrieve::{HttpRetriever, Retriever};
@@ -20,9 +19,6 @@ use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::eval::record::{Record, RunNote};
 use crate::eval::search_qa::{METRICS, SearchQaReport, answer, item, join};
 use crate::eval::summary;
-use crate::run::RunError;
-use crate::run::progress::Bar;
-use crate::run::signal::StopRequest;
 use crate::tasks::{Task, load};
 
 /// Arguments of `memtrain eval search-qa`.
@@ -105,21 +101,7 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     let round = DrawRound { seed: args.policy.seed, step: EVALUATION_STEP };
     let searcher = Searcher { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config, draw, round };
     let mut sampler = evaluated.sampler(&args.out)?;
-    let stop = StopRequest::on_signals()?;
-    let bar = Bar::new("items", tasks.len() as u64, record.done().len() as u64);
-    loop {
-        let range = record.next_batch();
-        if range.is_empty() {
-            break;
-        }
-        if stop.requested() {
-            return Err(RunError::Stopped.into());
-        }
-        let (records, turns) = answer(&searcher, &mut sampler, retriever.as_ref(), &tasks[range.clone()])?;
-        told(record.add(records, turns))?;
-        bar.advance(range.len() as u64);
-    }
-    bar.finish();
+    answer_all(&mut record, |_, range| answer(&searcher, &mut sampler, retriever.as_ref(), &tasks[range]))?;
     let report = SearchQaReport::of(record.done());
     let records = told(record.finish(&report))?;
     if args.json {
