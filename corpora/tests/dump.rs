@@ -8,6 +8,7 @@ use common::real_data;
 use memtrain_corpora::dump::{self, DumpError, DumpReader, Page};
 use memtrain_corpora::store;
 use memtrain_corpora::wikitext::{self, WikiContext};
+use proptest::prelude::*;
 
 const HEADER: &str = r#"<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">
   <siteinfo>
@@ -313,6 +314,31 @@ fn reads_of_any_size_give_the_same_pages() {
         let crumbs = Crumbs(io::Cursor::new(xml.clone().into_bytes()), size);
         let read: Vec<Page> = dump::from_reader(crumbs, "t").unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(read, expected, "reads of {size} bytes");
+    }
+}
+
+/// The pages, and how many complaints came with them.
+fn outcome(stream: impl Read + Send + 'static) -> (Vec<Page>, usize) {
+    let Ok(reader) = dump::from_reader(stream, "t") else { return (Vec::new(), 1) };
+    let (pages, errors): (Vec<_>, Vec<_>) = reader.partition(Result::is_ok);
+    (pages.into_iter().flatten().collect(), errors.len())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn tags_in_any_order_read_the_same_whatever_arrives_at_a_time(
+        order in prop::collection::vec(0_usize..9, 0..14),
+        size in 1_usize..40,
+    ) {
+        let good = element(3, "G", "x");
+        let tags = ["<page>", "</page>", "</mediawiki>", "<pages>", "<mediawiki>", "<siteinfo></siteinfo>", "<id>1</id>", "<page", &good];
+        // The first bytes are read at once, to tell what they are.
+        let beginning = format!("<mediawiki>{}", " ".repeat(600));
+        let xml: String = std::iter::once(beginning.as_str()).chain(order.iter().map(|&tag| tags[tag])).collect();
+        let bytes = xml.clone().into_bytes();
+        prop_assert_eq!(outcome(Crumbs(io::Cursor::new(bytes.clone()), size)), outcome(io::Cursor::new(bytes)), "{}", xml);
     }
 }
 

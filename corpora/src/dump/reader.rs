@@ -193,8 +193,9 @@ impl DumpReader {
     fn read_header(&mut self) -> Result<(), DumpError> {
         let mut searched = 0;
         loop {
-            let end = page_tag(&self.buffer, searched).or_else(|| find(&self.buffer, searched, CLOSING));
-            if let Some(end) = end {
+            // Whichever comes first, so that it does not matter how much has arrived.
+            let ends = [page_tag(&self.buffer, searched), find(&self.buffer, searched, CLOSING)];
+            if let Some(end) = ends.into_iter().flatten().min() {
                 self.at = end;
                 break;
             }
