@@ -11,6 +11,7 @@ mod inputs;
 mod packing;
 mod pages;
 mod shard;
+mod wikis;
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ use crate::error::{PipelineError, Result};
 use crate::stage::{Input, Manifest, Plan, ShardRecord, ShardRunner, Stage, StageFolder, StageName, to_value};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// What one shard reads, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]

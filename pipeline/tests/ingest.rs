@@ -162,6 +162,51 @@ fn a_page_of_several_files_counts_once() {
 }
 
 #[test]
+fn pages_of_another_wiki_are_others_whatever_their_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, language: &str, pages: &str| {
+        let base = format!("https://{language}.wikipedia.org/wiki/Main");
+        let xml =
+            format!("<mediawiki xml:lang=\"{language}\"><siteinfo><base>{base}</base></siteinfo>{pages}</mediawiki>");
+        let path = folder.path().join(name);
+        store::write_atomic(&path, xml).unwrap();
+        path
+    };
+    let page = |id: u64, title: &str, text: &str| {
+        format!(
+            "<page><title>{title}</title><ns>0</ns><id>{id}</id><revision><id>1</id><text>{text}</text></revision></page>"
+        )
+    };
+    let text = "It is a town by the river with some houses in it, and it is old.";
+    let english = write("en.xml", "en", &[page(1, "Aa", text), page(2, "Bb", "#REDIRECT [[Aa]]")].concat());
+    let danish =
+        write("da.xml", "da", &[page(1, "Cc", text), page(2, "Dd", "#REDIRECT [[Cc]]"), page(3, "Ee", text)].concat());
+    let again = write("da-again.xml", "da", &page(1, "Cc", text));
+    let rows = folder.path().join("rows.jsonl");
+    let row = |language: &str, id: u64| serde_json::json!({ "id": id, "url": format!("https://{language}.wikipedia.org/wiki/Ff"), "title": "Ff", "text": text });
+    // A page of the dump above in extracted form, and one that only its wiki tells from another.
+    store::write_atomic(&rows, format!("{}\n{}\n", row("da", 3), row("fo", 3))).unwrap();
+    let inputs = [&*english, &danish, &again, &rows];
+    for (name, bytes) in [("apart", 200), ("together", 1 << 20)] {
+        let mut config = config(&inputs, 2);
+        config.ingest.bytes_per_shard = bytes;
+        let out = folder.path().join(name);
+        let manifest = ingest(&config, &out).unwrap();
+        check_counts(&manifest);
+        assert_eq!(manifest.counts["duplicate_pages"], 2, "{:?}", manifest.counts);
+        let got = tables(&out, &manifest);
+        assert_eq!(
+            got.articles.iter().map(|article| article.title.as_str()).collect::<Vec<_>>(),
+            ["Aa", "Cc", "Ee", "Ff"]
+        );
+        assert_eq!(got.redirects.iter().map(|redirect| redirect.title.as_str()).collect::<Vec<_>>(), ["Bb", "Dd"]);
+        assert_eq!((got.articles[0].id, got.redirects[0].id), (1, 2), "the first wiki keeps its numbers");
+        let articles: std::collections::HashSet<u64> = got.passages.iter().map(|passage| passage.article_id).collect();
+        assert_eq!(articles.len(), 4);
+    }
+}
+
+#[test]
 fn dumps_that_break_off_are_kept_as_far_as_they_go() {
     let folder = tempfile::tempdir().unwrap();
     let xml = world_xml(300);

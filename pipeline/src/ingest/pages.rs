@@ -10,6 +10,7 @@ use memtrain_corpora::{Article, Redirect};
 
 use super::inputs::Piece;
 use super::packing::{self, Packing};
+use super::wikis::Numbering;
 use crate::config::IngestConfig;
 use crate::stage::ShardOutput;
 
@@ -46,6 +47,7 @@ enum Rows {
 pub(super) struct Context {
     site: SiteInfo,
     wiki: WikiContext,
+    numbering: Numbering,
 }
 
 /// Some pages, and whether they are the last.
@@ -62,6 +64,7 @@ impl Pages {
         path: &Path,
         piece: &Piece,
         options: CleanOptions,
+        numbering: Numbering,
         site: impl FnOnce() -> Result<SiteInfo, DumpError>,
     ) -> Result<Pages, DumpError> {
         let rows = match piece.form {
@@ -74,7 +77,7 @@ impl Pages {
             Rows::Texts(_) => SiteInfo::default(),
         };
         let wiki = WikiContext::from_site(&site).with_options(options);
-        Ok(Pages { rows, context: Context { wiki, site } })
+        Ok(Pages { rows, context: Context { wiki, site, numbering } })
     }
 
     pub(super) fn split(&mut self) -> (&Context, Reading<'_>) {
@@ -157,11 +160,12 @@ impl Raw {
     pub(super) fn clean(self, context: &Context, config: &IngestConfig) -> Cleaned {
         let article = match self {
             Raw::Page(Page { redirect: Some(target), id, title, .. }) => {
+                let id = context.numbering.id(id, &context.site.base);
                 let (title, target) = (escaped(title), escaped(target));
                 return Cleaned::Redirect(Redirect { id, title, target });
             }
             Raw::Page(page) => article_of_page(page, context),
-            Raw::Text(text) => article_of_text(text),
+            Raw::Text(text) => article_of_text(text, context),
         };
         if article.text.trim().is_empty() {
             return Cleaned::Empty;
@@ -174,7 +178,7 @@ impl Raw {
 fn article_of_page(page: Page, context: &Context) -> Article {
     let clean = wikitext::clean_titled(&page.text, &page.title, &context.wiki);
     Article {
-        id: page.id,
+        id: context.numbering.id(page.id, &context.site.base),
         url: context.site.page_url(&page.title),
         title: escaped(page.title),
         text: escaped(clean.text),
@@ -187,10 +191,10 @@ fn article_of_page(page: Page, context: &Context) -> Article {
     }
 }
 
-fn article_of_text(text: Text) -> Article {
+fn article_of_text(text: Text, context: &Context) -> Article {
     let outline = extracted::outline(&text);
     Article {
-        id: text.id,
+        id: context.numbering.id(text.id, &text.url),
         url: text.url,
         title: escaped(text.title),
         text: escaped(outline.text),

@@ -13,6 +13,7 @@ use super::ids::Ids;
 use super::inputs::Piece;
 use super::packing::{self, Packing};
 use super::pages::{Cleaned, Context, Pages, Raw};
+use super::wikis::Numbering;
 use crate::config::IngestConfig;
 use crate::error::{PipelineError, Result};
 use crate::stage::{
@@ -25,6 +26,7 @@ pub(super) struct Runner<'a> {
     files: Vec<PathBuf>,
     /// What the header of each file says, once it was asked for.
     sites: Vec<OnceLock<SiteInfo>>,
+    numbering: OnceLock<Numbering>,
 }
 
 /// Path of a table of a shard inside the stage's folder.
@@ -43,7 +45,17 @@ pub(super) struct Tables {
 
 impl<'a> Runner<'a> {
     pub(super) fn new(config: &'a IngestConfig, folder: StageFolder, files: Vec<PathBuf>) -> Self {
-        Self { config, folder, sites: files.iter().map(|_| OnceLock::new()).collect(), files }
+        let sites = files.iter().map(|_| OnceLock::new()).collect();
+        Self { config, folder, files, sites, numbering: OnceLock::new() }
+    }
+
+    fn numbering(&self) -> Result<Numbering> {
+        if let Some(numbering) = self.numbering.get() {
+            return Ok(numbering.clone());
+        }
+        let failed = |source| PipelineError::Dump { path: self.files[0].clone(), source };
+        let numbering = Numbering::of(&self.files).map_err(failed)?;
+        Ok(self.numbering.get_or_init(|| numbering).clone())
     }
 
     fn site(&self, input: usize) -> Result<SiteInfo, DumpError> {
@@ -58,8 +70,8 @@ impl<'a> Runner<'a> {
     fn read(&self, piece: &Piece, shard: usize, state: &mut State, progress: &dyn Progress) -> Result<()> {
         let path = self.files.get(piece.input).ok_or(PipelineError::StalePlan { stage: StageName::Ingest })?;
         let failed = |source| PipelineError::Dump { path: path.clone(), source };
-        let mut pages =
-            Pages::open(path, piece, self.config.clean_options(), || self.site(piece.input)).map_err(failed)?;
+        let (options, numbering) = (self.config.clean_options(), self.numbering()?);
+        let mut pages = Pages::open(path, piece, options, numbering, || self.site(piece.input)).map_err(failed)?;
         let (context, mut reading) = pages.split();
         let mut batch = reading.next_batch().map_err(failed)?;
         loop {
