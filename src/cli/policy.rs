@@ -110,13 +110,8 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A policy directory for reading: weights in f32 on the CPU.
-fn load(path: &std::path::Path) -> anyhow::Result<Policy> {
-    load_on(path, DeviceChoice::Cpu)
-}
-
-/// The same on a device.
-fn load_on(path: &std::path::Path, device: DeviceChoice) -> anyhow::Result<Policy> {
+/// A policy directory for reading: weights in f32 on a device.
+fn load(path: &std::path::Path, device: DeviceChoice) -> anyhow::Result<Policy> {
     directory::load(&models::folder(path, Needed::Model)?, &device.open()?, DType::F32)
         .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".into())
 }
@@ -166,7 +161,7 @@ mod tests {
     fn a_policy_is_made_from_a_bare_tokenizer_and_the_seed_decides_its_weights() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = word_policy(folder.path())?;
-        let policy = load(&path)?;
+        let policy = load(&path, DeviceChoice::Cpu)?;
         assert_eq!(policy.tokenizer.eos_token_ids(), [3]);
         assert_eq!(policy.tokenizer.chat_prompt("river")?, "river<|im_start|>");
         let again = folder.path().join("again");

@@ -214,7 +214,7 @@ impl Workbench {
         let draw = DrawConfig { temperature: eval.temperature, ..DrawConfig::default() };
         let reader = self.reader(policy, &draw, EVALUATION_STEP);
         let documents = documents::first(&self.documents(Split::Heldout)?, eval.documents, &reader)?;
-        let mut sampler = sampler::of_policy(&self.config.sampler, policy, &self.sampler_weights())?;
+        let mut sampler = sampler::of_policy(&self.config.sampler, policy, Some(&self.sampler_weights()))?;
         evaluate(&reader, &mut sampler, &documents, &self.config.objective.memtrain(), eval.recall_questions)
     }
 }

@@ -1,5 +1,6 @@
 //! `memtrain train` and `memtrain warm-up`.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -146,6 +147,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         seed: config.run.seed,
         cursor: 0,
         diagnosis: Diagnosis::default(),
+        served: Cell::new(false),
     };
     let mut policy = start;
     if let (Some(lora), Some(base)) = (&config.policy.lora, &frozen) {

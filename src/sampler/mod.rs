@@ -256,11 +256,11 @@ impl Sampler for Box<dyn Sampler> {
     }
 }
 
-/// The configured sampler for a policy. A server gets the policy's weights first, by the folder `weights`.
+/// The configured sampler for a policy. A server gets the policy's weights first, by the folder `weights`; `None` where it has them.
 ///
 /// # Errors
 /// If the device refuses, or the server.
-pub fn of_policy(config: &SamplerConfig, policy: &Policy, weights: &Path) -> anyhow::Result<Box<dyn Sampler>> {
+pub fn of_policy(config: &SamplerConfig, policy: &Policy, weights: Option<&Path>) -> anyhow::Result<Box<dyn Sampler>> {
     let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
     match config.kind {
         SamplerKind::Local => {
@@ -268,7 +268,7 @@ pub fn of_policy(config: &SamplerConfig, policy: &Policy, weights: &Path) -> any
         }
         SamplerKind::Http => {
             let sampler = HttpSampler::connect(&config.http, stop_ids, allowed)?;
-            sampler.refresh(policy, weights)?;
+            weights.map_or(Ok(()), |weights| sampler.refresh(policy, weights))?;
             Ok(Box::new(sampler))
         }
     }

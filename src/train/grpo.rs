@@ -1,5 +1,6 @@
 //! A GRPO step: play items, reward, update. Which system it is, the objective alone knows.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -78,6 +79,8 @@ pub struct GrpoTraining<'a> {
     pub cursor: u64,
     /// What was said about steps that taught nothing.
     pub diagnosis: Diagnosis,
+    /// Whether a server that draws has the weights as they are now.
+    pub served: Cell<bool>,
 }
 
 /// Rollouts of one step, refills included.
@@ -155,6 +158,7 @@ impl Training for GrpoTraining<'_> {
         let (temperature, learning_rate) = (limits.temperature, context.learning_rate);
         let plan = UpdatePlan { loss: self.loss, config: self.update, temperature, learning_rate };
         self.watch.begin(format_args!("the update of step {}", context.step));
+        self.served.set(false);
         let report = train_on(context.decoder, context.optimizer, context.gradients, conversations, plan)
             .context("the update failed")?;
         phases.end("time/update_s");
@@ -195,7 +199,9 @@ impl<'a> GrpoTraining<'a> {
     {
         let (tokenizer, generation) = (self.tokenizer.clone(), self.generation.clone());
         let policy = Policy { decoder: decoder.frozen()?, tokenizer, generation, origin: self.origin.clone() };
-        let sampler = sampler::of_policy(self.sampler, &policy, &self.weights)?;
+        let weights = (!self.served.get()).then_some(self.weights.as_path());
+        let sampler = sampler::of_policy(self.sampler, &policy, weights)?;
+        self.served.set(true);
         Ok(Interruptible { sampler, stop: self.stop, watch })
     }
 

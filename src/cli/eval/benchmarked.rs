@@ -69,7 +69,7 @@ impl Evaluated {
         let config = &self.config.sampler;
         let named = &config.http.weights;
         let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
-        sampler::of_policy(config, &self.policy, &weights)
+        sampler::of_policy(config, &self.policy, Some(&weights))
     }
 
     /// Checks that a context of so many tokens, which is the value of `key`, is not beyond the policy.

@@ -57,7 +57,7 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
     let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
     let documents = documents::first(&bench.documents(Split::Heldout)?, bench.config.eval.documents, &reader)?;
-    let mut sampler = sampler::of_policy(&bench.config.sampler, &policy, &bench.sampler_weights())?;
+    let mut sampler = sampler::of_policy(&bench.config.sampler, &policy, Some(&bench.sampler_weights()))?;
     let stop = StopRequest::on_signals()?;
     let bar = Bar::new("documents", documents.len() as u64, 0);
     let options = RecallOptions { questions: args.questions, include_current: args.include_current };

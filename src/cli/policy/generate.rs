@@ -85,7 +85,7 @@ fn write_responses(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<
     let GenerateArgs { temperature, top_p, top_k, max_tokens, .. } = *args;
     let params = SamplingParams { temperature, top_p, top_k, max_tokens };
     params.check().map_err(Usage)?;
-    let policy = super::load_on(&args.policy, args.device)?;
+    let policy = super::load(&args.policy, args.device)?;
     let allowed = policy.tokenizer.vocab_size();
     let mut sampler = LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, allowed)?;
     let mut batch = Vec::new();

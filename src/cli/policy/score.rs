@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::lines::{self, Line};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::output;
+use crate::device::DeviceChoice;
 use crate::nn::PackedBatch;
 use crate::policy::Decoder;
 
@@ -24,6 +25,9 @@ pub struct ScoreArgs {
     /// Temperature of the distribution
     #[arg(long, default_value_t = 1.0)]
     pub temperature: f64,
+    /// What computes: `cpu`, or `cuda:0` in a program built for it
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceChoice,
 }
 
 /// Tokens scored in one pass.
@@ -57,7 +61,7 @@ fn write_scores(args: &ScoreArgs, out: &mut impl Write) -> anyhow::Result<()> {
         let wrong = Usage(format!("`--temperature {}` is not a positive number", args.temperature));
         return Err(wrong).hint(|| "1 scores the policy's own distribution".into());
     }
-    let decoder = super::load(&args.policy)?.decoder.frozen()?;
+    let decoder = super::load(&args.policy, args.device)?.decoder.frozen()?;
     let mut batch: Vec<Request> = Vec::new();
     let mut tokens = 0;
     for line in lines::read(args.input.as_deref(), EXAMPLE)? {
@@ -167,7 +171,10 @@ mod tests {
         let run = |lines: &[&str]| -> anyhow::Result<String> {
             let input = Some(write_lines(folder.path(), lines)?);
             let mut out = Vec::new();
-            write_scores(&ScoreArgs { policy: policy.clone(), input, temperature: 1.0 }, &mut out)?;
+            write_scores(
+                &ScoreArgs { policy: policy.clone(), input, temperature: 1.0, device: DeviceChoice::Cpu },
+                &mut out,
+            )?;
             Ok(String::from_utf8(out)?)
         };
         let out = run(&[good, r#"{"prompt_ids": [3], "response_ids": []}"#])?;
