@@ -227,7 +227,12 @@ fn a_server_is_asked_in_words() {
     stub.script.failures.store(2, SeqCst);
     stub.script.delay_ms.store(2, SeqCst);
     let mut told = Vec::new();
-    let answers = server.answer(requests(40), |ended| Ok(told.push(ended))).unwrap();
+    let answers = server
+        .answer(requests(40), |ended| {
+            told.push(ended);
+            Ok(())
+        })
+        .unwrap();
     let expected = (0..40).map(|number| ChatAnswer { text: number.to_string(), finish: FinishReason::Stop });
     assert_eq!(answers, expected.collect::<Vec<_>>(), "in the order of the requests");
     assert_eq!(told, (1..=40).collect::<Vec<_>>());

@@ -4,6 +4,7 @@
 //! What the record says besides is in its details: the objective's own measurements, every question with its answer, why each
 //! turn was rewarded, and the bank.
 
+use anyhow::Context;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -86,7 +87,9 @@ impl BankEval<'_> {
     ) -> anyhow::Result<(Vec<ItemRecord>, Vec<EvalTurn>)> {
         let played: Vec<anyhow::Result<Answered>> = match self.play(keeper, answerer, items) {
             Err(error) if is_too_long(&error) => {
-                let alone = |item: &Item| Ok(self.play(keeper, answerer, std::slice::from_ref(item))?.remove(0));
+                let alone = |item: &Item| {
+                    self.play(keeper, answerer, std::slice::from_ref(item))?.pop().context("nothing was played")
+                };
                 items.iter().map(alone).collect()
             }
             together => together?.into_iter().map(Ok).collect(),

@@ -62,7 +62,7 @@ pub struct BankArgs {
 
 /// Who answers.
 enum Frozen {
-    Policy(Policy),
+    Policy(Box<Policy>),
     Server(ChatServer),
 }
 
@@ -154,7 +154,7 @@ fn frozen(bench: &Workbench, keeper: &Policy, name: Option<String>) -> anyhow::R
     if let Some(server) = bench.answering_server()? {
         return Ok(Frozen::Server(server));
     }
-    let Some(name) = name else { return Ok(Frozen::Policy(keeper.clone())) };
+    let Some(name) = name else { return Ok(Frozen::Policy(Box::new(keeper.clone()))) };
     let mut other = bench.config.clone();
     (other.policy.path, other.policy.preset) = (Some(name), None);
     models::place(&mut other)?;
@@ -166,7 +166,7 @@ fn frozen(bench: &Workbench, keeper: &Policy, name: Option<String>) -> anyhow::R
         vocabulary(&policy.tokenizer) == vocabulary(&keeper.tokenizer),
         "the policy that answers has another tokenizer than the one that keeps the bank: let a server answer, which is asked in words"
     );
-    Ok(Frozen::Policy(policy))
+    Ok(Frozen::Policy(Box::new(policy)))
 }
 
 /// Everything that decides the result.
