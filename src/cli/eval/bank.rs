@@ -7,7 +7,7 @@ use clap::Args;
 use memtrain_corpora::{Split, store};
 use serde_json::{Map, Value, json};
 
-use super::benchmarked::{all_failed, answer_all};
+use super::benchmarked::{all_failed, answer_all, sampler};
 use super::told;
 use crate::agents::bank::BankConfig;
 use crate::agents::bank::answerer::Answerer;
@@ -25,7 +25,7 @@ use crate::eval::record::{ItemKey, Record, RunNote};
 use crate::eval::summary;
 use crate::policy::{Policy, PolicyTokenizer};
 use crate::sampler::config::is_url;
-use crate::sampler::{self, ChatServer, LocalSampler};
+use crate::sampler::{ChatServer, LocalSampler};
 
 /// Arguments of `memtrain eval bank`.
 #[derive(Debug, Args)]
@@ -97,9 +97,7 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
     let mut record = told(Record::open(folder, &note, keys, args.batch, args.clean))?;
     let objective = bench.config.objective.objective();
     let bank_eval = BankEval { reader, reading: &bench.bank, objective };
-    let named = &bench.config.sampler.http.weights;
-    let weights = if named.as_os_str().is_empty() { folder.join("sampler-weights") } else { named.clone() };
-    let mut keeper = sampler::of_policy(&bench.config.sampler, &policy, &weights)?;
+    let mut keeper = sampler(&bench.config.sampler, &policy, folder)?;
     let mut answerer: Box<dyn Answerer> = match frozen {
         Frozen::Server(server) => Box::new(server),
         Frozen::Policy(policy) => {
