@@ -1,5 +1,7 @@
 //! Training with adapters on bf16 weights, layer by layer, through the binary: what is saved, resumed and merged.
 
+mod small_world;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -15,26 +17,9 @@ fn done(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Behind the small world's, which ends in `[policy]`.
 const CONFIG: &str = r#"
-    [run]
-    name = "adapters"
-    corpus = "corpus"
-    [world]
-    num_pages = 30
-    [corpus.ingest]
-    dumps = ["dump.xml.bz2"]
-    min_words = 6
-    max_words = 24
-    [corpus.tokenizer]
-    source = "built-in:tiny"
-    [corpus.synthesize]
-    num_train = 6
-    num_heldout = 2
-    heldout_fraction = 0.3
-    num_related = 2
-    num_random = 2
-    min_tokens = 20
-    max_tokens = 288
+    precision = "bf16"
     [reader]
     prompts = "compact"
     chunk_tokens = 48
@@ -42,9 +27,6 @@ const CONFIG: &str = r#"
     answer_tokens = 12
     context_tokens = 256
     cut_at = "sentence"
-    [policy]
-    path = "built-in:tiny"
-    precision = "bf16"
     [policy.lora]
     rank = 4
     targets = ["q_proj", "v_proj", "down_proj"]
@@ -69,11 +51,11 @@ const CONFIG: &str = r#"
 fn adapters_are_trained_saved_resumed_and_merged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    store::write_atomic(&path.join("adapters.toml"), CONFIG).unwrap();
-    done(path, &["corpus", "build", "--config", "adapters.toml"]);
-    let train = ["train", "--config", "adapters.toml"];
+    small_world::write(path, CONFIG);
+    done(path, &["corpus", "build", "--config", "small.toml"]);
+    let train = ["train", "--config", "small.toml"];
     done(path, &train);
-    let checkpoint = |step: u64| path.join(format!("runs/adapters/checkpoints/step_{step:06}"));
+    let checkpoint = |step: u64| path.join(format!("runs/memtrain/checkpoints/step_{step:06}"));
     for step in [1, 2] {
         assert!(store::exists(&checkpoint(step).join("adapter_config.json")));
         assert!(!store::exists(&checkpoint(step).join("model.safetensors")), "adapters alone");

@@ -1,5 +1,7 @@
 //! Evaluations through the binary, with the policy that the program carries.
 
+mod small_world;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -177,29 +179,9 @@ fn items_that_fail_count_as_wrong() {
     );
 }
 
-/// A corpus of 30 pages in `folder/corpus`, its configuration in `folder/small.toml`.
+/// The small corpus in `folder/corpus`, its configuration in `folder/small.toml`.
 fn small_corpus(folder: &Path) {
-    let config = r#"
-        [run]
-        corpus = "corpus"
-        [world]
-        num_pages = 30
-        [corpus.ingest]
-        dumps = ["dump.xml.bz2"]
-        min_words = 6
-        max_words = 24
-        [corpus.tokenizer]
-        source = "built-in:tiny"
-        [corpus.synthesize]
-        num_train = 6
-        num_heldout = 4
-        heldout_fraction = 0.3
-        num_related = 2
-        num_random = 2
-        min_tokens = 20
-        max_tokens = 288
-        [policy]
-        path = "built-in:tiny"
+    let reader = r#"
         [reader]
         prompts = "compact"
         chunk_tokens = 48
@@ -209,7 +191,7 @@ fn small_corpus(folder: &Path) {
         context_tokens = 256
         cut_at = "sentence"
     "#;
-    store::write_atomic(&folder.join("small.toml"), config).unwrap();
+    small_world::write(folder, reader);
     said(folder, &["corpus", "build", "--config", "small.toml"]);
 }
 
@@ -221,7 +203,7 @@ fn recall_is_counted_by_distance_and_age() {
     let report: Value =
         serde_json::from_str(&said(path, &["eval", "recall", "--config", "small.toml", "--json", "--questions", "2"]))
             .unwrap();
-    assert_eq!(report["documents"], 4);
+    assert_eq!(report["documents"], 2);
     let sum =
         |key: &str| report[key].as_array().unwrap().iter().map(|cell| cell["questions"].as_u64().unwrap()).sum::<u64>();
     assert!(report["questions"].as_u64().unwrap() > 0);

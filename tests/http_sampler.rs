@@ -1,142 +1,26 @@
 //! The HTTP sampler against a server in this process, through real sockets.
 
+mod stub_server;
+
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::atomic::Ordering::SeqCst;
 
 use candle_core::{DType, Device};
 use memtrain::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use memtrain::policy::{Decoder, LoraConfig, Policy, PolicyTokenizer, directory, preset};
 use memtrain::sampler::config::{Dialect, HttpConfig, ServerCall};
-use memtrain::sampler::{Completion, DrawAddress, FinishReason, HttpSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::http::chat::{ChatAnswer, ChatRequest};
+use memtrain::sampler::{
+    ChatConfig, ChatServer, Completion, DrawAddress, FinishReason, HttpSampler, SampleRequest, Sampler, SamplingParams,
+};
 use serde_json::{Value, json};
+use stub_server::{STOP, Stub, response};
 
-const STOP: u32 = 7;
 const VOCABULARY: usize = 100;
 
-/// What a server was asked and how it misbehaves.
-#[derive(Default)]
-struct Script {
-    /// Answers with this status so many times before it behaves.
-    failures: AtomicUsize,
-    status: AtomicUsize,
-    /// Closes the connection without an answer so many times.
-    hang_ups: AtomicUsize,
-    under_way: AtomicUsize,
-    most_under_way: AtomicUsize,
-    asked: Mutex<Vec<(String, Value)>>,
-    /// Milliseconds that an answer takes.
-    delay_ms: AtomicUsize,
-    /// Changes a good answer into another one.
-    spoil: Mutex<Option<fn(&mut Value)>>,
-}
-
-struct Stub {
-    url: String,
-    script: Arc<Script>,
-    server: Arc<tiny_http::Server>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Stub {
-    fn start() -> Self {
-        let server = Arc::new(tiny_http::Server::http("127.0.0.1:0").unwrap());
-        let url = format!("http://{}", server.server_addr());
-        let script = Arc::new(Script::default());
-        let serve = |_| {
-            let (server, script) = (Arc::clone(&server), Arc::clone(&script));
-            std::thread::spawn(move || {
-                while let Ok(request) = server.recv() {
-                    answer(request, &script);
-                }
-            })
-        };
-        let threads = (0..8).map(serve).collect();
-        Self { url, script, server, threads }
-    }
-
-    fn config(&self, dialect: Dialect) -> HttpConfig {
-        HttpConfig { url: self.url.clone(), dialect, backoff_s: 0.01, timeout_s: 5.0, ..HttpConfig::default() }
-    }
-
-    fn paths(&self) -> Vec<String> {
-        self.script.asked.lock().unwrap().iter().map(|(path, _)| path.clone()).collect()
-    }
-}
-
-impl Drop for Stub {
-    fn drop(&mut self) {
-        self.threads.iter().for_each(|_| self.server.unblock());
-        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
-    }
-}
-
-fn take_one(counter: &AtomicUsize) -> bool {
-    counter.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
-}
-
-/// Tokens and log-probabilities of a prompt: even lengths stop, odd ones run to the limit.
-fn response(prompt: &[u32], most: usize) -> (Vec<u32>, Vec<f64>, &'static str) {
-    let sum: u32 = prompt.iter().sum();
-    let stops = sum.is_multiple_of(2) && most > 1;
-    let mut ids: Vec<u32> = (0..most as u32).map(|i| 10 + (sum + i) % 80).collect();
-    if stops {
-        ids.truncate(most / 2);
-        ids.push(STOP);
-    }
-    let log_probs = (0..ids.len()).map(|i| -0.25 - 0.125 * i as f64).collect();
-    (ids, log_probs, if stops { "stop" } else { "length" })
-}
-
-fn answer(mut request: tiny_http::Request, script: &Script) {
-    let path = request.url().to_owned();
-    let mut text = String::new();
-    request.as_reader().read_to_string(&mut text).unwrap();
-    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    let now = script.under_way.fetch_add(1, SeqCst) + 1;
-    script.most_under_way.fetch_max(now, SeqCst);
-    std::thread::sleep(Duration::from_millis(script.delay_ms.load(SeqCst) as u64));
-    script.asked.lock().unwrap().push((path.clone(), body.clone()));
-    let numbers = |value: &Value| -> Vec<u32> {
-        value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
-    };
-    let mut reply = match path.as_str() {
-        "/v1/models" => json!({"data": [{"id": "the-policy"}]}),
-        "/v1/completions" => {
-            let (ids, log_probs, finish) =
-                response(&numbers(&body["prompt"]), body["max_tokens"].as_u64().unwrap() as usize);
-            let tokens: Vec<String> = ids.iter().map(|id| format!("token_id:{id}")).collect();
-            json!({"choices": [{"finish_reason": finish, "token_ids": ids,
-                "logprobs": {"tokens": tokens, "token_logprobs": log_probs}}]})
-        }
-        "/generate" => {
-            let most = body["sampling_params"]["max_new_tokens"].as_u64().unwrap() as usize;
-            let (ids, log_probs, finish) = response(&numbers(&body["input_ids"]), most);
-            let tokens: Vec<Value> = ids.iter().zip(&log_probs).map(|(id, p)| json!([p, id, null])).collect();
-            json!({"meta_info": {"finish_reason": {"type": finish}, "output_token_logprobs": tokens}})
-        }
-        _ => json!("done"),
-    };
-    if let Some(spoil) = *script.spoil.lock().unwrap() {
-        spoil(&mut reply);
-    }
-    let is_completion = path == "/v1/completions" || path == "/generate";
-    script.under_way.fetch_sub(1, SeqCst);
-    if is_completion && take_one(&script.hang_ups) {
-        // Dropped without an answer, tiny_http would send a 500 of its own: a broken answer instead.
-        let mut stream = request.into_writer();
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{");
-        return;
-    }
-    let response = match is_completion && take_one(&script.failures) {
-        true => tiny_http::Response::from_string("busy").with_status_code(script.status.load(SeqCst) as u16),
-        false => tiny_http::Response::from_string(reply.to_string()),
-    };
-    let _ = request.respond(response);
+fn config_of(stub: &Stub, dialect: Dialect) -> HttpConfig {
+    HttpConfig { url: stub.url.clone(), dialect, backoff_s: 0.01, timeout_s: 5.0, ..HttpConfig::default() }
 }
 
 fn requests(count: u64) -> Vec<SampleRequest> {
@@ -158,7 +42,7 @@ fn expected(request: &SampleRequest) -> Completion {
 fn both_dialects_give_ids_and_log_probabilities_in_order() {
     for dialect in [Dialect::Vllm, Dialect::Sglang] {
         let stub = Stub::start();
-        let mut sampler = HttpSampler::connect(&stub.config(dialect), &[STOP], VOCABULARY).unwrap();
+        let mut sampler = HttpSampler::connect(&config_of(&stub, dialect), &[STOP], VOCABULARY).unwrap();
         let requests = requests(30);
         let completions = sampler.sample(&requests).unwrap();
         let truth: Vec<Completion> = requests.iter().map(expected).collect();
@@ -192,7 +76,7 @@ fn tokens_named_in_the_log_probabilities_do_as_well() {
             choice.remove("token_ids");
         }
     });
-    let mut sampler = HttpSampler::connect(&stub.config(Dialect::Vllm), &[STOP], VOCABULARY).unwrap();
+    let mut sampler = HttpSampler::connect(&config_of(&stub, Dialect::Vllm), &[STOP], VOCABULARY).unwrap();
     let requests = requests(4);
     assert_eq!(sampler.sample(&requests).unwrap(), requests.iter().map(expected).collect::<Vec<_>>());
 }
@@ -200,7 +84,7 @@ fn tokens_named_in_the_log_probabilities_do_as_well() {
 #[test]
 fn what_may_pass_is_asked_again_and_what_may_not_is_told() {
     let stub = Stub::start();
-    let config = HttpConfig { retries: 3, ..stub.config(Dialect::Vllm) };
+    let config = HttpConfig { retries: 3, ..config_of(&stub, Dialect::Vllm) };
     let mut sampler = HttpSampler::connect(&config, &[STOP], VOCABULARY).unwrap();
     stub.script.status.store(503, SeqCst);
     stub.script.failures.store(2, SeqCst);
@@ -233,7 +117,7 @@ fn an_answer_that_cannot_be_trained_on_is_refused() {
         (|answer| answer["choices"][0]["logprobs"] = Value::Null, "`logprobs.token_logprobs` is missing"),
     ];
     let stub = Stub::start();
-    let mut sampler = HttpSampler::connect(&stub.config(Dialect::Vllm), &[STOP], VOCABULARY).unwrap();
+    let mut sampler = HttpSampler::connect(&config_of(&stub, Dialect::Vllm), &[STOP], VOCABULARY).unwrap();
     for (spoil, complaint) in cases {
         *stub.script.spoil.lock().unwrap() = Some(spoil);
         let error = format!("{:#}", sampler.sample(&requests(1)).unwrap_err());
@@ -244,7 +128,7 @@ fn an_answer_that_cannot_be_trained_on_is_refused() {
 #[test]
 fn no_more_requests_are_under_way_than_allowed_and_each_comes_back_when_it_is_done() {
     let stub = Stub::start();
-    let config = HttpConfig { concurrency: 3, ..stub.config(Dialect::Vllm) };
+    let config = HttpConfig { concurrency: 3, ..config_of(&stub, Dialect::Vllm) };
     let mut sampler = HttpSampler::connect(&config, &[STOP], VOCABULARY).unwrap();
     stub.script.delay_ms.store(5, SeqCst);
     let requests = requests(24);
@@ -294,7 +178,7 @@ fn new_weights_are_written_and_the_server_is_told() {
         (Dialect::Sglang, &["/update_weights_from_disk"]),
     ] {
         let stub = Stub::start();
-        let config = HttpConfig { model: "named".to_owned(), ..stub.config(dialect) };
+        let config = HttpConfig { model: "named".to_owned(), ..config_of(&stub, dialect) };
         HttpSampler::connect(&config, &[1], 5).unwrap().refresh(&policy, &weights).unwrap();
         assert_eq!(stub.paths(), paths);
         if dialect == Dialect::Sglang {
@@ -311,7 +195,7 @@ fn new_weights_are_written_and_the_server_is_told() {
     }
     let stub = Stub::start();
     let reload = vec![ServerCall { path: "/reload".to_owned(), body: "{\"at\": \"{path}\"}".to_owned() }];
-    let config = HttpConfig { model: "named".to_owned(), reload, ..stub.config(Dialect::Vllm) };
+    let config = HttpConfig { model: "named".to_owned(), reload, ..config_of(&stub, Dialect::Vllm) };
     HttpSampler::connect(&config, &[1], 5).unwrap().refresh(&policy, &weights).unwrap();
     assert_eq!(stub.paths(), ["/reload"]);
     let read = directory::load(&weights, &Device::Cpu, DType::F32).unwrap();
@@ -321,4 +205,60 @@ fn new_weights_are_written_and_the_server_is_told() {
         let off = (written - truth).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
         assert!(off.to_scalar::<f32>().unwrap() < 1e-6, "{name}");
     }
+}
+
+#[test]
+fn a_server_is_asked_in_words() {
+    let stub = Stub::start();
+    let parameters = toml::from_str("seed = 7\nchat_template_kwargs.enable_thinking = false").unwrap();
+    let config = ChatConfig {
+        url: format!("{}/v1/", stub.url),
+        parameters,
+        backoff_s: 0.01,
+        retries: 2,
+        ..ChatConfig::default()
+    };
+    let server = ChatServer::connect(&config).unwrap();
+    assert_eq!(server.model(), "the-policy");
+    let requests = |count: usize| -> Vec<ChatRequest> {
+        (0..count).map(|number| ChatRequest { user: "é".repeat(number), max_tokens: 9 }).collect()
+    };
+    stub.script.status.store(429, SeqCst);
+    stub.script.failures.store(2, SeqCst);
+    stub.script.delay_ms.store(2, SeqCst);
+    let mut told = Vec::new();
+    let answers = server
+        .answer(requests(40), |ended| {
+            told.push(ended);
+            Ok(())
+        })
+        .unwrap();
+    let expected = (0..40).map(|number| ChatAnswer { text: number.to_string(), finish: FinishReason::Stop });
+    assert_eq!(answers, expected.collect::<Vec<_>>(), "in the order of the requests");
+    assert_eq!(told, (1..=40).collect::<Vec<_>>());
+    let asked = stub.script.asked.lock().unwrap().clone();
+    assert_eq!(asked.iter().filter(|(path, _)| path == "/v1/chat/completions").count(), 42, "two were sent again");
+    for (_, body) in asked.iter().filter(|(path, _)| path != "/v1/models") {
+        assert_eq!((&body["temperature"], &body["max_tokens"], &body["seed"]), (&json!(0.0), &json!(9), &json!(7)));
+        assert_eq!(
+            (&body["model"], &body["chat_template_kwargs"]["enable_thinking"]),
+            (&json!("the-policy"), &json!(false))
+        );
+    }
+    let stopped = server.answer(requests(5), |ended| if ended == 2 { anyhow::bail!("stopped") } else { Ok(()) });
+    assert_eq!(stopped.unwrap_err().to_string(), "stopped");
+
+    // One that thought until its end said nothing; one that answers with something else is of no use.
+    *stub.script.spoil.lock().unwrap() = Some(|answer| {
+        answer["choices"][0]["finish_reason"] = json!("length");
+        answer["choices"][0]["message"]["content"] = Value::Null;
+    });
+    let silent = ChatAnswer { text: String::new(), finish: FinishReason::Length };
+    assert_eq!(server.answer(requests(1), |_| Ok(())).unwrap(), [silent]);
+    *stub.script.spoil.lock().unwrap() = Some(|answer| *answer = json!({"choices": []}));
+    let error = format!("{:#}", server.answer(requests(1), |_| Ok(())).unwrap_err());
+    assert!(
+        error.contains("/v1/chat/completions") && error.contains("`choices[0].message.content` is missing"),
+        "{error}"
+    );
 }

@@ -74,6 +74,8 @@ fn item() -> Item {
     Item::Task(ChunkedTask {
         number: 0,
         id: "t".to_owned(),
+        source: "test".to_owned(),
+        length: 0,
         questions: vec![question("where is lorn", "velm"), question("who rules ebi", "gogo")],
         chunks: vec!["one: lorn is in velm.".to_owned(), "two: gogo rules ebi.".to_owned()],
     })

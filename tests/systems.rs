@@ -294,10 +294,7 @@ fn keepers_of_banks_warm_up_and_train() {
         assert!(report["items"] == 3 && report["accuracy"]["mean"].is_number(), "{report}");
         let items = store::read_to_string(&path.join(kind).join("items.jsonl")).unwrap();
         let item: Value = serde_json::from_str(items.lines().next().unwrap()).unwrap();
-        assert!(
-            item["banks"][0]["layout"].is_string() && item["turns"].as_array().is_some_and(|turns| !turns.is_empty()),
-            "{item}"
-        );
+        assert!(item["details"]["bank"]["layout"].is_string() && item["details"]["reasons"][0].is_object(), "{item}");
         let metrics = lines(path, kind, "metrics.jsonl");
         let conversations: f64 = metrics.iter().map(|line| line["train/conversations"].as_f64().unwrap()).sum();
         assert!(

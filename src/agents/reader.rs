@@ -152,6 +152,18 @@ pub struct DrawRound {
     pub step: u64,
 }
 
+/// A prompt that leaves no room for its longest response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a prompt of {prompt} tokens and a response of up to {max_tokens} exceed `context_tokens` = {limit}")]
+pub struct TooLong {
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Most tokens of the response.
+    pub max_tokens: usize,
+    /// `reader.context_tokens`.
+    pub limit: usize,
+}
+
 /// Reads documents with a policy.
 pub struct Reader<'a> {
     /// The policy's tokenizer.
@@ -269,12 +281,10 @@ impl Reader<'_> {
         (document, rollout, turn): (u64, u64, u64),
     ) -> anyhow::Result<SampleRequest> {
         let prompt_ids = self.tokenizer.chat_prompt_ids(user)?;
-        anyhow::ensure!(
-            prompt_ids.len() + max_tokens <= self.config.context_tokens,
-            "a prompt of {} tokens and a response of up to {max_tokens} exceed `context_tokens` = {}",
-            prompt_ids.len(),
-            self.config.context_tokens,
-        );
+        let (prompt, limit) = (prompt_ids.len(), self.config.context_tokens);
+        if prompt + max_tokens > limit {
+            return Err(TooLong { prompt, max_tokens, limit }.into());
+        }
         let DrawRound { seed, step } = self.round;
         let address = DrawAddress { seed, step, document, rollout, turn };
         Ok(SampleRequest { prompt_ids, params: self.draw.params(max_tokens), address })

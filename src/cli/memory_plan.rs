@@ -266,7 +266,7 @@ fn conversations(config: &Config) -> Vec<Conversations> {
         prefix_tokens: 0,
         prefix_shared_by: 1,
     };
-    let answers = if config.objective.bank_layout().is_some() { 0 } else { trajectories };
+    let answers = if config.objective.objective().bank_layout().is_some() { 0 } else { trajectories };
     let later = turns.saturating_sub(trajectories + answers);
     let later = of("later chunks", later, instructions + chunk + memory, memory, 1);
     let later = match reader.prompt.layout {

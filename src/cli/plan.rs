@@ -28,6 +28,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     config.loss.validate().map_err(Usage)?;
     let group_size = config.objective.objective().group_size();
     config.sampler.validate().map_err(Usage)?;
+    config.bank.answerer.iter().try_for_each(|server| server.validate("bank.answerer")).map_err(Usage)?;
     let reader = &config.reader;
     let longest_response = reader.memory_tokens.max(reader.answer_tokens);
     let needed = reader.chunk_tokens + reader.memory_tokens + longest_response;
@@ -38,7 +39,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         ))
         .into());
     }
-    if config.objective.bank_layout() == Some(Layout::Sections) {
+    if config.objective.objective().bank_layout() == Some(Layout::Sections) {
         let beside_core = reader.chunk_tokens + reader.memory_tokens;
         if beside_core + config.bank.core_tokens > reader.context_tokens {
             return Err(Usage(format!(
@@ -181,11 +182,17 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
         "# reference            {}",
         if has_reference(config) { "the starting policy, frozen" } else { "none (β = 0)" }
     )?;
+    if let Some(server) = config.bank.answerer.as_ref().filter(|_| config.objective.objective().bank_layout().is_some())
+    {
+        print_line!("# answers and judges   {}", server.url)?;
+    }
     print_line!("# run                  {}", config.run.runs.join(&config.run.name).display())?;
     super::memory_plan::print(config, machine)
 }
 
 /// Whether a frozen reference is kept.
 pub(super) fn has_reference(config: &Config) -> bool {
-    config.loss.kl_beta > 0.0 || config.objective.objective().needs_reference()
+    let objective = config.objective.objective();
+    let server_answers = objective.bank_layout().is_some() && config.bank.answerer.is_some();
+    config.loss.kl_beta > 0.0 || objective.needs_reference() && !server_answers
 }

@@ -19,7 +19,7 @@ use crate::objectives::Search;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
 use crate::run::{RunDirectory, RunSetup};
-use crate::sampler;
+use crate::sampler::{self, ChatServer};
 use crate::train::documents::{self, DocumentSet};
 use crate::train::items::{ItemSet, TaskSet};
 
@@ -112,11 +112,30 @@ impl Workbench {
         Ok(Some(Searching { prompts, config: config.searcher.clone(), retriever, source }))
     }
 
-    fn tasks_of(&self, split: Split) -> Option<&Path> {
+    /// The server that answers what a bank is asked, where the configuration names one and the objective keeps banks.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub fn answering_server(&self) -> anyhow::Result<Option<ChatServer>> {
+        let keeps_bank = self.config.objective.objective().bank_layout().is_some();
+        self.config.bank.answerer.as_ref().filter(|_| keeps_bank).map(ChatServer::connect).transpose()
+    }
+
+    /// The file of a split's tasks, where there is one.
+    pub fn tasks_of(&self, split: Split) -> Option<&Path> {
         match split {
             Split::Train => self.config.tasks.train.as_deref(),
             Split::Heldout => self.config.tasks.heldout.as_deref(),
         }
+    }
+
+    /// The hash of the documents' manifest.
+    ///
+    /// # Errors
+    /// If the corpus is not built.
+    pub fn documents_hash(&self) -> anyhow::Result<String> {
+        let manifest = self.config.run.corpus.join("synthesize").join("manifest.json");
+        store::hash_file(&manifest).context("the corpus is not built")
     }
 
     /// The policy the run starts from.
@@ -174,7 +193,7 @@ impl Workbench {
     pub fn open_run(&self, policy: &Policy, clean: bool) -> anyhow::Result<RunDirectory> {
         let mut inputs =
             BTreeMap::from([("policy".to_owned(), weights_hash(policy)?), ("prompts".to_owned(), self.prompts.hash())]);
-        if self.config.objective.bank_layout().is_some() {
+        if self.config.objective.objective().bank_layout().is_some() {
             inputs.insert("prompts of the bank".to_owned(), self.bank.prompts.hash());
         }
         if let Some(searching) = self.searching()? {
@@ -186,11 +205,7 @@ impl Workbench {
         for (split, name, is_used) in splits.into_iter().filter(|(_, _, is_used)| *is_used) {
             match self.tasks_of(split).filter(|_| is_used) {
                 Some(path) => inputs.insert(name.to_owned(), store::hash_file(path)?),
-                None => {
-                    let manifest = self.config.run.corpus.join("synthesize").join("manifest.json");
-                    let hash = store::hash_file(&manifest).context("the corpus is not built")?;
-                    inputs.insert("documents".to_owned(), hash)
-                }
+                None => inputs.insert("documents".to_owned(), self.documents_hash()?),
             };
         }
         let config = toml::to_string(&self.config).context("the configuration cannot be written")?;
@@ -220,7 +235,7 @@ impl Workbench {
 }
 
 /// BLAKE3 of all weights, in the order of their names, and of adapters after them.
-fn weights_hash(policy: &Policy) -> anyhow::Result<String> {
+pub(super) fn weights_hash(policy: &Policy) -> anyhow::Result<String> {
     let mut hasher = blake3::Hasher::new();
     let weights = &policy.decoder.weights;
     for (name, tensor) in weights.named().into_iter().chain(weights.named_adapters()) {

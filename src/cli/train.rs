@@ -116,7 +116,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
     let precision = config.policy.precision;
     let objective = config.objective.objective();
     let searching = bench.searching()?;
-    let has_reference = config.loss.kl_beta > 0.0 || objective.needs_reference();
+    let has_reference = super::plan::has_reference(config);
     // The reference has the policy's precision, so that they start equal. Nothing writes into the starting weights: where
     // the precision is theirs, and under adapters, they are shared.
     let is_needed = has_reference || config.policy.lora.is_some();
@@ -132,6 +132,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         sampler: &config.sampler,
         objective,
         bank: &bench.bank,
+        answerer: bench.answering_server()?,
         search: searching.as_ref().map(Searching::as_search),
         loss: &config.loss,
         update: &config.update,
@@ -181,7 +182,7 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
             prompts: &bench.prompts,
             tokenizer: &start.tokenizer,
             memory_tokens: config.reader.memory_tokens,
-            bank: config.objective.bank_layout().map(|layout| (&bench.bank, layout)),
+            bank: config.objective.objective().bank_layout().map(|layout| (&bench.bank, layout)),
         },
         config: &config.warm_up,
         update: &config.update,

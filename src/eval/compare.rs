@@ -226,19 +226,9 @@ mod tests {
     use crate::eval::record::ItemKey;
 
     fn record(task: usize, length: u32, method: &str, em: f64) -> ItemRecord {
-        ItemRecord {
-            key: ItemKey { task: format!("t{task}"), length, question: 0, method: method.into() },
-            source: "s".into(),
-            answer: String::new(),
-            accepted: vec![],
-            failure: None,
-            scores: Scores { em, f1: em / 2.0, ..Scores::default() },
-            turns: 1,
-            prompt_tokens: 1,
-            response_tokens: 1,
-            clipped: 0,
-            dropped_tokens: 0,
-        }
+        let key = ItemKey { task: format!("t{task}"), length, question: 0, method: method.into() };
+        let scores = Scores { em, f1: em / 2.0, ..Scores::default() };
+        ItemRecord { scores, turns: 1, prompt_tokens: 1, response_tokens: 1, ..ItemRecord::new(key, "s", vec![]) }
     }
 
     fn em(comparison: &Comparison, length: Option<u32>) -> &Difference {

@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{Metric, Scores, prediction, score};
+use super::metrics::{Metric, prediction, score};
 use super::record::{EvalTurn, ItemKey, ItemRecord};
 use super::summary::Row;
 use crate::agents::full_context::{self, ContextPrompt, ContextQuestion};
 use crate::agents::reader::{Reader, ReadingTask, Turn};
-use crate::sampler::{FinishReason, Sampler};
+use crate::sampler::Sampler;
 use crate::tasks::{ContextKind, Task};
 
 /// How a question is answered.
@@ -164,40 +164,18 @@ impl LongQa<'_> {
 
 fn graded(item: &Item<'_>, answered: anyhow::Result<Answered>) -> ItemRecord {
     let question = &item.task.questions[item.key.question as usize];
-    let mut record = ItemRecord {
-        key: item.key.clone(),
-        source: item.task.source.clone(),
-        answer: String::new(),
-        accepted: vec![question.answers.clone()],
-        failure: None,
-        scores: Scores::default(),
-        turns: 0,
-        prompt_tokens: 0,
-        response_tokens: 0,
-        clipped: 0,
-        dropped_tokens: 0,
-    };
+    let mut record = ItemRecord::new(item.key.clone(), &item.task.source, vec![question.answers.clone()]);
     match answered {
         Ok(Answered { turns, dropped_tokens }) => {
             let response = turns.last().map_or("", |turn| turn.text.as_str());
             record.answer = prediction(response).to_owned();
             record.scores = score(response, &question.answers);
             record.dropped_tokens = dropped_tokens;
-            record.count(&turns);
+            record.count(turns.iter());
         }
         Err(error) => record.failure = Some(format!("{error:#}")),
     }
     record
-}
-
-impl ItemRecord {
-    /// Counts turns and tokens.
-    pub(super) fn count(&mut self, turns: &[Turn]) {
-        self.turns = turns.len() as u32;
-        self.prompt_tokens = turns.iter().map(|turn| turn.prompt_ids.len() as u64).sum();
-        self.response_tokens = turns.iter().map(|turn| turn.completion.token_ids.len() as u64).sum();
-        self.clipped = turns.iter().filter(|turn| turn.completion.finish == FinishReason::Length).count() as u32;
-    }
 }
 
 /// The result: a row for each method and length.

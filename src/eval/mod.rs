@@ -6,10 +6,12 @@
 //! * [`metrics`]: when an answer to a question is right
 //! * [`long_qa`]: questions about long contexts, read in chunks or at once
 //! * [`search_qa`]: questions that are searched for
+//! * [`bank`]: questions to a bank that a policy keeps
 //! * [`record`]: the folder of an evaluation: what is done, and every trajectory
 //! * [`summary`]: items as rows of means with standard errors
 //! * [`compare`]: two evaluations, item by item
 
+pub mod bank;
 pub mod compare;
 pub mod interval;
 pub mod long_qa;

@@ -24,6 +24,8 @@ use serde_json::{Map, Value};
 
 pub use self::turns::EvalTurn;
 use super::metrics::Scores;
+use crate::agents::reader::Turn;
+use crate::sampler::FinishReason;
 
 /// Version of the folder.
 const FORMAT: u32 = 1;
@@ -88,6 +90,37 @@ pub struct ItemRecord {
     pub clipped: u32,
     /// Tokens of the context that were left out because it did not fit.
     pub dropped_tokens: u64,
+    /// What the benchmark says besides.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub details: Map<String, Value>,
+}
+
+impl ItemRecord {
+    /// An item before it is answered: wrong, without a turn.
+    pub fn new(key: ItemKey, source: &str, accepted: Vec<Vec<String>>) -> Self {
+        Self {
+            key,
+            source: source.to_owned(),
+            answer: String::new(),
+            accepted,
+            failure: None,
+            scores: Scores::default(),
+            turns: 0,
+            prompt_tokens: 0,
+            response_tokens: 0,
+            clipped: 0,
+            dropped_tokens: 0,
+            details: Map::new(),
+        }
+    }
+
+    /// Counts turns and tokens.
+    pub(super) fn count<'t>(&mut self, turns: impl Iterator<Item = &'t Turn> + Clone) {
+        self.turns = turns.clone().count() as u32;
+        self.prompt_tokens = turns.clone().map(|turn| turn.prompt_ids.len() as u64).sum();
+        self.response_tokens = turns.clone().map(|turn| turn.completion.token_ids.len() as u64).sum();
+        self.clipped = turns.filter(|turn| turn.completion.finish == FinishReason::Length).count() as u32;
+    }
 }
 
 /// What is evaluated.
@@ -241,6 +274,9 @@ impl Record {
             })?;
             lines.push(b'\n');
         }
+        // Read from what is written: a number may come back with another last digit, and the report must not depend on whether
+        // its items were done before or after a kill.
+        let records = parsed(&lines, &self.folder.join(ITEMS))?;
         // One write, so that a kill leaves the beginning of it at most, which is dropped when the evaluation goes on.
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
         written.map_err(|source| StoreError::Io { action: "append to", path: self.folder.join(ITEMS), source })?;
@@ -283,15 +319,20 @@ pub fn load(folder: &Path) -> Result<(RunNote, Vec<ItemRecord>), RecordError> {
     }
     let note = store::read_json(&folder.join(RUN))?;
     let path = folder.join(ITEMS);
-    let text = if store::exists(&path) { store::read_to_string(&path)? } else { String::new() };
-    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).zip(1..);
-    let records = lines.map(|(line, number)| {
-        serde_json::from_str(line).map_err(|error| {
+    let bytes = if store::exists(&path) { store::read(&path)? } else { Vec::new() };
+    Ok((note, parsed(&bytes, &path)?))
+}
+
+/// The records of whole lines.
+fn parsed(lines: &[u8], path: &Path) -> Result<Vec<ItemRecord>, RecordError> {
+    let lines = lines.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")).zip(1..);
+    let record = |(line, number): (&[u8], usize)| {
+        serde_json::from_slice(line).map_err(|error| {
             let detail = format!("line {number}: {error}");
-            RecordError::Store(StoreError::Corrupt { path: path.clone(), detail })
+            RecordError::Store(StoreError::Corrupt { path: path.to_path_buf(), detail })
         })
-    });
-    Ok((note, records.collect::<Result<_, _>>()?))
+    };
+    lines.map(record).collect()
 }
 
 fn is_ours(path: &Path) -> bool {

@@ -104,20 +104,14 @@ fn graded(task: &Task, trajectory: &SearchTrajectory) -> ItemRecord {
     } else {
         Scores::default()
     };
+    let accepted = task.questions.iter().map(|question| question.answers.clone()).collect();
     let mut record = ItemRecord {
-        key: item(task),
-        source: task.source.clone(),
         answer: answers.join("; "),
-        accepted: task.questions.iter().map(|question| question.answers.clone()).collect(),
         failure: trajectory.failure.clone(),
         scores,
-        turns: 0,
-        prompt_tokens: 0,
-        response_tokens: 0,
-        clipped: 0,
-        dropped_tokens: 0,
+        ..ItemRecord::new(item(task), &task.source, accepted)
     };
-    record.count(&trajectory.turns);
+    record.count(trajectory.turns.iter());
     record
 }
 

@@ -12,7 +12,6 @@ use super::memagent::MemAgentConfig;
 use super::memalpha::{Grouping, Judge, MemAlphaConfig};
 use super::memtrain::{MemTrainConfig, Variant};
 use crate::agents::answer::Equality;
-use crate::agents::bank::Layout;
 use crate::grpo::advantage::RewardScale;
 
 /// The systems.
@@ -194,15 +193,6 @@ impl ObjectiveConfig {
         match self {
             Self::MemTrain(config) => config.clone(),
             _ => MemTrainConfig::default(),
-        }
-    }
-
-    /// The bank that the agent keeps, if it keeps one.
-    pub fn bank_layout(&self) -> Option<Layout> {
-        match self.kind() {
-            Kind::FineMem => Some(Layout::Flat),
-            Kind::MemAlpha => Some(Layout::Sections),
-            _ => None,
         }
     }
 }

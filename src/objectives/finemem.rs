@@ -17,7 +17,7 @@
 //! called), `r_compression` (here 1 − tokens of the last bank / tokens of the chunks, at least 0). Chunk questions without labels are ours.
 
 use super::questions::{Asked, ItemQuestions, QuestionCounts, Scored, ask};
-use super::{AnswerForm, Asking, Graded, Item, Objective, Played, Reason, Stage, played};
+use super::{AskedBank, Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::Equality;
 use crate::agents::bank::Layout;
 use crate::agents::bank::keeper::{Keeper, Keeping, Outcome};
@@ -195,6 +195,11 @@ pub(super) fn gauges(keeping: &Keeping) -> Vec<(&'static str, f64)> {
     ]
 }
 
+/// The last bank of a rollout with what it was asked.
+pub(super) fn asked_bank(keeping: &Keeping, asked: Vec<Scored>) -> Option<AskedBank> {
+    keeping.turns.last().map(|turn| AskedBank { bank: turn.bank.clone(), asked })
+}
+
 /// What a keeper's turn has to say for itself: what was called, what went wrong.
 pub(super) fn notes(outcomes: &[Outcome]) -> Vec<String> {
     if outcomes.is_empty() {
@@ -255,7 +260,7 @@ impl FineMemConfig {
         let mut rewards: Vec<(f64, Reason)> =
             keeping.turns.iter().zip(evidence.into_iter().zip(&parts.chunk)).map(of_step).collect();
         if let Some((_, reason)) = rewards.last_mut() {
-            reason.notes.extend(parts.global.iter().map(|scored| scored.note.clone()));
+            reason.notes.extend(parts.global.iter().map(Scored::note));
         }
         rewards
     }
@@ -276,7 +281,7 @@ impl FineMemConfig {
             played.scores.push(("global", mean(parts.global.iter().map(|scored| scored.score))));
             played.scores.push(("compression", parts.compression));
             played.gauges.extend(gauges(&keeping));
-            played.banks.extend(keeping.turns.last().map(|turn| turn.bank.clone()));
+            played.banks.extend(asked_bank(&keeping, parts.global));
             let rollout = keeping.rollout;
             for (number, (turn, (reward, reason))) in keeping.turns.into_iter().zip(rewards).enumerate() {
                 played.scores.push((played::TOTAL, reward));
@@ -319,16 +324,8 @@ impl Objective for FineMemConfig {
         "global"
     }
 
-    fn form(&self) -> AnswerForm {
-        AnswerForm::Call
-    }
-
-    fn needs_reference(&self) -> bool {
-        true
-    }
-
-    fn asking(&self) -> Asking {
-        Asking::All
+    fn bank_layout(&self) -> Option<Layout> {
+        Some(Layout::Flat)
     }
 
     fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {

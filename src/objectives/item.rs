@@ -8,12 +8,16 @@ use crate::agents::reader::{Reader, ReadingTask};
 use crate::tasks::{ContextKind, Question, Task};
 
 /// A task whose context is cut into chunks. The number addresses all its draws.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChunkedTask {
     /// Number of the item in its file.
     pub number: u64,
     /// Its name.
     pub id: String,
+    /// The set it comes from.
+    pub source: String,
+    /// Passages that its context was composed to; 0 where it was not.
+    pub length: u32,
     /// What is asked, at least one question.
     pub questions: Vec<Question>,
     /// The context in order; none where the answer has to be searched for.
@@ -35,7 +39,8 @@ impl ChunkedTask {
         for text in &texts {
             chunks.extend(reader.chunk(text)?.into_iter().map(|span| text[span].to_owned()));
         }
-        Ok(Self { number, id: task.id.clone(), questions: task.questions.clone(), chunks })
+        let Task { id, source, length, questions, .. } = task.clone();
+        Ok(Self { number, id, source, length, questions, chunks })
     }
 
     /// Keeps the head and the tail of a context of more than `max_chunks` chunks, the larger half in front; true where
@@ -44,7 +49,7 @@ impl ChunkedTask {
     /// ```
     /// use memtrain::objectives::ChunkedTask;
     /// let chunks = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
-    /// let mut task = ChunkedTask { number: 0, id: "1".to_owned(), questions: Vec::new(), chunks };
+    /// let mut task = ChunkedTask { chunks, ..ChunkedTask::default() };
     /// assert!(task.keep_head_and_tail(3));
     /// assert_eq!(task.chunks, ["a", "b", "e"]);
     /// ```

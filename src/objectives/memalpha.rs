@@ -18,12 +18,13 @@
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::finemem::{ask_globally, compression, gauges, keep, mean, notes};
+use super::finemem::{Kept, ask_globally, asked_bank, compression, gauges, keep, mean, notes};
 use super::questions::{QuestionCounts, Scored};
-use super::{AnswerForm, Asking, Graded, Item, Objective, Played, Reason, Stage, played};
+use super::{Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::Equality;
+use crate::agents::bank::answerer::{self, Judged};
 use crate::agents::bank::keeper::{Keeping, Outcome};
-use crate::agents::bank::{Layout, answerer};
+use crate::agents::bank::{Call, Layout};
 use crate::grpo::advantage::RewardScale;
 
 /// What a group is.
@@ -141,21 +142,19 @@ impl MemAlphaConfig {
     }
 
     /// Share of calls whose content is accepted, by item, rollout and chunk.
-    fn contents(
-        &self,
-        stage: &mut Stage<'_>,
-        groups: &[Vec<Keeping>],
-        chunks: &[Vec<String>],
-    ) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
-        let mut written: Vec<(&str, &str)> = Vec::new();
-        for (group, chunks) in groups.iter().zip(chunks) {
-            for (turn, chunk) in group.iter().flat_map(|keeping| keeping.turns.iter().zip(chunks)) {
-                written.extend(turn.done().filter_map(|call| Some((chunk.as_str(), call.content()?))));
+    fn contents(&self, stage: &mut Stage<'_>, items: &[Item], kept: &Kept) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+        let groups = &kept.groups;
+        let mut written: Vec<Judged<'_>> = Vec::new();
+        for ((item, group), chunks) in items.iter().zip(groups).zip(&kept.chunks) {
+            let document = item.number();
+            for (turn, section) in group.iter().flat_map(|keeping| keeping.turns.iter().zip(chunks)) {
+                let contents = turn.done().filter_map(Call::content);
+                written.extend(contents.map(|content| Judged { section, content, document }));
             }
         }
         let verdicts = match self.judge {
             Judge::Off => vec![false; written.len()],
-            Judge::Words => written.iter().map(|(chunk, content)| is_from(content, chunk)).collect(),
+            Judge::Words => written.iter().map(|item| is_from(item.content, item.section)).collect(),
             Judge::Reference => {
                 let frozen = stage.frozen.as_deref_mut();
                 let frozen = frozen.ok_or_else(|| anyhow::anyhow!("there is no frozen policy to judge"))?;
@@ -181,8 +180,9 @@ impl MemAlphaConfig {
         for (place, (keeping, scored, parts)) in rollouts.into_iter().enumerate() {
             played.scores.extend([("accuracy", parts.accuracy), ("compression", parts.compression)]);
             played.gauges.extend(gauges(&keeping));
-            played.banks.extend(keeping.turns.last().map(|turn| turn.bank.clone()));
             let (rollout, num_turns) = (keeping.rollout, keeping.turns.len());
+            let asked_notes: Vec<String> = scored.iter().map(Scored::note).collect();
+            played.banks.extend(asked_bank(&keeping, scored));
             for (number, turn) in keeping.turns.into_iter().enumerate() {
                 let (reward, advantage) = (rewards[place][number], advantages[place][number]);
                 let (done, content) = (parts.done[number], parts.content[number]);
@@ -195,7 +195,7 @@ impl MemAlphaConfig {
                 ]);
                 reason.notes = notes(&turn.outcomes);
                 if number + 1 == num_turns {
-                    reason.notes.extend(scored.iter().map(|scored| scored.note.clone()));
+                    reason.notes.extend(asked_notes.iter().cloned());
                 }
                 let readable = turn.outcomes.iter().any(|outcome| !matches!(outcome, Outcome::Malformed(_)));
                 let (turn, target) = (turn.turn, String::new());
@@ -241,23 +241,15 @@ impl Objective for MemAlphaConfig {
         "accuracy"
     }
 
-    fn form(&self) -> AnswerForm {
-        AnswerForm::Call
-    }
-
-    fn needs_reference(&self) -> bool {
-        true
-    }
-
-    fn asking(&self) -> Asking {
-        Asking::All
+    fn bank_layout(&self) -> Option<Layout> {
+        Some(Layout::Sections)
     }
 
     fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
         let counts = QuestionCounts { global: self.questions, of_chunk: 0 };
         let mut kept = keep(stage, items, group_size, Layout::Sections, counts, self.equality)?;
         let global = ask_globally(stage, items, &kept, self.equality)?;
-        let contents = self.contents(stage, &kept.groups, &kept.chunks)?;
+        let contents = self.contents(stage, items, &kept)?;
         let groups = std::mem::take(&mut kept.groups);
         let of_item = groups.into_iter().zip(global.into_iter().zip(contents)).zip(&kept.text_tokens);
         let credited = of_item.map(|((group, (global, contents)), &text_tokens)| {

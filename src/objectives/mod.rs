@@ -24,9 +24,10 @@ pub mod questions;
 
 pub use config::{Kind, ObjectiveConfig};
 pub use item::{ChunkedTask, Item};
-pub use played::{Graded, GroupCounts, Played, Reason};
+pub use played::{AskedBank, Graded, GroupCounts, Played, Reason};
 
-use crate::agents::bank::BankReading;
+use crate::agents::bank::answerer::Answerer;
+use crate::agents::bank::{BankReading, Layout};
 use crate::agents::reader::Reader;
 use crate::agents::retrieve::Retriever;
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
@@ -68,11 +69,11 @@ pub struct Stage<'a> {
     pub search: Option<Search<'a>>,
     /// The policy.
     pub sampler: &'a mut dyn Sampler,
-    /// The frozen reference policy; there where [`Objective::needs_reference`].
-    pub frozen: Option<&'a mut dyn Sampler>,
+    /// Who answers and judges: the frozen reference policy or a server; there where [`Objective::needs_reference`].
+    pub frozen: Option<&'a mut dyn Answerer>,
     /// Scores with the policy.
     pub scorer: &'a dyn Scorer,
-    /// Scores with the frozen reference; there where [`Objective::needs_reference`].
+    /// Scores with the frozen reference; there where [`Objective::needs_reference`], unless a server answers.
     pub frozen_scorer: Option<&'a dyn Scorer>,
 }
 
@@ -135,19 +136,24 @@ pub trait Objective {
         played::TOTAL
     }
 
+    /// The bank that its agent keeps, if it keeps one.
+    fn bank_layout(&self) -> Option<Layout> {
+        None
+    }
+
     /// What its responses are expected to hold.
     fn form(&self) -> AnswerForm {
-        AnswerForm::Boxed
+        if self.bank_layout().is_some() { AnswerForm::Call } else { AnswerForm::Boxed }
     }
 
     /// Whether the frozen reference policy answers, judges or scores.
     fn needs_reference(&self) -> bool {
-        false
+        self.bank_layout().is_some()
     }
 
     /// How the questions of tasks become items.
     fn asking(&self) -> Asking {
-        Asking::One
+        if self.bank_layout().is_some() { Asking::All } else { Asking::One }
     }
 
     /// Whether it searches.

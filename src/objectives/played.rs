@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::questions::Scored;
 use crate::agents::bank::Bank;
 use crate::agents::reader::Turn;
 use crate::grpo::Conversation;
@@ -116,6 +117,15 @@ pub struct Judged {
     pub trained: bool,
 }
 
+/// A bank at the end of its rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AskedBank {
+    /// The bank.
+    pub bank: Bank,
+    /// The questions that it was asked, with their answers.
+    pub asked: Vec<Scored>,
+}
+
 /// Everything that was said about one item.
 #[derive(Clone, Debug, Default)]
 pub struct Played {
@@ -127,8 +137,8 @@ pub struct Played {
     pub scores: Vec<(&'static str, f64)>,
     /// Other measurements by metric, averaged over the step.
     pub gauges: Vec<(&'static str, f64)>,
-    /// The last bank of each rollout, where banks are kept.
-    pub banks: Vec<Bank>,
+    /// The last bank of each rollout and what it was asked, where banks are kept.
+    pub banks: Vec<AskedBank>,
 }
 
 impl Played {

@@ -164,12 +164,23 @@ pub struct Asked<'b> {
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
+    /// The question.
+    pub question: Question,
+    /// The response to it.
+    pub response: String,
     /// 1 where one of the accepted answers was given, else 0.
     pub score: f64,
     /// For each item of the bank that was retrieved, the step that wrote it.
     pub evidence: Vec<u32>,
-    /// For reading: question, answer, verdict.
-    pub note: String,
+}
+
+impl Scored {
+    /// For reading: verdict, question, answer.
+    pub fn note(&self) -> String {
+        let verdict = if self.score > 0.0 { "right" } else { "wrong" };
+        let gold = self.question.answers.first().map_or("", String::as_str);
+        format!("{verdict}: {} -> {} ({gold})", self.question.text, self.response)
+    }
 }
 
 /// Lets the frozen policy answer.
@@ -190,10 +201,8 @@ pub fn ask(stage: &mut Stage<'_>, asked: &[Asked<'_>], equality: Equality) -> an
     let answers = answerer::answer(&stage.reader, stage.bank, frozen, &asks)?;
     let scored = answers.into_iter().zip(asked).map(|(answer, asked)| {
         let right = asked.question.answers.iter().any(|gold| is_right(&answer.text, gold, equality));
-        let verdict = if right { "right" } else { "wrong" };
-        let gold = asked.question.answers.first().map_or("", String::as_str);
-        let note = format!("{verdict}: {} -> {} ({gold})", asked.question.text, answer.text);
-        Scored { score: f64::from(u8::from(right)), evidence: answer.evidence, note }
+        let (question, score) = (asked.question.clone(), f64::from(u8::from(right)));
+        Scored { question, response: answer.text, score, evidence: answer.evidence }
     });
     Ok(scored.collect())
 }

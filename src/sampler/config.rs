@@ -124,6 +124,73 @@ impl HttpConfig {
     }
 }
 
+/// A server that is asked in words, with OpenAI's chat completions: keys `[bank.answerer]`.
+///
+/// ```
+/// use memtrain::sampler::config::ChatConfig;
+/// let text = "url = \"http://localhost:8000\"\n[parameters.chat_template_kwargs]\nenable_thinking = false";
+/// let config: ChatConfig = toml::from_str(text).unwrap();
+/// assert_eq!((config.retries, config.validate("bank.answerer")), (5, Ok(())));
+/// assert!(ChatConfig { url: "localhost:8000".to_owned(), ..config }.validate("bank.answerer").is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChatConfig {
+    /// Where it is. A key, if it wants one, comes from the environment: `MEMTRAIN_ANSWERER_KEY`.
+    pub url: String,
+    /// Name of the model as the server has it; empty takes its first.
+    pub model: String,
+    /// Requests under way at the same time.
+    pub concurrency: usize,
+    /// Seconds after which an answer is no longer waited for.
+    pub timeout_s: f64,
+    /// As `sampler.http.retries`.
+    pub retries: usize,
+    /// As `sampler.http.backoff_s`.
+    pub backoff_s: f64,
+    /// What else is sent with each request, for example `chat_template_kwargs.enable_thinking = false`.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
+    pub parameters: toml::Table,
+}
+
+impl Default for ChatConfig {
+    fn default() -> Self {
+        let HttpConfig { url, model, timeout_s, retries, backoff_s, .. } = HttpConfig::default();
+        Self { url, model, concurrency: 64, timeout_s, retries, backoff_s, parameters: toml::Table::new() }
+    }
+}
+
+impl ChatConfig {
+    /// Checks what a type cannot; `section` is where the keys stand.
+    ///
+    /// # Errors
+    /// The key, its value and what it must be.
+    pub fn validate(&self, section: &str) -> Result<(), String> {
+        check_server(section, &self.url, self.concurrency, [self.timeout_s, self.backoff_s])
+    }
+}
+
+/// Checks what all servers have.
+fn check_server(section: &str, url: &str, concurrency: usize, seconds: [f64; 2]) -> Result<(), String> {
+    if concurrency == 0 {
+        return Err(format!("`{section}.concurrency` is 0: it must be at least 1"));
+    }
+    for (key, value) in ["timeout_s", "backoff_s"].into_iter().zip(seconds) {
+        if !(value > 0.0 && value <= 1e6) {
+            return Err(format!("`{section}.{key}` is {value}: it must be a positive number of seconds"));
+        }
+    }
+    if is_url(url) {
+        return Ok(());
+    }
+    Err(format!("`{section}.url` is `{url}`: it must begin with http:// or https://"))
+}
+
+/// Whether something names a server rather than a folder.
+pub fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
 impl SamplerConfig {
     /// Checks what a type cannot.
     ///
@@ -133,21 +200,13 @@ impl SamplerConfig {
         if !(self.cache_gib >= 0.0 && self.cache_gib.is_finite()) {
             return Err(format!("`sampler.cache_gib` is {}: it must be 0 or a positive number", self.cache_gib));
         }
-        let positive =
-            [("sampler.max_sequences", self.max_sequences), ("sampler.http.concurrency", self.http.concurrency)];
-        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(format!("`{key}` is 0: it must be at least 1"));
+        if self.max_sequences == 0 {
+            return Err("`sampler.max_sequences` is 0: it must be at least 1".to_owned());
         }
-        let HttpConfig { url, timeout_s, backoff_s, .. } = &self.http;
-        for (key, value) in [("sampler.http.timeout_s", *timeout_s), ("sampler.http.backoff_s", *backoff_s)] {
-            if !(value > 0.0 && value <= 1e6) {
-                return Err(format!("`{key}` is {value}: it must be a positive number of seconds"));
-            }
-        }
-        if self.kind == SamplerKind::Http && !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(format!("`sampler.http.url` is `{url}`: it must begin with http:// or https://"));
-        }
-        Ok(())
+        let HttpConfig { url, concurrency, timeout_s, backoff_s, .. } = &self.http;
+        // The address matters where it is used alone.
+        let url = if self.kind == SamplerKind::Http { url } else { "http://" };
+        check_server("sampler.http", url, *concurrency, [*timeout_s, *backoff_s])
     }
 
     /// Bytes that keys and values may take, where the configuration says.

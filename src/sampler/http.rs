@@ -12,91 +12,40 @@
 //! end in a stop token. After each optimizer step the weights are written as a Hugging Face directory and the server is
 //! told to read them ([`HttpSampler::refresh`]).
 
-use std::collections::VecDeque;
+pub mod chat;
+mod client;
+mod stream;
+
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use memtrain_corpora::rng;
 use rand::Rng;
 use serde_json::{Value, json};
 
+use self::client::Client;
+pub use self::client::HttpError;
+use self::stream::{Ask, HttpStream};
 use super::config::{Dialect, HttpConfig, ServerCall};
 use super::{Completion, DrawAddress, FinishReason, SampleRequest, SampleStream, Sampler, drawn_together};
 use crate::policy::{Policy, directory};
 
-/// Longest wait before a request is sent again.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-
-/// Characters of an answer that an error shows.
-const SHOWN: usize = 400;
-
 /// Log-probabilities above this are no rounding.
 const LARGEST_LOG_PROB: f64 = 1e-3;
 
-/// Why the server was of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// No answer at all, or none that could be read.
-    #[error("`{url}` does not answer: {detail}")]
-    Unreachable {
-        /// What was asked.
-        url: String,
-        /// What went wrong.
-        detail: String,
-    },
-    /// An answer that is an error.
-    #[error("`{url}` answers {status}: {body}")]
-    Status {
-        /// What was asked.
-        url: String,
-        /// The status.
-        status: u16,
-        /// Beginning of the answer.
-        body: String,
-    },
-    /// An answer that is not what was asked for.
-    #[error("`{url}` answers with something else than a completion: {detail}")]
-    Answer {
-        /// What was asked.
-        url: String,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// A server that broke off; it may be reading new weights.
-    #[error("`{url}` broke off: {reason}")]
-    BrokenOff {
-        /// What was asked.
-        url: String,
-        /// The reason as the server gave it.
-        reason: String,
-    },
-}
-
-impl HttpError {
-    /// Whether the same request may succeed later.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::BrokenOff { .. } => true,
-            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Answer { .. } => false,
-        }
-    }
-}
+/// The variable of the environment that holds the server's key, where it wants one.
+const KEY: &str = "MEMTRAIN_SAMPLER_KEY";
 
 /// Draws by asking a server.
 #[derive(Clone, Debug)]
 pub struct HttpSampler {
-    client: Arc<Client>,
+    asks: Arc<Draws>,
 }
 
 #[derive(Debug)]
-struct Client {
-    agent: ureq::Agent,
-    config: HttpConfig,
-    model: String,
+struct Draws {
+    client: Client,
     stop_ids: Vec<u32>,
     allowed: usize,
 }
@@ -107,16 +56,8 @@ impl HttpSampler {
     /// # Errors
     /// If the server cannot be reached.
     pub fn connect(config: &HttpConfig, stop_ids: &[u32], allowed: usize) -> Result<Self> {
-        let timeout = Duration::from_secs_f64(config.timeout_s);
-        let agent = ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false).build();
-        let (config, stop_ids) = (config.clone(), stop_ids.to_vec());
-        let mut client = Client { agent: agent.into(), model: config.model.clone(), config, stop_ids, allowed };
-        if client.model.is_empty() && client.config.dialect == Dialect::Vllm {
-            let models = client.patiently(|client| client.get("/v1/models"))?;
-            let first = models["data"][0]["id"].as_str();
-            client.model = first.with_context(|| format!("`{}` has no model", client.config.url))?.to_owned();
-        }
-        Ok(Self { client: Arc::new(client) })
+        let client = Client::connect(config, KEY)?;
+        Ok(Self { asks: Arc::new(Draws { client, stop_ids: stop_ids.to_vec(), allowed }) })
     }
 
     /// Writes a policy, adapters added into its weights, as a Hugging Face directory to `folder`, and tells the server to
@@ -128,11 +69,12 @@ impl HttpSampler {
         let policy = Policy { decoder: policy.decoder.merged_lora()?, ..policy.clone() };
         directory::save(&policy, folder).context("the weights for the sampler cannot be written")?;
         let path = std::path::absolute(folder)?;
-        for ServerCall { path: place, body } in self.client.config.reload_calls() {
+        for ServerCall { path: place, body } in self.asks.client.config.reload_calls() {
             // As JSON, so that quotes and backslashes of a path stay what they are.
             let name = serde_json::to_string(&path.display().to_string())?;
             let body = body.replace("{path}", name.trim_matches('"'));
-            self.client
+            self.asks
+                .client
                 .patiently(|client| client.post(&place, &body))
                 .with_context(|| format!("the server did not take the new weights of `{}`", folder.display()))?;
         }
@@ -146,57 +88,21 @@ impl Sampler for HttpSampler {
     }
 
     fn stream(&mut self) -> Result<Box<dyn SampleStream + '_>> {
-        Ok(Box::new(HttpStream::new(&self.client)))
+        Ok(Box::new(HttpStream::new(&self.asks)))
     }
 }
 
-impl Client {
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.config.url.trim_end_matches('/'))
-    }
-
-    fn get(&self, path: &str) -> Result<Value, HttpError> {
-        let url = self.url(path);
-        let answer = self.agent.get(&url).call();
-        read(url, answer)
-    }
-
-    fn post(&self, path: &str, body: &str) -> Result<Value, HttpError> {
-        let url = self.url(path);
-        let mut request = self.agent.post(&url).header("Content-Type", "application/json");
-        if let Ok(key) = std::env::var("MEMTRAIN_SAMPLER_KEY") {
-            request = request.header("Authorization", format!("Bearer {key}"));
-        }
-        let answer = request.send(body);
-        read(url, answer)
-    }
-
-    /// Asks until there is an answer, or as often as the configuration says.
-    fn patiently<T>(&self, ask: impl Fn(&Self) -> Result<T, HttpError>) -> Result<T, HttpError> {
-        let mut wait = Duration::from_secs_f64(self.config.backoff_s);
-        for left in (0..=self.config.retries).rev() {
-            match ask(self) {
-                Err(error) if left > 0 && error.may_pass() => {
-                    tracing::warn!("{error}; asked again in {:.1} s, {left} times at most", wait.as_secs_f64());
-                    std::thread::sleep(wait);
-                    wait = (wait * 2).min(LONGEST_BACKOFF);
-                }
-                answer => return answer,
-            }
-        }
-        unreachable!("the last round returns")
-    }
-
+impl Draws {
     /// Path and body that ask for a completion.
     fn question(&self, request: &SampleRequest) -> (&'static str, Value) {
         let SampleRequest { prompt_ids, params, address } = request;
         let seed = seed(address);
         let top_k = if params.top_k == 0 { -1 } else { params.top_k as i64 };
-        match self.config.dialect {
+        match self.client.config.dialect {
             Dialect::Vllm => (
                 "/v1/completions",
                 json!({
-                    "model": self.model, "prompt": prompt_ids, "max_tokens": params.max_tokens,
+                    "model": self.client.model, "prompt": prompt_ids, "max_tokens": params.max_tokens,
                     "temperature": params.temperature, "top_p": params.top_p, "top_k": top_k, "seed": seed,
                     "stop_token_ids": self.stop_ids, "logprobs": 0, "return_token_ids": true,
                     "return_tokens_as_token_ids": true, "skip_special_tokens": false,
@@ -214,27 +120,6 @@ impl Client {
                 }),
             ),
         }
-    }
-
-    fn complete(&self, request: &SampleRequest) -> Result<Completion, HttpError> {
-        let (path, question) = self.question(request);
-        let answer = self.post(path, &question.to_string())?;
-        let (reason, read) = match self.config.dialect {
-            Dialect::Vllm => (answer["choices"][0]["finish_reason"].as_str(), of_vllm(&answer["choices"][0])),
-            Dialect::Sglang => (answer["meta_info"]["finish_reason"]["type"].as_str(), of_sglang(&answer)),
-        };
-        let url = self.url(path);
-        let finish = match reason {
-            Some("stop") => FinishReason::Stop,
-            Some("length") => FinishReason::Length,
-            Some("abort") => return Err(HttpError::BrokenOff { url, reason: "abort".to_owned() }),
-            other => {
-                let detail = format!("a finish reason of `stop` or `length` is expected, not {other:?}");
-                return Err(HttpError::Answer { url, detail });
-            }
-        };
-        let checked = read.and_then(|(ids, log_probs)| self.checked(request, ids, log_probs, finish));
-        checked.map_err(|detail| HttpError::Answer { url, detail })
     }
 
     /// What can be trained on, or what is wrong with it.
@@ -271,32 +156,53 @@ impl Client {
     }
 }
 
+impl Ask for Draws {
+    type Question = SampleRequest;
+    type Answer = Completion;
+
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn ask(&self, request: &SampleRequest) -> Result<Completion, HttpError> {
+        let (path, question) = self.question(request);
+        let answer = self.client.post(path, &question.to_string())?;
+        let (reason, read) = match self.client.config.dialect {
+            Dialect::Vllm => (answer["choices"][0]["finish_reason"].as_str(), of_vllm(&answer["choices"][0])),
+            Dialect::Sglang => (answer["meta_info"]["finish_reason"]["type"].as_str(), of_sglang(&answer)),
+        };
+        let url = self.client.url(path);
+        let finish = match reason {
+            Some("stop") => FinishReason::Stop,
+            Some("length") => FinishReason::Length,
+            Some("abort") => return Err(HttpError::BrokenOff { url, reason: "abort".to_owned() }),
+            other => {
+                let detail = format!("a finish reason of `stop` or `length` is expected, not {other:?}");
+                return Err(HttpError::Answer { url, detail });
+            }
+        };
+        let checked = read.and_then(|(ids, log_probs)| self.checked(request, ids, log_probs, finish));
+        checked.map_err(|detail| HttpError::Answer { url, detail })
+    }
+}
+
+impl SampleStream for HttpStream<Draws> {
+    fn submit(&mut self, ticket: usize, request: SampleRequest) -> Result<()> {
+        anyhow::ensure!(!request.prompt_ids.is_empty(), "request {ticket}: the prompt is empty");
+        request.params.check().map_err(|detail| anyhow::anyhow!("request {ticket}: {detail}"))?;
+        self.put(ticket, request)
+    }
+
+    fn next(&mut self) -> Result<Option<(usize, Completion)>> {
+        self.take()
+    }
+}
+
 /// A seed for the server: a function of what the draw is for.
 fn seed(address: &DrawAddress) -> u32 {
     let DrawAddress { seed, step, document, rollout, turn } = *address;
     // Servers take signed numbers of 32 bits.
     rng::addressed("sample/http", seed, &[step, document, rollout, turn]).random::<u32>() >> 1
-}
-
-/// The JSON of an answer.
-fn read(url: String, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, HttpError> {
-    let unreachable = |error: ureq::Error| HttpError::Unreachable { url: url.clone(), detail: error.to_string() };
-    let mut answer = answer.map_err(unreachable)?;
-    let status = answer.status().as_u16();
-    let text = answer.body_mut().with_config().limit(u64::from(u32::MAX)).read_to_string();
-    let text = text.map_err(|error| HttpError::Unreachable { url: url.clone(), detail: error.to_string() })?;
-    if !(200..300).contains(&status) {
-        return Err(HttpError::Status { url, status, body: beginning(&text) });
-    }
-    // Calls that do something answer with nothing, or with words.
-    Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
-}
-
-fn beginning(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// Ids and log-probabilities of a choice of vLLM's.
@@ -329,97 +235,4 @@ fn of_sglang(answer: &Value) -> Result<(Vec<u32>, Vec<f64>), String> {
 
 fn id(value: &Value) -> Result<u32, String> {
     value.as_u64().and_then(|id| id.try_into().ok()).ok_or_else(|| format!("a token id {value}"))
-}
-
-/// Requests on their way to the threads that send them.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<(VecDeque<(usize, SampleRequest)>, bool)>,
-    changed: Condvar,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, (VecDeque<(usize, SampleRequest)>, bool)> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next request; `None` once the stream is over.
-    fn take(&self) -> Option<(usize, SampleRequest)> {
-        let mut state = self.lock();
-        loop {
-            if state.1 {
-                return None;
-            }
-            if let Some(request) = state.0.pop_front() {
-                return Some(request);
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-type Ended = (usize, Result<Completion, HttpError>);
-
-/// Requests under way at a server.
-struct HttpStream {
-    client: Arc<Client>,
-    queue: Arc<Queue>,
-    ended: Receiver<Ended>,
-    sender: Sender<Ended>,
-    threads: usize,
-    under_way: usize,
-}
-
-impl HttpStream {
-    fn new(client: &Arc<Client>) -> Self {
-        let (sender, ended) = channel();
-        Self { client: Arc::clone(client), queue: Arc::default(), ended, sender, threads: 0, under_way: 0 }
-    }
-}
-
-/// What a thread of a stream does: it asks until the stream is over.
-fn work(client: &Client, queue: &Queue, ended: &Sender<Ended>) {
-    while let Some((ticket, request)) = queue.take() {
-        let answer = client.patiently(|client| client.complete(&request));
-        if ended.send((ticket, answer)).is_err() {
-            return;
-        }
-    }
-}
-
-impl SampleStream for HttpStream {
-    fn submit(&mut self, ticket: usize, request: SampleRequest) -> Result<()> {
-        anyhow::ensure!(!request.prompt_ids.is_empty(), "request {ticket}: the prompt is empty");
-        request.params.check().map_err(|detail| anyhow::anyhow!("request {ticket}: {detail}"))?;
-        self.queue.lock().0.push_back((ticket, request));
-        self.queue.changed.notify_one();
-        self.under_way += 1;
-        if self.threads < self.under_way.min(self.client.config.concurrency) {
-            let (client, queue, sender) = (Arc::clone(&self.client), Arc::clone(&self.queue), self.sender.clone());
-            std::thread::Builder::new().spawn(move || work(&client, &queue, &sender))?;
-            self.threads += 1;
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<Option<(usize, Completion)>> {
-        if self.under_way == 0 {
-            return Ok(None);
-        }
-        let (ticket, answer) = self.ended.recv()?;
-        self.under_way -= 1;
-        let completion = answer.with_context(|| format!("request {ticket} cannot be answered"))?;
-        Ok(Some((ticket, completion)))
-    }
-}
-
-impl Drop for HttpStream {
-    /// Threads that wait go home; one that is being answered does so when it is.
-    fn drop(&mut self) {
-        let mut state = self.queue.lock();
-        state.0.clear();
-        state.1 = true;
-        drop(state);
-        self.queue.changed.notify_all();
-    }
 }

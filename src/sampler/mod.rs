@@ -5,7 +5,7 @@
 //! lengths do not wait for each other.
 //!
 //! * [`local`]: the sampler in this process, and what it keeps in memory
-//! * [`http`]: a server that draws (vLLM, SGLang)
+//! * [`http`]: a server that draws (vLLM, SGLang), and one that is asked in words ([`http::chat`])
 //! * `scheduler`: which sequences are live, and what each reads next
 //! * `blocks`: which block of the cache holds what, and who needs it
 //! * `cached`, `recomputed`: hidden states of new tokens, with a cache and without
@@ -31,8 +31,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
-pub use config::{SamplerConfig, SamplerKind};
+pub use config::{ChatConfig, SamplerConfig, SamplerKind};
 pub use http::HttpSampler;
+pub use http::chat::ChatServer;
 pub use local::LocalSampler;
 
 use crate::policy::Policy;

@@ -12,6 +12,7 @@ use super::metrics;
 use super::speed::{PassWork, peak_memory_gib};
 use super::{Evaluation, HELD_OUT_REWARD, Phases, StepContext, StepOutcome, Training};
 use crate::agents::bank::BankReading;
+use crate::agents::bank::answerer::Answerer;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
 use crate::eval::reconstruction::{self, ReconstructionConfig};
@@ -25,7 +26,7 @@ use crate::policy::{Decoder, Generation, Origin, Policy, PolicyTokenizer};
 use crate::run::RolloutRow;
 use crate::run::signal::StopRequest;
 use crate::run::watch::Watch;
-use crate::sampler::{self, LocalSampler, Sampler, SamplerConfig};
+use crate::sampler::{self, ChatServer, LocalSampler, Sampler, SamplerConfig};
 
 /// Trains a policy with an objective.
 pub struct GrpoTraining<'a> {
@@ -49,6 +50,8 @@ pub struct GrpoTraining<'a> {
     pub objective: &'a dyn Objective,
     /// How a bank is kept and read, by objectives with one.
     pub bank: &'a BankReading,
+    /// A server that answers and judges, instead of the reference.
+    pub answerer: Option<ChatServer>,
     /// Where a searcher searches, for objectives that do.
     pub search: Option<Search<'a>>,
     /// The loss.
@@ -218,19 +221,24 @@ impl<'a> GrpoTraining<'a> {
         let limits = self.update.limits(1.0);
         let reference = self.reference.as_ref().filter(|_| self.objective.needs_reference());
         let mut sampler = self.sampler(decoder, &self.watch)?;
-        // A server has the policy's weights; the reference is always asked in this process.
-        let frozen = reference.map(|reference| {
-            LocalSampler::with_ids(reference, &self.generation.eos_token_ids, self.tokenizer.vocab_size())
-        });
-        let mut frozen =
-            frozen.transpose()?.map(|sampler| Interruptible { sampler, stop: self.stop, watch: &self.watch });
+        let (stop, watch) = (self.stop, &self.watch);
+        // A server that draws has the policy's weights; the reference is always asked in this process.
+        let mut frozen: Option<Box<dyn Answerer>> = match (&self.answerer, reference) {
+            (Some(server), _) => Some(Box::new(Interruptible { sampler: server.clone(), stop, watch })),
+            (None, Some(reference)) => {
+                let (stop_ids, allowed) = (&self.generation.eos_token_ids, self.tokenizer.vocab_size());
+                let sampler = LocalSampler::with_ids(reference, stop_ids, allowed)?;
+                Some(Box::new(Interruptible { sampler, stop, watch }))
+            }
+            (None, None) => None,
+        };
         let frozen_scorer = reference.map(|decoder| DecoderScorer { decoder, limits });
         act(&mut Stage {
             reader: Reader { tokenizer, prompts, config, draw, round },
             bank: self.bank,
             search: self.search,
             sampler: &mut sampler,
-            frozen: frozen.as_mut().map(|frozen| frozen as &mut dyn Sampler),
+            frozen: frozen.as_deref_mut().map(|frozen| frozen as &mut dyn Answerer),
             scorer: &DecoderScorer { decoder, limits },
             frozen_scorer: frozen_scorer.as_ref().map(|scorer| scorer as &dyn Scorer),
         })

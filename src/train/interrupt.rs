@@ -1,8 +1,10 @@
 //! Giving up a step that a signal interrupts.
 
+use crate::agents::bank::answerer::{Answerer, Words, answered_in_words};
+use crate::agents::reader::{Reader, Turn};
 use crate::run::signal::StopRequest;
 use crate::run::watch::Watch;
-use crate::sampler::{Completion, SampleRequest, SampleStream, Sampler};
+use crate::sampler::{ChatServer, Completion, SampleRequest, SampleStream, Sampler};
 
 /// A sampler that draws nothing more once somebody has asked to stop. A step of hours can so be given up at the next
 /// response that ends; what it drew is drawn again, the same, when the run goes on.
@@ -23,6 +25,15 @@ impl<S: Sampler> Sampler for Interruptible<'_, S> {
     fn stream(&mut self) -> anyhow::Result<Box<dyn SampleStream + '_>> {
         let (stream, stop, watch) = (self.sampler.stream()?, self.stop, self.watch);
         Ok(Box::new(InterruptibleStream { stream, stop, watch, submitted: 0, ended: 0 }))
+    }
+}
+
+impl Answerer for Interruptible<'_, ChatServer> {
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
+        answered_in_words(&self.sampler, reader, asked, |ended| {
+            self.watch.progress(format_args!("{ended} of {} answers have come", asked.len()));
+            Ok(self.stop.check()?)
+        })
     }
 }
 

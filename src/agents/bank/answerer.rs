@@ -1,15 +1,75 @@
 //! A frozen answerer: what does a bank say to a question?
 //!
 //! It is shown the core and the items that BM25 finds for the question, and answers greedily. It is not trained: what
-//! it can answer is a measure of what the bank holds.
+//! it can answer is a measure of what the bank holds. A policy answers ([`Sampler`]), or a server ([`ChatServer`]) that is asked
+//! in words and may be any model.
 
 use super::{Bank, BankReading, Entry, retrieval};
-use crate::agents::reader::{DrawConfig, Reader};
+use crate::agents::answer::last_boxed;
+use crate::agents::reader::{DrawConfig, Reader, Turn};
 use crate::run::RolloutKind;
-use crate::sampler::{SampleRequest, Sampler};
+use crate::sampler::http::chat::{ChatAnswer, ChatRequest};
+use crate::sampler::{ChatServer, Completion, SampleRequest, Sampler};
 
 /// First turn number in the addresses of an answerer's draws, apart from those of any agent.
 const FIRST_TURN: u64 = 1 << 32;
+
+/// A user's words, and what the draw of the response is for: document, rollout, turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The words.
+    pub user: String,
+    /// The address.
+    pub address: (u64, u64, u64),
+}
+
+/// Who answers: words in, words out, always the most probable ones.
+pub trait Answerer {
+    /// Responds to each, in their order, with at most `reader.answer_tokens` tokens. Of a server's response nobody knows
+    /// the tokens.
+    ///
+    /// # Errors
+    /// If who answers fails, or the words do not fit the context of a policy.
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>>;
+}
+
+impl<S: Sampler + ?Sized> Answerer for S {
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
+        let reader = Reader { draw: &DrawConfig::GREEDY, ..*reader };
+        let request = |words: &Words| reader.request(&words.user, reader.config.answer_tokens, words.address);
+        let requests = asked.iter().map(request).collect::<anyhow::Result<Vec<SampleRequest>>>()?;
+        let completions = self.sample(&requests)?;
+        let turns = requests.into_iter().zip(completions);
+        turns.map(|(request, completion)| reader.turn(RolloutKind::Answer, request.prompt_ids, completion)).collect()
+    }
+}
+
+impl Answerer for ChatServer {
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
+        answered_in_words(self, reader, asked, |_| Ok(()))
+    }
+}
+
+/// Lets a server respond; `goes_on` as in [`ChatServer::answer`].
+///
+/// # Errors
+/// If the server fails, or as `goes_on` says.
+pub fn answered_in_words(
+    server: &ChatServer,
+    reader: &Reader<'_>,
+    asked: &[Words],
+    goes_on: impl FnMut(usize) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Turn>> {
+    let max_tokens = reader.config.answer_tokens;
+    let requests = asked.iter().map(|words| ChatRequest { user: words.user.clone(), max_tokens }).collect();
+    let turn = |ChatAnswer { text, finish }: ChatAnswer| Turn {
+        kind: RolloutKind::Answer,
+        prompt_ids: Vec::new(),
+        completion: Completion { token_ids: Vec::new(), log_probs: Vec::new(), finish },
+        text: text.trim().to_owned(),
+    };
+    Ok(server.answer(requests, goes_on)?.into_iter().map(turn).collect())
+}
 
 /// A question to a bank.
 #[derive(Clone, Copy, Debug)]
@@ -46,19 +106,17 @@ pub fn retrieve<'b>(bank: &'b Bank, question: &str, count: usize) -> Vec<&'b Ent
     found.into_iter().map(|(_, entry)| entry).collect()
 }
 
-/// Answers all questions.
+/// Answers all questions. What is shown must fit the reader's context, whoever answers: so all are shown the same.
 ///
 /// # Errors
-/// If the sampler or the tokenizer fails, or a question does not fit the context even without any item.
+/// If who answers or the tokenizer fails, or a question does not fit the context of a policy even without any item.
 pub fn answer(
     reader: &Reader<'_>,
     reading: &BankReading,
-    sampler: &mut dyn Sampler,
+    frozen: &mut dyn Answerer,
     asks: &[Ask<'_>],
 ) -> anyhow::Result<Vec<Answer>> {
-    let greedy = DrawConfig::GREEDY;
-    let reader = Reader { draw: &greedy, ..*reader };
-    let mut requests: Vec<SampleRequest> = Vec::with_capacity(asks.len());
+    let mut asked: Vec<Words> = Vec::with_capacity(asks.len());
     let mut evidence = Vec::with_capacity(asks.len());
     for (ask, number) in asks.iter().zip(0..) {
         let mut items = retrieve(ask.bank, ask.question, reading.config.retrieved(ask.bank.layout()));
@@ -73,43 +131,40 @@ pub fn answer(
             }
             items.pop();
         };
-        let address = (ask.document, ask.rollout, FIRST_TURN + number);
-        requests.push(reader.request(&user, reader.config.answer_tokens, address)?);
+        asked.push(Words { user, address: (ask.document, ask.rollout, FIRST_TURN + number) });
         evidence.push(items.iter().map(|entry| entry.step).collect());
     }
-    let completions = sampler.sample(&requests)?;
-    let answers = requests.into_iter().zip(completions).zip(evidence).map(|((request, completion), evidence)| {
-        let turn = reader.turn(RolloutKind::Answer, request.prompt_ids, completion)?;
-        Ok(Answer { text: turn.text, evidence })
-    });
-    answers.collect()
+    let turns = frozen.respond(reader, &asked)?.into_iter().zip(evidence);
+    Ok(turns.map(|(turn, evidence)| Answer { text: turn.text, evidence }).collect())
 }
 
-/// Whether the frozen policy takes each item (section, content) for true and worth keeping: its answer is `yes`.
+/// An item to judge.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'b> {
+    /// What it should be taken from.
+    pub section: &'b str,
+    /// What it says.
+    pub content: &'b str,
+    /// Number of the document, for draw addresses.
+    pub document: u64,
+}
+
+/// Whether each item is taken for true and worth keeping: the answer is `yes`.
 ///
 /// # Errors
-/// If the sampler or the tokenizer fails, or an item does not fit the context.
+/// If who answers or the tokenizer fails, or an item does not fit the context of a policy.
 pub fn judge(
     reader: &Reader<'_>,
     reading: &BankReading,
-    sampler: &mut dyn Sampler,
-    items: &[(&str, &str)],
+    frozen: &mut dyn Answerer,
+    items: &[Judged<'_>],
 ) -> anyhow::Result<Vec<bool>> {
-    let greedy = DrawConfig::GREEDY;
-    let reader = Reader { draw: &greedy, ..*reader };
-    let requests: Vec<SampleRequest> = items
-        .iter()
-        .zip(0..)
-        .map(|((section, content), number)| {
-            let user = reading.prompts.judge_turn(section, content);
-            reader.request(&user, reader.config.answer_tokens, (0, 0, 2 * FIRST_TURN + number))
-        })
-        .collect::<anyhow::Result<_>>()?;
-    let completions = sampler.sample(&requests)?;
-    let verdicts = requests.into_iter().zip(completions).map(|(request, completion)| {
-        let turn = reader.turn(RolloutKind::Answer, request.prompt_ids, completion)?;
-        let verdict = crate::agents::answer::last_boxed(&turn.text);
-        Ok(verdict.is_some_and(|verdict| verdict.trim().eq_ignore_ascii_case("yes")))
-    });
-    verdicts.collect()
+    let words = |(item, number): (&Judged<'_>, u64)| Words {
+        user: reading.prompts.judge_turn(item.section, item.content),
+        address: (item.document, 0, 2 * FIRST_TURN + number),
+    };
+    let asked: Vec<Words> = items.iter().zip(0..).map(words).collect();
+    let said_yes =
+        |turn: Turn| last_boxed(&turn.text).is_some_and(|verdict| verdict.trim().eq_ignore_ascii_case("yes"));
+    Ok(frozen.respond(reader, &asked)?.into_iter().map(said_yes).collect())
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Layout;
 use crate::agents::prompts::{PromptError, fill};
+use crate::sampler::ChatConfig;
 
 const FILES: [&str; 5] = ["flat.txt", "sections.txt", "question.txt", "cloze.txt", "judge.txt"];
 const STANDARD: [&str; 5] = [
@@ -26,7 +27,7 @@ const COMPACT: [&str; 5] = [
 
 /// How a bank is kept. Chunks, context and response limits are the reader's: `reader.memory_tokens` bounds the calls of
 /// a turn, `reader.answer_tokens` an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BankConfig {
     /// Prompt set: `standard`, `compact` or a folder.
@@ -38,11 +39,14 @@ pub struct BankConfig {
     /// Items of each list that are retrieved for a question; 0 for what the layout's paper has: 2 of Fine-Mem's list, 20
     /// of each of Mem-α's.
     pub retrieved_items: usize,
+    /// A server that answers and judges, instead of the frozen reference policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answerer: Option<ChatConfig>,
 }
 
 impl Default for BankConfig {
     fn default() -> Self {
-        Self { prompts: "standard".to_owned(), core_tokens: 512, recent_items: 20, retrieved_items: 0 }
+        Self { prompts: "standard".to_owned(), core_tokens: 512, recent_items: 20, retrieved_items: 0, answerer: None }
     }
 }
 
@@ -138,7 +142,7 @@ impl BankPrompts {
 }
 
 /// Limits and texts together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BankReading {
     /// Limits.
     pub config: BankConfig,

@@ -1,26 +1,31 @@
 //! `memtrain eval bank`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 use memtrain_corpora::{Split, store};
 use serde_json::{Map, Value, json};
 
+use super::benchmarked::{all_failed, answer_all, sampler};
+use super::told;
+use crate::agents::bank::BankConfig;
+use crate::agents::bank::answerer::Answerer;
 use crate::agents::reader::DrawConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::Workbench;
-use crate::eval::interval::Estimate;
+use crate::cli::setup::{Workbench, weights_hash};
+use crate::config::Config;
+use crate::eval::bank::{BankEval, BankReport, key};
+use crate::eval::metrics::Metric;
 use crate::eval::reconstruction::EVALUATION_STEP;
-use crate::grpo::packing::PromptResponse;
-use crate::objectives::{Item, Played, Scorer, Stage, means};
-use crate::policy::Policy;
-use crate::run::RunError;
-use crate::run::progress::Bar;
-use crate::run::signal::StopRequest;
-use crate::sampler::LocalSampler;
+use crate::eval::record::{ItemKey, Record, RunNote};
+use crate::eval::summary;
+use crate::policy::{Policy, PolicyTokenizer};
+use crate::sampler::config::is_url;
+use crate::sampler::{ChatServer, LocalSampler};
 
 /// Arguments of `memtrain eval bank`.
 #[derive(Debug, Args)]
@@ -31,8 +36,9 @@ pub struct BankArgs {
     /// Policy directory that keeps the bank, instead of the configuration's
     #[arg(long, value_name = "DIR")]
     pub policy: Option<String>,
-    /// Policy directory that answers [default: the configuration's policy]
-    #[arg(long, value_name = "DIR")]
+    /// Who answers: a policy directory, or the address of a server with OpenAI's chat completions [default: the
+    /// configuration's `bank.answerer`, else its policy]
+    #[arg(long, value_name = "DIR|URL")]
     pub answerer: Option<String>,
     /// Task table, or Mem-α's or another known question set [default: `tasks.heldout`, or the held-out documents]
     #[arg(long, value_name = "FILE")]
@@ -40,33 +46,80 @@ pub struct BankArgs {
     /// Only the first N tasks or documents [default: `eval.documents`]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Folder for `report.json`, `items.jsonl` (what each was asked, how it answered, its bank)
+    /// Folder of the evaluation: items, turns, report; run again, it goes on [default: nothing is kept]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Items played together
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch: usize,
+    /// Forget what the folder holds and begin anew
+    #[arg(long, requires = "out")]
+    pub clean: bool,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// Nothing of a bank is scored by likelihood.
-struct NoScorer;
-
-impl Scorer for NoScorer {
-    fn log_probs(&self, _pairs: &[PromptResponse<'_>]) -> anyhow::Result<Vec<Vec<f64>>> {
-        anyhow::bail!("an evaluation of a bank scores nothing by likelihood")
-    }
+/// Who answers.
+enum Frozen {
+    Policy(Box<Policy>),
+    Server(ChatServer),
 }
 
 /// Evaluates and prints.
 ///
 /// # Errors
-/// If something cannot be read, sampling fails, or a signal asked to stop.
+/// If something cannot be read, the sampler or the answerer fails, a signal asked to stop, or every item failed.
 pub fn run(args: &BankArgs) -> anyhow::Result<()> {
+    let (config, answering_policy) = config(args)?;
+    let bench = Workbench::new(config)?;
+    let policy = bench.starting_policy()?;
+    let frozen = frozen(&bench, &policy, answering_policy)?;
+    let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
+    let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
+    let limit = args.limit.unwrap_or(bench.config.eval.documents);
+    let items = bench.items(Split::Heldout)?.first(limit, &reader)?;
+    anyhow::ensure!(!items.is_empty(), "there is nothing to evaluate");
+    let keys: Vec<ItemKey> = items.iter().map(key).collect();
+    let mut seen = std::collections::HashSet::new();
+    if let Some(twice) = keys.iter().find(|key| !seen.insert(*key)) {
+        anyhow::bail!("the item `{}` stands twice", twice.task);
+    }
+    let note = RunNote::new("bank", settings(args, &bench, &policy, &frozen, limit)?);
+    let unkept;
+    let folder: &Path = match &args.out {
+        Some(folder) => folder,
+        None => {
+            unkept = tempfile::tempdir().context("there is no room for the evaluation")?;
+            unkept.path()
+        }
+    };
+    let mut record = told(Record::open(folder, &note, keys, args.batch, args.clean))?;
+    let objective = bench.config.objective.objective();
+    let bank_eval = BankEval { reader, reading: &bench.bank, objective };
+    let mut keeper = sampler(&bench.config.sampler, &policy, folder)?;
+    let mut answerer: Box<dyn Answerer> = match frozen {
+        Frozen::Server(server) => Box::new(server),
+        Frozen::Policy(policy) => {
+            let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
+            Box::new(LocalSampler::with_ids(&policy.decoder, stop_ids, allowed)?.with_config(&bench.config.sampler))
+        }
+    };
+    answer_all(&mut record, |_, range| bank_eval.answer(&mut keeper, answerer.as_mut(), &items[range]))?;
+    let report = BankReport::of(record.done());
+    let records = told(record.finish(&report))?;
+    if args.json {
+        print_line!("{}", serde_json::to_string(&report)?)?
+    } else {
+        print(&report)?
+    }
+    all_failed(&records)
+}
+
+/// The configuration as the arguments change it, and the policy that answers where it is not the one that keeps banks.
+fn config(args: &BankArgs) -> anyhow::Result<(Config, Option<String>)> {
     let mut config = args.config.load()?;
-    if config.objective.bank_layout().is_none() {
+    if config.objective.objective().bank_layout().is_none() {
         return Err(Usage("`objective.kind` keeps no bank".to_owned()))
             .hint(|| "`--set objective.kind=finemem` or `memalpha` says which bank is kept".to_owned());
     }
@@ -75,102 +128,104 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
         // Nothing is trained: only what is evaluated has to be there.
         config.tasks.train = Some(tasks.clone());
     }
-    let answerer = args.answerer.clone().or_else(|| config.policy.path.clone()).filter(|_| args.policy.is_some());
+    let answers = match &args.answerer {
+        Some(url) if is_url(url) => {
+            config.bank.answerer.get_or_insert_default().url.clone_from(url);
+            None
+        }
+        Some(policy) => {
+            config.bank.answerer = None;
+            Some(policy.clone())
+        }
+        None => config.policy.path.clone().filter(|_| args.policy.is_some()),
+    };
     if let Some(path) = &args.policy {
         config.policy.path = Some(path.clone());
         config.policy.preset = None;
     }
     models::place(&mut config)?;
-    let bench = Workbench::new(config)?;
-    let policy = bench.starting_policy()?;
-    let answerer = match answerer {
-        Some(path) => {
-            let mut other = bench.config.clone();
-            (other.policy.path, other.policy.preset) = (Some(path), None);
-            models::place(&mut other)?;
-            Workbench::new(other)?.starting_policy()?
-        }
-        None => policy.clone(),
+    Ok((config, answers))
+}
+
+/// Who answers: the server where there is one, else the policy of this name, else the one that keeps banks.
+fn frozen(bench: &Workbench, keeper: &Policy, name: Option<String>) -> anyhow::Result<Frozen> {
+    if let Some(server) = bench.answering_server()? {
+        return Ok(Frozen::Server(server));
+    }
+    let Some(name) = name else { return Ok(Frozen::Policy(Box::new(keeper.clone()))) };
+    let mut other = bench.config.clone();
+    (other.policy.path, other.policy.preset) = (Some(name), None);
+    models::place(&mut other)?;
+    let policy = Workbench::new(other)?.starting_policy()?;
+    let vocabulary = |tokenizer: &PolicyTokenizer| {
+        tokenizer.files().iter().find(|(name, _)| name == "tokenizer.json").map(|(_, bytes)| bytes.clone())
     };
-    let vocabulary =
-        |policy: &Policy| policy.tokenizer.files().iter().find(|(name, _)| name == "tokenizer.json").cloned();
     anyhow::ensure!(
-        vocabulary(&policy) == vocabulary(&answerer),
-        "the policy that answers has another tokenizer than the one that keeps the bank"
+        vocabulary(&policy.tokenizer) == vocabulary(&keeper.tokenizer),
+        "the policy that answers has another tokenizer than the one that keeps the bank: let a server answer, which is asked in words"
     );
-    let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
-    let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
-    let limit = args.limit.unwrap_or(bench.config.eval.documents);
-    let items = bench.items(Split::Heldout)?.first(limit, &reader)?;
-    anyhow::ensure!(!items.is_empty(), "there is nothing to evaluate");
-    let sampler = |policy: &Policy| {
-        LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, policy.tokenizer.vocab_size())
+    Ok(Frozen::Policy(Box::new(policy)))
+}
+
+/// Everything that decides the result.
+fn settings(
+    args: &BankArgs,
+    bench: &Workbench,
+    policy: &Policy,
+    frozen: &Frozen,
+    limit: usize,
+) -> anyhow::Result<Map<String, Value>> {
+    let Config { reader, bank, objective, eval, run, .. } = &bench.config;
+    // Where a server is does not matter, nor how patiently it is asked.
+    let answerer = match frozen {
+        Frozen::Policy(policy) => json!({ "policy": hash(policy)? }),
+        Frozen::Server(server) => {
+            let parameters = bank.answerer.as_ref().map(|config| &config.parameters);
+            json!({ "model": server.model(), "parameters": parameters })
+        }
     };
-    let (mut keeps, mut answers) = (sampler(&policy)?, sampler(&answerer)?);
-    let stop = StopRequest::on_signals()?;
-    let bar = Bar::new("items", items.len() as u64, 0);
-    let mut played = Vec::with_capacity(items.len());
-    let objective = bench.config.objective.objective();
-    for batch in items.chunks(args.batch.max(1)) {
-        if stop.requested() {
-            return Err(RunError::Stopped.into());
-        }
-        let mut stage = Stage {
-            reader: bench.reader(&policy, &draw, EVALUATION_STEP),
-            bank: &bench.bank,
-            search: None,
-            sampler: &mut keeps,
-            frozen: Some(&mut answers),
-            scorer: &NoScorer,
-            frozen_scorer: None,
-        };
-        played.extend(objective.roll_out(&mut stage, batch, 1)?);
-        bar.advance(batch.len() as u64);
+    let tasks = match bench.tasks_of(Split::Heldout) {
+        Some(path) => store::hash_file(path)?,
+        None => bench.documents_hash()?,
+    };
+    let settings = [
+        ("policy", json!(hash(policy)?)),
+        ("answerer", answerer),
+        ("tasks", json!([tasks])),
+        ("limit", json!(limit)),
+        ("objective", serde_json::to_value(objective)?),
+        ("reader", serde_json::to_value(reader)?),
+        ("bank", serde_json::to_value(BankConfig { answerer: None, ..bank.clone() })?),
+        ("prompts", json!([bench.prompts.hash(), bench.bank.prompts.hash()])),
+        ("temperature", json!(eval.temperature)),
+        ("seed", json!(run.seed)),
+        ("batch", json!(args.batch)),
+    ];
+    Ok(settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// BLAKE3 over a policy's weights and its tokenizer.
+fn hash(policy: &Policy) -> anyhow::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(weights_hash(policy)?.as_bytes());
+    for (name, bytes) in policy.tokenizer.files() {
+        hasher.update(name.as_bytes());
+        hasher.update(blake3::hash(bytes).as_bytes());
     }
-    bar.finish();
-    let report = report(&played, objective.held_out_score());
-    if let Some(folder) = &args.out {
-        store::create_dir_all(folder)?;
-        let lines: Vec<String> = items.iter().zip(&played).map(|(item, played)| line(item, played)).collect();
-        store::write_atomic(&folder.join("items.jsonl"), lines.concat())?;
-        store::write_json(&folder.join("report.json"), &report)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn print(report: &BankReport) -> anyhow::Result<()> {
+    print_line!("{:<20} {}", "accuracy", report.accuracy)?;
+    for (name, value) in &report.measured {
+        print_line!("{name:<20} {:.3}", value.as_f64().unwrap_or(f64::NAN))?;
     }
-    if args.json {
-        print_line!("{report}")?;
-        return Ok(());
-    }
-    for (name, value) in report.as_object().into_iter().flatten() {
-        match value {
-            Value::Object(estimate) => {
-                let number = |key: &str| estimate.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
-                print_line!("{name:<20} {:.3} [{:.3}, {:.3}]", number("mean"), number("low"), number("high"))?;
-            }
-            value => print_line!("{name:<20} {value}")?,
-        }
-    }
+    print_line!(
+        "\n{}mean ± standard error in percent; {} items, {} questions, {} items failed and count as wrong",
+        summary::table(&report.rows, "set", &Metric::ALL),
+        report.items,
+        report.questions,
+        report.failed
+    )?;
     Ok(())
-}
-
-/// Right answers with their interval over items, and the means of everything else.
-fn report(played: &[Played], main: &'static str) -> Value {
-    let of_item = |played: &Played| {
-        let of_name = played.scores.iter().filter(|(name, _)| *name == main).map(|(_, value)| *value);
-        let (sum, count) = of_name.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
-        sum / count.max(1) as f64
-    };
-    let accuracy = Estimate::of_means(&played.iter().map(of_item).collect::<Vec<_>>());
-    let mut report =
-        Map::from_iter([("items".to_owned(), json!(played.len())), ("accuracy".to_owned(), json!(accuracy))]);
-    let scores = means(played.iter().flat_map(|played| &played.scores)).into_iter().filter(|(name, _)| *name != main);
-    let gauges = means(played.iter().flat_map(|played| &played.gauges));
-    report.extend(scores.chain(gauges).map(|(name, mean)| (name.to_owned(), json!(mean))));
-    Value::Object(report)
-}
-
-/// One item: its parts, what was asked and answered, and what the bank holds.
-fn line(item: &Item, played: &Played) -> String {
-    let reasons: Vec<Value> =
-        played.graded.iter().filter_map(|graded| serde_json::from_str(&graded.reason.to_json()).ok()).collect();
-    let line = json!({ "id": item.id(), "turns": reasons, "banks": played.banks });
-    format!("{line}\n")
 }

@@ -21,7 +21,7 @@ use crate::policy::{Policy, built_in, directory};
 use crate::run::RunError;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::sampler::{self, Sampler, SamplingParams};
+use crate::sampler::{self, Sampler, SamplerConfig, SamplingParams};
 
 /// The policy and how it is sampled.
 #[derive(Clone, Debug, Args)]
@@ -64,14 +64,6 @@ impl Evaluated {
         self.policy.decoder.config.max_position_embeddings
     }
 
-    /// What draws: the policy in this process, or the configured server, whose weights are written under `out`.
-    pub(super) fn sampler(&self, out: &Path) -> anyhow::Result<Box<dyn Sampler>> {
-        let config = &self.config.sampler;
-        let named = &config.http.weights;
-        let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
-        sampler::of_policy(config, &self.policy, Some(&weights))
-    }
-
     /// Checks that a context of so many tokens, which is the value of `key`, is not beyond the policy.
     pub(super) fn check_context(&self, key: &str, context: usize) -> anyhow::Result<()> {
         let positions = self.positions();
@@ -81,6 +73,13 @@ impl Evaluated {
         Err(Usage(format!("`{key}` is {context}, but the policy was made for {positions} positions")))
             .hint(|| format!("lower it to {positions}, and the limits that must fit into it"))
     }
+}
+
+/// What draws: the policy in this process, or the configured server, whose weights are written under `out`.
+pub(super) fn sampler(config: &SamplerConfig, policy: &Policy, out: &Path) -> anyhow::Result<Box<dyn Sampler>> {
+    let named = &config.http.weights;
+    let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
+    sampler::of_policy(config, policy, Some(&weights))
 }
 
 impl PolicyArgs {

@@ -51,6 +51,9 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     if note_a.settings.get("tasks") != note_b.settings.get("tasks") {
         tracing::warn!("the two evaluations have read different task tables; items of the same name are paired");
     }
+    if note_a.settings.get("answerer") != note_b.settings.get("answerer") {
+        tracing::warn!("the banks of the two evaluations were read by different answerers");
+    }
     if args.resamples == 0 {
         return Err(Usage("`--resamples` must be at least 1".to_owned()).into());
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 
-use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all};
+use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, sampler};
 use super::told;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::PromptSet;
@@ -76,7 +76,7 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     let Evaluated { config, draw, policy, .. } = &evaluated;
     let reader = Reader { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config.reader, draw, round };
     let benchmark = LongQa { reader, context_prompt: &context_prompt, full_context_tokens };
-    let mut sampler = evaluated.sampler(&args.out)?;
+    let mut sampler = sampler(&evaluated.config.sampler, &evaluated.policy, &args.out)?;
     let mut upcoming = Box::new(every_item(&tables, args.limit, &methods)?.skip(record.done().len()));
     answer_all(&mut record, |keys, _| {
         let batch = upcoming.by_ref().take(keys.len()).collect::<anyhow::Result<Vec<_>>>()?;

@@ -7,7 +7,7 @@ use clap::Args;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 
-use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all};
+use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, sampler};
 use super::told;
 use crate::agents::reader::DrawRound;
 use crate::agents::retrieve::{HttpRetriever, Retriever};
@@ -100,7 +100,7 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     let Evaluated { draw, policy, .. } = &evaluated;
     let round = DrawRound { seed: args.policy.seed, step: EVALUATION_STEP };
     let searcher = Searcher { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config, draw, round };
-    let mut sampler = evaluated.sampler(&args.out)?;
+    let mut sampler = sampler(&evaluated.config.sampler, &evaluated.policy, &args.out)?;
     answer_all(&mut record, |_, range| answer(&searcher, &mut sampler, retriever.as_ref(), &tasks[range]))?;
     let report = SearchQaReport::of(record.done());
     let records = told(record.finish(&report))?;

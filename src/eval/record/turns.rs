@@ -19,13 +19,13 @@ pub struct EvalTurn {
     pub key: ItemKey,
     /// Number of the turn.
     pub turn: u32,
-    /// What it was for: `read`, `answer`, `recall` or `search`.
+    /// What it was for: `read`, `answer`, `recall`, `search` or `write`.
     pub kind: String,
     /// The prompt as text.
     pub prompt: String,
     /// The response as text.
     pub response: String,
-    /// Token ids of the prompt.
+    /// Token ids of the prompt; empty, as those of the response, where a server was asked in words.
     pub prompt_ids: Vec<u32>,
     /// Token ids of the response.
     pub response_ids: Vec<u32>,

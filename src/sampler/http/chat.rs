@@ -1,0 +1,132 @@
+//! Words in, words out: a server with OpenAI's chat completions, whatever its tokenizer and its template are.
+//!
+//! ```text
+//! POST /v1/chat/completions  model, messages: [{role: user, content}], max_tokens, temperature: 0
+//!      choices[0]: message.content, finish_reason
+//! ```
+//!
+//! vLLM, SGLang, llama.cpp and hosted services speak it. Nothing that comes back can be trained on; it can answer and judge.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use super::client::{Client, HttpError};
+use super::stream::{Ask, HttpStream};
+use crate::sampler::FinishReason;
+use crate::sampler::config::{ChatConfig, HttpConfig};
+
+/// The variable of the environment that holds the server's key, where it wants one.
+const KEY: &str = "MEMTRAIN_ANSWERER_KEY";
+
+const PATH: &str = "/v1/chat/completions";
+
+/// A user's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatRequest {
+    /// The words.
+    pub user: String,
+    /// Longest response, in the server's tokens.
+    pub max_tokens: usize,
+}
+
+/// A response to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatAnswer {
+    /// The response.
+    pub text: String,
+    /// Why it ended.
+    pub finish: FinishReason,
+}
+
+/// A server that is asked in words, always greedily.
+#[derive(Clone, Debug)]
+pub struct ChatServer {
+    asks: Arc<Chat>,
+}
+
+#[derive(Debug)]
+struct Chat {
+    client: Client,
+    parameters: Map<String, Value>,
+}
+
+impl ChatServer {
+    /// The configured server. Where no model is named, it is the first that the server has.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub fn connect(config: &ChatConfig) -> Result<Self> {
+        let ChatConfig { url, model, concurrency, timeout_s, retries, backoff_s, parameters } = config.clone();
+        let http = HttpConfig { url, model, concurrency, timeout_s, retries, backoff_s, ..HttpConfig::default() };
+        let parameters = serde_json::to_value(parameters).context("the parameters are no JSON")?;
+        let parameters = parameters.as_object().cloned().unwrap_or_default();
+        Ok(Self { asks: Arc::new(Chat { client: Client::connect(&http, KEY)?, parameters }) })
+    }
+
+    /// The model, as the server calls it.
+    pub fn model(&self) -> &str {
+        &self.asks.client.model
+    }
+
+    /// Answers all requests, in their order. After each, `goes_on` is told how many have been answered; its error ends it.
+    ///
+    /// # Errors
+    /// If the server does not answer, or with something else, or as `goes_on` says.
+    pub fn answer(
+        &self,
+        requests: Vec<ChatRequest>,
+        mut goes_on: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<ChatAnswer>> {
+        let mut answers: Vec<Option<ChatAnswer>> = vec![None; requests.len()];
+        let mut stream = HttpStream::new(&self.asks);
+        for (ticket, request) in requests.into_iter().enumerate() {
+            stream.put(ticket, request)?;
+        }
+        let mut ended = 0;
+        while let Some((ticket, answer)) = stream.take()? {
+            answers[ticket] = Some(answer);
+            ended += 1;
+            goes_on(ended)?;
+        }
+        answers.into_iter().map(|answer| answer.context("a request was not answered")).collect()
+    }
+}
+
+impl Ask for Chat {
+    type Question = ChatRequest;
+    type Answer = ChatAnswer;
+
+    fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn ask(&self, request: &ChatRequest) -> Result<ChatAnswer, HttpError> {
+        let mut body = json!({
+            "model": self.client.model, "messages": [{"role": "user", "content": request.user}],
+            "max_tokens": request.max_tokens, "temperature": 0.0,
+        });
+        if let Some(body) = body.as_object_mut() {
+            body.extend(self.parameters.clone());
+        }
+        let answer = self.client.post(PATH, &body.to_string())?;
+        let choice = &answer["choices"][0];
+        let finish = match choice["finish_reason"].as_str() {
+            Some("length") => FinishReason::Length,
+            Some("abort") => {
+                return Err(HttpError::BrokenOff { url: self.client.url(PATH), reason: "abort".to_owned() });
+            }
+            _ => FinishReason::Stop,
+        };
+        match &choice["message"]["content"] {
+            Value::String(text) => Ok(ChatAnswer { text: text.clone(), finish }),
+            // A model that thinks may come to its end before it says anything.
+            Value::Null if choice["message"].is_object() => Ok(ChatAnswer { text: String::new(), finish }),
+            _ => {
+                let detail = "`choices[0].message.content` is missing".to_owned();
+                Err(HttpError::Answer { url: self.client.url(PATH), detail })
+            }
+        }
+    }
+}
