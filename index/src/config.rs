@@ -226,8 +226,9 @@ pub struct AnnConfig {
     pub min_passages: u64,
     /// Lists of a shard; 0 for 4·√passages.
     pub lists: usize,
-    /// Lists that a query looks into; of `n` shards with lists √n times as many of all of them together. `just bench
-    /// index_scale` prints the recall of the 29 nearest that comes of it.
+    /// Lists that a query looks into, of one shard of up to 100,000 passages; of a longer one by the root of its length
+    /// more, and of `n` shards √n times as many of all of them together. `just bench index_scale` prints the recall of the
+    /// 29 nearest that comes of it.
     pub probes: usize,
 }
 

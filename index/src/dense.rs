@@ -18,7 +18,11 @@ const BATCH: usize = 256;
 /// Vectors up to which a question is compared with all of them: 4 GB of 1,024 dimensions, a second on two cores.
 const ALL_FOR_QUESTIONS: usize = 2_000_000;
 /// How many times the lists of a passage a question looks into where there are more vectors.
-const QUESTION_PROBES: usize = 8;
+const QUESTION_PROBES: usize = 4;
+
+/// Rows of a shard up to which the configured number of lists is looked into. Beyond, lists are more and longer, and what is near lies in
+/// more of them: √ times as many are looked into, which keeps their share of a shard.
+const ROWS_OF_PROBES: f64 = 100_000.0;
 
 /// A row and its cosine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +47,7 @@ pub(crate) struct DenseShard {
 pub(crate) struct Dense {
     pub(crate) vectors: Vectors,
     pub(crate) shards: Vec<DenseShard>,
-    /// Lists that a query looks into where one shard has some; of `n` such shards √n times as many in all.
+    /// Lists that a query looks into where one shard of up to [`ROWS_OF_PROBES`] has some; see [`scaled`] for more.
     pub(crate) probes: usize,
 }
 
@@ -134,7 +138,8 @@ impl Dense {
     /// is near lies in few lists whatever shard they are of, so the nearest of all are better than some of each shard.
     fn nearest_lists(&self, queries: &[Vec<f32>], probes: usize) -> Result<Vec<Asked>, IndexError> {
         let with_lists = || self.shards.iter().enumerate().filter_map(|(at, shard)| Some((at, shard.lists.as_ref()?)));
-        let probes = (probes as f64 * (with_lists().count() as f64).sqrt()).ceil() as usize;
+        let probes =
+            scaled(probes, self.shards.iter().filter(|shard| shard.lists.is_some()).map(|shard| shard.rows.len()));
         let mut best = empty(queries.len(), probes);
         // Lists are numbered through all shards.
         let mut starts = vec![0];
@@ -221,6 +226,14 @@ struct Best {
     least: f32,
 }
 
+/// Lists to look into of shards with so many rows each, where `probes` are looked into of one of 100,000: of `n` shards √n times as many in
+/// all, of shards with `m` times as many rows √m times as many.
+fn scaled(probes: usize, rows: impl Iterator<Item = usize>) -> usize {
+    let (shards, rows) = rows.fold((0.0, 0.0), |(shards, all), rows| (shards + 1.0, all + rows as f64));
+    let longer = (rows / f64::max(shards, 1.0) / ROWS_OF_PROBES).max(1.0);
+    (probes as f64 * (shards * longer).sqrt()).ceil() as usize
+}
+
 fn empty(num_queries: usize, num_hits: usize) -> Vec<Best> {
     // Nothing is at least NaN: of no hits none comes in.
     let least = if num_hits == 0 { f32::NAN } else { f32::NEG_INFINITY };
@@ -281,6 +294,15 @@ mod tests {
             .collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
         all
+    }
+
+    #[test]
+    fn more_and_longer_shards_have_more_lists_looked_into() {
+        let of = |rows: &[usize]| scaled(64, rows.iter().copied());
+        assert_eq!([of(&[]), of(&[60_000]), of(&[100_000]), of(&[400_000])], [0, 64, 64, 128]);
+        assert_eq!(of(&[8_000; 4]), 128);
+        // Of a million passages in shards of full length 64·√10.
+        assert_eq!(of(&[500_000; 2]), 203);
     }
 
     /// Rows spread over files of `rows_per_file`.
