@@ -54,33 +54,41 @@ def items(path):
 
 def pool(folder, arm, seeds):
     """One evaluation of all seeds: the seed is the number of the question, so that a task is drawn with all its seeds."""
-    paths = seeds_of(folder, "eval", arm)
-    paths = paths * seeds if len(paths) == 1 else paths
+    paths = {path.name[-1]: path for path in seeds_of(folder, "eval", arm)}
+    paths = {seed: paths.get(seed, folder / "eval" / arm) for seed in seeds}
     pooled = folder / "pooled" / arm
     pooled.mkdir(parents=True, exist_ok=True)
-    (pooled / "run.json").write_text((paths[0] / "run.json").read_text())
-    lines = [json.dumps(item | {"question": seed}) + "\n" for seed, path in enumerate(paths) for item in items(path)]
+    (pooled / "run.json").write_text((paths[seeds[0]] / "run.json").read_text())
+    lines = [json.dumps(item | {"question": int(seed)}) + "\n" for seed, path in paths.items() for item in items(path)]
     (pooled / "items.jsonl").write_text("".join(lines))
     return pooled
 
 
 def compare(memtrain, folder, a, b):
-    """Exact match of b minus a at each length, over all seeds, by `memtrain eval compare`."""
-    seeds = max(len(seeds_of(folder, "eval", arm)) for arm in (a, b))
+    """A row: exact match of b minus a by `memtrain eval compare`, at each length and at all; and seed by seed at all."""
+    of_arms = [{path.name[-1] for path in seeds_of(folder, "eval", arm)} for arm in (a, b)]
+    seeds = sorted(of_arms[1] if a == "start" else of_arms[0] & of_arms[1])
+    if not seeds:
+        return
     pooled = [str(pool(folder, arm, seeds)) for arm in (a, b)]
     told = subprocess.run([memtrain, "eval", "compare", *pooled, "--json"], check=True, capture_output=True)
-    return json.loads(told.stdout), seeds
+    em = {row["length"]: row for row in json.loads(told.stdout)["differences"] if row["metric"] == "em"}
+    cells = ["{difference:+.3f} [{low:+.3f}, {high:+.3f}]".format(**em[length]) for length in [*LENGTHS, None]]
+    scores = [{seed: [i["scores"]["em"] for i in items(pathlib.Path(path)) if i["question"] == int(seed)] for seed in seeds} for path in pooled]
+    alone = ", ".join(f"{statistics.mean(scores[1][seed]) - statistics.mean(scores[0][seed]):+.3f}" for seed in seeds)
+    print("|", " | ".join([a, b, *cells, alone]), "|")
 
 
 def curve(folder, arm, key):
     """A metric in the first and in the last ten steps, over seeds."""
     ends = ([], [])
-    for path in sorted((folder / "runs").glob(f"{arm}-[0-9]/metrics.jsonl")):
-        values = [json.loads(line).get(key) for line in path.open()]
+    for done in sorted((folder / "done").glob(f"train-{arm}-[0-9]")):
+        lines = (folder / "runs" / done.name.removeprefix("train-") / "metrics.jsonl").read_text().splitlines()
+        values = [json.loads(line).get(key) for line in lines]
         for end, part in zip(ends, (values[:10], values[-10:])):
             known = [value for value in part if value is not None]
-            end.append(statistics.mean(known) if known else float("nan"))
-    return " → ".join(spread(end) for end in ends)
+            end.extend([statistics.mean(known)] if known else [])
+    return " → ".join(spread(end) for end in ends) if ends[0] else ""
 
 
 def cost(folder, arm):
@@ -125,7 +133,7 @@ def table(memtrain, folder):
     folder = pathlib.Path(folder)
     arms = [arm for arm in ARMS if seeds_of(folder, "eval", arm)]
 
-    print("Exact match of which name is hidden, mean ± standard deviation over seeds\n\n| arm | seeds |", *LENGTHS, sep=" | ")
+    print("Exact match of which name is hidden, mean ± standard deviation over seeds\n\n| arm | seeds", *LENGTHS, sep=" | ")
     for arm in arms:
         paths = seeds_of(folder, "eval", arm)
         by_seed = [{n: [i["scores"]["em"] for i in items(path) if i["length"] == n] for n in LENGTHS} for path in paths]
@@ -139,13 +147,9 @@ def table(memtrain, folder):
             near = zip(*(distances(path) for path in paths))
             print("|", " | ".join([arm, spread(means[0]), *(spread(list(values)) for values in near), spread(means[1])]), "|")
 
-    print("\nDifferences b − a, pooled over seeds, 95 % interval over documents\n\n| a | b | seeds |", *LENGTHS, "all", sep=" | ")
+    print("\nDifferences b − a, pooled over seeds, 95 % interval over documents; last, seed by seed\n\n| a | b", *LENGTHS, "all", "seeds |", sep=" | ")
     for a, b in PAIRS:
-        if a in arms and b in arms:
-            compared, seeds = compare(memtrain, folder, a, b)
-            em = {row["length"]: row for row in compared["differences"] if row["metric"] == "em"}
-            cells = ("{difference:+.3f} [{low:+.3f}, {high:+.3f}]".format(**em[length]) for length in [*LENGTHS, None])
-            print("|", " | ".join([a, b, str(seeds), *cells]), "|")
+        compare(memtrain, folder, a, b)
 
     print("\nBanks: share of right answers, and what training changed, 95 % interval over documents")
     for kind in ("finemem", "memalpha"):
@@ -158,7 +162,7 @@ def table(memtrain, folder):
     keys = ["end_to_end", "recall", "correct", "gain", "global", "evidence", "chunk", "format", "accuracy", "calls", "compression", "content"]
     for arm in [*arms[1:], "finemem", "memalpha"]:
         parts = {key: curve(folder, arm, f"reward/{key}/mean") for key in keys}
-        told = "; ".join(f"{key} {values}" for key, values in parts.items() if values.strip(" →") and "nan" not in values)
+        told = "; ".join(f"{key} {values}" for key, values in parts.items() if values)
         print("|", arm, "|", cost(folder, arm), "|", told, "| entropy", curve(folder, arm, "entropy"), "|")
 
 

@@ -17,7 +17,7 @@ cd "$2"
 mkdir -p done locks times logs tasks eval recall bank data/lab-bank
 export CANDLE_NUM_THREADS="${CANDLE_NUM_THREADS:-1}" RAYON_NUM_THREADS="${RAYON_NUM_THREADS:-1}"
 
-steps=50 # as in the recipes
+steps=50 bank_steps=40 # as in the recipes
 half=25
 
 # Runs a command once, whoever comes first; its CPU-seconds go to times/NAME, a line an attempt.
@@ -72,6 +72,8 @@ recalls() {
 ablation() {
     corpora
     answers start built-in:tiny
+    once "blank-answers" "$memtrain" eval reconstruction --config "$recipes/memtrain.toml" --set reader.memory_tokens=1 \
+        --set eval.documents=400 --set eval.temperature=0 --set eval.recall_questions=1 --out recall/blank-answers.json
     recalls start built-in:tiny
     for seed in $seeds; do
         for variant in full decoupled end-to-end; do
@@ -89,7 +91,8 @@ downstream() {
         train "memagent-$seed" memagent run.seed="$seed"
         answers "memagent-$seed" "$(policy "memagent-$seed")"
         train "full-$seed" memtrain objective.variant=full run.seed="$seed"
-        train "then-memagent-$seed" memagent run.seed="$seed" policy.path="$(policy "full-$seed" "$half")" train.steps="$half"
+        # Another seed, or it would be given the documents that its first half has seen.
+        train "then-memagent-$seed" memagent run.seed="1$seed" policy.path="$(policy "full-$seed" "$half")" train.steps="$half"
         answers "then-memagent-$seed" "$(policy "then-memagent-$seed" "$half")"
     done
 }
@@ -105,24 +108,28 @@ infomem() {
     done
 }
 
-# banks NAME RECIPE [POLICY]: questions to the bank; the policy after warming up answers
+# banks NAME RECIPE [ARGUMENT]...: questions to the bank; the policy after warming up answers
 banks() {
-    once "bank-$1" "$memtrain" eval bank --config "$recipes/$2.toml" --out "bank/$1" --limit 200 --batch 40 \
-        --set eval.temperature=0 ${3:+--policy "$3"}
+    local name="$1" recipe="$2"
+    shift 2
+    once "bank-$name" "$memtrain" eval bank --config "$recipes/$recipe.toml" --out "bank/$name" --limit 200 --batch 40 \
+        --set eval.temperature=0 "$@"
 }
 
 bank() {
     once corpus-bank "$memtrain" corpus build --config "$recipes/bank-warm-up.toml"
     once warm-up-finemem "$memtrain" warm-up --config "$recipes/bank-warm-up.toml" --set run.name=wu-fine --out data/lab-bank/policy-finemem
     banks finemem-start finemem
+    banks finemem-blank finemem --set reader.memory_tokens=1 # no call is ever closed: what is answered from an empty bank
     # Mem-α's calls from a policy that has the language and Fine-Mem's calls already.
     once warm-up-memalpha "$memtrain" warm-up --config "$recipes/bank-warm-up.toml" --set run.name=wu-alpha --set objective.kind=memalpha \
         --set policy.path=data/lab-bank/policy-finemem --set warm_up.steps=500 --out data/lab-bank/policy-memalpha
     banks memalpha-start memalpha
+    banks memalpha-blank memalpha --set reader.memory_tokens=1
     for seed in $seeds; do
         for kind in finemem memalpha; do
             train "$kind-$seed" "$kind" run.seed="$seed"
-            banks "$kind-$seed" "$kind" "$(policy "$kind-$seed")"
+            banks "$kind-$seed" "$kind" --policy "$(policy "$kind-$seed" "$bank_steps")"
         done
     done
 }
