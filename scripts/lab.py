@@ -12,9 +12,9 @@ import subprocess
 import sys
 
 LENGTHS = [8, 32, 128]
-ARMS = ["start", "full", "decoupled", "end-to-end", "memagent", "then-memagent", "infomem"]
+ARMS = ["start", "full", "decoupled", "end-to-end", "memagent", "half", "then-memagent", "infomem"]
 PAIRS = [("start", "full"), ("start", "decoupled"), ("start", "end-to-end"), ("decoupled", "full"), ("end-to-end", "full"),
-         ("start", "memagent"), ("start", "then-memagent"), ("memagent", "then-memagent"), ("memagent", "infomem")]
+         ("start", "memagent"), ("start", "then-memagent"), ("memagent", "then-memagent"), ("half", "then-memagent"), ("memagent", "infomem")]
 
 
 def tasks(memtrain, out, *corpora):

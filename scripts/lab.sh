@@ -14,10 +14,10 @@ question="$3"
 seeds="${SEEDS-1 2 3}"
 mkdir -p "$2"
 cd "$2"
-mkdir -p done locks times logs tasks eval recall bank data/lab-bank
+mkdir -p done locks times logs tasks eval recall bank data/lab-bank data/other
 export CANDLE_NUM_THREADS="${CANDLE_NUM_THREADS:-1}" RAYON_NUM_THREADS="${RAYON_NUM_THREADS:-1}"
 
-steps=50 bank_steps=40 # as in the recipes
+steps=50 bank_steps=30 # as in the recipes
 half=25
 
 # Runs a command once, whoever comes first; its CPU-seconds go to times/NAME, a line an attempt.
@@ -75,6 +75,13 @@ ablation() {
     once "blank-answers" "$memtrain" eval reconstruction --config "$recipes/memtrain.toml" --set reader.memory_tokens=1 \
         --set eval.documents=400 --set eval.temperature=0 --set eval.recall_questions=1 --out recall/blank-answers.json
     recalls start built-in:tiny
+    # How much of recall is memory: documents as trained, with a memory and without; and a world that nobody was warmed up on.
+    local short=(--config "$recipes/memtrain.toml" --set eval.temperature=0)
+    local other=(--set run.corpus=data/other --set world.seed=2 --set 'corpus.ingest.dumps=["data/other/dump.xml.bz2"]')
+    once recall-short "$memtrain" eval recall "${short[@]}" --set eval.documents=200 --out recall/short.json
+    once blank-short "$memtrain" eval recall "${short[@]}" --set eval.documents=200 --set reader.memory_tokens=1 --out recall/blank-short.json
+    once corpus-other "$memtrain" corpus build --config "$recipes/memtrain.toml" "${other[@]}"
+    once recall-other "$memtrain" eval recall "${short[@]}" "${other[@]}" --set eval.documents=100 --out recall/other.json
     for seed in $seeds; do
         for variant in full decoupled end-to-end; do
             train "$variant-$seed" memtrain objective.variant="$variant" run.seed="$seed"
@@ -91,6 +98,7 @@ downstream() {
         train "memagent-$seed" memagent run.seed="$seed"
         answers "memagent-$seed" "$(policy "memagent-$seed")"
         train "full-$seed" memtrain objective.variant=full run.seed="$seed"
+        answers "half-$seed" "$(policy "full-$seed" "$half")"
         # Another seed, or it would be given the documents that its first half has seen.
         train "then-memagent-$seed" memagent run.seed="1$seed" policy.path="$(policy "full-$seed" "$half")" train.steps="$half"
         answers "then-memagent-$seed" "$(policy "then-memagent-$seed" "$half")"
