@@ -153,14 +153,16 @@ def table(memtrain, folder):
 
     print("\nBanks: share of right answers, and what training changed, 95 % interval over documents")
     for kind in ("finemem", "memalpha"):
-        start, trained = of_banks(folder, f"{kind}-start"), of_banks(folder, kind)
-        for arm, found in ((f"{kind}-start", start), (kind, trained)):
+        start = of_banks(folder, f"{kind}-start")
+        for arm in (f"{kind}-blank", f"{kind}-start", kind, f"{kind}-slow"):
+            found = of_banks(folder, arm)
             by_seed = [statistics.mean(values) for values in zip(*found.values())]
-            print("|", arm, "|", spread(by_seed), "|", paired(start, trained) if found is trained and found else "", "|")
+            alone = ", ".join(f"{value:.3f}" for value in by_seed)
+            print("|", arm, "|", spread(by_seed), "|", paired(start, found) if found and start else "", "|", alone, "|")
 
     print("\nTraining: CPU-seconds a step; the reward's parts, first ten steps → last ten")
     keys = ["end_to_end", "recall", "correct", "gain", "global", "evidence", "chunk", "format", "accuracy", "calls", "compression", "content"]
-    for arm in [*arms[1:], "finemem", "memalpha"]:
+    for arm in [*arms[1:], "finemem", "memalpha", "finemem-slow"]:
         parts = {key: curve(folder, arm, f"reward/{key}/mean") for key in keys}
         told = "; ".join(f"{key} {values}" for key, values in parts.items() if values)
         print("|", arm, "|", cost(folder, arm), "|", told, "| entropy", curve(folder, arm, "entropy"), "|")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the comparisons of docs/lab/systems.md on the fictional encyclopedia: recipes of configs/lab, seeds, evaluations.
 #
-#   scripts/lab.sh BINARY FOLDER QUESTION      QUESTION: ablation, downstream, infomem, bank; `table` prints what is there
+#   scripts/lab.sh BINARY FOLDER QUESTION      QUESTION: ablation, downstream, infomem, bank, slow; `table` prints what is there
 #
 # SEEDS (default "1 2 3"; empty: only what all seeds share). What is done is not done again, and a run that was stopped goes
 # on. Several may work in one FOLDER at once, best on other seeds: each waits for what another has in hand.
@@ -142,8 +142,17 @@ bank() {
     done
 }
 
+# Is it the learning rate?
+slow() {
+    bank
+    for seed in $seeds; do
+        train "finemem-slow-$seed" finemem run.seed="$seed" optimizer.learning_rate=5e-5
+        banks "finemem-slow-$seed" finemem --policy "$(policy "finemem-slow-$seed" "$bank_steps")"
+    done
+}
+
 case "$question" in
-    ablation | downstream | infomem | bank) "$question" ;;
+    ablation | downstream | infomem | bank | slow) "$question" ;;
     table) python3 "$scripts/lab.py" table "$memtrain" . ;;
     *) echo "no such question: $question" >&2 && exit 2 ;;
 esac
