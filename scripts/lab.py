@@ -14,7 +14,8 @@ import sys
 LENGTHS = [8, 32, 128]
 ARMS = ["start", "full", "decoupled", "end-to-end", "memagent", "half", "then-memagent", "infomem"]
 PAIRS = [("start", "full"), ("start", "decoupled"), ("start", "end-to-end"), ("decoupled", "full"), ("end-to-end", "full"),
-         ("start", "memagent"), ("start", "then-memagent"), ("memagent", "then-memagent"), ("half", "then-memagent"), ("memagent", "infomem")]
+         ("start", "memagent"), ("start", "then-memagent"), ("memagent", "half"), ("memagent", "then-memagent"), ("half", "then-memagent"),
+         ("memagent", "infomem")]
 
 
 def tasks(memtrain, out, *corpora):
@@ -162,8 +163,10 @@ def table(memtrain, folder):
 
     print("\nTraining: CPU-seconds a step; the reward's parts, first ten steps → last ten")
     keys = ["end_to_end", "recall", "correct", "gain", "global", "evidence", "chunk", "format", "accuracy", "calls", "compression", "content"]
-    for arm in [*arms[1:], "finemem", "memalpha", "finemem-slow"]:
+    for arm in [*arms[1:], "finemem", "memalpha", "finemem-slow", "memalpha-slow"]:
         parts = {key: curve(folder, arm, f"reward/{key}/mean") for key in keys}
+        if not parts["end_to_end"] + parts["correct"] + parts["global"] + parts["accuracy"]:
+            continue
         told = "; ".join(f"{key} {values}" for key, values in parts.items() if values)
         print("|", arm, "|", cost(folder, arm), "|", told, "| entropy", curve(folder, arm, "entropy"), "|")
 

@@ -146,8 +146,10 @@ bank() {
 slow() {
     bank
     for seed in $seeds; do
-        train "finemem-slow-$seed" finemem run.seed="$seed" optimizer.learning_rate=5e-5
-        banks "finemem-slow-$seed" finemem --policy "$(policy "finemem-slow-$seed" "$bank_steps")"
+        for kind in finemem memalpha; do
+            train "$kind-slow-$seed" "$kind" run.seed="$seed" optimizer.learning_rate=5e-5
+            banks "$kind-slow-$seed" "$kind" --policy "$(policy "$kind-slow-$seed" "$bank_steps")"
+        done
     done
 }
 
