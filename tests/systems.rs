@@ -14,7 +14,7 @@ const CORPUS: &str = r#"
     [world]
     num_pages = 60
     [corpus.ingest]
-    dumps = ["dump.xml.bz2"]
+    dumps = ["made/dump.xml.bz2"]
     min_words = 10
     max_words = 24
     leftovers = "drop"

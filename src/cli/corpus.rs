@@ -200,6 +200,9 @@ fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
         }
         store::remove_file(dump)?;
     }
+    if let Some(folder) = dump.parent() {
+        store::create_dir_all(folder)?;
+    }
     store::write_json(&note, config)?;
     let summary = world::write_dump(dump, config)?;
     tracing::info!("the fictional encyclopedia: {summary}");
