@@ -120,12 +120,11 @@ def paired(a, b, draws=10_000):
 
 
 def of_banks(folder, arm):
-    """Share of right answers of each document's bank, a value a seed. What is asked of the whole bank stands in every turn."""
+    """Share of right answers of each document's bank, a value a seed."""
     found = {}
     for path in seeds_of(folder, "bank", arm):
         for item in items(path):
-            turn = item["turns"][-1]
-            found.setdefault(item["id"], []).append(turn["global" if "global" in turn else "accuracy"])
+            found.setdefault(item["task"], []).append(item["details"]["accuracy"])
     return found
 
 
