@@ -287,7 +287,7 @@ impl FineMemConfig {
                 played.scores.push((played::TOTAL, reward));
                 let of_step = reason.parts.iter().filter(|(name, _)| matches!(*name, "evidence" | "format" | "chunk"));
                 played.scores.extend(of_step.copied());
-                let readable = turn.outcomes.iter().any(|outcome| !matches!(outcome, Outcome::Malformed(_)));
+                let readable = turn.formed_share() > 0.0;
                 let (advantage, trained) = (judged[number].advantages[place], judged[number].trained);
                 let (turn, target) = (turn.turn, String::new());
                 played.graded.push(Graded {
@@ -337,8 +337,8 @@ impl Objective for FineMemConfig {
         let of_item = groups.into_iter().zip(global.into_iter().zip(chunk)).zip(&kept.text_tokens);
         let credited = of_item.map(|((group, (global, chunk)), &text_tokens)| {
             let rollouts = group.into_iter().zip(global.into_iter().zip(chunk)).map(|(keeping, (global, chunk))| {
-                let memory_tokens = keeping.turns.last().map_or(0, |turn| turn.memory_tokens);
-                (keeping, Parts { global, chunk, compression: compression(memory_tokens, text_tokens) })
+                let compression = compression(keeping.memory_tokens(), text_tokens);
+                (keeping, Parts { global, chunk, compression })
             });
             self.credit(rollouts.collect())
         });

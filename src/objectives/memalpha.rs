@@ -23,7 +23,7 @@ use super::questions::{QuestionCounts, Scored};
 use super::{Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::Equality;
 use crate::agents::bank::answerer::{self, Judged};
-use crate::agents::bank::keeper::{Keeping, Outcome};
+use crate::agents::bank::keeper::Keeping;
 use crate::agents::bank::{Call, Layout};
 use crate::grpo::advantage::RewardScale;
 
@@ -197,7 +197,7 @@ impl MemAlphaConfig {
                 if number + 1 == num_turns {
                     reason.notes.extend(asked_notes.iter().cloned());
                 }
-                let readable = turn.outcomes.iter().any(|outcome| !matches!(outcome, Outcome::Malformed(_)));
+                let readable = turn.formed_share() > 0.0;
                 let (turn, target) = (turn.turn, String::new());
                 played.graded.push(Graded {
                     turn,
@@ -255,11 +255,10 @@ impl Objective for MemAlphaConfig {
         let credited = of_item.map(|((group, (global, contents)), &text_tokens)| {
             let rollouts =
                 group.into_iter().zip(global.into_iter().zip(contents)).map(|(keeping, (scored, content))| {
-                    let memory_tokens = keeping.turns.last().map_or(0, |turn| turn.memory_tokens);
                     let parts = Parts {
                         accuracy: mean(scored.iter().map(|scored| scored.score)),
                         done: keeping.turns.iter().map(|turn| turn.done_share()).collect(),
-                        compression: compression(memory_tokens, text_tokens),
+                        compression: compression(keeping.memory_tokens(), text_tokens),
                         content,
                     };
                     (keeping, scored, parts)

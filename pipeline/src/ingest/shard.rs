@@ -54,7 +54,7 @@ impl<'a> Runner<'a> {
             return Ok(numbering.clone());
         }
         let failed = |source| PipelineError::Dump { path: self.files[0].clone(), source };
-        let numbering = Numbering::of(&self.files).map_err(failed)?;
+        let numbering = Numbering::of(&self.files, || self.site(0)).map_err(failed)?;
         Ok(self.numbering.get_or_init(|| numbering).clone())
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use memtrain_corpora::dump::{self, DumpError};
+use memtrain_corpora::dump::{DumpError, SiteInfo};
 use memtrain_corpora::extracted::{self, Form, made_id, recognise};
 
 /// Keeps the pages of several wikis apart, each of which counts its pages from one: the wiki that the first input is of keeps its page ids,
@@ -14,12 +14,15 @@ pub(super) struct Numbering {
 }
 
 impl Numbering {
-    /// By the beginning of the first of several inputs; one input alone is of one wiki.
-    pub(super) fn of(files: &[impl AsRef<Path>]) -> Result<Numbering, DumpError> {
+    /// By the beginning of the first of several inputs, for which `site` gives what its header says; one input alone is of one wiki.
+    pub(super) fn of(
+        files: &[impl AsRef<Path>],
+        site: impl FnOnce() -> Result<SiteInfo, DumpError>,
+    ) -> Result<Numbering, DumpError> {
         let [first, _, ..] = files else { return Ok(Numbering::default()) };
         let first = first.as_ref();
         let address = match recognise(first)? {
-            Form::MediaWiki => Some(dump::open(first)?.site_info().base.clone()),
+            Form::MediaWiki => Some(site()?.base),
             _ => extracted::open(first)?.find_map(Result::ok).map(|text| text.url),
         };
         Ok(Numbering { first: address.as_deref().and_then(host).map(str::to_owned) })

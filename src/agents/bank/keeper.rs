@@ -85,6 +85,11 @@ pub struct Keeping {
 }
 
 impl Keeping {
+    /// Tokens of the bank after the last turn; 0 where there was none.
+    pub fn memory_tokens(&self) -> usize {
+        self.turns.last().map_or(0, |turn| turn.memory_tokens)
+    }
+
     /// The calls that were done, to make the bank again.
     pub fn log(&self) -> Vec<Accepted> {
         let of_turn = |(step, turn): (u32, &KeeperTurn)| -> Vec<Accepted> {
