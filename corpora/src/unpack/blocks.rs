@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memmem;
 
-use super::bzip2::{BLOCK, Blocks, END, bits_at};
+use super::bzip2::{BLOCK, Blocks, bits_at};
 
 /// How far a block is looked for: packed blocks have at most 900 kB and a little, so one of them lies in here as a whole.
 const WINDOW_BYTES: u64 = 2 << 20;
-/// How many marks behind a block are tried as its end before it is taken for a chance.
-const TRIES: usize = 3;
 
 /// The first place at or behind byte `from` where a stream or a block begins, as a bit of the file. Its block has been
 /// decoded, and its checksum is right; bits that look like a mark by chance are passed over.
@@ -19,9 +17,8 @@ pub(crate) fn find_block(file: &mut (impl Read + Seek), from: u64) -> io::Result
     file.seek(SeekFrom::Start(from))?;
     let mut window = Vec::new();
     file.by_ref().take(WINDOW_BYTES).read_to_end(&mut window)?;
-    let marks = marks(&window);
-    for (place, &(start, magic)) in marks.iter().enumerate() {
-        if magic != BLOCK || !marks[place + 1..].iter().take(TRIES).any(|&(end, _)| is_block(&window, start, end)) {
+    for start in marks(&window) {
+        if !is_block(&window, start) {
             continue;
         }
         let byte = usize::try_from(start / 8).unwrap_or(usize::MAX);
@@ -32,18 +29,16 @@ pub(crate) fn find_block(file: &mut (impl Read + Seek), from: u64) -> io::Result
     Ok(None)
 }
 
-/// Bits of a window where something looks like the mark of a block or of an end, in order.
-fn marks(window: &[u8]) -> Vec<(u64, u64)> {
+/// Bits of a window where something looks like the mark of a block, in order.
+fn marks(window: &[u8]) -> Vec<u64> {
     let mut found = Vec::new();
-    for magic in [BLOCK, END] {
-        for shift in 0..8u64 {
-            // A mark that begins `shift` bits into a byte holds five whole bytes; these are what can be searched for.
-            let inner = &((magic >> shift) & 0xFF_FFFF_FFFF).to_be_bytes()[3..];
-            for at in memmem::find_iter(window, inner) {
-                let Some(bit) = (at as u64 * 8 + shift).checked_sub(8) else { continue };
-                if bit + 48 <= window.len() as u64 * 8 && bits_at(window, bit) == magic {
-                    found.push((bit, magic));
-                }
+    for shift in 0..8u64 {
+        // A mark that begins `shift` bits into a byte holds five whole bytes; these are what can be searched for.
+        let inner = &((BLOCK >> shift) & 0xFF_FFFF_FFFF).to_be_bytes()[3..];
+        for at in memmem::find_iter(window, inner) {
+            let Some(bit) = (at as u64 * 8 + shift).checked_sub(8) else { continue };
+            if bit + 48 <= window.len() as u64 * 8 && bits_at(window, bit) == BLOCK {
+                found.push(bit);
             }
         }
     }
@@ -51,11 +46,11 @@ fn marks(window: &[u8]) -> Vec<(u64, u64)> {
     found
 }
 
-/// Whether what lies between two bits of a window is a block with the right checksum.
-fn is_block(window: &[u8], start: u64, end: u64) -> bool {
+/// Whether a block with the right checksum begins at a bit of a window, and lies in it as a whole.
+fn is_block(window: &[u8], start: u64) -> bool {
     let boundary = Arc::new(AtomicU64::new(u64::MAX));
     let from = usize::try_from(start / 8).unwrap_or(usize::MAX);
-    let Ok(mut blocks) = Blocks::new(&window[from..], start, Some(end), boundary.clone()) else { return false };
+    let Ok(mut blocks) = Blocks::new(&window[from..], start, Some(start + 1), boundary.clone()) else { return false };
     let mut buffer = vec![0; 1 << 16];
     loop {
         let read = blocks.read(&mut buffer);

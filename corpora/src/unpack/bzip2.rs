@@ -1,68 +1,62 @@
 //! bzip2 that can begin and end at any block.
 //!
-//! A bzip2 file is one stream or several, each a header, blocks that can be decoded by themselves, and an end mark. Blocks
-//! begin at any bit. What the library decodes is therefore not the file but a *frame*: from the beginning of a stream or
-//! of a block (then with a header of our own in front, its bits shifted) to the end of the stream, or to the block before
-//! which a part ends (then with an end mark of our own). The sum over a whole stream's blocks cannot be right in such a
-//! frame; every block has its own checksum, which is always verified.
+//! A bzip2 file is one stream or several, each a header, blocks that can be decoded by themselves, and an end mark. Blocks begin at any
+//! bit. The decoder is our own: no library begins inside a stream, and in the Burrows-Wheeler transform's inverse, half of the
+//! work, it waits for sixteen steps at a time where they wait for each (`docs/lab/ingest.md`). Every block's checksum is verified,
+//! that of a stream where it was read from its header on.
+
+mod bits;
+mod block;
+mod chain;
+mod codes;
 
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bzip2::{Decompress, Error, Status};
-
+use self::bits::{Bits, Fault};
+use self::block::Block;
 use super::Foreign;
 
 /// What every block begins with, 48 bits.
 pub(super) const BLOCK: u64 = 0x3141_5926_5359;
 /// What a stream ends with before the checksum of the whole, 48 bits.
-pub(super) const END: u64 = 0x1772_4538_5090;
-/// Bits of the end mark and the checksum behind it.
-const END_BITS: u64 = 48 + 32;
-/// The header of a frame that begins with a block: blocks of any size are allowed.
-const HEADER: &[u8; 4] = b"BZh9";
+const END: u64 = 0x1772_4538_5090;
+/// Bits of a mark, and of a checksum.
+const MARK_BITS: u64 = 48;
+const SUM_BITS: u64 = 32;
+/// Bytes of a stream's header.
+const HEADER_BYTES: usize = 4;
+/// Bytes of the file that are held when a block is decoded; blocks of text have half as many. For a longer one more are read, as tests do.
+const AHEAD_BYTES: usize = if cfg!(test) { 1 << 14 } else { 1 << 19 };
 /// Bytes asked of the file at a time.
-const CHUNK_BYTES: usize = 1 << 16;
-/// How much of what was fed is kept, to find the end mark in.
-const TAIL_BYTES: usize = 64;
+const CHUNK_BYTES: usize = AHEAD_BYTES / 4;
 
 /// The unpacked bytes from one place of a file on.
 pub(super) struct Blocks<R> {
     input: R,
-    /// Bytes of the file, the first one's place in it, and how many of them have been fed.
+    /// Bytes of the file, the first one's place in it, and whether there are more.
     raw: Vec<u8>,
     raw_start: u64,
-    raw_fed: usize,
-    frame: Option<Frame>,
-    /// Where the next frame begins, as a bit of the file.
+    at_end: bool,
+    /// Where reading goes on, as a bit of the file.
     next: u64,
-    /// Whether it begins with a block, not with a stream.
-    next_is_block: bool,
+    stream: Option<Stream>,
+    block: Block,
     /// Where the part ends that is read, as a bit of the file; reading goes on behind it.
     stop: Option<u64>,
     /// How many unpacked bytes the part has; `u64::MAX` until its end is reached.
     boundary: Arc<AtomicU64>,
     unpacked: u64,
-    failure: Option<io::Error>,
 }
 
-/// What the decoder is fed with.
-struct Frame {
-    decoder: Decompress,
-    /// The bit of the file where the frame begins.
-    origin: u64,
-    /// Bits of the frame before that: those of a header of our own.
-    header_bits: u64,
-    feed: Vec<u8>,
-    fed: usize,
-    /// The end of what was fed before `feed`.
-    tail: Vec<u8>,
-    /// The last bits of the file that do not fill a byte of the frame, and their number, the same all along.
-    carry: u8,
-    carry_bits: u32,
-    /// Nothing more goes into the feed: our own end mark is in it, or the file is at its end.
-    closed: bool,
+/// The stream that is being read.
+#[derive(Clone, Copy)]
+struct Stream {
+    /// Bytes that a block of it has at most.
+    most: usize,
+    /// The checksum of its blocks so far, where all were read.
+    sum: Option<u32>,
 }
 
 impl<R: Read> Blocks<R> {
@@ -73,168 +67,128 @@ impl<R: Read> Blocks<R> {
             input,
             raw: Vec::new(),
             raw_start: start / 8,
-            raw_fed: 0,
-            frame: None,
+            at_end: false,
             next: start,
-            next_is_block: false,
+            stream: None,
+            block: Block::default(),
             stop,
             boundary,
             unpacked: 0,
-            failure: None,
         };
-        blocks.hold(4)?;
-        blocks.next_is_block = !blocks.at_stream();
+        blocks.hold(HEADER_BYTES)?;
+        if blocks.header().is_none() {
+            blocks.stream = Some(Stream { most: usize::MAX, sum: None });
+        }
         Ok(blocks)
     }
 
-    /// Reads on until at least `length` bytes from where the next frame begins are there, or the file ends.
+    /// Reads on until at least `length` bytes from the next bit's on are there, or the file ends.
     fn hold(&mut self, length: usize) -> io::Result<()> {
-        let ahead = (self.next / 8).checked_sub(self.raw_start).and_then(|ahead| usize::try_from(ahead).ok());
-        let Some(at) = ahead.filter(|&ahead| ahead <= self.raw.len()) else {
-            return Err(damaged(self.raw_start, &Error::Data));
-        };
-        self.raw.drain(..at);
-        self.raw_start += at as u64;
-        self.raw_fed = 0;
-        while self.raw.len() < length && self.read_on()? > 0 {}
-        Ok(())
-    }
-
-    /// Adds bytes of the file to `raw`; the number of them, 0 at its end.
-    fn read_on(&mut self) -> io::Result<usize> {
-        let filled = self.raw.len();
-        self.raw.resize(filled + CHUNK_BYTES, 0);
-        let read = loop {
-            match self.input.read(&mut self.raw[filled..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        self.raw.truncate(filled + *read.as_ref().unwrap_or(&0));
-        read
-    }
-
-    fn at_stream(&self) -> bool {
-        self.next.is_multiple_of(8) && matches!(self.raw.as_slice(), [b'B', b'Z', b'h', b'1'..=b'9', ..])
-    }
-
-    /// Begins the next frame; `false` at the end of the file.
-    fn begin(&mut self) -> io::Result<bool> {
-        self.hold(4)?;
-        if self.raw.is_empty() {
-            return Ok(false);
+        if self.ahead().len() >= length {
+            return Ok(());
         }
-        if !self.next_is_block && !self.at_stream() {
-            return Err(Foreign.into());
-        }
-        let mut frame = Frame {
-            decoder: Decompress::new(false),
-            origin: self.next,
-            header_bits: 0,
-            feed: Vec::with_capacity(CHUNK_BYTES + 64),
-            fed: 0,
-            tail: Vec::new(),
-            carry: 0,
-            carry_bits: 0,
-            closed: false,
-        };
-        if self.next_is_block {
-            frame.header_bits = 32;
-            frame.feed.extend_from_slice(HEADER);
-            frame.carry_bits = (8 - (self.next % 8) as u32) % 8;
-            if frame.carry_bits > 0 {
-                frame.carry = self.raw[0] & ((1 << frame.carry_bits) - 1);
-                self.raw_fed = 1;
-            }
-        }
-        self.next_is_block = false;
-        self.frame = Some(frame);
-        Ok(true)
-    }
-
-    /// Puts more of the file into the feed; `false` if there is no more.
-    fn refill(&mut self) -> io::Result<bool> {
-        match &mut self.frame {
-            Some(frame) if !frame.closed => frame.let_go(),
-            _ => return Ok(false),
-        }
-        if self.raw_fed == self.raw.len() {
-            // The decoder may be behind with giving what it was fed, and only then find that the stream ended a bit earlier.
-            let passed = self.raw.len().saturating_sub(TAIL_BYTES);
-            self.raw.drain(..passed);
-            self.raw_start += passed as u64;
-            self.raw_fed = self.raw.len();
-            if self.read_on()? == 0 {
-                return Ok(self.frame.as_mut().is_some_and(Frame::flush));
-            }
-        }
-        let Some(frame) = &mut self.frame else { return Ok(false) };
-        let rest = &self.raw[self.raw_fed..];
-        let first = self.raw_start + self.raw_fed as u64;
-        let before_stop = self.stop.and_then(|stop| usize::try_from((stop / 8).saturating_sub(first)).ok());
-        match before_stop.and_then(|length| Some((rest.get(..length)?, *rest.get(length)?))) {
-            Some((rest, last)) => {
-                let stop = self.stop.unwrap_or_default();
-                self.raw_fed += rest.len();
-                frame.take(rest);
-                frame.close(last, (stop % 8) as u32);
-            }
-            None => {
-                frame.take(rest);
-                self.raw_fed = self.raw.len();
-            }
-        }
-        Ok(true)
-    }
-
-    /// What the end of the frame means, after the decoder found its end mark: `sound` if it agreed with the checksum behind it.
-    fn end(&mut self, sound: bool) -> io::Result<()> {
-        let Some(frame) = self.frame.take() else { return Ok(()) };
-        let mark = frame.end_mark();
-        match mark {
-            Some(mark) if Some(mark) == self.stop => {
-                self.next = mark;
-                self.next_is_block = true;
-            }
-            Some(mark) if sound || frame.header_bits > 0 => self.next = (mark + END_BITS).div_ceil(8) * 8,
-            _ => {
-                let at = frame.origin / 8 + frame.decoder.total_in();
-                return Err(damaged(at, &Error::Data));
-            }
-        }
-        if self.stop.is_some_and(|stop| self.next >= stop) {
-            self.boundary.store(self.unpacked, Ordering::Relaxed);
-            self.stop = None;
+        let passed = self.raw.len() - self.ahead().len();
+        self.raw.drain(..passed);
+        self.raw_start += passed as u64;
+        while self.raw.len() < length && !self.at_end {
+            let filled = self.raw.len();
+            self.raw.resize(filled + CHUNK_BYTES, 0);
+            let read = loop {
+                match self.input.read(&mut self.raw[filled..]) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read,
+                }
+            };
+            self.raw.truncate(filled + *read.as_ref().unwrap_or(&0));
+            self.at_end = read? == 0;
         }
         Ok(())
     }
 
-    /// Lets the decoder work; the number of bytes it gave.
-    fn decode(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(frame) = &mut self.frame else { return Ok(0) };
-        let (consumed, given) = (frame.decoder.total_in(), frame.decoder.total_out());
-        let status = frame.decoder.decompress(&frame.feed[frame.fed..], buffer);
-        frame.fed += usize::try_from(frame.decoder.total_in() - consumed).unwrap_or(usize::MAX);
-        let given = usize::try_from(frame.decoder.total_out() - given).unwrap_or(0);
-        self.unpacked += given as u64;
-        let byte = frame.origin / 8 + frame.decoder.total_in();
-        let ended = match status {
-            Ok(Status::StreamEnd) => self.end(true),
-            Ok(_) => Ok(()),
-            Err(Error::Data) => self.end(false),
-            Err(error) => Err(damaged(byte, &error)),
-        };
-        // What was unpacked before the damage is given first.
-        self.failure = ended.err();
-        match self.failure.take_if(|_| given == 0) {
-            Some(failure) => Err(failure),
-            None => Ok(given),
+    /// What is held from the next bit's byte on.
+    fn ahead(&self) -> &[u8] {
+        let passed = usize::try_from(self.next / 8 - self.raw_start).unwrap_or(usize::MAX);
+        self.raw.get(passed..).unwrap_or_default()
+    }
+
+    /// The stream whose header is next, if one is.
+    fn header(&self) -> Option<Stream> {
+        match self.ahead() {
+            [b'B', b'Z', b'h', level @ b'1'..=b'9', ..] if self.next.is_multiple_of(8) => {
+                Some(Stream { most: usize::from(level - b'0') * 100_000, sum: Some(0) })
+            }
+            _ => None,
         }
     }
-}
 
-fn damaged(byte: u64, error: &Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the bzip2 data is wrong near byte {byte} ({error})"))
+    /// Passes to the next block and decodes it; `false` at the end of the file.
+    fn advance(&mut self) -> io::Result<bool> {
+        loop {
+            if self.stop.take_if(|stop| self.next >= *stop).is_some() {
+                self.boundary.store(self.unpacked, Ordering::Relaxed);
+            }
+            let Some(stream) = self.stream else {
+                self.hold(HEADER_BYTES)?;
+                if self.ahead().is_empty() {
+                    return Ok(false);
+                }
+                self.stream = self.header();
+                self.next += 8 * HEADER_BYTES as u64;
+                self.stream.ok_or(Foreign)?;
+                continue;
+            };
+            self.hold(AHEAD_BYTES)?;
+            let first_bit = self.next % 8;
+            let mut bits = Bits::new(self.ahead(), first_bit);
+            let mark = u64::from(bits.take(24)) << 24 | u64::from(bits.take(24));
+            bits.place().map_err(|fault| self.fault(fault))?;
+            match mark {
+                BLOCK => return self.decode(stream).map(|()| true),
+                END => {
+                    let sum = bits.take(SUM_BITS as u32);
+                    bits.place().map_err(|fault| self.fault(fault))?;
+                    if stream.sum.is_some_and(|expected| expected != sum) {
+                        return Err(self.fault(Fault::Wrong("the checksum of a stream is another one")));
+                    }
+                    self.next = (self.next + MARK_BITS + SUM_BITS).next_multiple_of(8);
+                    self.stream = None;
+                }
+                _ => return Err(self.fault(Fault::Wrong("no block begins there"))),
+            }
+        }
+    }
+
+    /// Decodes the block whose mark is next.
+    fn decode(&mut self, stream: Stream) -> io::Result<()> {
+        let first_bit = self.next % 8 + MARK_BITS;
+        loop {
+            let passed = self.raw.len() - self.ahead().len();
+            let mut bits = Bits::new(&self.raw[passed..], first_bit);
+            match self.block.decode(&mut bits, stream.most).and_then(|()| bits.place()) {
+                Ok(place) => {
+                    self.next += place - self.next % 8;
+                    let sum = stream.sum.map(|sum| sum.rotate_left(1) ^ self.block.expected);
+                    self.stream = Some(Stream { sum, ..stream });
+                    return Ok(());
+                }
+                Err(Fault::Ended) if !self.at_end => {
+                    let more = self.ahead().len() + AHEAD_BYTES;
+                    self.hold(more)?;
+                }
+                Err(fault) => return Err(self.fault(fault)),
+            }
+        }
+    }
+
+    fn fault(&self, fault: Fault) -> io::Error {
+        match fault {
+            Fault::Ended => io::ErrorKind::UnexpectedEof.into(),
+            Fault::Wrong(what) => {
+                let message = format!("the bzip2 data is wrong near byte {} ({what})", self.next / 8);
+                io::Error::new(io::ErrorKind::InvalidData, message)
+            }
+        }
+    }
 }
 
 impl<R: Read> Read for Blocks<R> {
@@ -243,80 +197,18 @@ impl<R: Read> Read for Blocks<R> {
             return Ok(0);
         }
         loop {
-            if let Some(failure) = self.failure.take() {
-                return Err(failure);
-            }
-            if self.frame.is_none() && !self.begin()? {
-                return Ok(0);
-            }
-            let hungry = self.frame.as_ref().is_some_and(|frame| frame.fed == frame.feed.len());
-            let starved = hungry && !self.refill()?;
-            let given = self.decode(buffer)?;
+            let given = self.block.read(buffer);
             if given > 0 {
+                self.unpacked += given as u64;
                 return Ok(given);
             }
-            if starved && self.frame.is_some() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            if !self.block.is_sound() {
+                return Err(self.fault(Fault::Wrong("the checksum of the block before is another one")));
+            }
+            if !self.advance()? {
+                return Ok(0);
             }
         }
-    }
-}
-
-impl Frame {
-    /// Adds bytes of the file, shifted to where the frame has them.
-    fn take(&mut self, bytes: &[u8]) {
-        if self.carry_bits == 0 {
-            self.feed.extend_from_slice(bytes);
-            return;
-        }
-        let bits = self.carry_bits;
-        let mut carry = self.carry;
-        self.feed.extend(bytes.iter().map(|&byte| {
-            let shifted = carry << (8 - bits) | byte >> bits;
-            carry = byte & ((1 << bits) - 1);
-            shifted
-        }));
-        self.carry = carry;
-    }
-
-    /// Adds the first `bits` bits of a byte and an end mark, with nothing for a checksum.
-    fn close(&mut self, byte: u8, bits: u32) {
-        let mut ahead = u128::from(self.carry);
-        ahead = ahead << bits | u128::from(byte) >> (8 - bits);
-        ahead = ahead << END_BITS | u128::from(END) << 32;
-        let length = self.carry_bits + bits + END_BITS as u32;
-        let padding = (8 - length % 8) % 8;
-        let bytes = (ahead << padding).to_be_bytes();
-        self.feed.extend_from_slice(&bytes[bytes.len() - (length + padding) as usize / 8..]);
-        self.closed = true;
-    }
-
-    /// Adds the last bits of the file, filled up to a byte; `false` if there are none left.
-    fn flush(&mut self) -> bool {
-        self.closed = true;
-        if self.carry_bits > 0 {
-            self.feed.push(self.carry << (8 - self.carry_bits));
-        }
-        self.carry_bits > 0
-    }
-
-    /// Forgets what was fed, but for its end.
-    fn let_go(&mut self) {
-        self.tail.extend_from_slice(&self.feed[self.feed.len().saturating_sub(TAIL_BYTES)..]);
-        self.tail.drain(..self.tail.len().saturating_sub(TAIL_BYTES));
-        self.feed.clear();
-        self.fed = 0;
-    }
-
-    /// The bit of the file where the end mark stands that the decoder has just read. It may have looked a few bytes further.
-    fn end_mark(&self) -> Option<u64> {
-        let mut seen = self.tail.clone();
-        seen.extend_from_slice(&self.feed[..self.fed]);
-        let seen = &seen[seen.len().saturating_sub(TAIL_BYTES / 2)..];
-        let first = self.decoder.total_in() * 8 - seen.len() as u64 * 8;
-        let bits = seen.len() as u64 * 8;
-        let found = (0..bits.checked_sub(END_BITS)? + 1).rev().find(|&at| bits_at(seen, at) == END)?;
-        (first + found + self.origin).checked_sub(self.header_bits)
     }
 }
 
@@ -328,4 +220,86 @@ pub(super) fn bits_at(bytes: &[u8], bit: u64) -> u64 {
     let length = there.len().min(8);
     eight[..length].copy_from_slice(&there[..length]);
     u64::from_be_bytes(eight) << (bit % 8) >> 16
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use bzip2::Compression;
+    use bzip2::read::MultiBzDecoder;
+    use bzip2::write::BzEncoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn unpacked(packed: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let boundary = Arc::new(AtomicU64::new(u64::MAX));
+        Blocks::new(packed, 0, None, boundary)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn packed(bytes: &[u8], level: u32) -> Vec<u8> {
+        let mut encoder = BzEncoder::new(Vec::new(), Compression::new(level));
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Texts of all kinds, put together of pieces: letters of a small or large alphabet, a pattern again and again, a run.
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        let letters = (1_u16..=256, proptest::collection::vec(any::<u8>(), 0..3000))
+            .prop_map(|(alphabet, bytes)| bytes.iter().map(|&byte| (u16::from(byte) % alphabet) as u8).collect());
+        let pattern = (proptest::collection::vec(any::<u8>(), 1..20), 1_usize..3000).prop_map(|(one, n)| one.repeat(n));
+        let run = (any::<u8>(), 1_usize..2000).prop_map(|(byte, length)| vec![byte; length]);
+        let runs = proptest::collection::vec((0_u8..3, 1_usize..12), 1..400)
+            .prop_map(|runs| runs.into_iter().flat_map(|(byte, length)| vec![byte; length]).collect());
+        proptest::collection::vec(prop_oneof![letters, pattern, run, runs], 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn what_the_library_packs_comes_back(texts in proptest::collection::vec((text(), 1_u32..=9), 1..4)) {
+            let streams: Vec<Vec<u8>> = texts.iter().map(|(text, level)| packed(text, *level)).collect();
+            let expected: Vec<u8> = texts.into_iter().flat_map(|(text, _)| text).collect();
+            prop_assert!(unpacked(&streams.concat()).unwrap() == expected);
+        }
+
+        /// A flipped bit, or a cut: what the library refuses is refused, and what both take is the same.
+        #[test]
+        fn damage_is_found_as_the_library_finds_it(text in text(), at: prop::sample::Index, bit in 0_u32..8, cut: bool) {
+            let mut damaged = packed(&text, 1);
+            let at = at.index(damaged.len());
+            if cut { damaged.truncate(at) } else { damaged[at] ^= 1 << bit }
+            let mut expected = Vec::new();
+            let library = MultiBzDecoder::new(&damaged[..]).read_to_end(&mut expected);
+            match (library, unpacked(&damaged)) {
+                (Ok(_), Ok(bytes)) => prop_assert!(bytes == expected),
+                // Of bits that fill up the last byte, and of an empty file, the library says nothing.
+                (Ok(_), Err(error)) => prop_assert!(damaged.len() < 4, "{error}"),
+                (Err(error), Ok(_)) => prop_assert!(damaged.is_empty(), "{error}"),
+                (Err(_), Err(_)) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_longer_than_what_is_held_is_decoded() {
+        // Blocks that cannot be packed.
+        let mut generator = crate::rng::addressed("test/bzip2", 1, &[]);
+        let mut noise = vec![0; 3_000_000];
+        rand::Rng::fill(&mut generator, &mut noise[..]);
+        let packed = packed(&noise, 9);
+        assert!(packed.len() > noise.len());
+        assert!(unpacked(&packed).unwrap() == noise);
+    }
+
+    #[test]
+    fn longest_runs_cross_blocks_and_buffers() {
+        for length in [3, 4, 5, 258, 259, 260, 70_000, 99_999 * 52, 30_000_000] {
+            let bytes = vec![b' '; length];
+            assert!(unpacked(&packed(&bytes, 1)).unwrap() == bytes, "{length}");
+        }
+    }
 }
