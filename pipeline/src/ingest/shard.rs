@@ -66,34 +66,30 @@ impl<'a> Runner<'a> {
         Ok(self.sites[input].get_or_init(|| site).clone())
     }
 
-    /// Reads a piece: while a batch is cleaned, the next one is read.
+    /// Reads a piece: while a batch is cleaned, the next one is read, and the one before goes into the tables.
     fn read(&self, piece: &Piece, shard: usize, state: &mut State, progress: &dyn Progress) -> Result<()> {
         let path = self.files.get(piece.input).ok_or(PipelineError::StalePlan { stage: StageName::Ingest })?;
         let failed = |source| PipelineError::Dump { path: path.clone(), source };
         let (options, numbering) = (self.config.clean_options(), self.numbering()?);
         let mut pages = Pages::open(path, piece, options, numbering, || self.site(piece.input)).map_err(failed)?;
         let (context, mut reading) = pages.split();
-        let mut batch = reading.next_batch().map_err(failed)?;
-        loop {
+        let mut next = Some(reading.next_batch().map_err(failed)?);
+        let mut cleaned = Vec::new();
+        while let Some(batch) = next {
             if progress.stopping() {
                 return Err(PipelineError::Stopped);
             }
-            let at_end = batch.at_end;
             let units = batch.pages.len() as u64;
             state.count(&batch.counts);
-            let (cleaned, next) = rayon::join(
-                || self.clean(batch.pages, context),
-                || if at_end { Ok(None) } else { reading.next_batch().map(Some) },
+            let ((pushed, pages), read) = rayon::join(
+                || rayon::join(|| state.push_all(cleaned), || self.clean(batch.pages, context)),
+                || if batch.at_end { Ok(None) } else { reading.next_batch().map(Some) },
             );
-            for page in cleaned {
-                state.push(page)?;
-            }
+            pushed?;
+            (cleaned, next) = (pages, read.map_err(failed)?);
             progress.advanced(StageName::Ingest, shard, units);
-            match next.map_err(failed)? {
-                Some(next) => batch = next,
-                None => return Ok(()),
-            }
         }
+        state.push_all(cleaned)
     }
 
     fn clean(&self, pages: Vec<Raw>, context: &Context) -> Vec<Cleaned> {
@@ -101,9 +97,10 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Shards that are open at a time. One takes up to 28 MB, for unpacking, for the pages that are being cleaned and for the tables that are
-/// written, so that all stay below 300 MB (`docs/lab/ingest.md`). Reading is two thirds of the work: so many readers keep some 12 threads busy.
-const MOST_OPEN: usize = 8;
+/// Shards that are open at a time. One takes up to 33 MB, for unpacking, for the pages that are being cleaned and for the tables that are
+/// written, so that all stay below 300 MB (`docs/lab/ingest.md`). Reading and writing, each by one thread at a time, are a third of the work:
+/// so many shards keep some 18 threads busy.
+const MOST_OPEN: usize = 7;
 
 impl ShardRunner for Runner<'_> {
     fn most_open(&self) -> usize {
@@ -133,6 +130,10 @@ impl State {
         for (cause, times) in &counts.counts {
             self.output.count(cause, *times);
         }
+    }
+
+    fn push_all(&mut self, pages: Vec<Cleaned>) -> Result<()> {
+        pages.into_iter().try_for_each(|page| self.push(page))
     }
 
     fn push(&mut self, page: Cleaned) -> Result<()> {
