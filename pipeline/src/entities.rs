@@ -44,7 +44,7 @@ use crate::stage::{
 use crate::tables::{Passages, articles, redirects};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Passages handed to a back-end at a time: a few megabytes of text.
 const BATCH: u64 = 2048;
 

@@ -220,6 +220,58 @@ fn names_of_a_generated_world_are_found() {
     assert!(found * 1000 >= there * 995, "{found} of {there}");
 }
 
+/// What is not English is labelled by what its own language says.
+#[test]
+fn names_in_other_languages() {
+    let cases: &[(&str, &[(&str, &str)])] = &[
+        (
+            "Die Stadt Berlin ist die Hauptstadt der Bundesrepublik Deutschland. Angela Merkel wurde am 17. Juli 1954 in Hamburg geboren.",
+            &[
+                ("Berlin", "GPE"),
+                ("Bundesrepublik Deutschland", "GPE"),
+                ("Angela Merkel", "PERSON"),
+                ("17. Juli 1954", "DATE"),
+                ("Hamburg", "GPE"),
+            ],
+        ),
+        ("Die Frau lebt in Österreich mit dem Kleinen Hund.", &[("Österreich", "GPE")]),
+        (
+            "Paris est la capitale de la France. Victor Hugo est né le 26 février 1802 à Besançon.",
+            &[
+                ("Paris", "GPE"),
+                ("France", "GPE"),
+                ("Victor Hugo", "PERSON"),
+                ("26 février 1802", "DATE"),
+                ("Besançon", "GPE"),
+            ],
+        ),
+        (
+            "Мадрид — столица Испании. Лев Толстой родился 9 сентября 1828 года в Ясной Поляне, и там он жил.",
+            &[
+                ("Мадрид", "GPE"),
+                ("Испании", "GPE"),
+                ("Лев Толстой", "PERSON"),
+                ("9 сентября 1828 года", "DATE"),
+                ("Ясной Поляне", "GPE"),
+            ],
+        ),
+        (
+            "La ciudad de Sevilla está en España. El escritor Miguel de Cervantes nació en 1547.",
+            &[("Sevilla", "GPE"), ("España", "GPE"), ("Miguel de Cervantes", "PERSON"), ("1547", "DATE")],
+        ),
+        (
+            "Hà Nội là thủ đô của Việt Nam. Ông sống tại Tam Kỳ trong một ngôi nhà của Lê Văn.",
+            &[("Hà Nội", "GPE"), ("Việt Nam", "GPE"), ("Tam Kỳ", "GPE"), ("Lê Văn", "PERSON")],
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = tag_text(&*links(), text).unwrap();
+        let found: Vec<(&str, &str)> =
+            found.iter().map(|entity| (entity.surface.as_str(), entity.label.as_str())).collect();
+        assert_eq!(found, *expected, "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn spans_are_exact_and_apart(text in "((Ana|Lund|The|of|in|New York|U\\.S\\.|3 May 1901|\\$5|NATO|der|北京|Évora|'s|[.,;:()\"'–-]|\n\n?) ?){0,25}") {

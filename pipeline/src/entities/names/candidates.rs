@@ -101,8 +101,23 @@ impl<'g> Sentences<'_, '_, 'g> {
                 return known.end;
             }
         }
+        if self.is_nouns(at..end) {
+            // A name may stand behind them: "die Stadt Velm".
+            return at + 1;
+        }
         self.run(at, end, candidates);
         end
+    }
+
+    /// Where nouns have capitals: whether several of them in a row are no name, because an article stands before them, and no word of
+    /// them is known as a person's.
+    fn is_nouns(&self, range: Range<usize>) -> bool {
+        let text = self.text;
+        let is_person = range.clone().any(|at| text.has(at, flag::GIVEN | flag::SURNAME));
+        let before = range.start.checked_sub(1).filter(|_| !text.tokens[range.start].begins);
+        let determined =
+            before.is_some_and(|before| self.locale.determiners.contains(&text.word(before).to_lowercase().as_str()));
+        range.len() > 1 && !is_person && determined
     }
 
     /// A word like `iPhone` or `eBay`.
@@ -144,8 +159,9 @@ impl<'g> Sentences<'_, '_, 'g> {
         let range = at..end;
         if range.len() == 1 {
             let shape = text.tokens[at].shape;
-            let is_noun =
-                self.locale.capital_nouns && shape == Shape::Title && !text.has(at, flag::GIVEN | flag::SURNAME);
+            let is_noun = !self.locale.determiners.is_empty()
+                && shape == Shape::Title
+                && !text.has(at, flag::GIVEN | flag::SURNAME);
             if is_noun
                 || shape == Shape::Initial
                 || (self.is_common(at) && !self.is_name_anyway(at) && text.starts(at))

@@ -99,6 +99,7 @@ impl Sentences<'_, '_, '_> {
             if text.tokens[range.end - 1].kind == Kind::Number {
                 weights.add(Product, 4);
             } else if (2..=3).contains(&range.len())
+                && self.locale.several_capitals_are_persons
                 && range.clone().all(|at| text.is_capital(at) && !text.has(at, flag::COMMON))
             {
                 weights.add(Person, 3);
@@ -195,6 +196,11 @@ impl Sentences<'_, '_, '_> {
         }
         if !is_upper && text.has(before, flag::TYPES) {
             weights.add_types(text.flags[before], 5);
+            return;
+        }
+        if self.locale.locatives.contains(&text.word(before)) {
+            weights.add(Gpe, 3);
+            weights.add(Person, -2);
             return;
         }
         match text.word(before) {

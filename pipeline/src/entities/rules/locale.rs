@@ -57,8 +57,13 @@ pub(crate) struct Locale {
     pub(crate) day_has_point: bool,
     /// Words stand apart by spaces.
     pub(crate) spaced: bool,
-    /// All nouns begin with a capital, so that capitals do not tell names.
-    pub(crate) capital_nouns: bool,
+    /// Words before nouns, in a language where all nouns begin with a capital, so that capitals do not tell names.
+    pub(crate) determiners: &'static [&'static str],
+    /// Two or three words with capitals are rather a person than a place or a body: not where all words of any name, or all nouns,
+    /// have capitals.
+    pub(crate) several_capitals_are_persons: bool,
+    /// Words before the name of a place, in or at which something is.
+    pub(crate) locatives: &'static [&'static str],
     /// Frequent small words.
     pub(crate) small_words: &'static [&'static str],
 }
@@ -94,7 +99,9 @@ impl Locale {
             small_months: !matches!(language, "en" | "de"),
             day_has_point: matches!(language, "de" | "cs" | "sv"),
             spaced: !matches!(language, "ja" | "zh" | "ko"),
-            capital_nouns: language == "de",
+            determiners: if language == "de" { GERMAN_DETERMINERS } else { &[] },
+            several_capitals_are_persons: !matches!(language, "de" | "vi" | "id"),
+            locatives: LOCATIVES.iter().find(|(code, _)| *code == language).map_or(&[], |(_, words)| words),
             small_words: SIGNS.iter().find(|(code, _)| *code == language).map_or(&[], |(_, words)| words),
         }
     }
@@ -134,6 +141,30 @@ impl Locale {
 const LANGUAGES: &[&str] = &[
     "en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk", "bg", "cs", "sv", "tr", "id", "vi", "mr", "hi", "ar",
     "fa", "ja", "zh", "ko",
+];
+
+const GERMAN_DETERMINERS: &[&str] = &[
+    "der", "die", "das", "den", "dem", "des", "ein", "eine", "einen", "einem", "einer", "eines", "kein", "keine", "im",
+    "am", "zum", "zur", "vom", "beim", "ins", "ans", "diese", "dieser", "dieses", "diesem", "diesen", "seine",
+    "seiner", "seinem", "seinen", "ihre", "ihrer", "ihrem", "ihren", "alle", "viele", "mehrere",
+];
+
+/// Words that stand before places more than before anything else. Those of English are weighed one by one.
+const LOCATIVES: &[(&str, &[&str])] = &[
+    ("de", &["in", "In", "nach", "Nach", "aus", "Aus", "bei", "Bei", "Stadt", "Gemeinde"]),
+    ("fr", &["à", "À", "en", "En"]),
+    ("es", &["en", "En", "desde", "hacia"]),
+    ("pt", &["em", "Em"]),
+    ("it", &["in", "In"]),
+    ("nl", &["in", "In", "te", "uit"]),
+    ("pl", &["w", "W", "we", "We"]),
+    ("cs", &["v", "V", "ve", "Ve"]),
+    ("sv", &["i", "I", "från", "Från"]),
+    ("ru", &["в", "В", "во", "Во", "из", "Из"]),
+    ("uk", &["в", "В", "у", "У", "із", "з"]),
+    ("bg", &["в", "В", "във", "Във"]),
+    ("id", &["di", "Di", "ke", "Ke"]),
+    ("vi", &["tại", "Tại", "ở", "Ở", "tỉnh", "huyện", "quận", "xã", "phường"]),
 ];
 
 /// The language of a wiki by the address of one of its pages: `https://vi.wikipedia.org/wiki/…` is `vi`.
