@@ -112,12 +112,13 @@ impl<'g> Sentences<'_, '_, 'g> {
     /// Where nouns have capitals: whether several of them in a row are no name, because an article stands before them, and no word of
     /// them is known as a person's.
     fn is_nouns(&self, range: Range<usize>) -> bool {
-        let text = self.text;
-        let is_person = range.clone().any(|at| text.has(at, flag::GIVEN | flag::SURNAME));
-        let before = range.start.checked_sub(1).filter(|_| !text.tokens[range.start].begins);
-        let determined =
-            before.is_some_and(|before| self.locale.determiners.contains(&text.word(before).to_lowercase().as_str()));
-        range.len() > 1 && !is_person && determined
+        let (text, determiners) = (self.text, self.locale.determiners);
+        if determiners.is_empty() || range.len() == 1 || text.tokens[range.start].begins {
+            return false;
+        }
+        let is_determined = |before| determiners.contains(&text.word(before).to_lowercase().as_str());
+        range.start.checked_sub(1).is_some_and(is_determined)
+            && !range.into_iter().any(|at| text.has(at, flag::GIVEN | flag::SURNAME))
     }
 
     /// A word like `iPhone` or `eBay`.
