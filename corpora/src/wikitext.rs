@@ -30,6 +30,7 @@ mod template_names;
 mod template_show;
 mod tokens;
 mod trail;
+mod unit_symbols;
 mod units;
 
 pub use context::WikiContext;

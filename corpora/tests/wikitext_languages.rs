@@ -35,6 +35,29 @@ fn measures_are_given_in_both_units() {
 }
 
 #[test]
+fn measures_are_written_as_their_language_writes_them() {
+    shows_in("vi", "{{convert|89,6|/km2}}, {{convert|1.500|acre|ha}}", "89,6/km² (232/mi²), 1.500 mẫu Anh (610 ha)");
+    shows_in(
+        "mr",
+        "{{convert|२४८|mi|km}}, {{convert|37,555|km2|sqmi}}",
+        "२४८ मैल (३९९ किमी), ३७,५५५ चौ. किमी (१४,५०० चौ. मैल)",
+    );
+    shows_in("ru", "{{convert|21|mi}}, {{convert|10|km|mi}}", "21 миля (34 км), 10 км (6,2 мили)");
+    shows_in(
+        "zh",
+        "{{convert|10|km|mi}}; {{convert|3|x|4|m|ft}}",
+        "10公里（6.2英里）; 3米 × 4米（9.8英尺 × 13.1英尺）",
+    );
+    shows_in("de", "{{convert|12|ha|acre}}, {{convert|120|/km2|/sqmi|disp=num}}", "12 ha (30 ac), 310");
+    shows_in("fr", "{{convert|1,75|m|ftin}}", "1,75 m (5 pi 9 po)");
+    shows_in("hi", "{{convert|100|km/h|mph}}", "100 कि॰मी॰/घं॰ (62 मील/घं॰)");
+    shows_in("ar", "{{convert|100|km|mi}}", "100 كم (62 ميل)");
+    shows_in("tr", "{{convert|5|mi|km}} {{convert|90|km/h|mph}}", "5 mil (8,0 km) 90 km/sa (56 mil/sa)");
+    // Where nothing is known of a language, symbols and no English words.
+    shows_in("sw", "{{convert|5|acre|sqft}}", "5 ac (220,000 ft²)");
+}
+
+#[test]
 fn dates_numbers_and_quantities() {
     shows("{{death date and age|1990|3|2|1920|5|1}}", "March 2, 1990 (aged 69)");
     shows(
@@ -48,7 +71,7 @@ fn dates_numbers_and_quantities() {
     shows_in("fr", "{{date|21|juillet|1984}}, {{unité|1500|km|2}}, {{s|XX}}", "21 juillet 1984, 1 500 km², XXe siècle");
     shows_in("mr", "{{formatnum:1234567}}", "१२,३४,५६७");
     shows_in("ja", "{{生年月日と年齢|1984|7|21}}", "1984年7月21日");
-    shows_in("ru", "{{дата рождения|21|7|1984}} {{число|1234567}}", "21 июля 1984 1 234 567");
+    shows_in("ru", "{{дата рождения|21|7|1984}} {{число|1234567}} {{число|6,25}}", "21 июля 1984 1 234 567 6,25");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::error::{PipelineError, Result};
 use crate::stage::{Input, Manifest, Plan, ShardRecord, ShardRunner, Stage, StageFolder, StageName, to_value};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// What one shard reads, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]

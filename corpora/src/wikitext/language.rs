@@ -32,6 +32,9 @@ const fn language(
     Language { code, months, date, month, decimal, group, lakh: false, zero: None }
 }
 
+/// The digit zero of scripts with digits of their own: Arabic, Persian, Devanagari, Bengali.
+const ZEROS: [u32; 4] = [0x660, 0x6F0, 0x966, 0x9E6];
+
 const NBSP: &str = "\u{A0}";
 const DMY: &str = "{d} {m} {y}";
 const MY: &str = "{m} {y}";
@@ -316,6 +319,43 @@ impl Language {
         self.own_digits(written)
     }
 
+    /// A number as this language or English writes it, in ASCII, without what stands between thousands. In a language with a
+    /// decimal comma a single mark before three digits is taken as its own.
+    pub(super) fn plain(&self, text: &str) -> String {
+        let digit = |letter: char| {
+            let zero = ZEROS.iter().find(|&&zero| (zero..=zero + 9).contains(&(letter as u32)))?;
+            char::from_digit(letter as u32 - zero, 10)
+        };
+        let ascii = |letter| match letter {
+            '٫' => '.',
+            '٬' => ',',
+            _ => digit(letter).unwrap_or(letter),
+        };
+        let text: String = text.trim().chars().filter(|letter| *letter != '\u{A0}').map(ascii).collect();
+        if self.decimal != ',' {
+            return text.replace(',', "");
+        }
+        let number = text.split(['+', '/', '⁄']).next().unwrap_or_default();
+        match self.decimal_in(number) {
+            '.' => text.replace(',', ""),
+            _ => text.replace('.', "").replace(',', "."),
+        }
+    }
+
+    /// Which mark stands before the parts of a number, in a language that has the comma there.
+    fn decimal_in(&self, number: &str) -> char {
+        let marks = |mark: char| number.matches(mark).count();
+        let Some(last) = number.rfind(['.', ',']) else { return ',' };
+        let (mark, behind) = (if number[last..].starts_with('.') { '.' } else { ',' }, number.len() - last - 1);
+        match (mark, marks('.'), marks(',')) {
+            // Several of one kind stand between thousands, and of two kinds the last is before the parts.
+            ('.', 2.., 0) => ',',
+            (',', 0, 2..) => '.',
+            ('.', 1, 0) if behind == 3 && self.group == "." => ',',
+            (mark, ..) => mark,
+        }
+    }
+
     /// The digits of a text as this language writes them.
     fn own_digits(&self, text: String) -> String {
         let Some(zero) = self.zero else { return text };
@@ -341,6 +381,21 @@ mod tests {
         assert_eq!(of("de").number("1234.5"), "1.234,5");
         assert_eq!(of("mr").number("1234567"), "१२,३४,५६७");
         assert_eq!(of("en").number("abc"), "abc");
+        for (language, written, plain) in [
+            ("en", "1,234.5", "1234.5"),
+            ("vi", "1.234,5", "1234.5"),
+            ("vi", "89,6", "89.6"),
+            ("vi", "1.234", "1234"),
+            ("vi", "37.5", "37.5"),
+            ("vi", "1,234.5", "1234.5"),
+            ("de", "1,234,567", "1234567"),
+            ("fr", "1.234", "1.234"),
+            ("ru", "2,5+1/2", "2.5+1/2"),
+            ("mr", "१२,३४,५६७", "1234567"),
+            ("fa", "۱٬۲۳۴٫۵", "1234.5"),
+        ] {
+            assert_eq!(of(language).plain(written), plain, "{written} in {language}");
+        }
         assert_eq!(of("ru").month("Мая"), Some(5));
         assert_eq!(of("en").month("Sept"), Some(9));
         for language in LANGUAGES {

@@ -2,6 +2,7 @@
 
 use super::clean::Cleaner;
 use super::template::Argument;
+use super::unit_symbols;
 use super::units::{self, Unit};
 
 /// A number as it was given.
@@ -29,11 +30,22 @@ struct Measure {
 /// How it is to be written.
 struct Manner<'page> {
     symbols: bool,
-    english: bool,
+    language: &'page str,
     adjective: bool,
     american: bool,
     display: &'page str,
     flip: bool,
+}
+
+impl Manner<'_> {
+    fn english(&self) -> bool {
+        self.language == "en"
+    }
+
+    /// What stands behind a number in a unit, if symbols are asked for.
+    fn behind(&self, number: &str, unit: &Unit) -> String {
+        unit_symbols::behind(number, unit.symbol, self.language)
+    }
 }
 
 impl Cleaner<'_> {
@@ -54,7 +66,7 @@ impl Cleaner<'_> {
             symbols: matches!(value_of(&["abbr"]), "on" | "in" | "unit")
                 || matches!(name, "cvt" | "cvt2")
                 || !self.context.english(),
-            english: self.context.english(),
+            language: self.context.language_code(),
             adjective: matches!(adjective, "on" | "mid" | "1"),
             american: value_of(&["sp"]) == "us",
             display: value_of(&["disp"]),
@@ -92,9 +104,9 @@ impl Cleaner<'_> {
         Some(Measure { numbers, between, unit, rest, targets, digits, middle })
     }
 
-    /// A number as people write it: `1,000`, `5+1/2`, `−3.5`.
+    /// A number as people write it: `1,000`, `5+1/2`, `−3.5`, and as its language writes it.
     fn number(&self, text: &str) -> Option<Number> {
-        let plain = text.trim().replace(',', "").replace(['−', '–'], "-").replace('⁄', "/");
+        let plain = self.context.language().plain(text).replace(['−', '–'], "-").replace('⁄', "/");
         let (whole, fraction) = match plain.split_once('/') {
             None => (plain.as_str(), None),
             Some((before, under)) => {
@@ -129,7 +141,7 @@ impl Cleaner<'_> {
     fn written(&self, measure: &Measure, manner: &Manner) -> String {
         let Some(unit) = units::find(&measure.unit) else {
             let numbers =
-                joined(measure.numbers.iter().map(|number| number.shown.clone()), &measure.between, manner, "");
+                joined(measure.numbers.iter().map(|number| number.shown.clone()), &measure.between, manner, None);
             return format!("{numbers} {}", powers(&measure.unit)).trim().to_owned();
         };
         let given = given(measure, unit, manner);
@@ -138,15 +150,17 @@ impl Cleaner<'_> {
         let Some(converted) = converted else { return given };
         let (first, second) = if manner.flip { (converted, given) } else { (given, converted) };
         match manner.display {
-            "or" if manner.english => format!("{first} or {second}"),
+            "or" if manner.english() => format!("{first} or {second}"),
             "output only" | "out" | "output" => second,
             "number" | "output number only" | "num" => {
-                second.split_once(' ').map_or(second.clone(), |(number, _)| number.to_owned())
+                let unit = |letter: char| letter.is_alphabetic() || matches!(letter, '/' | '°');
+                second[..second.find(unit).unwrap_or(second.len())].trim_end().to_owned()
             }
             "comma" => format!("{first}, {second}"),
             "sqbr" => format!("{first} [{second}]"),
             "/" | "slash" => format!("{first} / {second}"),
             "unit" | "table" | "tablecen" => first,
+            _ if manner.language == "zh" => format!("{first}（{second}）"),
             _ => format!("{first} ({second})"),
         }
     }
@@ -169,7 +183,13 @@ impl Cleaner<'_> {
             if let Some((large, small, parts)) = compound(target) {
                 let value = unit.convert(rest(measure.numbers.first()?.value)?, small)?.round();
                 let (whole, left) = ((value / parts).trunc(), value % parts);
-                all.push(format!("{whole} {} {left} {}", large.symbol, small.symbol));
+                let language = self.context.language();
+                let part = |value: f64, unit: &Unit| {
+                    let number = language.number(&value.to_string());
+                    let behind = manner.behind(&number, unit);
+                    format!("{number}{behind}")
+                };
+                all.push(format!("{} {}", part(whole, large), part(left, small)));
                 continue;
             }
             let to = units::find(target)?;
@@ -190,8 +210,7 @@ impl Cleaner<'_> {
                 .iter()
                 .map(|value| self.context.language().number(&units::rounded(*value, digits)).replace('-', "−"));
             let symbols = Manner { symbols: true, adjective: false, ..*manner };
-            let number = joined(shown, &measure.between, &symbols, to.symbol);
-            all.push(with_symbol(&number, to.symbol));
+            all.push(with_symbol(shown, &measure.between, &symbols, to));
         }
         (!all.is_empty()).then(|| all.join("; "))
     }
@@ -212,33 +231,31 @@ impl Cleaner<'_> {
 fn given(measure: &Measure, unit: &Unit, manner: &Manner) -> String {
     let numbers = measure.numbers.iter().map(|number| number.shown.clone());
     if let Some((number, second)) = &measure.rest {
-        let first = joined(numbers, &measure.between, manner, "");
-        let name = |unit: &Unit, shown: &str| name_of(unit, shown, manner);
-        return format!("{first} {} {} {}", name(unit, &first), number.shown, name(second, &number.shown));
+        let first = joined(numbers, &measure.between, manner, None);
+        let named = |unit: &Unit, shown: &str| match manner.symbols {
+            true => manner.behind(shown, unit),
+            false => format!(" {}", name_of(unit, shown, manner)),
+        };
+        return format!("{first}{} {}{}", named(unit, &first), number.shown, named(second, &number.shown));
     }
-    if manner.symbols {
-        let number = joined(numbers, &measure.between, manner, unit.symbol);
-        return with_symbol(&number, unit.symbol);
+    if manner.symbols || unit.symbol.starts_with('°') {
+        return with_symbol(numbers, &measure.between, manner, unit);
     }
-    let number = joined(numbers, &measure.between, manner, "");
-    if unit.symbol.starts_with('°') {
-        return with_symbol(&number, unit.symbol);
-    }
+    let number = joined(numbers, &measure.between, manner, None);
     let space = if manner.adjective { "-" } else { " " };
     format!("{number}{space}{}{}", name_of(unit, &number, manner), measure.middle)
 }
 
 fn name_of(unit: &Unit, number: &str, manner: &Manner) -> String {
-    if manner.symbols {
-        return unit.symbol.to_owned();
-    }
     let name = if number == "1" || manner.adjective { unit.singular } else { unit.plural };
     let name = if manner.adjective { name.replace(' ', "-") } else { name.to_owned() };
     if manner.american { name.replace("metre", "meter").replace("litre", "liter") } else { name }
 }
 
-fn with_symbol(number: &str, symbol: &str) -> String {
-    if symbol.starts_with('/') { format!("{number}{symbol}") } else { format!("{number} {symbol}") }
+fn with_symbol(numbers: impl Iterator<Item = String>, between: &[String], manner: &Manner, unit: &Unit) -> String {
+    let mut number = joined(numbers, between, manner, Some(unit));
+    number.push_str(&manner.behind(&number, unit));
+    number
 }
 
 fn is_range(word: &str) -> bool {
@@ -265,30 +282,29 @@ fn is_range(word: &str) -> bool {
     )
 }
 
-/// Numbers with the words of a range between them.
-fn joined(numbers: impl Iterator<Item = String>, between: &[String], manner: &Manner, symbol: &str) -> String {
+/// Numbers with the words of a range between them, and the unit on each side where it stands there.
+fn joined(numbers: impl Iterator<Item = String>, between: &[String], manner: &Manner, unit: Option<&Unit>) -> String {
     let mut written = String::new();
     for (place, number) in numbers.enumerate() {
         if let Some(word) = place.checked_sub(1).and_then(|place| between.get(place)) {
             match word.as_str() {
-                "x" | "by" | "×" | "*" | "xx" if !manner.symbols && manner.english => written.push_str(" by "),
+                "x" | "by" | "×" | "*" | "xx" if !manner.symbols && manner.english() => written.push_str(" by "),
                 "x" | "by" | "×" | "*" | "xx" => {
                     // Each side has its unit: `3 m × 4 m`.
-                    if !symbol.is_empty() {
-                        written.push(' ');
-                        written.push_str(symbol);
+                    if let Some(unit) = unit {
+                        written.push_str(&manner.behind(&written, unit));
                     }
                     written.push_str(" × ");
                 }
                 "+/-" | "±" => written.push_str(" ± "),
                 "," => written.push_str(", "),
-                "to about" if manner.english => written.push_str(" to about "),
-                "to" | "-to" if manner.english => written.push_str(" to "),
-                "and" if manner.english => written.push_str(" and "),
-                "or" if manner.english => written.push_str(" or "),
-                "to(-)" if manner.english && !manner.symbols => written.push_str(" to "),
-                "and(-)" if manner.english && !manner.symbols => written.push_str(" and "),
-                "or(-)" if manner.english && !manner.symbols => written.push_str(" or "),
+                "to about" if manner.english() => written.push_str(" to about "),
+                "to" | "-to" if manner.english() => written.push_str(" to "),
+                "and" if manner.english() => written.push_str(" and "),
+                "or" if manner.english() => written.push_str(" or "),
+                "to(-)" if manner.english() && !manner.symbols => written.push_str(" to "),
+                "and(-)" if manner.english() && !manner.symbols => written.push_str(" and "),
+                "or(-)" if manner.english() && !manner.symbols => written.push_str(" or "),
                 _ => written.push('–'),
             }
         }

@@ -61,8 +61,9 @@ impl Cleaner<'_> {
             Shows::Died => self.show_died(arguments),
             Shows::Number => {
                 let number = self.plain_part(first);
-                let number = self.context.language().number(&number.replace(',', ""));
-                self.push_plain(&number);
+                let language = self.context.language();
+                let plain = language.plain(&number.replace(' ', ""));
+                self.push_plain(&if is_number(&plain) { language.number(&plain) } else { number });
             }
             Shows::Ordinal => {
                 let number = self.plain_part(first);

@@ -180,6 +180,12 @@ pub(super) fn find(code: &str) -> Option<&'static Unit> {
     found.map(|(_, unit)| unit)
 }
 
+/// The symbols of all units.
+#[cfg(test)]
+pub(super) fn symbols() -> impl Iterator<Item = &'static str> {
+    UNITS.iter().map(|(_, unit)| unit.symbol)
+}
+
 impl Unit {
     /// A value of this unit in another of the same quantity.
     pub(super) fn convert(&self, value: f64, to: &Unit) -> Option<f64> {
