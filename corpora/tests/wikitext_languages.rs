@@ -175,6 +175,7 @@ fn broken_links_do_not_leak() {
     shows("a\n[[File:x.jpg|thumb|right|a caption\nb", "a\n\nb");
     shows("a [[Target|label b\nc", "a label b c");
     shows("[[http://x.y/z label]] [[Image:a.png<!-- c -->|thumb|d]]e", "label e");
+    shows("[[<!-- é -->http://x.y/z label]] [[<b>http://x.yé世🦀</b>]] e", "label e");
     shows("a [[Bilderchen:x.JPG|thumb|140px|b [[c]]]]d", "a d");
     shows("[[#Part]] [[a|#]] [[Media:Song.ogg|hear]] [[a| ]]b", "#Part # hear b");
     shows("[http://[::1]/ v6] [http://x''it'' z] X[http://y z]", "v6 it z Xz");

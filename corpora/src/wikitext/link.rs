@@ -52,9 +52,16 @@ impl Cleaner<'_> {
         let address = if written.contains("//") { address_length(written.as_bytes()) } else { None };
         if let Some(length) = address {
             // An address in double brackets: what stands behind it is its label.
-            let behind = (self.trimmed(target).start + length).min(inner.end)..inner.end;
             self.out.dropped();
-            self.walk(label.unwrap_or(behind), Layout::Inline);
+            match (label, written) {
+                (Some(label), _) => self.walk(label, Layout::Inline),
+                (None, Cow::Borrowed(_)) => {
+                    let behind = (self.trimmed(target).start + length).min(inner.end)..inner.end;
+                    self.walk(behind, Layout::Inline);
+                }
+                // The places of a composed one are not those of the page.
+                (None, Cow::Owned(written)) => self.push_plain(&written[length..]),
+            }
             return token.end();
         }
         let shown = written.starts_with(':');
