@@ -224,7 +224,7 @@ fn later(folder: &Path) -> BTreeMap<PathBuf, String> {
 fn killed_while_index_and_documents_are_made_it_goes_on_to_the_same_bytes() {
     let (undisturbed, disturbed) = begun();
     let expected = later(undisturbed.path());
-    assert!(expected.keys().any(|path| path.ends_with("lists.bin")) && expected.len() > 40, "{expected:?}");
+    assert!(expected.keys().any(|path| path.ends_with("codes.bin")) && expected.len() > 40, "{expected:?}");
     let corpus = disturbed.path().join("corpus");
     let moments = [
         "index/plan.json",
@@ -232,7 +232,7 @@ fn killed_while_index_and_documents_are_made_it_goes_on_to_the_same_bytes() {
         "index/data/shard-00000-of-00003/words.json",
         "index/data/shard-00001-of-00003/lexical.unfinished",
         "index/data/shard-00001-of-00003/vectors-00000.bin",
-        "index/data/shard-00002-of-00003/lists.bin",
+        "index/data/shard-00002-of-00003/codes.bin",
         "synthesize/plan.json",
         "synthesize/data/train-00001-of-00008.parquet",
         "synthesize/data/train-00005-of-00008.parquet",

@@ -152,7 +152,7 @@ fn a_corpus_is_searched_and_a_damaged_index_is_named_and_mended() {
     let data = path.join("corpus/index/data");
     let shards = store::list(&data).unwrap().into_iter().filter(|path| store::is_dir(path)).collect::<Vec<_>>();
     assert!(shards.len() > 1, "several shards");
-    let victims = ["vectors-00000.bin", "lists.bin", "signatures.bin", "lexical/00000000000000000000000000000000.idx"];
+    let victims = ["vectors-00000.bin", "codes.bin", "signatures.bin", "lexical/00000000000000000000000000000000.idx"];
     for victim in victims {
         let file = shards[0].join(victim);
         let whole = store::read(&file).unwrap();

@@ -94,11 +94,11 @@ fn measure(num_passages: usize, corpus: Option<&Path>, config: &IndexConfig) -> 
     Ok(())
 }
 
-/// Share of the 29 nearest by all vectors that looking into lists finds too; NaN without lists.
+/// Share of the 29 nearest by all vectors that are found by codes too; NaN without codes.
 fn recall(dir: &Path, pivots: &[u64]) -> Result<f64, Failure> {
     let index = Index::open(dir)?;
     let asked: Vec<u64> = pivots.iter().copied().step_by((pivots.len() / 200).max(1)).collect();
-    Ok(index.list_recall(&asked, 29)?.unwrap_or(f64::NAN))
+    Ok(index.dense_recall(&asked, 29)?.unwrap_or(f64::NAN))
 }
 
 fn status(key: &str) -> u64 {

@@ -1,7 +1,7 @@
 //! Building an index, shard by shard.
 //!
 //! The shards can be written in any order, by any number of threads or machines that share the folder. A shard has
-//! parts (words, vectors, lists); a part that is there and whole is left alone, so that a build that was killed goes on
+//! parts (words, vectors, codes); a part that is there and whole is left alone, so that a build that was killed goes on
 //! where it was, and a damaged file costs no more than its part.
 
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use memtrain_corpora::store;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::codes::Codes;
 use crate::embed::{self, Embedder, RandomIndexing, Role, Sample};
-use crate::folder::{EMBEDDER, IndexFile, LEXICAL, LISTS, Layout, MANIFEST, Manifest, SIGNATURES, VECTORS_ROWS};
-use crate::lists::Lists;
+use crate::folder::{CODES, EMBEDDER, IndexFile, LEXICAL, Layout, MANIFEST, Manifest, SIGNATURES, VECTORS_ROWS};
 use crate::passages::{Passages, Watch};
 use crate::products::normalise;
 use crate::vectors::{Vectors, VectorsWriter};
@@ -33,8 +33,8 @@ pub struct IndexSummary {
     pub num_passages: u64,
     /// Shards they are spread over.
     pub num_shards: usize,
-    /// Shards whose vectors are in lists.
-    pub num_with_lists: usize,
+    /// Shards whose vectors have codes.
+    pub num_with_codes: usize,
     /// Bytes of all files.
     pub bytes: u64,
 }
@@ -142,7 +142,7 @@ impl<P: Passages> Builder<P> {
         if self.embedder.is_some() {
             files.extend(self.write_vectors(shard, watch)?);
             if self.shard_len(shard) >= self.config.ann.min_passages.max(1) {
-                files.extend(self.part(&folder, "lists", || self.write_lists(shard, watch))?);
+                files.extend(self.part(&folder, "codes", || self.write_codes(shard, watch))?);
             }
         }
         if self.config.method == Method::Lexical {
@@ -221,11 +221,11 @@ impl<P: Passages> Builder<P> {
         Ok(files)
     }
 
-    fn write_lists(&self, shard: usize, watch: &dyn Watch) -> Result<Vec<String>, IndexError> {
+    fn write_codes(&self, shard: usize, watch: &dyn Watch) -> Result<Vec<String>, IndexError> {
         let files = self.layout.vectors(shard);
         let vectors = Vectors::open(files.into_iter().map(|(file, _)| self.dir.join(file)))?;
-        let path = format!("{}/{LISTS}", self.layout.folder(shard));
-        Lists::build(&vectors, &self.dir.join(&path), &self.config.ann, watch)?;
+        let path = format!("{}/{CODES}", self.layout.folder(shard));
+        Codes::build(&vectors, &self.dir.join(&path), watch)?;
         Ok(vec![path])
     }
 
@@ -250,7 +250,7 @@ impl<P: Passages> Builder<P> {
         Ok(IndexSummary {
             num_passages: manifest.num_passages,
             num_shards: self.num_shards(),
-            num_with_lists: manifest.files.iter().filter(|file| file.path.ends_with(LISTS)).count(),
+            num_with_codes: manifest.files.iter().filter(|file| file.path.ends_with(CODES)).count(),
             bytes: manifest.files.iter().map(|file| file.bytes).sum(),
         })
     }
@@ -260,7 +260,7 @@ impl<P: Passages> Builder<P> {
 /// was killed, use [`Builder`].
 ///
 /// The passages are never held together in memory; what is held is the tantivy writer's memory, the sample that the
-/// built-in embeddings learn from and their words, and what the lists of a shard are learned from.
+/// built-in embeddings learn from and their words.
 ///
 /// # Errors
 /// The first error of the passages, a configuration that [`IndexConfig::check`] refuses, or a file that cannot be

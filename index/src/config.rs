@@ -33,7 +33,7 @@ pub struct IndexConfig {
     pub passages_per_shard: u64,
     /// Which embeddings.
     pub embed: EmbedConfig,
-    /// Search through the nearest lists of vectors instead of through all.
+    /// Search by short codes of vectors instead of through all of them.
     pub ann: AnnConfig,
     /// Constant k of reciprocal-rank fusion, score = Σ 1/(k + rank) (Cormack, Clarke, Büttcher, SIGIR 2009, who
     /// propose 60; 10 is better on HotpotQA, see `docs/lab/retrieval.md`).
@@ -217,35 +217,29 @@ pub enum EmbedBackend {
     Fastembed,
 }
 
-/// Approximate nearest neighbours: the vectors of a shard in lists by direction (an inverted file), of which a query looks
-/// into the nearest.
+/// Approximate nearest neighbours: codes of one bit a value say which few vectors a query is compared with
+/// (`docs/lab/retrieval.md` has the recall).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnnConfig {
-    /// Shards of fewer passages have no lists and are searched through, which costs some milliseconds a query.
+    /// Shards of fewer passages have no codes and are searched through, which costs some milliseconds a query.
     pub min_passages: u64,
-    /// Lists of a shard; 0 for 4·√passages.
-    pub lists: usize,
-    /// Lists that a query looks into, of one shard of up to 100,000 passages; of a longer one by the root of its length
-    /// more, and of `n` shards √n times as many of all of them together. `just bench index_scale` prints the recall of the
-    /// 29 nearest that comes of it.
-    pub probes: usize,
+    /// Vectors that a query is compared with, those with the nearest codes; four for each hit where more than a quarter as
+    /// many hits are asked for. `just bench index_scale` prints the recall of the 29 nearest that comes of it.
+    pub candidates: usize,
 }
 
 impl Default for AnnConfig {
     fn default() -> Self {
-        Self { min_passages: 50_000, lists: 0, probes: 64 }
+        Self { min_passages: 50_000, candidates: 1_000 }
     }
 }
 
 impl AnnConfig {
     fn check(&self) -> Result<(), IndexError> {
-        let refuse = |key, got: usize, expected| Err(IndexError::Config { key, got: got.to_string(), expected });
-        if self.lists > 1 << 20 {
-            return refuse("ann.lists", self.lists, "a number from 0 to 1,048,576");
-        }
-        if self.probes == 0 {
-            return refuse("ann.probes", self.probes, "at least 1 list must be looked into");
+        if self.candidates == 0 {
+            let (key, got, expected) = ("ann.candidates", "0".to_owned(), "at least 1 vector must be compared");
+            return Err(IndexError::Config { key, got, expected });
         }
         Ok(())
     }

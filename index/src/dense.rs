@@ -1,4 +1,4 @@
-//! Nearest neighbours by cosine: through all vectors of a shard, or through those lists of it that lie nearest.
+//! Nearest neighbours by cosine: through all vectors of a shard, or through those whose codes are nearest.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::IndexError;
-use crate::lists::Lists;
+use crate::codes::{Codes, distance};
 use crate::products::{GROUP, dot, dots};
 use crate::vectors::{Rows, Vectors};
 
@@ -15,47 +15,38 @@ const BLOCK_ROWS: usize = 64;
 /// Queries that a block is compared with before the next one is widened.
 const BATCH: usize = 256;
 
-/// Vectors up to which a question is compared with all of them: 4 GB of 1,024 dimensions, a second on two cores.
-const ALL_FOR_QUESTIONS: usize = 2_000_000;
-/// How many times the lists of a passage a question looks into where there are more vectors.
-const QUESTION_PROBES: usize = 4;
+/// Queries that go through a slab of codes together: their codes and a block's stay in a core's first cache.
+const TOGETHER: usize = 16;
+/// Codes that queries are compared with in turn.
+const BLOCK_CODES: usize = 64;
+/// Rows that are compared exactly for each hit that is asked for, at least.
+const CANDIDATES_PER_HIT: usize = 4;
 
-/// Rows of a shard up to which the configured number of lists is looked into. Beyond, lists are more and longer, and what is near lies in
-/// more of them: √ times as many are looked into, which keeps their share of a shard.
-const ROWS_OF_PROBES: f64 = 100_000.0;
-
-/// A row and its cosine.
+/// A row and how near it is: its cosine, or less the number of signs in which its code differs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Near {
     pub(crate) row: usize,
-    pub(crate) cosine: f32,
+    pub(crate) score: f32,
 }
 
 impl Near {
     fn best_first(&self, other: &Self) -> Ordering {
-        other.cosine.total_cmp(&self.cosine).then(self.row.cmp(&other.row))
+        other.score.total_cmp(&self.score).then(self.row.cmp(&other.row))
     }
 }
 
-/// The rows of a shard, and its lists where it has some.
+/// The rows of a shard, and their codes where it has some.
 pub(crate) struct DenseShard {
     pub(crate) rows: Range<usize>,
-    pub(crate) lists: Option<Lists>,
+    pub(crate) codes: Option<Codes>,
 }
 
 /// The vectors of all passages and how they are searched.
 pub(crate) struct Dense {
     pub(crate) vectors: Vectors,
     pub(crate) shards: Vec<DenseShard>,
-    /// Lists that a query looks into where one shard of up to [`ROWS_OF_PROBES`] has some; see [`scaled`] for more.
-    pub(crate) probes: usize,
-}
-
-/// A list, as shard and number, and the queries that look into it.
-struct Asked {
-    shard: usize,
-    list: usize,
-    queries: Vec<u32>,
+    /// Rows that a query is compared with of all shards with codes, at least.
+    pub(crate) candidates: usize,
 }
 
 impl Dense {
@@ -71,23 +62,8 @@ impl Dense {
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
     ) -> Result<Vec<Vec<Near>>, IndexError> {
-        self.search(queries, num_hits, skip, Some(self.probes))
-    }
-
-    /// [`Self::nearest`] for vectors that are no passages'. The few words of a question lie between the lists, and lists
-    /// that hold .98 of what is nearest to a passage hold far less of what is nearest to a question
-    /// (`docs/lab/retrieval.md`): all vectors are looked at where that is affordable, else more lists.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub(crate) fn nearest_to_question(
-        &self,
-        queries: &[Vec<f32>],
-        num_hits: usize,
-    ) -> Result<Vec<Vec<Near>>, IndexError> {
-        let all = self.vectors.num_rows() <= ALL_FOR_QUESTIONS;
-        let probes = if all { None } else { Some(self.probes.saturating_mul(QUESTION_PROBES)) };
-        self.search(queries, num_hits, |_, _| false, probes)
+        let candidates = self.candidates.max(num_hits.saturating_mul(CANDIDATES_PER_HIT));
+        self.search(queries, num_hits, skip, Some(candidates).filter(|&some| some < self.vectors.num_rows()))
     }
 
     /// [`Self::nearest`] through all vectors.
@@ -105,24 +81,24 @@ impl Dense {
         queries: &[Vec<f32>],
         num_hits: usize,
         skip: impl Fn(usize, usize) -> bool + Sync,
-        probes: Option<usize>,
+        candidates: Option<usize>,
     ) -> Result<Vec<Vec<Near>>, IndexError> {
         let mut answers = Vec::with_capacity(queries.len());
         for (number, batch) in queries.chunks(BATCH).enumerate() {
             let skip = |query: usize, row: usize| skip(number * BATCH + query, row);
-            let asked = probes.map_or(Ok(Vec::new()), |probes| self.nearest_lists(batch, probes))?;
+            let likely = candidates.map(|candidates| self.likely(batch, candidates, &skip)).transpose()?;
             let mut best = empty(batch.len(), num_hits);
-            for (number, shard) in self.shards.iter().enumerate() {
+            for shard in &self.shards {
                 let reader = self.vectors.reader(&shard.rows)?;
-                let found = match &shard.lists {
-                    Some(lists) if probes.is_some() => {
-                        let lists = lists.reader()?;
-                        let in_shard = asked.partition_point(|asked| asked.shard < number)
-                            ..asked.partition_point(|asked| asked.shard <= number);
-                        let rows = |asked: &Asked| -> Result<Vec<usize>, IndexError> {
-                            Ok(lists.rows(asked.list)?.into_iter().map(|row| shard.rows.start + row).collect())
+                let found = match &likely {
+                    Some(likely) if shard.codes.is_some() => {
+                        let everyone: Vec<u32> = (0..batch.len() as u32).collect();
+                        let of_shard = |rows: &[usize]| {
+                            let place = |bound: usize| rows.partition_point(|&row| row < bound);
+                            rows[place(shard.rows.start)..place(shard.rows.end)].to_vec()
                         };
-                        let work = asked[in_shard].par_iter().map(|asked| (rows(asked), asked.queries.as_slice()));
+                        let work = likely.par_iter().zip(everyone.par_chunks(1));
+                        let work = work.map(|(rows, query)| (Ok(of_shard(rows)), query));
                         self.compare(&reader, work, batch, num_hits, &skip)?
                     }
                     _ => self.scan(&reader, shard.rows.clone(), batch, num_hits, &skip)?,
@@ -134,32 +110,41 @@ impl Dense {
         Ok(answers)
     }
 
-    /// The lists of all shards that lie nearest to each query, with those that look into them, by shard and list. What
-    /// is near lies in few lists whatever shard they are of, so the nearest of all are better than some of each shard.
-    fn nearest_lists(&self, queries: &[Vec<f32>], probes: usize) -> Result<Vec<Asked>, IndexError> {
-        let with_lists = || self.shards.iter().enumerate().filter_map(|(at, shard)| Some((at, shard.lists.as_ref()?)));
-        let probes =
-            scaled(probes, self.shards.iter().filter(|shard| shard.lists.is_some()).map(|shard| shard.rows.len()));
-        let mut best = empty(queries.len(), probes);
-        // Lists are numbered through all shards.
-        let mut starts = vec![0];
-        for (_, lists) in with_lists() {
-            let first = starts[starts.len() - 1];
-            let mut found = self.scan(&lists.reader()?, 0..lists.len(), queries, probes, &|_, _| false)?;
-            found.iter_mut().flat_map(|best| &mut best.found).for_each(|near| near.row += first);
-            best = merge(best, found);
-            starts.push(first + lists.len());
+    /// The rows whose codes are nearest to each query's, of all shards with codes, in order of rows.
+    fn likely(
+        &self,
+        queries: &[Vec<f32>],
+        candidates: usize,
+        skip: &(impl Fn(usize, usize) -> bool + Sync),
+    ) -> Result<Vec<Vec<usize>>, IndexError> {
+        let mut best = empty(queries.len(), candidates);
+        for shard in &self.shards {
+            let Some(codes) = &shard.codes else { continue };
+            let asked: Vec<Vec<u64>> = queries.par_iter().map(|query| codes.of(query)).collect();
+            let row_bytes = codes.row_bytes();
+            codes.each_slab(|first, slab| {
+                let together = best.par_chunks_mut(TOGETHER).zip(asked.par_chunks(TOGETHER)).enumerate();
+                together.for_each(|(group, (best, asked))| {
+                    for (number, block) in slab.chunks(BLOCK_CODES * row_bytes).enumerate() {
+                        let first = shard.rows.start + first + number * BLOCK_CODES;
+                        for (query, (best, asked)) in (group * TOGETHER..).zip(best.iter_mut().zip(asked)) {
+                            for (row, code) in (first..).zip(block.chunks_exact(row_bytes)) {
+                                let score = -(distance(asked, code) as f32);
+                                if score >= best.least && !skip(query, row) {
+                                    best.push(Near { row, score });
+                                }
+                            }
+                        }
+                    }
+                });
+            })?;
         }
-        let of_query = |(query, best): (u32, Best)| best.sorted().into_iter().map(move |near| (near.row, query));
-        let mut pairs: Vec<(usize, u32)> = (0..).zip(best).flat_map(of_query).collect();
-        pairs.par_sort_unstable();
-        let shards: Vec<usize> = with_lists().map(|(at, _)| at).collect();
-        let asked = |group: &[(usize, u32)]| {
-            let place = starts.partition_point(|&start| start <= group[0].0) - 1;
-            let queries = group.iter().map(|pair| pair.1).collect();
-            Asked { shard: shards[place], list: group[0].0 - starts[place], queries }
+        let rows = |best: Best| {
+            let mut rows: Vec<usize> = best.sorted().iter().map(|near| near.row).collect();
+            rows.sort_unstable();
+            rows
         };
-        Ok(pairs.chunk_by(|a, b| a.0 == b.0).map(asked).collect())
+        Ok(best.into_par_iter().map(rows).collect())
     }
 
     /// Compares a range of rows with all queries.
@@ -195,13 +180,13 @@ impl Dense {
                 for (rows, values) in rows.chunks(GROUP).zip(wide.chunks(GROUP * dimensions)) {
                     for &query in asking {
                         let (vector, best) = (&queries[query as usize], &mut best[query as usize]);
-                        let mut see = |row: usize, cosine: f32| {
-                            if cosine >= best.least && !skip(query as usize, row) {
-                                best.push(Near { row, cosine });
+                        let mut see = |row: usize, score: f32| {
+                            if score >= best.least && !skip(query as usize, row) {
+                                best.push(Near { row, score });
                             }
                         };
                         if rows.len() == GROUP {
-                            rows.iter().zip(dots(vector, values)).for_each(|(&row, cosine)| see(row, cosine));
+                            rows.iter().zip(dots(vector, values)).for_each(|(&row, score)| see(row, score));
                         } else {
                             let values = values.chunks_exact(dimensions);
                             rows.iter().zip(values).for_each(|(&row, value)| see(row, dot(vector, value)));
@@ -224,14 +209,6 @@ struct Best {
     found: Vec<Near>,
     /// What a row must have to come in.
     least: f32,
-}
-
-/// Lists to look into of shards with so many rows each, where `probes` are looked into of one of 100,000: of `n` shards √n times as many in
-/// all, of shards with `m` times as many rows √m times as many.
-fn scaled(probes: usize, rows: impl Iterator<Item = usize>) -> usize {
-    let (shards, rows) = rows.fold((0.0, 0.0), |(shards, all), rows| (shards + 1.0, all + rows as f64));
-    let longer = (rows / f64::max(shards, 1.0) / ROWS_OF_PROBES).max(1.0);
-    (probes as f64 * (shards * longer).sqrt()).ceil() as usize
 }
 
 fn empty(num_queries: usize, num_hits: usize) -> Vec<Best> {
@@ -259,7 +236,7 @@ impl Best {
     fn prune(&mut self) {
         if self.num_hits > 0 && self.found.len() >= self.num_hits {
             let (_, worst, _) = self.found.select_nth_unstable_by(self.num_hits - 1, Near::best_first);
-            self.least = worst.cosine;
+            self.least = worst.score;
             self.found.truncate(self.num_hits);
         }
     }
@@ -278,7 +255,6 @@ mod tests {
     use rand::Rng;
 
     use super::*;
-    use crate::AnnConfig;
     use crate::products::normalise;
     use crate::vectors::VectorsWriter;
 
@@ -294,15 +270,6 @@ mod tests {
             .collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
         all
-    }
-
-    #[test]
-    fn more_and_longer_shards_have_more_lists_looked_into() {
-        let of = |rows: &[usize]| scaled(64, rows.iter().copied());
-        assert_eq!([of(&[]), of(&[60_000]), of(&[100_000]), of(&[400_000])], [0, 64, 64, 128]);
-        assert_eq!(of(&[8_000; 4]), 128);
-        // Of a million passages in shards of full length 64·√10.
-        assert_eq!(of(&[500_000; 2]), 203);
     }
 
     /// Rows spread over files of `rows_per_file`.
@@ -323,8 +290,8 @@ mod tests {
 
     fn scanned(vectors: Vectors) -> Dense {
         let middle = vectors.num_rows() / 3;
-        let shards = [0..middle, middle..vectors.num_rows()].map(|rows| DenseShard { rows, lists: None });
-        Dense { vectors, shards: shards.into(), probes: 1 }
+        let shards = [0..middle, middle..vectors.num_rows()].map(|rows| DenseShard { rows, codes: None });
+        Dense { vectors, shards: shards.into(), candidates: 1 }
     }
 
     proptest! {
@@ -341,7 +308,7 @@ mod tests {
                 let expected = naive(&dense.vectors, query, |row| (row + number) % 7 == 0);
                 prop_assert_eq!(found.len(), num_hits.min(expected.len()));
                 for (near, (_, cosine)) in found.iter().zip(&expected) {
-                    prop_assert!((f64::from(near.cosine) - cosine).abs() < 1e-4);
+                    prop_assert!((f64::from(near.score) - cosine).abs() < 1e-4);
                     prop_assert!((near.row + number) % 7 != 0);
                 }
                 let alone = dense.nearest(std::slice::from_ref(query), num_hits, |_, row| (row + number) % 7 == 0).unwrap();
@@ -358,43 +325,99 @@ mod tests {
         assert_eq!(found[0].iter().map(|near| near.row).collect::<Vec<_>>(), [0, 2, 3, 4, 5]);
     }
 
-    #[test]
-    fn lists_find_what_the_exact_search_finds() {
-        let mut rng = addressed("test/lists", 1, &[]);
-        // Clusters, as texts form them.
-        let centres: Vec<Vec<f32>> = (0..60).map(|_| (0..64).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+    /// Rows in clusters, as texts form them, all within a cone; those of two shards with codes and of one without.
+    fn with_codes(dir: &std::path::Path, dimensions: usize, candidates: usize) -> Dense {
+        let mut rng = addressed("test/codes", 1, &[]);
+        let mut draw = |width: f32| -> Vec<f32> { (0..dimensions).map(|_| rng.random_range(-width..width)).collect() };
+        let (cone, centres) = (draw(2.0), (0..60).map(|_| draw(1.0)).collect::<Vec<_>>());
         let rows: Vec<Vec<f32>> = (0..6_000)
             .map(|row| {
-                let mut vector: Vec<f32> = centres[row % 60].iter().map(|c| c + rng.random_range(-0.9..0.9)).collect();
+                let parts = cone.iter().zip(&centres[row % 60]).zip(draw(0.9));
+                let mut vector: Vec<f32> = parts.map(|((cone, centre), own)| cone + centre + own).collect();
                 normalise(&mut vector);
                 vector
             })
             .collect();
-        let dir = tempfile::tempdir().unwrap();
-        let config = AnnConfig::default();
-        let shards = [0..3_500, 3_500..6_000].map(|range: Range<usize>| {
-            let folder = dir.path().join(range.start.to_string());
+        let shards = [0..3_500, 3_500..5_900, 5_900..6_000].map(|range: Range<usize>| {
+            let folder = dir.join(range.start.to_string());
             memtrain_corpora::store::create_dir_all(&folder).unwrap();
-            let path = folder.join("lists.bin");
-            Lists::build(&vectors(&folder, &rows[range.clone()], 1_000), &path, &config, &()).unwrap();
-            DenseShard { lists: Some(Lists::open(&path, 64, range.len()).unwrap()), rows: range }
+            let path = folder.join("codes.bin");
+            Codes::build(&vectors(&folder, &rows[range.clone()], 1_000), &path, &()).unwrap();
+            let codes = (range.len() > 100).then(|| Codes::open(&path, dimensions, range.len()).unwrap());
+            DenseShard { codes, rows: range }
         });
-        // A tenth of the lists.
-        let dense = Dense { vectors: vectors(dir.path(), &rows, 700), shards: shards.into(), probes: 22 };
-        let queries: Vec<Vec<f32>> = (0..6_000).step_by(60).map(|row| dense.vectors.row(row).unwrap()).collect();
-        let own = |query: usize, row: usize| row == query * 60;
-        let (exact, found) = (dense.exact(&queries, 29, own).unwrap(), dense.nearest(&queries, 29, own).unwrap());
-        let common = |found: &[Vec<Near>]| -> usize {
-            exact.iter().zip(found).map(|(e, f)| f.iter().filter(|near| e.contains(near)).count()).sum()
+        Dense { vectors: vectors(dir, &rows, 700), shards: shards.into(), candidates }
+    }
+
+    fn common(exact: &[Vec<Near>], found: &[Vec<Near>]) -> f64 {
+        let of_query =
+            |(exact, found): (&Vec<Near>, &Vec<Near>)| found.iter().filter(|near| exact.contains(near)).count();
+        let common: usize = exact.iter().zip(found).map(of_query).sum();
+        common as f64 / exact.iter().map(Vec::len).sum::<usize>() as f64
+    }
+
+    #[test]
+    fn codes_find_what_the_exact_search_finds() {
+        for dimensions in [64, 384, 1_024] {
+            let dir = tempfile::tempdir().unwrap();
+            let dense = with_codes(dir.path(), dimensions, 300);
+            let queries: Vec<Vec<f32>> = (0..6_000).step_by(60).map(|row| dense.vectors.row(row).unwrap()).collect();
+            let own = |query: usize, row: usize| row == query * 60;
+            let (exact, found) = (dense.exact(&queries, 29, own).unwrap(), dense.nearest(&queries, 29, own).unwrap());
+            let recall = common(&exact, &found);
+            assert!(recall >= 0.97, "{recall} of {dimensions} values");
+            assert!(found.iter().enumerate().all(|(query, found)| found.iter().all(|near| !own(query, near.row))));
+            let fewest = common(&exact, &dense.search(&queries, 29, own, Some(29)).unwrap());
+            assert!((0.3..0.97).contains(&fewest), "{fewest} of the 29 nearest codes alone, which are no exact search");
+            let all = Dense { candidates: usize::MAX, ..dense };
+            assert_eq!(all.nearest(&queries, 29, own).unwrap(), exact, "all rows are everything");
+            let nearly_all = Dense { candidates: 5_999, ..all };
+            assert_eq!(nearly_all.nearest(&queries, 29, own).unwrap(), exact, "all codes but one are everything");
+        }
+    }
+
+    #[test]
+    fn an_answer_by_codes_depends_neither_on_other_queries_nor_on_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let dense = with_codes(dir.path(), 64, 120);
+        // More than a batch.
+        let queries: Vec<Vec<f32>> = (0..6_000).step_by(20).map(|row| dense.vectors.row(row).unwrap()).collect();
+        let ask = |num_threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(num_threads).build().unwrap();
+            pool.install(|| dense.nearest(&queries, 29, |query, row| row == query * 20).unwrap())
         };
-        assert!(common(&found) as f64 >= 0.95 * 2_900.0, "{} of 2900", common(&found));
-        assert!(found.iter().enumerate().all(|(query, found)| found.iter().all(|near| !own(query, near.row))));
-        let once = Dense { probes: 1, ..dense };
-        assert!(
-            (common(&once.nearest(&queries, 29, own).unwrap()) as f64) < 0.9 * 2_900.0,
-            "lists leave something out"
-        );
-        let everywhere = Dense { probes: usize::MAX, ..once };
-        assert_eq!(everywhere.nearest(&queries, 29, own).unwrap(), exact, "all lists together are everything");
+        let together = ask(1);
+        assert_eq!(together, ask(5));
+        for (number, query) in queries.iter().enumerate().step_by(7) {
+            let alone = dense.nearest(std::slice::from_ref(query), 29, |_, row| row == number * 20).unwrap();
+            assert_eq!(together[number], alone[0]);
+        }
+    }
+
+    #[test]
+    fn the_likely_rows_are_those_of_the_naive_twin() {
+        let dir = tempfile::tempdir().unwrap();
+        let dense = with_codes(dir.path(), 100, 50);
+        let queries: Vec<Vec<f32>> = (0..6_000).step_by(400).map(|row| dense.vectors.row(row).unwrap()).collect();
+        let skip = |query: usize, row: usize| (query + row).is_multiple_of(3);
+        let found = dense.likely(&queries, 50, &skip).unwrap();
+        for (number, (query, found)) in queries.iter().zip(found).enumerate() {
+            let mut all = Vec::new();
+            for shard in &dense.shards {
+                let Some(codes) = &shard.codes else { continue };
+                let code = codes.of(query);
+                for row in shard.rows.clone().filter(|&row| !skip(number, row)) {
+                    // What was written is what the vector gives now.
+                    let other = codes.of(&dense.vectors.row(row).unwrap());
+                    let signs =
+                        (0..64 * code.len()).filter(|&at| (code[at / 64] ^ other[at / 64]) >> (at % 64) & 1 == 1);
+                    all.push((signs.count(), row));
+                }
+            }
+            all.sort_unstable();
+            let mut expected: Vec<usize> = all[..50].iter().map(|&(_, row)| row).collect();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -14,10 +14,10 @@ pub(crate) const MANIFEST: &str = "index.json";
 /// What the built-in embeddings have learned.
 pub(crate) const EMBEDDER: &str = "embedder.bin";
 pub(crate) const LEXICAL: &str = "lexical";
-pub(crate) const LISTS: &str = "lists.bin";
+pub(crate) const CODES: &str = "codes.bin";
 pub(crate) const SIGNATURES: &str = "signatures.bin";
 /// Version of the folder's format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Rows of a file of vectors: what is embedded anew when a build is killed is less than a file. A small neural model
 /// needs some minutes for it on two cores.
 pub(crate) const VECTORS_ROWS: usize = 16_384;

@@ -10,7 +10,7 @@
 
 mod analysis;
 mod build;
-mod cluster;
+mod codes;
 mod config;
 mod dense;
 pub mod embed;
@@ -20,7 +20,6 @@ mod folder;
 mod fusion;
 mod language;
 mod lexical;
-mod lists;
 mod near_copies;
 mod passages;
 mod products;
@@ -41,11 +40,11 @@ pub use self::fusion::fuse;
 pub use self::language::Language;
 pub use self::passages::{Passages, Watch};
 
+use self::codes::Codes;
 use self::dense::{Dense, DenseShard, Near};
 use self::embed::{Embedder, Role};
-use self::folder::{LEXICAL, LISTS, Layout, Manifest, SIGNATURES};
+use self::folder::{CODES, LEXICAL, Layout, Manifest, SIGNATURES};
 use self::lexical::Lexical;
-use self::lists::Lists;
 use self::near_copies::Signatures;
 use self::vectors::Vectors;
 
@@ -304,18 +303,18 @@ impl Index {
     pub fn search_many(&self, queries: &[&str], k: usize) -> Result<Vec<Vec<Hit>>, IndexError> {
         let lexical = |query: usize| self.lexical.nearest(queries[query], None, self.depth(k));
         let dense = |dense: &Dense, depth: usize| {
-            dense.nearest_to_question(&self.embedder()?.embed(queries, Role::Query)?, depth)
+            dense.nearest(&self.embedder()?.embed(queries, Role::Query)?, depth, |_, _| false)
         };
         self.answer(queries.len(), lexical, dense, k)
     }
 
-    /// Share of the `k` passages nearest to passages, found by looking at all vectors, that looking into lists finds
-    /// too; `None` where there are no lists.
+    /// Share of the `k` passages nearest to passages, found by comparing all vectors, that are found by codes too;
+    /// `None` where no shard has codes.
     ///
     /// # Errors
     /// [`IndexError::UnknownPassage`]; a file that cannot be read.
-    pub fn list_recall(&self, passage_ids: &[u64], k: usize) -> Result<Option<f64>, IndexError> {
-        let Some(dense) = self.dense.as_ref().filter(|dense| dense.shards.iter().any(|shard| shard.lists.is_some()))
+    pub fn dense_recall(&self, passage_ids: &[u64], k: usize) -> Result<Option<f64>, IndexError> {
+        let Some(dense) = self.dense.as_ref().filter(|dense| dense.shards.iter().any(|shard| shard.codes.is_some()))
         else {
             return Ok(None);
         };
@@ -373,7 +372,7 @@ impl Index {
         };
         if let Some(dense) = &self.dense {
             for (rankings, near) in rankings.iter_mut().zip(nearest(dense, self.depth(k))?) {
-                let hit = |near: &Near| Hit { passage_id: near.row as u64, score: near.cosine };
+                let hit = |near: &Near| Hit { passage_id: near.row as u64, score: near.score };
                 rankings.push(near.iter().map(hit).collect());
             }
         }
@@ -402,12 +401,12 @@ fn open_dense(dir: &Path, manifest: &Manifest, layout: Layout) -> Result<Dense, 
         return Err(IndexError::Corrupt { path: dir.to_path_buf(), detail });
     }
     let shard = |shard: usize| -> Result<DenseShard, IndexError> {
-        let (range, path) = (layout.range(shard), format!("{}/{LISTS}", layout.folder(shard)));
+        let (range, path) = (layout.range(shard), format!("{}/{CODES}", layout.folder(shard)));
         let rows = range.start as usize..range.end as usize;
-        let has_lists = manifest.files.iter().any(|file| file.path == path);
-        let open = || Lists::open(&dir.join(&path), vectors.dimensions(), rows.len());
-        Ok(DenseShard { lists: has_lists.then(open).transpose()?, rows })
+        let has_codes = manifest.files.iter().any(|file| file.path == path);
+        let open = || Codes::open(&dir.join(&path), vectors.dimensions(), rows.len());
+        Ok(DenseShard { codes: has_codes.then(open).transpose()?, rows })
     };
     let shards = (0..layout.num_shards()).map(shard).collect::<Result<_, _>>()?;
-    Ok(Dense { vectors, shards, probes: manifest.config.ann.probes })
+    Ok(Dense { vectors, shards, candidates: manifest.config.ann.candidates })
 }

@@ -2,7 +2,7 @@
 
 mod questions;
 
-use memtrain_index::{IndexConfig, Method};
+use memtrain_index::{AnnConfig, IndexConfig, Method};
 use questions::Questions;
 
 /// The figures that the defaults were chosen by stand in `docs/lab/retrieval.md`; what is asserted leaves room for
@@ -21,4 +21,22 @@ fn real_questions_find_their_passages() {
         assert!(ndcg >= least_ndcg, "{method:?}: nDCG@10 {ndcg:.3}");
         assert!(partners >= least_partners, "{method:?}: partners {partners:.3}");
     }
+}
+
+/// With a tenth of the passages as candidates, codes find what exact search finds.
+#[test]
+fn codes_find_the_neighbours_of_real_passages() {
+    let Some(sets) = questions::folder() else { return };
+    let questions = Questions::read(&sets.join("hotpotqa_train")).unwrap();
+    let recall = |candidates: usize| {
+        let ann = AnnConfig { min_passages: 1, candidates };
+        let (index, _dir) =
+            questions.index(&IndexConfig { method: Method::Dense, ann, ..IndexConfig::default() }).unwrap();
+        let passages: Vec<u64> = (0..index.num_passages()).step_by(5).collect();
+        index.dense_recall(&passages, 10).unwrap().unwrap()
+    };
+    // At least four candidates a hit: 40 and 100 of 994 passages, then all.
+    let found = [1, 100, 994].map(recall);
+    println!("recall of the 10 nearest {found:.3?}");
+    assert!(found[0] < found[1] && found[1] >= 0.95 && found[2] == 1.0, "{found:?}");
 }

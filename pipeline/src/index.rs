@@ -16,7 +16,7 @@ use crate::stage::{
 use crate::tables::Passages;
 
 /// Version of what this stage computes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The folder of the index inside that of the stage.
 const DATA: &str = "data";
 /// Opens the index of a corpus.
