@@ -87,7 +87,7 @@ impl<R: Read> Blocks<R> {
         if self.ahead().len() >= length {
             return Ok(());
         }
-        let passed = self.raw.len() - self.ahead().len();
+        let passed = self.passed();
         self.raw.drain(..passed);
         self.raw_start += passed as u64;
         while self.raw.len() < length && !self.at_end {
@@ -105,10 +105,14 @@ impl<R: Read> Blocks<R> {
         Ok(())
     }
 
+    /// How many of the bytes that are held lie before the next bit's.
+    fn passed(&self) -> usize {
+        usize::try_from(self.next / 8 - self.raw_start).unwrap_or(usize::MAX).min(self.raw.len())
+    }
+
     /// What is held from the next bit's byte on.
     fn ahead(&self) -> &[u8] {
-        let passed = usize::try_from(self.next / 8 - self.raw_start).unwrap_or(usize::MAX);
-        self.raw.get(passed..).unwrap_or_default()
+        &self.raw[self.passed()..]
     }
 
     /// The stream whose header is next, if one is.
@@ -132,9 +136,8 @@ impl<R: Read> Blocks<R> {
                 if self.ahead().is_empty() {
                     return Ok(false);
                 }
-                self.stream = self.header();
+                self.stream = Some(self.header().ok_or(Foreign)?);
                 self.next += 8 * HEADER_BYTES as u64;
-                self.stream.ok_or(Foreign)?;
                 continue;
             };
             self.hold(AHEAD_BYTES)?;
@@ -162,8 +165,7 @@ impl<R: Read> Blocks<R> {
     fn decode(&mut self, stream: Stream) -> io::Result<()> {
         let first_bit = self.next % 8 + MARK_BITS;
         loop {
-            let passed = self.raw.len() - self.ahead().len();
-            let mut bits = Bits::new(&self.raw[passed..], first_bit);
+            let mut bits = Bits::new(&self.raw[self.passed()..], first_bit);
             match self.block.decode(&mut bits, stream.most).and_then(|()| bits.place()) {
                 Ok(place) => {
                     self.next += place - self.next % 8;
