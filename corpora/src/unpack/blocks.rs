@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memmem;
 
-use super::bzip2::{BLOCK, Blocks, bits_at};
+use super::bzip2::{BLOCK, Blocks, mark_at};
 
 /// How far a block is looked for: packed blocks have at most 900 kB and a little, so one of them lies in here as a whole.
 const WINDOW_BYTES: u64 = 2 << 20;
@@ -37,7 +37,7 @@ fn marks(window: &[u8]) -> Vec<u64> {
         let inner = &((BLOCK >> shift) & 0xFF_FFFF_FFFF).to_be_bytes()[3..];
         for at in memmem::find_iter(window, inner) {
             let Some(bit) = (at as u64 * 8 + shift).checked_sub(8) else { continue };
-            if bit + 48 <= window.len() as u64 * 8 && bits_at(window, bit) == BLOCK {
+            if bit + 48 <= window.len() as u64 * 8 && mark_at(window, bit) == BLOCK {
                 found.push(bit);
             }
         }

@@ -29,8 +29,6 @@ const SUM_BITS: u64 = 32;
 const HEADER_BYTES: usize = 4;
 /// Bytes of the file that are held when a block is decoded; blocks of text have half as many. For a longer one more are read, as tests do.
 const AHEAD_BYTES: usize = if cfg!(test) { 1 << 14 } else { 1 << 19 };
-/// Bytes asked of the file at a time.
-const CHUNK_BYTES: usize = AHEAD_BYTES / 4;
 
 /// The unpacked bytes from one place of a file on.
 pub(super) struct Blocks<R> {
@@ -90,17 +88,9 @@ impl<R: Read> Blocks<R> {
         let passed = self.passed();
         self.raw.drain(..passed);
         self.raw_start += passed as u64;
-        while self.raw.len() < length && !self.at_end {
-            let filled = self.raw.len();
-            self.raw.resize(filled + CHUNK_BYTES, 0);
-            let read = loop {
-                match self.input.read(&mut self.raw[filled..]) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    read => break read,
-                }
-            };
-            self.raw.truncate(filled + *read.as_ref().unwrap_or(&0));
-            self.at_end = read? == 0;
+        let missing = length.saturating_sub(self.raw.len());
+        if missing > 0 && !self.at_end {
+            self.at_end = self.input.by_ref().take(missing as u64).read_to_end(&mut self.raw)? < missing;
         }
         Ok(())
     }
@@ -143,7 +133,7 @@ impl<R: Read> Blocks<R> {
             self.hold(AHEAD_BYTES)?;
             let first_bit = self.next % 8;
             let mut bits = Bits::new(self.ahead(), first_bit);
-            let mark = u64::from(bits.take(24)) << 24 | u64::from(bits.take(24));
+            let mark = bits.mark();
             bits.place().map_err(|fault| self.fault(fault))?;
             match mark {
                 BLOCK => return self.decode(stream).map(|()| true),
@@ -165,8 +155,8 @@ impl<R: Read> Blocks<R> {
     fn decode(&mut self, stream: Stream) -> io::Result<()> {
         let first_bit = self.next % 8 + MARK_BITS;
         loop {
-            let mut bits = Bits::new(&self.raw[self.passed()..], first_bit);
-            match self.block.decode(&mut bits, stream.most).and_then(|()| bits.place()) {
+            let bits = Bits::new(&self.raw[self.passed()..], first_bit);
+            match self.block.decode(bits, stream.most) {
                 Ok(place) => {
                     self.next += place - self.next % 8;
                     let sum = stream.sum.map(|sum| sum.rotate_left(1) ^ self.block.expected);
@@ -215,13 +205,8 @@ impl<R: Read> Read for Blocks<R> {
 }
 
 /// The 48 bits that begin at a bit; they must be there.
-pub(super) fn bits_at(bytes: &[u8], bit: u64) -> u64 {
-    let first = usize::try_from(bit / 8).unwrap_or(usize::MAX);
-    let mut eight = [0; 8];
-    let there = bytes.get(first..).unwrap_or_default();
-    let length = there.len().min(8);
-    eight[..length].copy_from_slice(&there[..length]);
-    u64::from_be_bytes(eight) << (bit % 8) >> 16
+pub(super) fn mark_at(bytes: &[u8], bit: u64) -> u64 {
+    Bits::new(bytes, bit).mark()
 }
 
 #[cfg(test)]

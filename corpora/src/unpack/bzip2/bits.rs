@@ -83,6 +83,11 @@ impl<'a> Bits<'a> {
         bits
     }
 
+    /// Takes the 48 bits that a block or an end is marked with.
+    pub(super) fn mark(&mut self) -> u64 {
+        u64::from(self.take(24)) << 24 | u64::from(self.take(24))
+    }
+
     /// Takes the next bit.
     pub(super) fn flag(&mut self) -> bool {
         self.take(1) == 1

@@ -12,6 +12,7 @@ const MOST_TABLES: usize = 6;
 const MOST_GROUPS: usize = 18_002;
 
 /// The block that is being given, and the room for its decoding.
+#[derive(Default)]
 pub(super) struct Block {
     /// Its bytes, in which four equal ones are followed by the number of further ones.
     bytes: Vec<u8>,
@@ -28,28 +29,12 @@ pub(super) struct Block {
     sum: crc32fast::Hasher,
 }
 
-impl Default for Block {
-    fn default() -> Self {
-        Block {
-            bytes: Vec::new(),
-            at: 0,
-            count_at: 0,
-            repeats: 0,
-            chain: Chain::default(),
-            codes: Default::default(),
-            choices: Vec::new(),
-            expected: 0,
-            sum: crc32fast::Hasher::new(),
-        }
-    }
-}
-
 impl Block {
-    /// Decodes the block whose mark lies before `bits`, of at most `most` bytes.
-    pub(super) fn decode(&mut self, bits: &mut Bits, most: usize) -> Result<(), Fault> {
-        let decoded = self.try_decode(bits, most);
+    /// Decodes the block whose mark lies before `bits`, of at most `most` bytes; the place behind it.
+    pub(super) fn decode(&mut self, mut bits: Bits, most: usize) -> Result<u64, Fault> {
+        let decoded = self.try_decode(&mut bits, most);
         // Where the bits end, zeros follow, which may make no sense.
-        let decoded = bits.place().and(decoded);
+        let decoded = bits.place().and_then(|place| decoded.map(|()| place));
         if decoded.is_err() {
             self.bytes.clear();
         }
@@ -167,10 +152,6 @@ impl Block {
                 // Repeats are of the byte before the number, wherever the next number is.
                 self.repeats = usize::from(count);
                 self.at += 1;
-                if count == 0 {
-                    self.count_at = self.next_count();
-                }
-                continue;
             } else {
                 break;
             }
