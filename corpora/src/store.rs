@@ -5,6 +5,9 @@
 //!   [`View`] some of its columns. With the feature `tables`, which is on by default.
 //! * [`write_json`], [`read_json`]: small metadata files.
 //! * [`lock`]: keeps two workers from the same work.
+//! * [`claim`], [`replace`], [`remove_owned`]: folders that bear our mark, so that no others are ever replaced or removed;
+//!   [`check_file`] is the same for single files.
+//! * [`resolve`], [`relation`]: what paths lead to.
 //! * [`hash_file`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.
 //!
 //! Everything else in the workspace goes through here (`clippy.toml` bans `std::fs`), so that every error names its path
@@ -19,6 +22,8 @@ mod file;
 mod foreign;
 mod json;
 mod lock;
+mod owned;
+mod resolve;
 #[cfg(feature = "tables")]
 mod rows;
 mod scalar;
@@ -34,13 +39,18 @@ pub use arrow::array::RecordBatch;
 pub use atomic::{AtomicFile, sweep_temporaries, write_atomic};
 pub use error::{RowError, StoreError};
 pub use file::{
-    append, create_dir_all, exists, hash_bytes, hash_file, is_dir, len, link_durably, list, open, read, read_to_string,
-    remove_dir_all, remove_file, rename_durably,
+    append, check_file, create_dir_all, exists, hash_bytes, hash_file, head, is_dir, len, link_durably, list, open,
+    read, read_to_string, remove_dir_all, remove_file, rename_durably,
 };
 #[cfg(feature = "tables")]
 pub use foreign::{TextColumns, text_columns};
 pub use json::{read_json, write_json};
 pub use lock::{LockGuard, lock};
+pub use owned::{
+    MARKER, Marker, Occupant, OwnedFile, Sibling, check_replaceable, claim, hidden_sibling, mark, occupant,
+    remove_owned, replace,
+};
+pub use resolve::{Relation, is_link, refuse_overlap, relation, resolve};
 pub use scalar::ScalarIndex;
 #[cfg(feature = "tables")]
 pub use table::{Row, TableSummary, TableWriter};

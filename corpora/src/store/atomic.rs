@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::file::{list, parent, sync_folder};
-use super::{Result, StoreError};
+use super::file::{check_file, list, parent, sync_folder};
+use super::{LockGuard, Result, StoreError};
 
 /// A file being written under a temporary name in the same folder; [`AtomicFile::commit`] gives it its name.
 ///
@@ -44,9 +44,8 @@ impl AtomicFile {
     pub fn create(path: &Path) -> Result<AtomicFile> {
         let name =
             path.file_name().ok_or_else(|| StoreError::io("create", path, io::ErrorKind::InvalidFilename.into()))?;
-        if path.is_dir() {
-            return Err(StoreError::io("create", path, io::ErrorKind::IsADirectory.into()));
-        }
+        // A rename puts a file in the place of whatever is there, also of `/dev/null` or the link `/dev/stdout`.
+        check_file(path, |_| true)?;
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
             let mut hidden = std::ffi::OsString::from(".");
@@ -73,16 +72,22 @@ impl AtomicFile {
     }
 
     /// Flushes to the disk, renames into place and flushes the folder. An error leaves the old file.
-    pub fn commit(mut self) -> Result<()> {
+    pub fn commit(self) -> Result<()> {
+        self.commit_locked().map(drop)
+    }
+
+    /// As [`AtomicFile::commit`]; the lock on the file is held until the guard is dropped.
+    pub(super) fn commit_locked(mut self) -> Result<LockGuard> {
         let Some(file) = self.file.take() else {
-            return Ok(());
+            return Err(StoreError::io("write", &self.path, io::ErrorKind::BrokenPipe.into()));
         };
         let placed = file.sync_all().and_then(|()| fs::rename(&self.temporary, &self.path));
         if let Err(source) = placed {
             self.file = Some(file);
             return Err(StoreError::io("write", &self.path, source));
         }
-        sync_folder(parent(&self.path))
+        sync_folder(parent(&self.path))?;
+        Ok(LockGuard::of(file))
     }
 }
 
@@ -123,8 +128,7 @@ pub fn write_atomic(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
 pub fn sweep_temporaries(folder: &Path) -> Result<usize> {
     let mut removed = 0;
     for path in list(folder)? {
-        let named = path.file_name().and_then(|name| name.to_str());
-        if !named.is_some_and(|name| name.starts_with('.') && name.ends_with(SUFFIX)) {
+        if !is_temporary(&path) {
             continue;
         }
         let Ok(file) = OpenOptions::new().write(true).open(&path) else {
@@ -135,4 +139,10 @@ pub fn sweep_temporaries(folder: &Path) -> Result<usize> {
         }
     }
     Ok(removed)
+}
+
+/// Whether a file has the name of an [`AtomicFile`] that is not committed.
+pub(super) fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with('.') && name.ends_with(SUFFIX))
 }

@@ -84,6 +84,42 @@ pub enum StoreError {
         /// Where and why, with line and column.
         source: serde_json::Error,
     },
+    /// A folder that is to be written, replaced or removed holds what we did not write, or what was changed since.
+    #[error("`{}` holds what memtrain did not write there: {}", path.display(), named(names))]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// What it was wanted for.
+        kind: String,
+        /// Names of what is in it, folders with `/`.
+        names: Vec<String>,
+    },
+    /// A folder of ours is for something else.
+    #[error("`{}` was written by memtrain as `{got}`, not as `{expected}`", path.display())]
+    OtherKind {
+        /// The folder.
+        path: PathBuf,
+        /// What it was wanted for.
+        expected: String,
+        /// What it is for.
+        got: String,
+    },
+    /// What stands under a name must not be replaced.
+    #[error("`{}` {what}", path.display())]
+    ForeignFile {
+        /// The file, link or folder.
+        path: PathBuf,
+        /// What it is, as the rest of a sentence.
+        what: &'static str,
+    },
+    /// What is to be written would replace what is read.
+    #[error("writing `{}` would touch `{}`, which is read", path.display(), input.display())]
+    Overlap {
+        /// What is to be written.
+        path: PathBuf,
+        /// What is read.
+        input: PathBuf,
+    },
     /// Another process holds the lock.
     #[error("`{}` is locked by another process", path.display())]
     Locked {
@@ -135,6 +171,12 @@ impl StoreError {
             StoreError::Schema { .. } => Some(
                 "the file was written by another stage or another version; build it again, or point at the right file",
             ),
+            StoreError::Foreign { .. } => Some("name another folder, or move away what is in it; nothing was changed"),
+            StoreError::OtherKind { .. } => Some("name another folder; nothing was changed"),
+            StoreError::ForeignFile { .. } => {
+                Some("name another path, or move away what is there; nothing was changed")
+            }
+            StoreError::Overlap { .. } => Some("name another place to write to; nothing was changed"),
             StoreError::Locked { .. } => Some("another worker is at it; wait for it to finish, or stop it"),
             StoreError::OutOfRange { .. } => None,
         }
@@ -150,6 +192,16 @@ impl StoreError {
             _ => None,
         }
     }
+}
+
+/// The first names of a list, and how many more there are.
+fn named(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if let Some(more) = names.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }
 
 const REBUILD: &str = "delete the file and run the stage that writes it again";
@@ -179,6 +231,9 @@ fn kind_hint(kind: io::ErrorKind) -> Option<&'static str> {
         Kind::FileTooLarge => Some("the file system does not take files of this size; choose another folder"),
         Kind::PermissionDenied => {
             Some("you have no right to do this there; change the rights of the folder or choose another one")
+        }
+        Kind::ResourceBusy | Kind::CrossesDevices => {
+            Some("this is a mount point, which cannot be replaced; name a folder inside it")
         }
         Kind::ReadOnlyFilesystem => Some("the file system is mounted read-only; choose another folder"),
         Kind::NotFound => Some("check the path: nothing is there"),

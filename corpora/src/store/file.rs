@@ -29,6 +29,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|source| StoreError::io("read", path, source))
 }
 
+/// The first bytes of a file, `most` at most.
+pub fn head(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(most).read_to_end(&mut bytes).map_err(|source| StoreError::io("read", path, source))?;
+    Ok(bytes)
+}
+
 /// The whole contents of a UTF-8 file.
 pub fn read_to_string(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| StoreError::Corrupt {
@@ -51,6 +58,24 @@ pub fn is_dir(path: &Path) -> bool {
 pub fn len(path: &Path) -> Result<u64> {
     let metadata = fs::metadata(path).map_err(|source| StoreError::io("look at", path, source))?;
     Ok(metadata.len())
+}
+
+/// Checks that a file may be written at `path`: nothing is there, or an empty file, or one that `is_ours` knows as written
+/// by this program.
+///
+/// # Errors
+/// [`StoreError::ForeignFile`] otherwise; for a link too, since either it or what is behind it would be lost.
+pub fn check_file(path: &Path, is_ours: impl FnOnce(&Path) -> bool) -> Result<()> {
+    let refuse = |what| Err(StoreError::ForeignFile { path: path.to_path_buf(), what });
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StoreError::io("look at", path, source)),
+        Ok(there) if there.is_dir() => Err(StoreError::io("create", path, std::io::ErrorKind::IsADirectory.into())),
+        Ok(there) if there.is_symlink() => refuse("is a link"),
+        Ok(there) if !there.is_file() => refuse("is a device, a pipe or a socket"),
+        Ok(there) if there.len() == 0 || is_ours(path) => Ok(()),
+        Ok(_) => refuse("is there already, and this command did not write it"),
+    }
 }
 
 /// Creates a folder and those above it; one that is there already is fine.

@@ -12,6 +12,13 @@ pub struct LockGuard {
     _file: File,
 }
 
+impl LockGuard {
+    /// Holds the lock that was taken on a file.
+    pub(super) fn of(file: File) -> Self {
+        Self { _file: file }
+    }
+}
+
 /// Takes the exclusive lock of a lock file, creating the file; [`StoreError::Locked`] if another holder has it.
 ///
 /// The file stays when the lock is released: removing it would let two processes hold "the" lock on two different files.
