@@ -83,7 +83,7 @@ pub fn run(args: PolicyArgs) -> anyhow::Result<()> {
 /// Makes a policy and writes it; prints its folder.
 ///
 /// # Errors
-/// If the preset is unknown, the tokenizer cannot be used, or something that is no policy is in the way.
+/// If the preset is unknown, the tokenizer cannot be used, or something else than a policy of this program is in the way.
 pub fn init(args: &InitArgs) -> anyhow::Result<()> {
     make(args)?;
     print_line!("{}", args.out.display())?;
@@ -95,6 +95,7 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
         let unknown = Usage(format!("no preset is called `{}`", args.preset));
         return Err(unknown).hint(|| format!("choose one of {}", preset::NAMES.join(", ")));
     }
+    directory::check_target(&args.out, &[&args.tokenizer])?;
     let mut tokenizer = PolicyTokenizer::from_file(&args.tokenizer).hint(|| {
         "give the path of a `tokenizer.json`, for example the one that `memtrain corpus build` writes".into()
     })?;

@@ -1,7 +1,7 @@
 //! `memtrain train` and `memtrain warm-up`.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -170,6 +170,8 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
     config.run.name.push_str("-warm-up");
     let bench = Workbench::new(config)?;
     let config = &bench.config;
+    // Before hours of work.
+    directory::check_target(&args.out, &config.policy.path.iter().map(Path::new).collect::<Vec<_>>())?;
     let start = bench.starting_policy()?;
     let run = bench.open_run(&start, args.clean)?;
     let draw = DrawConfig::default();

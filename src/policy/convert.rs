@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use super::adapter;
-use super::directory::{CONFIG, check_names, load_config, put_dtype, read_object, replace};
+use super::directory::{CONFIG, KIND, check_names, load_config, put_dtype, read_object};
 use super::lora::Target;
 use super::stored::{self, Entry, Layout, StoredWeights, WEIGHTS_INDEX};
 use super::tokenizer::pretty;
@@ -29,14 +29,16 @@ pub struct Conversion {
 /// Writes the policy directory `from` to `to`. Where nothing is to be changed, every file is the same to the byte.
 ///
 /// # Errors
-/// If `from` is no policy directory that this program could use, or `to` cannot be written.
+/// If `from` is no policy directory that this program could use, or `to` cannot be written: it touches `from`, or something else
+/// than a policy directory of this program is there ([`store::replace`]).
 pub fn convert(from: &Path, to: &Path, conversion: Conversion) -> Result<(), PolicyError> {
     refuse_adapter(from)?;
+    store::refuse_overlap(to, from)?;
     let (config, stored) = (load_config(from)?, StoredWeights::open(from)?);
     let dtypes = checked_types(&stored, &config)?;
     let target = |name: &str| conversion.dtype.unwrap_or(dtypes[name]);
     let changes_type = dtypes.iter().any(|(name, dtype)| target(name) != *dtype);
-    replace(to, |fresh| {
+    store::replace(to, KIND, |fresh| {
         if !changes_type && conversion.max_shard_bytes.is_none() {
             for (path, _) in stored.files() {
                 copy_into(path, fresh)?;
@@ -58,13 +60,15 @@ pub fn convert(from: &Path, to: &Path, conversion: Conversion) -> Result<(), Pol
 /// rounded once to the type each matrix is stored in. Shards, names and all other files stay as they are.
 ///
 /// # Errors
-/// If the adapter does not fit, or `to` cannot be written.
+/// If the adapter does not fit, or `to` cannot be written, as with [`convert`].
 pub fn merge_lora(from: &Path, adapter_folder: &Path, to: &Path) -> Result<(), PolicyError> {
     refuse_adapter(from)?;
+    store::refuse_overlap(to, from)?;
+    store::refuse_overlap(to, adapter_folder)?;
     let (config, stored) = (load_config(from)?, StoredWeights::open(from)?);
     let dtypes = checked_types(&stored, &config)?;
     let adapted = adapter::attach(&shape_of(&config)?, adapter_folder)?;
-    replace(to, |fresh| {
+    store::replace(to, KIND, |fresh| {
         let merged = |name: &String| match adapter_of(&adapted, name) {
             Some((layer, target)) => merged_entry(&stored, name, dtypes[name], &adapted, layer, target),
             None => entry(&stored, name, dtypes[name]),

@@ -13,12 +13,14 @@ use candle_core::{DType, Device, Tensor, Var};
 use memtrain_corpora::store;
 use serde_json::{Map, Value, json};
 
-use super::adapter::{self, ADAPTER_CONFIG, AdapterConfig};
+use super::adapter::{self, AdapterConfig};
 use super::stored::{self, Entry, Layout, MAX_SHARD_BYTES, StoredWeights};
 use super::tokenizer::{object, pretty};
 use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, Weights};
 
 pub(super) const CONFIG: &str = "config.json";
+/// What the marker of a policy directory says that it is.
+pub(super) const KIND: &str = "policy";
 const GENERATION: &str = "generation_config.json";
 
 /// What ends a response, with the other keys of `generation_config.json`.
@@ -251,69 +253,37 @@ pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError
     object(&store::read(path)?).map_err(corrupt)
 }
 
-/// Writes a policy directory, or the folder of an adapter if the policy has one. The files are written into a folder
-/// beside it that is then renamed: the directory is whole or not there. A policy directory that was there is replaced,
-/// another folder is not.
+/// Writes a policy directory, or the folder of an adapter if the policy has one: as a whole or not at all. One that this
+/// program has written and nobody has changed since is replaced, anything else is not ([`store::replace`]).
 ///
 /// # Errors
-/// If `directory` is in the way or a file cannot be written; what was there stays.
+/// If something else is in the way, the policy was read from there, or a file cannot be written; what was there stays.
 pub fn save(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
-    replace(directory, |fresh| write_files(policy, fresh))
+    if let Some(origin) = &policy.origin {
+        store::refuse_overlap(directory, &origin.directory)?;
+    }
+    store::replace(directory, KIND, |fresh| write(policy, fresh))
 }
 
-/// Writes a directory by `write`, which gets a fresh folder, as a whole or not at all.
+/// Checks, before the work, that a policy can be written to `directory`: nothing of `inputs` is in it or around it, and it
+/// is absent, empty, or a policy directory that this program has written and nobody has changed since.
 ///
 /// # Errors
-/// If `directory` is in the way, `write` fails or something cannot be renamed; what was there stays.
-pub(super) fn replace(
-    directory: &Path,
-    write: impl FnOnce(&Path) -> Result<(), PolicyError>,
-) -> Result<(), PolicyError> {
-    let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let (fresh, old) =
-        (directory.with_file_name(format!(".{name}.new")), directory.with_file_name(format!(".{name}.old")));
-    recover(directory, &old)?;
-    if store::exists(directory) && !is_replaceable(directory)? {
-        return Err(PolicyError::InTheWay { path: directory.to_path_buf() });
+/// What [`save`] would refuse.
+pub fn check_target(directory: &Path, inputs: &[&Path]) -> Result<(), PolicyError> {
+    for input in inputs {
+        store::refuse_overlap(directory, input)?;
     }
-    if store::exists(&fresh) {
-        store::remove_dir_all(&fresh)?;
-    }
-    let written = store::create_dir_all(&fresh).map_err(PolicyError::from).and_then(|()| write(&fresh));
-    if let Err(error) = written {
-        // The first error is the one to report; a full disk may also refuse the removal.
-        let _ = store::remove_dir_all(&fresh);
-        return Err(error);
-    }
-    if store::exists(directory) {
-        store::rename_durably(directory, &old)?;
-    }
-    store::rename_durably(&fresh, directory)?;
-    if store::exists(&old) {
-        store::remove_dir_all(&old)?;
-    }
-    Ok(())
+    Ok(store::check_replaceable(directory, KIND)?)
 }
 
-/// Ends a replacement that was cut off between its two renames.
-fn recover(directory: &Path, old: &Path) -> Result<(), PolicyError> {
-    if !store::exists(old) {
-        return Ok(());
-    }
-    if store::exists(directory) {
-        store::remove_dir_all(old)?;
-    } else {
-        store::rename_durably(old, directory)?;
-    }
-    Ok(())
-}
-
-fn is_replaceable(directory: &Path) -> Result<bool, PolicyError> {
-    let is_policy = [CONFIG, ADAPTER_CONFIG].iter().any(|file| store::exists(&directory.join(file)));
-    Ok(store::is_dir(directory) && (is_policy || store::list(directory)?.is_empty()))
-}
-
-fn write_files(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
+/// Writes the files of a policy into a folder that is the caller's own, creating it. There is no marker then, and the folder
+/// is none that [`save`] replaces: this is for checkpoints, which have a list of their files themselves.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
+    store::create_dir_all(directory)?;
     for (name, bytes) in policy.tokenizer.files() {
         store::write_atomic(&directory.join(name), bytes)?;
     }
@@ -377,6 +347,7 @@ mod tests {
     use super::*;
     use crate::policy::tokenizer::tests::byte_tokenizer;
     use crate::policy::{LoraConfig, preset};
+    use memtrain_corpora::store::StoreError;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -403,8 +374,9 @@ mod tests {
         assert_eq!(loaded.decoder.config.to_json()["custom_key"]["kept"][1], 2);
         let (a, b) = (&policy.decoder.weights.embed_tokens, &loaded.decoder.weights.embed_tokens);
         assert_eq!(a.to_vec2::<f32>()?, b.to_vec2::<f32>()?);
-        // Saving again replaces it; nothing else is left in the folder.
-        save(&loaded, &first)?;
+        // Saving again replaces it, but not where it was read; nothing else is left in the folder.
+        save(&loaded, &second)?;
+        assert!(matches!(save(&loaded, &first), Err(PolicyError::Store(StoreError::Overlap { .. }))));
         assert_eq!(store::list(folder.path())?, [first, second]);
         Ok(())
     }
@@ -456,7 +428,8 @@ mod tests {
         };
         assert_eq!(names(&first)?, names(&second)?);
         assert!(names(&first)?.len() > 5, "several shards");
-        for name in names(&first)? {
+        // The first was changed since its marker was written.
+        for name in names(&first)?.into_iter().filter(|name| name != store::MARKER) {
             assert_eq!(store::read(&first.join(&name))?, store::read(&second.join(&name))?, "{name:?}");
         }
         // In another type the configuration says so, and keeps its other keys.
@@ -535,18 +508,41 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_folder_is_not_replaced_and_a_cut_replacement_recovers() -> Outcome {
+    fn a_folder_of_others_is_not_replaced_whatever_it_looks_like() -> Outcome {
         let folder = tempfile::tempdir()?;
         let directory = folder.path().join("policy");
-        store::create_dir_all(&directory)?;
-        store::write_atomic(&directory.join("thesis.tex"), "years of work")?;
-        assert!(matches!(save(&policy()?, &directory), Err(PolicyError::InTheWay { .. })));
-        assert!(store::exists(&directory.join("thesis.tex")));
-        let other = folder.path().join("other");
-        save(&policy()?, &other)?;
-        store::rename_durably(&other, &folder.path().join(".other.old"))?;
-        save(&policy()?, &other)?;
-        assert_eq!(store::list(folder.path())?, [other, directory]);
+        // As whole as a policy can be, but written by another program: without the marker it cannot be told from one.
+        write(&policy()?, &directory)?;
+        let before = store::read(&directory.join(WEIGHTS))?;
+        let refused = |outcome| matches!(outcome, Err(PolicyError::Store(StoreError::Foreign { .. })));
+        assert!(refused(save(&policy()?, &directory)) && refused(check_target(&directory, &[])));
+        assert_eq!(store::read(&directory.join(WEIGHTS))?, before);
+        // One of ours is, unless somebody has changed a file of it or added one.
+        let own = folder.path().join("own");
+        save(&policy()?, &own)?;
+        check_target(&own, &[])?;
+        save(&policy()?, &own)?;
+        store::write_atomic(&own.join("notes.txt"), "it forgets names")?;
+        assert!(refused(save(&policy()?, &own)));
+        store::remove_file(&own.join("notes.txt"))?;
+        store::write_atomic(&own.join(CONFIG), store::read_to_string(&own.join(CONFIG))?.replace("  ", " "))?;
+        assert!(refused(save(&policy()?, &own)));
+        Ok(())
+    }
+
+    #[test]
+    fn an_adapter_is_not_written_over_its_base() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let base = folder.path().join("models/base");
+        save(&policy()?, &base)?;
+        let mut policy = load(&base, &Device::Cpu, DType::F32)?;
+        policy.decoder = policy.decoder.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, 1)?;
+        for out in [base.clone(), base.join("adapter"), folder.path().join("models"), base.join("../../models/base/.")]
+        {
+            let refused = save(&policy, &out).err();
+            assert!(matches!(refused, Some(PolicyError::Store(StoreError::Overlap { .. }))), "{}", out.display());
+        }
+        assert!(load(&base, &Device::Cpu, DType::F32).is_ok());
         Ok(())
     }
 }

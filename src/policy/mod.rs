@@ -83,12 +83,6 @@ pub enum PolicyError {
         /// Why.
         detail: String,
     },
-    /// A folder is in the way of a policy directory that is to be written.
-    #[error("`{}` is no policy directory and will not be replaced: name a folder that does not exist", path.display())]
-    InTheWay {
-        /// The folder.
-        path: PathBuf,
-    },
     /// The tokenizer has ids that the embedding has no rows for.
     #[error("the tokenizer has {tokenizer} ids, but the embedding only {embedding} rows")]
     Vocabulary {

@@ -305,7 +305,8 @@ impl Session<'_> {
 
     fn save(&mut self) -> anyhow::Result<()> {
         let state = TrainingState { step: self.done, next_document: self.training.cursor() };
-        let write_policy = |folder: &Path| Ok(directory::save(self.policy, folder)?);
+        // Without a marker: a checkpoint lists its files itself, and nothing but a run may replace it.
+        let write_policy = |folder: &Path| Ok(directory::write(self.policy, folder)?);
         let write_optimizer =
             |folder: &Path| Ok(store::write_atomic(&folder.join(OPTIMIZER), self.optimizer.to_bytes()?)?);
         self.path = Some(self.checkpoints.save(&state, write_policy, write_optimizer)?.path);

@@ -169,8 +169,8 @@ fn hash_folder(folder: &Path) -> anyhow::Result<String> {
     let mut hasher = blake3::Hasher::new();
     for path in store::list(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // What trained the policy does not change what it says.
-        if !store::is_dir(&path) && name != "checkpoint.json" {
+        // What trained or wrote the policy does not change what it says.
+        if !store::is_dir(&path) && name != "checkpoint.json" && name != store::MARKER {
             hasher.update(name.as_bytes());
             hasher.update(store::hash_file(&path)?.as_bytes());
         }
