@@ -15,16 +15,17 @@ mod page;
 mod phrases;
 mod province;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use bzip2::Compression;
+use bzip2::read::BzDecoder;
 use bzip2::write::BzEncoder;
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
 use self::province::{Layout, PROVINCE_SIZE, Province};
-use crate::store::{AtomicFile, StoreError};
+use crate::store::{self, AtomicFile, StoreError};
 
 /// What an entity of the world is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -345,6 +346,13 @@ pub fn write_dump(path: &Path, config: &WorldConfig) -> Result<WorldSummary, Wor
     let summary = world.write_bz2(&mut file).map_err(|source| StoreError::io("write", path, source))?;
     file.commit()?;
     Ok(summary)
+}
+
+/// Whether a file is a dump that [`write_dump`] has written.
+pub fn is_dump(path: &Path) -> bool {
+    let mut head = String::new();
+    let read = store::open(path).is_ok_and(|file| BzDecoder::new(file).take(1024).read_to_string(&mut head).is_ok());
+    read && head.contains("<generator>memtrain world</generator>")
 }
 
 /// A page before it has its number.

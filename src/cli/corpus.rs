@@ -198,8 +198,10 @@ fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
         if store::read_json::<WorldConfig>(&note)? == *config {
             return Ok(());
         }
+        store::check_file(dump, world::is_dump)?;
         store::remove_file(dump)?;
     }
+    store::check_file(&note, |path| store::read_json::<WorldConfig>(path).is_ok())?;
     if let Some(folder) = dump.parent() {
         store::create_dir_all(folder)?;
     }

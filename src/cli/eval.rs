@@ -7,16 +7,18 @@ pub mod long_qa;
 pub mod recall;
 pub mod search_qa;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use memtrain_corpora::store;
+use serde::de::DeserializeOwned;
 
 use super::configuration::{ConfigArgs, DeviceArgs};
 use super::failure::WithHint;
 use super::models;
 use super::print::print_line;
 use super::setup::Workbench;
+use crate::eval::reconstruction::ReconstructionReport;
 use crate::eval::record::RecordError;
 
 /// Arguments of `memtrain eval`.
@@ -84,7 +86,14 @@ fn told<T>(result: Result<T, RecordError>) -> anyhow::Result<T> {
     })
 }
 
+/// Checks, before the work, that a report may be written: nothing is there, or a report of the same kind.
+fn check_out<T: DeserializeOwned>(out: Option<&Path>) -> anyhow::Result<()> {
+    let is_report = |path: &Path| store::read_json::<T>(path).is_ok();
+    Ok(out.map_or(Ok(()), |path| store::check_file(path, is_report))?)
+}
+
 fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
+    check_out::<ReconstructionReport>(args.out.as_deref())?;
     let mut config = args.config.load_for(&args.device)?;
     if let Some(path) = &args.policy {
         config.policy.path = Some(path.clone());

@@ -1,12 +1,13 @@
 //! `memtrain index`: look into an index, ask it, measure it.
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, OwnedFile};
 use memtrain_index::eval::{Beir, Report, evaluate};
 use memtrain_index::{Builder, Hit, Index, IndexConfig, IndexError, IndexFile, Watch};
 use rayon::prelude::*;
@@ -269,6 +270,8 @@ struct Note {
 }
 
 const NOTE: &str = "set.json";
+/// What the marker of such a folder says that it is.
+const KIND: &str = "index of a question set";
 
 fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let config = args.config()?;
@@ -289,7 +292,10 @@ fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     let index = match Index::open(folder) {
         Ok(index) => index,
         Err(_) => {
-            build(&set, folder, &config)?;
+            let files = build(&set, folder, &config)?;
+            if args.keep.is_some() {
+                list_files(folder, files)?;
+            }
             Index::open(folder)?
         }
     };
@@ -306,22 +312,26 @@ fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a folder ready to keep an index of this note: one of another set or other settings is removed, anything else is
-/// left alone and refused.
+/// Makes a folder ready to keep an index of this note: a finished one of another set or other settings is removed, anything
+/// else is left alone and refused.
 fn make_room(folder: &Path, note: &Note) -> anyhow::Result<()> {
-    store::create_dir_all(folder)?;
     let path = folder.join(NOTE);
-    if store::exists(&path) {
-        if store::read_json::<Note>(&path).is_ok_and(|stored| stored == *note) {
-            return Ok(());
-        }
-        store::remove_dir_all(folder)?;
-        store::create_dir_all(folder)?;
-    } else if !store::list(folder)?.is_empty() {
-        return Err(Usage(format!("`{}` holds other things than the index of a question set", folder.display())))
-            .hint(|| "name another folder for `--keep`".to_owned());
+    if store::exists(&path) && store::read_json::<Note>(&path).is_ok_and(|stored| stored == *note) {
+        return Ok(());
     }
+    store::remove_owned(folder, KIND)?;
+    store::claim(folder, KIND)?;
     Ok(store::write_json(&path, note)?)
+}
+
+/// Lists the files of a finished index in the marker of its folder, so that it can be removed for another one.
+fn list_files(folder: &Path, files: Vec<IndexFile>) -> anyhow::Result<()> {
+    let listed = |file: IndexFile| (file.path, OwnedFile { bytes: Some(file.bytes), blake3: Some(file.hash) });
+    let mut files: BTreeMap<String, OwnedFile> = files.into_iter().map(listed).collect();
+    for name in [NOTE, "index.json"] {
+        files.insert(name.to_owned(), OwnedFile::of(&folder.join(name))?);
+    }
+    Ok(store::mark(folder, KIND, files)?)
 }
 
 /// Shows how far the index is, and passes a request to stop on.
@@ -340,16 +350,17 @@ impl Watch for Shown {
     }
 }
 
-fn build(set: &Beir, folder: &Path, config: &IndexConfig) -> anyhow::Result<()> {
+/// Builds the index and gives its files, without `index.json`.
+fn build(set: &Beir, folder: &Path, config: &IndexConfig) -> anyhow::Result<Vec<IndexFile>> {
     let watch = Shown { bar: Bar::new("index", 0, set.passages.len() as u64), stop: StopRequest::on_signals()? };
     let mut builder = Builder::new(set.passages.as_slice(), folder, config)?;
     builder.learn()?;
     let shards = (0..builder.num_shards()).into_par_iter().map(|shard| builder.write_shard(shard, &watch));
     let files: Vec<Vec<IndexFile>> = shards.collect::<Result<_, IndexError>>()?;
-    let learned = builder.learned()?;
-    builder.commit(files.into_iter().flatten().chain(learned).collect())?;
+    let files: Vec<IndexFile> = files.into_iter().flatten().chain(builder.learned()?).collect();
+    builder.commit(files.clone())?;
     watch.bar.finish();
-    Ok(())
+    Ok(files)
 }
 
 fn json_report(report: &Report, args: &EvalArgs, seconds: f64) -> Value {

@@ -109,6 +109,7 @@ fn print(record: &Record, bench: &Workbench, run: &RunDirectory) -> anyhow::Resu
         ("sum of the two", &before.sum, &after.sum),
     ];
     let page = run.path().join("report.html");
+    store::check_file(&page, report::is_page)?;
     store::write_atomic(&page, report::page(run.path(), &report::Selection::default())?)?;
     print_line!(
         "exact match on {} held-out documents, {} recall questions (95 % intervals)\n",

@@ -7,7 +7,7 @@ use memtrain_corpora::store;
 
 use super::failure::WithHint;
 use super::print::print_line;
-use crate::report::{Selection, page};
+use crate::report::{Selection, is_page, page};
 
 /// Arguments of `memtrain report`.
 #[derive(Debug, Args)]
@@ -38,6 +38,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let text = page(&args.run, &selection)
         .hint(|| "name a folder under `runs/`, for example `quickstart/runs/seed-1`".to_owned())?;
     let path = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
+    store::check_file(&path, is_page)?;
     store::write_atomic(&path, text)?;
     print_line!("{}", path.display())?;
     Ok(())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use memtrain_corpora::store::{self, TableWriter};
+use memtrain_corpora::store::{self, TableReader, TableWriter};
 use memtrain_hub::Needed;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -143,6 +143,8 @@ fn run_import(args: &ImportArgs) -> anyhow::Result<()> {
         .as_deref()
         .map(|name| Format::from_name(name).ok_or_else(|| Usage(format!("no question set is called `{name}`"))));
     let format = format.transpose().hint(|| format!("known are {}", Format::names().join(", ")))?;
+    store::refuse_overlap(&args.out, &args.file)?;
+    store::check_file(&args.out, |path| read(path).is_ok_and(|mut tasks| matches!(tasks.next(), Some(Ok(_)))))?;
     make_parent(&args.out)?;
     let mut writer = told(TaskWriter::create(&args.out))?;
     let config = ImportConfig { format, source: args.source.clone() };
@@ -219,6 +221,8 @@ impl Tokens {
 
 /// Version of the folder.
 const COMPOSED_FORMAT: u32 = 1;
+/// What the marker of the folder says that it is.
+const COMPOSED_KIND: &str = "composed tasks";
 /// Items whose contexts are in memory at a time.
 const ITEMS_AT_ONCE: usize = 16;
 
@@ -229,6 +233,10 @@ fn run_compose(args: &ComposeArgs) -> anyhow::Result<()> {
     if lengths.first() == Some(&0) {
         return Err(Usage("a context of 0 passages: `--lengths` must be at least 1".to_owned()).into());
     }
+    for input in args.tasks.iter().chain(&args.pool).chain(&args.tokenizer) {
+        store::refuse_overlap(&args.out, input)?;
+    }
+    store::check_replaceable(&args.out, COMPOSED_KIND)?;
     let tokenizer = args.tokenizer.as_deref().map(tokenizer).transpose()?;
     let (tasks, pool) = gather(args)?;
     let config = ComposeConfig {
@@ -249,28 +257,30 @@ fn run_compose(args: &ComposeArgs) -> anyhow::Result<()> {
     if config.questions.is_some_and(|wanted| chosen.tasks.len() < wanted) {
         tracing::warn!("{} questions, not {}: there are no more", chosen.tasks.len(), args.questions);
     }
-    store::create_dir_all(&args.out)?;
-    let lengths = write_lengths(args, &chosen, &pool, &config, tokenizer.as_ref())?;
-    let input = |path: &PathBuf| -> anyhow::Result<InputFile> {
-        // A corpus stands for its passages, whose manifest has the hashes of all files.
-        let hashed = if store::is_dir(path) { path.join("ingest/manifest.json") } else { path.clone() };
-        Ok(InputFile { file: path.display().to_string(), blake3: store::hash_file(&hashed)? })
-    };
-    let manifest = ComposeManifest {
+    let mut manifest = ComposeManifest {
         format: COMPOSED_FORMAT,
         seed: args.seed,
         questions: chosen.tasks.len(),
         questions_without_passages: chosen.without_passages,
         questions_with_too_many_gold_passages: chosen.too_many_gold,
         pool_passages: pool.passages().len(),
-        inputs: args.tasks.iter().chain(&args.pool).map(input).collect::<anyhow::Result<_>>()?,
+        inputs: args.tasks.iter().chain(&args.pool).map(|path| input(path)).collect::<anyhow::Result<_>>()?,
         tokenizer: args.tokenizer.as_ref().map(|path| path.display().to_string()),
-        lengths,
+        lengths: Vec::new(),
     };
-    store::write_json(&args.out.join("manifest.json"), &manifest)?;
+    store::replace(&args.out, COMPOSED_KIND, |folder| -> anyhow::Result<()> {
+        manifest.lengths = write_lengths(folder, &chosen, &pool, &config, tokenizer.as_ref())?;
+        Ok(store::write_json(&folder.join("manifest.json"), &manifest)?)
+    })?;
     let text = if args.json { serde_json::to_string(&manifest)? } else { compose_table(&manifest) };
     print_line!("{}", text.trim_end())?;
     Ok(())
+}
+
+/// An input with its hash. A corpus stands for its passages, whose manifest has the hashes of all files.
+fn input(path: &Path) -> anyhow::Result<InputFile> {
+    let hashed = if store::is_dir(path) { path.join("ingest/manifest.json") } else { path.to_path_buf() };
+    Ok(InputFile { file: path.display().to_string(), blake3: store::hash_file(&hashed)? })
 }
 
 /// All tasks, and the pool of their passages and the further ones.
@@ -294,7 +304,7 @@ fn gather(args: &ComposeArgs) -> anyhow::Result<(Vec<Task>, Pool)> {
 }
 
 fn write_lengths(
-    args: &ComposeArgs,
+    folder: &Path,
     chosen: &Chosen,
     pool: &Pool,
     config: &ComposeConfig,
@@ -303,7 +313,7 @@ fn write_lengths(
     let paths: Vec<(u32, String)> =
         config.lengths.iter().map(|&length| (length, format!("passages-{length:05}.parquet"))).collect();
     let mut writers: Vec<TableWriter<Task>> =
-        paths.iter().map(|(_, name)| TableWriter::create(&args.out.join(name))).collect::<Result<_, _>>()?;
+        paths.iter().map(|(_, name)| TableWriter::create(&folder.join(name))).collect::<Result<_, _>>()?;
     let mut counts = vec![Vec::new(); paths.len()];
     let bar = Bar::new("compose", chosen.tasks.len() as u64, 0);
     for items in chosen.tasks.chunks(ITEMS_AT_ONCE) {
@@ -361,6 +371,10 @@ fn tokenizer(path: &Path) -> anyhow::Result<PolicyTokenizer> {
 
 fn run_export(args: &ExportArgs) -> anyhow::Result<()> {
     let ExportFormat::Verl = args.format;
+    let reward = args.out.with_file_name("reward.py");
+    store::refuse_overlap(&args.out, &args.tasks)?;
+    store::check_file(&args.out, |path| TableReader::<VerlRow>::open(path).is_ok())?;
+    store::check_file(&reward, |path| store::read(path).is_ok_and(|text| text == REWARD.as_bytes()))?;
     make_parent(&args.out)?;
     let mut writer = TableWriter::create(&args.out)?;
     let mut rows = 0;
@@ -372,7 +386,6 @@ fn run_export(args: &ExportArgs) -> anyhow::Result<()> {
     }
     anyhow::ensure!(rows > 0, "there are no tasks in `{}`", args.tasks.display());
     writer.finish()?;
-    let reward = args.out.with_file_name("reward.py");
     store::write_atomic(&reward, REWARD)?;
     print_line!("{rows} rows  {}\nreward  {}", args.out.display(), reward.display())?;
     Ok(())

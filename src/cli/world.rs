@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use memtrain_corpora::store;
 use memtrain_corpora::world::{self, WorldConfig};
 
 use super::print::print_line;
@@ -33,6 +34,7 @@ pub fn run(args: &WorldArgs) -> anyhow::Result<()> {
         true => WorldConfig::long_pages(args.seed, args.pages),
         false => WorldConfig { seed: args.seed, num_pages: args.pages, ..WorldConfig::default() },
     };
+    store::check_file(&args.out, world::is_dump)?;
     let summary = world::write_dump(&args.out, &config)?;
     print_line!("{summary}")?;
     Ok(())

@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use memtrain_corpora::rng;
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::metrics::Metric;
 use super::record::ItemRecord;
@@ -33,7 +33,7 @@ impl Default for CompareConfig {
 }
 
 /// A difference in one metric over one group of items.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The method, or both with an arrow between them.
     pub method: String,
@@ -60,7 +60,7 @@ pub struct Difference {
 }
 
 /// All differences.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// A row for each method, length and metric.
     pub differences: Vec<Difference>,

@@ -40,6 +40,12 @@ impl Default for Selection {
     }
 }
 
+/// Whether a file is a page of this module, of any version.
+pub fn is_page(path: &Path) -> bool {
+    const TITLE: &str = ": what was remembered</title>";
+    store::head(path, 1024).is_ok_and(|head| String::from_utf8_lossy(&head).contains(TITLE))
+}
+
 /// The page of a run.
 ///
 /// # Errors

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use memtrain_corpora::store;
 
-use super::told;
+use super::{check_out, told};
 use crate::cli::failure::Usage;
 use crate::cli::print::print_line;
-use crate::eval::compare::{CompareConfig, compare, table};
+use crate::eval::compare::{CompareConfig, Comparison, compare, table};
 use crate::eval::record::load;
 
 /// Arguments of `memtrain eval compare`.
@@ -43,6 +43,7 @@ pub struct CompareArgs {
 /// # Errors
 /// If a folder is no evaluation, or they have nothing in common.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    check_out::<Comparison>(args.out.as_deref())?;
     let ((note_a, a), (note_b, b)) = (told(load(&args.a))?, told(load(&args.b))?);
     if note_a.benchmark != note_b.benchmark {
         let wrong = format!("`{}` and `{}` cannot be compared", note_a.benchmark, note_b.benchmark);

@@ -46,6 +46,7 @@ pub struct RecallArgs {
 /// # Errors
 /// If the corpus or the policy cannot be read, or a signal asked to stop.
 pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
+    super::check_out::<RecallReport>(args.out.as_deref())?;
     let mut config = args.config.load()?;
     if let Some(path) = &args.policy {
         config.policy.path = Some(path.clone());

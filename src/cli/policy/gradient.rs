@@ -1,5 +1,6 @@
 //! `memtrain policy gradient`: the loss of given conversations and its gradient, as one optimizer step sees them.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,9 @@ pub struct GradientArgs {
 const EXAMPLE: &str =
     r#"{"prompt_ids": [5, 6, 7], "response_ids": [8, 2], "advantages": [0.5, 0.5], "old_logprobs": [-1.2, -0.3]}"#;
 
+/// Metadata of the file of gradients, by which it is known again.
+const METADATA: (&str, &str) = ("memtrain", "gradients");
+
 /// One number for all tokens of a response, or one each.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
@@ -99,6 +103,9 @@ pub fn run(args: &GradientArgs) -> anyhow::Result<()> {
 }
 
 fn report(args: &GradientArgs) -> anyhow::Result<Report> {
+    if let Some(path) = &args.gradients {
+        store::check_file(path, is_gradients)?;
+    }
     let config = configuration(args)?;
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
     let model = models::folder(&args.model, Needed::Model)?;
@@ -110,7 +117,8 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     let (statistics, gradients) = gradients(&decoder, &conversations, &config.loss, limits)?;
     if let Some(path) = &args.gradients {
         let named = gradients.iter().map(|(name, gradient)| (name, gradient));
-        let bytes = safetensors::serialize(named, None)?;
+        let (key, value) = METADATA;
+        let bytes = safetensors::serialize(named, Some(HashMap::from([(key.to_owned(), value.to_owned())])))?;
         store::write_atomic(path, bytes)?;
     }
     let norm = |gradient: &Tensor| global_norm(std::slice::from_ref(gradient));
@@ -125,6 +133,13 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
         parameter_norms,
         loss: config.loss,
     })
+}
+
+/// Whether a file was written for `--gradients`: the metadata stand first in a file of safetensors.
+fn is_gradients(path: &Path) -> bool {
+    let (key, value) = METADATA;
+    let metadata = format!("{{\"__metadata__\":{{\"{key}\":\"{value}\"}}");
+    store::head(path, 128).is_ok_and(|head| head.get(8..).is_some_and(|header| header.starts_with(metadata.as_bytes())))
 }
 
 /// The configuration of `--config`, changed by `--set` and `--loss`.

@@ -1,0 +1,209 @@
+//! Folders and files of others through the binary: whatever is named as `--out`, nothing in it is lost.
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use memtrain_corpora::store;
+use serde_json::json;
+
+fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_memtrain")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn succeeds(folder: &Path, arguments: &[&str]) {
+    let output = memtrain(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs a command that must be refused with these words and a hint, and must leave every file as it was.
+fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) {
+    let before = files(folder);
+    let output = memtrain(folder, arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {:?} {said}", output.status);
+    for part in parts.iter().chain(&["error: ", "hint: "]) {
+        assert!(said.contains(part), "{arguments:?} did not say `{part}`:\n{said}");
+    }
+    assert_eq!(files(folder), before, "{arguments:?}");
+}
+
+/// Files by their hash, folders without one; links are not followed.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Option<String>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for path in store::list(&folder).unwrap() {
+            let is_folder = store::is_dir(&path) && !store::is_link(&path);
+            let is_file = store::len(&path).is_ok() && !store::is_dir(&path) && !path.ends_with("socket");
+            let hash = is_file.then(|| store::hash_file(&path).unwrap());
+            found.insert(path.clone(), hash);
+            if is_folder {
+                folders.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn write(path: &Path, text: &str) {
+    store::create_dir_all(path.parent().unwrap()).unwrap();
+    store::write_atomic(path, text).unwrap();
+}
+
+/// A policy directory as another program has written it, with its tokenizer.
+fn policy(folder: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/policies/tiny");
+    store::create_dir_all(folder).unwrap();
+    for path in store::list(&from).unwrap() {
+        store::write_atomic(&folder.join(path.file_name().unwrap()), store::read(&path).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_policy_is_written_over_nothing_but_a_policy_of_this_program() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path();
+    policy(&path.join("base"));
+    policy(&path.join("models/theirs"));
+    write(&path.join("webapp/config.json"), "{}");
+    write(&path.join("webapp/src/main.js"), "main()");
+    write(&path.join("file"), "text");
+    let tokenizer = "base/tokenizer.json";
+    for (out, part) in
+        [("webapp", "`src/`"), ("models/theirs/", "`model.safetensors`"), (".", "`base/`"), ("file", "a file")]
+    {
+        refused(path, &["policy", "init", "--tokenizer", tokenizer, "--out", out], &[part]);
+        refused(path, &["policy", "convert", "--model", "base", "--out", out, "--dtype", "bf16"], &[]);
+    }
+    refused(path, &["policy", "convert", "--model", "base", "--out", "/"], &[]);
+    // One of its own gives way until somebody has put something into it.
+    let convert = ["policy", "convert", "--model", "base", "--out", "own", "--dtype", "f16"];
+    succeeds(path, &convert);
+    succeeds(path, &convert);
+    write(&path.join("own/evaluation.md"), "it forgets names");
+    refused(path, &convert, &["`evaluation.md`"]);
+}
+
+#[test]
+fn what_is_read_is_never_written_over_however_it_is_spelled() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path();
+    succeeds(path, &["policy", "init", "--tokenizer", &tiny_tokenizer(), "--out", "models/base"]);
+    store::create_dir_all(&path.join("x")).unwrap();
+    for (target, link) in [("models", "way"), ("models/base", "base"), ("../models/base", "x/base")] {
+        store::link_durably(Path::new(target), &path.join(link)).unwrap();
+    }
+    let absolute = path.join("models/base").display().to_string();
+    for model in ["models/base", "way/base", "base", "x/base"] {
+        for out in ["models/base", "x/../models/base", "way/base/.", "base", "models", "models/base/inside", &absolute]
+        {
+            refused(path, &["policy", "convert", "--model", model, "--out", out, "--dtype", "bf16"], &[]);
+        }
+    }
+    refused(path, &["policy", "init", "--tokenizer", "models/base/tokenizer.json", "--out", "way/base"], &["is read"]);
+    succeeds(path, &["policy", "convert", "--model", "x/base", "--out", "way/other"]);
+}
+
+fn tiny_tokenizer() -> String {
+    format!("{}/configs/policies/tiny/tokenizer.json", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn folders_beside_the_target_are_left_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path();
+    for name in [".out.old", ".out.new", ".out", "out.new"] {
+        write(&path.join(name).join("thesis.tex"), "years of work");
+    }
+    let before = files(path);
+    let init = ["policy", "init", "--tokenizer", &tiny_tokenizer(), "--out", "out"];
+    succeeds(path, &init);
+    succeeds(path, &init);
+    let after = files(path);
+    assert!(before.iter().all(|(path, hash)| after.get(path) == Some(hash)));
+}
+
+#[test]
+fn tables_of_tasks_are_written_over_tables_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path();
+    let row = |name: &str| {
+        json!({"_id": name, "question": "Who?", "answer": "x", "supporting_facts": [["t", 0]],
+            "context": [["t", [format!("{name} did.")]], ["u", [format!("Not {name}.")]]]})
+    };
+    write(&path.join("set.json"), &json!([row("a"), row("b")]).to_string());
+    for out in ["t.parquet", "t.jsonl"] {
+        succeeds(path, &["tasks", "import", "set.json", "--out", out]);
+        succeeds(path, &["tasks", "import", "set.json", "--out", out]);
+    }
+    write(&path.join("thesis.parquet"), "years of work");
+    write(&path.join("diary.jsonl"), "{\"day\": 1}\n");
+    write(&path.join("verl/reward.py"), "def compute_score(): return my_own()\n");
+    store::link_durably(Path::new("t.parquet"), &path.join("link.parquet")).unwrap();
+    for out in ["thesis.parquet", "diary.jsonl", "link.parquet", "set.json", "./x/../set.json"] {
+        refused(path, &["tasks", "import", "set.json", "--out", out], &[]);
+    }
+    refused(path, &["tasks", "import", "t.jsonl", "--out", "t.jsonl", "--format", "memtrain"], &["is read"]);
+    refused(path, &["tasks", "export", "t.parquet", "--out", "verl/rows.parquet"], &["reward.py"]);
+    refused(path, &["tasks", "export", "t.parquet", "--out", "thesis.parquet"], &["thesis.parquet"]);
+
+    let compose = |out: &'static str, lengths: &'static str| {
+        ["tasks", "compose", "t.parquet", "--out", out, "--lengths", lengths, "--questions", "1"]
+    };
+    write(&path.join("mine/manifest.json"), "{\"name\": \"an app\"}");
+    refused(path, &compose("mine", "1,2"), &["`manifest.json`"]);
+    refused(path, &compose(".", "1,2"), &["is read"]);
+    succeeds(path, &compose("long", "1,2"));
+    succeeds(path, &compose("long", "1"));
+    let left: Vec<_> = store::list(&path.join("long")).unwrap();
+    assert!(!left.iter().any(|path| path.ends_with("passages-00002.parquet")), "of another composition: {left:?}");
+    write(&path.join("long/notes.txt"), "mine");
+    refused(path, &compose("long", "1,2"), &["`notes.txt`"]);
+}
+
+#[test]
+fn single_files_are_written_over_files_of_their_kind_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path();
+    write(&path.join("enwiki.xml.bz2"), "a dump that took hours");
+    refused(path, &["world", "--pages", "50", "--out", "enwiki.xml.bz2"], &["did not write it"]);
+    let _listener = std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
+    refused(path, &["world", "--pages", "50", "--out", "socket"], &["a socket"]);
+    succeeds(path, &["world", "--pages", "50", "--out", "world.xml.bz2"]);
+    succeeds(path, &["world", "--pages", "75", "--out", "world.xml.bz2"]);
+
+    policy(&path.join("policy"));
+    write(&path.join("batch.jsonl"), r#"{"prompt_ids": [5, 6, 7], "response_ids": [8, 2], "advantages": [0.5, 0.5]}"#);
+    let gradient = |out: &'static str| {
+        ["policy", "gradient", "--model", "policy", "--batch", "batch.jsonl", "--gradients", out, "--loss", "grpo"]
+    };
+    refused(path, &gradient("policy/model.safetensors"), &["did not write it"]);
+    refused(path, &gradient("batch.jsonl"), &["did not write it"]);
+    succeeds(path, &gradient("gradients.safetensors"));
+    succeeds(path, &gradient("gradients.safetensors"));
+}
+
+#[test]
+fn an_index_of_a_question_set_is_kept_in_a_folder_of_its_own() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path();
+    let passage = |id: usize| {
+        json!({"_id": format!("p{id}"), "title": format!("Town {id}"), "text": format!("The town {id} has a bridge.")})
+            .to_string()
+    };
+    write(&path.join("set/corpus.jsonl"), &(0..20).map(|id| passage(id) + "\n").collect::<String>());
+    write(&path.join("set/queries.jsonl"), "{\"_id\": \"q\", \"text\": \"town 7\"}\n");
+    write(&path.join("set/qrels.tsv"), "query-id\tcorpus-id\tscore\nq\tp7\t1\n");
+    write(&path.join("theirs/set.json"), "{}");
+    write(&path.join("theirs/thesis.tex"), "years of work");
+    let eval = |folder: &'static str, mode: &'static str| ["index", "eval", "set", "--mode", mode, "--keep", folder];
+    refused(path, &eval("theirs", "lexical"), &["`thesis.tex`"]);
+    refused(path, &eval("set", "lexical"), &["`corpus.jsonl`"]);
+    for mode in ["lexical", "lexical", "fused", "lexical"] {
+        succeeds(path, &eval("kept", mode));
+    }
+    write(&path.join("kept/notes.txt"), "mine");
+    refused(path, &eval("kept", "fused"), &["`notes.txt`"]);
+}
