@@ -63,7 +63,7 @@ fn keeper(forgets: &'static str, kind: &'static str) -> Draws {
             "finemem" => json!({"name": "insert", "arguments": {"content": chunk}}).to_string(),
             _ => json!({"name": "insert", "arguments": {"type": "semantic", "content": chunk}}).to_string(),
         };
-        [tokenizer.encode_text(&format!(" {call}")).unwrap(), vec![end]].concat()
+        [tokenizer.encode_text(format!(" {call}")).unwrap(), vec![end]].concat()
     })
 }
 

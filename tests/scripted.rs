@@ -44,7 +44,7 @@ impl Sampler for Script<'_> {
             let said =
                 place.and_then(|place| self.lines.remove(place)).map_or(self.otherwise.to_owned(), |line| line.1);
             self.prompts.push(prompt);
-            let token_ids = self.tokenizer.encode_text(&format!(" {said}"))?;
+            let token_ids = self.tokenizer.encode_text(format!(" {said}"))?;
             let log_probs = vec![-1.0; token_ids.len()];
             completions.push(Completion { token_ids, log_probs, finish: FinishReason::Stop });
         }

@@ -5,6 +5,8 @@
 //! `tokenizer_config.json` (with a ChatML template) straight into the stage's folder, which is then usable as the
 //! tokenizer part of a Hugging Face directory.
 
+pub mod encode;
+
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store;
@@ -13,7 +15,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer, TokenizerImpl};
+use tokenizers::{AddedToken, OffsetType, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer, TokenizerImpl};
 
 use crate::config::{CorpusConfig, TokenizerConfig};
 use crate::error::{PipelineError, Result};
@@ -98,11 +100,12 @@ fn load_file(path: &Path) -> Result<Tokenizer> {
     Tokenizer::from_bytes(store::read(path)?).map_err(read)
 }
 
-/// Number of tokens of a text, without tokens that a template would add.
+/// Number of tokens of a document, as a policy reads it: without tokens that a template would add, and of the added tokens
+/// the placeholders alone.
 pub(crate) fn count(tokenizer: &Tokenizer, text: &str) -> Result<usize> {
-    let encoding = tokenizer.encode_fast(text, false).map_err(|error| PipelineError::Tokenizer {
-        action: "count the tokens of a document",
-        detail: error.to_string(),
+    let own = encode::placeholders(text);
+    let encoding = encode::encode(tokenizer, text, &own, OffsetType::None).map_err(|error| {
+        PipelineError::Tokenizer { action: "count the tokens of a document", detail: error.to_string() }
     })?;
     Ok(encoding.get_ids().len())
 }

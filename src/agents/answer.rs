@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::policy::PromptText;
+
 /// When two answers are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -70,8 +72,11 @@ pub fn last_boxed(response: &str) -> Option<&str> {
 }
 
 /// The answer a policy is taught to give for `entity`.
-pub fn boxed(entity: &str) -> String {
-    format!("\\boxed{{{entity}}}")
+pub fn boxed(entity: &str) -> PromptText {
+    let mut answer = PromptText::own("\\boxed{");
+    answer.push(&PromptText::foreign(entity));
+    answer.push(&PromptText::own("}"));
+    answer
 }
 
 #[cfg(test)]
@@ -91,7 +96,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_boxed_is_found(entity in "[a-zA-Z0-9 é'.-]{1,20}", before in "[a-z{} ]{0,20}") {
-            let response = format!("{before}{}", boxed(&entity));
+            let response = format!("{before}{}", boxed(&entity).as_str());
             prop_assert_eq!(last_boxed(&response), Some(entity.as_str()));
         }
     }

@@ -9,7 +9,7 @@ use memtrain_corpora::store;
 
 use super::prompts::{PromptError, fill};
 use super::reader::{Reader, Turn};
-use crate::policy::PolicyTokenizer;
+use crate::policy::{PolicyTokenizer, PromptText};
 use crate::run::RolloutKind;
 use crate::sampler::{DrawAddress, SampleRequest, Sampler};
 
@@ -54,8 +54,8 @@ impl ContextPrompt {
     }
 
     /// The user's words.
-    pub fn turn(&self, problem: &str, context: &str) -> String {
-        fill(&self.template, &[("{problem}", problem), ("{section}", context)])
+    pub fn turn(&self, problem: &str, context: &str) -> PromptText {
+        fill(&self.template, &[("{problem}", &problem.into()), ("{section}", &context.into())])
     }
 }
 

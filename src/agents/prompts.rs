@@ -9,6 +9,8 @@ use std::path::Path;
 use memtrain_corpora::store::{self, StoreError};
 use serde::{Deserialize, Serialize};
 
+use crate::policy::PromptText;
+
 /// The built-in sets: their texts in the order of [`FILES`].
 const BUILT_IN: [(&str, [&str; 6]); 2] = [
     (
@@ -121,7 +123,7 @@ impl PromptSet {
     /// use memtrain::agents::prompts::{PromptLayout, PromptSet};
     /// let prompts = PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap();
     /// let turn = prompts.memory_turn("empty", "A section with {memory} in it.");
-    /// assert!(turn.contains("A section with {memory} in it."), "inserted text is never expanded again");
+    /// assert!(turn.as_str().contains("A section with {memory} in it."), "inserted text is never expanded again");
     /// ```
     ///
     /// # Errors
@@ -163,17 +165,17 @@ impl PromptSet {
     }
 
     /// The user's words of a memory turn.
-    pub fn memory_turn(&self, memory: &str, section: &str) -> String {
+    pub fn memory_turn(&self, memory: &str, section: &str) -> PromptText {
         self.fill(&self.memory, memory, section)
     }
 
     /// The user's words of the answer turn.
-    pub fn answer_turn(&self, memory: &str) -> String {
+    pub fn answer_turn(&self, memory: &str) -> PromptText {
         self.fill(&self.answer, memory, "")
     }
 
     /// The user's words of an intermediate-recall question.
-    pub fn recall_turn(&self, memory: &str, masked_section: &str) -> String {
+    pub fn recall_turn(&self, memory: &str, masked_section: &str) -> PromptText {
         self.fill(&self.recall, memory, masked_section)
     }
 
@@ -187,30 +189,29 @@ impl PromptSet {
         hasher.finalize().to_hex().to_string()
     }
 
-    fn fill(&self, template: &str, memory: &str, section: &str) -> String {
-        fill(template, &[("{problem}", &self.problem), ("{memory}", memory), ("{section}", section)])
+    fn fill(&self, template: &str, memory: &str, section: &str) -> PromptText {
+        let values = [self.problem.as_str(), memory, section].map(PromptText::from);
+        fill(template, &[("{problem}", &values[0]), ("{memory}", &values[1]), ("{section}", &values[2])])
     }
 }
 
-/// Replaces the fields in one pass over the template, so that braces in inserted text stay as they are.
-pub(super) fn fill(template: &str, fields: &[(&str, &str)]) -> String {
-    let mut filled = String::with_capacity(template.len() + fields.iter().map(|(_, value)| value.len()).sum::<usize>());
-    let mut rest = template;
-    while let Some(brace) = rest.find('{') {
-        filled.push_str(&rest[..brace]);
-        rest = &rest[brace..];
-        match fields.iter().find(|(field, _)| rest.starts_with(field)) {
+/// Replaces the fields in one pass over the template, so that braces in inserted text stay as they are. The template's words
+/// are the program's own; an inserted text keeps whose it is.
+pub(super) fn fill(template: &str, fields: &[(&str, &PromptText)]) -> PromptText {
+    let mut filled = PromptText::default();
+    let (mut rest, mut searched) = (template, 0);
+    while let Some(brace) = rest[searched..].find('{').map(|at| at + searched) {
+        match fields.iter().find(|(field, _)| rest[brace..].starts_with(field)) {
             Some((field, value)) => {
-                filled.push_str(value);
-                rest = &rest[field.len()..];
+                filled.push(&PromptText::own(&rest[..brace]));
+                filled.push(value);
+                rest = &rest[brace + field.len()..];
+                searched = 0;
             }
-            None => {
-                filled.push('{');
-                rest = &rest[1..];
-            }
+            None => searched = brace + 1,
         }
     }
-    filled.push_str(rest);
+    filled.push(&PromptText::own(rest));
     filled
 }
 
@@ -223,8 +224,8 @@ mod tests {
         let standard = PromptSet::load("standard", PromptLayout::MemoryFirst).unwrap();
         let compact = PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap();
         assert_ne!(standard.hash(), compact.hash());
-        assert!(standard.answer_turn("notes").contains("\\boxed{}"), "a lone brace pair is not a field");
-        assert!(standard.recall_turn("notes", "the [TARGET] section").contains("the [TARGET] section"));
+        assert!(standard.answer_turn("notes").as_str().contains("\\boxed{}"), "a lone brace pair is not a field");
+        assert!(standard.recall_turn("notes", "the [TARGET] section").as_str().contains("the [TARGET] section"));
     }
 
     #[test]
@@ -251,11 +252,11 @@ mod tests {
             let section = "A section of many words. ".repeat(40);
             let common = |prompts: &PromptSet| {
                 let (one, other) = (prompts.memory_turn("one", &section), prompts.memory_turn("other", &section));
-                one.bytes().zip(other.bytes()).take_while(|(left, right)| left == right).count()
+                one.as_str().bytes().zip(other.as_str().bytes()).take_while(|(left, right)| left == right).count()
             };
             assert!(common(&chunk_first) > section.len() && common(&memory_first) < 800, "{set}");
             let recall = chunk_first.recall_turn("what was kept", "near [TARGET]");
-            let place = |words: &str| recall.find(words).expect("it is in the prompt");
+            let place = |words: &str| recall.as_str().find(words).expect("it is in the prompt");
             assert!(place("near [TARGET]") < place("what was kept"));
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunks::{self, CutAt};
 use super::prompts::{EMPTY_MEMORY, PromptConfig, PromptSet};
-use crate::policy::PolicyTokenizer;
+use crate::policy::{PolicyTokenizer, PromptText};
 use crate::run::RolloutKind;
 use crate::sampler::{Completion, DrawAddress, SampleRequest, Sampler, SamplingParams};
 
@@ -276,7 +276,7 @@ impl Reader<'_> {
     /// If the prompt and its longest response do not fit the context.
     pub(super) fn request(
         &self,
-        user: &str,
+        user: &PromptText,
         max_tokens: usize,
         (document, rollout, turn): (u64, u64, u64),
     ) -> anyhow::Result<SampleRequest> {

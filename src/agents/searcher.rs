@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::prompts::{PromptError, fill};
 use super::reader::{DrawConfig, DrawRound, Turn};
 use super::retrieve::{Found, Retriever};
-use crate::policy::PolicyTokenizer;
+use crate::policy::{PolicyTokenizer, PromptText};
 use crate::run::RolloutKind;
 use crate::sampler::{DrawAddress, SampleRequest, Sampler, SamplingParams};
 
@@ -107,12 +107,12 @@ impl SearcherPrompts {
     }
 
     /// The user's words of a turn. `turns_left` counts the turn itself.
-    fn words(&self, problem: &str, last_turn: &str, turns_left: usize) -> String {
-        let mut last_turn = last_turn.to_owned();
+    fn words(&self, problem: &str, last_turn: &PromptText, turns_left: usize) -> PromptText {
+        let mut last_turn = last_turn.clone();
         if turns_left <= 1 {
-            last_turn = format!("{last_turn}\n{}", self.last);
+            last_turn.push(&PromptText::own(format!("\n{}", self.last)));
         }
-        fill(&self.turn, &[("{problem}", problem), ("{last_turn}", &last_turn)])
+        fill(&self.turn, &[("{problem}", &PromptText::foreign(problem)), ("{last_turn}", &last_turn)])
     }
 }
 
@@ -182,7 +182,7 @@ pub struct SearchTrajectory {
     /// Why it broke off, where it did.
     pub failure: Option<String>,
     /// What the next turn is shown of the last one.
-    last_turn: String,
+    last_turn: PromptText,
 }
 
 impl SearchTrajectory {
@@ -197,7 +197,7 @@ impl SearchTrajectory {
     /// A trajectory that has done this, without turns.
     #[cfg(test)]
     pub(crate) fn of_actions(actions: Vec<Action>) -> Self {
-        Self { task: 0, rollout: 0, turns: Vec::new(), actions, failure: None, last_turn: String::new() }
+        Self { task: 0, rollout: 0, turns: Vec::new(), actions, failure: None, last_turn: PromptText::default() }
     }
 
     fn is_over(&self, max_turns: usize) -> bool {
@@ -238,7 +238,7 @@ impl Searcher<'_> {
             turns: Vec::new(),
             actions: Vec::new(),
             failure: None,
-            last_turn: String::new(),
+            last_turn: PromptText::default(),
         };
         let mut trajectories: Vec<SearchTrajectory> =
             (0..tasks.len()).flat_map(|task| (0..group_size).map(move |rollout| attempt(task, rollout))).collect();
@@ -264,7 +264,7 @@ impl Searcher<'_> {
                 let trajectory = &mut trajectories[index];
                 let text = self.tokenizer.decode_response(&completion.token_ids)?.trim().to_owned();
                 let (action, end) = action(&text);
-                trajectory.last_turn = text[..end].to_owned();
+                trajectory.last_turn = PromptText::foreign(&text[..end]);
                 let answers = matches!(action, Action::Answer(_));
                 let kind = if answers { RolloutKind::Answer } else { RolloutKind::Search };
                 trajectory.actions.push(action);
@@ -323,26 +323,26 @@ impl Searcher<'_> {
             let results = match trajectory.actions.last() {
                 _ if trajectory.is_over(self.config.max_turns) => continue,
                 Some(Action::Search(_)) => self.shown(&found.next().unwrap_or_default())?,
-                _ => self.prompts.invalid.clone(),
+                _ => PromptText::own(self.prompts.invalid.as_str()),
             };
-            let turns_left = (self.config.max_turns - trajectory.turns.len()).to_string();
+            let turns_left = PromptText::own((self.config.max_turns - trajectory.turns.len()).to_string());
             let wrapped = fill(&self.prompts.results, &[("{results}", &results), ("{turns_left}", &turns_left)]);
-            trajectory.last_turn.push_str(&wrapped);
+            trajectory.last_turn.push(&wrapped);
         }
         Ok(())
     }
 
     /// Passages as they are read, at most so many tokens.
-    fn shown(&self, found: &[Found]) -> anyhow::Result<String> {
+    fn shown(&self, found: &[Found]) -> anyhow::Result<PromptText> {
         let one = |(found, number): (&Found, usize)| match found.title.as_str() {
             "" => format!("Passage {number}: {}", found.text),
             title => format!("Passage {number} ({title}): {}", found.text),
         };
         let mut text = found.iter().zip(1..).map(one).collect::<Vec<_>>().join("\n");
         if text.is_empty() {
-            return Ok("Nothing was found.".to_owned());
+            return Ok(PromptText::own("Nothing was found."));
         }
-        let (_, offsets) = self.tokenizer.encode_with_offsets(&text)?;
+        let (_, offsets) = self.tokenizer.encode_with_offsets(PromptText::foreign(text.as_str()))?;
         if let Some(beyond) = offsets.get(self.config.result_tokens) {
             let mut end = beyond.start;
             while !text.is_char_boundary(end) {
@@ -350,7 +350,7 @@ impl Searcher<'_> {
             }
             text.truncate(end);
         }
-        Ok(text)
+        Ok(PromptText::foreign(text))
     }
 }
 

@@ -322,7 +322,7 @@ fn write_lengths(
                 .hint(|| "give more passages with `--pool`, or fewer with `--lengths`".to_owned())?;
             if let Some(tokenizer) = tokenizer {
                 for task in &mut lengths {
-                    let tokens = tokenizer.encode_text(&task.context())?.len();
+                    let tokens = tokenizer.encode_text(task.context())?.len();
                     task.extra.insert("num_tokens".to_owned(), tokens.into());
                 }
             }

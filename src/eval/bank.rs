@@ -141,7 +141,7 @@ impl BankEval<'_> {
         let turn = |(number, (words, turn)): (usize, (Option<&Words>, &Turn))| {
             // What a server has made of the words, it alone knows.
             let prompt = match words.filter(|_| turn.prompt_ids.is_empty()) {
-                Some(words) => words.user.clone(),
+                Some(words) => words.user.as_str().to_owned(),
                 None => self.reader.tokenizer.decode(&turn.prompt_ids)?,
             };
             Ok(EvalTurn::new(key, number, turn, prompt))

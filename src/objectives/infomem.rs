@@ -127,7 +127,7 @@ impl InfoMemConfig {
         for (item, group) in items.iter().zip(groups) {
             let question = item.question(reader.prompts);
             let answer = question.answers.first().map_or("", String::as_str);
-            let response = reader.tokenizer.response_ids(&boxed(answer))?;
+            let response = reader.tokenizer.response_ids(boxed(answer))?;
             if group.iter().any(|(_, right)| *right) {
                 let empty = reader.prompts.about(&question.text).answer_turn(EMPTY_MEMORY);
                 pairs.push((reader.tokenizer.chat_prompt_ids(&empty)?, response.clone()));

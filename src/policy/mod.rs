@@ -11,7 +11,9 @@ pub mod convert;
 pub mod decoder;
 pub mod directory;
 pub mod lora;
+mod marks;
 pub mod preset;
+pub mod prompt_text;
 pub mod stored;
 pub mod tokenizer;
 pub mod weights;
@@ -21,6 +23,7 @@ pub use config::{Architecture, PolicyConfig};
 pub use decoder::{Decoder, Layer, Precision, Projections, ScoredTokens};
 pub use directory::{Generation, Origin, Policy};
 pub use lora::{LoraConfig, Target};
+pub use prompt_text::PromptText;
 pub use tokenizer::{Message, PolicyTokenizer};
 pub use weights::{LayerWeights, Weights};
 

@@ -4,12 +4,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use memtrain_corpora::store;
+use memtrain_pipeline::tokenizer::encode;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, context};
 use serde_json::{Map, Value, json};
-use tokenizers::Tokenizer;
+use tokenizers::{OffsetType, Tokenizer};
 
-use super::PolicyError;
+use super::marks::Marks;
+use super::{PolicyError, PromptText};
 
 /// Files of a policy directory that belong to the tokenizer; all are kept as they are.
 const FILES: [&str; 7] = [
@@ -32,9 +34,6 @@ pub const COMPACT_CHAT_TEMPLATE: &str = "{%- for message in messages -%}\
 /// What the compact template ends a response with.
 pub const END_OF_TURN: &str = "<|im_end|>";
 
-/// What stands for a text while a template is rendered around it: two characters of the private use area.
-const STAND_IN: &str = "\u{f8f1}\u{f8f2}";
-
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Message {
@@ -47,12 +46,9 @@ pub struct Message {
 /// A tokenizer with its chat template and the ids that end a response.
 #[derive(Clone, Debug)]
 pub struct PolicyTokenizer {
-    /// Special tokens in a text become their ids.
-    with_special: Tokenizer,
-    /// Special tokens in a text are text.
-    plain: Tokenizer,
-    /// Texts of the special tokens.
-    special: Vec<String>,
+    tokenizer: Tokenizer,
+    /// Texts of the added tokens, those of white space left out.
+    added: Vec<String>,
     template: Option<Environment<'static>>,
     /// Variables that templates refer to, such as `bos_token`.
     variables: Map<String, Value>,
@@ -86,7 +82,6 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the token is not in the vocabulary or the template is no Jinja.
     pub fn new(tokenizer: &Tokenizer, template: &str, eos_token: &str) -> Result<Self, PolicyError> {
-        let failed = |error: tokenizers::Error| PolicyError::Tokenizer(error.to_string());
         let files = vec![("tokenizer.json".to_owned(), tokenizer.to_string(true).map_err(failed)?.into_bytes())];
         let fresh = Self::from_files(files)?;
         if fresh.token_id(eos_token).is_none() {
@@ -115,11 +110,7 @@ impl PolicyTokenizer {
 
     fn from_files(files: Vec<(String, Vec<u8>)>) -> Result<Self, PolicyError> {
         let bytes = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, bytes)| bytes.as_slice());
-        let failed = |error: tokenizers::Error| PolicyError::Tokenizer(error.to_string());
-        let mut with_special = Tokenizer::from_bytes(bytes("tokenizer.json").unwrap_or_default()).map_err(failed)?;
-        with_special.set_encode_special_tokens(false);
-        let mut plain = with_special.clone();
-        plain.set_encode_special_tokens(true);
+        let tokenizer = Tokenizer::from_bytes(bytes("tokenizer.json").unwrap_or_default()).map_err(failed)?;
         let variables = match bytes("tokenizer_config.json") {
             Some(bytes) => {
                 object(bytes).map_err(|detail| PolicyError::Tokenizer(format!("tokenizer_config.json: {detail}")))?
@@ -131,11 +122,11 @@ impl PolicyTokenizer {
             None => variables.get("chat_template").and_then(default_template),
         };
         let template = source.map(environment).transpose()?;
-        let special = with_special.get_added_tokens_decoder().into_values().filter(|token| token.special);
-        let special = special.map(|token| token.content).collect();
-        let eos = variables.get("eos_token").and_then(token_text).and_then(|token| with_special.token_to_id(&token));
-        let eos_token_ids = eos.or_else(|| with_special.token_to_id(END_OF_TURN)).into_iter().collect();
-        Ok(Self { with_special, plain, special, template, variables, eos_token_ids, files })
+        let added = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);
+        let added = added.filter(|token| !encode::is_blank(token)).collect();
+        let eos = variables.get("eos_token").and_then(token_text).and_then(|token| tokenizer.token_to_id(&token));
+        let eos_token_ids = eos.or_else(|| tokenizer.token_to_id(END_OF_TURN)).into_iter().collect();
+        Ok(Self { tokenizer, added, template, variables, eos_token_ids, files })
     }
 
     /// The tokenizer's files by name, as they were read.
@@ -143,29 +134,37 @@ impl PolicyTokenizer {
         &self.files
     }
 
-    /// Token ids of a text in which special tokens stand for themselves: a rendered template. Nothing is added.
+    /// Token ids of a text in which all added tokens stand for themselves: a raw prompt. Nothing is added.
     ///
     /// # Errors
     /// If the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
-        encode(&self.with_special, text)
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
     }
 
-    /// Token ids of a text from outside, where what looks like a special token is only text.
+    /// Token ids of a text, in which added tokens are only text wherever the words are not the program's own.
     ///
     /// # Errors
     /// If the tokenizer fails.
-    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
-        encode(&self.plain, text)
+    pub fn encode_text(&self, text: impl Into<PromptText>) -> Result<Vec<u32>, PolicyError> {
+        let text = text.into();
+        let encoding = encode::encode(&self.tokenizer, text.as_str(), text.own_spans(), OffsetType::None);
+        Ok(encoding.map_err(failed)?.get_ids().to_vec())
     }
 
-    /// Token ids of a text from outside, with the byte range of each in the text. Ranges of tokens that share a
-    /// character overlap.
+    /// Token ids as of [`PolicyTokenizer::encode_text`], with the byte range of each in the text. Ranges of tokens that
+    /// share a character overlap.
     ///
     /// # Errors
     /// If the tokenizer fails.
-    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), PolicyError> {
-        let encoding = self.plain.encode(text, false).map_err(|error| PolicyError::Tokenizer(error.to_string()))?;
+    pub fn encode_with_offsets(
+        &self,
+        text: impl Into<PromptText>,
+    ) -> Result<(Vec<u32>, Vec<Range<usize>>), PolicyError> {
+        let text = text.into();
+        let encoding = encode::encode(&self.tokenizer, text.as_str(), text.own_spans(), OffsetType::Byte);
+        let encoding = encoding.map_err(failed)?;
         let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
         Ok((encoding.get_ids().to_vec(), offsets))
     }
@@ -175,7 +174,7 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn decode(&self, token_ids: &[u32]) -> Result<String, PolicyError> {
-        self.with_special.decode(token_ids, false).map_err(|error| PolicyError::Tokenizer(error.to_string()))
+        self.tokenizer.decode(token_ids, false).map_err(failed)
     }
 
     /// The text of a response, without special tokens.
@@ -183,18 +182,18 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn decode_response(&self, token_ids: &[u32]) -> Result<String, PolicyError> {
-        self.with_special.decode(token_ids, true).map_err(|error| PolicyError::Tokenizer(error.to_string()))
+        self.tokenizer.decode(token_ids, true).map_err(failed)
     }
 
     /// Number of ids, added tokens included.
     pub fn vocab_size(&self) -> usize {
-        let largest = self.with_special.get_vocab(true).into_values().max();
+        let largest = self.tokenizer.get_vocab(true).into_values().max();
         largest.map_or(0, |id| id as usize + 1)
     }
 
     /// The id of a token, special or not.
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.with_special.token_to_id(token)
+        self.tokenizer.token_to_id(token)
     }
 
     /// Ids that end a response according to the tokenizer's configuration.
@@ -210,20 +209,47 @@ impl PolicyTokenizer {
         self.render(&[Message { role: "user".to_owned(), content: user.to_owned() }], true)
     }
 
-    /// The prompt for one user message, as token ids. A special token inside the message stays text: no document can
-    /// end its own turn.
+    /// The prompt for one user message, as token ids. An added token inside the message stays text, other than in the
+    /// program's own words: no document can end its own turn.
     ///
     /// # Errors
     /// If the template or the tokenizer fails.
-    pub fn chat_prompt_ids(&self, user: &str) -> Result<Vec<u32>, PolicyError> {
-        if !self.special.iter().any(|token| user.contains(token.as_str())) {
-            return self.encode(&self.chat_prompt(user)?);
-        }
-        let frame = self.chat_prompt(STAND_IN)?;
-        let Some((before, after)) = frame.split_once(STAND_IN) else {
-            return Err(PolicyError::Template("the user's message does not appear in the prompt".to_owned()));
-        };
-        Ok([self.encode(before)?, self.encode_text(user)?, self.encode(after)?].concat())
+    pub fn chat_prompt_ids(&self, user: impl Into<PromptText>) -> Result<Vec<u32>, PolicyError> {
+        self.conversation_ids(&[("user", user.into())], true)
+    }
+
+    /// A conversation as token ids, as [`PolicyTokenizer::chat_prompt_ids`] has one message. All that it says is text.
+    ///
+    /// # Errors
+    /// If the template or the tokenizer fails.
+    pub fn chat_ids(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>, PolicyError> {
+        let one = |message: &'_ Message| PromptText::foreign(message.content.as_str());
+        let messages: Vec<_> = messages.iter().map(|message| (message.role.as_str(), one(message))).collect();
+        self.conversation_ids(&messages, add_generation_prompt)
+    }
+
+    /// Marks the added tokens in what the messages say, renders the template around them, and keeps as control tokens those
+    /// of the rendered text that have no mark: the template's own. Most messages hold none and are rendered as they are.
+    fn conversation_ids(
+        &self,
+        messages: &[(&str, PromptText)],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, PolicyError> {
+        let template = self.template.as_ref().and_then(|environment| environment.get_template("chat").ok());
+        let said = messages.iter().flat_map(|(role, content)| [*role, content.as_str()]);
+        let marks = Marks::absent_from(said.chain(template.iter().map(|template| template.source())))?;
+        let (tokenizer, added) = (&self.tokenizer, &self.added);
+        let marked: Vec<Message> = messages
+            .iter()
+            .map(|(role, content)| Message {
+                role: marks.put_in_role(role, tokenizer, added),
+                content: marks.put(content, tokenizer, added),
+            })
+            .collect();
+        let rendered = self.render(&marked, add_generation_prompt)?;
+        let Some((text, own)) = marks.take(&rendered, tokenizer) else { return self.encode(&rendered) };
+        let encoding = encode::encode_keeping(tokenizer, &text, &own, OffsetType::None).map_err(failed)?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// Token ids of a response that somebody else wrote, as the policy would write it: its first word carries the space
@@ -231,11 +257,11 @@ impl PolicyTokenizer {
     ///
     /// # Errors
     /// If the template or the tokenizer fails.
-    pub fn response_ids(&self, response: &str) -> Result<Vec<u32>, PolicyError> {
+    pub fn response_ids(&self, response: impl Into<PromptText>) -> Result<Vec<u32>, PolicyError> {
         if self.chat_prompt("")?.ends_with(char::is_whitespace) {
             return self.encode_text(response);
         }
-        self.encode_text(&format!(" {response}"))
+        self.encode_text(response.into().after_space())
     }
 
     /// A conversation as text; with `add_generation_prompt` the assistant's turn is opened. Without a template messages
@@ -243,7 +269,7 @@ impl PolicyTokenizer {
     ///
     /// # Errors
     /// If the template fails.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, PolicyError> {
+    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, PolicyError> {
         let Some(environment) = &self.template else {
             return Ok(messages.iter().map(|message| format!("{}\n", message.content)).collect());
         };
@@ -264,9 +290,8 @@ impl PolicyTokenizer {
     }
 }
 
-fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, PolicyError> {
-    let encoding = tokenizer.encode_fast(text, false).map_err(|error| PolicyError::Tokenizer(error.to_string()))?;
-    Ok(encoding.get_ids().to_vec())
+fn failed(error: tokenizers::Error) -> PolicyError {
+    PolicyError::Tokenizer(error.to_string())
 }
 
 /// The environment that `transformers` gives chat templates.
@@ -323,7 +348,6 @@ pub(crate) mod tests {
 
     /// All bytes, no merges, and the three special tokens.
     pub(crate) fn byte_tokenizer() -> Result<PolicyTokenizer, PolicyError> {
-        let failed = |error: tokenizers::Error| PolicyError::Tokenizer(error.to_string());
         let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
         alphabet.sort_unstable();
         let vocabulary: [(String, u32); 256] =

@@ -16,7 +16,7 @@ use crate::agents::reader::DrawRound;
 use crate::objectives::Item;
 use crate::objectives::memtrain::ChunkedDocument;
 use crate::objectives::questions::{ItemQuestions, QuestionCounts};
-use crate::policy::{PolicyError, PolicyTokenizer};
+use crate::policy::{PolicyError, PolicyTokenizer, PromptText};
 
 /// What an oracle of a bank works with.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ impl BankOracle<'_> {
             };
             calls.push(Call::Insert { section, content: sentence.to_owned() });
             // One token stays free for the end of the response.
-            if self.tokenizer.response_ids(&written(&calls))?.len() >= self.memory_tokens {
+            if self.tokenizer.response_ids(written(&calls))?.len() >= self.memory_tokens {
                 calls.pop();
             }
         }
@@ -109,6 +109,14 @@ impl BankOracle<'_> {
 }
 
 /// Calls as one JSON list.
-fn written(calls: &[Call]) -> String {
-    format!("[{}]", calls.iter().map(Call::to_json).collect::<Vec<_>>().join(","))
+fn written(calls: &[Call]) -> PromptText {
+    let mut list = PromptText::own("[");
+    for (place, call) in calls.iter().enumerate() {
+        if place > 0 {
+            list.push(&PromptText::own(","));
+        }
+        list.push(&call.to_words());
+    }
+    list.push(&PromptText::own("]"));
+    list
 }

@@ -14,7 +14,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use crate::agents::answer::boxed;
 use crate::agents::prompts::{EMPTY_MEMORY, PromptSet};
 use crate::objectives::memtrain::{ChunkedDocument, MemTrainConfig, draw_recall};
-use crate::policy::{PolicyError, PolicyTokenizer};
+use crate::policy::{PolicyError, PolicyTokenizer, PromptText};
 
 /// How oracles keep a memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,9 +40,9 @@ impl Default for OracleConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demonstration {
     /// The user's words.
-    pub user: String,
+    pub user: PromptText,
     /// The response.
-    pub response: String,
+    pub response: PromptText,
     /// Whether the response is an answer: the end-to-end one or one of a recall question.
     pub is_answer: bool,
 }
@@ -80,11 +80,11 @@ pub fn demonstrate(
         kept = keep(kept, fresh, style, tokenizer, memory_tokens, generator)?;
         let memory = kept.join(separator(style));
         let user = prompts.memory_turn(&memories[chunk], document.chunk(chunk));
-        demonstrations.push(Demonstration { user, response: memory.clone(), is_answer: false });
+        demonstrations.push(Demonstration { user, response: memory.as_str().into(), is_answer: false });
         memories.push(memory);
     }
     let last = memories.last().map_or(EMPTY_MEMORY, String::as_str);
-    let mut answer = |user: String, entity: &str| {
+    let mut answer = |user: PromptText, entity: &str| {
         demonstrations.push(Demonstration { user, response: boxed(entity), is_answer: true });
     };
     answer(prompts.answer_turn(last), &document.document.answer);
@@ -155,7 +155,7 @@ fn keep(
     let mut used = 0;
     let mut kept = Vec::new();
     for (place, item) in candidates {
-        let cost = tokenizer.encode_text(&format!("{}{item}", separator(style)))?.len();
+        let cost = tokenizer.encode_text(format!("{}{item}", separator(style)))?.len();
         if used + cost <= budget {
             used += cost;
             kept.push((place, item));

@@ -104,7 +104,7 @@ pub fn draw_examples(
         for demonstration in demonstrations {
             let prompt_ids = tokenizer.chat_prompt_ids(&demonstration.user)?;
             // Continuing a prompt, a response begins with the space that its first word carries in running text.
-            let mut response_ids = tokenizer.encode_text(&format!(" {}", demonstration.response))?;
+            let mut response_ids = tokenizer.encode_text(demonstration.response.after_space())?;
             response_ids.push(end);
             let weight = if demonstration.is_answer { config.answer_weight } else { 1.0 };
             turns.push(Example { prompt_ids, response_ids, weight });

@@ -7,6 +7,7 @@
 use super::{Bank, BankReading, Entry, retrieval};
 use crate::agents::answer::last_boxed;
 use crate::agents::reader::{DrawConfig, Reader, Turn};
+use crate::policy::PromptText;
 use crate::run::RolloutKind;
 use crate::sampler::http::chat::{ChatAnswer, ChatRequest};
 use crate::sampler::{ChatServer, Completion, SampleRequest, Sampler};
@@ -18,7 +19,7 @@ const FIRST_TURN: u64 = 1 << 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words {
     /// The words.
-    pub user: String,
+    pub user: PromptText,
     /// The address.
     pub address: (u64, u64, u64),
 }
@@ -61,7 +62,7 @@ pub fn answered_in_words(
     goes_on: impl FnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Turn>> {
     let max_tokens = reader.config.answer_tokens;
-    let requests = asked.iter().map(|words| ChatRequest { user: words.user.clone(), max_tokens }).collect();
+    let requests = asked.iter().map(|words| ChatRequest { user: words.user.as_str().to_owned(), max_tokens }).collect();
     let turn = |ChatAnswer { text, finish }: ChatAnswer| Turn {
         kind: RolloutKind::Answer,
         prompt_ids: Vec::new(),

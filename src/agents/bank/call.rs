@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Layout;
+use crate::policy::PromptText;
 
 /// A part of a bank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +114,23 @@ impl Call {
         let name = Value::from(self.name());
         Value::Object(Map::from_iter([("name".to_owned(), name), ("arguments".to_owned(), arguments.into())]))
             .to_string()
+    }
+
+    /// As a policy writes it, with the words that it keeps marked as words from a document.
+    pub fn to_words(&self) -> PromptText {
+        let json = self.to_json();
+        let quoted = self.content().map(|content| Value::from(content).to_string());
+        // The content is the last argument: two braces follow.
+        let ends = quoted.and_then(|quoted| Some((json.len() - 2).checked_sub(quoted.len())? + 1..json.len() - 3));
+        match ends {
+            Some(content) => {
+                let mut words = PromptText::own(&json[..content.start]);
+                words.push(&json[content.clone()].into());
+                words.push(&PromptText::own(&json[content.end..]));
+                words
+            }
+            None => PromptText::own(json),
+        }
     }
 }
 

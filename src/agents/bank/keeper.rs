@@ -5,6 +5,7 @@
 
 use super::{Accepted, Bank, BankReading, Call, Layout, Refusal, Section, call};
 use crate::agents::reader::{Reader, ReadingTask, Turn};
+use crate::policy::PromptText;
 use crate::run::RolloutKind;
 use crate::sampler::Sampler;
 
@@ -150,7 +151,7 @@ impl Keeper<'_> {
     }
 
     /// The prompt with as many of the newest items as fit.
-    fn prompt(&self, bank: &Bank, chunk: &str) -> anyhow::Result<String> {
+    fn prompt(&self, bank: &Bank, chunk: &str) -> anyhow::Result<PromptText> {
         let limits = self.reader.config;
         let mut recent = self.reading.config.recent_items.min(bank.entries().len());
         loop {

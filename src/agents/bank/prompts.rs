@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Layout;
 use crate::agents::prompts::{PromptError, fill};
+use crate::policy::PromptText;
 use crate::sampler::ChatConfig;
 
 const FILES: [&str; 5] = ["flat.txt", "sections.txt", "question.txt", "cloze.txt", "judge.txt"];
@@ -107,27 +108,27 @@ impl BankPrompts {
     }
 
     /// The user's words of a turn that writes.
-    pub fn writing_turn(&self, layout: Layout, memory: &str, section: &str) -> String {
+    pub fn writing_turn(&self, layout: Layout, memory: &str, section: &str) -> PromptText {
         let template = match layout {
             Layout::Flat => &self.flat,
             Layout::Sections => &self.sections,
         };
-        fill(template, &[("{memory}", memory), ("{section}", section)])
+        fill(template, &[("{memory}", &memory.into()), ("{section}", &section.into())])
     }
 
     /// The user's words of a question about what is kept.
-    pub fn question_turn(&self, problem: &str, memory: &str) -> String {
-        fill(&self.question, &[("{problem}", problem), ("{memory}", memory)])
+    pub fn question_turn(&self, problem: &str, memory: &str) -> PromptText {
+        fill(&self.question, &[("{problem}", &problem.into()), ("{memory}", &memory.into())])
     }
 
     /// A question for the name that is hidden in a sentence.
     pub fn cloze(&self, text: &str) -> String {
-        fill(&self.cloze, &[("{text}", text)])
+        fill(&self.cloze, &[("{text}", &text.into())]).as_str().to_owned()
     }
 
     /// The user's words where an item is judged.
-    pub fn judge_turn(&self, section: &str, content: &str) -> String {
-        fill(&self.judge, &[("{section}", section), ("{content}", content)])
+    pub fn judge_turn(&self, section: &str, content: &str) -> PromptText {
+        fill(&self.judge, &[("{section}", &section.into()), ("{content}", &content.into())])
     }
 
     /// BLAKE3 hash of the texts.
@@ -171,10 +172,10 @@ mod tests {
         assert_ne!(standard.hash(), compact.hash());
         let turn = standard.writing_turn(Layout::Flat, "{section}", "text");
         assert!(
-            turn.contains(r#"{"id": 3}"#) && turn.contains("{section}"),
+            turn.as_str().contains(r#"{"id": 3}"#) && turn.as_str().contains("{section}"),
             "braces of the template and of what is inserted stay"
         );
-        assert!(standard.judge_turn("s", "c").contains("\\boxed{yes}"));
+        assert!(standard.judge_turn("s", "c").as_str().contains("\\boxed{yes}"));
         let folder = tempfile::tempdir().unwrap();
         let set = folder.path().to_str().unwrap();
         assert!(matches!(BankPrompts::load(set), Err(PromptError::Unreadable { .. })));

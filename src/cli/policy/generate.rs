@@ -10,7 +10,7 @@ use super::lines::{self, Line};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::output;
 use crate::device::DeviceChoice;
-use crate::policy::{Message, Policy, PolicyTokenizer};
+use crate::policy::{Message, Policy, PolicyTokenizer, PromptText};
 use crate::sampler::{Completion, DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
 
 /// Arguments of `memtrain policy generate`.
@@ -95,10 +95,10 @@ fn write_responses(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<
         for rollout in 0..args.num_samples {
             let address = DrawAddress { seed: args.seed, document: line.number - 1, rollout, ..DrawAddress::default() };
             batch.push(SampleRequest { prompt_ids: prompt_ids.clone(), params, address });
-        }
-        if batch.len() >= BATCH_RESPONSES {
-            write(out, &sampler.sample(&batch)?, &policy.tokenizer)?;
-            batch.clear();
+            if batch.len() >= BATCH_RESPONSES {
+                write(out, &sampler.sample(&batch)?, &policy.tokenizer)?;
+                batch.clear();
+            }
         }
     }
     write(out, &sampler.sample(&batch)?, &policy.tokenizer)
@@ -120,8 +120,8 @@ fn prompt_ids(line: &Line<Request>, policy: &Policy, max_tokens: usize) -> anyho
     let ids = match (prompt_ids, prompt, user, messages) {
         (Some(ids), None, None, None) => ids.clone(),
         (None, Some(text), None, None) => tokenizer.encode(text)?,
-        (None, None, Some(user), None) => tokenizer.chat_prompt_ids(user)?,
-        (None, None, None, Some(messages)) => tokenizer.encode(&tokenizer.render(messages, true)?)?,
+        (None, None, Some(user), None) => tokenizer.chat_prompt_ids(PromptText::foreign(user.as_str()))?,
+        (None, None, None, Some(messages)) => tokenizer.chat_ids(messages, true)?,
         _ => {
             let wrong = "exactly one of `prompt_ids`, `prompt`, `user` and `messages` is expected";
             return Err(anyhow::anyhow!("line {number}: {wrong}")).hint(|| format!("a line looks like `{EXAMPLE}`"));
@@ -132,7 +132,7 @@ fn prompt_ids(line: &Line<Request>, policy: &Policy, max_tokens: usize) -> anyho
     }
     let config = &policy.decoder.config;
     lines::check_ids(number, "prompt_ids", &ids, config.vocab_size)?;
-    lines::check_length(number, ids.len() + max_tokens, config.max_position_embeddings)
+    lines::check_length(number, ids.len().saturating_add(max_tokens), config.max_position_embeddings)
         .hint(|| format!("the prompt has {} tokens; lower `--max-tokens` or shorten it", ids.len()))?;
     Ok(ids)
 }
