@@ -1,6 +1,8 @@
 //! What was typed: one TOML file. Every key is known, an unknown one is refused, and every default stands in the room
 //! that uses it.
 
+pub mod ranges;
+
 use std::path::PathBuf;
 
 use memtrain_corpora::world::WorldConfig;

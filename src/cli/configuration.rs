@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use memtrain_corpora::store;
 
-use super::failure::{Usage, parse_config};
+use super::failure::{Usage, check_numbers, parse_config};
 use crate::config::Config;
 use crate::device::DeviceChoice;
 
@@ -57,16 +57,18 @@ impl ConfigArgs {
 /// # Errors
 /// As [`ConfigArgs::load`].
 pub fn resolve(path: &Path, text: &str, set: &[String]) -> anyhow::Result<Config> {
-    let config: Config = parse_config(path, text)?;
-    if set.is_empty() {
-        return Ok(config);
+    let mut config: Config = parse_config(path, text)?;
+    if !set.is_empty() {
+        let mut table: toml::Table = toml::from_str(text).context("the configuration cannot be read twice")?;
+        for key_value in set {
+            change(&mut table, key_value)?;
+        }
+        let changed = toml::to_string(&table).context("the changed configuration cannot be written")?;
+        config = parse_config(Path::new("--set"), &changed)?;
     }
-    let mut table: toml::Table = toml::from_str(text).context("the configuration cannot be read twice")?;
-    for key_value in set {
-        change(&mut table, key_value)?;
-    }
-    let changed = toml::to_string(&table).context("the changed configuration cannot be written")?;
-    Ok(parse_config(Path::new("--set"), &changed)?)
+    let resolved = toml::Table::try_from(&config).context("the configuration cannot be written")?;
+    check_numbers(path, text, set, &resolved)?;
+    Ok(config)
 }
 
 /// Applies `key=value` as `--set` takes it.
@@ -110,5 +112,55 @@ mod tests {
         assert_eq!(config.corpus.ingest.dumps, ["x.xml"]);
         assert!(resolve(Path::new("c.toml"), text, &["train.stepz=7".to_owned()]).is_err());
         assert!(resolve(Path::new("c.toml"), text, &["train.steps.more=7".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused_with_its_place() {
+        let told = |text: &str, set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|&change| change.to_owned()).collect();
+            resolve(Path::new("c.toml"), text, &set).map(drop).unwrap_err().to_string()
+        };
+        let text = "[optimizer]\nlearning_rate = 1e-5\n  beta1 = 1.5 # near 1\n[bank]\nanswerer = { retries = 1001 }\n";
+        let expected = "`optimizer.beta1` is 1.5 at c.toml:3:11: it must be at least 0 and below 1";
+        assert_eq!(told(text, &["bank.answerer.retries=1"]), expected);
+        let expected = "`bank.answerer.retries` is 1001 at c.toml:5:24: it must be from 0 to 1000";
+        assert_eq!(told(text, &["optimizer.beta1=0.5"]), expected);
+        let set = ["optimizer.beta1=nan", "bank.answerer.retries=1"];
+        assert_eq!(told(text, &set), "`optimizer.beta1` is nan at --set: it must be at least 0 and below 1");
+        assert!(resolve(Path::new("c.toml"), "[loss]\ndual_clip = inf", &[]).is_ok());
+    }
+
+    #[test]
+    fn every_number_is_checked_before_anything_is_done() {
+        let sections = "world = {}\npolicy.lora = {}\nbank.answerer = {}\n";
+        for kind in ["memtrain", "memagent", "infomem", "finemem", "memalpha", "mem1"] {
+            let text = format!("{sections}objective.kind = \"{kind}\"\n");
+            let config = resolve(Path::new("c.toml"), &text, &[]).unwrap();
+            let config = toml::Table::try_from(&config).unwrap();
+            for (key, default) in crate::config::ranges::numbers(&config) {
+                for value in ["nan", "inf", "-inf", "-1", "1e300", "9223372036854775807", "-9223372036854775808"] {
+                    let in_list =
+                        matches!(&*key, "world.lead_sentences" | "world.sections" | "world.section_sentences");
+                    let set = if in_list { format!("{key}=[{value}, {value}]") } else { format!("{key}={value}") };
+                    let fine = match (value, &*key) {
+                        ("9223372036854775807", key) if key.ends_with("seed") => true,
+                        (
+                            "inf" | "1e300" | "9223372036854775807",
+                            "loss.clip_low"
+                            | "loss.clip_high"
+                            | "loss.dual_clip"
+                            | "loss.importance_cap"
+                            | "update.max_gradient_norm",
+                        ) => true,
+                        _ => false,
+                    };
+                    let told = resolve(Path::new("c.toml"), &text, &[set]).map(drop).map_err(|error| error.to_string());
+                    match told {
+                        Ok(()) => assert!(fine, "{key}={value} is taken; by default it is {default}"),
+                        Err(told) => assert!(!fine && told.contains("--set"), "{key}={value}: {told}"),
+                    }
+                }
+            }
+        }
     }
 }

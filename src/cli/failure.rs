@@ -17,6 +17,7 @@ use memtrain_pipeline::PipelineError;
 use serde::de::DeserializeOwned;
 
 use super::print::is_closed;
+use crate::config::ranges;
 use crate::policy::PolicyError;
 use crate::run::RunError;
 
@@ -185,13 +186,7 @@ pub fn parse_config<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, C
 
 fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let start = error.span().map(|span| span.start);
-    let place = match start {
-        Some(start) if !path.as_os_str().as_encoded_bytes().starts_with(b"--") => {
-            let (line, column) = position(text, start);
-            format!("{}:{line}:{column}", path.display())
-        }
-        _ => format!("{}", path.display()),
-    };
+    let place = place(path, text, start);
     let message = error.message();
     if let Some((key, known)) = unknown_key(message) {
         return ConfigError {
@@ -201,12 +196,53 @@ fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
     }
     let what = message.replace("missing field", "missing key").replace("duplicate field", "duplicate key");
     let what = what.trim_end().replace('\n', ": ");
-    let line = start.map(|start| text[..start].matches('\n').count()).and_then(|line| text.lines().nth(line));
-    let hint = match line.map(str::trim) {
-        Some(line) if !line.is_empty() && !what.starts_with("missing") => Some(format!("look at `{line}`")),
-        _ => None,
-    };
+    let hint = start.and_then(|start| look_at(text, start)).filter(|_| !what.starts_with("missing"));
     ConfigError { message: format!("{what} at {place}"), hint }
+}
+
+/// Refuses a configuration with a number that its key may not have. `set` are the changes of the command line, which `config`
+/// holds and `text` does not.
+///
+/// # Errors
+/// The key, its value, its place, and what it may be.
+pub fn check_numbers(path: &Path, text: &str, set: &[String], config: &toml::Table) -> Result<(), ConfigError> {
+    let Some(wrong) = ranges::check(config) else { return Ok(()) };
+    let is_changed = |change: &String| {
+        let key = change.split('=').next().unwrap_or_default();
+        wrong.key.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let start = if set.iter().any(is_changed) { None } else { value_place(text, &wrong.key) };
+    let place = place(if start.is_some() { path } else { Path::new("--set") }, text, start);
+    let hint = start.and_then(|start| look_at(text, start));
+    Err(ConfigError { message: format!("`{}` is {} at {place}: {wrong}", wrong.key, wrong.value), hint })
+}
+
+/// The byte at which a key's value begins.
+fn value_place(text: &str, key: &str) -> Option<usize> {
+    let table = toml::de::DeTable::parse(text).ok()?;
+    let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+    let mut value = table.get_ref().get(first)?;
+    for part in rest.split('.').filter(|part| !part.is_empty()) {
+        value = value.get_ref().get(part)?;
+    }
+    Some(value.span().start)
+}
+
+/// File, line and column of a byte; the name alone for an option.
+fn place(path: &Path, text: &str, byte: Option<usize>) -> String {
+    match byte {
+        Some(byte) if !path.as_os_str().as_encoded_bytes().starts_with(b"--") => {
+            let (line, column) = position(text, byte);
+            format!("{}:{line}:{column}", path.display())
+        }
+        _ => path.display().to_string(),
+    }
+}
+
+/// A hint to the line of a byte.
+fn look_at(text: &str, byte: usize) -> Option<String> {
+    let line = text.lines().nth(text[..byte].matches('\n').count())?.trim();
+    (!line.is_empty()).then(|| format!("look at `{line}`"))
 }
 
 /// Line and column, both from 1, the column in characters.

@@ -17,7 +17,7 @@ pub(super) const INSTRUCTION_TOKENS: usize = 1_024;
 /// Checks what no single key shows.
 ///
 /// # Errors
-/// If the limits of the reader contradict each other or something that must be positive is 0.
+/// If the limits of the reader contradict each other, or the policy or the objective lacks something.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     // Tasks with labels need no corpus.
     let needs_corpus =
@@ -57,19 +57,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let positive = [
-        ("train.documents_per_step", config.train.documents_per_step),
-        ("objective.group_size", group_size),
-        ("update.minibatches", config.update.minibatches),
-        ("update.epochs", config.update.epochs),
-        ("update.micro_batch_tokens", config.update.micro_batch_tokens),
-        ("reader.chunk_tokens", reader.chunk_tokens),
-        ("reader.memory_tokens", reader.memory_tokens),
-        ("reader.answer_tokens", reader.answer_tokens),
-    ];
-    if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
-        return Err(Usage(format!("`{key}` is 0: it must be at least 1")).into());
-    }
+    check_size(config)?;
     check_policy(config)?;
     check_objective(config)?;
     if group_size == 1 {
@@ -80,45 +68,39 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that the objective's constants are what its formula needs.
-fn check_objective(config: &Config) -> anyhow::Result<()> {
-    let weight = |key: &str, value: f64, limit: f64| -> anyhow::Result<()> {
-        if value >= 0.0 && value < limit {
-            return Ok(());
-        }
-        let bound = if limit.is_finite() { format!(" and below {limit}") } else { String::new() };
-        Err(Usage(format!("`objective.{key}` is {value}: it must be at least 0{bound}")).into())
+/// Checks that the conversations of a step can be held in memory.
+fn check_size(config: &Config) -> anyhow::Result<()> {
+    /// Trajectories of a step, and recall answers of all of them: gibibytes before a single token is drawn.
+    const MOST: [usize; 2] = [1 << 20, 1 << 24];
+    let trajectories = config.train.documents_per_step.saturating_mul(config.objective.objective().group_size());
+    let recalls = match &config.objective {
+        ObjectiveConfig::MemTrain(objective) => trajectories.saturating_mul(objective.recall_samples),
+        _ => 0,
     };
-    match &config.objective {
-        ObjectiveConfig::MemTrain(objective) => {
-            if config.tasks.train.is_some() || config.tasks.heldout.is_some() {
-                let detail = "`objective.kind = \"memtrain\"` reads documents of the corpus: leave `[tasks]` out, or choose another kind";
-                return Err(Usage(detail.to_owned()).into());
-            }
-            weight("recall_weight", objective.recall_weight, f64::INFINITY)
-        }
-        // From 1 on a success could be worth less than a failure.
-        ObjectiveConfig::InfoMem(objective) => weight("gain_weight", objective.gain_weight, 1.0),
-        ObjectiveConfig::FineMem(objective) => {
-            weight("evidence_weight", objective.evidence_weight, 1.0 + f64::EPSILON)?;
-            weight("chunk_weight", objective.chunk_weight, f64::INFINITY)?;
-            weight("compression_weight", objective.compression_weight, f64::INFINITY)
-        }
-        ObjectiveConfig::MemAlpha(objective) => {
-            weight("compression_weight", objective.compression_weight, f64::INFINITY)?;
-            weight("content_weight", objective.content_weight, f64::INFINITY)
-        }
-        ObjectiveConfig::Mem1(objective) => {
-            let wrong = match (config.tasks.train.is_some(), objective.objectives, config.searcher.max_turns) {
-                (false, ..) => "`objective.kind = \"mem1\"` answers questions: name a file of them, `tasks.train`",
-                (_, 0, _) => "`objective.objectives` is 0: it must be at least 1",
-                (.., 0) => "`searcher.max_turns` is 0: it must be at least 1",
-                _ => return Ok(()),
-            };
-            Err(Usage(wrong.to_owned()).into())
-        }
-        ObjectiveConfig::MemAgent(_) => Ok(()),
+    if trajectories > MOST[0] || recalls > MOST[1] {
+        return Err(Usage(format!(
+            "a step of {trajectories} trajectories and {recalls} recall answers is more than {} and {}: lower \
+             `train.documents_per_step`, `objective.group_size` or `objective.recall_samples`",
+            MOST[0], MOST[1]
+        ))
+        .into());
     }
+    Ok(())
+}
+
+/// Checks that the objective has what it works on.
+fn check_objective(config: &Config) -> anyhow::Result<()> {
+    let has_tasks = config.tasks.train.is_some() || config.tasks.heldout.is_some();
+    let wrong = match &config.objective {
+        ObjectiveConfig::MemTrain(_) if has_tasks => {
+            "`objective.kind = \"memtrain\"` reads documents of the corpus: leave `[tasks]` out, or choose another kind"
+        }
+        ObjectiveConfig::Mem1(_) if config.tasks.train.is_none() => {
+            "`objective.kind = \"mem1\"` answers questions: name a file of them, `tasks.train`"
+        }
+        _ => return Ok(()),
+    };
+    Err(Usage(wrong.to_owned()).into())
 }
 
 /// Conversations of a step at most: turns that read and answer, and recall answers.

@@ -42,7 +42,7 @@ pub struct UpdateConfig {
     /// fraction of the memory, the same gradient. Off by default, since small policies fit without; verl's and TRL's
     /// recipes for large ones have it on.
     pub activation_checkpointing: bool,
-    /// Gradients are scaled down to this global norm. MemTrain is silent; 1.0 as in TRL, verl, MemAgent.
+    /// Gradients are scaled down to this global norm, `inf` for none. MemTrain is silent; 1.0 as in TRL, verl, MemAgent.
     pub max_gradient_norm: f64,
 }
 
