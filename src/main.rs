@@ -10,7 +10,10 @@ use memtrain::cli::{
 
 fn main() -> ExitCode {
     environment::settle();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
     memtrain::cli::start_log(&cli);
     failure::exit_code(match cli.command {
         Command::Quickstart(args) => quickstart::run(&args),

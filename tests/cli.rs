@@ -377,3 +377,24 @@ fn an_installed_binary_gives_itself_its_settings_and_stays_one_process() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("\"grad_norm\""));
 }
+
+#[test]
+fn what_was_typed_does_not_steer_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["corpus", "inspect", "\u{1b}]0;owned\u{7}"][..],
+        &["policy", "info", "\u{9b}2J\u{8}"],
+        &["policy", "generate", "x", "--max-tokens", "\u{1b}[2J"],
+        &["tr\u{1b}[2Jain"],
+        &["train", "--config", "\u{202e}lmot.eno"],
+        &["train", "--config", "x", "--set", "\u{1b}[31m"],
+    ] {
+        let output = memtrain(folder.path(), arguments);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_ne!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(
+            said.contains("error: ") && !said.contains(memtrain_corpora::visible::steers),
+            "{arguments:?}: {said:?}"
+        );
+    }
+}

@@ -24,6 +24,7 @@ pub mod passage;
 pub mod rng;
 pub mod store;
 mod unpack;
+pub mod visible;
 pub mod wikitext;
 pub mod world;
 

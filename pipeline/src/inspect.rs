@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use memtrain_corpora::document::MASK;
+use memtrain_corpora::visible::visible;
 use memtrain_corpora::{Document, DocumentPassage, PassageHead, PassageRole};
 use serde_json::{Value, json};
 
@@ -58,7 +59,7 @@ pub fn heads(out_dir: &Path, document: &Document) -> Result<HashMap<u64, Passage
 }
 
 /// The document as text to look at: a head with what is hidden, then the passages, each under a line that says why it is
-/// here and where it comes from. `heads` may lack any passage.
+/// here and where it comes from. `heads` may lack any passage. What would steer a terminal is made visible.
 pub fn render(document: &Document, heads: &HashMap<u64, PassageHead>, look: &Look) -> String {
     let mut out = String::with_capacity(document.text.len() * 2);
     head(&mut out, document, look.colour);
@@ -119,7 +120,7 @@ fn head(out: &mut String, document: &Document, colour: bool) {
     let _ = writeln!(out, "document  {}", painted(&document.id, BOLD, colour));
     let _ = writeln!(out, "hidden    {answer} ({label}), {times}");
     if !document.aliases.is_empty() {
-        let _ = writeln!(out, "aliases   {}", document.aliases.join(" · "));
+        let _ = writeln!(out, "aliases   {}", visible(&document.aliases.join(" · ")));
     }
     let _ = writeln!(
         out,
@@ -232,7 +233,7 @@ fn wrap(out: &mut String, pieces: &[Piece<'_>], look: &Look) {
             }
             if !space.is_empty() {
                 flush(out, &mut word, &mut word_len, &mut column);
-                out.push_str(space);
+                out.push_str(&visible(space));
                 column = if space.contains('\n') { 0 } else { column + 1 };
             }
         }
@@ -245,7 +246,8 @@ fn wrap(out: &mut String, pieces: &[Piece<'_>], look: &Look) {
 }
 
 fn painted(text: &str, style: &str, colour: bool) -> String {
-    if colour { format!("{style}{text}{RESET}") } else { text.to_owned() }
+    let text = visible(text);
+    if colour { format!("{style}{text}{RESET}") } else { text.into_owned() }
 }
 
 #[cfg(test)]
@@ -318,6 +320,26 @@ mod tests {
         assert!(body(&narrow).lines().all(|line| line.chars().count() <= 30), "{narrow}");
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(words(&wide), words(&narrow));
+    }
+
+    #[test]
+    fn a_document_does_not_steer_the_terminal() {
+        let mut document = document();
+        // Of the length of what they replace, so that spans stay.
+        document.text = document.text.replace("is known of it", "\x1b[2J\u{9b}\r\u{202e}babc");
+        document.aliases = vec!["\x1b]0;alias\x07".to_owned()];
+        let mut heads = heads();
+        heads.values_mut().for_each(|head| head.title.push_str("\u{2066}\x08"));
+        let steers = |text: &str| text.contains(memtrain_corpora::visible::steers);
+        assert!(steers(&document.text));
+        for width in [0, 25] {
+            let look = |colour| Look { colour, width, extent: Extent::Full, roles: Vec::new() };
+            let shown = render(&document, &heads, &look(false));
+            assert!(!steers(&shown) && shown.contains("\\u001b[2J\\u009b\\u000d\\u202ebabc"), "{shown}");
+            let coloured = render(&document, &heads, &look(true));
+            let colours = [BOLD, DIM, RESET, ENTITY, MASKED, "\x1b[1;35m", "\x1b[1;33m"];
+            assert!(!steers(&colours.iter().fold(coloured, |text, colour| text.replace(colour, ""))));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! pages were kept, 75 stopped by a signal with
 //! everything saved (run it again to go on).
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::store::StoreError;
+use memtrain_corpora::visible::visible;
 use memtrain_hub::HubError;
 use memtrain_index::IndexError;
 use memtrain_pipeline::PipelineError;
@@ -82,6 +84,20 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     ExitCode::from(code(&failure))
 }
 
+/// Tells what is wrong with the command line, or what was asked for instead of a command, and gives the exit code.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    // What was typed may steer the terminal. Without that, clap prints in colour.
+    match visible(&text) {
+        Cow::Owned(shown) => eprint!("{shown}"),
+        Cow::Borrowed(_) => {
+            // Nobody can be told that the output is closed.
+            let _ = error.print();
+        }
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 /// The exit code of a failure.
 fn code(failure: &anyhow::Error) -> u8 {
     let any = |test: fn(&(dyn std::error::Error + 'static)) -> bool| causes(failure).any(test);
@@ -115,17 +131,17 @@ pub fn describe(failure: &anyhow::Error, coloured: bool) -> String {
     let paint =
         |code: &str, word: &str| if coloured { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.to_owned() };
     let mut told = failure.to_string();
-    let mut text = format!("{} {told}\n", paint("31", "error:"));
+    let mut text = format!("{} {}\n", paint("31", "error:"), visible(&told));
     for cause in failure.chain().skip(1) {
         let cause = cause.to_string();
         // Many messages end with that of their cause.
         if !told.contains(&cause) {
-            let _ = writeln!(text, "  caused by: {cause}");
+            let _ = writeln!(text, "  caused by: {}", visible(&cause));
             told = cause;
         }
     }
     if let Some(hint) = causes(failure).find_map(hint_of) {
-        let _ = writeln!(text, "{} {}", paint("36", "hint:"), capital(&hint));
+        let _ = writeln!(text, "{} {}", paint("36", "hint:"), visible(&capital(&hint)));
     }
     text
 }
@@ -332,6 +348,19 @@ mod tests {
         assert_eq!(lines[1], "  caused by: could not read `/no/such/file`: No such file or directory (os error 2)");
         assert_eq!(lines[2], "hint: Check the path: nothing is there");
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn nothing_in_a_failure_steers_the_terminal() {
+        let inner = std::io::Error::other("a template said \u{1b}[2J");
+        let failure = anyhow::Error::from(inner).context("`\u{9b}31m` is no model\u{0}");
+        let failure = Err::<(), _>(failure).hint(|| "not \u{202e}cba".into()).expect_err("a failure");
+        let told = describe(&failure, false);
+        assert_eq!(
+            told,
+            "error: `\\u009b31m` is no model\\u0000\n  caused by: a template said \\u001b[2J\nhint: Not \\u202ecba\n"
+        );
+        assert!(describe(&failure, true).starts_with("\u{1b}[1;31merror:\u{1b}[0m `\\u009b31m`"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use memtrain_pipeline::documents;
 use memtrain_pipeline::inspect::{Extent, Look, heads, render, to_json};
 
 use super::failure::{Usage, WithHint};
-use super::print::output;
+use super::print::{output, raw_output};
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
@@ -125,8 +125,11 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
         tracing::warn!("titles and addresses are left out: {error}");
         HashMap::new()
     });
-    let shown =
-        if args.json { format!("{:#}\n", to_json(&document, &heads)) } else { render(&document, &heads, &args.look()) };
-    output().write_all(shown.as_bytes())?;
-    Ok(())
+    if args.json {
+        return Ok(writeln!(output(), "{:#}", to_json(&document, &heads))?);
+    }
+    let look = args.look();
+    let shown = render(&document, &heads, &look);
+    let mut out = if look.colour { raw_output() } else { output() };
+    Ok(out.write_all(shown.as_bytes())?)
 }

@@ -1,6 +1,6 @@
 //! `memtrain wikitext`: the clean text of one page of markup, as the corpus gets it.
 
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,7 +10,7 @@ use memtrain_corpora::wikitext::{CleanOptions, CleanPage, Keep, Math, WikiContex
 use serde::Serialize;
 
 use super::failure::WithHint;
-use super::print::output;
+use super::print::{output, raw_output};
 
 /// Arguments of `memtrain wikitext`.
 #[derive(Debug, Args)]
@@ -129,7 +129,9 @@ pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
     // What stands below a redirect is for the wiki's own use.
     let wikitext = if redirect.is_some() { "" } else { wikitext.as_str() };
     let page = clean_titled(wikitext, &args.title, &context);
-    let mut out = BufWriter::new(output());
+    // Text goes on to other programs as it is; a terminal is not to be steered by it.
+    let is_data = !args.json && !std::io::stdout().is_terminal();
+    let mut out = BufWriter::new(if is_data { raw_output() } else { output() });
     if args.json {
         serde_json::to_writer(&mut out, &printed(&args.title, redirect, &page))?;
         writeln!(out)?;

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
+use memtrain_corpora::visible::visible;
+
 use super::progress::Stderr;
 
 static FILE: Mutex<Option<File>> = Mutex::new(None);
@@ -28,7 +30,8 @@ impl Write for LogWriter {
             // A log that cannot be written, on a full disk say, must not stop what it tells about.
             let _ = file.write_all(&without_colours(bytes));
         }
-        Stderr.write(bytes)
+        Stderr.write_all(but_for_colours(bytes).as_bytes())?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -36,18 +39,38 @@ impl Write for LogWriter {
     }
 }
 
-/// Drops the escape sequences `ESC [ … letter`.
+/// A log line without its colours, and with what would steer a terminal made visible.
 fn without_colours(bytes: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut rest = bytes.iter().copied();
-    while let Some(byte) = rest.next() {
-        if byte == 0x1b {
-            rest.find(|byte| byte.is_ascii_alphabetic());
-        } else {
-            plain.push(byte);
+    parts(&String::from_utf8_lossy(bytes)).map(|(_, text)| visible(text)).collect::<String>().into_bytes()
+}
+
+/// A log line in which nothing but its colours steers a terminal. The log escapes what its messages say of colours.
+fn but_for_colours(bytes: &[u8]) -> String {
+    parts(&String::from_utf8_lossy(bytes)).flat_map(|(colour, text)| [colour.into(), visible(text)]).collect()
+}
+
+/// The parts of a line: the sequence that sets a colour, `ESC [ numbers m`, and the text up to the next one.
+fn parts(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
         }
-    }
-    plain
+        let colour = colour_at_start(rest);
+        let next = rest.char_indices().skip(1).map(|(at, _)| at);
+        let text = next.filter(|at| *at >= colour).find(|at| colour_at_start(&rest[*at..]) > 0).unwrap_or(rest.len());
+        let part = (&rest[..colour], &rest[colour..text]);
+        rest = &rest[text..];
+        Some(part)
+    })
+}
+
+/// Bytes of the sequence that sets a colour at the start of a text; 0 where there is none.
+fn colour_at_start(text: &str) -> usize {
+    let Some(sequence) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let numbers =
+        sequence.len() - sequence.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == ';').len();
+    if sequence[numbers..].starts_with('m') { 3 + numbers } else { 0 }
 }
 
 #[cfg(test)]
@@ -57,5 +80,35 @@ mod tests {
     #[test]
     fn colours_are_dropped() {
         assert_eq!(without_colours(b"\x1b[2m12:00\x1b[0m \x1b[32mINFO\x1b[0m step 3"), b"12:00 INFO step 3");
+        assert_eq!(without_colours(b"\x1b[0m\x1b[2J\n"), b"\\u001b[2J\n");
+        assert_eq!(
+            but_for_colours(b"\x1b[32mINFO\x1b[0m a\x1b]0;b\x07\n"),
+            "\x1b[32mINFO\x1b[0m a\\u001b]0;b\\u0007\n"
+        );
+        assert_eq!(but_for_colours("\u{1b}[1\u{9b}m \u{202e}é".as_bytes()), "\\u001b[1\\u009bm \\u202eé");
+    }
+
+    #[test]
+    fn a_log_line_escapes_what_its_message_holds() {
+        #[derive(Clone, Default)]
+        struct Lines(std::sync::Arc<Mutex<Vec<u8>>>);
+        impl Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let written = lines.clone();
+        let log = tracing_subscriber::fmt().with_ansi(true).with_writer(move || written.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            tracing::warn!(title = "\u{1b}[31ma", "said \u{1b}[31m {}", "\u{1b}[32m")
+        });
+        let line = lines.0.lock().expect("not poisoned").clone();
+        let line = String::from_utf8(line).expect("text");
+        assert!(!line.contains("\u{1b}[31m") && !line.contains("said \u{1b}"), "{line:?}");
     }
 }
