@@ -8,6 +8,7 @@
 //! * [`claim`], [`replace`], [`remove_owned`]: folders that bear our mark, so that no others are ever replaced or removed;
 //!   [`check_file`] is the same for single files.
 //! * [`resolve`], [`relation`]: what paths lead to.
+//! * [`Verifier`]: compares files with the hashes that were recorded when they were written.
 //! * [`hash_file`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.
 //!
 //! Everything else in the workspace goes through here (`clippy.toml` bans `std::fs`), so that every error names its path
@@ -33,14 +34,15 @@ mod table;
 mod table_reader;
 #[cfg(feature = "tables")]
 mod values;
+mod verified;
 
 #[cfg(feature = "tables")]
 pub use arrow::array::RecordBatch;
-pub use atomic::{AtomicFile, sweep_temporaries, write_atomic};
+pub use atomic::{AtomicFile, sweep_temporaries, sweep_temporaries_of, write_atomic};
 pub use error::{RowError, StoreError};
 pub use file::{
     append, check_file, create_dir_all, exists, hash_bytes, hash_file, head, is_dir, len, link_durably, list, open,
-    read, read_to_string, remove_dir_all, remove_file, rename_durably,
+    read, read_to_string, remove_dir_all, remove_empty_dir, remove_file, rename_durably,
 };
 #[cfg(feature = "tables")]
 pub use foreign::{TextColumns, text_columns};
@@ -58,6 +60,7 @@ pub use table::{Row, TableSummary, TableWriter};
 pub use table_reader::{TableReader, View, read_table};
 #[cfg(feature = "tables")]
 pub use values::{JsonRows, json_rows};
+pub use verified::Verifier;
 
 /// Result of the store's functions.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -4,9 +4,10 @@
 //! parts (words, vectors, codes); a part that is there and whole is left alone, so that a build that was killed goes on
 //! where it was, and a damaged file costs no more than its part.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, StoreError, Verifier};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -151,22 +152,40 @@ impl<P: Passages> Builder<P> {
         Ok(files)
     }
 
-    /// The files of a part: those that are there and whole, else those that `write` makes.
+    /// The files of a part and the note that lists them: those that are there and whole, else those that `write` makes.
     fn part(
         &self,
         folder: &str,
         name: &str,
         write: impl FnOnce() -> Result<Vec<String>, IndexError>,
     ) -> Result<Vec<IndexFile>, IndexError> {
-        let note = self.dir.join(folder).join(format!("{name}.json"));
-        if let Ok(part) = store::read_json::<Part>(&note)
-            && part.files.iter().all(|file| file.check(&self.dir).is_ok())
-        {
-            return Ok(part.files);
-        }
-        store::remove_file(&note)?;
-        let files = write()?.into_iter().map(|path| IndexFile::of(&self.dir, path)).collect::<Result<Vec<_>, _>>()?;
-        store::write_json(&note, &Part { files: files.clone() })?;
+        let note = format!("{folder}/{name}.json");
+        let path = self.dir.join(&note);
+        let is_whole = |part: &Part| {
+            let verifier = Verifier::reading_all();
+            match part.files.iter().try_for_each(|file| file.check(&self.dir, &verifier)) {
+                Err(IndexError::Corrupt { .. }) => Ok(false),
+                checked => checked.map(|()| true),
+            }
+        };
+        let part = match store::read_json::<Part>(&path) {
+            Ok(part) => Some(part),
+            Err(StoreError::Json { .. }) => None,
+            Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let mut files = match part {
+            Some(part) if is_whole(&part)? => part.files,
+            _ => {
+                store::remove_file(&path)?;
+                let files =
+                    write()?.into_iter().map(|path| IndexFile::of(&self.dir, path)).collect::<Result<_, _>>()?;
+                let part = Part { files };
+                store::write_json(&path, &part)?;
+                part.files
+            }
+        };
+        files.push(IndexFile::of(&self.dir, note)?);
         Ok(files)
     }
 

@@ -1,9 +1,10 @@
 //! The folder of an index: the names in it, and the manifest that says it is whole.
 
+use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, StoreError, Verifier};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ use crate::{EmbedBackend, IndexConfig, IndexError, Language, Method};
 
 /// The commit point.
 pub(crate) const MANIFEST: &str = "index.json";
+/// Which files were found whole, for an index whose files are not read at each opening.
+const VERIFIED: &str = ".verified.json";
 /// What the built-in embeddings have learned.
 pub(crate) const EMBEDDER: &str = "embedder.bin";
 pub(crate) const LEXICAL: &str = "lexical";
@@ -41,20 +44,16 @@ impl IndexFile {
         Ok(Self { bytes: store::len(&full)?, hash: store::hash_file(&full)?, path })
     }
 
-    /// Whether the file is there and as it was.
-    pub(crate) fn check(&self, dir: &Path) -> Result<(), IndexError> {
+    /// Whether the file is there and as it was: [`IndexError::Corrupt`] if not.
+    pub(crate) fn check(&self, dir: &Path, verifier: &Verifier) -> Result<(), IndexError> {
         let path = dir.join(&self.path);
-        if !store::exists(&path) {
-            return Err(IndexError::Corrupt { path, detail: "it is missing".to_owned() });
-        }
-        let bytes = store::len(&path)?;
-        if bytes != self.bytes {
-            return Err(IndexError::Corrupt { path, detail: format!("it has {bytes} bytes, expected {}", self.bytes) });
-        }
-        if store::hash_file(&path)? != self.hash {
-            return Err(IndexError::Corrupt { path, detail: "its hash is not the one in `index.json`".to_owned() });
-        }
-        Ok(())
+        verifier.check(&path, self.bytes, &self.hash).map_err(|error| match error {
+            StoreError::Corrupt { path, detail } => IndexError::Corrupt { path, detail },
+            error if error.io_kind() == Some(ErrorKind::NotFound) => {
+                IndexError::Corrupt { path, detail: "it is missing".to_owned() }
+            }
+            error => error.into(),
+        })
     }
 }
 
@@ -170,25 +169,19 @@ impl Manifest {
         config.method != Method::Lexical && config.embed.backend == EmbedBackend::Builtin
     }
 
-    /// Reads all files and compares their hashes.
-    pub(crate) fn verify(&self, dir: &Path) -> Result<(), IndexError> {
-        self.files.par_iter().try_for_each(|file| file.check(dir))
+    /// Compares all files with their hashes, of a large index those that have changed since that was last done.
+    pub(crate) fn check(&self, dir: &Path) -> Result<(), IndexError> {
+        let bytes = self.files.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
+        self.compare(dir, &Verifier::new(&dir.join(VERIFIED), bytes))
     }
 
-    /// Compares sizes only.
-    pub(crate) fn check_sizes(&self, dir: &Path) -> Result<(), IndexError> {
-        for file in &self.files {
-            let path: PathBuf = dir.join(&file.path);
-            if !store::exists(&path) {
-                return Err(IndexError::Corrupt { path, detail: "it is missing".to_owned() });
-            }
-            let bytes = store::len(&path)?;
-            if bytes != file.bytes {
-                let detail = format!("it has {bytes} bytes, expected {}", file.bytes);
-                return Err(IndexError::Corrupt { path, detail });
-            }
-        }
-        Ok(())
+    /// Reads all files and compares their hashes.
+    pub(crate) fn verify(&self, dir: &Path) -> Result<(), IndexError> {
+        self.compare(dir, &Verifier::reading_all())
+    }
+
+    fn compare(&self, dir: &Path, verifier: &Verifier) -> Result<(), IndexError> {
+        self.files.par_iter().try_for_each(|file| file.check(dir, verifier))
     }
 }
 

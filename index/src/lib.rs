@@ -122,22 +122,18 @@ pub struct Index {
 const BATCH: usize = 256;
 /// Passages of a pivot's article that may be left out of a lexical ranking without its becoming too short.
 const SAME_ARTICLE: usize = 100;
-/// An index of fewer bytes is compared with its hashes whenever it is opened: a second at most.
-const VERIFIED_BYTES: u64 = 1 << 30;
 
 impl Index {
-    /// Opens a folder that [`build`] has finished. Files are mapped, not read, but first compared with their hashes
-    /// where all together are below 1 GiB. Of a larger index the sizes are compared; [`Self::verify`] reads it all.
+    /// Opens a folder that [`build`] has finished. Files are mapped, not read, but first compared with their hashes. Of an
+    /// index of 1 GiB and more, those that have not changed since they were last compared are not read again
+    /// ([`memtrain_corpora::store::Verifier`]); [`Self::verify`] reads it all.
     ///
     /// # Errors
     /// [`IndexError::Unfinished`] where no `index.json` is, [`IndexError::Version`] and [`IndexError::Corrupt`] where
     /// files are missing, cut off or do not fit together.
     pub fn open(dir: &Path) -> Result<Self, IndexError> {
         let manifest = Manifest::read(dir)?;
-        manifest.check_sizes(dir)?;
-        if manifest.files.iter().map(|file| file.bytes).sum::<u64>() < VERIFIED_BYTES {
-            manifest.verify(dir)?;
-        }
+        manifest.check(dir)?;
         let layout = manifest.layout();
         let shards = 0..layout.num_shards();
         let lexical: Vec<PathBuf> = shards.clone().map(|shard| dir.join(layout.folder(shard)).join(LEXICAL)).collect();

@@ -348,9 +348,8 @@ fn damage_is_found_named_and_mended_and_nothing_else_is_written_anew() {
         |bytes| bytes.clear(),
     ];
     let all: Vec<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-    let data = all.iter().filter(|name| !name.ends_with("words.json") && !name.ends_with("codes.json"));
     let mut seen = 0;
-    for name in data {
+    for name in &all {
         for (number, spoil) in spoils.iter().enumerate() {
             let path = dir.path().join(name);
             let whole = store::read(&path).unwrap();

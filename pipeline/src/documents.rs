@@ -7,7 +7,7 @@ use memtrain_corpora::store::{TableReader, read_table};
 use memtrain_corpora::{Document, Split};
 
 use crate::error::Result;
-use crate::stage::{StageFolder, StageName};
+use crate::stage::{FileRecord, StageFolder, StageName};
 
 /// The documents of a split in order of their names, a block of rows in memory at a time.
 ///
@@ -23,12 +23,19 @@ pub fn documents(out_dir: &Path, split: Split) -> Result<impl Iterator<Item = Re
 }
 
 /// The Parquet files of a split, in order.
+///
+/// # Errors
+/// [`crate::PipelineError::NotReady`] if the stage is not finished, [`crate::PipelineError::Damaged`] if a file is not
+/// what was written, of the documents or of the tokenizer that their lengths are counted with.
 pub fn files(out_dir: &Path, split: Split) -> Result<Vec<PathBuf>> {
     let manifest = StageFolder::committed(out_dir, StageName::Synthesize, StageName::Synthesize)?;
     let folder = StageFolder::new(out_dir, StageName::Synthesize);
     let prefix = format!("data/{}-", split.as_str());
-    let files = manifest.shards.iter().flat_map(|shard| &shard.files);
-    Ok(files.filter(|file| file.path.starts_with(&prefix)).map(|file| folder.join(&file.path)).collect())
+    let all = manifest.shards.iter().flat_map(|shard| &shard.files);
+    let files: Vec<&FileRecord> = all.filter(|file| file.path.starts_with(&prefix)).collect();
+    folder.verify(files.iter().copied())?;
+    crate::tokenizer::file(out_dir)?;
+    Ok(files.into_iter().map(|file| folder.join(&file.path)).collect())
 }
 
 /// The name of a split's document of a number, such as `heldout-00000007`.

@@ -225,10 +225,10 @@ impl Stage for EntitiesStage<'_> {
         Ok(same && stored.inputs == self.inputs()?)
     }
 
-    fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
+    fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
         let backend = open_backend(&self.config.entities, Some(self.out))?;
         let passages = Passages::open(self.out, self.name())?;
-        Ok(Box::new(Runner { backend, passages, folder: StageFolder::new(self.out, self.name()) }))
+        Ok(Box::new(Runner { backend, passages, folder: folder.clone() }))
     }
 }
 

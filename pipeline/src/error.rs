@@ -1,5 +1,6 @@
 //! What can go wrong between a dump and its documents.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use memtrain_corpora::dump::DumpError;
@@ -72,6 +73,20 @@ pub enum PipelineError {
         /// The stage it reads from.
         needs: StageName,
     },
+    /// A folder in which no stage is.
+    #[error("`{}` holds no corpus", path.display())]
+    NoCorpus {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of a stage is not what was written.
+    #[error("stage `{stage}`: {source}")]
+    Damaged {
+        /// The stage.
+        stage: StageName,
+        /// Which file, and how it differs.
+        source: StoreError,
+    },
     /// There is no plan, or one for other inputs, another configuration or another version of the program.
     #[error("the plan of stage `{stage}` is missing or stale")]
     StalePlan {
@@ -138,10 +153,22 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// The error of `stage`, which reads the manifest of `needs`: that it is absent means that `needs` is not finished.
+    pub(crate) fn if_absent(self, stage: StageName, needs: StageName) -> Self {
+        match self {
+            Self::Store(error) if error.io_kind() == Some(ErrorKind::NotFound) => Self::NotReady { stage, needs },
+            error => error,
+        }
+    }
+
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint().map(str::to_owned),
+            Self::Damaged { .. } => Some(
+                "build the corpus again with its configuration (`memtrain corpus build`): only what is damaged is written anew; `memtrain corpus verify` names all of it"
+                    .into(),
+            ),
             Self::Encoder(error) => error.hint().map(str::to_owned),
             Self::Index(error) => error.hint(),
             Self::Dump { source, .. } => source.hint().map(str::to_owned),

@@ -55,10 +55,9 @@ impl IndexStage<'_> {
         Ok(inputs)
     }
 
-    fn builder(&self) -> Result<Builder<Numbered>> {
-        let data = StageFolder::new(self.out, StageName::Index).join(DATA);
+    fn builder(&self, folder: &StageFolder) -> Result<Builder<Numbered>> {
         let passages = Numbered(Passages::open(self.out, StageName::Index)?);
-        Builder::new(passages, &data, &self.config.index).map_err(own)
+        Builder::new(passages, &folder.join(DATA), &self.config.index).map_err(own)
     }
 
     /// Whether the embeddings are learned from the passages.
@@ -87,21 +86,21 @@ impl Stage for IndexStage<'_> {
         Ok(same && stored.inputs == self.inputs()?)
     }
 
-    fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
-        let mut builder = self.builder()?;
+    fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
+        let mut builder = self.builder(folder)?;
         builder.learn().map_err(own)?;
         Ok(Box::new(Runner(builder)))
     }
 
     /// Puts `index.json` in place, the commit of the index itself.
-    fn accept(&self, manifest: &Manifest) -> Result<()> {
+    fn accept(&self, folder: &StageFolder, manifest: &Manifest) -> Result<()> {
         let of_index = |file: &FileRecord| IndexFile {
             path: file.path.strip_prefix("data/").unwrap_or(&file.path).to_owned(),
             bytes: file.bytes,
             hash: file.hash.clone(),
         };
         let files = manifest.shards.iter().flat_map(|shard| shard.files.iter().map(of_index)).collect();
-        self.builder()?.commit(files).map_err(own)?;
+        self.builder(folder)?.commit(files).map_err(own)?;
         Ok(())
     }
 }

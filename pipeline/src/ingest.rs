@@ -64,22 +64,25 @@ impl Stage for IngestStage<'_> {
     fn plan(&self) -> Result<Plan> {
         let files = inputs::find(&self.config.ingest)?;
         let folder = StageFolder::new(self.out, self.name());
+        let mut stored = folder.stored_plan()?.whole();
         // A plan that was committed is whole. Its shards follow from what is compared here, so the cuts need not be looked for again.
-        let stored = folder.stored_plan();
-        let committed = folder.manifest().map(|manifest| manifest.plan);
-        let stored = stored.filter(|plan| Some(plan.fingerprint()) == committed);
+        let committed = folder.manifest()?.whole().map(|manifest| manifest.plan);
+        let committed = stored.take_if(|plan| Some(plan.fingerprint()) == committed);
         // A file of another kind is refused here, before anything is hashed or touched.
-        let shards = if stored.is_none() { Some(inputs::shards(&files, &self.config.ingest)?) } else { None };
+        let shards = if committed.is_none() { Some(inputs::shards(&files, &self.config.ingest)?) } else { None };
         let inputs = files.par_iter().map(|path| Input::of(path, file_name(path))).collect::<Result<Vec<_>>>()?;
         let with =
             |inputs: &[Input], work| Plan::new(self.name(), VERSION, self.configuration(), inputs.to_vec(), work);
-        if let Some(plan) = stored
-            && plan == with(&inputs, plan.shards.iter().map(|shard| shard.work.clone()).collect())
+        // A dump is known by its contents: under another name it is the same plan, which keeps the first name.
+        if let Some(plan) = committed
+            && plan.is_same_work(&with(&inputs, plan.shards.iter().map(|shard| shard.work.clone()).collect()))
         {
             return Ok(plan);
         }
         let shards = shards.map_or_else(|| inputs::shards(&files, &self.config.ingest), Ok)?;
-        Ok(with(&inputs, shards.into_iter().map(|pieces| to_value(&Work { pieces })).collect()))
+        let plan = with(&inputs, shards.into_iter().map(|pieces| to_value(&Work { pieces })).collect());
+        let begun = [stored, folder.next().stored_plan()?.whole()].into_iter().flatten();
+        Ok(begun.into_iter().find(|begun| begun.is_same_work(&plan)).unwrap_or(plan))
     }
 
     fn fits(&self, stored: &Plan) -> Result<bool> {
@@ -88,23 +91,23 @@ impl Stage for IngestStage<'_> {
             && stored.configuration == self.configuration()
             && stored.inputs.len() == files.len();
         for (path, input) in files.iter().zip(&stored.inputs) {
-            if !same || input.name != file_name(path) || input.bytes != store::len(path)? {
+            if !same || input.bytes != store::len(path)? {
                 return Ok(false);
             }
         }
         Ok(same)
     }
 
-    fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
+    fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
         let files: Vec<PathBuf> = inputs::find(&self.config.ingest)?;
-        Ok(Box::new(shard::Runner::new(&self.config.ingest, StageFolder::new(self.out, self.name()), files)))
+        Ok(Box::new(shard::Runner::new(&self.config.ingest, folder.clone(), files)))
     }
 
     fn settle(&self, folder: &StageFolder, records: &[ShardRecord]) -> Result<Vec<ShardRecord>> {
         duplicates::settle(folder, records, &self.config.ingest)
     }
 
-    fn accept(&self, manifest: &Manifest) -> Result<()> {
+    fn accept(&self, _: &StageFolder, manifest: &Manifest) -> Result<()> {
         if manifest.rows.get("passages").copied().unwrap_or_default() > 0 {
             return Ok(());
         }
@@ -123,19 +126,27 @@ impl Stage for IngestStage<'_> {
 /// Refuses to go on behind an ingest whose dumps broke off, unless that was accepted. What ingest has written is whole and stays.
 pub(crate) fn check_complete(config: &CorpusConfig, out: &Path) -> Result<()> {
     let folder = StageFolder::new(out, StageName::Ingest);
-    let (Some(plan), Some(manifest)) = (folder.stored_plan(), folder.manifest()) else { return Ok(()) };
+    let (Some(plan), Some(manifest)) = (folder.stored_plan()?.whole(), folder.manifest()?.whole()) else {
+        return Ok(());
+    };
     let count =
         |counts: &std::collections::BTreeMap<String, u64>, cause| counts.get(cause).copied().unwrap_or_default();
     let dumps = count(&manifest.counts, "truncated_dumps");
     if dumps == 0 || config.ingest.accept_truncated {
         return Ok(());
     }
+    // As the dumps are called now, if these are the dumps of the plan.
+    let files = inputs::find(&config.ingest)?;
+    let files: &[PathBuf] = if files.len() == plan.inputs.len() { &files } else { &[] };
+    let name = |input: usize| match (files.get(input), plan.inputs.get(input)) {
+        (Some(path), _) => Some(file_name(path)),
+        (None, input) => input.map(|input| input.name.clone()),
+    };
     let mut names: Vec<String> = Vec::new();
     for (planned, shard) in plan.shards.iter().zip(&manifest.shards) {
         let Ok(work) = serde_json::from_value::<Work>(planned.work.clone()) else { continue };
         if count(&shard.counts, "truncated_dumps") > 0 {
-            let inputs = work.pieces.iter().filter_map(|piece| plan.inputs.get(piece.input));
-            names.extend(inputs.map(|input| input.name.clone()));
+            names.extend(work.pieces.iter().filter_map(|piece| name(piece.input)));
         }
     }
     names.dedup();

@@ -38,11 +38,12 @@ pub mod stage;
 mod synthesize;
 pub mod tables;
 pub mod tokenizer;
+mod verify;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rayon::prelude::*;
+use memtrain_corpora::store;
 use serde::Serialize;
 
 pub use config::CorpusConfig;
@@ -51,8 +52,9 @@ pub use error::{PipelineError, Result};
 pub use stage::{Manifest, Plan, Progress, ShardRecord, StageName, StageState, StageStatus, StageSummary};
 pub use synthesize::rejections;
 pub use tables::{mentions, passages};
+pub use verify::{Damage, Verification, VerifiedStage, verify};
 
-use stage::{Stage, StageFolder};
+use stage::{Checked, Stage, StageFolder};
 
 /// What a build did, stage by stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -69,27 +71,34 @@ impl CorpusSummary {
 }
 
 /// Brings every stage up to date, in order. Only what is missing, damaged or stale is done; killed at any moment and
-/// called again, it ends with the same bytes (the folder of the index: the same answers).
+/// called again, it ends with the same bytes. What is stale stays as it is until what replaces it is finished.
 pub fn build(config: &CorpusConfig, out_dir: &Path, progress: &dyn Progress) -> Result<CorpusSummary> {
     config.validate()?;
     let stages = StageName::ALL.into_iter();
+    // Before anything is written: hours later is too late to find a folder of somebody else.
+    stages.clone().try_for_each(|name| StageFolder::new(out_dir, name).check_ours())?;
+    if store::is_dir(out_dir) {
+        store::sweep_temporaries(out_dir)?;
+    }
     in_pool(config, || {
         let stages = stages.map(|name| build_stage(name, config, out_dir, progress)).collect::<Result<_>>()?;
         Ok(CorpusSummary { stages })
     })
 }
 
-/// Plans a stage and stores the plan. What another plan has left there is removed; an equal plan changes nothing.
+/// Plans a stage and stores the plan; an equal plan changes nothing. What was done for another plan stays until this one
+/// is finished.
 pub fn plan(config: &CorpusConfig, out_dir: &Path, name: StageName) -> Result<Plan> {
     config.validate()?;
     in_pool(config, || {
         if name != StageName::Ingest {
             ingest::check_complete(config, out_dir)?;
         }
-        let plan = stage_of(name, config, out_dir).plan()?;
-        let folder = StageFolder::new(out_dir, name);
+        let (stage, folder) = (stage_of(name, config, out_dir), StageFolder::new(out_dir, name));
+        folder.check_ours()?;
+        let plan = stage.plan()?;
         let _lock = folder.lock()?;
-        folder.store_plan(&plan)?;
+        folder.put_plan(&plan, &*stage)?;
         Ok(plan)
     })
 }
@@ -103,26 +112,27 @@ pub fn run_shard(
     progress: &dyn Progress,
 ) -> Result<ShardRecord> {
     config.validate()?;
-    let (stage, folder) = (stage_of(name, config, out_dir), StageFolder::new(out_dir, name));
-    let plan = valid_plan(&*stage, &folder)?;
+    let stage = stage_of(name, config, out_dir);
+    let (folder, plan) = current(&*stage, &StageFolder::new(out_dir, name))?;
     let shards = plan.shards.len();
     if index >= shards {
         return Err(PipelineError::NoSuchShard { stage: name, index, shards });
     }
-    if let Ok(record) = folder.check(&plan.fingerprint(), index, shards, true) {
+    let verifier = store::Verifier::reading_all();
+    if let Checked::Whole(record) = folder.check(&plan.fingerprint(), index, shards, Some(&verifier))? {
         return Ok(record);
     }
-    in_pool(config, || folder.run(&plan, index, &*stage.open()?, progress))
+    in_pool(config, || folder.run(&plan, index, &*stage.open(&folder)?, progress))
 }
 
 /// Checks that all shards of a stage are there and whole, and commits it. An ingest whose dumps broke off is committed too, and
 /// then [`PipelineError::Truncated`] unless that is accepted.
 pub fn finish(config: &CorpusConfig, out_dir: &Path, name: StageName) -> Result<Manifest> {
     config.validate()?;
-    let (stage, folder) = (stage_of(name, config, out_dir), StageFolder::new(out_dir, name));
-    let plan = valid_plan(&*stage, &folder)?;
-    let _lock = folder.lock()?;
-    let manifest = folder.finish(&plan, &*stage)?;
+    let (stage, main) = (stage_of(name, config, out_dir), StageFolder::new(out_dir, name));
+    let (folder, plan) = current(&*stage, &main)?;
+    let _lock = main.lock()?;
+    let manifest = in_pool(config, || main.finish(&folder, &plan, &*stage))?;
     if name == StageName::Ingest {
         ingest::check_complete(config, out_dir)?;
     }
@@ -151,13 +161,9 @@ fn stage_of<'a>(name: StageName, config: &'a CorpusConfig, out: &'a Path) -> Box
     }
 }
 
-/// The stored plan, if it is the one for the configuration and the inputs as they are now.
-fn valid_plan(stage: &dyn Stage, folder: &StageFolder) -> Result<Plan> {
-    let stale = PipelineError::StalePlan { stage: stage.name() };
-    match folder.stored_plan() {
-        Some(plan) if stage.fits(&plan)? => Ok(plan),
-        _ => Err(stale),
-    }
+/// The plan for the configuration and the inputs as they are now, which must be stored, and the folder it is carried out in.
+fn current(stage: &dyn Stage, folder: &StageFolder) -> Result<(StageFolder, Plan)> {
+    folder.current(stage)?.ok_or_else(|| PipelineError::StalePlan { stage: stage.name() })
 }
 
 fn build_stage(
@@ -169,19 +175,19 @@ fn build_stage(
     if progress.stopping() {
         return Err(PipelineError::Stopped);
     }
-    let (stage, folder) = (stage_of(name, config, out_dir), StageFolder::new(out_dir, name));
+    let (stage, main) = (stage_of(name, config, out_dir), StageFolder::new(out_dir, name));
     let plan = stage.plan()?;
-    let _lock = folder.lock()?;
-    folder.store_plan(&plan)?;
-    let (fingerprint, shards) = (plan.fingerprint(), plan.shards.len());
-    let pending: Vec<usize> =
-        (0..shards).into_par_iter().filter(|&index| folder.check(&fingerprint, index, shards, true).is_err()).collect();
+    let _lock = main.lock()?;
+    let folder = main.put_plan(&plan, &*stage)?;
+    let shards = plan.shards.len();
+    let is_pending = |(index, checked)| matches!(checked, Checked::Wanting(_)).then_some(index);
+    let pending: Vec<usize> = folder.check_all(&plan)?.into_iter().enumerate().filter_map(is_pending).collect();
     progress.stage_started(name, shards, pending.len());
     if !pending.is_empty() {
-        let runner = stage.open()?;
+        let runner = stage.open(&folder)?;
         run_all(&pending, runner.most_open(), |index| folder.run(&plan, index, &*runner, progress).map(drop))?;
     }
-    let manifest = folder.finish(&plan, &*stage)?;
+    let manifest = main.finish(&folder, &plan, &*stage)?;
     let summary =
         StageSummary { stage: name, shards, written: pending.len(), rows: manifest.rows, counts: manifest.counts };
     progress.stage_finished(&summary);

@@ -115,7 +115,7 @@ impl Stage for SynthesizeStage<'_> {
         Ok(same && stored.inputs == self.inputs()?)
     }
 
-    fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
+    fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
         let passages = Passages::open(self.out, self.name())?;
         let source = Source {
             config: &self.config.synthesize,
@@ -128,14 +128,14 @@ impl Stage for SynthesizeStage<'_> {
             eligible: Eligible::open(&self.config.synthesize.eligible, self.out)?,
             aliases: crate::entities::aliases(self.out, &self.config.entities, self.name())?,
         };
-        Ok(Box::new(Runner { source, folder: StageFolder::new(self.out, self.name()) }))
+        Ok(Box::new(Runner { source, folder: folder.clone() }))
     }
 
-    fn card(&self, plan: &Plan, manifest: &Manifest) -> Result<Option<String>> {
-        card::card(self.out, plan, manifest).map(Some)
+    fn card(&self, folder: &StageFolder, plan: &Plan, manifest: &Manifest) -> Result<Option<String>> {
+        card::card(self.out, folder, plan, manifest).map(Some)
     }
 
-    fn accept(&self, manifest: &Manifest) -> Result<()> {
+    fn accept(&self, _: &StageFolder, manifest: &Manifest) -> Result<()> {
         let config = &self.config.synthesize;
         for (split, wanted) in [(Split::Train, config.num_train), (Split::Heldout, config.num_heldout)] {
             if wanted > 0 && manifest.rows.get(split.as_str()).copied().unwrap_or_default() == 0 {

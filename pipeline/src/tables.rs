@@ -8,22 +8,25 @@ use memtrain_corpora::{Article, Passage, PassageEntities, Redirect};
 use rayon::prelude::*;
 
 use crate::error::{PipelineError, Result};
-use crate::stage::{Manifest, StageFolder, StageName};
+use crate::stage::{FileRecord, Manifest, ManifestShard, StageFolder, StageName};
 
 /// Up to this many rows a table is held in memory as a whole: below it, random access would decode the same blocks over
 /// and over. 65,536 passages of 200 words are about 100 MB.
 const HELD_ROWS: u64 = 1 << 16;
 
-/// The files of a table in order, with the number of rows of each, as the manifest has them.
+/// The files of a table in order, with the number of rows of each, as the manifest has them. Each is what was written: its
+/// hash is compared with the one on record.
 fn files(out: &Path, needs: StageName, stage: StageName, table: &str) -> Result<Vec<(PathBuf, u64)>> {
     let manifest = StageFolder::committed(out, needs, stage)?;
     let folder = StageFolder::new(out, needs);
     let prefix = format!("data/{table}-");
-    let of_shard = |shard: &crate::stage::ManifestShard| {
+    let of_shard = |shard: &ManifestShard| {
         let rows = shard.rows.get(table).copied().unwrap_or_default();
-        shard.files.iter().find(|file| file.path.starts_with(&prefix)).map(|file| (folder.join(&file.path), rows))
+        shard.files.iter().find(|file| file.path.starts_with(&prefix)).map(|file| (file.clone(), rows))
     };
-    Ok(manifest.shards.iter().filter_map(of_shard).collect())
+    let files: Vec<(FileRecord, u64)> = manifest.shards.iter().filter_map(of_shard).collect();
+    folder.verify(files.iter().map(|(file, _)| file))?;
+    Ok(files.into_iter().map(|(file, rows)| (folder.join(&file.path), rows)).collect())
 }
 
 /// What a stage has committed; `None` where it has committed nothing.

@@ -20,7 +20,7 @@ use tokenizers::{AddedToken, OffsetType, PreTokenizerWrapper, SplitDelimiterBeha
 use crate::config::{CorpusConfig, TokenizerConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::{
-    Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName, file_record, to_value,
+    FileRecord, Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName, to_value,
 };
 use crate::tables::Passages;
 
@@ -38,9 +38,11 @@ const PIECES: &str = r" ?\p{L}[\p{L}\p{M}]*| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]
 /// A ChatML conversation, as the Qwen models take it.
 const CHAT_TEMPLATE: &str = "{%- for message in messages -%}\n{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}\n{%- endfor -%}\n{%- if add_generation_prompt -%}\n{{ '<|im_start|>assistant\\n' }}\n{%- endif -%}\n";
 
+/// The tokenizer itself.
+const TOKENIZER: &str = "tokenizer.json";
 /// Files of a Hugging Face directory that belong to its tokenizer.
 const TOKENIZER_FILES: [&str; 7] = [
-    "tokenizer.json",
+    TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -88,11 +90,26 @@ pub fn train(texts: impl Iterator<Item = String> + Send, config: &TokenizerConfi
 }
 
 /// The tokenizer of a corpus.
+///
+/// # Errors
+/// As [`file`], and if the file cannot be understood.
 pub fn load(out_dir: &Path) -> Result<Tokenizer> {
-    load_file(&StageFolder::new(out_dir, StageName::Tokenizer).join("tokenizer.json"))
+    load_file(&file(out_dir)?)
 }
 
-fn load_file(path: &Path) -> Result<Tokenizer> {
+/// The `tokenizer.json` of a corpus.
+///
+/// # Errors
+/// [`PipelineError::NotReady`] if the stage is not finished, [`PipelineError::Damaged`] if one of its files is not what
+/// was written.
+pub fn file(out_dir: &Path) -> Result<PathBuf> {
+    let manifest = StageFolder::committed(out_dir, StageName::Tokenizer, StageName::Tokenizer)?;
+    let folder = StageFolder::new(out_dir, StageName::Tokenizer);
+    folder.verify(manifest.shards.iter().flat_map(|shard| &shard.files))?;
+    Ok(folder.join(TOKENIZER))
+}
+
+pub(crate) fn load_file(path: &Path) -> Result<Tokenizer> {
     let read = |error: tokenizers::Error| PipelineError::Tokenizer {
         action: "read",
         detail: format!("`{}`: {error}", path.display()),
@@ -128,7 +145,7 @@ impl TokenizerStage<'_> {
         }
         let files: Vec<PathBuf> =
             TOKENIZER_FILES.iter().map(|name| source.join(name)).filter(|path| store::exists(path)).collect();
-        if files.first().is_none_or(|first| !first.ends_with("tokenizer.json")) {
+        if files.first().is_none_or(|first| !first.ends_with(TOKENIZER)) {
             return Err(PipelineError::Config {
                 key: "tokenizer.source",
                 problem: format!("names `{}`, where there is no `tokenizer.json`", source.display()),
@@ -151,8 +168,8 @@ impl TokenizerStage<'_> {
 
 /// A single file is the `tokenizer.json`, whatever it is called.
 fn target_name(path: &Path) -> String {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("tokenizer.json");
-    if TOKENIZER_FILES.contains(&name) { name.to_owned() } else { "tokenizer.json".to_owned() }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(TOKENIZER);
+    if TOKENIZER_FILES.contains(&name) { name.to_owned() } else { TOKENIZER.to_owned() }
 }
 
 impl Stage for TokenizerStage<'_> {
@@ -162,7 +179,7 @@ impl Stage for TokenizerStage<'_> {
 
     fn plan(&self) -> Result<Plan> {
         if !self.is_trained() {
-            for path in self.source_files()?.iter().filter(|path| target_name(path) == "tokenizer.json") {
+            for path in self.source_files()?.iter().filter(|path| target_name(path) == TOKENIZER) {
                 load_file(path)?;
             }
         }
@@ -174,8 +191,8 @@ impl Stage for TokenizerStage<'_> {
         Ok(same && stored.inputs == self.inputs()?)
     }
 
-    fn open(&self) -> Result<Box<dyn ShardRunner + '_>> {
-        Ok(Box::new(Runner { stage: self, folder: StageFolder::new(self.out, self.name()) }))
+    fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
+        Ok(Box::new(Runner { stage: self, folder: folder.clone() }))
     }
 }
 
@@ -226,7 +243,7 @@ impl Runner<'_> {
             "chat_template": CHAT_TEMPLATE,
         });
         let settings = format!("{settings:#}\n");
-        Ok(vec![("tokenizer.json".into(), text.into_bytes()), ("tokenizer_config.json".into(), settings.into_bytes())])
+        Ok(vec![(TOKENIZER.into(), text.into_bytes()), ("tokenizer_config.json".into(), settings.into_bytes())])
     }
 }
 
@@ -241,9 +258,9 @@ impl ShardRunner for Runner<'_> {
         let mut output = ShardOutput::default();
         for (name, bytes) in files {
             store::write_atomic(&self.folder.join(&name), bytes)?;
-            output.files.push(file_record(&self.folder, name)?);
+            output.files.push(FileRecord::of(&self.folder, name)?);
         }
-        let size = load(self.stage.out)?.get_vocab_size(true);
+        let size = load_file(&self.folder.join(TOKENIZER))?.get_vocab_size(true);
         output.rows.insert("tokens".into(), size as u64);
         progress.advanced(StageName::Tokenizer, shard.index, 1);
         Ok(output)

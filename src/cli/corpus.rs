@@ -40,6 +40,8 @@ pub enum Action {
     Status(BuildArgs),
     /// Show a document: why each passage is in it, what is hidden, what can be asked for
     Inspect(super::inspect::InspectArgs),
+    /// Read everything and compare it with what was recorded when it was written
+    Verify(VerifyArgs),
     /// Lengths, kinds, answers, rejections: what the corpus is like
     Stats(StatsArgs),
 }
@@ -81,6 +83,20 @@ pub struct ShardArgs {
     /// Number of the shard, from 0
     #[arg(long)]
     pub index: usize,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Folder of the corpus
+    #[arg(required_unless_present = "config")]
+    pub corpus: Option<PathBuf>,
+    /// Configuration file that names the corpus, instead of its folder
+    #[arg(long, value_name = "FILE", conflicts_with = "corpus")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `stats`.
@@ -168,8 +184,44 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         }
         Action::Status(args) => status(&args.load()?),
         Action::Inspect(args) => super::inspect::run(args),
+        Action::Verify(args) => verify(args),
         Action::Stats(args) => stats(args),
     }
+}
+
+fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
+    let corpus = match (&args.corpus, &args.config) {
+        (Some(corpus), _) => corpus.clone(),
+        (None, Some(config)) => ConfigArgs { config: config.clone(), set: Vec::new() }.load()?.run.corpus,
+        (None, None) => anyhow::bail!("name the folder of a corpus, or a configuration"),
+    };
+    let found = memtrain_pipeline::verify(&corpus, &CorpusProgress::new(StopRequest::on_signals()?))?;
+    if args.json {
+        print_line!("{}", serde_json::to_string_pretty(&found).context("what was found cannot be written")?)?;
+    } else {
+        for stage in &found.stages {
+            let state = if stage.committed { "" } else { ", not finished" };
+            print_line!(
+                "{:<10}  {:>5} files  {:>12} bytes  {:>9} rows{state}",
+                stage.stage.as_str(),
+                stage.files,
+                stage.bytes,
+                stage.rows
+            )?;
+        }
+        for damage in &found.damaged {
+            print_line!("damaged: `{}`: {}", damage.path.display(), damage.problem)?;
+        }
+    }
+    if found.damaged.is_empty() {
+        return Ok(());
+    }
+    let (files, are) = if found.damaged.len() == 1 { ("file", "is") } else { ("files", "are") };
+    let (count, corpus) = (found.damaged.len(), corpus.display());
+    Err(anyhow::anyhow!("{count} {files} of `{corpus}` {are} damaged")).hint(|| {
+        "`memtrain corpus build` with the configuration of this corpus writes anew what is damaged, and only that"
+            .to_owned()
+    })
 }
 
 /// Brings every stage up to date, the dump of a configured world first, and says what was done.
@@ -187,6 +239,7 @@ pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
 /// Writes the dump of a configured world, unless it is there. A note beside it says which world it holds; a dump without
 /// one is somebody's own and is never written over. The note is written first, so that a kill leaves no dump without.
 fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
+    store::sweep_temporaries_of(dump)?;
     let mut note = dump.as_os_str().to_owned();
     note.push(".world.json");
     let note = PathBuf::from(note);

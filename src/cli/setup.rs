@@ -162,7 +162,7 @@ impl Workbench {
         match (&self.config.policy.path, &self.config.policy.preset) {
             (Some(path), _) => Ok(directory::load(Path::new(path), &device, DType::F32)?),
             (None, Some(name)) => {
-                let tokenizer = self.config.run.corpus.join("tokenizer").join("tokenizer.json");
+                let tokenizer = memtrain_pipeline::tokenizer::file(&self.config.run.corpus)?;
                 let tokenizer =
                     PolicyTokenizer::from_file(&tokenizer)?.with_chat_template(COMPACT_CHAT_TEMPLATE, END_OF_TURN)?;
                 let shape = preset::by_name(name, tokenizer.vocab_size())?;

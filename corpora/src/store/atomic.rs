@@ -126,8 +126,23 @@ pub fn write_atomic(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
 /// Removes temporary files in a folder that killed processes have left, and gives their number. Those of living writers,
 /// of this process or another, are left alone; so is everything on a file system without locks.
 pub fn sweep_temporaries(folder: &Path) -> Result<usize> {
+    Ok(sweep(list(folder)?))
+}
+
+/// As [`sweep_temporaries`], only those of one file: for folders that are not ours. The folder may be absent.
+pub fn sweep_temporaries_of(path: &Path) -> Result<usize> {
+    let entries = match list(parent(path)) {
+        Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => return Ok(0),
+        entries => entries?,
+    };
+    let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
+    let is_of = |entry: &PathBuf| entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
+    Ok(sweep(entries.into_iter().filter(is_of).collect()))
+}
+
+fn sweep(entries: Vec<PathBuf>) -> usize {
     let mut removed = 0;
-    for path in list(folder)? {
+    for path in entries {
         if !is_temporary(&path) {
             continue;
         }
@@ -138,7 +153,7 @@ pub fn sweep_temporaries(folder: &Path) -> Result<usize> {
             removed += 1;
         }
     }
-    Ok(removed)
+    removed
 }
 
 /// Whether a file has the name of an [`AtomicFile`] that is not committed.

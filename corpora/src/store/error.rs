@@ -216,7 +216,16 @@ fn parquet_io(error: &parquet::errors::ParquetError) -> Option<&io::Error> {
 }
 
 fn io_hint(error: &io::Error) -> Option<&'static str> {
-    kind_hint(error.kind())
+    // Kinds that the standard library has no stable names for.
+    match error.raw_os_error() {
+        Some(5) if cfg!(unix) => {
+            Some("the disk does not give it; try again, and if it stays so, take the file from a copy")
+        }
+        Some(23 | 24) if cfg!(unix) => {
+            Some("too many files are open; raise the limit (`ulimit -n 4096`) and try again")
+        }
+        _ => kind_hint(error.kind()),
+    }
 }
 
 fn kind_hint(kind: io::ErrorKind) -> Option<&'static str> {

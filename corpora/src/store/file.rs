@@ -104,6 +104,17 @@ pub fn remove_dir_all(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder if nothing is in it.
+pub fn remove_empty_dir(path: &Path) -> Result<()> {
+    use std::io::ErrorKind;
+    match fs::remove_dir(path) {
+        Err(source) if !matches!(source.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+            Err(StoreError::io("remove folder", path, source))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes a file; one that is absent is fine.
 pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {

@@ -141,16 +141,15 @@ struct Card<'a> {
     uncompressed: BTreeMap<&'static str, u64>,
 }
 
-/// The card of the documents of `manifest`.
-pub(super) fn card(out: &Path, plan: &Plan, manifest: &Manifest) -> Result<String> {
+/// The card of the documents of `manifest`, which lie in `folder`.
+pub(super) fn card(out: &Path, folder: &StageFolder, plan: &Plan, manifest: &Manifest) -> Result<String> {
     let mut earlier = Vec::new();
     for needs in [StageName::Ingest, StageName::Entities, StageName::Tokenizer, StageName::Index] {
         let manifest = StageFolder::committed(out, needs, StageName::Synthesize)?;
-        if let Some(plan) = StageFolder::new(out, needs).stored_plan() {
+        if let Some(plan) = StageFolder::new(out, needs).stored_plan()?.whole() {
             earlier.push((needs, plan, manifest));
         }
     }
-    let folder = StageFolder::new(out, StageName::Synthesize);
     let mut uncompressed = BTreeMap::new();
     for file in manifest.shards.iter().flat_map(|shard| &shard.files) {
         let bytes = TableReader::<Document>::open(&folder.join(&file.path))?.uncompressed_bytes();
