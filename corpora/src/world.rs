@@ -6,9 +6,14 @@
 //! on this river and was founded by this person), and every fact is told on the pages of all who take part in it. An
 //! entity whose name is hidden can therefore be told from what is said about it, by a reader who knows the world.
 //!
+//! With [`Annals`] it is another encyclopedia of the same names: the page of an entity says only what never changes, and
+//! further pages say what happened to a person in a year. What happened is drawn for that page and written nowhere else,
+//! so a reader who knows the whole world still has to remember it.
+//!
 //! A province is a pure function of the seed, the province's number and its size, so memory is bounded by one
 //! province and time is linear in the number of pages. The text is a pure function of the [`WorldConfig`].
 
+mod annals;
 mod export;
 mod names;
 mod page;
@@ -23,8 +28,9 @@ use bzip2::read::BzDecoder;
 use bzip2::write::BzEncoder;
 use serde::{Deserialize, Serialize};
 
+use self::annals::Chronicler;
 use self::names::Names;
-use self::province::{Layout, PROVINCE_SIZE, Province};
+use self::province::{Layout, Named, PROVINCE_SIZE, Province};
 use crate::store::{self, AtomicFile, StoreError};
 
 /// What an entity of the world is.
@@ -111,7 +117,7 @@ impl From<Length> for [u32; 2] {
 pub struct WorldConfig {
     /// Seed of everything.
     pub seed: u64,
-    /// Articles: pages of namespace 0 that are not redirects.
+    /// Articles of entities: pages of namespace 0 that are not redirects, without the annals.
     pub num_pages: u64,
     /// Sentences before the first heading.
     pub lead_sentences: Length,
@@ -119,6 +125,28 @@ pub struct WorldConfig {
     pub sections: Length,
     /// Sentences of a section.
     pub section_sentences: Length,
+    /// Pages of what happened to a person in a year.
+    pub annals: Annals,
+}
+
+/// Pages of what happened to a person in a year, beside the entities' own pages.
+///
+/// ```
+/// use memtrain_corpora::world::{Annals, World, WorldConfig};
+///
+/// let annals = Annals { seed: 7, years: 2 };
+/// let world = World::generate(WorldConfig { num_pages: 25, annals, ..WorldConfig::default() })?;
+/// let years = world.pages().filter(|page| page.title.contains(" in 1")).count();
+/// assert_eq!(years, 2 * 7, "a province has seven persons");
+/// # Ok::<(), memtrain_corpora::world::WorldError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Annals {
+    /// Seed of what happens: another one is other news of the same world.
+    pub seed: u64,
+    /// Years a person, each a page; with 0 there are no annals.
+    pub years: u16,
 }
 
 impl Default for WorldConfig {
@@ -130,6 +158,7 @@ impl Default for WorldConfig {
             lead_sentences: Length { min: 2, max: 3 },
             sections: Length { min: 1, max: 2 },
             section_sentences: Length { min: 2, max: 4 },
+            annals: Annals::default(),
         }
     }
 }
@@ -148,6 +177,7 @@ impl WorldConfig {
             lead_sentences: Length { min: 10, max: 16 },
             sections: Length { min: 2, max: 4 },
             section_sentences: Length { min: 13, max: 22 },
+            annals: Annals::default(),
         }
     }
 
@@ -289,26 +319,22 @@ impl World {
         front.chain(articles).zip(0_u64..).map(|(draft, number)| draft.publish(number))
     }
 
-    fn province_pages(&self, number: u64) -> impl Iterator<Item = Draft> {
+    fn province_pages(&self, number: u64) -> Vec<Draft> {
+        if self.config.annals.years > 0 {
+            let size = Layout { num_pages: self.config.num_pages }.size(number) as u64;
+            let chronicler = Chronicler { config: &self.config, names: &self.names };
+            let entities = (0..size).map(|slot| province::entity(&self.names, self.config.seed, number, slot));
+            return entities
+                .flat_map(|entity| {
+                    let years = chronicler.years(&entity);
+                    pages_of(&entity, chronicler.own_page(&entity)).chain(years).collect::<Vec<_>>()
+                })
+                .collect();
+        }
         let province = Province::draw(&self.config, &self.names, number);
-        (0..province.size).flat_map(move |slot| {
-            let entity = &province.entities[slot];
-            let text = page::write(&self.config, &province, slot);
-            let article = Draft { title: entity.name.clone(), ns: 0, redirect: None, text };
-            let redirect = entity.alias.as_ref().map(|alias| Draft {
-                title: alias.clone(),
-                ns: 0,
-                text: format!("#REDIRECT [[{}]]\n\n{{{{R from other name}}}}", entity.name),
-                redirect: Some(entity.name.clone()),
-            });
-            let talk = entity.page.is_multiple_of(PROVINCE_SIZE / 2).then(|| Draft {
-                title: format!("Talk:{}", entity.name),
-                ns: 1,
-                redirect: None,
-                text: format!("== A question ==\nWho knows more about [[{}]]? ~~~~", entity.name),
-            });
-            [Some(article), redirect, talk].into_iter().flatten()
-        })
+        (0..province.size)
+            .flat_map(|slot| pages_of(&province.entities[slot], page::write(&self.config, &province, slot)))
+            .collect()
     }
 
     /// Writes the export as XML, page by page.
@@ -353,6 +379,24 @@ pub fn is_dump(path: &Path) -> bool {
     let mut head = String::new();
     let read = store::open(path).is_ok_and(|file| BzDecoder::new(file).take(1024).read_to_string(&mut head).is_ok());
     read && head.contains("<generator>memtrain world</generator>")
+}
+
+/// The article of an entity, its redirect and its talk page where it has them.
+fn pages_of(entity: &Named, text: String) -> impl Iterator<Item = Draft> {
+    let article = Draft { title: entity.name.clone(), ns: 0, redirect: None, text };
+    let redirect = entity.alias.as_ref().map(|alias| Draft {
+        title: alias.clone(),
+        ns: 0,
+        text: format!("#REDIRECT [[{}]]\n\n{{{{R from other name}}}}", entity.name),
+        redirect: Some(entity.name.clone()),
+    });
+    let talk = entity.page.is_multiple_of(PROVINCE_SIZE / 2).then(|| Draft {
+        title: format!("Talk:{}", entity.name),
+        ns: 1,
+        redirect: None,
+        text: format!("== A question ==\nWho knows more about [[{}]]? ~~~~", entity.name),
+    });
+    [Some(article), redirect, talk].into_iter().flatten()
 }
 
 /// A page before it has its number.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::Instant;
 
 use memtrain_corpora::dump;
-use memtrain_corpora::world::{Length, World, WorldConfig, WorldError, WorldPage, write_dump};
+use memtrain_corpora::world::{Annals, Length, World, WorldConfig, WorldError, WorldPage, write_dump};
 use quick_xml::events::Event;
 
 fn world(num_pages: u64) -> World {
@@ -122,8 +122,9 @@ fn targets(text: &str) -> Vec<String> {
 
 #[test]
 fn every_link_leads_to_a_page() {
-    for num_pages in [3, 25, 60, 151] {
-        let world = world(num_pages);
+    for (num_pages, years) in [(3, 0), (25, 0), (60, 0), (151, 0), (1, 2), (2, 2), (60, 3)] {
+        let annals = Annals { seed: 5, years };
+        let world = World::generate(WorldConfig { num_pages, annals, ..WorldConfig::default() }).unwrap();
         let titles: HashSet<String> = world.pages().map(|page| page.title).collect();
         assert_eq!(titles.len(), world.pages().count(), "titles are unique");
         for page in world.pages() {
@@ -132,6 +133,63 @@ fn every_link_leads_to_a_page() {
             }
         }
     }
+}
+
+/// The pages of a world with annals: those of entities, and those of years with the person they are about.
+fn annals(seed: u64, years: u16) -> (Vec<WorldPage>, Vec<(String, WorldPage)>) {
+    let annals = Annals { seed, years };
+    let world = World::generate(WorldConfig { num_pages: 50, annals, ..WorldConfig::default() }).unwrap();
+    let (years, entities): (Vec<_>, Vec<_>) =
+        articles(&world).into_iter().partition(|page| page.title.contains(" in 1"));
+    let person = |page: WorldPage| (page.title.split(' ').next().unwrap().to_owned(), page);
+    (entities, years.into_iter().map(person).collect())
+}
+
+/// The sentences of a page without markup.
+fn plain_sentences(text: &str) -> Vec<String> {
+    let prose = text.lines().filter(|line| !line.starts_with("==") && !line.starts_with("[[Category"));
+    let plain = prose.map(|line| line.replace("[[", "").replace("]]", "").replace("'''", ""));
+    plain.flat_map(|line| line.split_inclusive('.').map(|part| part.trim().to_owned()).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn signs_tell_persons_apart_and_never_change() {
+    let (entities, years) = annals(1, 6);
+    let mut owners: HashMap<String, String> = HashMap::new();
+    for page in &entities {
+        for sentence in plain_sentences(&page.text).into_iter().filter(|sentence| sentence.contains(" of the ")) {
+            let sign = sentence.replacen(&page.title, "", 1);
+            assert_eq!(owners.insert(sign, page.title.clone()), None, "`{sentence}` could be somebody else");
+        }
+    }
+    assert_eq!(owners.len(), 2 * 14, "two signs of fourteen persons");
+    let mut told = 0;
+    for (person, page) in &years {
+        for sentence in plain_sentences(&page.text) {
+            if let Some(owner) = owners.get(&sentence.replacen(person.as_str(), "", 1)) {
+                assert_eq!(owner, person, "{sentence}");
+                told += 1;
+            }
+        }
+    }
+    assert!(told > years.len(), "{told} signs on {} pages", years.len());
+    assert_eq!(annals(2, 6).0, entities, "other news change nothing that is known by heart");
+}
+
+#[test]
+fn what_happened_stands_on_one_page_and_in_one_edition() {
+    let (entities, _) = annals(1, 1);
+    let names: HashSet<&str> = entities.iter().map(|page| page.title.as_str()).collect();
+    let events = |seed| -> Vec<String> {
+        let (_, years) = annals(seed, 10);
+        let pages = years.into_iter().flat_map(|(_, page)| plain_sentences(&page.text));
+        pages.filter(|sentence| words(sentence).filter(|word| names.contains(word)).count() == 2).collect()
+    };
+    let (first, second) = (events(1), events(2));
+    let distinct: HashSet<&String> = first.iter().collect();
+    assert!(first.len() > 1_000 && distinct.len() * 100 >= first.len() * 95, "{} of {}", distinct.len(), first.len());
+    let again = second.iter().filter(|event| distinct.contains(event)).count();
+    assert!(again * 10 < second.len(), "{again} of {} events stand in the other edition too", second.len());
 }
 
 /// For each title the number of other pages that name it.

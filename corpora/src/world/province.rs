@@ -91,7 +91,7 @@ impl Layout {
 }
 
 /// Number of entities of a kind among the first `slots` places of the roster, taken round and round.
-fn count(kind: Kind, slots: u64) -> u64 {
+pub(super) fn count(kind: Kind, slots: u64) -> u64 {
     let in_part = |len: u64| ROSTER[..len as usize].iter().filter(|&&k| k == kind).count() as u64;
     slots / PROVINCE_SIZE * in_part(PROVINCE_SIZE) + in_part(slots % PROVINCE_SIZE)
 }
