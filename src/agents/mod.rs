@@ -7,6 +7,7 @@
 //! * [`reader`]: one chunk a turn, a text memory rewritten at each, an answer from the memory alone
 //! * [`retrieve`]: passages for queries, in process or over HTTP
 //! * [`searcher`]: turns of thinking and searching until there are answers
+//! * [`sentences`]: memories made of whole sentences, to imitate and to compare with
 //! * [`bank`]: a memory of items, written by function calls
 
 pub mod answer;
@@ -17,3 +18,4 @@ pub mod prompts;
 pub mod reader;
 pub mod retrieve;
 pub mod searcher;
+pub mod sentences;

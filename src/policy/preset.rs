@@ -6,7 +6,7 @@ use super::PolicyError;
 use super::config::{Architecture, PolicyConfig};
 
 /// Names that [`by_name`] knows.
-pub const NAMES: [&str; 4] = ["tiny", "small", "qwen3-4b", "qwen2.5-7b"];
+pub const NAMES: [&str; 5] = ["tiny", "mini", "small", "qwen3-4b", "qwen2.5-7b"];
 
 /// A preset by its name, for a vocabulary of `vocab_size` (published shapes keep their own).
 ///
@@ -15,6 +15,7 @@ pub const NAMES: [&str; 4] = ["tiny", "small", "qwen3-4b", "qwen2.5-7b"];
 pub fn by_name(name: &str, vocab_size: usize) -> Result<PolicyConfig, PolicyError> {
     match name {
         "tiny" => Ok(tiny(vocab_size)),
+        "mini" => Ok(PolicyConfig { num_hidden_layers: 4, ..tiny(vocab_size) }),
         "small" => Ok(small(vocab_size)),
         "qwen3-4b" => Ok(qwen3_4b()),
         "qwen2.5-7b" => Ok(qwen2_5_7b()),

@@ -25,7 +25,7 @@ impl Training for WarmUpTraining<'_> {
         let limits = self.update.limits(1.0);
         let mut loss = 0.0;
         accumulate(context.decoder, context.optimizer.parameters(), &pairs, limits, context.gradients, |scored| {
-            let weight = examples[scored.conversation].weight;
+            let weight = examples[scored.conversation].weights[scored.token];
             loss -= weight * scored.log_prob;
             -weight
         })?;

@@ -6,13 +6,13 @@
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use unicode_segmentation::UnicodeSegmentation;
 
 use super::oracle::{Demonstration, OracleConfig};
 use crate::agents::answer::{Equality, boxed};
 use crate::agents::bank::{Bank, BankReading, Call, Layout, Section, answerer};
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::DrawRound;
+use crate::agents::sentences::sentences;
 use crate::objectives::Item;
 use crate::objectives::memtrain::ChunkedDocument;
 use crate::objectives::questions::{ItemQuestions, QuestionCounts};
@@ -85,9 +85,7 @@ impl BankOracle<'_> {
                 calls.push(Call::Delete { section: entry.section, id: Some(entry.id) });
             }
         }
-        let mut sentences: Vec<&str> =
-            chunk.split('\n').flat_map(UnicodeSegmentation::split_sentence_bounds).map(str::trim).collect();
-        sentences.retain(|sentence| !sentence.is_empty());
+        let mut sentences: Vec<&str> = sentences(chunk).collect();
         sentences.shuffle(generator);
         for sentence in sentences {
             let lists = self.layout.lists();

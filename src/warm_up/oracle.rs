@@ -9,10 +9,10 @@ use memtrain_corpora::document::MASK;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
-use unicode_segmentation::UnicodeSegmentation;
 
 use crate::agents::answer::boxed;
 use crate::agents::prompts::{EMPTY_MEMORY, PromptSet};
+use crate::agents::sentences::{fitting, sentences};
 use crate::objectives::memtrain::{ChunkedDocument, MemTrainConfig, draw_recall};
 use crate::policy::{PolicyError, PolicyTokenizer, PromptText};
 
@@ -28,11 +28,24 @@ pub struct OracleConfig {
     pub forget: f64,
     /// Recall questions asked of each trajectory.
     pub recall_questions: usize,
+    /// Least share of the memory that an oracle fills. Each trajectory draws its share evenly between this and 1.
+    pub least_fill: f64,
+    /// Probability that a question is asked of a memory put together for it, instead of the oracle's own: sentences of what
+    /// was read, those first that say most about the answer. A sentence with the placeholder says most about the hidden
+    /// entity, a sentence of the chunk asked about that names the entity about that one.
+    pub informed: f64,
 }
 
 impl Default for OracleConfig {
     fn default() -> Self {
-        Self { names_share: 0.3, placeholder_first: 0.5, forget: 0.0, recall_questions: 1 }
+        Self {
+            names_share: 0.3,
+            placeholder_first: 0.5,
+            forget: 0.0,
+            recall_questions: 1,
+            least_fill: 1.0,
+            informed: 0.0,
+        }
     }
 }
 
@@ -71,27 +84,44 @@ pub fn demonstrate(
     } else {
         Style::Sentences { placeholder_first: generator.random_bool(config.placeholder_first) }
     };
+    let fill = config.least_fill + (1.0 - config.least_fill) * generator.random::<f64>();
+    // One token stays free for the end of the response.
+    let budget = (fill * memory_tokens.saturating_sub(1) as f64) as usize;
     let mut demonstrations = Vec::new();
     let mut memories = vec![EMPTY_MEMORY.to_owned()];
     let mut kept: Vec<String> = Vec::new();
+    let is_first = |item: &str| style == (Style::Sentences { placeholder_first: true }) && item.contains(MASK);
     for chunk in 0..document.chunks.len() {
         kept.retain(|_| !generator.random_bool(config.forget));
-        let fresh = items(document, chunk, style);
-        kept = keep(kept, fresh, style, tokenizer, memory_tokens, generator)?;
+        let candidates = kept.into_iter().chain(items(document, chunk, style));
+        kept = keep(candidates, separator(style), is_first, tokenizer, budget, generator)?;
         let memory = kept.join(separator(style));
         let user = prompts.memory_turn(&memories[chunk], document.chunk(chunk));
         demonstrations.push(Demonstration { user, response: memory.as_str().into(), is_answer: false });
         memories.push(memory);
     }
-    let last = memories.last().map_or(EMPTY_MEMORY, String::as_str);
     let mut answer = |user: PromptText, entity: &str| {
         demonstrations.push(Demonstration { user, response: boxed(entity), is_answer: true });
     };
-    answer(prompts.answer_turn(last), &document.document.answer);
+    // A memory put together for a question, from the first chunks.
+    let informed = |chunks: usize, is_first: &dyn Fn(&str) -> bool, generator: &mut _| {
+        let sentences = (0..chunks).flat_map(|chunk| sentences(document.chunk(chunk))).map(str::to_owned);
+        Ok::<_, PolicyError>(keep(sentences, " ", is_first, tokenizer, budget, generator)?.join(" "))
+    };
+    let mut last = memories.last().cloned().unwrap_or_default();
+    if generator.random_bool(config.informed) {
+        last = informed(document.chunks.len(), &|sentence| sentence.contains(MASK), generator)?;
+    }
+    answer(prompts.answer_turn(&last), &document.document.answer);
     for _ in 0..config.recall_questions {
         if let Some(question) = draw_recall(document, &MemTrainConfig::default(), generator) {
-            let user = prompts.recall_turn(&memories[question.memory_step], &question.masked_chunk);
-            answer(user, &question.target);
+            let mut memory = memories[question.memory_step].clone();
+            if generator.random_bool(config.informed) {
+                let chunk = document.chunk(question.chunk_step - 1);
+                let names = |sentence: &str| sentence.contains(&question.target) && chunk.contains(sentence);
+                memory = informed(question.memory_step, &names, generator)?;
+            }
+            answer(prompts.recall_turn(&memory, &question.masked_chunk), &question.target);
         }
     }
     Ok(demonstrations)
@@ -108,17 +138,9 @@ fn separator(style: Style) -> &'static str {
 fn items(document: &ChunkedDocument, chunk: usize, style: Style) -> Vec<String> {
     let span = &document.chunks[chunk];
     match style {
-        Style::Sentences { .. } => sentences(document.chunk(chunk)),
+        Style::Sentences { .. } => sentences(document.chunk(chunk)).map(str::to_owned).collect(),
         Style::Names => names(&document.document, span.start, span.end),
     }
-}
-
-fn sentences(text: &str) -> Vec<String> {
-    text.split('\n')
-        .flat_map(|line| line.split_sentence_bounds())
-        .map(|sentence| sentence.trim().to_owned())
-        .filter(|sentence| !sentence.is_empty())
-        .collect()
 }
 
 fn names(document: &Document, start: usize, end: usize) -> Vec<String> {
@@ -131,36 +153,17 @@ fn names(document: &Document, start: usize, end: usize) -> Vec<String> {
     names
 }
 
-/// Draws items at random while the memory fits, and puts what was drawn back into the order of reading.
+/// Draws items at random, those of the first kind first, while they fit, and puts them back into the order of reading.
 fn keep(
-    old: Vec<String>,
-    fresh: Vec<String>,
-    style: Style,
+    items: impl Iterator<Item = String>,
+    separator: &str,
+    is_first: impl Fn(&str) -> bool,
     tokenizer: &PolicyTokenizer,
-    memory_tokens: usize,
+    budget: usize,
     generator: &mut impl Rng,
 ) -> Result<Vec<String>, PolicyError> {
-    let mut candidates: Vec<(usize, String)> = Vec::new();
-    for item in old.into_iter().chain(fresh) {
-        if !candidates.iter().any(|(_, known)| *known == item) {
-            candidates.push((candidates.len(), item));
-        }
-    }
+    let mut candidates: Vec<(usize, String)> = items.enumerate().collect();
     candidates.shuffle(generator);
-    if style == (Style::Sentences { placeholder_first: true }) {
-        candidates.sort_by_key(|(_, item)| !item.contains(MASK));
-    }
-    // One token stays free for the end of the response.
-    let budget = memory_tokens.saturating_sub(1);
-    let mut used = 0;
-    let mut kept = Vec::new();
-    for (place, item) in candidates {
-        let cost = tokenizer.encode_text(format!("{}{item}", separator(style)))?.len();
-        if used + cost <= budget {
-            used += cost;
-            kept.push((place, item));
-        }
-    }
-    kept.sort();
-    Ok(kept.into_iter().map(|(_, item)| item).collect())
+    candidates.sort_by_key(|(_, item)| !is_first(item));
+    fitting(candidates, separator, tokenizer, budget)
 }

@@ -22,10 +22,15 @@ pub struct WarmUpConfig {
     pub trajectories: usize,
     /// Stretches of plain text a step.
     pub texts: usize,
+    /// Probability that a stretch of plain text is two passages and one of them again, which can only be known by copying it.
+    pub repeat: f64,
     /// Weight of the plain text's loss against the demonstrations'.
     pub text_weight: f64,
     /// Weight of a token of an answer against a token of a memory: answers are short and would drown.
     pub answer_weight: f64,
+    /// Weight of predicting the prompts of demonstrations too. What a memory holds stands in the chunks as well, so this
+    /// teaches to look words up and to copy them from many more tokens than the responses are.
+    pub prompt_weight: f64,
     /// How oracles keep a memory.
     pub oracle: OracleConfig,
 }
@@ -36,8 +41,10 @@ impl Default for WarmUpConfig {
             steps: 2_000,
             trajectories: 8,
             texts: 16,
+            repeat: 0.0,
             text_weight: 0.5,
             answer_weight: 1.0,
+            prompt_weight: 0.0,
             oracle: OracleConfig::default(),
         }
     }
@@ -50,8 +57,8 @@ pub struct Example {
     pub prompt_ids: Vec<u32>,
     /// Response token ids.
     pub response_ids: Vec<u32>,
-    /// Weight of each of its tokens.
-    pub weight: f64,
+    /// Weight of each token of the response.
+    pub weights: Vec<f64>,
 }
 
 /// What examples are made from.
@@ -71,7 +78,7 @@ pub struct Material<'a> {
 }
 
 /// Draws the examples of a step: `texts` stretches of plain text, and the turns of `trajectories` oracles over documents
-/// drawn with repetition. The weights of all tokens sum to 1 + `text_weight`.
+/// drawn with repetition. The weights of all tokens sum to 1 + `text_weight` + `prompt_weight`.
 ///
 /// # Errors
 /// If there is nothing to draw from, or the tokenizer fails.
@@ -88,11 +95,20 @@ pub fn draw_examples(
     let mut generator = rng::addressed("warm-up", seed, &[step]);
     let mut plain = Vec::new();
     for _ in 0..config.texts {
-        let mut response_ids = tokenizer.encode_text(&texts[generator.random_range(0..texts.len())])?;
+        let mut text = texts[generator.random_range(0..texts.len())].clone();
+        if generator.random_bool(config.repeat) {
+            let other = &texts[generator.random_range(0..texts.len())];
+            let again = if generator.random_bool(0.5) { text.clone() } else { other.clone() };
+            text.push_str(other);
+            text.push_str(&again);
+        }
+        let mut response_ids = tokenizer.encode_text(&text)?;
         response_ids.push(end);
-        plain.push(Example { prompt_ids: vec![end], response_ids, weight: 1.0 });
+        let weights = vec![1.0; response_ids.len()];
+        plain.push(Example { prompt_ids: vec![end], response_ids, weights });
     }
     let mut turns = Vec::new();
+    let mut num_read = 0;
     for _ in 0..config.trajectories {
         let document = &documents[generator.random_range(0..documents.len())];
         let demonstrations =
@@ -107,13 +123,29 @@ pub fn draw_examples(
             let mut response_ids = tokenizer.encode_text(demonstration.response.after_space())?;
             response_ids.push(end);
             let weight = if demonstration.is_answer { config.answer_weight } else { 1.0 };
-            turns.push(Example { prompt_ids, response_ids, weight });
+            let weights = vec![weight; response_ids.len()];
+            num_read += prompt_ids.len() - 1;
+            turns.push(Example { prompt_ids, response_ids, weights });
         }
     }
-    for (examples, share) in [(&mut plain, config.text_weight), (&mut turns, 1.0)] {
-        let total: f64 = examples.iter().map(|example| example.weight * example.response_ids.len() as f64).sum();
-        examples.iter_mut().for_each(|example| example.weight *= share / total.max(1.0));
+    scale(&mut plain, config.text_weight);
+    scale(&mut turns, 1.0);
+    if config.prompt_weight > 0.0 {
+        let weight = config.prompt_weight / num_read.max(1) as f64;
+        for turn in &mut turns {
+            // All but the first token of the prompt are predicted like the response.
+            let read = turn.prompt_ids.split_off(1);
+            turn.weights.splice(0..0, read.iter().map(|_| weight));
+            turn.response_ids.splice(0..0, read);
+        }
     }
     plain.extend(turns);
     Ok(plain)
+}
+
+/// Makes the weights of all tokens sum to `total`.
+fn scale(examples: &mut [Example], total: f64) {
+    let sum: f64 = examples.iter().flat_map(|example| &example.weights).sum();
+    let weights = examples.iter_mut().flat_map(|example| &mut example.weights);
+    weights.for_each(|weight| *weight *= total / sum.max(1.0));
 }
