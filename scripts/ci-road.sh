@@ -12,7 +12,7 @@ export CANDLE_NUM_THREADS=1
 
 echo "-- the quickstart, in short"
 cd "$work"
-short=(--set corpus.synthesize.num_train=120 --set train.steps=3 --set eval.documents=60)
+short=(--set corpus.synthesize.num_train=120 --set corpus.synthesize.num_heldout=100 --set train.steps=3 --set eval.documents=40)
 "$memtrain" quickstart "${short[@]}"
 "$memtrain" quickstart "${short[@]}" | grep "All is done" > /dev/null
 "$memtrain" corpus inspect quickstart/corpus --document heldout-00000003 | grep "pivot" > /dev/null

@@ -143,6 +143,17 @@ pub struct RecallPrompt {
     pub masked_chunk: String,
 }
 
+/// A memory that the answer is asked of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerPrompt {
+    /// Number of the document, for draw addresses.
+    pub document: u64,
+    /// Turn number of the draw address: the number of chunks, as in a reading.
+    pub turn: u64,
+    /// The memory.
+    pub memory: String,
+}
+
 /// Seed and step of a round of draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrawRound {
@@ -268,6 +279,21 @@ impl Reader<'_> {
             .zip(completions)
             .map(|(request, completion)| self.turn(RolloutKind::Recall, request.prompt_ids, completion));
         questions.iter().map(|_| turns.by_ref().take(samples).collect()).collect()
+    }
+
+    /// Answers the reader's own question once from each memory.
+    ///
+    /// # Errors
+    /// If the sampler or the tokenizer fails, or a prompt does not fit the context.
+    pub fn answer(&self, sampler: &mut dyn Sampler, prompts: &[AnswerPrompt]) -> anyhow::Result<Vec<Turn>> {
+        let request = |prompt: &AnswerPrompt| {
+            let user = self.prompts.answer_turn(&prompt.memory);
+            self.request(&user, self.config.answer_tokens, (prompt.document, 0, prompt.turn))
+        };
+        let requests: Vec<SampleRequest> = prompts.iter().map(request).collect::<anyhow::Result<_>>()?;
+        let completions = sampler.sample(&requests)?;
+        let turns = requests.into_iter().zip(completions);
+        turns.map(|(request, completion)| self.turn(RolloutKind::Answer, request.prompt_ids, completion)).collect()
     }
 
     /// The request of one user message.

@@ -4,6 +4,7 @@ pub mod bank;
 mod benchmarked;
 pub mod compare;
 pub mod long_qa;
+pub mod memory;
 pub mod recall;
 pub mod search_qa;
 
@@ -36,6 +37,8 @@ pub enum Benchmark {
     Reconstruction(ReconstructionArgs),
     /// Intermediate recall by distance and by the age of the memory
     Recall(recall::RecallArgs),
+    /// The same questions, answered from the policy's memories and from others: empty, another's, random, a rule
+    Memory(memory::MemoryArgs),
     /// Questions about long contexts, read in chunks and at once
     LongQa(long_qa::LongQaArgs),
     /// Questions that are searched for, one or several at a time
@@ -71,6 +74,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     match &args.benchmark {
         Benchmark::Reconstruction(args) => reconstruction(args),
         Benchmark::Recall(args) => recall::run(args),
+        Benchmark::Memory(args) => memory::run(args),
         Benchmark::LongQa(args) => long_qa::run(args),
         Benchmark::SearchQa(args) => search_qa::run(args),
         Benchmark::Bank(args) => bank::run(args),

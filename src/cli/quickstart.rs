@@ -1,21 +1,26 @@
 //! `memtrain quickstart`: everything once, on a fictional encyclopedia.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use candle_core::DType;
 use clap::Args;
-use memtrain_corpora::store;
+use memtrain_corpora::{Split, store};
 use serde::{Deserialize, Serialize};
 
 use super::configuration::resolve;
+use super::eval::memory;
 use super::models;
 use super::print::print_line;
 use super::setup::Workbench;
 use super::{corpus, train};
-use crate::eval::reconstruction::ReconstructionReport;
+use crate::agents::sentences::sentences;
+use crate::eval::memory_controls::{Example, MemoryReport};
+use crate::policy::directory;
 use crate::report;
-use crate::run::RunDirectory;
 use crate::run::signal::StopRequest;
+use crate::run::{Checkpoint, RunDirectory};
 
 /// The configuration the program carries.
 const CONFIG: &str = include_str!("../../configs/quickstart.toml");
@@ -37,11 +42,11 @@ pub struct QuickstartArgs {
 /// What a quickstart leaves behind besides corpus and run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Record {
-    /// Before training.
-    before: ReconstructionReport,
-    /// After training, once it is done.
-    after: Option<ReconstructionReport>,
-    /// Wall time of corpus and evaluations, in seconds; training's is in the run's `timings.jsonl`.
+    /// Before and after training.
+    report: MemoryReport,
+    /// Step of the checkpoint that stands for "after".
+    best_step: u64,
+    /// Wall time of corpus and evaluation, in seconds; training's is in the run's `timings.jsonl`.
     seconds_beside_training: f64,
 }
 
@@ -56,31 +61,28 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
     let start = bench.starting_policy()?;
     let run = bench.open_run(&start, false)?;
     let path = run.path().join("quickstart.json");
-    let mut record = match store::exists(&path) {
-        true => store::read_json::<Record>(&path)?,
-        false => {
-            tracing::info!(
-                "evaluating the policy before training on {} held-out documents",
-                bench.config.eval.documents
-            );
-            let before = bench.evaluate(&start)?;
-            let record = Record { before, after: None, seconds_beside_training: started.elapsed().as_secs_f64() };
-            store::write_json(&path, &record)?;
-            record
-        }
-    };
-    if record.after.is_some() {
+    if store::exists(&path) {
         print_line!(
             "All is done: this is what it came to. Another seed is another run: `--seed {}`.\n",
             args.seed + 1
         )?;
-        return print(&record, &bench, &run);
+        return print(&store::read_json::<Record>(&path)?, &bench, &run);
     }
-    let trained = train::train(&bench, start, &run, &stop)?;
-    tracing::info!("evaluating the policy after training");
+    let prepared = started.elapsed();
+    train::train(&bench, start.clone(), &run, &stop)?;
     let evaluating = Instant::now();
-    record.after = Some(bench.evaluate(&trained.policy)?);
-    record.seconds_beside_training += evaluating.elapsed().as_secs_f64();
+    let best = run.path().join("checkpoints").join("best");
+    let (best_step, after) = match store::exists(&best) {
+        true => (Checkpoint::open(&best)?.state.step, directory::load(&best, start.decoder.device(), DType::F32)?),
+        false => (0, start.clone()),
+    };
+    // Other documents than those that chose the checkpoint: the best of several is by chance a little better on them.
+    let (chosen_on, all) = (bench.config.eval.documents, bench.documents(Split::Heldout)?.len());
+    tracing::info!("evaluating before and after training on {} held-out documents", all.saturating_sub(chosen_on));
+    let policies = [("before".to_owned(), &start), ("after".to_owned(), &after)];
+    let report = bench.evaluate_memories(&policies, chosen_on..all)?;
+    let seconds_beside_training = (prepared + evaluating.elapsed()).as_secs_f64();
+    let record = Record { report, best_step, seconds_beside_training };
     store::write_json(&path, &record)?;
     print(&record, &bench, &run)
 }
@@ -94,6 +96,12 @@ fn prepare(args: &QuickstartArgs) -> anyhow::Result<Workbench> {
     config.run.name = format!("seed-{}", args.seed);
     config.run.seed = args.seed;
     config.corpus.ingest.dumps = vec![dump.display().to_string()];
+    let (chosen_on, all) = (config.eval.documents, config.corpus.synthesize.num_heldout);
+    anyhow::ensure!(
+        all > chosen_on as u64,
+        "`eval.documents` = {chosen_on} held-out documents choose the checkpoint, and none of the {all} of \
+         `corpus.synthesize.num_heldout` are left for the table"
+    );
     models::place(&mut config)?;
     corpus::build(&config)?;
     Workbench::new(config)
@@ -101,46 +109,78 @@ fn prepare(args: &QuickstartArgs) -> anyhow::Result<Workbench> {
 
 /// The table and where everything lies. Goes to stdout: it is the result.
 fn print(record: &Record, bench: &Workbench, run: &RunDirectory) -> anyhow::Result<()> {
-    let Some(after) = &record.after else { return Ok(()) };
-    let before = &record.before;
-    let rows = [
-        ("end-to-end (the hidden entity)", &before.end_to_end, &after.end_to_end),
-        ("recall (an entity of an earlier chunk)", &before.recall, &after.recall),
-        ("sum of the two", &before.sum, &after.sum),
-    ];
+    let report = &record.report;
     let page = run.path().join("report.html");
     store::check_file(&page, report::is_page)?;
     store::write_atomic(&page, report::page(run.path(), &report::Selection::default())?)?;
     print_line!(
         "exact match on {} held-out documents, {} recall questions (95 % intervals)\n",
-        after.documents,
-        after.recall_questions
+        report.documents,
+        report.recall_questions
     )?;
-    print_line!("{:<40} {:>22}    {:>22}", "", "before", "after")?;
-    for (name, before, after) in rows {
-        print_line!("{name:<40} {:>22} -> {:>22}", before.to_string(), after.to_string())?;
+    print_line!("{}", memory::table(report))?;
+    if let [before, after] = report.policies.as_slice()
+        && let (Some(before), Some(after)) = (&before.example, &after.example)
+    {
+        print_line!("{}", side_by_side(before, after))?;
     }
-    let verdict = if after.sum.is_above(&before.sum) {
-        "the intervals of the sum do not overlap"
-    } else {
-        "the intervals of the sum overlap"
-    };
     let steps = bench.config.train.steps;
     let seconds = record.seconds_beside_training + total(run, "timings.jsonl", "time/step_s")?;
     let documents = total(run, "metrics.jsonl", "rollout/documents")?;
     let tokens = total(run, "metrics.jsonl", "rollout/tokens")?;
-    print_line!("\n{verdict}")?;
     print_line!(
         "{steps} steps, {documents:.0} documents, {:.1} million tokens, {:.1} minutes in all",
         tokens / 1e6,
         seconds / 60.0
     )?;
+    print_line!(
+        "after: the best checkpoint on {} other held-out documents, of step {}",
+        bench.config.eval.documents,
+        record.best_step
+    )?;
     print_line!("\ncorpus    {}", bench.config.run.corpus.display())?;
     print_line!("run       {}", run.path().display())?;
-    print_line!("policy    {}", run.path().join("checkpoints").join("latest").display())?;
+    print_line!("policy    {}", run.path().join("checkpoints").join("best").display())?;
     print_line!("memories  {}", page.display())?;
     print_line!("\nLook at a document:  memtrain corpus inspect {}", bench.config.run.corpus.display())?;
     Ok(())
+}
+
+/// Columns of each of two memories that stand beside each other.
+const COLUMN: usize = 38;
+
+/// The last memories of one document before and after training, a sentence a line.
+fn side_by_side(before: &Example, after: &Example) -> String {
+    let lines = |example: &Example| -> Vec<String> {
+        let said: Vec<&str> = sentences(&example.memory).collect();
+        let answer = format!("answer: {}", example.answer.as_deref().unwrap_or("none"));
+        said.into_iter().chain([answer.as_str()]).flat_map(|line| wrapped(line, COLUMN)).collect()
+    };
+    let (left, right) = (lines(before), lines(after));
+    let mut text = format!("what was remembered of {}, in which `{}` is hidden\n\n", before.document_id, before.hidden);
+    let _ = writeln!(text, "{:<COLUMN$}    after", "before");
+    for at in 0..left.len().max(right.len()) {
+        let line = |lines: &[String]| lines.get(at).cloned().unwrap_or_default();
+        let _ = writeln!(text, "{}", format!("{:<COLUMN$}    {}", line(&left), line(&right)).trim_end());
+    }
+    text
+}
+
+/// A line broken between words; what goes on is set in.
+fn wrapped(line: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split(' ') {
+        let last = lines.len() - 1;
+        if lines[last].chars().count() + 1 + word.chars().count() > columns {
+            lines.push(format!("  {word}"));
+        } else {
+            if !lines[last].is_empty() {
+                lines[last].push(' ');
+            }
+            lines[last].push_str(word);
+        }
+    }
+    lines
 }
 
 /// Sum of one field over the lines of a log of the run.

@@ -1,6 +1,7 @@
 //! What a command works with: configuration resolved, corpus opened, policy loaded.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::agents::reader::{DrawConfig, DrawRound, Reader};
 use crate::agents::retrieve::{HttpRetriever, Retriever};
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
 use crate::config::Config;
-use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate};
+use crate::eval::memory_controls::{self, Contender, MemoryReport};
+use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, questions};
 use crate::objectives::Search;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
@@ -231,6 +233,32 @@ impl Workbench {
         let documents = documents::first(&self.documents(Split::Heldout)?, eval.documents, &reader)?;
         let mut sampler = sampler::of_policy(&self.config.sampler, policy, Some(&self.sampler_weights()))?;
         evaluate(&reader, &mut sampler, &documents, &self.config.objective.memtrain(), eval.recall_questions)
+    }
+
+    /// Lets named policies read the held-out documents of these numbers, and answer from each other's memories and from the
+    /// controls.
+    ///
+    /// # Errors
+    /// If the corpus cannot be read or sampling fails.
+    pub fn evaluate_memories(
+        &self,
+        policies: &[(String, &Policy)],
+        numbers: Range<usize>,
+    ) -> anyhow::Result<MemoryReport> {
+        let eval = &self.config.eval;
+        let draw = DrawConfig { temperature: eval.temperature, ..DrawConfig::default() };
+        let mut contenders = Vec::new();
+        for (name, policy) in policies {
+            let sampler = sampler::of_policy(&self.config.sampler, policy, Some(&self.sampler_weights()))?;
+            let reader = self.reader(policy, &draw, EVALUATION_STEP);
+            contenders.push(Contender { name: name.clone(), reader, sampler });
+        }
+        let Some(first) = contenders.first() else { anyhow::bail!("there is no policy to evaluate") };
+        let mut documents = documents::first(&self.documents(Split::Heldout)?, numbers.end, &first.reader)?;
+        documents.drain(..numbers.start.min(documents.len()));
+        let objective = self.config.objective.memtrain();
+        let asked = questions(&documents, &objective, eval.recall_questions, self.config.run.seed);
+        memory_controls::evaluate(&mut contenders, &documents, objective.equality, &asked)
     }
 }
 

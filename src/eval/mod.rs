@@ -3,6 +3,7 @@
 //! * [`interval`]: means with 95 % intervals
 //! * [`reconstruction`]: end-to-end and intermediate recall on held-out documents
 //! * [`recall`]: intermediate recall by distance and by the age of the memory
+//! * [`memory_controls`]: the same questions answered from the policy's memories and from others
 //! * [`metrics`]: when an answer to a question is right
 //! * [`long_qa`]: questions about long contexts, read in chunks or at once
 //! * [`search_qa`]: questions that are searched for
@@ -15,6 +16,7 @@ pub mod bank;
 pub mod compare;
 pub mod interval;
 pub mod long_qa;
+pub mod memory_controls;
 pub mod metrics;
 pub mod recall;
 pub mod reconstruction;

@@ -4,8 +4,9 @@ use memtrain_corpora::rng;
 use serde::{Deserialize, Serialize};
 
 use super::interval::Estimate;
-use crate::agents::reader::{Reader, RecallPrompt};
-use crate::objectives::memtrain::{ChunkedDocument, MemTrainConfig, draw_recall, is_right};
+use crate::agents::answer::Equality;
+use crate::agents::reader::{Reader, RecallPrompt, Turn};
+use crate::objectives::memtrain::{ChunkedDocument, MemTrainConfig, RecallQuestion, draw_recall, is_right};
 use crate::sampler::Sampler;
 
 /// How to evaluate.
@@ -53,8 +54,62 @@ pub const EVALUATION_STEP: u64 = u64::MAX;
 /// Purpose of the generators that draw evaluation questions.
 const EVALUATION_PURPOSE: &str = "evaluate/recall-question";
 
-/// Reads each document once and asks it `recall_questions` recall questions. Document and question numbers alone address
-/// the questions, so that two policies are asked the same.
+/// A recall question of an evaluation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Index of its document among those evaluated.
+    pub document: usize,
+    /// Number among the questions of its document.
+    pub number: u64,
+    /// What is asked.
+    pub question: RecallQuestion,
+}
+
+impl Asked {
+    /// The prompt that asks this of a memory.
+    pub(super) fn prompt(&self, documents: &[ChunkedDocument], memory: String) -> RecallPrompt {
+        let document = &documents[self.document];
+        RecallPrompt {
+            document: document.number,
+            rollout: self.number,
+            first_turn: document.chunks.len() as u64 + 1,
+            memory,
+            masked_chunk: self.question.masked_chunk.clone(),
+        }
+    }
+}
+
+/// The recall questions of some documents, up to `recall_questions` each. Seed, document and question number alone address
+/// them, so that two policies are asked the same.
+pub fn questions(
+    documents: &[ChunkedDocument],
+    objective: &MemTrainConfig,
+    recall_questions: usize,
+    seed: u64,
+) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for (index, document) in documents.iter().enumerate() {
+        for number in 0..recall_questions as u64 {
+            let mut generator = rng::addressed(EVALUATION_PURPOSE, seed, &[document.number, number]);
+            let Some(question) = draw_recall(document, objective, &mut generator) else { continue };
+            asked.push(Asked { document: index, number, question });
+        }
+    }
+    asked
+}
+
+/// The share of right answers a document; `None` where nothing was asked.
+pub(super) fn scores(documents: usize, asked: &[Asked], answers: &[Vec<Turn>], equality: Equality) -> Vec<Option<f64>> {
+    let mut counts = vec![(0_usize, 0_usize); documents];
+    for (asked, turns) in asked.iter().zip(answers) {
+        let right = turns.iter().any(|turn| is_right(&turn.text, &asked.question.target, equality));
+        counts[asked.document].0 += 1;
+        counts[asked.document].1 += usize::from(right);
+    }
+    counts.iter().map(|&(all, right)| (all > 0).then(|| right as f64 / all as f64)).collect()
+}
+
+/// Reads each document once and asks it `recall_questions` recall questions.
 ///
 /// # Errors
 /// If the sampler or the tokenizer fails.
@@ -67,35 +122,16 @@ pub fn evaluate(
 ) -> anyhow::Result<ReconstructionReport> {
     let tasks: Vec<_> = documents.iter().map(ChunkedDocument::task).collect();
     let trajectories = reader.read(sampler, &tasks, 1)?;
-    let mut prompts = Vec::new();
-    let mut targets = Vec::new();
-    for (index, (document, trajectory)) in documents.iter().zip(&trajectories).enumerate() {
-        for number in 0..recall_questions as u64 {
-            let mut generator = rng::addressed(EVALUATION_PURPOSE, reader.round.seed, &[document.number, number]);
-            let Some(question) = draw_recall(document, objective, &mut generator) else { continue };
-            prompts.push(RecallPrompt {
-                document: document.number,
-                rollout: number,
-                first_turn: trajectory.turns.len() as u64,
-                memory: trajectory.memory(question.memory_step).to_owned(),
-                masked_chunk: question.masked_chunk,
-            });
-            targets.push((index, question.target));
-        }
-    }
+    let asked = questions(documents, objective, recall_questions, reader.round.seed);
+    let memory = |asked: &Asked| trajectories[asked.document].memory(asked.question.memory_step).to_owned();
+    let prompts: Vec<RecallPrompt> = asked.iter().map(|asked| asked.prompt(documents, memory(asked))).collect();
     let answers = reader.recall(sampler, &prompts, 1)?;
-    let mut asked = vec![(0_usize, 0_usize); documents.len()];
-    for ((index, target), turns) in targets.iter().zip(&answers) {
-        asked[*index].0 += 1;
-        asked[*index].1 += usize::from(turns.iter().any(|turn| is_right(&turn.text, target, objective.equality)));
-    }
+    let recalls = scores(documents.len(), &asked, &answers, objective.equality);
     let correct: Vec<bool> = documents
         .iter()
         .zip(&trajectories)
         .map(|(document, trajectory)| is_right(trajectory.answer(), &document.document.answer, objective.equality))
         .collect();
-    let recalls: Vec<Option<f64>> =
-        asked.iter().map(|&(all, right)| (all > 0).then(|| right as f64 / all as f64)).collect();
     let sums: Vec<f64> = correct
         .iter()
         .zip(&recalls)
@@ -115,7 +151,7 @@ pub fn evaluate(
         recall: Estimate::of_means(&recalls.iter().flatten().copied().collect::<Vec<_>>()),
         sum: Estimate::of_means(&sums),
         documents: documents.len(),
-        recall_questions: targets.len(),
+        recall_questions: asked.len(),
         documents_without_recall: recalls.iter().filter(|recall| recall.is_none()).count(),
         memory_tokens: last_memories.iter().sum::<usize>() as f64 / last_memories.len().max(1) as f64,
         truncated_memories: truncated as f64 / memory_turns().count().max(1) as f64,

@@ -1,0 +1,113 @@
+//! `memtrain eval memory`.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use memtrain_corpora::store;
+
+use crate::cli::configuration::{ConfigArgs, DeviceArgs};
+use crate::cli::models;
+use crate::cli::print::print_line;
+use crate::cli::setup::Workbench;
+use crate::eval::interval::Estimate;
+use crate::eval::memory_controls::{MemoryReport, Quality};
+
+/// Arguments of `memtrain eval memory`.
+#[derive(Debug, Args)]
+pub struct MemoryArgs {
+    /// The configuration
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// What computes
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Policy directory, instead of the configuration's; several answer from each other's memories too
+    #[arg(long, value_name = "DIR")]
+    pub policy: Vec<String>,
+    /// Held-out documents to leave out first, for example those that chose a checkpoint
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: usize,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Evaluates and prints.
+///
+/// # Errors
+/// If the corpus or a policy cannot be read.
+pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
+    let config = args.config.load_for(&args.device)?;
+    let mut policies = Vec::new();
+    let paths = if args.policy.is_empty() { vec![None] } else { args.policy.iter().map(Some).collect() };
+    let mut bench = None;
+    for path in paths {
+        let mut config = config.clone();
+        if let Some(path) = path {
+            config.policy.path = Some(path.clone());
+            config.policy.preset = None;
+        }
+        models::place(&mut config)?;
+        let name = match &config.policy.path {
+            Some(path) => Path::new(path).file_name().map_or(path.clone(), |name| name.to_string_lossy().into_owned()),
+            None => config.policy.preset.clone().unwrap_or_default(),
+        };
+        let with = Workbench::new(config)?;
+        policies.push((name, with.starting_policy()?));
+        bench.get_or_insert(with);
+    }
+    let Some(bench) = bench else { return Ok(()) };
+    let named: Vec<_> = policies.iter().map(|(name, policy)| (name.clone(), policy)).collect();
+    let numbers = args.skip..args.skip + bench.config.eval.documents;
+    let report = bench.evaluate_memories(&named, numbers)?;
+    if let Some(path) = &args.out {
+        store::write_json(path, &report)?;
+    }
+    print_line!("{}", table(&report).trim_end())?;
+    Ok(())
+}
+
+/// The report as a table: a column for each policy that answers, 80 columns wide for two.
+pub(in crate::cli) fn table(report: &MemoryReport) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, cells: Vec<String>| {
+        let _ = write!(text, "{name:<34}");
+        cells.iter().for_each(|cell| _ = write!(text, "  {cell:>20}"));
+        text.push('\n');
+    };
+    let policies = &report.policies;
+    let rows = policies.first().map_or(0, |policy| policy.answers.len());
+    let of_rows = |row: usize| policies.iter().map(move |policy| &policy.answers[row]);
+    let names = |told: &str| policies.iter().map(|policy| format!("{told}{}", policy.name)).collect::<Vec<_>>();
+    row("the hidden entity, from", names("answers of "));
+    for answers in (0..rows).map(of_rows) {
+        let label = answers.clone().next().map_or_else(String::new, |first| first.keeper.label());
+        let cells: Vec<String> = answers.filter_map(|answers| answers.end_to_end.as_ref().map(cell)).collect();
+        if !cells.is_empty() {
+            row(&format!("  {label}"), cells);
+        }
+    }
+    row("an entity of an earlier chunk, from", Vec::new());
+    for answers in (0..rows).map(of_rows) {
+        let label = answers.clone().next().map_or_else(String::new, |first| first.keeper.label());
+        row(&format!("  {label}"), answers.map(|answers| cell(&answers.recall)).collect());
+    }
+    row("memories", names("of "));
+    let qualities: [(&str, fn(&Quality) -> &Estimate); 4] = [
+        ("  cut off", |quality| &quality.truncated),
+        ("  with a repeated sentence", |quality| &quality.repeated),
+        ("  sentences that the text has", |quality| &quality.verbatim),
+        ("  sentences a memory", |quality| &quality.sentences),
+    ];
+    for (name, of) in qualities {
+        row(name, policies.iter().map(|policy| cell(of(&policy.quality))).collect());
+    }
+    text
+}
+
+/// An estimate in at most 20 columns.
+fn cell(estimate: &Estimate) -> String {
+    let Estimate { mean, low, high, .. } = estimate;
+    format!("{mean:.3} [{low:.3}, {high:.3}]")
+}
