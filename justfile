@@ -36,6 +36,10 @@ test *arguments:
 fuzz seconds="60":
     scripts/fuzz.sh {{ seconds }}
 
+# Disturb a small build and a small training run at every file operation, and compare what they leave (an hour)
+torture:
+    MEMTRAIN_TORTURE=all cargo test --release --test torture -- --nocapture --test-threads 1
+
 # Measurements: `just bench` takes all, `just bench ingest` one
 bench *names="train sample prefix ingest synthesize":
     cargo bench --workspace $(printf -- '--bench %s ' {{ names }})
