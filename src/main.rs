@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use memtrain::cli::{
-    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, report, serve_index, tasks,
-    train, wikitext, world,
+    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, report, run, serve_index,
+    tasks, train, wikitext, world,
 };
 
 fn main() -> ExitCode {
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Tasks(args) => tasks::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Report(args) => report::run(&args),
         Command::ServeIndex(args) => serve_index::run(&args),
     })

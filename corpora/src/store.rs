@@ -9,6 +9,7 @@
 //!   [`check_file`] is the same for single files.
 //! * [`resolve`], [`relation`]: what paths lead to.
 //! * [`Verifier`]: compares files with the hashes that were recorded when they were written.
+//! * [`link_durably`], [`link_target`]: symbolic links, for people to follow.
 //! * [`hash_file`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.
 //!
 //! Everything else in the workspace goes through here (`clippy.toml` bans `std::fs`), so that every error names its path
@@ -22,6 +23,7 @@ mod file;
 #[cfg(feature = "tables")]
 mod foreign;
 mod json;
+mod links;
 mod lock;
 mod owned;
 mod resolve;
@@ -47,6 +49,7 @@ pub use file::{
 #[cfg(feature = "tables")]
 pub use foreign::{TextColumns, text_columns};
 pub use json::{read_json, write_json};
+pub use links::{link_target, sweep_links};
 pub use lock::{LockGuard, lock};
 pub use owned::{
     MARKER, Marker, Occupant, OwnedFile, Sibling, check_replaceable, claim, hidden_sibling, mark, occupant,

@@ -16,6 +16,7 @@ pub mod print;
 pub mod progress;
 pub mod quickstart;
 pub mod report;
+pub mod run;
 pub mod serve_index;
 pub mod setup;
 pub mod tasks;
@@ -62,6 +63,8 @@ pub enum Command {
     Tasks(tasks::TasksArgs),
     /// Evaluate a policy: held-out documents, long contexts, searched questions
     Eval(eval::EvalArgs),
+    /// Check a run for damage
+    Run(run::RunArgs),
     /// Write a page that shows what the agent remembered and why it was rewarded
     Report(report::ReportArgs),
     /// Offer an index over HTTP, with the protocol of Search-R1 and MEM1

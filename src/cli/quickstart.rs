@@ -20,7 +20,7 @@ use crate::eval::memory_controls::{Example, MemoryReport};
 use crate::policy::directory;
 use crate::report;
 use crate::run::signal::StopRequest;
-use crate::run::{Checkpoint, RunDirectory};
+use crate::run::{Checkpoint, RunDirectory, RunReader};
 
 /// The configuration the program carries.
 const CONFIG: &str = include_str!("../../configs/quickstart.toml");
@@ -185,8 +185,6 @@ fn wrapped(line: &str, columns: usize) -> Vec<String> {
 
 /// Sum of one field over the lines of a log of the run.
 fn total(run: &RunDirectory, file: &str, field: &str) -> anyhow::Result<f64> {
-    let text = store::read_to_string(&run.path().join(file))?;
-    let values =
-        text.lines().map(|line| Ok(serde_json::from_str::<serde_json::Value>(line)?[field].as_f64().unwrap_or(0.0)));
-    values.sum()
+    let lines = RunReader::open(run.path())?.lines(file)?;
+    Ok(lines.iter().filter_map(|(_, line)| line.get(field)?.as_f64()).sum())
 }

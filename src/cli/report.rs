@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use memtrain_corpora::store;
 
-use super::failure::WithHint;
 use super::print::print_line;
 use crate::report::{Selection, is_page, page};
 
@@ -35,8 +34,7 @@ pub struct ReportArgs {
 /// If the folder is no run, a file cannot be read, or the page cannot be written.
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let selection = Selection { step: args.step, documents: args.documents, rollouts: args.rollouts };
-    let text = page(&args.run, &selection)
-        .hint(|| "name a folder under `runs/`, for example `quickstart/runs/seed-1`".to_owned())?;
+    let text = page(&args.run, &selection)?;
     let path = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
     store::check_file(&path, is_page)?;
     store::write_atomic(&path, text)?;

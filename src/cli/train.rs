@@ -35,7 +35,7 @@ pub struct TrainArgs {
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove the run of this name and start anew
+    /// Start anew: what there is of the run of this name is moved to a folder beside it
     #[arg(long)]
     pub clean: bool,
     /// What computes
@@ -58,7 +58,7 @@ pub struct WarmUpArgs {
     /// Where the warmed policy goes
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Remove the run of this name and start anew
+    /// Start anew: what there is of the run of this name is moved to a folder beside it
     #[arg(long)]
     pub clean: bool,
 }

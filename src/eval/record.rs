@@ -14,21 +14,26 @@
 
 mod turns;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store::{self, LockGuard, StoreError, TableWriter};
+use memtrain_corpora::store::{self, LockGuard, Occupant, StoreError, TableWriter};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::turns::EvalTurn;
 use super::metrics::Scores;
 use crate::agents::reader::Turn;
+use crate::run::trash;
 use crate::sampler::FinishReason;
 
 /// Version of the folder.
 const FORMAT: u32 = 1;
+/// What the marker of the folder says that it is for.
+const KIND: &str = "evaluation";
+const LOCK: &str = ".lock";
 const RUN: &str = "run.json";
 const ITEMS: &str = "items.jsonl";
 const TURNS: &str = "turns";
@@ -211,23 +216,21 @@ impl Record {
         clean: bool,
     ) -> Result<Self, RecordError> {
         let (folder, batch) = (folder.to_path_buf(), batch.max(1));
-        let known = store::exists(&folder.join(RUN));
-        if store::is_dir(&folder) && !known && store::list(&folder)?.iter().any(|path| !is_ours(path)) {
-            return Err(RecordError::Foreign { folder });
-        }
-        store::create_dir_all(&folder)?;
-        let lock = store::lock(&folder.join(".lock")).map_err(|error| match error {
+        make_ours(&folder)?;
+        let lock = store::lock(&folder.join(LOCK)).map_err(|error| match error {
             StoreError::Locked { .. } => RecordError::Busy { folder: folder.clone() },
             error => error.into(),
         })?;
-        if known {
+        if store::exists(&folder.join(RUN)) {
             let found: RunNote = store::read_json(&folder.join(RUN))?;
             if clean {
-                store::remove_file(&folder.join(RUN))?;
-                for path in [ITEMS, REPORT, ALL_TURNS] {
-                    store::remove_file(&folder.join(path))?;
-                }
-                store::remove_dir_all(&folder.join(TURNS))?;
+                // The note last: killed amid this, the folder still is that of an evaluation.
+                let mut entries: Vec<PathBuf> = [ITEMS, REPORT, ALL_TURNS].map(PathBuf::from).into();
+                entries.extend(
+                    batches(&folder)?.iter().filter_map(|path| path.strip_prefix(&folder).ok()).map(Path::to_path_buf),
+                );
+                entries.push(RUN.into());
+                trash::move_aside(&folder, &entries)?;
             } else if found != *note {
                 return Err(RecordError::Other { differs: differences(&found, note), folder });
             }
@@ -300,7 +303,10 @@ impl Record {
             writer.finish()?;
         }
         store::write_json(&self.folder.join(REPORT), report)?;
-        store::remove_dir_all(&self.folder.join(TURNS))?;
+        batches(&self.folder)?.iter().try_for_each(|path| store::remove_file(path))?;
+        if turns_in(&self.folder)?.is_empty() {
+            store::remove_dir_all(&self.folder.join(TURNS))?;
+        }
         Ok(self.done)
     }
 
@@ -335,8 +341,39 @@ fn parsed(lines: &[u8], path: &Path) -> Result<Vec<ItemRecord>, RecordError> {
     lines.map(record).collect()
 }
 
-fn is_ours(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == ".lock" || name == TURNS)
+/// Marks a folder as that of an evaluation. Evaluations of versions without markers are known by their note.
+fn make_ours(folder: &Path) -> Result<(), RecordError> {
+    if let Occupant::Foreign(names) = store::occupant(folder)? {
+        let is_note = |path: &Path| store::read_json::<RunNote>(path).is_ok_and(|note| note.format == FORMAT);
+        let is_begun = names.iter().all(|name| name == LOCK || name == "turns/") && only_batches(folder)?;
+        if !is_note(&folder.join(RUN)) && !is_begun {
+            return Err(RecordError::Foreign { folder: folder.to_path_buf() });
+        }
+        return Ok(store::mark(folder, KIND, BTreeMap::new())?);
+    }
+    Ok(store::claim(folder, KIND)?)
+}
+
+/// The tables of turns of single batches.
+fn batches(folder: &Path) -> Result<Vec<PathBuf>, RecordError> {
+    let mut paths = turns_in(folder)?;
+    paths.retain(|path| is_batch(path));
+    Ok(paths)
+}
+
+fn only_batches(folder: &Path) -> Result<bool, RecordError> {
+    Ok(turns_in(folder)?.iter().all(|path| is_batch(path)))
+}
+
+fn turns_in(folder: &Path) -> Result<Vec<PathBuf>, RecordError> {
+    let turns = folder.join(TURNS);
+    Ok(if store::is_dir(&turns) { store::list(&turns)? } else { Vec::new() })
+}
+
+fn is_batch(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let number = name.and_then(|name| name.strip_prefix("batch-")?.strip_suffix(".parquet"));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The names of the settings that differ.

@@ -17,7 +17,7 @@ use memtrain_corpora::store::{self, TableReader};
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 
-use crate::run::{RolloutRow, json_lines};
+use crate::run::{RolloutRow, RunReader};
 use readings::{DocumentSummary, Rule};
 
 /// The template; its name makes the engine escape what is not marked as safe.
@@ -51,15 +51,14 @@ pub fn is_page(path: &Path) -> bool {
 /// # Errors
 /// If the folder is no run, or a file in it cannot be read; if there are no rollouts of the step that is asked for.
 pub fn page(run: &Path, selection: &Selection) -> anyhow::Result<String> {
-    let config = run.join("config.toml");
-    let text = store::read_to_string(&config).with_context(|| format!("`{}` is not a run's folder", run.display()))?;
-    let config: toml::Table = toml::from_str(&text).with_context(|| format!("`{}`", config.display()))?;
+    let reader = RunReader::open(run)?;
+    let config: toml::Table = toml::from_str(&reader.config()?).context("the configuration of the run")?;
     let mut lines = Vec::new();
     for name in ["metrics.jsonl", "timings.jsonl", "evaluations.jsonl"] {
-        lines.extend(json_lines::read(&run.join(name))?);
+        lines.extend(reader.lines(name)?);
     }
     let steps = lines.iter().map(|(step, _)| *step).max().unwrap_or(0);
-    let shown = match rollouts_of(run, selection.step)? {
+    let shown = match rollouts_of(&reader, selection.step)? {
         Some((step, path)) => {
             let rule = Rule::of(&config);
             let documents = chosen(&path, &rule, selection)?;
@@ -82,31 +81,20 @@ pub fn page(run: &Path, selection: &Selection) -> anyhow::Result<String> {
 }
 
 /// Step and table of the rollouts that are shown; `None` if the run has none and none were asked for.
-fn rollouts_of(run: &Path, step: Option<u64>) -> anyhow::Result<Option<(u64, PathBuf)>> {
-    let folder = run.join("rollouts");
-    let mut tables = Vec::new();
-    if store::is_dir(&folder) {
-        for path in store::list(&folder)? {
-            let number = path.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("step_")?.parse().ok());
-            if path.extension().is_some_and(|extension| extension == "parquet") {
-                tables.extend(number.map(|number: u64| (number, path)));
-            }
-        }
-    }
-    tables.sort();
-    match step {
-        None => Ok(tables.pop()),
+fn rollouts_of(reader: &RunReader, step: Option<u64>) -> anyhow::Result<Option<(u64, PathBuf)>> {
+    let steps = reader.rollout_steps()?;
+    let shown = match step {
+        None => steps.last().copied(),
         Some(step) => {
-            let found = tables.iter().find(|(number, _)| *number == step).cloned();
-            let range = match (tables.first(), tables.last()) {
-                (Some((first, _)), Some((last, _))) => {
-                    format!("there are {} from step {first} to {last}", tables.len())
-                }
+            let range = match (steps.first(), steps.last()) {
+                (Some(first), Some(last)) => format!("there are {} from step {first} to {last}", steps.len()),
                 _ => "there are none".to_owned(),
             };
-            found.map(Some).with_context(|| format!("no rollouts of step {step} in `{}`: {range}", folder.display()))
+            anyhow::ensure!(steps.contains(&step), "no rollouts of step {step}: {range}");
+            Some(step)
         }
-    }
+    };
+    shown.map(|step| Ok((step, reader.rollouts(step)?))).transpose()
 }
 
 /// The documents that are shown, with their readings. The table is read twice, a row at a time: first without the texts, to
@@ -143,9 +131,10 @@ fn policy_name(config: &toml::Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::RolloutKind;
+    use crate::run::{RolloutKind, RunDirectory, RunSetup};
     use crate::sampler::FinishReason;
     use memtrain_corpora::store::TableWriter;
+    use std::io::Write as _;
 
     fn row(
         document: &str,
@@ -178,17 +167,15 @@ mod tests {
 
     /// A run of one step: document `b` has nothing to learn from, `a` has.
     fn run(folder: &Path) -> anyhow::Result<()> {
-        store::write_atomic(
-            &folder.join("config.toml"),
-            "[policy]\npath = \"tiny\"\n[objective]\nrecall_weight = 0.5\n",
-        )?;
-        let line = "{\"step\":7,\"reward/mean\":0.5,\"kl\":null}\n";
-        store::write_atomic(
-            &folder.join("metrics.jsonl"),
-            format!("{}{line}{{\"step\":8,\"rew", line.replace('7', "6")),
-        )?;
-        store::create_dir_all(&folder.join("rollouts"))?;
-        let mut table = TableWriter::create(&folder.join("rollouts/step_000007.parquet"))?;
+        let config = "[policy]\npath = \"tiny\"\n[objective]\nrecall_weight = 0.5\n".to_owned();
+        let run = RunDirectory::open(folder, &RunSetup { config, ..RunSetup::default() })?;
+        let mut records = run.rewind(0, false)?;
+        for step in 6..=7 {
+            records.step(step, &[("reward/mean", 0.5), ("kl", f64::NAN)], &[])?;
+        }
+        // The line of a step that is being recorded.
+        store::append(&folder.join("metrics.jsonl"))?.write_all(b"{\"step\":8,\"rew")?;
+        let mut table = TableWriter::create(&run.rollouts_path(7))?;
         use RolloutKind::{Answer, Read, Recall, Write};
         for rollout in 0..2 {
             table.push(row("b", rollout, 0, Read, "Salt.", (0.0, 0.0)))?;
@@ -202,7 +189,7 @@ mod tests {
         table.push(row("a", 1, 0, Read, "Nothing.", (0.0, -0.625)))?;
         table.push(row("a", 1, 1, Answer, "\\boxed{<Lorn>}", (0.0, -0.625)))?;
         table.push(row("a", 1, 2, Write, "[calls]", (0.0, -0.625)))?;
-        table.finish()?;
+        records.rollouts(7, &table.finish()?)?;
         Ok(())
     }
 
@@ -236,11 +223,18 @@ mod tests {
     fn a_folder_that_is_no_run_and_a_step_that_is_not_there_are_named() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let error = page(folder.path(), &Selection::default()).expect_err("no run");
-        assert!(format!("{error:#}").contains("is not a run's folder"), "{error:#}");
+        assert!(format!("{error:#}").contains("is not a run directory"), "{error:#}");
         run(folder.path())?;
         let error = page(folder.path(), &Selection { step: Some(3), ..Selection::default() }).expect_err("no step");
         assert!(format!("{error:#}").contains("1 from step 7 to 7"), "{error:#}");
-        store::remove_dir_all(&folder.path().join("rollouts"))?;
+        let table = folder.path().join("rollouts/step_000007.parquet");
+        let mut bytes = store::read(&table)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        store::write_atomic(&table, bytes)?;
+        let error = page(folder.path(), &Selection::default()).expect_err("damaged");
+        assert!(format!("{error:#}").contains("step_000007.parquet` is damaged"), "{error:#}");
+        store::remove_file(&folder.path().join("rollouts.jsonl"))?;
         assert!(page(folder.path(), &Selection::default())?.contains("<svg"), "the curves alone");
         Ok(())
     }

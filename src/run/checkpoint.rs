@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::{Result, RunError};
@@ -18,8 +18,12 @@ const TRAINING_STATE: &str = "training_state";
 const STATE: &str = "training_state/state.json";
 const LATEST: &str = "latest";
 const BEST: &str = "best";
+/// Links among the checkpoints.
+pub(super) const CHECKPOINT_LINKS: [&str; 2] = [LATEST, BEST];
 const PARTIAL_SUFFIX: &str = ".partial";
 const REMOVED_SUFFIX: &str = ".removed";
+/// Ends of the hidden names under which checkpoints come and go.
+const HIDDEN_SUFFIXES: [&str; 6] = [PARTIAL_SUFFIX, REMOVED_SUFFIX, ".memtrain-new", ".memtrain-old", ".new", ".old"];
 
 /// Where training stands, beside weights and optimizer. Randomness is addressed and needs no state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +35,36 @@ pub struct TrainingState {
     pub next_document: u64,
 }
 
-/// Which checkpoints stay.
+/// After which steps a run saves and evaluates. A run that is stopped saves after other steps, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Steps of the run; the last one is saved and evaluated.
+    pub steps: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Steps between evaluations, which come with a checkpoint each; 0 for none.
+    pub evaluate_every: u64,
+}
+
+impl Schedule {
+    /// Whether the policy is saved after `step`.
+    pub fn saves_after(&self, step: u64) -> bool {
+        step == self.steps || step.is_multiple_of(self.checkpoint_every.max(1)) || self.evaluates_after(step)
+    }
+
+    /// Whether the policy is evaluated after `step`.
+    pub fn evaluates_after(&self, step: u64) -> bool {
+        let every = self.evaluate_every;
+        every > 0 && step > 0 && (step.is_multiple_of(every) || step == self.steps)
+    }
+}
+
+/// Which checkpoints stay. One off the schedule, which a stop has left, stays as long as it is the newest: in the end there
+/// are the same as without the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
+    /// When the run saves.
+    pub schedule: Schedule,
     /// The newest so many; 0 keeps all.
     pub last: usize,
     /// And those whose step is a multiple of this; 0 for none.
@@ -81,7 +112,10 @@ impl Checkpoint {
         if !store::exists(&path.join(CONTENTS)) {
             return Err(damaged(format!("`{CONTENTS}` is missing")));
         }
-        let contents: Contents = store::read_json(&path.join(CONTENTS))?;
+        let contents = match store::read_json::<Contents>(&path.join(CONTENTS)) {
+            Err(StoreError::Json { source, .. }) => return Err(damaged(format!("`{CONTENTS}`: {source}"))),
+            contents => contents?,
+        };
         if contents.format != FORMAT {
             return Err(RunError::Format { path: path.join(CONTENTS), got: contents.format, expected: FORMAT });
         }
@@ -98,6 +132,9 @@ impl Checkpoint {
                 return Err(damaged(format!("`{name}` has other contents than were written")));
             }
         }
+        if !contents.files.contains_key(STATE) {
+            return Err(damaged(format!("`{CONTENTS}` does not list `{STATE}`")));
+        }
         let state: TrainingState = store::read_json(&path.join(STATE))?;
         if state.step != contents.step {
             return Err(damaged(format!(
@@ -109,6 +146,30 @@ impl Checkpoint {
     }
 }
 
+/// What in a checkpoint's folder is not the checkpoint's: files that are not on its list or have another size. A folder
+/// whose list cannot be read is foreign as a whole.
+fn foreign_files(path: &Path) -> Result<Vec<String>> {
+    let contents = match store::read_json::<Contents>(&path.join(CONTENTS)) {
+        Ok(contents) => contents,
+        Err(StoreError::Json { .. }) => return Ok(vec![CONTENTS.to_owned()]),
+        Err(_) if !store::exists(&path.join(CONTENTS)) => return Ok(vec![file_name(path).to_owned()]),
+        Err(error) => return Err(error.into()),
+    };
+    let is_listed = |(name, path): &(String, PathBuf)| -> Result<bool> {
+        Ok(match contents.files.get(name) {
+            Some(file) => store::len(path)? == file.bytes,
+            None => name == CONTENTS,
+        })
+    };
+    let mut foreign = Vec::new();
+    for file in files_in(path)? {
+        if !is_listed(&file)? {
+            foreign.push(file.0);
+        }
+    }
+    Ok(foreign)
+}
+
 /// The checkpoints of a run.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
@@ -118,19 +179,26 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Opens the folder, creating it, and removes what killed processes have left half-written.
+    /// Opens the folder, creating it, and removes what killed processes have left half-written. [`Self::settle`] does the
+    /// rest once the best checkpoint is known.
     ///
     /// # Errors
     /// If the folder cannot be created, listed or cleaned.
     pub fn open(root: &Path, retention: Retention) -> Result<Self> {
         store::create_dir_all(root)?;
         for path in store::list(root)? {
-            let name = file_name(&path);
-            if name.starts_with('.') && (name.ends_with(PARTIAL_SUFFIX) || name.ends_with(REMOVED_SUFFIX)) {
+            if is_leftover(file_name(&path)) && store::is_dir(&path) {
                 store::remove_dir_all(&path)?;
             }
         }
+        store::sweep_temporaries(root)?;
+        store::sweep_links(root)?;
         Ok(Self { root: root.to_path_buf(), retention, best: None })
+    }
+
+    /// The folder of a step's checkpoint.
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.root.join(step_name(step))
     }
 
     /// Steps that have a checkpoint, ascending.
@@ -150,7 +218,7 @@ impl Checkpoints {
     /// If it is damaged: going on from an older one is for the user to decide.
     pub fn newest(&self) -> Result<Option<Checkpoint>> {
         let newest = self.steps()?.last().copied();
-        newest.map(|step| Checkpoint::open(&self.root.join(step_name(step)))).transpose()
+        newest.map(|step| Checkpoint::open(&self.path(step))).transpose()
     }
 
     /// Writes a checkpoint, points `latest` to it, and removes those that need not stay.
@@ -161,7 +229,7 @@ impl Checkpoints {
     /// # Errors
     /// If something cannot be written; then nothing stands under the checkpoint's name.
     pub fn save(
-        &self,
+        &mut self,
         state: &TrainingState,
         write_policy: impl FnOnce(&Path) -> anyhow::Result<()>,
         write_optimizer: impl FnOnce(&Path) -> anyhow::Result<()>,
@@ -177,43 +245,74 @@ impl Checkpoints {
                 return Err(RunError::Save { step: state.step, source });
             }
         }
-        store::link_durably(Path::new(&name), &self.root.join(LATEST))?;
-        self.prune()?;
+        self.settle(None)?;
         Ok(Checkpoint { path, state: *state })
     }
 
-    /// From now on the checkpoint of `step` is the best one: `best` points to it, and it stays until another is. A step
+    /// Brings links and folders to where an undisturbed run has them: `latest` points to the newest checkpoint, `best` to
+    /// that of `best`, which stays from now on until another is better, and those that need not stay are removed. A step
     /// without a checkpoint, removed by hand say, is passed over.
     ///
     /// # Errors
-    /// If the link cannot be made or an old checkpoint not be removed.
-    pub fn set_best(&mut self, step: u64) -> Result<()> {
-        let name = step_name(step);
-        if self.best != Some(step) && store::exists(&self.root.join(&name)) {
-            self.best = Some(step);
-            store::link_durably(Path::new(&name), &self.root.join(BEST))?;
-            self.prune()?;
+    /// If a link cannot be made or an old checkpoint not be removed.
+    pub fn settle(&mut self, best: Option<u64>) -> Result<()> {
+        let steps = self.steps()?;
+        self.best = best.filter(|step| steps.contains(step)).or(self.best);
+        self.point(LATEST, steps.last().copied())?;
+        self.point(BEST, self.best)?;
+        self.prune(&steps)
+    }
+
+    /// Points a link to the checkpoint of a step; without one there is no link.
+    fn point(&self, link: &str, step: Option<u64>) -> Result<()> {
+        let (link, wanted) = (self.root.join(link), step.map(step_name));
+        let target = store::link_target(&link)?;
+        match wanted {
+            Some(name) if target.as_deref() != Some(Path::new(&name)) => store::link_durably(Path::new(&name), &link)?,
+            None if target.is_some() => store::remove_file(&link)?,
+            _ => {}
         }
         Ok(())
     }
 
-    fn prune(&self) -> Result<()> {
-        let steps = self.steps()?;
-        let Retention { last, every } = self.retention;
-        if last == 0 {
-            return Ok(());
-        }
-        let old = &steps[..steps.len().saturating_sub(last)];
-        let stays = |step: u64| self.best == Some(step) || (every > 0 && step.is_multiple_of(every));
-        for &step in old.iter().filter(|&&step| !stays(step)) {
+    fn prune(&self, steps: &[u64]) -> Result<()> {
+        let Retention { schedule, last, every } = self.retention;
+        let scheduled: Vec<u64> = steps.iter().copied().filter(|&step| schedule.saves_after(step)).collect();
+        let first_of_last = if last == 0 { 0 } else { scheduled.len().saturating_sub(last) };
+        let stays = |step: u64| {
+            let is_kept = self.best == Some(step) || (every > 0 && step.is_multiple_of(every));
+            steps.last() == Some(&step)
+                || scheduled.binary_search(&step).is_ok_and(|place| place >= first_of_last || is_kept)
+        };
+        for &step in steps.iter().filter(|&&step| !stays(step)) {
             let name = step_name(step);
+            let path = self.root.join(&name);
+            if let [first, ..] = &foreign_files(&path)?[..] {
+                tracing::warn!(
+                    "the old checkpoint `{}` stays: `{first}` in it is not as it was written",
+                    path.display()
+                );
+                continue;
+            }
             // Renamed first: a kill amid the removal must not leave half a checkpoint under a whole one's name.
             let removed = self.root.join(format!(".{name}{REMOVED_SUFFIX}"));
-            store::rename_durably(&self.root.join(name), &removed)?;
+            store::rename_durably(&path, &removed)?;
             store::remove_dir_all(&removed)?;
         }
         Ok(())
     }
+}
+
+/// Whether a name is one of those under which checkpoints come and go.
+fn is_leftover(name: &str) -> bool {
+    let Some(mut name) = name.strip_prefix('.') else { return false };
+    while let Some(rest) = HIDDEN_SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)) {
+        name = rest.trim_start_matches('.');
+        if step_of(name).is_some() {
+            return true;
+        }
+    }
+    false
 }
 
 fn write_parts(
@@ -229,21 +328,27 @@ fn write_parts(
     write_optimizer(&training_state)?;
     store::write_json(&folder.join(STATE), state)?;
     let mut files = BTreeMap::new();
-    collect_files(folder, "", &mut files)?;
+    for (name, path) in files_in(folder)? {
+        files.insert(name, FileContents { bytes: store::len(&path)?, blake3: store::hash_file(&path)? });
+    }
     store::write_json(&folder.join(CONTENTS), &Contents { format: FORMAT, step: state.step, files })?;
     Ok(())
 }
 
-fn collect_files(folder: &Path, prefix: &str, files: &mut BTreeMap<String, FileContents>) -> Result<()> {
-    for path in store::list(folder)? {
-        let name = format!("{prefix}{}", file_name(&path));
-        if store::is_dir(&path) {
-            collect_files(&path, &format!("{name}/"), files)?;
-        } else {
-            files.insert(name, FileContents { bytes: store::len(&path)?, blake3: store::hash_file(&path)? });
+/// All files in a folder and those below it, by their path inside it.
+fn files_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let (mut files, mut folders) = (Vec::new(), vec![(String::new(), folder.to_path_buf())]);
+    while let Some((prefix, folder)) = folders.pop() {
+        for path in store::list(&folder)? {
+            let name = format!("{prefix}{}", file_name(&path));
+            if store::is_dir(&path) {
+                folders.push((format!("{name}/"), path));
+            } else {
+                files.push((name, path));
+            }
         }
     }
-    Ok(())
+    Ok(files)
 }
 
 /// The name of a step's files and folders: `step_000100`.
@@ -265,9 +370,10 @@ fn file_name(path: &Path) -> &str {
 mod tests {
     use super::*;
 
-    const KEEP_TWO: Retention = Retention { last: 2, every: 10 };
+    const SCHEDULE: Schedule = Schedule { steps: 1000, checkpoint_every: 1, evaluate_every: 0 };
+    const KEEP_TWO: Retention = Retention { schedule: SCHEDULE, last: 2, every: 10 };
 
-    fn save(checkpoints: &Checkpoints, step: u64) -> Result<Checkpoint> {
+    fn save(checkpoints: &mut Checkpoints, step: u64) -> Result<Checkpoint> {
         let state = TrainingState { step, next_document: step * 8 };
         let policy = |folder: &Path| {
             store::create_dir_all(folder)?;
@@ -280,10 +386,10 @@ mod tests {
     #[test]
     fn the_newest_is_found_and_old_ones_go() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
+        let mut checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
         assert_eq!(checkpoints.newest()?, None);
         for step in [5, 10, 15, 20, 25, 30] {
-            assert_eq!(save(&checkpoints, step)?.state.step, step);
+            assert_eq!(save(&mut checkpoints, step)?.state.step, step);
         }
         assert_eq!(checkpoints.steps()?, [10, 20, 25, 30]);
         let newest = checkpoints.newest()?.expect("there");
@@ -296,14 +402,14 @@ mod tests {
     #[test]
     fn the_best_one_stays_until_another_is_better() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut checkpoints = Checkpoints::open(folder.path(), Retention { last: 1, every: 0 })?;
+        let mut checkpoints = Checkpoints::open(folder.path(), Retention { schedule: SCHEDULE, last: 1, every: 0 })?;
         for (step, best) in [(1, 1), (2, 2), (3, 2), (4, 2), (5, 5), (6, 5)] {
-            save(&checkpoints, step)?;
-            checkpoints.set_best(best)?;
+            save(&mut checkpoints, step)?;
+            checkpoints.settle(Some(best))?;
         }
         assert_eq!(checkpoints.steps()?, [5, 6]);
         assert_eq!(store::read(&folder.path().join("best/model.safetensors"))?, b"weights 5");
-        checkpoints.set_best(4)?;
+        checkpoints.settle(Some(4))?;
         assert_eq!(checkpoints.steps()?, [5, 6], "a step without a checkpoint changes nothing");
         Ok(())
     }
@@ -311,15 +417,18 @@ mod tests {
     #[test]
     fn a_failure_or_a_kill_leaves_no_checkpoint_and_the_old_one_stays() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
-        save(&checkpoints, 1)?;
+        let mut checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
+        save(&mut checkpoints, 1)?;
         let state = TrainingState { step: 2, next_document: 0 };
         let policy = |folder: &Path| Ok(store::create_dir_all(folder)?);
         let error = checkpoints.save(&state, policy, |_| anyhow::bail!("the disk is full")).expect_err("fails");
         assert!(matches!(error, RunError::Save { step: 2, .. }));
         // What a kill would leave.
         store::create_dir_all(&folder.path().join(".step_000002.partial/training_state"))?;
-        store::create_dir_all(&folder.path().join(".step_000000.removed"))?;
+        for name in [".step_000000.removed", "..step_000002.partial.memtrain-new", ".step_000009.new"] {
+            store::create_dir_all(&folder.path().join(name))?;
+        }
+        store::link_durably(Path::new("step_000001"), &folder.path().join(".latest.77.link"))?;
         let checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
         assert_eq!(checkpoints.newest()?.expect("there").state.step, 1);
         assert_eq!(store::list(folder.path())?.len(), 2, "the checkpoint and `latest`");
@@ -327,10 +436,66 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_off_the_schedule_leaves_nothing_in_the_end() -> Result<()> {
+        let schedule = Schedule { steps: 10, checkpoint_every: 4, evaluate_every: 0 };
+        let retention = Retention { schedule, last: 2, every: 3 };
+        let steps = |stops: &[u64]| -> Result<(Vec<u64>, Option<PathBuf>)> {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            for step in (1..=10).filter(|step| stops.contains(step) || schedule.saves_after(*step)) {
+                // Each stop is followed by a new start.
+                let mut checkpoints = Checkpoints::open(folder.path(), retention)?;
+                save(&mut checkpoints, step)?;
+                assert_eq!(checkpoints.steps()?.last(), Some(&step), "the newest always stays");
+            }
+            let checkpoints = Checkpoints::open(folder.path(), retention)?;
+            Ok((checkpoints.steps()?, store::link_target(&folder.path().join(LATEST))?))
+        };
+        let undisturbed = steps(&[])?;
+        assert_eq!(undisturbed, (vec![8, 10], Some("step_000010".into())));
+        for stops in [&[1][..], &[9], &[3, 6, 9], &[1, 2, 3, 5, 6, 7, 9]] {
+            assert_eq!(steps(stops)?, undisturbed, "stopped after {stops:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn links_that_a_kill_has_left_behind_are_mended() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
+        for step in 1..=3 {
+            save(&mut checkpoints, step)?;
+        }
+        let link = |name: &str| store::link_target(&folder.path().join(name));
+        store::link_durably(Path::new("step_000001"), &folder.path().join(LATEST))?;
+        store::link_durably(Path::new("step_000001"), &folder.path().join(BEST))?;
+        Checkpoints::open(folder.path(), KEEP_TWO)?.settle(Some(2))?;
+        assert_eq!(link(LATEST)?.as_deref(), Some(Path::new("step_000003")));
+        assert_eq!(link(BEST)?.as_deref(), Some(Path::new("step_000002")));
+        // Where nothing is evaluated, nothing is best.
+        Checkpoints::open(folder.path(), KEEP_TWO)?.settle(None)?;
+        assert_eq!(link(BEST)?, None);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_user_has_put_into_a_checkpoint_stays() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
+        let path = save(&mut checkpoints, 1)?.path;
+        store::write_atomic(&path.join("notes.txt"), "worth keeping")?;
+        for step in 2..=4 {
+            save(&mut checkpoints, step)?;
+        }
+        assert_eq!(checkpoints.steps()?, [1, 3, 4]);
+        assert!(store::exists(&path.join("notes.txt")));
+        Ok(())
+    }
+
+    #[test]
     fn damage_is_named() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
-        let path = save(&checkpoints, 7)?.path;
+        let mut checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
+        let path = save(&mut checkpoints, 7)?.path;
         store::write_atomic(&path.join("model.safetensors"), "weights 8")?;
         let error = checkpoints.newest().expect_err("other contents");
         assert!(error.to_string().contains("`model.safetensors` has other contents"), "{error}");

@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store::{self, LockGuard, TableSummary, TableWriter};
-use serde::{Deserialize, Serialize};
+use memtrain_corpora::store::{self, LockGuard, Occupant, StoreError, TableSummary, TableWriter};
 
 use super::checkpoint::{Checkpoints, Retention, step_name, step_of};
+use super::manifest::Manifest;
 use super::records::{self, Records};
 use super::rollouts::RolloutRow;
-use super::{Result, RunError};
+use super::{Result, RunError, trash};
 
-/// Version of the layout of a run directory.
-const FORMAT: u32 = 1;
-const CONFIG: &str = "config.toml";
-const MANIFEST: &str = "manifest.json";
-const LOCK: &str = ".lock";
-const ROLLOUTS: &str = "rollouts";
-const CHECKPOINTS: &str = "checkpoints";
-const LOGS: &str = "logs";
+/// What the marker of a run directory says that it is for.
+const KIND: &str = "run";
+pub(super) const CONFIG: &str = "config.toml";
+pub(super) const LOCK: &str = ".lock";
+pub(super) const ROLLOUTS: &str = "rollouts";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+pub(super) const LOGS: &str = "logs";
+pub(super) const LATEST_LOG: &str = "latest.log";
 
 /// What a run is started from.
 #[derive(Clone, Debug, Default)]
@@ -28,22 +28,8 @@ pub struct RunSetup {
     pub config: String,
     /// BLAKE3 of each input (documents, starting policy, prompt templates), by name.
     pub inputs: BTreeMap<String, String>,
-    /// Remove a run that is there and start anew.
+    /// Move a run that is there out of the way and start anew.
     pub clean: bool,
-}
-
-/// What `manifest.json` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// Version of the layout.
-    pub format: u32,
-    /// Version of the program that started the run.
-    pub version: String,
-    /// BLAKE3 of `config.toml`.
-    pub config_hash: String,
-    /// BLAKE3 of each input, by name.
-    pub inputs: BTreeMap<String, String>,
 }
 
 /// A run directory, held by this process until dropped.
@@ -57,35 +43,30 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Opens a folder for a new run, or to go on with the run in it.
+    /// Opens a folder for a new run, or to go on with the run in it. What killed processes have left under hidden names is
+    /// removed.
     ///
     /// # Errors
     /// If another process holds it; if it holds a run of another configuration or other inputs and `clean` is not set;
-    /// if it holds something that is not a run, which is never removed.
+    /// if it holds something that is not a run, which is left as it is.
     pub fn open(root: &Path, setup: &RunSetup) -> Result<Self> {
-        store::create_dir_all(root)?;
+        make_ours(root)?;
         let lock = store::lock(&root.join(LOCK))?;
-        let manifest_path = root.join(MANIFEST);
-        if !store::exists(&manifest_path) && !only_our_files(root)? {
-            return Err(RunError::Foreign { path: root.to_path_buf() });
-        }
+        sweep(root)?;
         if setup.clean {
-            remove_run(root)?;
+            trash::discard(root)?;
         }
-        let is_new = !store::exists(&manifest_path);
-        let wanted = Manifest {
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").into(),
-            config_hash: store::hash_bytes(setup.config.as_bytes()),
-            inputs: setup.inputs.clone(),
-        };
-        let manifest = if is_new {
-            store::write_atomic(&root.join(CONFIG), &setup.config)?;
-            // The manifest is what makes the folder a run: it comes last.
-            store::write_json(&manifest_path, &wanted)?;
-            wanted
-        } else {
-            accept(root, &setup.config, wanted)?
+        let wanted = Manifest::new(store::hash_bytes(setup.config.as_bytes()), setup.inputs.clone());
+        let before = Manifest::read(root)?;
+        let is_new = before.is_none();
+        let manifest = match before {
+            Some(manifest) => accept(root, &setup.config, manifest, &wanted)?,
+            None => {
+                store::write_atomic(&root.join(CONFIG), &setup.config)?;
+                // The manifest is what makes it a run: it comes last.
+                wanted.write(root)?;
+                wanted
+            }
         };
         store::create_dir_all(&root.join(ROLLOUTS))?;
         store::create_dir_all(&root.join(LOGS))?;
@@ -125,22 +106,20 @@ impl RunDirectory {
     /// Gives the records to go on with, those for TensorBoard too if they are wanted.
     ///
     /// # Errors
-    /// If a file cannot be read, written or removed.
+    /// If a file cannot be read, written or removed, or what was recorded up to the step is not whole.
     pub fn rewind(&self, step: u64, tensorboard: bool) -> Result<Records> {
-        let rollouts = self.root.join(ROLLOUTS);
-        store::sweep_temporaries(&rollouts)?;
-        for path in store::list(&rollouts)? {
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            if step_of(stem).is_some_and(|recorded| recorded > step) {
+        let records = Records::open(&self.root, step, tensorboard, self.manifest.has_checksums())?;
+        for (recorded, path) in rollout_tables(&self.root)? {
+            if recorded > step {
                 store::remove_file(&path)?;
             }
         }
-        Records::open(&self.root, step, tensorboard)
+        Ok(records)
     }
 
     /// Where the rollouts of a step are.
     pub fn rollouts_path(&self, step: u64) -> PathBuf {
-        self.root.join(ROLLOUTS).join(format!("{}.parquet", step_name(step)))
+        rollouts_path(&self.root, step)
     }
 
     /// Writes the rollouts of a step.
@@ -162,23 +141,46 @@ impl RunDirectory {
     pub fn log_file(&self) -> Result<File> {
         let name = log_name(self.attempt);
         let file = store::append(&self.root.join(LOGS).join(&name))?;
-        store::link_durably(Path::new(&name), &self.root.join(LOGS).join("latest.log"))?;
+        store::link_durably(Path::new(&name), &self.root.join(LOGS).join(LATEST_LOG))?;
         Ok(file)
     }
 }
 
-/// Checks that the run in the folder is the wanted one, and gives its manifest.
-fn accept(root: &Path, config: &str, wanted: Manifest) -> Result<Manifest> {
-    let path = root.join(MANIFEST);
-    // The format first and by itself: the rest may look different in another one.
-    let value: serde_json::Value = store::read_json(&path)?;
-    let got = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0) as u32;
-    if got != FORMAT {
-        return Err(RunError::Format { path, got, expected: FORMAT });
+/// Marks a folder as that of a run. Runs of versions without markers are known by their manifest.
+fn make_ours(root: &Path) -> Result<()> {
+    if let Occupant::Foreign(names) = store::occupant(root)? {
+        let is_run = match Manifest::read(root) {
+            Ok(manifest) => manifest.is_some() || names == [LOCK],
+            Err(error @ RunError::Store(StoreError::Io { .. })) => return Err(error),
+            Err(_) => false,
+        };
+        if !is_run {
+            return Err(RunError::Foreign { path: root.to_path_buf(), names });
+        }
+        return Ok(store::mark(root, KIND, BTreeMap::new())?);
     }
-    let manifest: Manifest = store::read_json(&path)?;
+    Ok(store::claim(root, KIND)?)
+}
+
+/// Removes what killed processes have left under hidden names; that of checkpoints [`Checkpoints::open`] removes.
+fn sweep(root: &Path) -> Result<()> {
+    for folder in [root.to_path_buf(), root.join(ROLLOUTS), root.join(LOGS), root.join(records::TENSORBOARD)] {
+        if store::is_dir(&folder) {
+            store::sweep_temporaries(&folder)?;
+            store::sweep_links(&folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the run in the folder is the wanted one, and gives its manifest.
+fn accept(root: &Path, config: &str, manifest: Manifest, wanted: &Manifest) -> Result<Manifest> {
+    let path = root.join(CONFIG);
+    if manifest.config_hash == wanted.config_hash && !store::exists(&path) {
+        store::write_atomic(&path, config)?;
+    }
+    let before = manifest.config(root)?;
     if manifest.config_hash != wanted.config_hash {
-        let before = store::read_to_string(&root.join(CONFIG))?;
         return Err(RunError::ConfigChanged { path: root.to_path_buf(), differences: differences(&before, config) });
     }
     let names = manifest.inputs.keys().chain(wanted.inputs.keys());
@@ -219,39 +221,37 @@ fn flatten(value: &toml::Value, name: &str, keys: &mut BTreeMap<String, String>)
     }
 }
 
-/// True if the folder holds only what a run that was killed at its very start leaves.
-fn only_our_files(root: &Path) -> Result<bool> {
-    store::sweep_temporaries(root)?;
-    let names = store::list(root)?;
-    Ok(names.iter().filter_map(|path| path.file_name()).all(|name| name == LOCK || name == CONFIG))
+/// Where the rollouts of a step are.
+pub(super) fn rollouts_path(root: &Path, step: u64) -> PathBuf {
+    root.join(ROLLOUTS).join(format!("{}.parquet", step_name(step)))
 }
 
-/// Removes the run in the folder, its manifest last: killed amid this, the folder still is a run and can be cleaned again.
-fn remove_run(root: &Path) -> Result<()> {
-    for name in [CHECKPOINTS, ROLLOUTS, LOGS].into_iter().chain(records::FOLDERS) {
-        store::remove_dir_all(&root.join(name))?;
-    }
-    for name in records::FILES.into_iter().chain([MANIFEST, CONFIG]) {
-        store::remove_file(&root.join(name))?;
-    }
-    Ok(())
+/// The rollout tables that are there, by step.
+pub(super) fn rollout_tables(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let folder = root.join(ROLLOUTS);
+    let paths = if store::is_dir(&folder) { store::list(&folder)? } else { Vec::new() };
+    let step = |path: &Path| step_of(path.file_name()?.to_str()?.strip_suffix(".parquet")?);
+    Ok(paths.into_iter().filter_map(|path| Some((step(&path)?, path))).collect())
 }
 
 fn log_name(attempt: u32) -> String {
     format!("attempt_{attempt}.log")
 }
 
+/// The number of the start whose log has this name.
+pub(super) fn attempt_of(name: &str) -> Option<u32> {
+    name.strip_prefix("attempt_")?.strip_suffix(".log")?.parse().ok()
+}
+
 /// The largest number of an earlier start.
 fn attempts(root: &Path) -> Result<u32> {
-    let number = |path: &PathBuf| -> Option<u32> {
-        let name = path.file_name()?.to_str()?;
-        name.strip_prefix("attempt_")?.strip_suffix(".log")?.parse().ok()
-    };
-    Ok(store::list(&root.join(LOGS))?.iter().filter_map(number).max().unwrap_or(0))
+    let logs = store::list(&root.join(LOGS))?;
+    Ok(logs.iter().filter_map(|path| attempt_of(path.file_name()?.to_str()?)).max().unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::json_lines;
     use super::*;
 
     fn setup(config: &str) -> RunSetup {
@@ -285,20 +285,89 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_run_is_left_alone() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        store::write_atomic(&folder.path().join("thesis.tex"), "text").expect("written");
-        let error = RunDirectory::open(folder.path(), &RunSetup { clean: true, ..setup("") }).expect_err("not a run");
-        assert!(matches!(error, RunError::Foreign { .. }));
-        assert!(store::exists(&folder.path().join("thesis.tex")));
+    fn what_is_not_a_run_is_left_alone() -> Result<()> {
+        for (name, text) in [
+            ("thesis.tex", "text"),
+            ("config.toml", "title = \"a site\"\n"),
+            ("manifest.json", "{\"name\": \"an app\", \"format\": 1}"),
+            ("manifest.json", "cut {"),
+        ] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            store::write_atomic(&folder.path().join(name), text)?;
+            for clean in [true, false] {
+                let error = RunDirectory::open(folder.path(), &RunSetup { clean, ..setup("") }).expect_err("not a run");
+                assert!(matches!(&error, RunError::Foreign { names, .. } if names == &[name]), "{error}");
+            }
+            assert_eq!(store::list(folder.path())?, [folder.path().join(name)], "nothing was added");
+            assert_eq!(store::read_to_string(&folder.path().join(name))?, text);
+        }
+        Ok(())
     }
 
     #[test]
     fn a_start_that_was_killed_before_the_manifest_starts_again() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        store::write_atomic(&folder.path().join(CONFIG), "half = true")?;
+        drop(RunDirectory::open(folder.path(), &setup("half = true"))?);
+        store::remove_file(&folder.path().join("manifest.json"))?;
         assert!(RunDirectory::open(folder.path(), &setup("a = 1"))?.is_new());
         assert_eq!(store::read_to_string(&folder.path().join(CONFIG))?, "a = 1");
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_of_a_version_without_markers_goes_on() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let hash = store::hash_bytes(b"a = 1");
+        let manifest =
+            serde_json::json!({"format": 1, "version": "0.1.0", "config_hash": hash, "inputs": {"documents": "aa"}});
+        store::write_json(&folder.path().join("manifest.json"), &manifest)?;
+        store::write_atomic(&folder.path().join(CONFIG), "a = 1")?;
+        store::write_atomic(&folder.path().join("metrics.jsonl"), "{\"step\":1}\n{\"step\":2}\n")?;
+        store::write_atomic(&folder.path().join("timings.jsonl"), "{\"step\":1}\n{\"step\":2}\n")?;
+        for _ in 0..2 {
+            let run = RunDirectory::open(folder.path(), &setup("a = 1"))?;
+            run.rewind(1, false)?.step(2, &[], &[])?;
+        }
+        let metrics = store::read_to_string(&folder.path().join("metrics.jsonl"))?;
+        assert_eq!(metrics, "{\"step\":1}\n{\"step\":2}\n", "no lines of two kinds in one file");
+        Ok(())
+    }
+
+    #[test]
+    fn a_changed_configuration_or_manifest_is_found() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        drop(RunDirectory::open(folder.path(), &setup("a = 1"))?);
+        let path = folder.path().join(CONFIG);
+        store::write_atomic(&path, "a = 3")?;
+        let error = RunDirectory::open(folder.path(), &setup("a = 1")).expect_err("damaged");
+        assert!(error.to_string().contains("config.toml") && error.hint().is_some(), "{error}");
+        store::remove_file(&path)?;
+        drop(RunDirectory::open(folder.path(), &setup("a = 1"))?);
+        assert_eq!(store::read_to_string(&path)?, "a = 1", "one that was removed is written anew");
+        let path = folder.path().join("manifest.json");
+        let changed = store::read_to_string(&path)?.replace(env!("CARGO_PKG_VERSION"), "7.7.7");
+        store::write_atomic(&path, changed)?;
+        let error = RunDirectory::open(folder.path(), &setup("a = 1")).expect_err("damaged");
+        assert!(error.to_string().contains("manifest.json"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn hidden_files_of_killed_processes_go_and_those_of_users_stay() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        drop(RunDirectory::open(folder.path(), &setup(""))?);
+        let ours = [
+            ".config.toml.1-0.memtrain-tmp",
+            "rollouts/.step_000001.parquet.7-3.memtrain-tmp",
+            "logs/.a.1-0.memtrain-tmp",
+        ];
+        let theirs = [".notes", "logs/.idea", "rollouts/.a.tmp"];
+        for name in ours.iter().chain(&theirs) {
+            store::write_atomic(&folder.path().join(name), "left behind")?;
+        }
+        drop(RunDirectory::open(folder.path(), &setup(""))?);
+        assert!(ours.iter().all(|name| !store::exists(&folder.path().join(name))));
+        assert!(theirs.iter().all(|name| store::exists(&folder.path().join(name))));
         Ok(())
     }
 
@@ -309,11 +378,18 @@ mod tests {
         let mut records = run.rewind(0, false)?;
         for step in 1..=4 {
             records.step(step, &[], &[])?;
-            run.write_rollouts(step, [])?;
+            records.rollouts(step, &run.write_rollouts(step, [])?)?;
         }
         run.rewind(2, false)?;
-        assert_eq!(store::read_to_string(&folder.path().join("metrics.jsonl"))?, "{\"step\":1}\n{\"step\":2}\n");
+        let lines = json_lines::read(&folder.path().join("metrics.jsonl"), true)?;
+        assert_eq!(lines.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 2]);
         assert!(store::exists(&run.rollouts_path(2)) && !store::exists(&run.rollouts_path(3)));
+        let tables = records::RolloutTable::all(folder.path())?;
+        assert_eq!(tables.len(), 2);
+        tables[1].verify(&run.rollouts_path(2))?;
+        // Steps that are done cannot be without a record.
+        let error = run.rewind(3, false).expect_err("step 3 is not recorded");
+        assert!(error.to_string().contains("line of step 3 is missing"), "{error}");
         Ok(())
     }
 }

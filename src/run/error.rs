@@ -11,8 +11,16 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The folder holds something that is not a run.
-    #[error("`{}` is not empty and not a run directory: it has no `manifest.json`", path.display())]
+    #[error("`{}` is not a run directory: it holds {}", path.display(), listed(names))]
     Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Names of what is in it.
+        names: Vec<String>,
+    },
+    /// There is no run in the folder.
+    #[error("`{}` is not a run directory: it has no `manifest.json`", path.display())]
+    NoRun {
         /// The folder.
         path: PathBuf,
     },
@@ -42,6 +50,38 @@ pub enum RunError {
         /// Format this program knows.
         expected: u32,
     },
+    /// The manifest is not as it was written.
+    #[error("`{}` is damaged: {detail}", path.display())]
+    DamagedManifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The configuration in the folder is not the one that the run was started with.
+    #[error("`{}` is damaged: its hash is not the one in `manifest.json`", path.display())]
+    DamagedConfig {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A log of steps is not as it was written.
+    #[error("`{}` is damaged: {detail}", path.display())]
+    DamagedRecord {
+        /// The file.
+        path: PathBuf,
+        /// Which line, and what is wrong with it.
+        detail: String,
+        /// The first step of which it is not known what was recorded.
+        step: u64,
+    },
+    /// A rollout table is not as it was written.
+    #[error("`{}` is damaged: {detail}", path.display())]
+    DamagedTable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A checkpoint is not whole.
     #[error("the checkpoint `{}` is damaged: {detail}", path.display())]
     DamagedCheckpoint {
@@ -50,6 +90,16 @@ pub enum RunError {
         /// Which file, and what is wrong with it.
         detail: String,
     },
+    /// A run was read through, and not all is as it was written.
+    #[error("`{}` is damaged in {places} places; {files} files were read", path.display())]
+    Damaged {
+        /// The run directory.
+        path: PathBuf,
+        /// How many damages were found.
+        places: usize,
+        /// How many files were read.
+        files: usize,
+    },
     /// What a checkpoint is made of could not be written.
     #[error("could not write the checkpoint of step {step}")]
     Save {
@@ -57,6 +107,16 @@ pub enum RunError {
         step: u64,
         /// Why.
         source: anyhow::Error,
+    },
+    /// The weights are no longer those of a language model; they are not saved.
+    #[error("the policy has diverged in step {step}: {detail}")]
+    Diverged {
+        /// The step after which it was found.
+        step: u64,
+        /// What is wrong with the weights.
+        detail: String,
+        /// The newest sound checkpoint, if there is one.
+        sound: Option<PathBuf>,
     },
     /// A signal asked to stop; everything is saved.
     #[error("stopped by a signal; everything is saved")]
@@ -74,7 +134,7 @@ impl RunError {
             RunError::Store(error) => error.hint().map(str::to_owned),
             RunError::Foreign { .. } => Some("choose another run directory".into()),
             RunError::ConfigChanged { .. } | RunError::InputChanged { .. } => {
-                Some("give the run another name, or start it anew with `--clean`, which removes what is there".into())
+                Some("give the run another name, or start it anew with `--clean`, which moves what is there to a folder beside it".into())
             }
             RunError::Format { .. } => {
                 Some("go on with the version that wrote it, or start anew with `--clean`".into())
@@ -82,7 +142,31 @@ impl RunError {
             RunError::DamagedCheckpoint { path, .. } => {
                 Some(format!("remove `{}` to go on from the checkpoint before it", path.display()))
             }
-            RunError::Save { .. } => None,
+            RunError::NoRun { .. } => Some("name a folder under `runs/`, for example `quickstart/runs/seed-1`".into()),
+            RunError::DamagedManifest { .. } => {
+                Some("restore it from a copy, or begin anew with `--clean`, which moves what is there to a folder beside it".into())
+            }
+            RunError::DamagedConfig { path } => {
+                Some(format!("remove `{}`: the next start with the run's configuration writes it again", path.display()))
+            }
+            RunError::DamagedRecord { step, .. } => Some(format!(
+                "restore the file from a copy, or remove the checkpoints of step {step} and later: the next start takes these \
+                 steps again"
+            )),
+            RunError::DamagedTable { .. } => {
+                Some("restore it from a copy; training does not read it and goes on without".into())
+            }
+            RunError::Damaged { .. } | RunError::Save { .. } => None,
+            RunError::Diverged { sound: Some(path), .. } => Some(format!(
+                "the newest sound checkpoint is `{path}`: start another run from it, with `--set policy.path={path} --set \
+                 run.name=NAME` and a lower `optimizer.learning_rate` or `update.max_gradient_norm`",
+                path = path.display()
+            )),
+            RunError::Diverged { sound: None, .. } => Some(
+                "no step was saved: begin anew with a lower `optimizer.learning_rate` or `update.max_gradient_norm`, under \
+                 another `run.name` or with `--clean`"
+                    .into(),
+            ),
             RunError::Stopped => Some("run the same command again to go on".into()),
         }
     }

@@ -3,23 +3,70 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, TableSummary};
 use serde_json::{Map, Number, Value};
 
-use super::Result;
-use super::json_lines::JsonLines;
+use super::json_lines::{self, JsonLines};
 use super::tensorboard::EventFile;
+use super::{Result, RunError};
 
 const METRICS: &str = "metrics.jsonl";
 const TIMINGS: &str = "timings.jsonl";
 const EVALUATIONS: &str = "evaluations.jsonl";
-const TENSORBOARD: &str = "tb";
+const ROLLOUT_TABLES: &str = "rollouts.jsonl";
+pub(super) const TENSORBOARD: &str = "tb";
 /// Key of the time a line of timings was written at, in seconds since 1970.
 const UNIX_S: &str = "time/unix_s";
 
-/// Files and folders of a run that hold its records.
-pub(super) const FILES: [&str; 3] = [METRICS, TIMINGS, EVALUATIONS];
-pub(super) const FOLDERS: [&str; 1] = [TENSORBOARD];
+/// Files of a run that hold its records.
+pub const FILES: [&str; 4] = [METRICS, TIMINGS, EVALUATIONS, ROLLOUT_TABLES];
+/// Those of them that have a line for each step.
+pub(super) const OF_EACH_STEP: [&str; 2] = [METRICS, TIMINGS];
+
+/// What a run says about a rollout table that it has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutTable {
+    /// Step whose rollouts it holds.
+    pub step: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the file, in hexadecimal.
+    pub hash: String,
+}
+
+impl RolloutTable {
+    /// The tables of a run by step; of a run of layout version 1 none are known.
+    ///
+    /// # Errors
+    /// If the list of tables cannot be read or is damaged.
+    pub fn all(root: &Path) -> Result<Vec<Self>> {
+        let lines = json_lines::read(&root.join(ROLLOUT_TABLES), true)?;
+        let table = |(step, line): (u64, Map<String, Value>)| {
+            let (bytes, hash) = (line.get("bytes").and_then(Value::as_u64), line.get("blake3").and_then(Value::as_str));
+            Self { step, bytes: bytes.unwrap_or(0), hash: hash.unwrap_or_default().to_owned() }
+        };
+        Ok(lines.into_iter().map(table).collect())
+    }
+
+    /// Reads the table through and compares it with what was written.
+    ///
+    /// # Errors
+    /// If it is missing or other bytes are there.
+    pub fn verify(&self, path: &Path) -> Result<()> {
+        let damaged = |detail: String| Err(RunError::DamagedTable { path: path.to_path_buf(), detail });
+        if !store::exists(path) {
+            return damaged("it is missing".to_owned());
+        }
+        let bytes = store::len(path)?;
+        if bytes != self.bytes {
+            return damaged(format!("it has {bytes} bytes instead of {}", self.bytes));
+        }
+        if store::hash_file(path)? != self.hash {
+            return damaged("it has other contents than were written".to_owned());
+        }
+        Ok(())
+    }
+}
 
 /// The records of a run. The JSON lines are the truth; the event file is made anew from them at each start.
 #[derive(Debug)]
@@ -27,24 +74,36 @@ pub struct Records {
     metrics: JsonLines,
     timings: JsonLines,
     evaluations: JsonLines,
+    /// Absent in runs of layout version 1.
+    rollout_tables: Option<JsonLines>,
     /// Steps that have been evaluated, with the value of each metric.
     evaluated: Vec<(u64, Map<String, Value>)>,
     events: Option<EventFile>,
 }
 
 impl Records {
-    /// Opens the records in `root` to go on after `step`: what is of later steps is dropped.
+    /// Opens the records in `root` to go on after `step`: what is of later steps is dropped. Lines have checksums if
+    /// `checked`.
     ///
     /// # Errors
-    /// If a file cannot be read or written.
-    pub(super) fn open(root: &Path, step: u64, tensorboard: bool) -> Result<Self> {
-        let open = |name: &str| JsonLines::open(&root.join(name), step);
+    /// If a file cannot be read or written, or what was recorded up to the step is not whole.
+    pub(super) fn open(root: &Path, step: u64, tensorboard: bool, checked: bool) -> Result<Self> {
+        let open = |name: &str| JsonLines::open(&root.join(name), step, checked);
         let (metrics, timings, evaluations) = (open(METRICS)?, open(TIMINGS)?, open(EVALUATIONS)?);
+        for log in [&metrics, &timings] {
+            let last = log.last_step().unwrap_or(0);
+            if last != step {
+                let detail = format!("the line of step {} is missing", last + 1);
+                return Err(RunError::DamagedRecord { path: log.path().to_path_buf(), detail, step: last + 1 });
+            }
+        }
+        let rollout_tables = checked.then(|| open(ROLLOUT_TABLES)).transpose()?;
         let evaluated = evaluations.read()?;
-        store::remove_dir_all(&root.join(TENSORBOARD))?;
-        let mut records = Self { metrics, timings, evaluations, evaluated, events: None };
+        let folder = root.join(TENSORBOARD);
+        EventFile::all(&folder)?.iter().try_for_each(|path| store::remove_file(path))?;
+        let mut records = Self { metrics, timings, evaluations, rollout_tables, evaluated, events: None };
         if tensorboard {
-            records.events = Some(records.replayed(&root.join(TENSORBOARD))?);
+            records.events = Some(records.replayed(&folder)?);
         }
         Ok(records)
     }
@@ -77,6 +136,17 @@ impl Records {
         self.metrics.append(step, &object(metrics))?;
         self.timings.append(step, &timed)?;
         self.event(step, now, &[metrics, timings].concat())
+    }
+
+    /// Records that the rollout table of a step has been written.
+    ///
+    /// # Errors
+    /// If the line cannot be written.
+    pub fn rollouts(&mut self, step: u64, table: &TableSummary) -> Result<()> {
+        let Some(lines) = &mut self.rollout_tables else { return Ok(()) };
+        let fields =
+            [("rows", table.rows.into()), ("bytes", table.bytes.into()), ("blake3", table.hash.as_str().into())];
+        lines.append(step, &fields.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value)).collect())
     }
 
     /// Records an evaluation made after a step.
@@ -116,7 +186,7 @@ impl Records {
 }
 
 fn numbers(line: &Map<String, Value>) -> impl Iterator<Item = (&str, f64)> {
-    let plain = line.iter().filter(|(key, _)| *key != "step" && *key != UNIX_S);
+    let plain = line.iter().filter(|(key, _)| *key != UNIX_S);
     plain.map(|(key, value)| (key.as_str(), value.as_f64().unwrap_or(f64::NAN)))
 }
 
@@ -140,7 +210,7 @@ mod tests {
     #[test]
     fn going_back_forgets_later_evaluations_and_writes_the_events_anew() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut records = Records::open(folder.path(), 0, true)?;
+        let mut records = Records::open(folder.path(), 0, true, true)?;
         for step in 1..=3 {
             records.step(step, &[("train/loss", 1.0 / step as f64)], &[("time/step_s", 2.0)])?;
         }
@@ -149,7 +219,7 @@ mod tests {
         }
         assert_eq!(records.best(REWARD), Some((3, 0.75)));
         drop(records);
-        let records = Records::open(folder.path(), 2, true)?;
+        let records = Records::open(folder.path(), 2, true, true)?;
         assert_eq!(records.best(REWARD), Some((1, 0.5)));
         assert!(records.is_evaluated(2) && !records.is_evaluated(3));
         let files = store::list(&folder.path().join(TENSORBOARD))?;
@@ -159,8 +229,8 @@ mod tests {
             bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
         };
         assert_eq!((count("train/loss"), count("time/step_s"), count(REWARD), count("unix_s")), (2, 2, 2, 0));
-        let without = Records::open(folder.path(), 2, false)?;
-        assert!(without.events.is_none() && !store::exists(&folder.path().join(TENSORBOARD)));
+        let without = Records::open(folder.path(), 2, false, true)?;
+        assert!(without.events.is_none() && EventFile::all(&folder.path().join(TENSORBOARD))?.is_empty());
         Ok(())
     }
 }

@@ -22,7 +22,10 @@ use std::path::{Path, PathBuf};
 use memtrain_corpora::store::{self, StoreError};
 
 use super::Result;
+use super::crc32c::crc32c;
 
+/// Beginning and end of a file's name, with the time of its making between them.
+const NAME: (&str, &str) = ("events.out.tfevents.", ".memtrain");
 /// What the first record of a file says.
 const FILE_VERSION: &str = "brain.Event:2";
 
@@ -49,12 +52,26 @@ impl EventFile {
     /// If it cannot be written.
     pub fn create(folder: &Path, unix_s: f64) -> Result<Self> {
         store::create_dir_all(folder)?;
-        let path = folder.join(format!("events.out.tfevents.{:010}.memtrain", unix_s as u64));
+        let path = folder.join(format!("{}{:010}{}", NAME.0, unix_s as u64, NAME.1));
         let mut first = Message::default();
         first.double(1, unix_s);
         first.bytes(3, FILE_VERSION.as_bytes());
         store::write_atomic(&path, record(&first.0))?;
         Ok(Self { file: store::append(&path)?, path })
+    }
+
+    /// The event files in a folder that this program has written; none where there is no folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be listed.
+    pub fn all(folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut paths = if store::is_dir(folder) { store::list(folder)? } else { Vec::new() };
+        paths.retain(|path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let time = name.strip_prefix(NAME.0).and_then(|name| name.strip_suffix(NAME.1));
+            time.is_some_and(|time| time.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        Ok(paths)
     }
 
     /// Where it is.
@@ -104,26 +121,6 @@ fn record(message: &[u8]) -> Vec<u8> {
 /// checksums is not degenerate.
 fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
-}
-
-/// CRC-32C (Castagnoli, reflected polynomial 0x82f63b78).
-fn crc32c(bytes: &[u8]) -> u32 {
-    static TABLE: [u32; 256] = {
-        let mut table = [0; 256];
-        let mut byte = 0;
-        while byte < 256 {
-            let mut value = byte as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                value = if value & 1 == 1 { (value >> 1) ^ 0x82f6_3b78 } else { value >> 1 };
-                bit += 1;
-            }
-            table[byte] = value;
-            byte += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |crc: u32, &byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
 /// A protobuf message in the making.

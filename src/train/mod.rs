@@ -5,6 +5,7 @@
 //! [`warm_up::WarmUpTraining`].
 
 pub mod diagnosis;
+mod divergence;
 pub mod documents;
 pub mod grpo;
 mod interrupt;
@@ -27,7 +28,7 @@ use crate::optim::{AdamW, GradientBuffer};
 use crate::policy::{Decoder, Policy, Precision, directory};
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::run::{Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, TrainingState};
+use crate::run::{Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, Schedule, TrainingState};
 
 /// File of the optimizer's state in a checkpoint.
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -214,7 +215,8 @@ impl Loop<'_> {
 
     /// Everything as the newest checkpoint has it.
     fn begin<'a>(&'a self, policy: &'a mut Policy, training: &'a mut dyn Training) -> anyhow::Result<Session<'a>> {
-        let retention = Retention { last: self.config.keep_last, every: self.config.keep_every };
+        let retention =
+            Retention { schedule: self.schedule(), last: self.config.keep_last, every: self.config.keep_every };
         let mut checkpoints = self.run.checkpoints(retention)?;
         let newest = checkpoints.newest()?;
         let mut done = 0;
@@ -233,19 +235,22 @@ impl Loop<'_> {
             let state = store::read(&checkpoint.training_state().join(OPTIMIZER))?;
             optimizer.restore(&state).context("the optimizer's state cannot be read")?;
         }
-        let records = self.run.rewind(done, self.config.tensorboard)?;
-        if let Some((best, _)) = records.best(HELD_OUT_REWARD) {
-            checkpoints.set_best(best)?;
+        if let Some(detail) = divergence::of(optimizer.parameters())? {
+            return Err(match newest {
+                Some(checkpoint) => RunError::DamagedCheckpoint { path: checkpoint.path, detail }.into(),
+                None => anyhow::anyhow!("the policy to start from cannot be trained: {detail}"),
+            });
         }
+        let records = self.run.rewind(done, self.config.tensorboard)?;
+        checkpoints.settle(records.best(HELD_OUT_REWARD).map(|(best, _)| best))?;
         let gradients = GradientBuffer::new(&policy.decoder.parameters()?)?;
         let path = newest.map(|checkpoint| checkpoint.path);
         Ok(Session { on: self, policy, training, optimizer, gradients, checkpoints, records, done, path })
     }
 
-    /// Whether the policy is evaluated after `step`.
-    fn evaluates_at(&self, step: u64) -> bool {
-        let every = self.config.evaluate_every;
-        every > 0 && step > 0 && (step.is_multiple_of(every) || step == self.config.steps)
+    fn schedule(&self) -> Schedule {
+        let TrainConfig { steps, checkpoint_every, evaluate_every, .. } = *self.config;
+        Schedule { steps, checkpoint_every, evaluate_every }
     }
 }
 
@@ -258,8 +263,7 @@ impl Session<'_> {
         while self.done < config.steps {
             let outcome = self.step()?;
             bar.advance_to(self.done, &headline(self.training.headlines(), &outcome));
-            let due = self.done == config.steps || self.done.is_multiple_of(config.checkpoint_every.max(1));
-            if due || self.on.evaluates_at(self.done) || stop.requested() {
+            if self.on.schedule().saves_after(self.done) || stop.requested() {
                 self.save()?;
             }
             if stop.requested() {
@@ -291,14 +295,21 @@ impl Session<'_> {
                 }
                 return Err(self.stopped());
             }
+            Err(error) if divergence::is_of(&error) => {
+                return Err(self.diverged(step, error.root_cause().to_string(), self.done));
+            }
             Err(error) => return Err(error.context(format!("step {step} failed"))),
         };
+        if let Some(detail) = divergence::of(self.optimizer.parameters())? {
+            return Err(self.diverged(step, detail, step));
+        }
         self.done = step;
         outcome.timings.push(("time/step_s", started.elapsed().as_secs_f64()));
         self.records.step(step, &borrowed(&outcome.metrics), &outcome.timings)?;
         let every = self.on.config.rollouts_every;
         if every > 0 && step.is_multiple_of(every) && !outcome.rollouts.is_empty() {
-            self.on.run.write_rollouts(step, std::mem::take(&mut outcome.rollouts))?;
+            let table = self.on.run.write_rollouts(step, std::mem::take(&mut outcome.rollouts))?;
+            self.records.rollouts(step, &table)?;
         }
         Ok(outcome)
     }
@@ -316,7 +327,7 @@ impl Session<'_> {
     /// Evaluates the policy where that is due and has not been done, after its checkpoint was written.
     fn evaluate(&mut self) -> anyhow::Result<()> {
         let step = self.done;
-        if !self.on.evaluates_at(step) || self.records.is_evaluated(step) {
+        if !self.on.schedule().evaluates_after(step) || self.records.is_evaluated(step) {
             return Ok(());
         }
         let started = Instant::now();
@@ -329,13 +340,22 @@ impl Session<'_> {
         self.records.evaluation(step, &borrowed(&evaluation.metrics))?;
         let reward = |name: &str| evaluation.metrics.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, v)| *v);
         let Some((best, highest)) = self.records.best(HELD_OUT_REWARD) else { return Ok(()) };
-        self.checkpoints.set_best(best)?;
+        self.checkpoints.settle(Some(best))?;
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(
             "step {step}: held-out reward {:.3} in {seconds:.1} s; the best is {highest:.3} of step {best}",
             reward(HELD_OUT_REWARD)
         );
         Ok(())
+    }
+
+    /// The end of a run whose policy has diverged: nothing of the step is recorded or saved. Checkpoints from step
+    /// `broken_from` on are as little use.
+    fn diverged(&self, step: u64, detail: String, broken_from: u64) -> anyhow::Error {
+        // If they cannot be listed, that is not the error to report.
+        let steps = self.checkpoints.steps().unwrap_or_default();
+        let sound = steps.into_iter().rfind(|&saved| saved < broken_from).map(|saved| self.checkpoints.path(saved));
+        RunError::Diverged { step, detail, sound }.into()
     }
 
     /// The end of a run that was asked to stop.

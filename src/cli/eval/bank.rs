@@ -52,7 +52,7 @@ pub struct BankArgs {
     /// Items played together
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch: usize,
-    /// Forget what the folder holds and begin anew
+    /// Begin anew: what the folder holds of an evaluation is moved to a folder beside it
     #[arg(long, requires = "out")]
     pub clean: bool,
     /// Print the report as JSON

@@ -46,7 +46,7 @@ pub struct LongQaArgs {
     /// Items answered together
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch: usize,
-    /// Forget what the folder holds and begin anew
+    /// Begin anew: what the folder holds of an evaluation is moved to a folder beside it
     #[arg(long)]
     pub clean: bool,
     /// Print the report as JSON

@@ -70,7 +70,7 @@ pub struct SearchQaArgs {
     /// Seconds that the server has for an answer
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub timeout: u64,
-    /// Forget what the folder holds and begin anew
+    /// Begin anew: what the folder holds of an evaluation is moved to a folder beside it
     #[arg(long)]
     pub clean: bool,
     /// Print the report as JSON

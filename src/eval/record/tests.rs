@@ -64,7 +64,7 @@ fn cut_off_anywhere_it_ends_with_the_same_bytes() {
     let whole = tempfile::tempdir().unwrap();
     assert!(work(whole.path(), 8, 3));
     let names: Vec<String> = contents(whole.path()).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, [".lock", "items.jsonl", "report.json", "run.json", "turns.parquet"]);
+    assert_eq!(names, [".lock", ".memtrain.json", "items.jsonl", "report.json", "run.json", "turns.parquet"]);
     assert_eq!(store::read_table::<EvalTurn>(&whole.path().join("turns.parquet")).unwrap().count(), 8);
     let broken = tempfile::tempdir().unwrap();
     assert!(!work(broken.path(), 8, 2));
@@ -90,16 +90,21 @@ fn cut_off_anywhere_it_ends_with_the_same_bytes() {
 
 #[test]
 fn another_evaluation_is_refused_and_named() {
-    let folder = tempfile::tempdir().unwrap();
-    assert!(!work(folder.path(), 8, 1));
+    let around = tempfile::tempdir().unwrap();
+    let folder = &around.path().join("evaluation");
+    assert!(!work(folder, 8, 1));
     let mut other = note();
     other.settings.insert("policy".to_owned(), json!("def"));
     other.settings.insert("seed".to_owned(), json!(1));
-    let error = Record::open(folder.path(), &other, keys(8), 3, false).err().unwrap();
+    let error = Record::open(folder, &other, keys(8), 3, false).err().unwrap();
     assert!(error.to_string().ends_with("`policy`, `seed` differ"), "{error}");
-    let record = Record::open(folder.path(), &other, keys(8), 3, true).unwrap();
+    store::write_atomic(&folder.join("turns/mine.txt"), "mine").unwrap();
+    let record = Record::open(folder, &other, keys(8), 3, true).unwrap();
     assert!(record.done().is_empty(), "begun anew");
-    let busy = Record::open(folder.path(), &other, keys(8), 3, false).err().unwrap();
+    assert!(store::exists(&folder.join("turns/mine.txt")), "what is not the evaluation's stays");
+    let trash = store::list(around.path()).unwrap().pop().unwrap();
+    assert_eq!(load(&trash).unwrap().1.len(), 3, "nothing is lost");
+    let busy = Record::open(folder, &other, keys(8), 3, false).err().unwrap();
     assert!(matches!(busy, RecordError::Busy { .. }), "{busy}");
     let foreign = tempfile::tempdir().unwrap();
     store::write_atomic(&foreign.path().join("mine.txt"), "mine").unwrap();

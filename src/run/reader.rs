@@ -1,0 +1,164 @@
+//! Reading a run that is done or under way, with everything compared to what was written.
+
+use std::path::{Path, PathBuf};
+
+use memtrain_corpora::store;
+
+use super::checkpoint::{Checkpoint, step_of};
+use super::directory::{CHECKPOINTS, rollout_tables, rollouts_path};
+use super::json_lines::{self, Line};
+use super::manifest::{MANIFEST, Manifest};
+use super::records::{FILES, OF_EACH_STEP, RolloutTable};
+use super::{Result, RunError, read_if_there};
+
+/// A run's folder, read from. It is not locked: the run may go on meanwhile.
+#[derive(Debug)]
+pub struct RunReader {
+    root: PathBuf,
+    manifest: Manifest,
+}
+
+/// What reading all of a run has found.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// Files that were compared with what was written.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is damaged.
+    pub damage: Vec<RunError>,
+}
+
+impl RunReader {
+    /// Opens a run's folder.
+    ///
+    /// # Errors
+    /// If there is no run in it, or its manifest is damaged.
+    pub fn open(root: &Path) -> Result<Self> {
+        let manifest = Manifest::read(root)?.ok_or_else(|| RunError::NoRun { path: root.to_path_buf() })?;
+        Ok(Self { root: root.to_path_buf(), manifest })
+    }
+
+    /// The configuration as TOML.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn config(&self) -> Result<String> {
+        self.manifest.config(&self.root)
+    }
+
+    /// The lines of one of the [`FILES`]; none if there is no such file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn lines(&self, file: &str) -> Result<Vec<Line>> {
+        json_lines::read(&self.root.join(file), self.manifest.has_checksums())
+    }
+
+    /// Steps with a rollout table.
+    ///
+    /// # Errors
+    /// If the list of tables is damaged or the folder cannot be listed.
+    pub fn rollout_steps(&self) -> Result<Vec<u64>> {
+        if self.manifest.has_checksums() {
+            return Ok(RolloutTable::all(&self.root)?.iter().map(|table| table.step).collect());
+        }
+        Ok(rollout_tables(&self.root)?.into_iter().map(|(step, _)| step).collect())
+    }
+
+    /// The rollout table of a step, compared with what was written.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn rollouts(&self, step: u64) -> Result<PathBuf> {
+        let path = rollouts_path(&self.root, step);
+        if let Some(table) = self.known_tables()?.iter().find(|table| table.step == step) {
+            table.verify(&path)?;
+        }
+        Ok(path)
+    }
+
+    fn known_tables(&self) -> Result<Vec<RolloutTable>> {
+        if self.manifest.has_checksums() { RolloutTable::all(&self.root) } else { Ok(Vec::new()) }
+    }
+
+    /// Reads everything of the run whose contents are known: configuration, logs of steps, rollout tables, checkpoints. Not
+    /// compared are `logs/` and `tb/`, and lines and rollout tables of layout version 1, of which no checksums were kept.
+    ///
+    /// # Errors
+    /// If a folder cannot be listed; damage is no error here.
+    pub fn verify(&self) -> Result<Verification> {
+        let mut found = Verification::default();
+        // The manifest has been compared when it was opened.
+        found.read(&self.root.join(MANIFEST), Ok(()))?;
+        found.read(&self.root.join(super::directory::CONFIG), self.config().map(drop))?;
+        let steps = self.checkpoint_steps()?;
+        for file in FILES {
+            self.verify_lines(file, steps.last().copied().unwrap_or(0), &mut found)?;
+        }
+        // A damaged list has been found among the lines.
+        for table in self.known_tables().unwrap_or_default() {
+            let path = rollouts_path(&self.root, table.step);
+            found.read(&path, table.verify(&path))?;
+        }
+        for step in steps {
+            let path = self.root.join(CHECKPOINTS).join(super::checkpoint::step_name(step));
+            let opened = Checkpoint::open(&path);
+            // The run may have removed an old one meanwhile.
+            if store::exists(&path) {
+                found.read(&path, opened.map(drop))?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn checkpoint_steps(&self) -> Result<Vec<u64>> {
+        let folder = self.root.join(CHECKPOINTS);
+        let paths = if store::is_dir(&folder) { store::list(&folder)? } else { Vec::new() };
+        let mut steps: Vec<u64> = paths.iter().filter_map(|path| step_of(path.file_name()?.to_str()?)).collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// Each damaged line by itself, and that all steps up to a saved one are there.
+    fn verify_lines(&self, file: &str, saved: u64, found: &mut Verification) -> Result<()> {
+        let path = self.root.join(file);
+        let Some(bytes) = read_if_there(&path)? else {
+            // All logs are there before the first step; those of layout version 1 had no list of tables.
+            if saved > 0 && self.manifest.has_checksums() {
+                let detail = "it is missing".to_owned();
+                found.damage.push(RunError::DamagedRecord { path, detail, step: 1 });
+            }
+            return Ok(());
+        };
+        let mut last = 0;
+        for line in json_lines::parse(&path, &bytes, self.manifest.has_checksums()) {
+            match line {
+                Ok(((step, _), _)) => last = step,
+                Err(error) => found.damage.push(error),
+            }
+        }
+        if OF_EACH_STEP.contains(&file) && last < saved {
+            let detail = format!("the line of step {saved} is missing");
+            found.damage.push(RunError::DamagedRecord { path: path.clone(), detail, step: last + 1 });
+        }
+        found.read(&path, Ok(()))
+    }
+}
+
+impl Verification {
+    /// Takes a file or folder that was read, and what came of it.
+    fn read(&mut self, path: &Path, result: Result<()>) -> Result<()> {
+        let mut paths = vec![path.to_path_buf()];
+        while let Some(path) = paths.pop().filter(|path| store::exists(path)) {
+            if store::is_dir(&path) {
+                paths.extend(store::list(&path)?);
+            } else {
+                self.files += 1;
+                self.bytes += store::len(&path)?;
+            }
+        }
+        self.damage.extend(result.err());
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! A run's folder through the binary: damage is found, beginning anew loses nothing, and divergence is not saved.
+
+mod small_world;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use memtrain_corpora::{rng, store};
+use rand::Rng;
+
+const CONFIG: &str = r#"
+    [reader]
+    prompts = "compact"
+    chunk_tokens = 48
+    max_chunks = 8
+    memory_tokens = 16
+    answer_tokens = 8
+    context_tokens = 256
+    cut_at = "sentence"
+    [objective]
+    group_size = 4
+    recall_samples = 2
+    [optimizer]
+    learning_rate = 1e-3
+    warmup_steps = 0
+    [train]
+    steps = 2
+    documents_per_step = 4
+    checkpoint_every = 1
+    evaluate_every = 2
+    peak_tflops = 1.0
+    [eval]
+    documents = 1
+    recall_questions = 1
+"#;
+
+fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_memtrain")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn train(folder: &Path, more: &[&str]) -> Output {
+    memtrain(folder, &[&["train", "--config", "small.toml", "--set", "run.name=a"][..], more].concat())
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stderr[..], &output.stdout].concat()).into_owned()
+}
+
+/// A folder with a corpus and a run of two steps.
+fn trained() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    small_world::write(folder.path(), CONFIG);
+    let built = memtrain(folder.path(), &["corpus", "build", "--config", "small.toml"]);
+    assert!(built.status.success(), "{}", said(&built));
+    let done = train(folder.path(), &[]);
+    assert!(done.status.success(), "{}", said(&done));
+    folder
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(current) = folders.pop() {
+        for path in store::list(&current).unwrap() {
+            match (store::link_target(&path).unwrap().is_some(), store::is_dir(&path)) {
+                (true, _) => {}
+                (false, true) => folders.push(path),
+                (false, false) => files.push(path),
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn a_bit_that_flips_anywhere_in_a_run_is_found() {
+    let folder = trained();
+    let run = folder.path().join("runs/a");
+    let verify = || memtrain(folder.path(), &["run", "verify", "runs/a"]);
+    assert!(verify().status.success() && said(&verify()).contains("all as they were written"), "{}", said(&verify()));
+    let known = files(&run);
+    let is_known = |path: &&PathBuf| {
+        let name = path.strip_prefix(&run).unwrap().to_string_lossy().into_owned();
+        !name.starts_with("logs/") && !name.starts_with("tb/") && !matches!(name.as_str(), ".lock" | ".memtrain.json")
+    };
+    let mut generator = rng::addressed("test/runs", 1, &[]);
+    let mut tried = 0;
+    for path in known.iter().filter(is_known) {
+        let whole = store::read(path).unwrap();
+        let mut places = vec![0, whole.len() - 1];
+        places.extend((0..3).map(|_| generator.random_range(0..whole.len())));
+        for place in places {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1_u8 << generator.random_range(0..8_u32);
+            store::write_atomic(path, bytes).unwrap();
+            let output = verify();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert_eq!(output.status.code(), Some(1), "byte {place} of {}: {}", path.display(), said(&output));
+            // A changed list of a checkpoint's files names the file that does not fit to it.
+            let name = if name == "checkpoint.json" { "checkpoint".to_owned() } else { name };
+            assert!(said(&output).contains(&name), "byte {place} of {}: {}", path.display(), said(&output));
+            tried += 1;
+        }
+        store::write_atomic(path, whole).unwrap();
+    }
+    assert!(tried > 100, "{tried} places in {known:?}");
+    assert!(verify().status.success());
+    // What is missing is found, too; and the commands that read a file name it.
+    for (name, command) in [
+        ("metrics.jsonl", &["report", "runs/a"][..]),
+        ("rollouts/step_000002.parquet", &["report", "runs/a"][..]),
+        ("config.toml", &["report", "runs/a"][..]),
+        ("metrics.jsonl", &["train", "--config", "small.toml", "--set", "run.name=a"][..]),
+        ("timings.jsonl", &["train", "--config", "small.toml", "--set", "run.name=a"][..]),
+        ("checkpoints/step_000002/model.safetensors", &["train", "--config", "small.toml", "--set", "run.name=a"][..]),
+    ] {
+        let path = run.join(name);
+        let whole = store::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        bytes[whole.len() / 3] ^= 4;
+        store::write_atomic(&path, bytes).unwrap();
+        let output = memtrain(folder.path(), command);
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", said(&output));
+        assert!(said(&output).contains("damaged") && said(&output).contains("hint: "), "{name}: {}", said(&output));
+        store::write_atomic(&path, whole).unwrap();
+    }
+    store::remove_file(&run.join("rollouts/step_000001.parquet")).unwrap();
+    store::remove_file(&run.join("timings.jsonl")).unwrap();
+    let output = verify();
+    assert!(
+        said(&output).contains("step_000001.parquet") && said(&output).contains("timings.jsonl"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn a_run_begun_anew_keeps_the_old_one_and_what_a_user_put_beside_it() {
+    let folder = trained();
+    let run = folder.path().join("runs/a");
+    let weights = store::hash_file(&run.join("checkpoints/step_000002/model.safetensors")).unwrap();
+    for name in ["notes.txt", "logs/mine.txt", "checkpoints/mine.pt"] {
+        store::write_atomic(&run.join(name), name).unwrap();
+    }
+    let output = train(folder.path(), &["--clean", "--set", "optimizer.learning_rate=2e-3"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let trash = store::list(&folder.path().join("runs")).unwrap().pop().unwrap();
+    for part in
+        [&*trash.to_string_lossy(), "rm -r", "metrics.jsonl", "checkpoints/step_000002", "notes.txt", "logs/mine.txt"]
+    {
+        assert!(said(&output).contains(part), "`{part}` is not said: {}", said(&output));
+    }
+    assert_eq!(store::hash_file(&trash.join("checkpoints/step_000002/model.safetensors")).unwrap(), weights);
+    assert!(["notes.txt", "logs/mine.txt", "checkpoints/mine.pt"].iter().all(|name| store::exists(&run.join(name))));
+    // The old run is whole where it is now.
+    let output = memtrain(folder.path(), &["run", "verify", &trash.to_string_lossy()]);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn a_learning_rate_that_destroys_the_policy_leaves_nothing_to_go_on_from() {
+    let folder = trained();
+    let rate = ["--set", "run.name=b", "--set", "optimizer.learning_rate=1e20"];
+    for _ in 0..2 {
+        let output = train(folder.path(), &rate);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        for part in ["the policy has diverged in step ", "hint: ", "optimizer.learning_rate"] {
+            assert!(said(&output).contains(part), "{}", said(&output));
+        }
+        assert!(store::link_target(&folder.path().join("runs/b/checkpoints/latest")).unwrap().is_none());
+    }
+    let output = train(folder.path(), &["--set", "run.name=b", "--clean"]);
+    assert!(output.status.success(), "{}", said(&output));
+}
