@@ -45,6 +45,9 @@ fn check(name: &str) -> Result<(), PolicyError> {
 /// If no policy has the name, something else is in the folder, or a file cannot be written.
 pub fn write(name: &str, folder: &Path) -> Result<(), PolicyError> {
     check(name)?;
+    if store::is_dir(folder) {
+        store::sweep_temporaries(folder)?;
+    }
     let is_there = |file: &str, bytes: &[u8]| -> Result<bool, PolicyError> {
         let path = folder.join(file);
         Ok(store::exists(&path) && store::hash_file(&path)? == store::hash_bytes(bytes))
