@@ -335,6 +335,9 @@ impl Session<'_> {
             Ok(Some(evaluation)) => evaluation,
             Ok(None) => return Ok(()),
             Err(error) if is_stop(&error) => return Err(self.stopped()),
+            Err(error) if divergence::is_of(&error) => {
+                return Err(self.diverged(step, error.root_cause().to_string(), step));
+            }
             Err(error) => return Err(error.context(format!("the evaluation after step {step} failed"))),
         };
         self.records.evaluation(step, &borrowed(&evaluation.metrics))?;
