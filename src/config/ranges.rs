@@ -88,7 +88,7 @@ const SECONDS: Allowed = within(0.0, 1e6).above_low();
 const TEMPERATURE: Allowed = within(1e-3, 1e6).or_zero();
 
 /// Keys and what they may be.
-const RANGES: [(&str, Allowed); 128] = [
+const RANGES: [(&str, Allowed); 134] = [
     ("bank.answerer.backoff_s", SECONDS),
     ("bank.answerer.concurrency", within(1.0, 4_096.0)),
     ("bank.answerer.retries", within(0.0, 1_000.0)),
@@ -209,13 +209,19 @@ const RANGES: [(&str, Allowed); 128] = [
     ("update.minibatches", POSITIVE_GROUP),
     ("warm_up.answer_weight", WEIGHT),
     ("warm_up.oracle.forget", SHARE),
+    ("warm_up.oracle.informed", SHARE),
+    ("warm_up.oracle.least_fill", SHARE),
     ("warm_up.oracle.names_share", SHARE),
     ("warm_up.oracle.placeholder_first", SHARE),
     ("warm_up.oracle.recall_questions", GROUP),
+    ("warm_up.prompt_weight", WEIGHT),
+    ("warm_up.repeat", SHARE),
     ("warm_up.steps", COUNT),
     ("warm_up.text_weight", WEIGHT),
     ("warm_up.texts", GROUP),
     ("warm_up.trajectories", GROUP),
+    ("world.annals.seed", ANY),
+    ("world.annals.years", within(0.0, 1_000.0)),
     ("world.lead_sentences", within(1.0, 100.0)),
     ("world.num_pages", POSITIVE_COUNT),
     ("world.section_sentences", within(1.0, 100.0)),
