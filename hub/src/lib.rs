@@ -1,7 +1,7 @@
 //! Where is the model of this name?
 //!
 //! A model is named by a folder, or as on the Hugging Face hub: `Qwen/Qwen3-4B-Instruct-2507`, with `@revision` if it is not
-//! to be the newest. Names are looked up in the cache that `huggingface_hub`, `transformers` and hf-hub share; what is
+//! to be the newest. Names are looked up in the cache that `huggingface_hub`, `transformers` and others share; what is
 //! missing is downloaded into it:
 //!
 //! ```text
@@ -12,13 +12,17 @@
 //! Environment, as those libraries read it: `HF_HUB_CACHE`, else `HF_HOME` with `/hub`, else `~/.cache/huggingface/hub`;
 //! `HF_HUB_OFFLINE`; `HF_ENDPOINT`; `HF_TOKEN`, else the file `HF_HOME/token`.
 
+mod api;
+mod cache;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{ApiBuilder, ApiError};
-use hf_hub::{Cache, Repo, RepoType};
 use memtrain_corpora::store;
 use serde_json::Value;
+
+use crate::api::Api;
+use crate::cache::Repository;
 
 /// Why there is no folder for a name. [`HubError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +136,7 @@ impl Hub {
         });
         let cache = variable("HF_HUB_CACHE").map(PathBuf::from).or_else(|| home.map(|home| home.join("hub")));
         let cache = cache.unwrap_or_else(|| PathBuf::from(".cache/huggingface/hub"));
-        let token = variable("HF_TOKEN").or_else(|| Cache::new(cache.clone()).token());
+        let token = variable("HF_TOKEN").or_else(|| token_beside(&cache));
         let is_set = |value: String| matches!(value.to_ascii_lowercase().as_str(), "1" | "on" | "yes" | "true");
         let usual = Self::at(&cache);
         Self {
@@ -147,7 +151,7 @@ impl Hub {
 
     /// Whether `source` is named as on the hub, `organisation/model` or `organisation/model@revision`, and is no folder.
     pub fn is_name(source: &str) -> bool {
-        !store::is_dir(Path::new(source)) && repo(source).is_some()
+        !store::is_dir(Path::new(source)) && Repository::parse(source).is_some()
     }
 
     /// The folder of a model: `source` itself if it is a folder, else from the cache, else downloaded.
@@ -158,15 +162,15 @@ impl Hub {
         if store::is_dir(Path::new(source)) {
             return Ok(PathBuf::from(source));
         }
-        let repo = repo(source).ok_or_else(|| HubError::NoName { name: source.to_owned() })?;
-        if let Some(folder) = self.cached(&repo, needed) {
+        let repository = Repository::parse(source).ok_or_else(|| HubError::NoName { name: source.to_owned() })?;
+        if let Some(folder) = self.cached(&repository, needed) {
             return Ok(folder);
         }
         if self.offline {
             return Err(HubError::Offline { name: source.to_owned(), cache: self.cache.clone() });
         }
-        self.download(source, repo.clone(), needed)?;
-        self.cached(&repo, needed).ok_or_else(|| HubError::Unusable {
+        self.download(source, &repository, needed)?;
+        self.cached(&repository, needed).ok_or_else(|| HubError::Unusable {
             name: source.to_owned(),
             file: match needed {
                 Needed::Model => "model.safetensors",
@@ -177,11 +181,8 @@ impl Hub {
     }
 
     /// The snapshot in the cache, if it has every file that is needed.
-    fn cached(&self, repo: &Repo, needed: Needed) -> Option<PathBuf> {
-        let cached = Cache::new(self.cache.clone()).repo(repo.clone());
-        // A revision that is a commit has no entry in `refs`.
-        let commit = cached.pointer_path(repo.revision());
-        let folder = if store::is_dir(&commit) { commit } else { cached.get("config.json")?.parent()?.to_path_buf() };
+    fn cached(&self, repository: &Repository, needed: Needed) -> Option<PathBuf> {
+        let folder = repository.snapshot(&self.cache)?;
         let has = |name: &str| store::exists(&folder.join(name));
         let weights =
             || has("model.safetensors") || shards(&folder).is_some_and(|shards| shards.iter().all(|name| has(name)));
@@ -194,31 +195,29 @@ impl Hub {
         complete.then_some(folder)
     }
 
-    fn download(&self, name: &str, repo: Repo, needed: Needed) -> Result<(), HubError> {
-        let failed = |error: ApiError| HubError::Download {
+    fn download(&self, name: &str, repository: &Repository, needed: Needed) -> Result<(), HubError> {
+        let failed = |detail: String| HubError::Download {
             name: name.to_owned(),
             cache: self.cache.clone(),
             endpoint: self.endpoint.clone(),
-            detail: told(&error),
+            detail,
         };
-        let api = ApiBuilder::from_cache(Cache::new(self.cache.clone()))
-            .with_endpoint(self.endpoint.clone())
-            .with_token(self.token.clone())
-            .with_progress(self.progress)
-            .with_retries(3)
-            .build()
-            .map_err(failed)?;
-        let remote = api.repo(repo);
-        let listed: Vec<String> =
-            remote.info().map_err(failed)?.siblings.into_iter().map(|file| file.rfilename).collect();
-        let files = wanted(&listed, needed);
+        let api = Api::new(&self.endpoint, self.token.clone(), self.progress);
+        let listing = api.listing(repository).map_err(failed)?;
+        let files = wanted(&listing.files, needed);
         tracing::info!("downloading `{name}`: {} files into `{}`", files.len(), self.cache.display());
+        let folder = repository.folder(&self.cache);
         for file in files {
-            // A file of the snapshot that is there already is not asked for again.
-            remote.get(&file).map_err(failed)?;
+            api.download(repository, &folder, &listing.commit, &file).map_err(failed)?;
         }
-        Ok(())
+        repository.point(&self.cache, &listing.commit).map_err(|error| failed(error.to_string()))
     }
+}
+
+/// The token that `hf auth login` has left beside a cache.
+fn token_beside(cache: &Path) -> Option<String> {
+    let token = store::read_to_string(&cache.parent()?.join("token")).ok()?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
 /// Where exports as ONNX lie, the first that is there counts; `_data` behind the name is the rest of a large one.
@@ -248,48 +247,9 @@ fn shards(folder: &Path) -> Option<BTreeSet<String>> {
     index.get("weight_map")?.as_object()?.values().map(|file| file.as_str().map(str::to_owned)).collect()
 }
 
-/// `organisation/model`, with `@revision` behind it or not.
-fn repo(name: &str) -> Option<Repo> {
-    let (model, revision) = name.split_once('@').unwrap_or((name, "main"));
-    let (organisation, own) = model.split_once('/')?;
-    let is_plain = |part: &str| {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        !part.is_empty() && !part.starts_with('.') && part.bytes().all(known)
-    };
-    let is_revision = revision.split('/').all(is_plain);
-    (is_plain(organisation) && is_plain(own) && is_revision)
-        .then(|| Repo::with_revision(model.to_owned(), RepoType::Model, revision.to_owned()))
-}
-
-/// An error of the hub in one line.
-fn told(error: &ApiError) -> String {
-    match error {
-        ApiError::TooManyRetries(inner) => told(inner),
-        other => {
-            let text = other.to_string();
-            let plain = text.trim_start_matches("request error: ").replace('\n', " ");
-            match plain.contains("404") {
-                true => format!("{plain} (no model of this name, or one that asks for a token)"),
-                false => plain,
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_told_from_paths() {
-        for name in ["Qwen/Qwen3-4B-Instruct-2507", "a/b@v1.0", "a/b@refs/pr/3", "BAAI/bge-small-en-v1.5"] {
-            assert!(repo(name).is_some(), "{name}");
-        }
-        for path in ["gpt2", "/models/a", "./a/b", "../a", "a/b/c", "a/", "/b", "a/b@", "a b/c", "a/.b", "~/model"] {
-            assert!(repo(path).is_none(), "{path}");
-        }
-        assert_eq!(repo("a/b@v1").map(|repo| repo.revision().to_owned()).as_deref(), Some("v1"));
-    }
 
     #[test]
     fn only_what_is_read_is_downloaded() {

@@ -58,7 +58,7 @@ fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>, seen: &Mutex
         let head = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
         return write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\nConnection: close\r\n\r\n{body}");
     }
-    let file = path.strip_prefix(&format!("/{NAME}/resolve/main/")).and_then(|name| Some((name, files.get(name)?)));
+    let file = path.strip_prefix(&format!("/{NAME}/resolve/{COMMIT}/")).and_then(|name| Some((name, files.get(name)?)));
     let Some((name, bytes)) = file else { return stream.write_all(missing.as_bytes()) };
     let range = header("range").unwrap_or_else(|| "bytes=0-".to_owned());
     let (start, end) = range.trim_start_matches("bytes=").split_once('-').unwrap_or(("0", ""));
