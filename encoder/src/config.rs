@@ -9,6 +9,9 @@ use crate::error::{EncoderError, Result};
 
 const FILE: &str = "config.json";
 
+/// Most labels of a classifier whose configuration does not name them.
+const MAX_LABELS: usize = 1 << 16;
+
 /// Architectures whose forward pass is the same and whose names and positions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -154,6 +157,9 @@ impl Fields<'_> {
         let malformed = |detail: String| EncoderError::Malformed { path: self.path.to_owned(), detail };
         let Some(map) = self.value.get("id2label").and_then(Value::as_object) else {
             let count = self.number("num_labels", self.number("_num_labels", 2)?)?;
+            if count > MAX_LABELS {
+                return Err(malformed(format!("at most {MAX_LABELS} labels can be told apart, got {count}")));
+            }
             return Ok((0..count).map(|label| format!("LABEL_{label}")).collect());
         };
         let mut labels = vec![None; map.len()];
@@ -187,7 +193,7 @@ impl Fields<'_> {
             num_heads: self.number(key("n_heads", "num_attention_heads"), 12)?,
             intermediate_size: self.number(key("hidden_dim", "intermediate_size"), 3072)?,
             num_positions: self.number("max_position_embeddings", 512)?,
-            first_position: if family == Family::Roberta { pad + 1 } else { 0 },
+            first_position: if family == Family::Roberta { pad.saturating_add(1) } else { 0 },
             num_token_types: if distil { 0 } else { self.number("type_vocab_size", 2)? },
             // DistilBERT's is written into its code.
             layer_norm_eps: if distil { 1e-12 } else { eps as f32 },
@@ -201,5 +207,26 @@ impl Fields<'_> {
             });
         }
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn labels_and_positions_are_not_made_up_without_end() {
+        let config = |value: Value| Fields { value, path: Path::new("config.json") }.config();
+        let message = |value| config(value).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(
+            config(json!({"model_type": "bert", "num_labels": 9})).map(|config| config.labels.len()).unwrap(),
+            9
+        );
+        assert!(message(json!({"model_type": "bert", "num_labels": 1_000_000_000_000_u64})).contains("labels"));
+        // Without a place for any token, which whoever opens the model is told.
+        let far = config(json!({"model_type": "roberta", "pad_token_id": u64::MAX})).unwrap();
+        assert_eq!(far.max_tokens(), 0);
     }
 }

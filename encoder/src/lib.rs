@@ -21,7 +21,9 @@ mod ops;
 mod options;
 #[cfg(test)]
 mod parity;
+mod pattern;
 mod spans;
+pub mod tokenizer_file;
 mod tokens;
 mod weights;
 

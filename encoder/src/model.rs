@@ -125,8 +125,6 @@ impl Model {
         let mut layers = Vec::new();
         for number in 0..config.num_layers {
             layers.push(loader.layer(number)?);
-            // One layer is enough to tell what is wrong.
-            weights.finish()?;
         }
         let head = head(&weights, &config)?;
         weights.finish()?;
@@ -241,13 +239,13 @@ impl<F: Fn(candle_core::Error) -> EncoderError> Loader<'_, F> {
             let bias = Tensor::cat(&[&(&query.bias.tensor * scale)?, &key.bias.tensor, &value.bias.tensor], 0)?;
             Ok(Linear { weight, bias: Vector::new(bias)? })
         };
-        Ok(Layer {
-            qkv: qkv().map_err(self.failed)?,
-            output: self.linear(&name(names.output), d, d)?,
-            attention_norm: self.norm(&name(names.attention_norm))?,
-            up: self.linear(&name(names.up), d, intermediate_size)?,
-            down: self.linear(&name(names.down), intermediate_size, d)?,
-            output_norm: self.norm(&name(names.output_norm))?,
-        })
+        let output = self.linear(&name(names.output), d, d)?;
+        let attention_norm = self.norm(&name(names.attention_norm))?;
+        let up = self.linear(&name(names.up), d, intermediate_size)?;
+        let down = self.linear(&name(names.down), intermediate_size, d)?;
+        let output_norm = self.norm(&name(names.output_norm))?;
+        // What stands in for a missing tensor must not be multiplied out; and one layer is enough to tell what is wrong.
+        self.weights.finish()?;
+        Ok(Layer { qkv: qkv().map_err(self.failed)?, output, attention_norm, up, down, output_norm })
     }
 }

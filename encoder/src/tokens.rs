@@ -9,6 +9,7 @@ use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::config::Family;
 use crate::error::{EncoderError, Result};
+use crate::tokenizer_file::{guarded, open};
 
 const FILE: &str = "tokenizer.json";
 const SETTINGS: &str = "tokenizer_config.json";
@@ -47,11 +48,10 @@ pub(crate) struct TextTokenizer {
 impl TextTokenizer {
     pub(crate) fn open(directory: &Path, family: Family) -> Result<Self> {
         let settings = optional_json(&directory.join(SETTINGS))?;
-        let mut tokenizer = read(directory, family, &settings)?;
-        let failed = |detail: String| EncoderError::tokenizer(directory, detail);
-        tokenizer.with_padding(None).with_truncation(None).map_err(|error| failed(error.to_string()))?;
+        let tokenizer = read(directory, family, &settings)?;
         // What stands around any text stands around this one.
-        let sample = tokenizer.encode("a", true).map_err(|error| failed(error.to_string()))?;
+        let sample = guarded(|| tokenizer.encode("a", true));
+        let sample = sample.map_err(|error| EncoderError::tokenizer(directory, error))?;
         let mask = sample.get_special_tokens_mask();
         let num_before = mask.iter().take_while(|&&special| special == 1).count();
         let num_after = mask[num_before..].iter().rev().take_while(|&&special| special == 1).count();
@@ -101,7 +101,7 @@ impl TextTokenizer {
 
     /// The ids of a text without special ones and without places, which is faster.
     pub(crate) fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.tokenizer.encode_fast(text, false);
+        let encoding = guarded(|| self.tokenizer.encode_fast(text, false));
         let encoding = encoding.map_err(|error| EncoderError::tokenizer(&self.directory, error))?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -109,7 +109,7 @@ impl TextTokenizer {
     /// The tokens of a text. Spans begin and end at scalars, take in the combining marks that follow, and hold no
     /// white space at their ends; a token that stands for nothing visible has an empty span.
     pub(crate) fn tokens(&self, text: &str) -> Result<Tokens> {
-        let encoding = self.tokenizer.encode(text, false);
+        let encoding = guarded(|| self.tokenizer.encode(text, false));
         let encoding = encoding.map_err(|error| EncoderError::tokenizer(&self.directory, error))?;
         let spans = encoding.get_offsets().iter().map(|&(start, end)| whole(text, start..end));
         Ok(Tokens { ids: encoding.get_ids().to_vec(), spans: spans.collect(), words: encoding.get_word_ids().to_vec() })
@@ -144,8 +144,7 @@ fn optional_json(path: &Path) -> Result<Value> {
 fn read(directory: &Path, family: Family, settings: &Value) -> Result<Tokenizer> {
     let path = directory.join(FILE);
     if store::exists(&path) {
-        return Tokenizer::from_bytes(store::read(&path)?)
-            .map_err(|error| EncoderError::Malformed { path, detail: error.to_string() });
+        return open(&store::read(&path)?).map_err(|error| EncoderError::Malformed { path, detail: error.to_string() });
     }
     let built = match family {
         Family::Bert | Family::DistilBert => word_piece(directory, settings)?,
@@ -160,7 +159,7 @@ fn read(directory: &Path, family: Family, settings: &Value) -> Result<Tokenizer>
         ));
     };
     let malformed = |detail: String| EncoderError::Malformed { path: directory.join(file), detail };
-    serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
+    open(value.to_string().as_bytes()).map_err(|error| malformed(error.to_string()))
 }
 
 /// What a `tokenizer.json` would say for a BERT vocabulary; the file it is made from, and it.

@@ -10,6 +10,7 @@ pub mod encode;
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store;
+use memtrain_encoder::tokenizer_file::{self, guarded};
 use serde_json::json;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -110,19 +111,18 @@ pub fn file(out_dir: &Path) -> Result<PathBuf> {
 }
 
 pub(crate) fn load_file(path: &Path) -> Result<Tokenizer> {
-    let read = |error: tokenizers::Error| PipelineError::Tokenizer {
-        action: "read",
-        detail: format!("`{}`: {error}", path.display()),
-    };
-    Tokenizer::from_bytes(store::read(path)?).map_err(read)
+    tokenizer_file::open(&store::read(path)?)
+        .map_err(|error| PipelineError::Tokenizer { action: "read", detail: format!("`{}`: {error}", path.display()) })
 }
 
 /// Number of tokens of a document, as a policy reads it: without tokens that a template would add, and of the added tokens
 /// the placeholders alone.
 pub(crate) fn count(tokenizer: &Tokenizer, text: &str) -> Result<usize> {
     let own = encode::placeholders(text);
-    let encoding = encode::encode(tokenizer, text, &own, OffsetType::None).map_err(|error| {
-        PipelineError::Tokenizer { action: "count the tokens of a document", detail: error.to_string() }
+    let encoding = guarded(|| encode::encode(tokenizer, text, &own, OffsetType::None));
+    let encoding = encoding.map_err(|error| PipelineError::Tokenizer {
+        action: "count the tokens of a document",
+        detail: error.to_string(),
     })?;
     Ok(encoding.get_ids().len())
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use fastembed::{InitOptionsUserDefined, Pooling as Pooled, TextEmbedding, TokenizerFiles, UserDefinedEmbeddingModel};
 use memtrain_corpora::store;
-use memtrain_encoder::Pooling;
+use memtrain_encoder::{Pooling, tokenizer_file};
 use serde_json::{Value, json};
 
 use super::neural::prefixed;
@@ -21,6 +21,8 @@ use crate::{EmbedConfig, IndexError};
 const EXPORTS: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
 /// Longest text in tokens where neither the configuration nor the model sets a limit.
 const MAX_TOKENS: usize = 512;
+/// Longest text in tokens that a model may ask for.
+const MOST_TOKENS: usize = 1 << 17;
 /// Texts that go through the model at a time.
 const BATCH: usize = 32;
 
@@ -120,13 +122,19 @@ fn tokenizer(dir: &Path, configured: usize) -> Result<(TokenizerFiles, usize), I
     let limits = given.into_iter().filter_map(|limit| Some(limit.as_f64()? as usize));
     let model = limits.min().unwrap_or(MAX_TOKENS);
     let max_tokens = if configured > 0 { configured.min(model) } else { model };
+    // Texts are padded to the longest of a batch, and the longest has at most so many tokens.
+    if max_tokens == 0 || max_tokens > MOST_TOKENS {
+        return Err(failed(dir)(format!("texts of {max_tokens} tokens; between 1 and {MOST_TOKENS} expected")));
+    }
     settings["model_max_length"] = json!(max_tokens);
     if settings["pad_token"].is_null() {
         settings["pad_token"] = json!("[PAD]");
     }
     let bytes = |value: &Value| value.to_string().into_bytes();
+    let tokenizer_file = store::read(&dir.join("tokenizer.json"))?;
+    tokenizer_file::open(&tokenizer_file).map_err(|error| failed(dir)(error.to_string()))?;
     let files = TokenizerFiles {
-        tokenizer_file: store::read(&dir.join("tokenizer.json"))?,
+        tokenizer_file,
         config_file: bytes(&config),
         special_tokens_map_file: bytes(&json("special_tokens_map.json")?),
         tokenizer_config_file: bytes(&settings),

@@ -42,7 +42,9 @@ impl RustBertBackend {
             Device::Cpu => memtrain_rust_bert::Device::Cpu,
             Device::Cuda(number) => memtrain_rust_bert::Device::Cuda(number),
         };
-        let model = Recognizer::open(place.files(&settings)?, device).map_err(PipelineError::RustBert)?;
+        let files = place.files(&settings)?;
+        check_sizes(&settings, store::len(&files.weights)?)?;
+        let model = Recognizer::open(files, device).map_err(PipelineError::RustBert)?;
         Ok(Self { model, scheme: Scheme::new(&labels), labels, meanings })
     }
 
@@ -69,6 +71,31 @@ impl EntityBackend for RustBertBackend {
         }
         Ok(mentions)
     }
+}
+
+/// Checks that the weights can have the sizes that `config.json` says: rust-bert allocates what it says before it reads
+/// them, and a number takes a byte of the file at least.
+fn check_sizes(settings: &Value, weights_bytes: u64) -> Result<()> {
+    let size = |keys: &[&str]| {
+        let value = keys.iter().find_map(|key| settings.get(key)?.as_u64());
+        u128::from(value.unwrap_or(1))
+    };
+    let width = size(&["hidden_size", "dim"]);
+    let layer = (width.saturating_mul(width))
+        .saturating_mul(4)
+        .saturating_add(width.saturating_mul(size(&["intermediate_size", "hidden_dim"])).saturating_mul(2));
+    let layers = size(&["num_hidden_layers", "n_layers"]).saturating_mul(layer);
+    let tables = [size(&["vocab_size"]), size(&["max_position_embeddings"])];
+    // ELECTRA's tables are narrower than its layers.
+    let narrow = size(&["embedding_size", "hidden_size"]).min(width);
+    let numbers = tables.iter().fold(layers, |sum, rows| sum.saturating_add(rows.saturating_mul(narrow)));
+    if numbers > u128::from(weights_bytes) {
+        return Err(PipelineError::Config {
+            key: "entities.model",
+            problem: format!("has a config.json that asks for {numbers} numbers, and weights of {weights_bytes} bytes"),
+        });
+    }
+    Ok(())
 }
 
 /// `id2label` in the order of its numbers.
