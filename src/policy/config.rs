@@ -6,6 +6,21 @@ use super::PolicyError;
 use super::lora::Target;
 use crate::nn::ops::frequencies;
 
+/// Largest sizes that a configuration may ask for, far above any published model. Within them numbers of parameters and
+/// of bytes fit 64 bits, and lists of tensors stay short.
+const LARGEST: [(&str, usize); 8] = [
+    ("num_hidden_layers", 1 << 12),
+    ("hidden_size", 1 << 20),
+    ("intermediate_size", 1 << 22),
+    ("num_attention_heads", 1 << 14),
+    ("num_key_value_heads", 1 << 14),
+    ("head_dim", 1 << 14),
+    ("vocab_size", 1 << 28),
+    ("max_position_embeddings", 1 << 32),
+];
+/// Most query heads times their width.
+const LARGEST_PROJECTION: usize = 1 << 22;
+
 /// Which of its relatives the decoder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
@@ -275,6 +290,19 @@ impl PolicyConfig {
         ];
         if let Some(&(key, _)) = positive.iter().find(|(_, size)| *size == 0) {
             return Err(PolicyError::Config { key, detail: "a positive number expected, got 0".to_owned() });
+        }
+        let size = |key| match key {
+            "num_hidden_layers" => self.num_hidden_layers,
+            "max_position_embeddings" => self.max_position_embeddings,
+            _ => positive.iter().find(|(own, _)| *own == key).map_or(0, |(_, size)| *size),
+        };
+        if let Some((key, most)) = LARGEST.into_iter().find(|&(key, most)| size(key) > most) {
+            return Err(PolicyError::Config { key, detail: format!("at most {most} expected, got {}", size(key)) });
+        }
+        if self.num_attention_heads * self.head_dim > LARGEST_PROJECTION {
+            let (heads, width) = (self.num_attention_heads, self.head_dim);
+            let detail = format!("{heads} heads of width {width} are more than {LARGEST_PROJECTION} numbers a token");
+            return Err(PolicyError::Config { key: "head_dim", detail });
         }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);

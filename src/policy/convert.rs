@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use super::adapter;
-use super::directory::{CONFIG, KIND, check_names, load_config, put_dtype, read_object};
+use super::directory::{CONFIG, KIND, check_tensors, load_config, put_dtype, read_object};
 use super::lora::Target;
 use super::stored::{self, Entry, Layout, StoredWeights, WEIGHTS_INDEX};
 use super::tokenizer::pretty;
@@ -90,13 +90,7 @@ fn refuse_adapter(from: &Path) -> Result<(), PolicyError> {
 
 /// The stored types, after checking that the tensors are those of the configuration.
 fn checked_types(stored: &StoredWeights, config: &PolicyConfig) -> Result<BTreeMap<String, DType>, PolicyError> {
-    check_names(stored, config)?;
-    for (name, expected) in config.tensor_shapes() {
-        let got = stored.view(&name)?.shape().to_vec();
-        if got != expected {
-            return Err(PolicyError::Shape { name, expected, got });
-        }
-    }
+    check_tensors(stored, config)?;
     let of = |name: &str| Ok((name.to_owned(), DType::try_from(stored.view(name)?.dtype())?));
     stored.names().map(of).collect()
 }

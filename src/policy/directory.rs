@@ -167,21 +167,25 @@ fn build(
     device: &Device,
     dtype: Option<DType>,
 ) -> Result<Decoder, PolicyError> {
-    check_names(stored, &config)?;
-    let weights = Weights::build(&config, |name, shape| {
-        // Before anything is copied: a wrong shape is no reason to read gigabytes.
-        let got = stored.view(name)?.shape().to_vec();
-        if got != shape {
-            return Err(PolicyError::Shape { name: name.to_owned(), expected: shape.to_vec(), got });
-        }
-        Ok(Var::from_tensor(&stored.load(name, dtype, device)?)?.into_inner())
-    })?;
+    check_tensors(stored, &config)?;
+    let weights =
+        Weights::build(&config, |name, _| Ok(Var::from_tensor(&stored.load(name, dtype, device)?)?.into_inner()))?;
     Ok(Decoder { config, weights })
 }
 
-/// Checks that there is a place for every tensor.
-pub(super) fn check_names(stored: &StoredWeights, config: &PolicyConfig) -> Result<(), PolicyError> {
+/// Checks by the headers of the files, before anything is copied or allocated, that the tensors are those of the
+/// configuration.
+///
+/// # Errors
+/// If a tensor is missing or of another shape, or there is one without a place.
+pub fn check_tensors(stored: &StoredWeights, config: &PolicyConfig) -> Result<(), PolicyError> {
     let shapes: BTreeMap<String, Vec<usize>> = config.tensor_shapes().into_iter().collect();
+    for (name, expected) in config.tensor_shapes() {
+        let got = stored.view(&name)?.shape().to_vec();
+        if got != expected {
+            return Err(PolicyError::Shape { name, expected, got });
+        }
+    }
     // Some writers store a tied head a second time.
     let known = |name: &str| shapes.contains_key(name) || config.tie_word_embeddings && name == "lm_head.weight";
     match stored.names().find(|name| !known(name)) {

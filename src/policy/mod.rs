@@ -6,10 +6,13 @@
 pub mod adapter;
 pub mod backward;
 pub mod built_in;
+pub mod chat_template;
 pub mod config;
 pub mod convert;
 pub mod decoder;
 pub mod directory;
+#[cfg(test)]
+mod hostile;
 pub mod lora;
 mod marks;
 pub mod preset;

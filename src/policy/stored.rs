@@ -124,7 +124,10 @@ fn weight_files(directory: &Path) -> Result<Vec<PathBuf>, PolicyError> {
     let map = json.get("weight_map").and_then(Value::as_object).ok_or_else(no_map)?;
     let mut files = BTreeMap::new();
     for file in map.values() {
-        let name = file.as_str().filter(|name| !name.contains(['/', '\\'])).ok_or_else(no_map)?;
+        let name = file
+            .as_str()
+            .filter(|name| !name.contains(['/', '\\']) && !name.contains(char::is_control))
+            .ok_or_else(no_map)?;
         files.insert(name, directory.join(name));
     }
     if let Some(path) = files.values().find(|path| !store::exists(path)) {

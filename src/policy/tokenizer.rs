@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::path::Path;
 
 use memtrain_corpora::store;
+use memtrain_encoder::tokenizer_file::{TokenizerError, guarded, open};
 use memtrain_pipeline::tokenizer::encode;
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, context};
 use serde_json::{Map, Value, json};
 use tokenizers::{OffsetType, Tokenizer};
 
+use super::chat_template::{ChatTemplate, TemplateError};
 use super::marks::Marks;
 use super::{PolicyError, PromptText};
 
@@ -49,7 +49,7 @@ pub struct PolicyTokenizer {
     tokenizer: Tokenizer,
     /// Texts of the added tokens, those of white space left out.
     added: Vec<String>,
-    template: Option<Environment<'static>>,
+    template: Option<ChatTemplate>,
     /// Variables that templates refer to, such as `bos_token`.
     variables: Map<String, Value>,
     eos_token_ids: Vec<u32>,
@@ -82,7 +82,8 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the token is not in the vocabulary or the template is no Jinja.
     pub fn new(tokenizer: &Tokenizer, template: &str, eos_token: &str) -> Result<Self, PolicyError> {
-        let files = vec![("tokenizer.json".to_owned(), tokenizer.to_string(true).map_err(failed)?.into_bytes())];
+        let files =
+            vec![("tokenizer.json".to_owned(), guarded(|| tokenizer.to_string(true)).map_err(failed)?.into_bytes())];
         let fresh = Self::from_files(files)?;
         if fresh.token_id(eos_token).is_none() {
             return Err(PolicyError::Tokenizer(format!("`{eos_token}` is not in the vocabulary")));
@@ -110,7 +111,7 @@ impl PolicyTokenizer {
 
     fn from_files(files: Vec<(String, Vec<u8>)>) -> Result<Self, PolicyError> {
         let bytes = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, bytes)| bytes.as_slice());
-        let tokenizer = Tokenizer::from_bytes(bytes("tokenizer.json").unwrap_or_default()).map_err(failed)?;
+        let tokenizer = open(bytes("tokenizer.json").unwrap_or_default()).map_err(failed)?;
         let variables = match bytes("tokenizer_config.json") {
             Some(bytes) => {
                 object(bytes).map_err(|detail| PolicyError::Tokenizer(format!("tokenizer_config.json: {detail}")))?
@@ -118,10 +119,13 @@ impl PolicyTokenizer {
             None => Map::new(),
         };
         let source = match bytes("chat_template.jinja") {
-            Some(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-            None => variables.get("chat_template").and_then(default_template),
+            Some(bytes) => Some(("chat_template.jinja", String::from_utf8_lossy(bytes).into_owned())),
+            None => {
+                variables.get("chat_template").and_then(default_template).map(|text| ("tokenizer_config.json", text))
+            }
         };
-        let template = source.map(environment).transpose()?;
+        let template = source.map(|(file, text)| ChatTemplate::parse(file, &text)).transpose();
+        let template = template.map_err(failed_template)?;
         let added = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);
         let added = added.filter(|token| !encode::is_blank(token)).collect();
         let eos = variables.get("eos_token").and_then(token_text).and_then(|token| tokenizer.token_to_id(&token));
@@ -139,7 +143,7 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
-        let encoding = self.tokenizer.encode_fast(text, false).map_err(failed)?;
+        let encoding = guarded(|| self.tokenizer.encode_fast(text, false)).map_err(failed)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -149,7 +153,8 @@ impl PolicyTokenizer {
     /// If the tokenizer fails.
     pub fn encode_text(&self, text: impl Into<PromptText>) -> Result<Vec<u32>, PolicyError> {
         let text = text.into();
-        let encoding = encode::encode(&self.tokenizer, text.as_str(), text.own_spans(), OffsetType::None);
+        let encode = || encode::encode(&self.tokenizer, text.as_str(), text.own_spans(), OffsetType::None);
+        let encoding = guarded(encode);
         Ok(encoding.map_err(failed)?.get_ids().to_vec())
     }
 
@@ -163,8 +168,8 @@ impl PolicyTokenizer {
         text: impl Into<PromptText>,
     ) -> Result<(Vec<u32>, Vec<Range<usize>>), PolicyError> {
         let text = text.into();
-        let encoding = encode::encode(&self.tokenizer, text.as_str(), text.own_spans(), OffsetType::Byte);
-        let encoding = encoding.map_err(failed)?;
+        let encode = || encode::encode(&self.tokenizer, text.as_str(), text.own_spans(), OffsetType::Byte);
+        let encoding = guarded(encode).map_err(failed)?;
         let offsets = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
         Ok((encoding.get_ids().to_vec(), offsets))
     }
@@ -174,7 +179,7 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn decode(&self, token_ids: &[u32]) -> Result<String, PolicyError> {
-        self.tokenizer.decode(token_ids, false).map_err(failed)
+        guarded(|| self.tokenizer.decode(token_ids, false)).map_err(failed)
     }
 
     /// The text of a response, without special tokens.
@@ -182,7 +187,7 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn decode_response(&self, token_ids: &[u32]) -> Result<String, PolicyError> {
-        self.tokenizer.decode(token_ids, true).map_err(failed)
+        guarded(|| self.tokenizer.decode(token_ids, true)).map_err(failed)
     }
 
     /// Number of ids, added tokens included.
@@ -235,20 +240,18 @@ impl PolicyTokenizer {
         messages: &[(&str, PromptText)],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, PolicyError> {
-        let template = self.template.as_ref().and_then(|environment| environment.get_template("chat").ok());
         let said = messages.iter().flat_map(|(role, content)| [*role, content.as_str()]);
-        let marks = Marks::absent_from(said.chain(template.iter().map(|template| template.source())))?;
+        let marks = Marks::absent_from(said.chain(self.template.iter().map(ChatTemplate::source)))?;
         let (tokenizer, added) = (&self.tokenizer, &self.added);
-        let marked: Vec<Message> = messages
-            .iter()
-            .map(|(role, content)| Message {
-                role: marks.put_in_role(role, tokenizer, added),
-                content: marks.put(content, tokenizer, added),
-            })
-            .collect();
+        let one = |(role, content): &(&str, PromptText)| Message {
+            role: marks.put_in_role(role, tokenizer, added),
+            content: marks.put(content, tokenizer, added),
+        };
+        let marked: Vec<Message> = guarded(|| Ok(messages.iter().map(one).collect())).map_err(failed)?;
         let rendered = self.render(&marked, add_generation_prompt)?;
-        let Some((text, own)) = marks.take(&rendered, tokenizer) else { return self.encode(&rendered) };
-        let encoding = encode::encode_keeping(tokenizer, &text, &own, OffsetType::None).map_err(failed)?;
+        let taken = guarded(|| Ok(marks.take(&rendered, tokenizer))).map_err(failed)?;
+        let Some((text, own)) = taken else { return self.encode(&rendered) };
+        let encoding = guarded(|| encode::encode_keeping(tokenizer, &text, &own, OffsetType::None)).map_err(failed)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -270,42 +273,26 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the template fails.
     fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, PolicyError> {
-        let Some(environment) = &self.template else {
+        let Some(template) = &self.template else {
             return Ok(messages.iter().map(|message| format!("{}\n", message.content)).collect());
         };
-        let one = |message: &Message| {
-            minijinja::Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
-        };
-        let messages: Vec<minijinja::Value> = messages.iter().map(one).collect();
         let token = |key: &str| self.variables.get(key).and_then(token_text).unwrap_or_default();
-        let values = context! {
-            messages => messages,
-            add_generation_prompt,
-            bos_token => token("bos_token"),
-            eos_token => token("eos_token"),
-            pad_token => token("pad_token"),
-        };
-        let failed = |error: minijinja::Error| PolicyError::Template(format!("{error:#}"));
-        environment.get_template("chat").and_then(|template| template.render(values)).map_err(failed)
+        let mut context = Map::new();
+        context.insert("messages".to_owned(), json!(messages));
+        context.insert("add_generation_prompt".to_owned(), json!(add_generation_prompt));
+        for key in ["bos_token", "eos_token", "pad_token"] {
+            context.insert(key.to_owned(), json!(token(key)));
+        }
+        template.render(&context).map_err(failed_template)
     }
 }
 
-fn failed(error: tokenizers::Error) -> PolicyError {
+fn failed(error: TokenizerError) -> PolicyError {
     PolicyError::Tokenizer(error.to_string())
 }
 
-/// The environment that `transformers` gives chat templates.
-fn environment(source: String) -> Result<Environment<'static>, PolicyError> {
-    let failed = |error: minijinja::Error| PolicyError::Template(format!("{error:#}"));
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
-    environment.set_syntax(syntax);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-    });
-    environment.add_template_owned("chat", source).map_err(failed)?;
-    Ok(environment)
+fn failed_template(error: TemplateError) -> PolicyError {
+    PolicyError::Template(error.to_string())
 }
 
 /// `chat_template` is a text, or a list of named ones.

@@ -13,6 +13,7 @@ use crate::cli::failure::WithHint;
 use crate::cli::models;
 use crate::cli::print::output;
 use crate::policy::adapter::{AdapterConfig, is_adapter};
+use crate::policy::stored::StoredWeights;
 use crate::policy::{PolicyConfig, PolicyTokenizer, directory};
 
 /// Arguments of `memtrain policy info`.
@@ -45,6 +46,10 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let config = directory::load_config(&base).hint(no_policy)?;
     let tokenizer = PolicyTokenizer::from_file(&folder.join("tokenizer.json")).hint(no_policy)?;
     let hashes = weight_hashes(&folder)?;
+    if store::list(&base)?.iter().any(is_weights) {
+        // What is said below is computed from the configuration: it must be that of the weights.
+        directory::check_tensors(&StoredWeights::open(&base)?, &config)?;
+    }
     let text = if args.json {
         format!("{:#}\n", as_json(&config, &tokenizer, &hashes, adapter.as_ref()))
     } else {
@@ -68,11 +73,15 @@ impl Adapter {
     }
 }
 
+fn is_weights(path: &PathBuf) -> bool {
+    path.extension().is_some_and(|extension| extension == "safetensors")
+}
+
 /// Names and hashes of the files that hold weights.
 fn weight_hashes(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut hashes = Vec::new();
     for path in store::list(folder)? {
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
+        if is_weights(&path) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             hashes.push((name, store::hash_file(&path)?));
         }
