@@ -129,7 +129,7 @@ fn a_tokenizer_or_a_template_that_explodes_is_refused() -> Outcome {
     let loaded = load(&policy, &Device::Cpu, DType::F32)?;
     let said = loaded.tokenizer.chat_prompt_ids("hello").err().map(|error| error.to_string()).unwrap_or_default();
     assert!(said.contains("tokenizer_config.json, line 1") && said.contains("bytes of work and memory"), "{said}");
-    store::write_atomic(&policy.join("chat_template.jinja"), "{{ ".to_owned() + &"(".repeat(100_000))?;
+    store::write_atomic(&policy.join("chat_template.jinja"), format!("{{{{ {} }}}}", "(".repeat(100_000)))?;
     let said = message(&policy);
     assert!(said.contains("chat_template.jinja") && said.contains("levels of nesting"), "{said}");
     Ok(())
