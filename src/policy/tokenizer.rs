@@ -335,6 +335,7 @@ pub(crate) mod tests {
 
     /// All bytes, no merges, and the three special tokens.
     pub(crate) fn byte_tokenizer() -> Result<PolicyTokenizer, PolicyError> {
+        let failed = |error: tokenizers::Error| PolicyError::Tokenizer(error.to_string());
         let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
         alphabet.sort_unstable();
         let vocabulary: [(String, u32); 256] =
