@@ -70,13 +70,19 @@ impl CorpusSummary {
     }
 }
 
+/// Checks that a corpus can be kept in `out_dir`: under the names of the stages there is nothing, or a stage. Nothing is
+/// written.
+pub fn check_out(out_dir: &Path) -> Result<()> {
+    StageName::ALL.into_iter().try_for_each(|name| StageFolder::new(out_dir, name).check_ours())
+}
+
 /// Brings every stage up to date, in order. Only what is missing, damaged or stale is done; killed at any moment and
 /// called again, it ends with the same bytes. What is stale stays as it is until what replaces it is finished.
 pub fn build(config: &CorpusConfig, out_dir: &Path, progress: &dyn Progress) -> Result<CorpusSummary> {
     config.validate()?;
     let stages = StageName::ALL.into_iter();
     // Before anything is written: hours later is too late to find a folder of somebody else.
-    stages.clone().try_for_each(|name| StageFolder::new(out_dir, name).check_ours())?;
+    check_out(out_dir)?;
     if store::is_dir(out_dir) {
         store::sweep_temporaries(out_dir)?;
     }

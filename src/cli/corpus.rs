@@ -146,6 +146,8 @@ impl BuildArgs {
             config.run.corpus.clone_from(out);
         }
         config.corpus.ingest.accept_truncated |= self.accept_truncated;
+        // Before anything is written.
+        memtrain_pipeline::check_out(&config.run.corpus)?;
         models::place(&mut config)?;
         Ok(config)
     }
@@ -236,28 +238,54 @@ pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
     Ok(memtrain_pipeline::build(&config.corpus, &config.run.corpus, &progress)?)
 }
 
-/// Writes the dump of a configured world, unless it is there. A note beside it says which world it holds; a dump without
-/// one is somebody's own and is never written over. The note is written first, so that a kill leaves no dump without.
-fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
-    store::sweep_temporaries_of(dump)?;
+/// Checks that the dump of a configured world is there or can be written. Nothing is written.
+///
+/// # Errors
+/// What is in the way.
+pub fn check_dump(config: &Config) -> anyhow::Result<()> {
+    match (&config.world, config.corpus.ingest.dumps.as_slice()) {
+        (Some(world_config), [dump]) => is_world_there(dump.as_ref(), world_config).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// The note beside a dump that says which world it holds.
+fn note_of(dump: &Path) -> PathBuf {
     let mut note = dump.as_os_str().to_owned();
     note.push(".world.json");
-    let note = PathBuf::from(note);
+    note.into()
+}
+
+/// Whether the dump of a configured world is there. A dump without a note is somebody's own and an error, as is anything
+/// else that would have to be written over.
+fn is_world_there(dump: &Path, config: &WorldConfig) -> anyhow::Result<bool> {
+    let note = note_of(dump);
     if store::exists(dump) {
         if !store::exists(&note) {
             return Err(anyhow::anyhow!("`{}` is there, and is not a dump that a [world] has written", dump.display()))
                 .hint(|| "take [world] out of the configuration, or name another file for it".to_owned());
         }
         if store::read_json::<WorldConfig>(&note)? == *config {
-            return Ok(());
+            return Ok(true);
         }
-        store::check_file(dump, world::is_dump)?;
-        store::remove_file(dump)?;
     }
+    store::check_file(dump, world::is_dump)?;
     store::check_file(&note, |path| store::read_json::<WorldConfig>(path).is_ok())?;
+    Ok(false)
+}
+
+/// Writes the dump of a configured world, unless it is there. The note is written first, so that a kill leaves no dump
+/// without.
+fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
+    store::sweep_temporaries_of(dump)?;
+    if is_world_there(dump, config)? {
+        return Ok(());
+    }
+    store::remove_file(dump)?;
     if let Some(folder) = dump.parent() {
         store::create_dir_all(folder)?;
     }
+    let note = note_of(dump);
     store::write_json(&note, config)?;
     let summary = world::write_dump(dump, config)?;
     tracing::info!("the fictional encyclopedia: {summary}");

@@ -20,7 +20,7 @@ use crate::eval::memory_controls::{Example, MemoryReport};
 use crate::policy::directory;
 use crate::report;
 use crate::run::signal::StopRequest;
-use crate::run::{Checkpoint, RunDirectory, RunReader};
+use crate::run::{self, Checkpoint, RunDirectory, RunReader};
 
 /// The configuration the program carries.
 const CONFIG: &str = include_str!("../../configs/quickstart.toml");
@@ -102,6 +102,10 @@ fn prepare(args: &QuickstartArgs) -> anyhow::Result<Workbench> {
         "`eval.documents` = {chosen_on} held-out documents choose the checkpoint, and none of the {all} of \
          `corpus.synthesize.num_heldout` are left for the table"
     );
+    // Before anything is written.
+    corpus::check_dump(&config)?;
+    memtrain_pipeline::check_out(&config.run.corpus)?;
+    run::check_out(&config.run.runs.join(&config.run.name))?;
     models::place(&mut config)?;
     corpus::build(&config)?;
     Workbench::new(config)

@@ -146,20 +146,31 @@ impl RunDirectory {
     }
 }
 
-/// Marks a folder as that of a run. Runs of versions without markers are known by their manifest.
-fn make_ours(root: &Path) -> Result<()> {
-    if let Occupant::Foreign(names) = store::occupant(root)? {
-        let is_run = match Manifest::read(root) {
-            Ok(manifest) => manifest.is_some() || names == [LOCK],
-            Err(error @ RunError::Store(StoreError::Io { .. })) => return Err(error),
-            Err(_) => false,
-        };
-        if !is_run {
-            return Err(RunError::Foreign { path: root.to_path_buf(), names });
-        }
-        return Ok(store::mark(root, KIND, BTreeMap::new())?);
+/// Checks that a folder can be that of a run: there is nothing, or a run. Runs of versions without markers are known by
+/// their manifest. Nothing is written.
+///
+/// # Errors
+/// If it holds something else, or cannot be read.
+pub fn check_out(root: &Path) -> Result<()> {
+    match store::occupant(root)? {
+        Occupant::Absent | Occupant::Empty => Ok(()),
+        Occupant::Ours(marker) => Ok(marker.expect_kind(root, KIND)?),
+        Occupant::Foreign(names) => match Manifest::read(root) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) if names == [LOCK] => Ok(()),
+            Err(error @ RunError::Store(StoreError::Io { .. })) => Err(error),
+            _ => Err(RunError::Foreign { path: root.to_path_buf(), names }),
+        },
     }
-    Ok(store::claim(root, KIND)?)
+}
+
+/// Marks a folder as that of a run.
+fn make_ours(root: &Path) -> Result<()> {
+    check_out(root)?;
+    match store::occupant(root)? {
+        Occupant::Foreign(_) => Ok(store::mark(root, KIND, BTreeMap::new())?),
+        _ => Ok(store::claim(root, KIND)?),
+    }
 }
 
 /// Removes what killed processes have left under hidden names; that of checkpoints [`Checkpoints::open`] removes.

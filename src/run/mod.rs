@@ -45,7 +45,7 @@ pub(crate) mod trash;
 pub mod watch;
 
 pub use checkpoint::{Checkpoint, Checkpoints, Retention, Schedule, TrainingState};
-pub use directory::{RunDirectory, RunSetup};
+pub use directory::{RunDirectory, RunSetup, check_out};
 pub use error::RunError;
 pub use json_lines::JsonLines;
 pub use manifest::Manifest;

@@ -109,6 +109,18 @@ impl Marker {
         parsed.map(Some).map_err(|source| StoreError::Json { action: "read", path, source })
     }
 
+    /// Checks that `folder`, which this is the marker of, is for `kind`.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherKind`] otherwise.
+    pub fn expect_kind(&self, folder: &Path, kind: &str) -> Result<()> {
+        if self.kind == kind {
+            return Ok(());
+        }
+        let (path, expected) = (folder.to_path_buf(), kind.to_owned());
+        Err(StoreError::OtherKind { path, expected, got: self.kind.clone() })
+    }
+
     /// Names of what is in the folder and not on the list, or not as it was written. With `hashes` contents are compared,
     /// else sizes alone.
     fn unlisted(&self, folder: &Path, hashes: bool) -> Result<Vec<String>> {
@@ -228,7 +240,7 @@ pub fn occupant(path: &Path) -> Result<Occupant> {
 /// [`StoreError::Foreign`] if others have put something into it, [`StoreError::OtherKind`] if we have for something else.
 pub fn claim(folder: &Path, kind: &str) -> Result<()> {
     match occupant(folder)? {
-        Occupant::Ours(marker) => marker.expect(folder, kind),
+        Occupant::Ours(marker) => marker.expect_kind(folder, kind),
         Occupant::Foreign(names) => Err(foreign(folder, kind, names)),
         Occupant::Absent | Occupant::Empty => {
             super::create_dir_all(folder)?;
@@ -260,21 +272,11 @@ fn check(folder: &Path, kind: &str, hashes: bool) -> Result<()> {
         Occupant::Absent | Occupant::Empty => return Ok(()),
         Occupant::Foreign(names) => names,
         Occupant::Ours(marker) => {
-            marker.expect(folder, kind)?;
+            marker.expect_kind(folder, kind)?;
             marker.unlisted(folder, hashes)?
         }
     };
     if names.is_empty() { Ok(()) } else { Err(foreign(folder, kind, names)) }
-}
-
-impl Marker {
-    fn expect(&self, folder: &Path, kind: &str) -> Result<()> {
-        if self.kind == kind {
-            return Ok(());
-        }
-        let (path, expected) = (folder.to_path_buf(), kind.to_owned());
-        Err(StoreError::OtherKind { path, expected, got: self.kind.clone() })
-    }
 }
 
 fn foreign(folder: &Path, kind: &str, names: Vec<String>) -> StoreError {

@@ -31,10 +31,7 @@ impl StageFolder {
     /// Refuses a folder that others have filled; nothing is written.
     pub(crate) fn check_ours(&self) -> Result<()> {
         match store::occupant(&self.path)? {
-            Occupant::Ours(marker) if marker.kind != self.kind() => {
-                let (path, expected) = (self.path.clone(), self.kind());
-                Err(StoreError::OtherKind { path, expected, got: marker.kind }.into())
-            }
+            Occupant::Ours(marker) => Ok(marker.expect_kind(&self.path, &self.kind())?),
             Occupant::Foreign(names) if !self.is_unmarked_stage()? => {
                 Err(StoreError::Foreign { path: self.path.clone(), kind: self.kind(), names }.into())
             }
