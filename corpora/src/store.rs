@@ -3,6 +3,7 @@
 //! * [`AtomicFile`], [`write_atomic`]: a file appears whole and durable under its name, or not at all.
 //! * [`TableWriter`], [`TableReader`], [`read_table`]: the Parquet tables of the corpus; [`Row`] is what a row type gives,
 //!   [`View`] some of its columns. With the feature `tables`, which is on by default.
+//! * [`open`], [`read`]: regular files alone, of bounded size; [`open_stream`]: pipes that the process was handed, too.
 //! * [`write_json`], [`read_json`]: small metadata files.
 //! * [`lock`]: keeps two workers from the same work.
 //! * [`claim`], [`replace`], [`remove_owned`]: folders that bear our mark, so that no others are ever replaced or removed;
@@ -43,8 +44,9 @@ pub use arrow::array::RecordBatch;
 pub use atomic::{AtomicFile, sweep_temporaries, sweep_temporaries_of, write_atomic};
 pub use error::{RowError, StoreError};
 pub use file::{
-    append, check_file, create_dir_all, exists, hash_bytes, hash_file, head, is_dir, len, link_durably, list, open,
-    read, read_to_string, remove_dir_all, remove_empty_dir, remove_file, rename_durably,
+    MAX_READ_BYTES, MAX_WEIGHTS_BYTES, append, check_file, create_dir_all, exists, hash_bytes, hash_file, head, is_dir, len,
+    link_durably, list, open, open_stream, read, read_at_most, read_to_string, read_to_string_at_most, remove_dir_all,
+    remove_empty_dir, remove_file, rename_durably,
 };
 #[cfg(feature = "tables")]
 pub use foreign::{TextColumns, text_columns};

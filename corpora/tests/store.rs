@@ -84,6 +84,103 @@ fn errors_name_the_path_and_give_a_hint() {
     assert_eq!(store::read(&file).unwrap(), b"x");
 }
 
+/// Runs what must not wait; a wait is a failure.
+#[cfg(unix)]
+fn at_once<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(what()));
+    receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_no_regular_file_is_refused_without_waiting() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let status = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+    assert!(status.success());
+    let _listener = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    symlink(at("pipe"), at("link to a pipe")).unwrap();
+    symlink("/dev/zero", at("link to a device")).unwrap();
+    for (name, kind) in
+        [("pipe", "a pipe"), ("socket", "a socket"), ("link to a pipe", "a pipe"), ("link to a device", "a device")]
+    {
+        let readers: [fn(&std::path::Path) -> Option<StoreError>; 9] = [
+            |path| store::open(path).err(),
+            |path| store::open_stream(path).err(),
+            |path| store::read(path).err(),
+            |path| store::read_to_string(path).err(),
+            |path| store::hash_file(path).err(),
+            |path| store::read_json::<u8>(path).err(),
+            |path| store::append(path).err(),
+            |path| store::lock(path).err(),
+            |path| TableReader::<Redirect>::open(path).err(),
+        ];
+        for (number, read) in readers.into_iter().enumerate() {
+            let path = at(name);
+            let error = at_once(move || read(&path));
+            let error = error.unwrap_or_else(|| panic!("reader {number} took {name}"));
+            assert_eq!(error.to_string(), format!("`{}` is {kind}, not a file", at(name).display()));
+            assert!(error.hint().is_some_and(|hint| hint.starts_with("name a regular file")));
+        }
+    }
+    let left = at(".dead.1-0.memtrain-tmp");
+    fs::rename(at("pipe"), &left).unwrap();
+    let sweep = folder.path().to_path_buf();
+    assert_eq!(at_once(move || store::sweep_temporaries(&sweep)).unwrap(), 0);
+    assert!(left.exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn links_are_followed_and_their_loops_are_errors() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    store::write_atomic(&at("file"), "text").unwrap();
+    symlink("file", at("one")).unwrap();
+    symlink("one", at("two")).unwrap();
+    assert_eq!(store::read_to_string(&at("two")).unwrap(), "text");
+    symlink("left", at("right")).unwrap();
+    symlink("right", at("left")).unwrap();
+    assert!(store::open(&at("left")).unwrap_err().to_string().starts_with("could not open"));
+    assert!(store::read(&at("left")).unwrap_err().to_string().starts_with("could not read"));
+    assert_eq!(store::read(std::path::Path::new("/dev/null")).unwrap(), b"");
+}
+
+#[test]
+fn a_file_that_is_read_as_a_whole_has_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    store::write_atomic(&path, "12345").unwrap();
+    assert_eq!(store::read_at_most(&path, 5).unwrap(), b"12345");
+    let error = store::read_at_most(&path, 4).unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { max_bytes: 4, .. }), "{error}");
+    // A hole takes no room on the disk, and none in memory.
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    for error in [
+        store::read(&path).unwrap_err(),
+        store::read_to_string(&path).unwrap_err(),
+        store::read_json::<u8>(&path).unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
+    }
+}
+
+/// What a shell makes of `<(…)` and of `… | memtrain … /dev/stdin`.
+#[test]
+#[cfg(target_os = "linux")]
+fn pipes_that_the_process_was_handed_are_read() {
+    use std::os::fd::AsRawFd;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let path = std::path::PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
+    writer.write_all(b"through a pipe").unwrap();
+    drop(writer);
+    assert!(matches!(store::open(&path), Err(StoreError::NotAFile { .. })));
+    assert_eq!(at_once(move || store::read(&path)).unwrap(), b"through a pipe");
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_and_an_unwritable_folder_are_named() {

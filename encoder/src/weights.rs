@@ -66,7 +66,7 @@ impl<'a> Weights<'a> {
         let path = self.directory.join(name);
         let malformed =
             |error: candle_core::Error| EncoderError::Malformed { path: path.clone(), detail: error.to_string() };
-        let file = BufferedSafetensors::new(store::read(&path)?).map_err(malformed)?;
+        let file = BufferedSafetensors::new(store::read_at_most(&path, store::MAX_WEIGHTS_BYTES)?).map_err(malformed)?;
         let number = self.files.len();
         self.names.extend(file.tensors().into_iter().map(|(name, _)| (name, number)));
         self.files.push(File::Safetensors(file));
@@ -75,6 +75,8 @@ impl<'a> Weights<'a> {
 
     fn add_pickle(&mut self) -> Result<()> {
         let path = self.directory.join(PICKLE);
+        // An error of the system names its path; and what is no file is not opened.
+        store::open(&path)?;
         let file = PthTensors::new(&path, None).map_err(|error| EncoderError::Unsupported {
             path: path.clone(),
             what: format!("its pickle is not one that can be read without Python: {error}"),

@@ -10,6 +10,9 @@ use super::failure::{Usage, check_numbers, parse_config};
 use crate::config::Config;
 use crate::device::DeviceChoice;
 
+/// The largest configuration that is read.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
 /// The arguments every command with a configuration has.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
@@ -47,7 +50,7 @@ impl ConfigArgs {
     /// # Errors
     /// If the file is missing or wrong, or a change names an unknown key.
     pub fn load(&self) -> anyhow::Result<Config> {
-        let text = store::read_to_string(&self.config)?;
+        let text = store::read_to_string_at_most(&self.config, MAX_CONFIG_BYTES)?;
         resolve(&self.config, &text, &self.set)
     }
 }

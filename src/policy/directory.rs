@@ -21,6 +21,8 @@ use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, Weights};
 pub(super) const CONFIG: &str = "config.json";
 /// What the marker of a policy directory says that it is.
 pub(super) const KIND: &str = "policy";
+/// The largest `config.json` or other settings of a directory that are read; real ones have kilobytes.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
 const GENERATION: &str = "generation_config.json";
 
 /// What ends a response, with the other keys of `generation_config.json`.
@@ -210,9 +212,12 @@ impl Origin {
         }
         Ok(Self {
             directory: directory.to_path_buf(),
-            config: store::read(&directory.join(CONFIG))?,
+            config: store::read_at_most(&directory.join(CONFIG), MAX_CONFIG_BYTES)?,
             parsed: config.clone(),
-            generation: if store::exists(&path) { Some(store::read(&path)?) } else { None },
+            generation: match store::exists(&path) {
+                true => Some(store::read_at_most(&path, MAX_CONFIG_BYTES)?),
+                false => None,
+            },
             resolved: generation.clone(),
             layout: weights.files().into_iter().map(|(path, own)| (file(path), names(own))).collect(),
             dtypes,
@@ -254,7 +259,7 @@ fn check_vocabulary(config: &PolicyConfig, tokenizer: &PolicyTokenizer) -> Resul
 
 pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
     let corrupt = |detail| PolicyError::Corrupt { path: path.to_path_buf(), detail };
-    object(&store::read(path)?).map_err(corrupt)
+    object(&store::read_at_most(path, MAX_CONFIG_BYTES)?).map_err(corrupt)
 }
 
 /// Writes a policy directory, or the folder of an adapter if the policy has one: as a whole or not at all. One that this

@@ -232,7 +232,8 @@ impl Loop<'_> {
             optimizer.set_masters(&masters)?;
         }
         if let Some(checkpoint) = &newest {
-            let state = store::read(&checkpoint.training_state().join(OPTIMIZER))?;
+            // Opening the checkpoint has checked the length and the hash of this file.
+            let state = store::read_at_most(&checkpoint.training_state().join(OPTIMIZER), u64::MAX)?;
             optimizer.restore(&state).context("the optimizer's state cannot be read")?;
         }
         if let Some(detail) = divergence::of(optimizer.parameters())? {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::file::{check_file, list, parent, sync_folder};
+use super::file::{check_file, check_writable, list, parent, sync_folder};
 use super::{LockGuard, Result, StoreError};
 
 /// A file being written under a temporary name in the same folder; [`AtomicFile::commit`] gives it its name.
@@ -144,6 +144,9 @@ fn sweep(entries: Vec<PathBuf>) -> usize {
     let mut removed = 0;
     for path in entries {
         if !is_temporary(&path) {
+            continue;
+        }
+        if check_writable("open", &path).is_err() {
             continue;
         }
         let Ok(file) = OpenOptions::new().write(true).open(&path) else {

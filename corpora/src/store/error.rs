@@ -16,6 +16,22 @@ pub enum StoreError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A pipe, a socket or a device stands where a file is expected.
+    #[error("`{}` is {kind}, not a file", path.display())]
+    NotAFile {
+        /// What was to be opened.
+        path: PathBuf,
+        /// What it is, with its article.
+        kind: &'static str,
+    },
+    /// The file is larger than what is read as a whole.
+    #[error("`{}` has more than {max_bytes} bytes, the most that are read of such a file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        max_bytes: u64,
+    },
     /// The file is there but its contents are not what they must be.
     #[error("`{}` is damaged: {detail}", path.display())]
     Corrupt {
@@ -178,6 +194,10 @@ impl StoreError {
             }
             StoreError::Overlap { .. } => Some("name another place to write to; nothing was changed"),
             StoreError::Locked { .. } => Some("another worker is at it; wait for it to finish, or stop it"),
+            StoreError::NotAFile { .. } => Some(
+                "name a regular file; where one input is read from beginning to end, `/dev/stdin` and `<(…)` are taken too",
+            ),
+            StoreError::TooLarge { .. } => Some("check that it is the right file"),
             StoreError::OutOfRange { .. } => None,
         }
     }

@@ -1,32 +1,96 @@
 //! Plain reading, listing, removing, hashing; each error names its path.
 #![expect(clippy::disallowed_methods, reason = "the store is where std::fs is allowed")]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Read;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Result, StoreError};
 
-/// Opens a file for reading.
+/// What [`read`], [`read_to_string`] and [`read_json`](super::read_json) take at most: far more than any file that is read as a
+/// whole needs, and little enough to be held in memory. Weights are larger: their readers name a bound of their own.
+pub const MAX_READ_BYTES: u64 = 1 << 30;
+
+/// The largest file of weights that is read as a whole.
+pub const MAX_WEIGHTS_BYTES: u64 = 32 << 30;
+
+/// Opens a regular file for reading, also through links. Anything else is [`StoreError::NotAFile`], told before it is opened:
+/// a pipe without a writer would hold the process for ever, a device might never end.
 pub fn open(path: &Path) -> Result<File> {
-    let file = File::open(path).map_err(|source| StoreError::io("open", path, source))?;
-    // Opening a folder succeeds on Unix and fails at the first read, where the path is no longer at hand.
-    let metadata = file.metadata().map_err(|source| StoreError::io("open", path, source))?;
-    if metadata.is_dir() {
-        return Err(StoreError::io("open", path, std::io::ErrorKind::IsADirectory.into()));
-    }
+    open_to("open", path, false)
+}
+
+/// Opens what is read once from its first byte to its last: a regular file, or a pipe or terminal that this process was
+/// handed: `/dev/stdin`, `/dev/fd/N`, and with them `<(…)` of a shell.
+pub fn open_stream(path: &Path) -> Result<File> {
+    open_to("open", path, true)
+}
+
+fn open_to(action: &'static str, path: &Path, stream: bool) -> Result<File> {
+    let failed = |source| StoreError::io(action, path, source);
+    check_kind(action, path, &fs::metadata(path).map_err(failed)?, stream)?;
+    let file = File::open(path).map_err(failed)?;
+    // What stands under the name may have changed in between.
+    check_kind(action, path, &file.metadata().map_err(failed)?, stream)?;
     Ok(file)
+}
+
+/// Refuses what is no regular file. The null device passes: it is an empty file to all who use it.
+fn check_kind(action: &'static str, path: &Path, metadata: &Metadata, stream: bool) -> Result<()> {
+    if metadata.is_dir() {
+        return Err(StoreError::io(action, path, io::ErrorKind::IsADirectory.into()));
+    }
+    match kind(metadata) {
+        Some(kind) if path != Path::new("/dev/null") && !(stream && is_handed(path, kind)) => {
+            Err(StoreError::NotAFile { path: path.to_path_buf(), kind })
+        }
+        _ => Ok(()),
+    }
+}
+
+const PIPE: &str = "a pipe";
+
+/// What is not a regular file, in words; `None` for one that is.
+fn kind(metadata: &Metadata) -> Option<&'static str> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = metadata.file_type();
+        if kind.is_fifo() {
+            return Some(PIPE);
+        }
+        if kind.is_socket() {
+            return Some("a socket");
+        }
+    }
+    if metadata.is_file() { None } else { Some("a device") }
+}
+
+/// Whether a path names a pipe or the terminal that this process was started with.
+fn is_handed(path: &Path, kind: &str) -> bool {
+    let is_stdin = path == Path::new("/dev/stdin");
+    let inside = |folder| path.strip_prefix(folder).is_ok_and(|rest| rest.components().count() == 1);
+    match kind {
+        PIPE => is_stdin || inside("/dev/fd") || inside("/proc/self/fd"),
+        _ => is_stdin && io::stdin().is_terminal(),
+    }
+}
+
+/// Refuses to write to what is there already and is no regular file: opening a pipe for writing waits for a reader.
+pub(super) fn check_writable(action: &'static str, path: &Path) -> Result<()> {
+    fs::metadata(path).map_or(Ok(()), |metadata| check_kind(action, path, &metadata, false))
 }
 
 /// Opens a file for appending, creating it. Each write lands at the end, whatever else was written meanwhile.
 pub fn append(path: &Path) -> Result<File> {
+    check_writable("open", path)?;
     let opened = OpenOptions::new().append(true).create(true).open(path);
     opened.map_err(|source| StoreError::io("open", path, source))
 }
 
-/// The whole contents of a file.
+/// The whole contents of a file, or of a pipe as [`open_stream`] takes it, up to [`MAX_READ_BYTES`].
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| StoreError::io("read", path, source))
+    read_at_most(path, MAX_READ_BYTES)
 }
 
 /// The first bytes of a file, `most` at most.
@@ -36,9 +100,30 @@ pub fn head(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The whole contents of a UTF-8 file.
+/// As [`read`], up to `max_bytes`; more is [`StoreError::TooLarge`].
+pub fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+    let failed = |source| StoreError::io("read", path, source);
+    let too_large = || StoreError::TooLarge { path: path.to_path_buf(), max_bytes };
+    let file = open_to("read", path, true)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length > max_bytes {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|error| failed(error.into()))?;
+    // Files of `/proc` tell no length, and any file may grow.
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max_bytes { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// The whole contents of a UTF-8 file, read as by [`read`].
 pub fn read_to_string(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?).map_err(|error| StoreError::Corrupt {
+    read_to_string_at_most(path, MAX_READ_BYTES)
+}
+
+/// The whole contents of a UTF-8 file, read as by [`read_at_most`].
+pub fn read_to_string_at_most(path: &Path, max_bytes: u64) -> Result<String> {
+    String::from_utf8(read_at_most(path, max_bytes)?).map_err(|error| StoreError::Corrupt {
         path: path.to_path_buf(),
         detail: format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
     })
@@ -97,7 +182,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Removes a folder with everything in it; one that is absent is fine.
 pub fn remove_dir_all(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(StoreError::io("remove folder", path, source))
         }
         _ => Ok(()),
@@ -118,7 +203,7 @@ pub fn remove_empty_dir(path: &Path) -> Result<()> {
 /// Removes a file; one that is absent is fine.
 pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", path, source)),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, source)),
         _ => Ok(()),
     }
 }
@@ -162,7 +247,7 @@ pub fn hash_file(path: &Path) -> Result<String> {
             Ok(n) => {
                 hasher.update(&buffer[..n]);
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(StoreError::io("read", path, source)),
         }
     }

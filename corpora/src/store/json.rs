@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{AtomicFile, Result, StoreError, read};
+use super::{AtomicFile, Result, StoreError, read_at_most};
 
 /// Writes a value as indented JSON with a newline at the end, atomically.
 pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
@@ -18,9 +18,12 @@ pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
     file.commit()
 }
 
-/// Reads a value from a JSON file.
+/// The largest JSON file that is read as one value, which takes many times as much memory.
+const MAX_JSON_BYTES: u64 = 256 << 20;
+
+/// Reads a value from a JSON file of at most 256 MiB.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = read(path)?;
+    let bytes = read_at_most(path, MAX_JSON_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|source| StoreError::Json {
         action: "read",
         path: path.to_path_buf(),

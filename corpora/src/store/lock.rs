@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 
+use super::file::check_writable;
 use super::{Result, StoreError};
 
 /// Holds a lock until dropped; the operating system releases it when the process dies, however it dies.
@@ -23,6 +24,7 @@ impl LockGuard {
 ///
 /// The file stays when the lock is released: removing it would let two processes hold "the" lock on two different files.
 pub fn lock(path: &Path) -> Result<LockGuard> {
+    check_writable("open lock", path)?;
     let file = OpenOptions::new()
         .write(true)
         .create(true)

@@ -97,13 +97,14 @@ fn open(config: &EmbedConfig) -> Result<TextEmbedding, IndexError> {
         other => return Err(fail(format!("fastembed does not pool by {other:?}; `embed.backend = \"candle\"` does"))),
     };
     let (files, max_tokens) = tokenizer(dir, config.max_tokens)?;
-    let mut model = UserDefinedEmbeddingModel::new(store::read(&export)?, files).with_pooling(pooled);
+    let weights = |path: &Path| store::read_at_most(path, store::MAX_WEIGHTS_BYTES);
+    let mut model = UserDefinedEmbeddingModel::new(weights(&export)?, files).with_pooling(pooled);
     let mut rest = export.into_os_string();
     rest.push("_data");
     let rest = PathBuf::from(rest);
     if store::exists(&rest) {
         let name = rest.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        model = model.with_external_initializer(name, store::read(&rest)?);
+        model = model.with_external_initializer(name, weights(&rest)?);
     }
     let options = InitOptionsUserDefined::new().with_max_length(max_tokens);
     TextEmbedding::try_new_from_user_defined(model, options).map_err(|error| fail(error.to_string()))

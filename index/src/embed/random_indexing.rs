@@ -209,7 +209,7 @@ impl RandomIndexing {
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, IndexError> {
-        let bytes = store::read(path)?;
+        let bytes = store::read_at_most(path, store::MAX_WEIGHTS_BYTES)?;
         let end = bytes.len().saturating_sub(HASH_BYTES);
         let mut source = Source { path, rest: &bytes[..end] };
         if source.take(MAGIC.len())? != MAGIC {

@@ -22,7 +22,7 @@ pub fn read<T: DeserializeOwned>(
 ) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Line<T>>> + use<T>> {
     let name = path.map_or_else(|| "stdin".to_owned(), |path| path.display().to_string());
     let input: Box<dyn BufRead> = match path {
-        Some(path) => Box::new(BufReader::new(store::open(path)?)),
+        Some(path) => Box::new(BufReader::new(store::open_stream(path)?)),
         None => Box::new(std::io::stdin().lock()),
     };
     let numbered = input.lines().zip(1u64..);
