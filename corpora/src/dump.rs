@@ -31,7 +31,7 @@ pub use error::DumpError;
 pub use page::Page;
 pub(crate) use page::character_reference;
 #[cfg(feature = "tables")]
-pub(crate) use page::unescape;
+pub(crate) use page::{too_long, unescape};
 pub use part::{Part, open_part, parts};
 pub use reader::{DumpReader, from_reader, open};
 pub(crate) use redirect::target as redirect_target;

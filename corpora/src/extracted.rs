@@ -24,6 +24,8 @@ mod parquet;
 
 use std::path::Path;
 
+use crate::dump;
+
 pub use self::form::{Form, recognise};
 pub use self::outline::{Outline, outline};
 pub use crate::dump::DumpError;
@@ -97,6 +99,11 @@ impl Fields {
     fn text(self) -> Result<Text, (Option<String>, String)> {
         let title = self.title.filter(|title| !title.trim().is_empty());
         let Some(title) = title else { return Err((None, "no title".to_owned())) };
+        if let Some(detail) =
+            dump::too_long("title", &title).or_else(|| dump::too_long("address", self.url.as_deref()?))
+        {
+            return Err((None, detail));
+        }
         let Some(text) = self.text else { return Err((Some(title), "no text".to_owned())) };
         let id = self.id.unwrap_or_default();
         let id = match id.trim().parse::<u64>() {
@@ -115,5 +122,7 @@ impl Fields {
 
 /// The error of one row; the rows after it are read.
 fn malformed(path: &Path, number: u64, title: Option<String>, detail: String) -> DumpError {
+    // What is wrong with a row may quote it.
+    let detail = detail.chars().take(200).collect();
     DumpError::Malformed { path: path.to_path_buf(), number, title, detail }
 }

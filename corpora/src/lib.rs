@@ -6,6 +6,7 @@
 //!   sections and link spans.
 //! * [`extracted`] reads texts that somebody has already cleaned: Parquet, JSON lines, WikiExtractor's output.
 //! * [`article`], [`passage`], [`entity`], [`document`] are the rows of the corpus, each with its Parquet schema.
+//! * [`json`] takes rows as other programs write them.
 //! * [`mask`] finds and replaces the occurrences of an entity.
 //! * [`store`] is the only place that touches the file system: atomic files, Parquet tables, hashes.
 //! * [`world`] writes a fictional encyclopedia as a genuine MediaWiki dump.
@@ -19,6 +20,7 @@ pub mod dump;
 pub mod entity;
 #[cfg(feature = "tables")]
 pub mod extracted;
+pub mod json;
 pub mod mask;
 pub mod passage;
 pub mod rng;

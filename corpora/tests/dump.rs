@@ -365,6 +365,53 @@ fn an_oversized_page_is_skipped_in_bounded_memory() {
 
 const ENGLISH: &str = "dumps/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2";
 
+/// Each of these takes a time that grows with its square where one element is looked for again from every other.
+#[test]
+fn elements_without_end_are_skipped_in_a_time_that_grows_with_them() {
+    let good = element(1, "Good", "text");
+    let many = |text: &str, count: usize| text.repeat(count);
+    let whole = |inside: &str| format!("<page><title>T</title><id>9</id><revision>{inside}</revision></page>");
+    let cases = [
+        ("nested", format!("<page>{}{}</page>", many("<a>", 1_000_000), many("</a>", 1_000_000))),
+        ("nested in a revision", whole(&format!("{}{}", many("<a>", 500_000), many("</a>", 500_000)))),
+        ("nested in a text", whole(&format!("<text>{}{}</text>", many("<b>", 500_000), many("</b>", 500_000)))),
+        ("nested in a contributor", whole(&format!("<contributor>{}", many("<c>", 500_000)))),
+        ("texts", whole(&many("<text>", 1_000_000))),
+        ("revisions", whole(&many("<revision>", 1_000_000))),
+        ("pages", many("<page><title>x</title>", 500_000)),
+        ("page tags", many("<page>", 2_000_000)),
+        ("ends", many("</page>", 2_000_000)),
+    ];
+    for (what, odd) in cases {
+        let begin = std::time::Instant::now();
+        let mut titles = Vec::new();
+        let mut errors = 0;
+        for page in reader(export(&format!("{odd}{good}"))) {
+            match page {
+                Ok(page) => titles.push(page.title),
+                Err(error) if error.is_skippable() => errors += 1,
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
+        assert_eq!(titles.last().map(String::as_str), Some("Good"), "{what}");
+        assert!(errors > 0, "{what}");
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{what}: {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn names_that_are_too_long_cost_their_page_or_their_field() {
+    let long = "T".repeat(5000);
+    let xml = export(&format!("{}{}", element(1, &long, "text"), element(2, "Good", "text")));
+    let items: Vec<_> = reader(xml).collect();
+    let message = items[0].as_ref().unwrap_err().to_string();
+    assert!(message.contains("its title has 5000 bytes") && message.len() < 300, "{message}");
+    assert_eq!(items[1].as_ref().unwrap().title, "Good");
+    let site = format!("<siteinfo><base>{long}</base><sitename>S</sitename></siteinfo>");
+    let site = reader(format!("<mediawiki>{site}{}</mediawiki>", element(2, "Good", "text"))).site_info().clone();
+    assert_eq!((site.base.as_str(), site.sitename.as_str()), ("", "S"));
+}
+
 #[test]
 fn the_real_english_dump_is_read_whole() {
     let (Some(path), Some(multistream)) = (real_data(ENGLISH), real_data("dumps/enwiki-shortened-multistream.xml.bz2"))

@@ -108,6 +108,69 @@ fn bytes_that_are_no_text_cost_their_row() {
 }
 
 #[test]
+fn a_line_that_is_too_long_is_skipped_wherever_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |id: u64| format!("{{\"id\": {id}, \"title\": \"T\", \"text\": \"x\"}}\n");
+    let long = format!("{{\"id\": 9, \"title\": \"Long\", \"text\": \"{}\"}}\n", "a".repeat(65 << 20));
+    for lines in [[&line(1), &long, &line(2)], [&long, &line(1), &line(2)]] {
+        let path = write(folder.path(), "a", gz(lines.map(String::as_str).concat().as_bytes()));
+        let (texts, malformed) = read(&path);
+        assert_eq!(texts.iter().map(|text| text.id).collect::<Vec<_>>(), [1, 2]);
+        assert!(malformed.len() == 1 && malformed[0].contains("longer than 64 MiB"), "{malformed:?}");
+    }
+    // The last line of a file that was cut off is another thing.
+    let path = write(folder.path(), "a", gz(format!("{}{}", line(1), &long[..long.len() - 3]).as_bytes()));
+    let last = extracted::open(&path).unwrap().last();
+    assert!(matches!(last, Some(Err(DumpError::Truncated { pages: 1, .. }))), "{last:?}");
+}
+
+#[test]
+fn marks_and_line_ends_of_windows_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "{\"id\": 1, \"title\": \"A\", \"text\": \"x\"}\n{\"id\": 2, \"title\": \"B\", \"text\": \"y\"}\n";
+    let docs =
+        "<doc id=\"1\" url=\"u\" title=\"A\">\nA\n\nx\n</doc>\n<doc id=\"2\" url=\"u\" title=\"B\">\nB\n\ny\n</doc>\n";
+    for text in [lines, docs] {
+        let marked = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        let wide: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for bytes in [marked.clone().into_bytes(), gz(marked.as_bytes()), wide] {
+            let (texts, malformed) = read(&write(folder.path(), "a", bytes));
+            let found: Vec<_> = texts.iter().map(|text| (text.id, text.text.as_str())).collect();
+            assert_eq!((found, malformed.len()), (vec![(1, "x"), (2, "y")], 0), "{malformed:?}");
+        }
+    }
+}
+
+#[test]
+fn values_that_json_has_not_cost_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = concat!(
+        r#"{"id": 1, "title": "A", "score": NaN, "more": [-Infinity, 1e400], "text": "NaN \ud83d\ude00"}"#,
+        "\n",
+        r#"{"id": 2, "title": "B", "text": "half \ud83d", "note": "\udc00"}"#,
+        "\n",
+        r#"{"id": 3, "title": "C", "text": NaN}"#,
+    );
+    let (texts, malformed) = read(&write(folder.path(), "a", lines));
+    let found: Vec<_> = texts.iter().map(|text| (text.id, text.text.as_str())).collect();
+    assert_eq!(found, [(1, "NaN \u{1F600}"), (2, "half \u{fffd}")]);
+    assert!(malformed.len() == 1 && malformed[0].contains("no text"), "{malformed:?}");
+}
+
+#[test]
+fn names_that_are_too_long_cost_their_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "n".repeat(5000);
+    let lines = format!(
+        "{{\"title\": \"{long}\", \"text\": \"x\"}}\n{{\"title\": \"A\", \"url\": \"{long}\", \"text\": \"x\"}}\n{{\"title\": \"B\", \"text\": \"x\"}}\n"
+    );
+    let (texts, malformed) = read(&write(folder.path(), "a", lines));
+    assert_eq!(texts.len(), 1);
+    assert!(malformed[0].contains("its title has 5000 bytes") && malformed[1].contains("its address"), "{malformed:?}");
+    assert!(malformed.iter().all(|message| message.len() < 400), "{malformed:?}");
+}
+
+#[test]
 fn cut_files_keep_whole_articles() {
     let folder = tempfile::tempdir().unwrap();
     let docs: String = (0..50)

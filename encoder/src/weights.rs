@@ -66,7 +66,8 @@ impl<'a> Weights<'a> {
         let path = self.directory.join(name);
         let malformed =
             |error: candle_core::Error| EncoderError::Malformed { path: path.clone(), detail: error.to_string() };
-        let file = BufferedSafetensors::new(store::read_at_most(&path, store::MAX_WEIGHTS_BYTES)?).map_err(malformed)?;
+        let file =
+            BufferedSafetensors::new(store::read_at_most(&path, store::MAX_WEIGHTS_BYTES)?).map_err(malformed)?;
         let number = self.files.len();
         self.names.extend(file.tensors().into_iter().map(|(name, _)| (name, number)));
         self.files.push(File::Safetensors(file));

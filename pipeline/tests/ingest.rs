@@ -289,6 +289,37 @@ fn files_folders_and_patterns() {
 }
 
 #[test]
+#[cfg(unix)]
+fn what_is_no_file_is_left_out_of_folders_and_refused_by_name() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("dumps");
+    store::create_dir_all(&root.join("deeper")).unwrap();
+    let doc = "<doc id=\"1\" url=\"u\" title=\"T\">\nT\n\nIt is a town by the river with some houses in it, and it is old.\n</doc>\n";
+    store::write_atomic(&root.join("deeper/wiki_00"), doc).unwrap();
+    assert!(Command::new("mkfifo").arg(root.join("wiki_01")).status().unwrap().success());
+    let _listener = std::os::unix::net::UnixListener::bind(root.join("wiki_02")).unwrap();
+    symlink("/dev/zero", root.join("wiki_03")).unwrap();
+    // Each way through these links is another path, of which there are 2 to the power of as many links as a path may have.
+    for (link, target) in [("a", "."), ("b", "."), ("deeper/up", "..")] {
+        symlink(target, root.join(link)).unwrap();
+    }
+    let found = |pattern: &str| {
+        let config = config(&[&folder.path().join(pattern)], 1);
+        let out = folder.path().join("out");
+        ingest(&config, &out).map(|manifest| tables(&out, &manifest).articles.len())
+    };
+    assert_eq!(found("dumps").unwrap(), 1);
+    assert_eq!(found("dumps/**/wiki_*").unwrap(), 1);
+    for (name, kind) in [("wiki_01", "a pipe"), ("wiki_02", "a socket"), ("wiki_03", "a device")] {
+        let error = found(&format!("dumps/{name}")).unwrap_err();
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let told: Vec<String> = causes.map(ToString::to_string).collect();
+        assert!(told.iter().any(|message| message.contains(name) && message.contains(kind)), "{told:?}");
+    }
+}
+
+#[test]
 fn extracted_texts_become_passages() {
     let Some(data) = real_data() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! `memtrain entities`: who and what is mentioned in a text, and how well that is found.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -186,8 +186,7 @@ fn tag(args: &TagArgs) -> anyhow::Result<()> {
 }
 
 fn read_stdin() -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).context("standard input could not be read")?;
+    let bytes = store::read_stream(Path::new("stdin"), io::stdin().lock(), store::MAX_READ_BYTES)?;
     let utf8 = |bytes| String::from_utf8(bytes).context("standard input is not UTF-8");
     utf8(bytes).hint(|| "convert it first, for example with `iconv -t utf-8`".to_owned())
 }

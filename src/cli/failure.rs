@@ -79,9 +79,15 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         // Whoever read the output has enough of it.
         return ExitCode::SUCCESS;
     }
+    let (code, text) = outcome(&failure);
+    eprint!("{text}");
+    ExitCode::from(code)
+}
+
+/// The exit code of a failure, and what is told of it on stderr.
+pub fn outcome(failure: &anyhow::Error) -> (u8, String) {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    eprint!("{}", describe(&failure, io::stderr().is_terminal() && !no_colour));
-    ExitCode::from(code(&failure))
+    (code(failure), describe(failure, io::stderr().is_terminal() && !no_colour))
 }
 
 /// Tells what is wrong with the command line, or what was asked for instead of a command, and gives the exit code.

@@ -1,27 +1,57 @@
 //! Progress of the corpus stages on the display of a run.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use memtrain_pipeline::{Progress, StageName, StageSummary};
+use memtrain_pipeline::{PipelineError, Progress, StageName, StageSummary};
 
+use super::failure;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
 
+/// How long the stages have to stop by themselves.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Shows the stages of a corpus, a bar each, and passes a request to stop on to them.
+///
+/// They look for it between two batches of rows. What takes longer, such as the hash of a large dump, ends with the process: a stage
+/// that is killed at any moment goes on from what it has finished.
 pub struct CorpusProgress {
     stop: StopRequest,
+    over: Arc<AtomicBool>,
     bars: Mutex<BTreeMap<StageName, Bar>>,
 }
 
 impl CorpusProgress {
     /// Stops when `stop` says so.
     pub fn new(stop: StopRequest) -> Self {
-        Self { stop, bars: Mutex::default() }
+        let over = Arc::new(AtomicBool::new(false));
+        let (asked, ended) = (stop.clone(), Arc::clone(&over));
+        thread::spawn(move || {
+            while !asked.requested() && !ended.load(Ordering::SeqCst) {
+                thread::sleep(GRACE / 20);
+            }
+            thread::sleep(GRACE);
+            if !ended.load(Ordering::SeqCst) {
+                let (code, text) = failure::outcome(&PipelineError::Stopped.into());
+                eprint!("{text}");
+                std::process::exit(i32::from(code));
+            }
+        });
+        Self { stop, over, bars: Mutex::default() }
     }
 
     fn bars(&self) -> MutexGuard<'_, BTreeMap<StageName, Bar>> {
         self.bars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for CorpusProgress {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
     }
 }
 

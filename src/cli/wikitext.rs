@@ -1,9 +1,8 @@
 //! `memtrain wikitext`: the clean text of one page of markup, as the corpus gets it.
 
-use std::io::{BufWriter, IsTerminal, Read, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use memtrain_corpora::store::{self, ScalarIndex};
 use memtrain_corpora::wikitext::{CleanOptions, CleanPage, Keep, Math, WikiContext, clean_titled, redirect_target};
@@ -150,8 +149,7 @@ fn read(file: Option<&Path>) -> anyhow::Result<String> {
     let (name, bytes) = match file.filter(|file| *file != Path::new("-")) {
         Some(file) => (format!("`{}`", file.display()), store::read(file)?),
         None => {
-            let mut bytes = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut bytes).context("stdin cannot be read")?;
+            let bytes = store::read_stream(Path::new("stdin"), std::io::stdin().lock(), store::MAX_READ_BYTES)?;
             ("stdin".to_owned(), bytes)
         }
     };

@@ -160,7 +160,9 @@ impl ImportReport {
     fn leave_out(&mut self, place: &Place, refused: &Refused) {
         *self.left_out.entry(refused.cause.to_owned()).or_default() += 1;
         if self.examples.len() < EXAMPLES {
-            let detail = if refused.detail.is_empty() { String::new() } else { format!(": {}", refused.detail) };
+            // What is wrong with a row may quote it.
+            let detail: String = refused.detail.chars().take(200).collect();
+            let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
             self.examples.push(format!("{place}: {}{detail}", refused.cause));
         }
     }

@@ -1,6 +1,6 @@
 //! A task table as JSON lines, and the writer of both forms.
 
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, AtomicFile, StoreError, TableWriter};
@@ -102,7 +102,7 @@ pub(super) fn parse(mut fields: Map<String, Value>) -> Result<Task, String> {
 
 /// Reads JSON lines; blank ones are passed over.
 pub(super) fn read(path: &Path) -> Result<impl Iterator<Item = Result<Task, TaskError>> + use<>, TaskError> {
-    let lines = BufReader::new(store::open(path)?).lines().zip(1..);
+    let lines = store::lines(BufReader::new(store::open(path)?)).zip(1..);
     let path = path.to_path_buf();
     Ok(lines.filter_map(move |(text, line)| {
         let failed = |detail: String| TaskError::Line { path: path.clone(), line, detail };
@@ -111,7 +111,7 @@ pub(super) fn read(path: &Path) -> Result<impl Iterator<Item = Result<Task, Task
             Ok(text) => text,
             Err(error) => return Some(Err(failed(error.to_string()))),
         };
-        let fields = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string());
+        let fields = serde_json::from_str(&text).map_err(|error| error.to_string());
         Some(fields.and_then(parse).map_err(failed))
     }))
 }

@@ -94,5 +94,5 @@ impl DumpError {
 }
 
 fn named(title: &Option<String>) -> String {
-    title.as_ref().map_or_else(String::new, |title| format!(" (`{title}`)"))
+    title.as_ref().map_or_else(String::new, |title| format!(" (`{}`)", title.chars().take(80).collect::<String>()))
 }

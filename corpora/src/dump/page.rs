@@ -12,6 +12,17 @@ use quick_xml::events::{BytesStart, Event};
 use super::redirect;
 use super::site::{SiteInfo, attribute};
 
+/// A title, an address and the like stand in many rows of the corpus. MediaWiki's titles have at most 255 bytes, and browsers take
+/// addresses of some thousand.
+const MAX_NAME_BYTES: usize = 4096;
+/// Elements inside one another; those of an export have 5 levels.
+const MAX_DEPTH: usize = 64;
+
+/// What is wrong with a title, an address or the like that is too long.
+pub(crate) fn too_long(what: &str, name: &str) -> Option<String> {
+    (name.len() > MAX_NAME_BYTES).then(|| format!("its {what} has {} bytes, more than {MAX_NAME_BYTES}", name.len()))
+}
+
 /// A page of a dump, in its newest revision.
 ///
 /// ```
@@ -127,6 +138,9 @@ impl Parsed {
         loop {
             match reader.read_event().map_err(|error| error.to_string())? {
                 Event::Start(start) => {
+                    if path.len() == MAX_DEPTH {
+                        return Err(format!("elements inside one another, more than {MAX_DEPTH} deep"));
+                    }
                     path.push(start.local_name().into_inner().to_owned());
                     self.open(&start);
                     content.clear();
@@ -190,6 +204,9 @@ impl Parsed {
             Some(title) if !title.trim().is_empty() => title,
             _ => return Err((None, "no title".to_owned())),
         };
+        if let Some(detail) = too_long("title", &title) {
+            return Err((None, detail));
+        }
         let (Some(id), Some(revision)) = (self.id, self.newest) else {
             let missing = if self.id.is_none() { "no id" } else { "no revision" };
             return Err((Some(title), missing.to_owned()));
@@ -199,6 +216,10 @@ impl Parsed {
             None if self.is_redirect || text.trim_start().starts_with(['#', '＃']) => redirect::target(&text),
             given => given,
         };
+        let names = [("redirect", redirect.as_deref().unwrap_or_default()), ("timestamp", &revision.timestamp)];
+        if let Some(detail) = names.into_iter().find_map(|(what, name)| too_long(what, name)) {
+            return Err((Some(title), detail));
+        }
         Ok(Page {
             id,
             ns: self.ns.unwrap_or_else(|| site.namespace_of(&title)),
@@ -219,7 +240,8 @@ pub(super) fn is_newer(timestamp: &str, later: &str) -> bool {
 }
 
 fn number<T: std::str::FromStr>(content: &str, name: &str) -> Result<T, String> {
-    content.trim().parse().map_err(|_| format!("{name} `{}` is not a number", content.trim()))
+    let content = content.trim();
+    content.parse().map_err(|_| format!("{name} `{}` is not a number", content.chars().take(40).collect::<String>()))
 }
 
 /// Adds what an XML reference stands for; an unknown one is kept as it is written.

@@ -252,15 +252,14 @@ impl DumpReader {
         let mut ahead = PAGE_TAG.len();
         let mut thin_at = THIN_BYTES;
         loop {
-            if let Some(end) = find(&self.buffer, self.at + ahead, PAGE_END) {
-                return match page_tag(&self.buffer[..end], self.at + PAGE_TAG.len()) {
-                    Some(inner) => self.broken_at(inner, "it is not closed before the next page"),
-                    None => {
-                        let page = self.at..end + PAGE_END.len();
-                        self.at = page.end;
-                        Found::Page(page)
-                    }
-                };
+            match boundary(&self.buffer, self.at + ahead) {
+                Some(Boundary::End(end)) => {
+                    let page = self.at..end;
+                    self.at = end;
+                    return Found::Page(page);
+                }
+                Some(Boundary::Page(inner)) => return self.broken_at(inner, "it is not closed before the next page"),
+                None => {}
             }
             if self.buffer.len() - self.at >= thin_at {
                 self.passed += revisions::thin(&mut self.buffer, self.at) as u64;
@@ -271,9 +270,6 @@ impl DumpReader {
             ahead = length.saturating_sub(OVERLAP).max(PAGE_TAG.len());
             let full = length > MAX_PAGE_BYTES;
             if full || !self.fill() {
-                if let Some(inner) = page_tag(&self.buffer, self.at + PAGE_TAG.len()) {
-                    return self.broken_at(inner, "it is not closed before the next page");
-                }
                 if full {
                     self.oversized = true;
                     return self.broken_at(self.buffer.len() - OVERLAP, "it is larger than 64 MiB");
@@ -374,11 +370,32 @@ fn page_tag(bytes: &[u8], from: usize) -> Option<usize> {
     let mut from = from;
     loop {
         let start = find(bytes, from, PAGE_TAG)?;
-        match bytes.get(start + PAGE_TAG.len()) {
-            Some(b'>' | b' ' | b'\t' | b'\r' | b'\n') => return Some(start),
-            _ => from = start + PAGE_TAG.len(),
+        if is_page_tag(&bytes[start..]) {
+            return Some(start);
         }
+        from = start + PAGE_TAG.len();
     }
+}
+
+fn is_page_tag(bytes: &[u8]) -> bool {
+    bytes.starts_with(PAGE_TAG) && matches!(bytes.get(PAGE_TAG.len()), Some(b'>' | b' ' | b'\t' | b'\r' | b'\n'))
+}
+
+/// Where a page ends, or another one begins too early.
+enum Boundary {
+    End(usize),
+    Page(usize),
+}
+
+/// The next boundary. Looked for in one pass: a search for each of the two goes over the same bytes again and again where pages are not
+/// closed. Texts hold no `<`, so that there are few to stop at.
+fn boundary(bytes: &[u8], from: usize) -> Option<Boundary> {
+    let rest = bytes.get(from..)?;
+    memchr::memchr_iter(b'<', rest).find_map(|at| match &rest[at..] {
+        tag if tag.starts_with(PAGE_END) => Some(Boundary::End(from + at + PAGE_END.len())),
+        tag if is_page_tag(tag) => Some(Boundary::Page(from + at)),
+        _ => None,
+    })
 }
 
 /// What the file is instead, as far as its first bytes tell.

@@ -3,6 +3,11 @@
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+/// The longest field of a header.
+const MAX_FIELD_BYTES: usize = 1024;
+/// Namespaces of a wiki; the largest have some fifty.
+const MAX_NAMESPACES: usize = 1024;
+
 /// What a dump's `<siteinfo>` says about the wiki; fields it lacks are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SiteInfo {
@@ -47,8 +52,8 @@ impl SiteInfo {
                 }
                 Ok(Event::Empty(start)) => {
                     let number = attribute(&start, "key").and_then(|key| key.trim().parse().ok());
-                    if let ("namespace", Some(number)) = (start.local_name().into_inner(), number) {
-                        site.namespaces.push((number, String::new()));
+                    if start.local_name().into_inner() == "namespace" {
+                        site.set("namespace", number, "");
                     }
                 }
                 Ok(Event::Text(piece)) => text.push_str(&piece),
@@ -64,12 +69,16 @@ impl SiteInfo {
     }
 
     fn read_root(&mut self, root: &BytesStart) {
-        self.language = attribute(root, "xml:lang").unwrap_or_default();
-        self.schema = attribute(root, "version").unwrap_or_default();
+        let field = |name| attribute(root, name).filter(|value| value.len() <= MAX_FIELD_BYTES).unwrap_or_default();
+        self.language = field("xml:lang");
+        self.schema = field("version");
     }
 
+    /// Every page takes something of these, so that what is far too long or too many is no name.
     fn set(&mut self, field: &str, key: Option<i32>, text: &str) {
         match (field, key) {
+            _ if text.len() > MAX_FIELD_BYTES => {}
+            ("namespace", Some(_)) if self.namespaces.len() == MAX_NAMESPACES => {}
             ("sitename", _) => self.sitename = text.to_owned(),
             ("dbname", _) => self.dbname = text.to_owned(),
             ("base", _) => self.base = text.to_owned(),

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::lines::Lines;
 use super::{Fields, Text, malformed};
 use crate::dump::DumpError;
 use crate::dump::unescape;
+use crate::json;
 
 struct Rows {
     lines: Lines,
@@ -24,7 +25,7 @@ pub(super) fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Text, Dump
             continue;
         }
         let refused = |detail: String| Err(DumpError::NotADump { path: path.to_path_buf(), detail });
-        match serde_json::from_str::<Map<String, Value>>(line) {
+        match json::object(line) {
             Ok(object) => {
                 if let Some(missing) = ["title", "text"].into_iter().find(|&key| !object.contains_key(key)) {
                     let keys: Vec<String> = object.keys().map(|key| format!("`{key}`")).collect();
@@ -76,7 +77,7 @@ impl Iterator for Rows {
 
 /// The outer error: it is no JSON object.
 fn parse(line: &str) -> Result<Result<Text, (Option<String>, String)>, String> {
-    let mut object: Map<String, Value> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let mut object = json::object(line).map_err(|error| error.to_string())?;
     let mut string = |key: &str| match object.remove(key) {
         Some(Value::String(text)) => Some(text),
         Some(Value::Number(number)) => Some(number.to_string()),

@@ -4,11 +4,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::dump::DumpError;
-use crate::store::{self, StoreError};
+use crate::store::{self, MAX_LINE_BYTES, StoreError};
 use crate::unpack::unpack;
-
-/// Longer lines are dropped: memory is bounded by this number.
-const MAX_LINE_BYTES: u64 = 64 << 20;
 
 /// The lines of a file without their ends.
 pub(super) struct Lines {
@@ -42,22 +39,26 @@ impl Lines {
         self.number += 1;
         self.complete = self.line.last() == Some(&b'\n');
         if !self.complete && read as u64 == MAX_LINE_BYTES {
-            self.skip_line()?;
+            self.complete = self.skip_line()?;
             return Ok(Some(Err(TOO_LONG.to_owned())));
         }
         while matches!(self.line.last(), Some(b'\n' | b'\r')) {
             self.line.pop();
         }
-        let text = std::str::from_utf8(&self.line);
+        // Editors and shells of Windows put a byte-order mark before the first line.
+        let line = self.line.strip_prefix("\u{feff}".as_bytes()).filter(|_| self.number == 1).unwrap_or(&self.line);
+        let text = std::str::from_utf8(line);
         Ok(Some(text.map_err(|error| format!("not UTF-8 at byte {} of the line", error.valid_up_to()))))
     }
 
-    fn skip_line(&mut self) -> Result<(), DumpError> {
+    /// Passes over the rest of a line; `false` if the file ends before the line does.
+    fn skip_line(&mut self) -> Result<bool, DumpError> {
         loop {
             self.line.clear();
             let read = (&mut self.input).take(1 << 20).read_until(b'\n', &mut self.line);
-            if read.map_err(|error| self.broken(error))? == 0 || self.line.last() == Some(&b'\n') {
-                return Ok(());
+            let read = read.map_err(|error| self.broken(error))?;
+            if read == 0 || self.line.last() == Some(&b'\n') {
+                return Ok(read > 0);
             }
         }
     }

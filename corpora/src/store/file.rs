@@ -103,30 +103,43 @@ pub fn head(path: &Path, most: u64) -> Result<Vec<u8>> {
 /// As [`read`], up to `max_bytes`; more is [`StoreError::TooLarge`].
 pub fn read_at_most(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
     let failed = |source| StoreError::io("read", path, source);
-    let too_large = || StoreError::TooLarge { path: path.to_path_buf(), max_bytes };
     let file = open_to("read", path, true)?;
     let length = file.metadata().map_err(failed)?.len();
     if length > max_bytes {
-        return Err(too_large());
+        return Err(StoreError::TooLarge { path: path.to_path_buf(), max_bytes });
     }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|error| failed(error.into()))?;
-    // Files of `/proc` tell no length, and any file may grow.
-    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > max_bytes { Err(too_large()) } else { Ok(bytes) }
+    // Files of `/proc` tell no length, and any file may grow: the bound holds for what is read, too.
+    read_into(bytes, path, file, max_bytes)
 }
 
-/// The whole contents of a UTF-8 file, read as by [`read`].
+/// All of a stream up to `max_bytes`; `name` stands for the path in errors.
+pub fn read_stream(name: &Path, stream: impl Read, max_bytes: u64) -> Result<Vec<u8>> {
+    read_into(Vec::new(), name, stream, max_bytes)
+}
+
+fn read_into(mut bytes: Vec<u8>, name: &Path, stream: impl Read, max_bytes: u64) -> Result<Vec<u8>> {
+    let read = stream.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|source| StoreError::io("read", name, source))?;
+    match bytes.len() as u64 > max_bytes {
+        true => Err(StoreError::TooLarge { path: name.to_path_buf(), max_bytes }),
+        false => Ok(bytes),
+    }
+}
+
+/// The whole contents of a UTF-8 file, read as by [`read`], without a byte-order mark at its beginning.
 pub fn read_to_string(path: &Path) -> Result<String> {
     read_to_string_at_most(path, MAX_READ_BYTES)
 }
 
 /// The whole contents of a UTF-8 file, read as by [`read_at_most`].
 pub fn read_to_string_at_most(path: &Path, max_bytes: u64) -> Result<String> {
-    String::from_utf8(read_at_most(path, max_bytes)?).map_err(|error| StoreError::Corrupt {
+    let text = String::from_utf8(read_at_most(path, max_bytes)?).map_err(|error| StoreError::Corrupt {
         path: path.to_path_buf(),
         detail: format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
-    })
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Whether something is there; a path that cannot be looked at counts as absent.
@@ -182,9 +195,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Removes a folder with everything in it; one that is absent is fine.
 pub fn remove_dir_all(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove folder", path, source))
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove folder", path, source)),
         _ => Ok(()),
     }
 }

@@ -6,15 +6,14 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
 
-use super::table_reader::{TableFile, check_places, failed, next_batch};
+use super::guard::{Batches, Selected};
+use super::table_reader::{TableFile, load};
 use super::{Result, StoreError};
 
 /// Rows decoded at a time: those of a text corpus can be large.
-const BATCH_ROWS: usize = 64;
+const BATCH_ROWS: usize = 16;
 
 /// Rows of a Parquet table that anyone may have written: of the columns asked for, as text; `None` where a value is null.
 ///
@@ -36,24 +35,19 @@ pub struct TextColumns {
     /// Names asked for, each with the name in the file's own order; absent ones are all null.
     names: Vec<String>,
     known: Vec<String>,
-    batches: Option<ParquetRecordBatchReader>,
+    batches: Option<Batches>,
     rows: std::vec::IntoIter<Vec<Option<String>>>,
 }
 
 /// Reads columns of a Parquet table from the first row to the last, some rows in memory at a time.
 pub fn text_columns(path: &Path, names: &[&str]) -> Result<TextColumns> {
     let file = TableFile::open(path)?;
-    let metadata =
-        ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|source| failed(path, source))?;
-    check_places(path, metadata.metadata(), file.len)?;
+    // The writer's Arrow schema may ask for arrays that share their buffers; Parquet's own types say all that is needed here.
+    let metadata = load(path, &file, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
     let known: Vec<String> = metadata.schema().fields().iter().map(|field| field.name().clone()).collect();
     let wanted = known.iter().enumerate().filter(|(_, name)| names.contains(&name.as_str())).map(|(at, _)| at);
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted.collect::<Vec<_>>());
-    let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-        .with_projection(mask)
-        .with_batch_size(BATCH_ROWS)
-        .build()
-        .map_err(|source| failed(path, source))?;
+    let columns = ProjectionMask::roots(metadata.parquet_schema(), wanted.collect::<Vec<_>>());
+    let batches = Batches::open(path, &file, &metadata, Selected { groups: None, rows: None, columns }, BATCH_ROWS)?;
     let names = names.iter().map(|&name| name.to_owned()).collect();
     Ok(TextColumns { path: path.to_path_buf(), names, known, batches: Some(batches), rows: Vec::new().into_iter() })
 }
@@ -96,7 +90,7 @@ impl Iterator for TextColumns {
             if let Some(row) = self.rows.next() {
                 return Some(Ok(row));
             }
-            let batch = next_batch(self.batches.as_mut()?, &self.path)?;
+            let batch = self.batches.as_mut()?.next()?;
             match batch.and_then(|batch| self.decode(&batch)) {
                 Ok(rows) => self.rows = rows.into_iter(),
                 Err(error) => {

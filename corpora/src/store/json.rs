@@ -24,9 +24,6 @@ const MAX_JSON_BYTES: u64 = 256 << 20;
 /// Reads a value from a JSON file of at most 256 MiB.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = read_at_most(path, MAX_JSON_BYTES)?;
-    serde_json::from_slice(&bytes).map_err(|source| StoreError::Json {
-        action: "read",
-        path: path.to_path_buf(),
-        source,
-    })
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    serde_json::from_slice(text).map_err(|source| StoreError::Json { action: "read", path: path.to_path_buf(), source })
 }

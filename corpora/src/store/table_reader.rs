@@ -5,27 +5,27 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
-    RowSelector,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::guard::{Batches, Selected, check_footer};
 use super::table::{Row, TABLE_KEY, VERSION_KEY};
 use super::{Result, RowError, StoreError, file};
 
 /// Blocks of decoded rows that a reader keeps: enough that neighbours in a document, which often come from the same article,
 /// are decoded once; little enough that a hundred open shards stay small.
 const CACHED_BLOCKS: usize = 8;
+
+/// Rows of a row group of our own tables, with room to spare: the writer makes groups of 8192 at most.
+const MAX_ROWS_PER_GROUP: usize = 1 << 16;
 
 /// Some columns of a table's rows, for readers that need no more: only those are read and decoded.
 pub trait View<R: Row>: Sized {
@@ -78,14 +78,16 @@ impl<R: Row + Clone> TableReader<R> {
         let options = ArrowReaderOptions::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Optional);
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(|source| failed(path, source))?;
+        let metadata = load(path, &file, options)?;
         let version = check_table::<R>(path, metadata.metadata())?;
-        check_places(path, metadata.metadata(), file.len)?;
         check_schema::<R>(path, version, &metadata)?;
         let mut group_starts = vec![0];
         let mut rows = 0;
-        for group in metadata.metadata().row_groups() {
-            rows += usize::try_from(group.num_rows()).unwrap_or(0);
+        for (number, group) in metadata.metadata().row_groups().iter().enumerate() {
+            let in_group = usize::try_from(group.num_rows()).ok().filter(|&rows| rows <= MAX_ROWS_PER_GROUP);
+            // Readers make room by the number of rows.
+            let claim = || format!("row group {number} claims {} rows", group.num_rows());
+            rows += in_group.ok_or_else(|| StoreError::Corrupt { path: path.to_path_buf(), detail: claim() })?;
             group_starts.push(rows);
         }
         Ok(TableReader { path: path.to_path_buf(), file, metadata, group_starts, cache: Mutex::default() })
@@ -150,13 +152,8 @@ impl<R: Row + Clone> TableReader<R> {
             let group = self.group_starts.partition_point(|&start| start <= first) - 1;
             let (start, end) = (self.group_starts[group], self.group_starts[group + 1]);
             let (here, beyond) = rest.split_at(rest.partition_point(|&row| row < end));
-            let mut batches = self
-                .of_group(group, selection(here, start))
-                .with_projection(self.mask(V::COLUMNS))
-                .with_batch_size(here.len())
-                .build()
-                .map_err(|source| failed(&self.path, source))?;
-            while let Some(batch) = next_batch(&mut batches, &self.path) {
+            let batches = self.batches(Some(group), Some(selection(here, start)), V::COLUMNS, here.len())?;
+            for batch in batches {
                 let views = V::view(&batch?);
                 found.extend(views.map_err(|source| StoreError::Row { path: self.path.clone(), source })?);
             }
@@ -166,13 +163,8 @@ impl<R: Row + Clone> TableReader<R> {
     }
 
     /// Some columns of all rows in order, a batch in memory at a time. Names as in [`View::COLUMNS`].
-    pub fn columns<'r>(&'r self, names: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<'r, R>> {
-        let mut batches = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
-            .with_projection(self.mask(names))
-            .with_batch_size(COLUMN_ROWS)
-            .build()
-            .map_err(|source| failed(&self.path, source))?;
-        Ok(std::iter::from_fn(move || next_batch(&mut batches, &self.path)))
+    pub fn columns(&self, names: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<R>> {
+        self.batches(None, None, names, COLUMN_ROWS)
     }
 
     /// Some columns of all rows in order, as [`View`]s.
@@ -189,25 +181,24 @@ impl<R: Row + Clone> TableReader<R> {
         }))
     }
 
-    fn mask(&self, names: &[&str]) -> ProjectionMask {
-        match names {
+    fn batches(
+        &self,
+        group: Option<usize>,
+        rows: Option<RowSelection>,
+        names: &[&str],
+        batch_rows: usize,
+    ) -> Result<Batches> {
+        let columns = match names {
             [] => ProjectionMask::all(),
             names => ProjectionMask::columns(self.metadata.parquet_schema(), names.iter().copied()),
-        }
-    }
-
-    fn of_group(&self, group: usize, selection: RowSelection) -> ParquetRecordBatchReaderBuilder<TableFile> {
-        ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
-            .with_row_groups(vec![group])
-            .with_row_selection(selection)
+        };
+        let selected = Selected { groups: group.map(|group| vec![group]), rows, columns };
+        Batches::open(&self.path, &self.file, &self.metadata, selected, batch_rows)
     }
 
     /// All rows in order, a batch in memory at a time.
     pub fn into_rows(self) -> Result<TableRows<R>> {
-        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata)
-            .with_batch_size(batch_rows::<R>())
-            .build()
-            .map_err(|source| failed(&self.path, source))?;
+        let batches = self.batches(None, None, &[], batch_rows::<R>())?;
         Ok(TableRows { path: self.path, batches: Some(batches), rows: Vec::new().into_iter(), kind: PhantomData })
     }
 
@@ -234,13 +225,9 @@ impl<R: Row + Clone> TableReader<R> {
 
     fn decode(&self, group: usize, skip: usize, take: usize) -> Result<Vec<R>> {
         let selection = RowSelection::from(vec![RowSelector::skip(skip), RowSelector::select(take)]);
-        let mut batches = self
-            .of_group(group, selection)
-            .with_batch_size(take.clamp(1, batch_rows::<R>()))
-            .build()
-            .map_err(|source| failed(&self.path, source))?;
+        let batches = self.batches(Some(group), Some(selection), &[], take.clamp(1, batch_rows::<R>()))?;
         let mut rows = Vec::with_capacity(take);
-        while let Some(batch) = next_batch(&mut batches, &self.path) {
+        for batch in batches {
             rows.extend(R::from_batch(&batch?).map_err(|source| StoreError::Row { path: self.path.clone(), source })?);
         }
         Ok(rows)
@@ -254,7 +241,7 @@ impl<R: Row + Clone> TableReader<R> {
 /// The rows of a table in order, as [`read_table`] gives them.
 pub struct TableRows<R: Row> {
     path: PathBuf,
-    batches: Option<ParquetRecordBatchReader>,
+    batches: Option<Batches>,
     rows: std::vec::IntoIter<R>,
     kind: PhantomData<R>,
 }
@@ -267,7 +254,7 @@ impl<R: Row> Iterator for TableRows<R> {
             if let Some(row) = self.rows.next() {
                 return Some(Ok(row));
             }
-            let batch = next_batch(self.batches.as_mut()?, &self.path)?;
+            let batch = self.batches.as_mut()?.next()?;
             let rows = batch.and_then(|batch| {
                 R::from_batch(&batch).map_err(|source| StoreError::Row { path: self.path.clone(), source })
             });
@@ -318,36 +305,40 @@ pub(super) fn failed(path: &Path, source: ParquetError) -> StoreError {
     }
 }
 
-/// The next batch of a file whose footer has passed [`check_places`]. The decoder still panics on some damaged pages; that is
-/// an error of the file, not of the program.
-pub(super) fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Option<Result<RecordBatch>> {
-    match catch_unwind(AssertUnwindSafe(|| batches.next())) {
-        Ok(batch) => batch.map(|batch| {
-            batch.map_err(|source| StoreError::Arrow { action: "read", path: path.to_path_buf(), source })
-        }),
-        Err(_) => Some(Err(StoreError::Corrupt {
-            path: path.to_path_buf(),
-            detail: "the Parquet decoder gave up on a page".into(),
-        })),
-    }
+/// The footer of a table, checked before it is parsed and after.
+pub(super) fn load(path: &Path, file: &TableFile, options: ArrowReaderOptions) -> Result<ArrowReaderMetadata> {
+    let failed = |source| failed(path, source);
+    check_footer(file).map_err(failed)?;
+    let metadata = ArrowReaderMetadata::load(file, options).map_err(failed)?;
+    check_places(path, metadata.metadata(), file.len)?;
+    Ok(metadata)
 }
 
-/// Every column chunk must lie inside the file: the decoder takes the footer's word for it and panics.
-pub(super) fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) -> Result<()> {
+/// Every column chunk must lie inside the file: the decoder takes the footer's word for it and panics. Together they must not
+/// be larger: a hundred thousand row groups may all be the same one.
+fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) -> Result<()> {
     let inside = |start: i64, length: i64| {
         let end = start.checked_add(length);
         start >= 0 && length >= 0 && end.is_some_and(|end| end as u64 <= len)
     };
+    let mut bytes = 0u64;
     for (number, group) in metadata.row_groups().iter().enumerate() {
         let whole = group.num_rows() >= 0
             && group.columns().iter().all(|column| {
                 let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
                 column.num_values() >= 0
+                    && (column.compressed_size() > 0 || group.num_rows() == 0)
                     && inside(start, column.compressed_size())
                     && inside(column.data_page_offset(), 0)
             });
         if !whole {
             let detail = format!("row group {number} claims to lie outside the file");
+            return Err(StoreError::Corrupt { path: path.to_path_buf(), detail });
+        }
+        let chunks = group.columns().iter().map(|column| u64::try_from(column.compressed_size()).unwrap_or(0));
+        bytes = chunks.fold(bytes, u64::saturating_add);
+        if bytes > len {
+            let detail = format!("the first {} row groups claim more bytes than the file has", number + 1);
             return Err(StoreError::Corrupt { path: path.to_path_buf(), detail });
         }
     }

@@ -6,12 +6,12 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
 use arrow::error::ArrowError;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use serde_json::{Map, Value};
 
-use super::table_reader::{TableFile, check_places, failed, next_batch};
+use super::guard::{Batches, Selected};
+use super::table_reader::{TableFile, load};
 use super::{Result, StoreError};
 
 /// Rows decoded at a time: those of question sets can be large.
@@ -35,20 +35,17 @@ const BATCH_ROWS: usize = 16;
 /// ```
 pub struct JsonRows {
     path: PathBuf,
-    batches: Option<ParquetRecordBatchReader>,
+    batches: Option<Batches>,
     rows: std::vec::IntoIter<Map<String, Value>>,
 }
 
 /// Reads a Parquet table from the first row to the last, some rows in memory at a time.
 pub fn json_rows(path: &Path) -> Result<JsonRows> {
     let file = TableFile::open(path)?;
-    let metadata =
-        ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|source| failed(path, source))?;
-    check_places(path, metadata.metadata(), file.len)?;
-    let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-        .with_batch_size(BATCH_ROWS)
-        .build()
-        .map_err(|source| failed(path, source))?;
+    // The writer's Arrow schema may ask for arrays that share their buffers; Parquet's own types say all that is needed here.
+    let metadata = load(path, &file, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
+    let selected = Selected { groups: None, rows: None, columns: ProjectionMask::all() };
+    let batches = Batches::open(path, &file, &metadata, selected, BATCH_ROWS)?;
     Ok(JsonRows { path: path.to_path_buf(), batches: Some(batches), rows: Vec::new().into_iter() })
 }
 
@@ -77,7 +74,7 @@ impl Iterator for JsonRows {
             if let Some(row) = self.rows.next() {
                 return Some(Ok(row));
             }
-            let batch = next_batch(self.batches.as_mut()?, &self.path)?;
+            let batch = self.batches.as_mut()?.next()?;
             match batch.and_then(|batch| self.decode(&batch)) {
                 Ok(rows) => self.rows = rows.into_iter(),
                 Err(error) => {

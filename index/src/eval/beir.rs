@@ -1,11 +1,11 @@
 //! Question sets in BEIR's form: `corpus.jsonl`, `queries.jsonl` and judgements.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::Passage;
 use memtrain_corpora::store::{self, StoreError};
+use memtrain_corpora::{Passage, json};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -147,28 +147,24 @@ impl Beir {
 
 /// The lines of a file that are not blank, with their numbers from 1.
 fn lines(path: &Path, mut each: impl FnMut(usize, &str) -> Result<(), String>) -> Result<(), BeirError> {
-    let mut reader = BufReader::new(store::open(path)?);
-    let (mut bytes, mut line) = (Vec::new(), 0);
-    loop {
-        bytes.clear();
-        line += 1;
-        let read = reader.read_until(b'\n', &mut bytes);
+    for (text, line) in store::lines(BufReader::new(store::open(path)?)).zip(1..) {
         let at = |detail: String| BeirError::Line { path: path.to_path_buf(), line, detail };
-        if read.map_err(|source| StoreError::Io { action: "read", path: path.to_path_buf(), source })? == 0 {
-            return Ok(());
-        }
-        let text = std::str::from_utf8(&bytes).map_err(|error| at(format!("not UTF-8: {error}")))?;
-        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+        let text = text.map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => at(error.to_string()),
+            _ => StoreError::io("read", path, error).into(),
+        })?;
         if !text.trim().is_empty() {
-            each(line, text).map_err(at)?;
+            each(line, &text).map_err(at)?;
         }
     }
+    Ok(())
 }
 
 fn entries(path: &Path, mut each: impl FnMut(String, String, String)) -> Result<(), BeirError> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     lines(path, |line, text| {
-        let entry: Entry = serde_json::from_str(text).map_err(|error| {
+        let entry = json::object(text).and_then(|object| serde_json::from_value(object.into()));
+        let entry: Entry = entry.map_err(|error| {
             format!("expected a JSON object with `_id` and `text`: {}", error.to_string().replace(" at line 1", ""))
         })?;
         let id = match entry.id {

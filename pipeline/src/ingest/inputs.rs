@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use memtrain_corpora::dump::{self, DumpError, Part};
 use memtrain_corpora::extracted::{Form, recognise};
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, StoreError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -50,25 +50,37 @@ pub(super) fn find(config: &IngestConfig) -> Result<Vec<PathBuf>> {
 fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
     if store::is_dir(path) {
-        return inside(path);
+        let mut files = below(path)?;
+        files.retain(|path| is_input(path));
+        return Ok(files);
     }
     if store::exists(path) {
         return Ok(vec![path.to_path_buf()]);
     }
-    if !pattern.contains(['*', '?', '[']) {
-        return Ok(Vec::new());
-    }
+    let Some(meta) = pattern.find(['*', '?', '[']) else { return Ok(Vec::new()) };
     let fault = |problem: String| PipelineError::Config { key: "ingest.dumps", problem };
+    let unknown =
+        |error: glob::PatternError| fault(format!("has the pattern `{pattern}`, which cannot be understood: {error}"));
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::default() };
-    let matched = glob::glob_with(pattern, options)
-        .map_err(|error| fault(format!("has the pattern `{pattern}`, which cannot be understood: {error}")))?;
     let mut files = Vec::new();
-    for path in matched {
-        let path = path.map_err(|error| fault(format!("has the pattern `{pattern}`: {error}")))?;
-        if !store::is_dir(&path) && !is_index(&path) {
-            files.push(path);
+    if pattern.contains("**") {
+        // Of links that lead in a circle the library takes every way, which are without number.
+        let (folder, inner) = pattern.split_at(pattern[..meta].rfind('/').map_or(0, |slash| slash + 1));
+        let options = glob::MatchOptions { require_literal_separator: true, ..options };
+        let inner = glob::Pattern::new(inner).map_err(unknown)?;
+        let from = Path::new(if folder.is_empty() { "." } else { folder });
+        for path in if store::is_dir(from) { below(from)? } else { Vec::new() } {
+            let inside = path.strip_prefix(from).unwrap_or(&path);
+            if inner.matches_path_with(inside, options) {
+                files.push(Path::new(folder).join(inside));
+            }
+        }
+    } else {
+        for path in glob::glob_with(pattern, options).map_err(unknown)? {
+            files.push(path.map_err(|error| fault(format!("has the pattern `{pattern}`: {error}")))?);
         }
     }
+    files.retain(|path| !store::is_dir(path) && !is_index(path) && may_be_read(path));
     files.sort();
     Ok(files)
 }
@@ -79,24 +91,47 @@ fn is_index(path: &Path) -> bool {
     name.contains("-index") && name.contains(".txt")
 }
 
-/// All files below a folder that can be read; the others are named in the log.
-fn inside(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in store::list(folder)? {
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if hidden {
-            continue;
+/// Whether it is a file, or cannot be told for want of rights and the like, which is an error later. Pipes, sockets and devices that a
+/// pattern or a folder came upon are named in the log and left out.
+fn may_be_read(path: &Path) -> bool {
+    match store::open(path) {
+        Err(error @ StoreError::NotAFile { .. }) => {
+            tracing::warn!("left out: {error}");
+            false
         }
-        if store::is_dir(&path) {
-            files.extend(inside(&path)?);
-            continue;
+        _ => true,
+    }
+}
+
+/// Whether a file of a folder is an input; what is none is named in the log.
+fn is_input(path: &Path) -> bool {
+    if !may_be_read(path) {
+        return false;
+    }
+    match recognise(path) {
+        Ok(_) | Err(DumpError::Truncated { .. } | DumpError::Damaged { .. } | DumpError::Store(_)) => true,
+        Err(_) if is_index(path) => false,
+        Err(error) => {
+            tracing::warn!("left out: {error}");
+            false
         }
-        match recognise(&path) {
-            Ok(_) | Err(DumpError::Truncated { .. } | DumpError::Damaged { .. } | DumpError::Store(_)) => {
-                files.push(path)
-            }
-            Err(_) if is_index(&path) => {}
-            Err(error) => tracing::warn!("left out: {error}"),
+    }
+}
+
+/// All that is in a folder and below it and is no folder itself, by name, without hidden names. A folder that links lead to again is read
+/// once.
+fn below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut known, mut files) = (HashSet::new(), Vec::new());
+    // Those that were listed last come first, so that the order is that of a walk by recursion, of any depth.
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(path) = open.pop() {
+        if !store::is_dir(&path) {
+            files.push(path);
+        } else if known.insert(store::resolve(&path)?) {
+            let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            open.extend(store::list(&path)?.into_iter().filter(|path| !hidden(path)).rev());
+        } else {
+            tracing::warn!("left out: `{}` leads to a folder that was read already", path.display());
         }
     }
     Ok(files)

@@ -25,7 +25,7 @@ pub fn read<T: DeserializeOwned>(
         Some(path) => Box::new(BufReader::new(store::open_stream(path)?)),
         None => Box::new(std::io::stdin().lock()),
     };
-    let numbered = input.lines().zip(1u64..);
+    let numbered = store::lines(input).zip(1u64..);
     let filled = numbered.filter(|(line, _)| line.as_ref().map_or(true, |line| !line.trim().is_empty()));
     Ok(filled.map(move |(line, number)| {
         let line = line.with_context(|| format!("line {number} of {name} cannot be read"))?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use memtrain_corpora::store;
+use memtrain_corpora::{json, store};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserializer, de};
 use serde_json::{Map, Value};
@@ -37,6 +37,9 @@ impl fmt::Display for Place {
     }
 }
 
+/// The largest set that is read as text. Larger ones are read as Parquet, some rows at a time.
+const MAX_TEXT_BYTES: u64 = 8 << 30;
+
 /// A file of rows.
 pub(super) enum Rows {
     Parquet,
@@ -47,7 +50,11 @@ type Object = Map<String, Value>;
 
 impl Rows {
     pub(super) fn open(path: &Path) -> Result<Self, TaskError> {
-        Ok(if is_parquet(path)? { Self::Parquet } else { Self::Text(store::read_to_string(path)?) })
+        Ok(if is_parquet(path)? {
+            Self::Parquet
+        } else {
+            Self::Text(store::read_to_string_at_most(path, MAX_TEXT_BYTES)?)
+        })
     }
 
     /// Hands over each row with its place; a row that is no JSON object comes as what is wrong with it.
@@ -65,7 +72,8 @@ impl Rows {
             }
             Self::Text(text) => text,
         };
-        let text = text.trim_start_matches('\u{feff}').trim();
+        let text = json::mended(text.trim_start_matches('\u{feff}').trim());
+        let text = text.as_ref();
         if text.starts_with('[') {
             return each_entry(path, text, row);
         }
@@ -84,7 +92,7 @@ fn shortened(text: &str) -> String {
 }
 
 fn object(text: &str) -> Result<Object, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    json::object(text).map_err(|error| error.to_string())
 }
 
 /// The entries of one array. Only one entry at a time is taken apart, so a large set costs its text and little more.
