@@ -3,6 +3,7 @@
 //!
 //! A shard is one segment whose documents stand in the order of the passages, so that equal scores fall in that order.
 
+mod read_only;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -10,11 +11,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use tantivy::collector::TopDocs;
 use tantivy::columnar::Column;
+use tantivy::directory::MmapDirectory;
 use tantivy::query::{Bm25StatisticsProvider, BooleanQuery, BoostQuery, Occur, Query, TermQuery};
 use tantivy::schema::{FAST, Field, IndexRecordOption, STORED, Schema, TextFieldIndexing, TextOptions, Value};
 use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{DocAddress, IndexReader, ReloadPolicy, Searcher, TantivyDocument, Term};
 
+use self::read_only::ReadOnlyDirectory;
 pub(crate) use self::write::{Words, write};
 
 use crate::{Hit, IndexError, Language, analysis};
@@ -188,7 +191,8 @@ impl Bm25StatisticsProvider for Lexical {
 
 fn open_shard(dir: &Path, analyzer: &TextAnalyzer) -> Result<LexicalShard, IndexError> {
     let fail = failed("open", dir);
-    let index = tantivy::Index::open_in_dir(dir).map_err(&fail)?;
+    let files = MmapDirectory::open(dir).map_err(|error| fail(error.into()))?;
+    let index = tantivy::Index::open(ReadOnlyDirectory(files)).map_err(&fail)?;
     let corrupt = |detail: &str| IndexError::Corrupt { path: dir.to_path_buf(), detail: detail.to_owned() };
     if index.schema() != schema().0 {
         return Err(corrupt("it has other fields than a lexical index"));

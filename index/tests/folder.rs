@@ -245,6 +245,20 @@ fn words_that_no_passage_holds_find_nothing() {
 }
 
 #[test]
+fn an_index_is_read_without_creating_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    index(dir.path(), &world(50), &small(Method::Fused));
+    let shard = dir.path().join("shard-00000-of-00001").join("lexical");
+    let before = store::list(&shard).unwrap();
+    assert!(before.iter().any(|path| path.ends_with("meta.json")), "{before:?}");
+    let opened = Index::open(dir.path()).unwrap();
+    assert!(!opened.search("river", 3).unwrap().is_empty());
+    assert!(!opened.related(3, 3).unwrap().hits.is_empty());
+    assert!(!opened.text(3).unwrap().1.is_empty());
+    assert_eq!(store::list(&shard).unwrap(), before, "reading leaves the folder as it was");
+}
+
+#[test]
 fn a_folder_without_its_manifest_is_refused_and_built_again() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(Index::open(dir.path()), Err(IndexError::Unfinished { .. })));
