@@ -32,6 +32,7 @@ pub mod grpo;
 pub mod nn;
 pub mod objectives;
 pub mod optim;
+mod outbound;
 pub mod plan;
 pub mod policy;
 pub mod report;

@@ -10,8 +10,11 @@ use memtrain_index::{Index, IndexError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::outbound::{self, OutboundError};
+
 /// A passage that was found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Entry")]
 pub struct Found {
     /// Its id, as the source names it.
     pub id: String,
@@ -96,8 +99,8 @@ pub struct RetrieveRequest {
     pub return_scores: Option<bool>,
 }
 
-/// Passages as they go over the wire.
-pub fn answer(found: &[Vec<Found>], with_scores: bool) -> Value {
+/// The passages of one query as they go over the wire, an element of the list `result`.
+pub fn list_answer(found: &[Found], with_scores: bool) -> Value {
     let entry = |found: &Found| {
         let document = Map::from_iter([
             ("id".to_owned(), Value::from(found.id.as_str())),
@@ -113,40 +116,64 @@ pub fn answer(found: &[Vec<Found>], with_scores: bool) -> Value {
             Value::Object(document)
         }
     };
-    let result: Vec<Value> = found.iter().map(|found| found.iter().map(entry).collect()).collect();
-    Value::Object(Map::from_iter([("result".to_owned(), result.into())]))
+    found.iter().map(entry).collect()
 }
 
-/// Passages of an answer, with or without scores.
-fn parse(answer: &Value, num_queries: usize) -> Result<Vec<Vec<Found>>, String> {
-    let lists = answer["result"].as_array().ok_or("it has no list `result`")?;
-    if lists.len() != num_queries {
-        return Err(format!("{} lists for {num_queries} queries", lists.len()));
+/// An answer, with or without scores.
+#[derive(Deserialize)]
+struct RetrieveReply {
+    result: Vec<Vec<Found>>,
+}
+
+/// A passage on the wire: a document with its score, or what a document has by itself.
+#[derive(Deserialize)]
+struct Entry {
+    document: Option<Document>,
+    score: Option<f32>,
+    id: Option<Id>,
+    title: Option<String>,
+    text: Option<String>,
+    contents: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    id: Option<Id>,
+    title: Option<String>,
+    text: Option<String>,
+    contents: Option<String>,
+}
+
+/// An id; some servers have numbers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Words(String),
+    Number(serde_json::Number),
+}
+
+impl TryFrom<Entry> for Found {
+    type Error = &'static str;
+
+    fn try_from(entry: Entry) -> Result<Self, &'static str> {
+        let Entry { document, score, id, title, text, contents } = entry;
+        let Document { id, title, text, contents } = document.unwrap_or(Document { id, title, text, contents });
+        let id = match id {
+            Some(Id::Words(id)) => id,
+            Some(Id::Number(id)) => id.to_string(),
+            None => String::new(),
+        };
+        let (first_line, text) = match (text, contents) {
+            (Some(text), _) if title.is_some() => (String::new(), text),
+            (_, Some(contents)) => match contents.split_once('\n') {
+                Some((first, rest)) => (first.trim().trim_matches('"').to_owned(), rest.to_owned()),
+                None => (String::new(), contents),
+            },
+            (Some(text), None) => (String::new(), text),
+            (None, None) => return Err("a document has no `contents`"),
+        };
+        Ok(Self { id, title: title.unwrap_or(first_line), text, score: score.unwrap_or(0.0) })
     }
-    let list = |list: &Value| -> Result<Vec<Found>, String> {
-        list.as_array().ok_or("a result is no list")?.iter().map(passage).collect()
-    };
-    lists.iter().map(list).collect()
-}
-
-fn passage(entry: &Value) -> Result<Found, String> {
-    let document = entry.get("document").unwrap_or(entry);
-    let text = |key: &str| match &document[key] {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
-    let (title, words) = match (text("text"), text("contents")) {
-        (Some(words), _) if document.get("title").is_some() => (String::new(), words),
-        (_, Some(contents)) => match contents.split_once('\n') {
-            Some((title, words)) => (title.trim().trim_matches('"').to_owned(), words.to_owned()),
-            None => (String::new(), contents),
-        },
-        (Some(words), None) => (String::new(), words),
-        (None, None) => return Err("a document has no `contents`".to_owned()),
-    };
-    let score = entry.get("score").and_then(Value::as_f64).unwrap_or(0.0) as f32;
-    Ok(Found { id: text("id").unwrap_or_default(), title: text("title").unwrap_or(title), text: words, score })
 }
 
 /// A server of the protocol.
@@ -157,20 +184,19 @@ pub struct HttpRetriever {
     attempts: u32,
 }
 
-/// Bytes of an answer that are read at most.
-const MAX_ANSWER_BYTES: u64 = 64 << 20;
+/// Bytes that a passage of an answer may have, twice (`text` and `contents`) and in JSON.
+const PASSAGE_BYTES: u64 = 32 << 10;
+/// Bytes of all passages of an answer.
+const ANSWER_BYTES: u64 = 64 << 20;
 /// Queries of one request.
 const QUERIES_PER_REQUEST: usize = 64;
-/// Characters of a server's complaint that are repeated.
-const COMPLAINT: usize = 300;
 
 impl HttpRetriever {
     /// A server by its address, with or without `/retrieve` at its end.
     pub fn new(address: &str, timeout: Duration) -> Self {
         let address = address.trim_end_matches('/');
         let url = if address.ends_with("/retrieve") { address.to_owned() } else { format!("{address}/retrieve") };
-        let config = ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false).build();
-        Self { agent: config.into(), url, attempts: 5 }
+        Self { agent: outbound::agent(timeout), url, attempts: 5 }
     }
 
     /// One request. `Ok(Err(…))` is a failure that may pass by itself.
@@ -180,24 +206,23 @@ impl HttpRetriever {
             topk: Some(k as u64),
             return_scores: Some(true),
         };
-        let mut response = match self.agent.post(&self.url).send_json(&body) {
-            Ok(response) => response,
-            Err(error) => return Ok(Err(error.to_string())),
+        let wrong = |detail: String| RetrieveError::Answer { url: self.url.clone(), detail };
+        let most = (64 << 10) + PASSAGE_BYTES.saturating_mul(queries.len() as u64 * k as u64).min(ANSWER_BYTES);
+        let received = match outbound::receive(self.agent.post(&self.url).send_json(&body), most) {
+            Ok(received) => received,
+            Err(error @ OutboundError::TooLong { .. }) => return Err(wrong(error.to_string())),
+            Err(OutboundError::Failed(detail)) => return Ok(Err(detail)),
         };
-        let status = response.status().as_u16();
-        let text = match response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string() {
-            Ok(text) => text,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let complaint = || text.chars().take(COMPLAINT).collect::<String>();
-        match status {
+        match received.status {
             200 => {
-                let wrong = |detail: String| RetrieveError::Answer { url: self.url.clone(), detail };
-                let value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-                Ok(Ok(parse(&value, queries.len()).map_err(wrong)?))
+                let RetrieveReply { result } = received.json().map_err(wrong)?;
+                if result.len() != queries.len() {
+                    return Err(wrong(format!("{} lists for {} queries", result.len(), queries.len())));
+                }
+                Ok(Ok(result))
             }
-            408 | 429 | 500..=599 => Ok(Err(format!("status {status}: {}", complaint()))),
-            _ => Err(RetrieveError::Refused { url: self.url.clone(), status, detail: complaint() }),
+            status @ (408 | 429 | 500..=599) => Ok(Err(format!("status {status}: {}", received.complaint()))),
+            status => Err(RetrieveError::Refused { url: self.url.clone(), status, detail: received.complaint() }),
         }
     }
 }
@@ -236,25 +261,34 @@ mod tests {
         Found { id: id.into(), title: title.into(), text: text.into(), score }
     }
 
+    fn parse(result: &Value) -> Result<Vec<Vec<Found>>, String> {
+        serde_json::from_str::<RetrieveReply>(&json!({ "result": result }).to_string())
+            .map(|reply| reply.result)
+            .map_err(|error| error.to_string())
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let all = vec![vec![found("7", "Lorn \"river\"", "It\nflows.", 0.5), found("8", "", "x", -1.0)], vec![]];
-        assert_eq!(parse(&answer(&all, true), 2).unwrap(), all);
-        let without: Vec<f32> =
-            parse(&answer(&all, false), 2).unwrap().concat().iter().map(|found| found.score).collect();
+        let written = |with_scores| -> Value { all.iter().map(|list| list_answer(list, with_scores)).collect() };
+        assert_eq!(parse(&written(true)).unwrap(), all);
+        let without: Vec<f32> = parse(&written(false)).unwrap().concat().iter().map(|found| found.score).collect();
         assert_eq!(without, [0.0, 0.0]);
-        assert_eq!(answer(&all, true)["result"][0][0]["document"]["contents"], "\"Lorn \"river\"\"\nIt\nflows.");
-        assert!(parse(&answer(&all, true), 1).unwrap_err().contains("2 lists for 1 queries"));
+        assert_eq!(written(true)[0][0]["document"]["contents"], "\"Lorn \"river\"\"\nIt\nflows.");
     }
 
     #[test]
     fn answers_of_other_servers_are_read() {
-        let other = json!({"result": [[{"document": {"id": 3, "contents": "\"A town\"\nIt lies."}, "score": 1.5}]]});
-        assert_eq!(parse(&other, 1).unwrap(), [[found("3", "A town", "It lies.", 1.5)]]);
-        let bare = json!({"result": [[{"contents": "no title"}]]});
-        assert_eq!(parse(&bare, 1).unwrap(), [[found("", "", "no title", 0.0)]]);
-        for wrong in [json!({}), json!({"result": [3]}), json!({"result": [[{"document": {}}]]})] {
-            assert!(parse(&wrong, 1).is_err(), "{wrong}");
+        let other = json!([[{"document": {"id": 3, "contents": "\"A town\"\nIt lies."}, "score": 1.5}]]);
+        assert_eq!(parse(&other).unwrap(), [[found("3", "A town", "It lies.", 1.5)]]);
+        assert_eq!(
+            parse(&json!([[{"contents": "no title", "score": null}]])).unwrap(),
+            [[found("", "", "no title", 0.0)]]
+        );
+        let both = json!([[{"text": "words", "contents": "\"A\"\nother words"}]]);
+        assert_eq!(parse(&both).unwrap(), [[found("", "A", "other words", 0.0)]]);
+        for wrong in [json!(null), json!([3]), json!([[{"document": {}}]]), json!([[{}]]), json!([[{"text": [1]}]])] {
+            assert!(parse(&wrong).is_err(), "{wrong}");
         }
     }
 }

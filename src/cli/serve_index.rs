@@ -37,13 +37,19 @@ pub struct ServeIndexArgs {
     /// Most bytes of a request's body
     #[arg(long, value_name = "BYTES", default_value_t = ServeConfig::default().max_body_bytes)]
     pub max_body: usize,
-    /// Most connections at a time; further ones are answered with status 503
+    /// Most connections at a time, three quarters of them for one address; further ones are answered with status 503
     #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_connections)]
     pub max_connections: usize,
-    /// Seconds that a client has to send a request
+    /// Seconds that a client has to send a request, and again to take the answer
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub timeout: u64,
+    /// Another name or address that clients know this server by; requests for others are refused. May be repeated
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
 }
+
+/// A day: more is no bound.
+const LONGEST_TIMEOUT_S: u64 = 86_400;
 
 /// Serves until a signal asks to stop; prints the address first.
 ///
@@ -56,7 +62,8 @@ pub fn run(args: &ServeIndexArgs) -> anyhow::Result<()> {
         max_queries: args.max_queries,
         max_topk: args.max_topk,
         default_topk: args.topk,
-        request_timeout: Duration::from_secs(args.timeout.max(1)),
+        request_timeout: Duration::from_secs(args.timeout.clamp(1, LONGEST_TIMEOUT_S)),
+        allowed_hosts: args.allow_host.clone(),
         ..ServeConfig::default()
     };
     if !(1..=config.max_topk).contains(&config.default_topk) || config.max_connections == 0 {

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::hosts::AllowedHosts;
+use crate::run::signal::StopRequest;
+
 /// What a client may send, and how long it may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) body_bytes: usize,
-    /// From the first byte of a request to its last.
+    /// From the first byte of a request to its last, and for a client to take the answer.
     pub(super) request: Duration,
     /// Before the first byte.
     pub(super) idle: Duration,
@@ -23,6 +26,8 @@ pub(super) struct Request {
     /// Without what follows a question mark.
     pub(super) path: String,
     pub(super) body: Vec<u8>,
+    /// Of the version, 1.`minor`.
+    pub(super) minor: u8,
     pub(super) keep_alive: bool,
 }
 
@@ -45,8 +50,10 @@ impl Response {
 
 const HEAD_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
-/// How often a silent connection looks whether the server stops.
+/// How often a connection that waits for its client looks whether the server stops.
 const LOOK_UP: Duration = Duration::from_millis(100);
+/// What requests and answers under way have left once the server stops.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 /// Bytes that are thrown away before a connection is closed, so that the client reads the answer.
 const DRAINED_BYTES: usize = 1 << 20;
 
@@ -56,33 +63,48 @@ struct Head {
     path: String,
     bytes: usize,
     body_bytes: usize,
+    minor: u8,
     keep_alive: bool,
     /// The client waits for leave to send the body.
     expects_leave: bool,
 }
 
-pub(super) struct Connection {
+pub(super) struct Connection<'a> {
     stream: TcpStream,
     limits: Limits,
+    hosts: &'a AllowedHosts<'a>,
+    stop: &'a StopRequest,
+    /// When all ends, once the server stops.
+    end: Option<Instant>,
     /// What was read and is not yet used.
     buffer: Vec<u8>,
 }
 
-impl Connection {
-    pub(super) fn new(stream: TcpStream, limits: Limits) -> Self {
-        // An answer is one write: waiting for more would only delay it.
+impl<'a> Connection<'a> {
+    pub(super) fn new(stream: TcpStream, limits: Limits, hosts: &'a AllowedHosts<'a>, stop: &'a StopRequest) -> Self {
+        // What is written is meant to go out: waiting for more would only delay it.
         let _ = stream.set_nodelay(true);
-        Self { stream, limits, buffer: Vec::new() }
+        Self { stream, limits, hosts, stop, end: None, buffer: Vec::new() }
+    }
+
+    /// How long to wait for the client now: until `deadline`, which comes near when the server stops, but never without
+    /// looking up; `None` once it is over.
+    fn patience(&mut self, deadline: Instant) -> Option<Duration> {
+        let now = Instant::now();
+        if self.end.is_none() && self.stop.requested() {
+            self.end = Some(now + STOP_GRACE);
+        }
+        let deadline = self.end.map_or(deadline, |end| end.min(deadline));
+        let left = deadline.saturating_duration_since(now);
+        (!left.is_zero()).then(|| left.min(LOOK_UP))
     }
 
     /// The next request; `None` where the client is gone or silent, or the server stops. A refusal ends the connection.
-    pub(super) fn next_request(&mut self, stopping: &dyn Fn() -> bool) -> Result<Option<Request>, Response> {
+    pub(super) fn next_request(&mut self) -> Result<Option<Request>, Response> {
         let idle_until = Instant::now() + self.limits.idle;
         while self.buffer.is_empty() {
-            if stopping() || Instant::now() >= idle_until {
-                return Ok(None);
-            }
-            match self.read_some(LOOK_UP) {
+            let Some(patience) = self.patience(idle_until).filter(|_| !self.stop.requested()) else { return Ok(None) };
+            match self.read_some(patience) {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(error) if is_timeout(&error) => {}
@@ -102,7 +124,8 @@ impl Connection {
             let most = self.limits.body_bytes;
             return Err(Response::error(413, &format!("a body of {} bytes; at most {most} are read", head.body_bytes)));
         }
-        if head.expects_leave && self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
+        let mut time = self.limits.request;
+        if head.expects_leave && self.send(b"HTTP/1.1 100 Continue\r\n\r\n", &mut time).is_err() {
             return Ok(None);
         }
         let end = head.bytes + head.body_bytes;
@@ -113,7 +136,8 @@ impl Connection {
         }
         let body = self.buffer[head.bytes..end].to_vec();
         self.buffer.drain(..end);
-        Ok(Some(Request { method: head.method, path: head.path, body, keep_alive: head.keep_alive }))
+        let Head { method, path, minor, keep_alive, .. } = head;
+        Ok(Some(Request { method, path, body, minor, keep_alive }))
     }
 
     /// The head, once all of it has arrived.
@@ -135,6 +159,8 @@ impl Connection {
             let named = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
             named.map(|header| String::from_utf8_lossy(header.value).trim().to_ascii_lowercase()).collect()
         };
+        let minor = request.version.unwrap_or(1);
+        self.hosts.check(minor, &values("host"), &values("origin"))?;
         let method = request.method.unwrap_or_default().to_owned();
         if !values("transfer-encoding").is_empty() {
             return Err(Response::error(411, "send the body with a Content-Length, not in chunks"));
@@ -152,26 +178,28 @@ impl Connection {
         };
         let connection = values("connection").join(",");
         let asks = |what: &str| connection.split(',').any(|token| token.trim() == what);
-        let keep_alive = if request.version == Some(1) { !asks("close") } else { asks("keep-alive") };
         let path = request.path.unwrap_or_default();
         Ok(Some(Head {
             method,
             path: path.split('?').next().unwrap_or_default().to_owned(),
             bytes,
             body_bytes,
-            keep_alive,
+            minor,
+            keep_alive: if minor == 1 { !asks("close") } else { asks("keep-alive") },
             expects_leave: values("expect").iter().any(|value| value == "100-continue") && self.buffer.len() == bytes,
         }))
     }
 
-    /// Reads more of a request; false where the client is gone.
+    /// Reads more of a request; false where the client is gone or the server stops.
     fn read_until(&mut self, deadline: Instant) -> Result<bool, Response> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let Some(patience) = self.patience(deadline) else {
+            if self.stop.requested() {
+                return Ok(false);
+            }
             let seconds = self.limits.request.as_secs_f64();
             return Err(Response::error(408, &format!("the request was not whole after {seconds} s")));
-        }
-        match self.read_some(left) {
+        };
+        match self.read_some(patience) {
             Ok(0) => Ok(false),
             Ok(_) => Ok(true),
             Err(error) if is_timeout(&error) => Ok(true),
@@ -180,7 +208,7 @@ impl Connection {
     }
 
     fn read_some(&mut self, timeout: Duration) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
+        self.stream.set_read_timeout(Some(timeout))?;
         let mut bytes = [0; 8 << 10];
         let read = loop {
             match self.stream.read(&mut bytes) {
@@ -192,23 +220,29 @@ impl Connection {
         Ok(read)
     }
 
-    /// Sends a response, all in one write.
+    /// Sends bytes while some of the time is left that the client has for the whole answer.
+    fn send(&mut self, mut bytes: &[u8], time: &mut Duration) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let begun = Instant::now();
+            let patience = self.patience(begun + *time).ok_or(ErrorKind::TimedOut)?;
+            self.stream.set_write_timeout(Some(patience))?;
+            match self.stream.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            *time = time.saturating_sub(begun.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Sends a response.
     pub(super) fn write(&mut self, response: &Response, keep_alive: bool) -> io::Result<()> {
-        self.stream.set_write_timeout(Some(self.limits.request.max(Duration::from_millis(1))))?;
-        let connection = if keep_alive { "keep-alive" } else { "close" };
-        let more = match response.status {
-            503 => "Retry-After: 1\r\n",
-            405 => "Allow: GET, POST\r\n",
-            _ => "",
-        };
-        let message = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{more}Connection: {connection}\r\n\r\n{}",
-            response.status,
-            reason(response.status),
-            response.body.len(),
-            response.body
-        );
-        self.stream.write_all(message.as_bytes())
+        let mut message = head(response.status, keep_alive, &format!("Content-Length: {}\r\n", response.body.len()));
+        message.push_str(&response.body);
+        let mut time = self.limits.request;
+        self.send(message.as_bytes(), &mut time)
     }
 
     /// Ends the connection so that the client can still read the last answer: a socket that is closed with unread bytes
@@ -217,9 +251,10 @@ impl Connection {
         let _ = self.stream.shutdown(Shutdown::Write);
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut drained = 0;
-        while drained < DRAINED_BYTES && Instant::now() < deadline {
+        while drained < DRAINED_BYTES {
             self.buffer.clear();
-            match self.read_some(LOOK_UP) {
+            let Some(patience) = self.patience(deadline) else { return };
+            match self.read_some(patience) {
                 Ok(read) if read > 0 => drained += read,
                 _ => return,
             }
@@ -227,14 +262,98 @@ impl Connection {
     }
 }
 
+/// JSON that is sent while it is made, so that a long answer to a slow client takes no more memory than a short one. Where
+/// all of it is there before a piece is full, it is sent with its length, else in chunks.
+pub(super) struct Answer<'c, 'a> {
+    connection: &'c mut Connection<'a>,
+    minor: u8,
+    keep_alive: bool,
+    /// What is left of the client's time to take it. The time that it takes to make counts for nobody.
+    time: Duration,
+    piece: Vec<u8>,
+    begun: bool,
+}
+
+impl<'c, 'a> Answer<'c, 'a> {
+    /// Bytes that are kept before they are sent.
+    pub(super) const PIECE_BYTES: usize = 256 << 10;
+
+    pub(super) fn new(connection: &'c mut Connection<'a>, minor: u8, keep_alive: bool) -> Self {
+        let time = connection.limits.request;
+        Self { connection, minor, keep_alive, time, piece: Vec::new(), begun: false }
+    }
+
+    /// Whether a part of it is on its way, after which nothing else can be answered.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether there is time for more: none is left soon after the server stops.
+    pub(super) fn goes_on(&mut self) -> bool {
+        self.connection.patience(Instant::now() + self.time).is_some()
+    }
+
+    fn send_piece(&mut self) -> io::Result<()> {
+        // Clients of HTTP/1.0 know no chunks: their answer ends with the connection.
+        let chunked = self.minor == 1;
+        let mut framing = String::new();
+        if !self.begun {
+            let encoding = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+            framing = head(200, self.keep_alive && chunked, encoding);
+            self.begun = true;
+        }
+        if chunked {
+            framing = format!("{framing}{:x}\r\n", self.piece.len());
+            self.piece.extend_from_slice(b"\r\n");
+        }
+        self.connection.send(framing.as_bytes(), &mut self.time)?;
+        self.connection.send(&self.piece, &mut self.time)?;
+        self.piece.clear();
+        Ok(())
+    }
+
+    /// Sends what is left. True where another request may follow.
+    pub(super) fn finish(mut self) -> io::Result<bool> {
+        if !self.begun {
+            let length = format!("Content-Length: {}\r\n", self.piece.len());
+            self.connection.send(head(200, self.keep_alive, &length).as_bytes(), &mut self.time)?;
+            self.connection.send(&self.piece, &mut self.time)?;
+            return Ok(self.keep_alive);
+        }
+        if !self.piece.is_empty() {
+            self.send_piece()?;
+        }
+        if self.minor == 1 {
+            self.connection.send(b"0\r\n\r\n", &mut self.time)?;
+        }
+        Ok(self.keep_alive && self.minor == 1)
+    }
+}
+
+impl Write for Answer<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= Self::PIECE_BYTES {
+            self.send_piece()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-const fn reason(status: u16) -> &'static str {
-    match status {
+/// The head of a response; `lines` say where its body ends.
+fn head(status: u16, keep_alive: bool, lines: &str) -> String {
+    let reason = match status {
         200 => "OK",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
@@ -243,5 +362,14 @@ const fn reason(status: u16) -> &'static str {
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
         _ => "Internal Server Error",
-    }
+    };
+    let more = match status {
+        503 => "Retry-After: 1\r\n",
+        405 => "Allow: GET, POST\r\n",
+        _ => "",
+    };
+    let connection = if keep_alive { "keep-alive" } else { "close" };
+    format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\n{lines}{more}Connection: {connection}\r\n\r\n"
+    )
 }

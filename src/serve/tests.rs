@@ -1,5 +1,7 @@
-use std::io::{Read, Write};
+use std::io::Read;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Condvar, Mutex};
+use std::time::Instant;
 
 use super::*;
 use crate::agents::retrieve::{Found, HttpRetriever, RetrieveError};
@@ -58,8 +60,11 @@ fn raw(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 fn post(body: &str) -> Vec<u8> {
-    format!("POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
-        .into_bytes()
+    format!(
+        "POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 #[test]
@@ -106,14 +111,39 @@ fn whatever_is_wrong_is_told_with_its_status() {
             (post(r#"{"queries": [], "topk": 6}"#), 400, "not 1 to 5"),
             (post(r#"{"queries": [], "topk": -1}"#), 400, "topk"),
             (post(&format!("{{\"queries\": [\"{}\"]}}", "x".repeat(100))), 413, "at most 100"),
-            (b"POST /retrieve HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n".to_vec(), 413, "at most"),
-            (b"POST /retrieve HTTP/1.1\r\nContent-Length: -3\r\n\r\n".to_vec(), 400, "no number"),
-            (b"POST /retrieve HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n".to_vec(), 400, "no number"),
-            (b"POST /retrieve HTTP/1.1\r\n\r\n".to_vec(), 411, "needs a Content-Length"),
-            (b"POST /retrieve HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(), 411, "not in chunks"),
-            (b"GET /retrieve HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(), 405, "POST is"),
-            (b"DELETE /health HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(), 405, "GET is"),
-            (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(), 404, "POST /retrieve, GET /health"),
+            (
+                b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n"
+                    .to_vec(),
+                413,
+                "at most",
+            ),
+            (b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: -3\r\n\r\n".to_vec(), 400, "no number"),
+            (
+                b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n"
+                    .to_vec(),
+                400,
+                "no number",
+            ),
+            (b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), 411, "needs a Content-Length"),
+            (
+                b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+                411,
+                "not in chunks",
+            ),
+            (b"GET /health HTTP/1.1\r\n\r\n".to_vec(), 400, "names one Host"),
+            (
+                b"GET /health HTTP/1.1\r\nHost: evil.example:8000\r\n\r\n".to_vec(),
+                403,
+                "`evil.example:8000` is no name",
+            ),
+            (b"GET /health HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n".to_vec(), 403, "pages of `null`"),
+            (b"GET /retrieve HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec(), 405, "POST is"),
+            (b"DELETE /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec(), 405, "GET is"),
+            (
+                b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec(),
+                404,
+                "POST /retrieve, GET /health",
+            ),
             (b"\x16\x03\x01 hello\r\n\r\n".to_vec(), 400, "no HTTP request"),
             (format!("GET / HTTP/1.1\r\nX: {long}\r\n\r\n").into_bytes(), 431, "longer than"),
             (format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(70)).into_bytes(), 431, "64 lines"),
@@ -127,21 +157,21 @@ fn whatever_is_wrong_is_told_with_its_status() {
         // After all that it still answers.
         assert!(raw(address, &post(r#"{"queries": []}"#)).ends_with(r#"{"result":[]}"#));
     });
-    assert_eq!((summary.answered, summary.refused), (1, 18));
+    assert_eq!((summary.answered, summary.refused), (1, 21));
 }
 
 #[test]
 fn a_connection_serves_many_requests_and_what_comes_early_is_kept() {
     served(&ServeConfig::default(), &Echo::default(), |address, _| {
         let body = r#"{"queries": ["x"], "topk": 1}"#;
-        let one = format!("POST /retrieve HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let one = format!("POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let last = String::from_utf8(post(body)).unwrap();
         let answer = raw(address, format!("{one}{one}{last}").as_bytes());
         assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3, "{answer}");
         let mut stream = TcpStream::connect(address).unwrap();
         write!(
             stream,
-            "POST /retrieve HTTP/1.1\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+            "POST /retrieve HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
             body.len()
         )
         .unwrap();
@@ -164,7 +194,7 @@ fn slow_clients_are_let_go_and_hold_up_nobody() {
     };
     served(&config, &Echo::default(), |address, _| {
         let mut slow = TcpStream::connect(address).unwrap();
-        slow.write_all(b"POST /retrieve HTTP/1.1\r\nContent-Length: 50\r\n\r\n{").unwrap();
+        slow.write_all(b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{").unwrap();
         let silent = TcpStream::connect(address).unwrap();
         assert!(raw(address, &post(r#"{"queries": []}"#)).contains("200 OK"));
         // Drop by drop does not help: the time is that of the whole request.
@@ -184,14 +214,15 @@ fn slow_clients_are_let_go_and_hold_up_nobody() {
 
 #[test]
 fn a_full_server_says_so_and_a_request_under_way_is_finished_when_it_stops() {
-    let config = ServeConfig { max_connections: 2, ..ServeConfig::default() };
+    // Three places, of which one address has two.
+    let config = ServeConfig { max_connections: 3, ..ServeConfig::default() };
     let echo = Echo::default();
     *echo.closed.lock().unwrap() = true;
     let summary = served(&config, &echo, |address, stop| {
         let under_way: Vec<_> = (0..2)
             .map(|_| std::thread::spawn(move || raw(address, &post(r#"{"queries": ["x"], "topk": 1}"#))))
             .collect();
-        let waited = std::time::Instant::now();
+        let waited = Instant::now();
         while echo.waiting.load(Ordering::SeqCst) < 2 {
             assert!(waited.elapsed() < Duration::from_secs(10));
             std::thread::sleep(Duration::from_millis(5));
@@ -232,4 +263,121 @@ fn a_server_that_is_full_for_a_while_is_asked_again() {
     let nobody = HttpRetriever::new("http://127.0.0.1:1", Duration::from_secs(1));
     let error = nobody.retrieve(&["x"], 1).unwrap_err();
     assert!(matches!(error, RetrieveError::Unreachable { attempts: 5, .. }), "{error}");
+}
+
+/// The passages of an answer: as many as were asked for, whole, in their order.
+fn check_lists(body: &str, num_queries: usize, topk: usize, query: &str) {
+    let value: Value = serde_json::from_str(body).unwrap();
+    let lists = value["result"].as_array().unwrap();
+    assert_eq!(lists.len(), num_queries);
+    for list in lists {
+        let ids: Vec<&str> = list.as_array().unwrap().iter().map(|found| found["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, (0..topk).map(|rank| rank.to_string()).collect::<Vec<_>>());
+        assert!(list.as_array().unwrap().iter().all(|found| found["text"] == query));
+    }
+}
+
+/// A request of so many queries of so many bytes, and one of the queries.
+fn large(num_queries: usize, bytes: usize, topk: usize) -> (Vec<u8>, String) {
+    let query = "w".repeat(bytes);
+    (post(&json!({"queries": vec![&query; num_queries], "topk": topk}).to_string()), query)
+}
+
+#[test]
+fn a_long_answer_comes_in_chunks_or_until_the_end_of_the_connection() {
+    served(&ServeConfig::default(), &Echo::default(), |address, _| {
+        assert!(raw(address, &large(1, QUERY_BYTES + 1, 1).0).contains("at most 16384 are searched for"));
+        let (request, query) = large(70, 100, 100);
+        let answer = raw(address, &request);
+        let (head, mut rest) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("Transfer-Encoding: chunked") && !head.contains("Content-Length"), "{head}");
+        let (mut body, mut pieces) = (String::new(), 0);
+        while let Some((size, after)) = rest.split_once("\r\n") {
+            let size = usize::from_str_radix(size, 16).unwrap();
+            body.push_str(&after[..size]);
+            rest = after[size..].strip_prefix("\r\n").unwrap();
+            pieces += 1;
+        }
+        assert!(pieces > 5 && rest.is_empty(), "{pieces} pieces");
+        check_lists(&body, 70, 100, &query);
+        let old = String::from_utf8(request).unwrap().replace("HTTP/1.1", "HTTP/1.0");
+        let answer = raw(address, old.as_bytes());
+        let (head, until_the_end) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(!head.contains("Transfer-Encoding") && !head.contains("Content-Length"), "{head}");
+        assert_eq!(until_the_end, body);
+        // A client of this program's own reads them too, one after the other over one connection.
+        let client = HttpRetriever::new(&format!("http://{address}"), Duration::from_secs(10));
+        for _ in 0..2 {
+            let found = client.retrieve(&vec![query.as_str(); 70], 100).unwrap();
+            assert!(found.len() == 70 && found.iter().flatten().all(|found| found.text == query));
+        }
+    });
+}
+
+/// Takes a few bytes now and then, for as long as there are any.
+fn read_slowly(mut stream: TcpStream) {
+    while matches!(stream.read(&mut [0; 512]), Ok(1..)) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_slow_reader_has_one_deadline_and_no_more_is_looked_up_than_it_takes() {
+    let config = ServeConfig { request_timeout: Duration::from_millis(600), ..ServeConfig::default() };
+    let echo = Echo::default();
+    let summary = served(&config, &echo, |address, _| {
+        let (request, _) = large(256, 2_000, 100);
+        let streams: Vec<TcpStream> = (0..4)
+            .map(|_| {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(&request).unwrap();
+                stream
+            })
+            .collect();
+        // 100 MB are asked for. What the sockets hold and a piece are looked up, two queries at a time.
+        std::thread::sleep(Duration::from_millis(300));
+        let pieces = echo.waiting.load(Ordering::SeqCst);
+        assert!((4..4 * 40).contains(&pieces), "{pieces} of {} pieces", 4 * 128);
+        // The socket's own buffers are read to their end after the server has let go.
+        std::thread::sleep(Duration::from_millis(600));
+        let pieces = echo.waiting.load(Ordering::SeqCst);
+        assert!(raw(address, &post(r#"{"queries": ["x"], "topk": 1}"#)).contains("200 OK"));
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(echo.waiting.load(Ordering::SeqCst), pieces + 1, "nothing more is made for them");
+        drop(streams);
+    });
+    assert_eq!(summary.answered, 1, "an answer that nobody took was none");
+}
+
+#[test]
+fn the_server_ends_soon_whatever_its_clients_do() {
+    let config = ServeConfig { request_timeout: Duration::from_secs(60), ..ServeConfig::default() };
+    let begun = Mutex::new(Instant::now());
+    served(&config, &Echo::default(), |address, stop| {
+        let (request, _) = large(256, 2_000, 100);
+        let connect = |bytes: &[u8]| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(bytes).unwrap();
+            stream
+        };
+        let readers: Vec<TcpStream> = (0..6).map(|_| connect(&request)).collect();
+        let half = b"POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\n{".as_slice();
+        let writers: Vec<TcpStream> = [half, b"POST /retrieve HTTP/1.1\r\nX: ", b""].into_iter().map(connect).collect();
+        std::thread::sleep(Duration::from_millis(200));
+        stop.request();
+        *begun.lock().unwrap() = Instant::now();
+        for stream in readers {
+            std::thread::spawn(move || read_slowly(stream));
+        }
+        for mut stream in writers {
+            // The one byte more every now and then does not keep it either.
+            for _ in 0..10 {
+                std::thread::sleep(Duration::from_millis(20));
+                let _ = stream.write_all(b" ");
+            }
+        }
+    });
+    // `served` has waited for the server.
+    let seconds = begun.lock().unwrap().elapsed().as_secs_f64();
+    assert!(seconds < 4.0, "{seconds} s");
 }
