@@ -6,6 +6,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use memtrain_corpora::visible::visible;
 use serde::de::DeserializeOwned;
 use ureq::http::header::{CONTENT_LENGTH, LOCATION};
 use ureq::http::{HeaderName, Response};
@@ -96,17 +97,10 @@ impl Received {
 
 /// The beginning of a server's words, in one line, without what could steer a terminal.
 pub(crate) fn beginning(text: &str) -> String {
-    let mut shown = String::new();
-    for (count, character) in text.trim().chars().enumerate() {
-        match character {
-            _ if count == SHOWN => {
-                shown.push('…');
-                break;
-            }
-            '\n' | '\t' => shown.push(' '),
-            _ if character.is_control() => shown.extend(character.escape_unicode()),
-            _ => shown.push(character),
-        }
+    let mut letters = text.trim().chars();
+    let mut shown: String = letters.by_ref().take(SHOWN).collect();
+    if letters.next().is_some() {
+        shown.push('…');
     }
-    shown
+    visible(&shown).replace(['\n', '\t'], " ")
 }

@@ -64,6 +64,10 @@ fn both_dialects_give_ids_and_log_probabilities_in_order() {
                 }
                 Dialect::Sglang => assert_eq!(body["sampling_params"]["top_p"], json!(0.9)),
             }
+            // What a server would otherwise take from `generation_config.json`.
+            let params = if dialect == Dialect::Vllm { body } else { &body["sampling_params"] };
+            let neutral = ["min_p", "repetition_penalty", "presence_penalty", "frequency_penalty"];
+            assert_eq!(neutral.map(|key| params[key].as_f64()), [0.0, 1.0, 0.0, 0.0].map(Some));
         }
     }
 }
@@ -174,17 +178,16 @@ fn new_weights_are_written_and_the_server_is_told() {
     let weights = folder.path().join("for the server");
     let mut policy = policy(folder.path());
     for (dialect, paths) in [
-        (Dialect::Vllm, &["/collective_rpc", "/reset_prefix_cache"][..]),
-        (Dialect::Sglang, &["/update_weights_from_disk"]),
+        (Dialect::Vllm, &["/collective_rpc", "/reset_prefix_cache", "/v1/completions"][..]),
+        (Dialect::Sglang, &["/update_weights_from_disk", "/generate"]),
     ] {
         let stub = Stub::start();
         let config = HttpConfig { model: "named".to_owned(), ..config_of(&stub, dialect) };
         HttpSampler::connect(&config, &[1], 5).unwrap().refresh(&policy, &weights).unwrap();
         assert_eq!(stub.paths(), paths);
-        if dialect == Dialect::Sglang {
-            let asked = stub.script.asked.lock().unwrap();
-            assert_eq!(asked[0].1["model_path"], json!(weights.display().to_string()));
-        }
+        let asked = stub.script.asked.lock().unwrap();
+        let place = if dialect == Dialect::Vllm { "/kwargs/weights_path" } else { "/model_path" };
+        assert_eq!(asked[0].1.pointer(place), Some(&json!(weights.display().to_string())));
     }
     // Adapters are added in: the server gets whole matrices.
     let lora = LoraConfig { rank: 2, ..LoraConfig::default() };
@@ -195,7 +198,7 @@ fn new_weights_are_written_and_the_server_is_told() {
     }
     let stub = Stub::start();
     let reload = vec![ServerCall { path: "/reload".to_owned(), body: "{\"at\": \"{path}\"}".to_owned() }];
-    let config = HttpConfig { model: "named".to_owned(), reload, ..config_of(&stub, Dialect::Vllm) };
+    let config = HttpConfig { model: "named".to_owned(), reload, max_mismatch: 0.0, ..config_of(&stub, Dialect::Vllm) };
     HttpSampler::connect(&config, &[1], 5).unwrap().refresh(&policy, &weights).unwrap();
     assert_eq!(stub.paths(), ["/reload"]);
     let read = directory::load(&weights, &Device::Cpu, DType::F32).unwrap();

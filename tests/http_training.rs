@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
 
 use candle_core::{DType, Device};
+use memtrain::grpo::packing::PromptResponse;
+use memtrain::grpo::trainer::UpdateConfig;
+use memtrain::grpo::update::score;
 use memtrain::policy::{Policy, directory};
 use memtrain::sampler::{DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
 use memtrain_corpora::store;
@@ -23,8 +26,8 @@ struct Server {
 }
 
 impl Server {
-    /// `reads` says which of the orders to read new weights are followed.
-    fn start(weights: PathBuf, reads: fn(usize) -> bool) -> Self {
+    /// `reads` says which of the orders to read new weights are followed, `scores_prompts` whether prompts are scored.
+    fn start(weights: PathBuf, scores_prompts: bool, reads: fn(usize) -> bool) -> Self {
         let http = Arc::new(tiny_http::Server::http("127.0.0.1:0").unwrap());
         let url = format!("http://{}", http.server_addr());
         let reloads = Arc::new(AtomicUsize::new(0));
@@ -42,7 +45,10 @@ impl Server {
                         }
                         json!("done")
                     }
-                    "/v1/completions" => complete(policy.as_ref().unwrap(), &serde_json::from_str(&text).unwrap()),
+                    "/v1/completions" => {
+                        let body = serde_json::from_str(&text).unwrap();
+                        complete(policy.as_ref().unwrap(), scores_prompts, &body)
+                    }
                     _ => json!("done"),
                 };
                 request.respond(tiny_http::Response::from_string(reply.to_string())).unwrap();
@@ -59,7 +65,7 @@ impl Drop for Server {
     }
 }
 
-fn complete(policy: &Policy, body: &Value) -> Value {
+fn complete(policy: &Policy, scores_prompts: bool, body: &Value) -> Value {
     let numbers = |value: &Value| -> Vec<u32> {
         value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
     };
@@ -79,8 +85,21 @@ fn complete(policy: &Policy, body: &Value) -> Value {
     let drawn = sampler.sample(&[request]).unwrap().remove(0);
     let finish = if drawn.finish == FinishReason::Stop { "stop" } else { "length" };
     let tokens: Vec<String> = drawn.token_ids.iter().map(|id| format!("token_id:{id}")).collect();
-    json!({"choices": [{"finish_reason": finish, "token_ids": drawn.token_ids,
-        "logprobs": {"tokens": tokens, "token_logprobs": drawn.log_probs}}]})
+    let mut answer = json!({"choices": [{"finish_reason": finish, "token_ids": drawn.token_ids,
+        "logprobs": {"tokens": tokens, "token_logprobs": drawn.log_probs}}]});
+    if scores_prompts && body["prompt_logprobs"] == 0 {
+        answer["choices"][0]["prompt_logprobs"] = prompt_log_probs(policy, &numbers(&body["prompt"]));
+    }
+    answer
+}
+
+/// As vLLM gives them: nothing for the first token, then each token's by its id.
+fn prompt_log_probs(policy: &Policy, prompt: &[u32]) -> Value {
+    let pair = PromptResponse { prompt_ids: &prompt[..1], response_ids: &prompt[1..] };
+    let scored = score(&policy.decoder, &[pair], UpdateConfig::default().limits(1.0)).unwrap().remove(0);
+    let one = |(token, id): (_, &u32)| json!({id.to_string(): {"logprob": token, "rank": 1, "decoded_token": "x"}});
+    let rows = scored.iter().map(|token| token.log_prob).zip(&prompt[1..]).map(one);
+    std::iter::once(Value::Null).chain(rows).collect()
 }
 
 const MORE: &str = r#"
@@ -105,35 +124,58 @@ const MORE: &str = r#"
     kind = "http"
 "#;
 
-fn memtrain(folder: &Path, arguments: &[&str]) {
+fn memtrain(folder: &Path, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_memtrain")).current_dir(folder).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(said) } else { Err(said) }
 }
 
-/// Trains two steps; the mean mismatch between server and trainer of each.
-fn mismatches(folder: &Path, server: &Server, weights: &Path, name: &str) -> Vec<f64> {
-    let url = format!("sampler.http.url=\"{}\"", server.url);
-    let weights = format!("sampler.http.weights=\"{}\"", weights.display());
-    let name_is = format!("run.name={name}");
-    memtrain(folder, &["train", "--config", "small.toml", "--set", &url, "--set", &weights, "--set", &name_is]);
-    let lines = store::read_to_string(&folder.join(format!("runs/{name}/metrics.jsonl"))).unwrap();
+/// Trains two steps, with the server's weights checked to `max_mismatch`; what was said, and the mean mismatch between
+/// server and trainer of each step.
+fn train(
+    folder: &Path,
+    server: &Server,
+    weights: &Path,
+    name: &str,
+    max_mismatch: f64,
+) -> (Result<String, String>, Vec<f64>) {
+    let changes = [
+        format!("sampler.http.url=\"{}\"", server.url),
+        format!("sampler.http.weights=\"{}\"", weights.display()),
+        format!("sampler.http.max_mismatch={max_mismatch}"),
+        format!("run.name={name}"),
+    ];
+    let changes = changes.iter().flat_map(|change| ["--set", change.as_str()]);
+    let arguments: Vec<&str> = ["train", "--config", "small.toml"].into_iter().chain(changes).collect();
+    let said = memtrain(folder, &arguments);
+    let lines = store::read_to_string(&folder.join(format!("runs/{name}/metrics.jsonl"))).unwrap_or_default();
     let rows = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    rows.filter_map(|row| row["mismatch_kl"].as_f64()).collect()
+    (said, rows.filter_map(|row| row["mismatch_kl"].as_f64()).collect())
 }
 
 #[test]
 fn the_server_draws_with_the_weights_of_each_step_and_gets_them_once() {
     let folder = tempfile::tempdir().unwrap();
     small_world::write(folder.path(), MORE);
-    memtrain(folder.path(), &["corpus", "build", "--config", "small.toml"]);
+    memtrain(folder.path(), &["corpus", "build", "--config", "small.toml"]).unwrap();
     let weights = folder.path().join("weights");
-    let server = Server::start(weights.clone(), |_| true);
-    let followed = mismatches(folder.path(), &server, &weights, "followed");
+    let server = Server::start(weights.clone(), true, |_| true);
+    // Both compute the same: the bound may be that of rounding.
+    let (said, followed) = train(folder.path(), &server, &weights, "followed", 1e-4);
+    said.unwrap();
     assert!(followed.len() == 2 && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
     // At first and after each step, not for each evaluation in between.
     assert_eq!(server.reloads.load(SeqCst), 3);
-    // A server that stays behind is what the metric shows.
-    let behind = Server::start(weights.clone(), |order| order == 0);
-    let shown = mismatches(folder.path(), &behind, &weights, "behind");
+    // A server that stays behind is found when it was told to read the weights of the first step.
+    let behind = Server::start(weights.clone(), true, |order| order == 0);
+    let (said, shown) = train(folder.path(), &behind, &weights, "behind", 1e-2);
+    let said = said.unwrap_err();
+    assert!(said.contains("does not draw with the policy's weights") && said.contains("hint:"), "{said}");
+    assert!(shown.iter().all(|kl| kl.abs() < 1e-8), "{shown:?}");
+    // One that scores no prompts is warned of, and the metric shows it.
+    let silent = Server::start(weights.clone(), false, |order| order == 0);
+    let (said, shown) = train(folder.path(), &silent, &weights, "silent", 1e-2);
+    let said = said.unwrap();
+    assert!(said.contains("scores no prompts") && said.contains("step 2: the log-probabilities of"), "{said}");
     assert!(shown[0].abs() < 1e-8 && shown[1] > 1e-5, "{shown:?}");
 }

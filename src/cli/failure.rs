@@ -22,6 +22,7 @@ use super::print::is_closed;
 use crate::config::ranges;
 use crate::policy::PolicyError;
 use crate::run::RunError;
+use crate::sampler::http::HttpError;
 
 /// Something was typed wrong, on the command line or in a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +168,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = cause.downcast_ref::<IndexError>() {
         return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<HttpError>() {
+        return error.hint().map(str::to_owned);
     }
     if let Some(error) = cause.downcast_ref::<HubError>() {
         return Some(error.hint());

@@ -149,6 +149,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         cursor: 0,
         diagnosis: Diagnosis::default(),
         served: Cell::new(false),
+        first_difference: Cell::default(),
     };
     let mut policy = start;
     if let (Some(lora), Some(base)) = (&config.policy.lora, &frozen) {

@@ -89,6 +89,9 @@ pub struct HttpConfig {
     pub weights: PathBuf,
     /// What makes the server read them, in this order; empty is what the dialect's server has for it.
     pub reload: Vec<ServerCall>,
+    /// How far the server's log-probabilities of fixed prompts may be from the policy's once it has read them: nats, the mean
+    /// over the tokens. 0 does not ask.
+    pub max_mismatch: f64,
 }
 
 impl Default for HttpConfig {
@@ -103,6 +106,7 @@ impl Default for HttpConfig {
             backoff_s: 0.5,
             weights: PathBuf::new(),
             reload: Vec::new(),
+            max_mismatch: 0.1,
         }
     }
 }
@@ -113,9 +117,10 @@ impl HttpConfig {
         let call = |path: &str, body: &str| ServerCall { path: path.to_owned(), body: body.to_owned() };
         match (self.reload.is_empty(), self.dialect) {
             (false, _) => self.reload.clone(),
-            // A server in development mode (VLLM_SERVER_DEV_MODE=1) that was started on the folder of the weights.
+            // A server in development mode (VLLM_SERVER_DEV_MODE=1).
             (true, Dialect::Vllm) => {
-                vec![call("/collective_rpc", r#"{"method": "reload_weights"}"#), call("/reset_prefix_cache", "")]
+                let reload = r#"{"method": "reload_weights", "kwargs": {"weights_path": "{path}"}}"#;
+                vec![call("/collective_rpc", reload), call("/reset_prefix_cache", "")]
             }
             (true, Dialect::Sglang) => {
                 vec![call("/update_weights_from_disk", r#"{"model_path": "{path}", "flush_cache": true}"#)]
@@ -203,7 +208,10 @@ impl SamplerConfig {
         if self.max_sequences == 0 {
             return Err("`sampler.max_sequences` is 0: it must be at least 1".to_owned());
         }
-        let HttpConfig { url, concurrency, timeout_s, backoff_s, .. } = &self.http;
+        let HttpConfig { url, concurrency, timeout_s, backoff_s, max_mismatch, .. } = &self.http;
+        if !(*max_mismatch >= 0.0 && max_mismatch.is_finite()) {
+            return Err(format!("`sampler.http.max_mismatch` is {max_mismatch}: it must be 0 or a positive number"));
+        }
         // The address matters where it is used alone.
         let url = if self.kind == SamplerKind::Http { url } else { "http://" };
         check_server("sampler.http", url, *concurrency, [*timeout_s, *backoff_s])
@@ -225,6 +233,7 @@ mod tests {
         assert!(wrong("cache_gib = -1").contains("sampler.cache_gib"));
         assert!(wrong("max_sequences = 0").contains("sampler.max_sequences"));
         assert!(wrong("[http]\nconcurrency = 0").contains("sampler.http.concurrency"));
+        assert!(wrong("[http]\nmax_mismatch = -0.1").contains("sampler.http.max_mismatch"));
         assert!(wrong("[http]\ntimeout_s = nan").contains("sampler.http.timeout_s"));
         assert!(wrong("kind = \"http\"\n[http]\nurl = \"localhost:8000\"").contains("sampler.http.url"));
         assert!(toml::from_str::<SamplerConfig>("kind = \"grpc\"").is_err());

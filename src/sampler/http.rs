@@ -8,31 +8,43 @@
 //! ```
 //!
 //! Threads of a stream send the requests, so many at a time; a request that fails for a reason that may pass is sent again
-//! after a while. What comes back is checked: ids and log-probabilities must be as many, and a response that stopped must
-//! end in a stop token. After each optimizer step the weights are written as a Hugging Face directory and the server is
-//! told to read them ([`HttpSampler::refresh`]).
+//! after a while. What comes back is checked: ids and log-probabilities must be as many and possible, and a response must
+//! end in a stop token if it stopped and have none before. An answer has one deadline and a bounded number of bytes. All
+//! sampling parameters are sent, those that do nothing too: a server takes what is left out from `generation_config.json`.
+//! After each optimizer step the weights are written as a Hugging Face directory, the server is told to read them, and
+//! asked whether it has ([`HttpSampler::refresh`]).
 
 pub mod chat;
 mod client;
+mod probe;
 mod stream;
+mod wire;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use memtrain_corpora::rng;
+use anyhow::{Context, Result, ensure};
+use memtrain_corpora::{rng, store};
 use rand::Rng;
 use serde_json::{Value, json};
 
-use self::client::Client;
 pub use self::client::HttpError;
+use self::client::{Client, answer_bytes};
 use self::stream::{Ask, HttpStream};
+use self::wire::{Drawn, SglangAnswer, Told, VllmAnswer};
 use super::config::{Dialect, HttpConfig, ServerCall};
 use super::{Completion, DrawAddress, FinishReason, SampleRequest, SampleStream, Sampler, drawn_together};
+use crate::outbound::beginning;
 use crate::policy::{Policy, directory};
 
 /// Log-probabilities above this are no rounding.
 const LARGEST_LOG_PROB: f64 = 1e-3;
+
+/// Log-probabilities below this, that of one draw in 10²⁰⁰, are of tokens that are never drawn.
+const SMALLEST_LOG_PROB: f64 = -460.0;
+
+/// Bytes of an answer to a call that makes a server do something.
+const TOLD_BYTES: u64 = 1 << 20;
 
 /// The variable of the environment that holds the server's key, where it wants one.
 const KEY: &str = "MEMTRAIN_SAMPLER_KEY";
@@ -60,25 +72,40 @@ impl HttpSampler {
         Ok(Self { asks: Arc::new(Draws { client, stop_ids: stop_ids.to_vec(), allowed }) })
     }
 
-    /// Writes a policy, adapters added into its weights, as a Hugging Face directory to `folder`, and tells the server to
-    /// read it.
+    /// Writes a policy, adapters added into its weights, as a Hugging Face directory to `folder`, tells the server to read
+    /// it, and checks that its log-probabilities of fixed prompts are the policy's.
     ///
     /// # Errors
-    /// If the directory cannot be written or the server refuses.
+    /// If the directory cannot be written, the server refuses, or its log-probabilities differ by more than
+    /// `sampler.http.max_mismatch`.
     pub fn refresh(&self, policy: &Policy, folder: &Path) -> Result<()> {
+        // The server can write where the folder lies. What it puts in its place is not followed.
+        ensure!(
+            !store::is_link(folder),
+            "`{}` is a link: set `sampler.http.weights` to the folder that it leads to, if the weights shall go there",
+            folder.display()
+        );
         let policy = Policy { decoder: policy.decoder.merged_lora()?, ..policy.clone() };
         directory::save(&policy, folder).context("the weights for the sampler cannot be written")?;
         let path = std::path::absolute(folder)?;
-        for ServerCall { path: place, body } in self.asks.client.config.reload_calls() {
+        let client = &self.asks.client;
+        for ServerCall { path: place, body } in client.config.reload_calls() {
             // As JSON, so that quotes and backslashes of a path stay what they are.
             let name = serde_json::to_string(&path.display().to_string())?;
             let body = body.replace("{path}", name.trim_matches('"'));
-            self.asks
-                .client
-                .patiently(|client| client.post(&place, &body))
-                .with_context(|| format!("the server did not take the new weights of `{}`", folder.display()))?;
+            let told = client.patiently(|client| {
+                let told: Told = client.post(&place, &body, TOLD_BYTES)?.json().unwrap_or_default();
+                match told {
+                    Told { success: Some(false), message } => {
+                        let message = beginning(&message.unwrap_or_default());
+                        Err(HttpError::Answer { url: client.url(&place), detail: format!("no success: {message}") })
+                    }
+                    _ => Ok(()),
+                }
+            });
+            told.with_context(|| format!("the server did not take the new weights of `{}`", folder.display()))?;
         }
-        Ok(())
+        probe::check(&self.asks, &policy)
     }
 }
 
@@ -103,7 +130,8 @@ impl Draws {
                 "/v1/completions",
                 json!({
                     "model": self.client.model, "prompt": prompt_ids, "max_tokens": params.max_tokens,
-                    "temperature": params.temperature, "top_p": params.top_p, "top_k": top_k, "seed": seed,
+                    "temperature": params.temperature, "top_p": params.top_p, "top_k": top_k, "min_p": 0.0,
+                    "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "seed": seed,
                     "stop_token_ids": self.stop_ids, "logprobs": 0, "return_token_ids": true,
                     "return_tokens_as_token_ids": true, "skip_special_tokens": false,
                 }),
@@ -114,7 +142,8 @@ impl Draws {
                     "input_ids": prompt_ids, "return_logprob": true,
                     "sampling_params": {
                         "max_new_tokens": params.max_tokens, "temperature": params.temperature, "top_p": params.top_p,
-                        "top_k": top_k, "sampling_seed": seed, "stop_token_ids": self.stop_ids, "no_stop_trim": true,
+                        "top_k": top_k, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0,
+                        "frequency_penalty": 0.0, "sampling_seed": seed, "stop_token_ids": self.stop_ids, "no_stop_trim": true,
                         "skip_special_tokens": false,
                     },
                 }),
@@ -126,8 +155,7 @@ impl Draws {
     fn checked(
         &self,
         request: &SampleRequest,
-        token_ids: Vec<u32>,
-        log_probs: Vec<f64>,
+        (token_ids, log_probs): Drawn,
         finish: FinishReason,
     ) -> Result<Completion, String> {
         let (ids, probabilities, most) = (token_ids.len(), log_probs.len(), request.params.max_tokens);
@@ -140,10 +168,14 @@ impl Draws {
         if let Some(id) = token_ids.iter().find(|&&id| id as usize >= self.allowed) {
             return Err(format!("token id {id} is beyond the {} ids of the tokenizer", self.allowed));
         }
-        if let Some(wrong) = log_probs.iter().find(|value| !value.is_finite() || **value > LARGEST_LOG_PROB) {
-            return Err(format!("a log-probability of {wrong}"));
+        if let Some(wrong) = log_probs.iter().find(|value| !(SMALLEST_LOG_PROB..=LARGEST_LOG_PROB).contains(*value)) {
+            return Err(format!("a log-probability of {wrong:?}, with which no token is drawn"));
         }
-        let stopped = token_ids.last().is_some_and(|id| self.stop_ids.contains(id));
+        let stop = token_ids.iter().position(|id| self.stop_ids.contains(id));
+        if let Some(place) = stop.filter(|place| place + 1 < ids) {
+            return Err(format!("token {place} of {ids} is the stop token {}: it did not stop", token_ids[place]));
+        }
+        let stopped = stop.is_some();
         if finish == FinishReason::Stop && !stopped {
             let last = token_ids.last();
             return Err(format!(
@@ -166,13 +198,19 @@ impl Ask for Draws {
 
     fn ask(&self, request: &SampleRequest) -> Result<Completion, HttpError> {
         let (path, question) = self.question(request);
-        let answer = self.client.post(path, &question.to_string())?;
-        let (reason, read) = match self.client.config.dialect {
-            Dialect::Vllm => (answer["choices"][0]["finish_reason"].as_str(), of_vllm(&answer["choices"][0])),
-            Dialect::Sglang => (answer["meta_info"]["finish_reason"]["type"].as_str(), of_sglang(&answer)),
-        };
+        let most = answer_bytes(request.prompt_ids.len(), request.params.max_tokens);
+        let answer = self.client.post(path, &question.to_string(), most)?;
         let url = self.client.url(path);
-        let finish = match reason {
+        let read = match self.client.config.dialect {
+            Dialect::Vllm => {
+                answer.json().and_then(VllmAnswer::choice).map(|choice| (choice.finish_reason.clone(), choice.drawn()))
+            }
+            Dialect::Sglang => answer.json().map(|answer: SglangAnswer| {
+                (answer.meta_info.finish_reason().map(str::to_owned), answer.meta_info.drawn())
+            }),
+        };
+        let (reason, drawn) = read.map_err(|detail| HttpError::Answer { url: url.clone(), detail })?;
+        let finish = match reason.as_deref() {
             Some("stop") => FinishReason::Stop,
             Some("length") => FinishReason::Length,
             Some("abort") => return Err(HttpError::BrokenOff { url, reason: "abort".to_owned() }),
@@ -181,7 +219,7 @@ impl Ask for Draws {
                 return Err(HttpError::Answer { url, detail });
             }
         };
-        let checked = read.and_then(|(ids, log_probs)| self.checked(request, ids, log_probs, finish));
+        let checked = drawn.and_then(|drawn| self.checked(request, drawn, finish));
         checked.map_err(|detail| HttpError::Answer { url, detail })
     }
 }
@@ -203,36 +241,4 @@ fn seed(address: &DrawAddress) -> u32 {
     let DrawAddress { seed, step, document, rollout, turn } = *address;
     // Servers take signed numbers of 32 bits.
     rng::addressed("sample/http", seed, &[step, document, rollout, turn]).random::<u32>() >> 1
-}
-
-/// Ids and log-probabilities of a choice of vLLM's.
-fn of_vllm(choice: &Value) -> Result<(Vec<u32>, Vec<f64>), String> {
-    let log_probs = choice["logprobs"]["token_logprobs"].as_array();
-    let log_probs = log_probs.ok_or("`logprobs.token_logprobs` is missing: does the server give log-probabilities?")?;
-    let log_probs = log_probs.iter().map(|value| value.as_f64().ok_or_else(|| format!("a log-probability {value}")));
-    let ids: Result<Vec<u32>, String> = match choice["token_ids"].as_array() {
-        Some(ids) => ids.iter().map(id).collect(),
-        None => {
-            let tokens = choice["logprobs"]["tokens"].as_array().ok_or("neither `token_ids` nor `logprobs.tokens`")?;
-            let id = |token: &Value| token.as_str()?.strip_prefix("token_id:")?.parse().ok();
-            let wrong = "tokens come as text: the server must know `return_tokens_as_token_ids`";
-            tokens.iter().map(|token| id(token).ok_or_else(|| format!("{wrong}, got {token}"))).collect()
-        }
-    };
-    Ok((ids?, log_probs.collect::<Result<_, _>>()?))
-}
-
-/// Ids and log-probabilities of an answer of SGLang's.
-fn of_sglang(answer: &Value) -> Result<(Vec<u32>, Vec<f64>), String> {
-    let tokens = answer["meta_info"]["output_token_logprobs"].as_array();
-    let tokens = tokens.ok_or("`meta_info.output_token_logprobs` is missing")?;
-    let pair = |token: &Value| {
-        let log_prob = token[0].as_f64().ok_or_else(|| format!("a log-probability {}", token[0]))?;
-        Ok((id(&token[1])?, log_prob))
-    };
-    Ok(tokens.iter().map(pair).collect::<Result<Vec<_>, String>>()?.into_iter().unzip())
-}
-
-fn id(value: &Value) -> Result<u32, String> {
-    value.as_u64().and_then(|id| id.try_into().ok()).ok_or_else(|| format!("a token id {value}"))
 }

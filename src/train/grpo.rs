@@ -26,7 +26,7 @@ use crate::policy::{Decoder, Generation, Origin, Policy, PolicyTokenizer};
 use crate::run::RolloutRow;
 use crate::run::signal::StopRequest;
 use crate::run::watch::Watch;
-use crate::sampler::{self, ChatServer, LocalSampler, Sampler, SamplerConfig};
+use crate::sampler::{self, ChatServer, LocalSampler, Sampler, SamplerConfig, SamplerKind};
 
 /// Trains a policy with an objective.
 pub struct GrpoTraining<'a> {
@@ -84,6 +84,8 @@ pub struct GrpoTraining<'a> {
     pub diagnosis: Diagnosis,
     /// Whether a server that draws has the weights as they are now.
     pub served: Cell<bool>,
+    /// How far its log-probabilities were from the trainer's in the first step of this process, in nats a token.
+    pub first_difference: Cell<Option<f64>>,
 }
 
 /// Rollouts of one step, refills included.
@@ -166,6 +168,7 @@ impl Training for GrpoTraining<'_> {
             .context("the update failed")?;
         phases.end("time/update_s");
         self.explain(&rollouts, num_conversations, &report, &context);
+        self.compare_sampler(context.step, report.loss.sampler_difference);
         metrics.extend(self.update_metrics(&report, old_mismatch));
         metrics.push(("train/learning_rate".into(), context.learning_rate));
         metrics.push(("train/conversations".into(), num_conversations as f64));
@@ -267,6 +270,27 @@ impl<'a> GrpoTraining<'a> {
             rollouts.items.extend(items);
         }
         Ok(rollouts)
+    }
+
+    /// Says when a server's log-probabilities of what it drew are not the policy's: beyond the bound, or far beyond what they
+    /// were at first, when the server had just read the weights.
+    fn compare_sampler(&self, step: u64, difference: f64) {
+        /// Times that of the first step.
+        const GROWTH: f64 = 10.0;
+        /// Rounding, where both compute in f32.
+        const ROUNDING: f64 = 1e-3;
+        let SamplerConfig { kind, http, .. } = self.sampler;
+        if *kind != SamplerKind::Http || http.max_mismatch == 0.0 || difference == 0.0 {
+            return;
+        }
+        let first = self.first_difference.get().unwrap_or(difference);
+        self.first_difference.set(Some(first));
+        if difference > http.max_mismatch || difference > GROWTH * first.max(ROUNDING) {
+            tracing::warn!(
+                "step {step}: the log-probabilities of `{}` differ from the trainer's by {difference:.4} a token ({first:.4} at first): it draws with old weights, other ones, or otherwise than it was asked to",
+                http.url
+            );
+        }
     }
 
     /// Says in a sentence why a step taught little or nothing.

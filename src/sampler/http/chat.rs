@@ -12,8 +12,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, HttpError};
+use super::client::{Client, HttpError, answer_bytes};
 use super::stream::{Ask, HttpStream};
+use super::wire::{ChatChoice, ChatMessage, ChatReply};
 use crate::sampler::FinishReason;
 use crate::sampler::config::{ChatConfig, HttpConfig};
 
@@ -110,23 +111,19 @@ impl Ask for Chat {
         if let Some(body) = body.as_object_mut() {
             body.extend(self.parameters.clone());
         }
-        let answer = self.client.post(PATH, &body.to_string())?;
-        let choice = &answer["choices"][0];
-        let finish = match choice["finish_reason"].as_str() {
-            Some("length") => FinishReason::Length,
-            Some("abort") => {
-                return Err(HttpError::BrokenOff { url: self.client.url(PATH), reason: "abort".to_owned() });
+        let answer = self.client.post(PATH, &body.to_string(), answer_bytes(0, request.max_tokens))?;
+        let wrong = |detail: String| HttpError::Answer { url: self.client.url(PATH), detail };
+        let reply: ChatReply = answer.json().map_err(wrong)?;
+        match reply.choices.into_iter().next() {
+            Some(ChatChoice { finish_reason: Some(reason), .. }) if reason == "abort" => {
+                Err(HttpError::BrokenOff { url: self.client.url(PATH), reason })
             }
-            _ => FinishReason::Stop,
-        };
-        match &choice["message"]["content"] {
-            Value::String(text) => Ok(ChatAnswer { text: text.clone(), finish }),
-            // A model that thinks may come to its end before it says anything.
-            Value::Null if choice["message"].is_object() => Ok(ChatAnswer { text: String::new(), finish }),
-            _ => {
-                let detail = "`choices[0].message.content` is missing".to_owned();
-                Err(HttpError::Answer { url: self.client.url(PATH), detail })
+            Some(ChatChoice { finish_reason, message: Some(ChatMessage { content }) }) => {
+                let is_cut = finish_reason.is_some_and(|reason| reason == "length");
+                let finish = if is_cut { FinishReason::Length } else { FinishReason::Stop };
+                Ok(ChatAnswer { text: content.unwrap_or_default(), finish })
             }
+            _ => Err(wrong("`choices[0].message.content` is missing".to_owned())),
         }
     }
 }

@@ -1,17 +1,23 @@
-//! The client of a server: JSON in, JSON out, patient where waiting may help.
+//! The client of a server: patient where waiting may help, within bounds of time and of bytes.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use memtrain_corpora::visible::steers;
+use serde::Deserialize;
+use ureq::RequestBuilder;
 
+use crate::outbound::{self, OutboundError, Received};
 use crate::sampler::config::{Dialect, HttpConfig};
 
 /// Longest wait before a request is sent again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// Characters of an answer that an error shows.
-const SHOWN: usize = 400;
+/// Bytes that a list of models may have: hosted services have hundreds, with their prices.
+const MODELS_BYTES: u64 = 4 << 20;
+
+/// Bytes of a model's name.
+const NAME_BYTES: usize = 1_000;
 
 /// Why the server was of no use.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +41,7 @@ pub enum HttpError {
         body: String,
     },
     /// An answer that is not what was asked for.
-    #[error("`{url}` answers with something else than a completion: {detail}")]
+    #[error("`{url}` answers with something else than was asked for: {detail}")]
     Answer {
         /// What was asked.
         url: String,
@@ -50,6 +56,24 @@ pub enum HttpError {
         /// The reason as the server gave it.
         reason: String,
     },
+    /// A server that has other weights than the policy.
+    #[error(
+        "`{url}` does not draw with the policy's weights: its log-probabilities of {tokens} tokens of fixed prompts differ from the trainer's by {mean:.4} on average (at most by {theirs:.3} there and {own:.3} here), and `sampler.http.max_mismatch` is {most}"
+    )]
+    Mismatch {
+        /// Who was asked.
+        url: String,
+        /// Tokens that both scored.
+        tokens: usize,
+        /// Mean absolute difference, in nats.
+        mean: f64,
+        /// What it may be.
+        most: f64,
+        /// The server's log-probability of the token where they differ most.
+        theirs: f64,
+        /// The trainer's.
+        own: f64,
+    },
 }
 
 impl HttpError {
@@ -58,9 +82,31 @@ impl HttpError {
         match self {
             Self::Unreachable { .. } | Self::BrokenOff { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Answer { .. } => false,
+            Self::Answer { .. } | Self::Mismatch { .. } => false,
         }
     }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Status { status: 300..=399, .. } => Some("set the server's `url` to where it redirects"),
+            Self::Mismatch { .. } => Some(
+                "the server may still have old weights, another model or another tokenizer: see that it reads the folder `sampler.http.weights` when told to (`docs/sampling.md`); raise `sampler.http.max_mismatch` for a server that computes with 8 bits or fewer",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// A list of models, as far as it is read.
+#[derive(Deserialize)]
+struct Models {
+    data: Vec<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    id: String,
 }
 
 #[derive(Debug)]
@@ -80,16 +126,30 @@ impl Client {
     /// # Errors
     /// If it has to be asked and does not answer.
     pub(super) fn connect(config: &HttpConfig, key: &str) -> Result<Self> {
-        let timeout = Duration::from_secs_f64(config.timeout_s);
-        let agent = ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false).build();
+        let agent = outbound::agent(Duration::from_secs_f64(config.timeout_s));
         let (model, key) = (config.model.clone(), std::env::var(key).ok());
-        let mut client = Self { agent: agent.into(), config: config.clone(), model, key };
+        let mut client = Self { agent, config: config.clone(), model, key };
         if client.model.is_empty() && config.dialect == Dialect::Vllm {
-            let models = client.patiently(|client| client.get("/v1/models"))?;
-            let first = models["data"][0]["id"].as_str();
-            client.model = first.with_context(|| format!("`{}` has no model", config.url))?.to_owned();
+            client.model = client.first_model()?;
         }
         Ok(client)
+    }
+
+    fn first_model(&self) -> Result<String> {
+        let url = self.url("/v1/models");
+        let received =
+            self.patiently(|client| client.received(&url, client.agent.get(&url), MODELS_BYTES, |get| get.call()))?;
+        let models: Models = received.json().map_err(|detail| HttpError::Answer { url, detail })?;
+        let first = models.data.into_iter().next();
+        let name = first.with_context(|| format!("`{}` has no model", self.config.url))?.id;
+        // It is sent with each request, and stands in messages and reports.
+        ensure!(
+            name.len() <= NAME_BYTES && !name.contains(steers),
+            "the first model of `{}` has a name that is too long or has control characters; name one in `model`: {}",
+            self.config.url,
+            outbound::beginning(&name)
+        );
+        Ok(name)
     }
 
     /// The address of an endpoint. What other clients call the base of the interface ends in `/v1`, which the endpoints say
@@ -99,24 +159,32 @@ impl Client {
         format!("{}{path}", base.strip_suffix("/v1").unwrap_or(base))
     }
 
-    fn get(&self, path: &str) -> Result<Value, HttpError> {
+    /// Sends JSON; the answer may have `most` bytes.
+    pub(super) fn post(&self, path: &str, body: &str, most: u64) -> Result<Received, HttpError> {
         let url = self.url(path);
-        let mut request = self.agent.get(&url);
-        if let Some(key) = &self.key {
-            request = request.header("Authorization", format!("Bearer {key}"));
-        }
-        let answer = request.call();
-        read(url, answer)
+        let request = self.agent.post(&url).header("Content-Type", "application/json");
+        self.received(&url, request, most, |request| request.send(body))
     }
 
-    pub(super) fn post(&self, path: &str, body: &str) -> Result<Value, HttpError> {
-        let url = self.url(path);
-        let mut request = self.agent.post(&url).header("Content-Type", "application/json");
+    fn received<B>(
+        &self,
+        url: &str,
+        mut request: RequestBuilder<B>,
+        most: u64,
+        send: impl FnOnce(RequestBuilder<B>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Received, HttpError> {
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
-        let answer = request.send(body);
-        read(url, answer)
+        let received = outbound::receive(send(request), most).map_err(|error| match error {
+            OutboundError::Failed(detail) => HttpError::Unreachable { url: url.to_owned(), detail },
+            OutboundError::TooLong { .. } => HttpError::Answer { url: url.to_owned(), detail: error.to_string() },
+        })?;
+        if !received.is_success() {
+            let body = received.complaint();
+            return Err(HttpError::Status { url: url.to_owned(), status: received.status, body });
+        }
+        Ok(received)
     }
 
     /// Asks until there is an answer, or as often as the configuration says.
@@ -136,23 +204,8 @@ impl Client {
     }
 }
 
-/// The JSON of an answer.
-fn read(url: String, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, HttpError> {
-    let unreachable = |error: ureq::Error| HttpError::Unreachable { url: url.clone(), detail: error.to_string() };
-    let mut answer = answer.map_err(unreachable)?;
-    let status = answer.status().as_u16();
-    let text = answer.body_mut().with_config().limit(u64::from(u32::MAX)).read_to_string();
-    let text = text.map_err(|error| HttpError::Unreachable { url: url.clone(), detail: error.to_string() })?;
-    if !(200..300).contains(&status) {
-        return Err(HttpError::Status { url, status, body: beginning(&text) });
-    }
-    // Calls that do something answer with nothing, or with words.
-    Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
-}
-
-fn beginning(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+/// Bytes that an answer of so many tokens may have, with their texts, ids and log-probabilities, twice what servers are known
+/// to send.
+pub(super) fn answer_bytes(prompt_tokens: usize, response_tokens: usize) -> u64 {
+    (64 << 10) + 32 * prompt_tokens as u64 + 512 * response_tokens as u64
 }
