@@ -207,3 +207,27 @@ fn an_index_of_a_question_set_is_kept_in_a_folder_of_its_own() {
     write(&path.join("kept/notes.txt"), "mine");
     refused(path, &eval("kept", "fused"), &["`notes.txt`"]);
 }
+
+#[test]
+fn a_quickstart_or_a_build_that_is_refused_has_written_nothing() {
+    let config = format!("{}/configs/quickstart.toml", env!("CARGO_MANIFEST_DIR"));
+    let build = ["corpus", "build", "--config", &config, "--out", "home/corpus"];
+    let cases = [
+        ("home/corpus/index/src/thesis.tex", "`src/`", true),
+        ("home/corpus/ingest", "is a file", true),
+        ("home/corpus/policy-tiny/config.json", "`config.json`", true),
+        ("home/runs/seed-1/notes.txt", "notes.txt", false),
+        ("home/dump.xml.bz2", "dump.xml.bz2", false),
+    ];
+    for (name, part, stops_build) in cases {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path();
+        write(&path.join(name), "years of work");
+        store::link_durably(Path::new("home"), &path.join("way")).unwrap();
+        refused(path, &["quickstart", "--out", "home"], &[part]);
+        refused(path, &["quickstart", "--out", "way/../home/."], &[part]);
+        if stops_build {
+            refused(path, &build, &[part]);
+        }
+    }
+}
