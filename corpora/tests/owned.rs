@@ -121,7 +121,8 @@ proptest! {
             prop_assert_eq!(left, expected);
             prop_assert!(after.contains_key(&elsewhere.join("thesis.tex")));
         } else {
-            prop_assert!(matches!(done, Err(StoreError::Foreign { .. })));
+            let is_refused = matches!(done, Err(StoreError::Foreign { .. }));
+            prop_assert!(is_refused);
             prop_assert_eq!(before, after);
         }
     }
