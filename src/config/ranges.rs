@@ -258,8 +258,18 @@ impl fmt::Display for OutOfRange {
 pub fn check(config: &Table) -> Option<OutOfRange> {
     numbers(config).into_iter().find_map(|(key, value)| {
         let (allowed, number) = (allowed(&key)?, value.as_float().or(value.as_integer().map(|whole| whole as f64))?);
-        (!allowed.holds(number)).then(|| OutOfRange { key, value: value.to_string(), allowed })
+        (!allowed.holds(number)).then(|| OutOfRange { key, value: written(&value), allowed })
     })
+}
+
+/// A number as it is typed, with an exponent where it would be a row of zeros.
+fn written(value: &Value) -> String {
+    match value {
+        Value::Float(number) if *number != 0.0 && number.is_finite() && !(1e-6..1e15).contains(&number.abs()) => {
+            format!("{number:e}")
+        }
+        _ => value.to_string(),
+    }
 }
 
 /// All numbers of a configuration with their keys; those of a list have the list's.
