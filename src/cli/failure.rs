@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn nothing_in_a_failure_steers_the_terminal() {
-        let inner = std::io::Error::other("a template said \u{1b}[2J");
+        let inner = io::Error::other("a template said \u{1b}[2J");
         let failure = anyhow::Error::from(inner).context("`\u{9b}31m` is no model\u{0}");
         let failure = Err::<(), _>(failure).hint(|| "not \u{202e}cba".into()).expect_err("a failure");
         let told = describe(&failure, false);
