@@ -221,7 +221,8 @@ mod tests {
             bytes[at] ^= 1_u8 << bit;
             let line = bytes[..at].iter().filter(|&&byte| byte == b'\n').count() as u64;
             store::write_atomic(&path, &bytes)?;
-            prop_assert!(matches!(read(&path, true), Err(RunError::DamagedRecord { step, .. }) if step <= line + 1));
+            let is_found = matches!(read(&path, true), Err(RunError::DamagedRecord { step, .. }) if step <= line + 1);
+            prop_assert!(is_found);
             prop_assert!(JsonLines::open(&path, 3, true).is_err());
             // Behind the step that is gone back to, it does not matter: those lines are written anew.
             prop_assert_eq!(JsonLines::open(&path, line, true)?.last_step(), (line > 0).then_some(line));
