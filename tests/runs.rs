@@ -1,4 +1,4 @@
-//! A run's folder through the binary: damage is found, beginning anew loses nothing, and divergence is not saved.
+//! A run's folder through the binary: damage is found, beginning anew loses nothing, and what has diverged is not trained.
 
 mod small_world;
 
@@ -157,17 +157,24 @@ fn a_run_begun_anew_keeps_the_old_one_and_what_a_user_put_beside_it() {
 }
 
 #[test]
-fn a_learning_rate_that_destroys_the_policy_leaves_nothing_to_go_on_from() {
+fn a_policy_with_a_weight_that_is_none_is_not_trained() {
     let folder = trained();
-    let rate = ["--set", "run.name=b", "--set", "optimizer.learning_rate=1e20"];
-    for _ in 0..2 {
-        let output = train(folder.path(), &rate);
-        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-        for part in ["the policy has diverged in step ", "hint: ", "optimizer.learning_rate"] {
-            assert!(said(&output).contains(part), "{}", said(&output));
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/policies/tiny");
+    for (name, weight) in [("nan", f32::NAN), ("infinite", f32::NEG_INFINITY), ("huge", 1e9)] {
+        for file in store::list(&tiny).unwrap() {
+            let mut bytes = store::read(&file).unwrap();
+            if file.ends_with("model.safetensors") {
+                let last = bytes.len() - 4;
+                bytes[last..].copy_from_slice(&weight.to_le_bytes());
+            }
+            let to = folder.path().join(name).join(file.file_name().unwrap());
+            store::create_dir_all(to.parent().unwrap()).unwrap();
+            store::write_atomic(&to, bytes).unwrap();
         }
-        assert!(store::link_target(&folder.path().join("runs/b/checkpoints/latest")).unwrap().is_none());
+        let output =
+            train(folder.path(), &["--set", &format!("run.name={name}"), "--set", &format!("policy.path={name}")]);
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", said(&output));
+        assert!(said(&output).contains("the policy to start from cannot be trained"), "{name}: {}", said(&output));
+        assert!(!store::exists(&folder.path().join("runs").join(name).join("checkpoints/latest")));
     }
-    let output = train(folder.path(), &["--set", "run.name=b", "--clean"]);
-    assert!(output.status.success(), "{}", said(&output));
 }

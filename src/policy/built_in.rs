@@ -1,7 +1,7 @@
 //! The policies that the program carries.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, Occupant, OwnedFile};
 
@@ -45,9 +45,7 @@ fn check(name: &str) -> Result<(), PolicyError> {
 /// If no policy has the name, something else is in the folder, or a file cannot be written.
 pub fn write(name: &str, folder: &Path) -> Result<(), PolicyError> {
     check(name)?;
-    if store::is_dir(folder) {
-        store::sweep_temporaries(folder)?;
-    }
+    sweep(folder)?;
     let is_there = |file: &str, bytes: &[u8]| -> Result<bool, PolicyError> {
         let path = folder.join(file);
         Ok(store::exists(&path) && store::hash_file(&path)? == store::hash_bytes(bytes))
@@ -71,6 +69,24 @@ pub fn write(name: &str, folder: &Path) -> Result<(), PolicyError> {
     for (file, bytes) in TINY {
         if !is_there(file, bytes)? {
             store::write_atomic(&folder.join(file), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what killed processes have left: temporary files, and the folder that former versions wrote a policy into before it
+/// got its name, unless something else is in it.
+fn sweep(folder: &Path) -> Result<(), PolicyError> {
+    if store::is_dir(folder) {
+        store::sweep_temporaries(folder)?;
+    }
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = folder.with_file_name(format!(".{name}.new"));
+    if store::is_dir(&fresh) && !store::is_link(&fresh) {
+        store::sweep_temporaries(&fresh)?;
+        let is_ours = |path: &PathBuf| TINY.iter().any(|(file, _)| path.ends_with(file));
+        if store::list(&fresh)?.iter().all(is_ours) {
+            store::remove_dir_all(&fresh)?;
         }
     }
     Ok(())
