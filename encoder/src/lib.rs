@@ -10,6 +10,7 @@
 //! threads.
 
 mod batches;
+mod caught;
 mod classifier;
 mod config;
 mod embeddings;
@@ -22,6 +23,7 @@ mod options;
 #[cfg(test)]
 mod parity;
 mod pattern;
+mod pickle;
 mod spans;
 pub mod tokenizer_file;
 mod tokens;

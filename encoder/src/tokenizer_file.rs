@@ -5,15 +5,13 @@
 //! first ([`open`]), and every call into the crate is guarded ([`guarded`]): a panic becomes an error. What is refused is
 //! far from anything that published tokenizers do.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
+use crate::caught::caught;
 use crate::pattern;
 
 /// How much longer replacements may make a text, all of them together.
@@ -89,36 +87,14 @@ pub fn open(bytes: &[u8]) -> Result<Tokenizer, TokenizerError> {
     probe(tokenizer)
 }
 
-thread_local! {
-    /// Whether this thread is inside [`guarded`].
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Calls into the `tokenizers` crate; a panic inside becomes an error and prints nothing.
 ///
 /// # Errors
 /// If the call fails or panics.
 pub fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |information| {
-            if !GUARDED.get() {
-                usual(information);
-            }
-        }));
-    });
-    let outer = GUARDED.replace(true);
-    // A tokenizer that has panicked is not used for anything else: whoever called ends with the error.
-    let result = catch_unwind(AssertUnwindSafe(call));
-    GUARDED.set(outer);
-    match result {
+    match caught(call) {
         Ok(result) => result.map_err(|error| TokenizerError::Failed(error.to_string())),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(TokenizerError::Panicked(text.to_owned()))
-        }
+        Err(message) => Err(TokenizerError::Panicked(message)),
     }
 }
 

@@ -10,7 +10,9 @@ use candle_core::{DType, Device, Tensor};
 use memtrain_corpora::store;
 use serde_json::Value;
 
+use crate::caught::caught;
 use crate::error::{EncoderError, Result};
+use crate::pickle;
 
 const SAFETENSORS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -19,8 +21,9 @@ const PICKLE: &str = "pytorch_model.bin";
 /// A file of weights, open.
 enum File {
     Safetensors(BufferedSafetensors),
-    /// Read by candle's interpreter of the few instructions that a state dictionary needs; nothing is executed.
-    Pickle(Box<PthTensors>),
+    /// Read by candle's interpreter of the few instructions that a state dictionary needs; nothing is executed. With the
+    /// length of the file in bytes.
+    Pickle(Box<PthTensors>, u64),
 }
 
 /// The weights of one model. Tensors are asked for by their names without the model's prefix (`bert.`, `roberta.` …);
@@ -78,13 +81,16 @@ impl<'a> Weights<'a> {
         let path = self.directory.join(PICKLE);
         // An error of the system names its path; and what is no file is not opened.
         store::open(&path)?;
-        let file = PthTensors::new(&path, None).map_err(|error| EncoderError::Unsupported {
+        let unsupported = |problem: String| EncoderError::Unsupported {
             path: path.clone(),
-            what: format!("its pickle is not one that can be read without Python: {error}"),
+            what: format!("its pickle is not one that can be read without Python: {problem}"),
             hint: "`AutoModel.from_pretrained(DIR).save_pretrained(DIR2)` in Python writes model.safetensors",
-        })?;
+        };
+        pickle::check(&path).map_err(unsupported)?;
+        let file = caught(|| PthTensors::new(&path, None).map_err(|error| error.to_string()));
+        let file = file.flatten().map_err(unsupported)?;
         self.names.extend(file.tensor_infos().keys().map(|name| (name.clone(), 0)));
-        self.files.push(File::Pickle(Box::new(file)));
+        self.files.push(File::Pickle(Box::new(file), store::len(&path)?));
         Ok(())
     }
 
@@ -113,7 +119,7 @@ impl<'a> Weights<'a> {
             Some(&file) => {
                 let tensor = match &self.files[file] {
                     File::Safetensors(file) => file.load(name, self.device).map(Some),
-                    File::Pickle(file) => file.get(name),
+                    File::Pickle(file, length) => of_pickle(file, *length, name, shape),
                 };
                 match tensor.map_err(&failed)? {
                     Some(tensor) if tensor.dims() == shape => {
@@ -135,6 +141,24 @@ impl<'a> Weights<'a> {
         let problems = self.problems.take();
         if problems.is_empty() { Ok(()) } else { Err(self.failed(problems)) }
     }
+}
+
+/// A tensor of a pickle that has this shape, or zeros of the shape that it has; candle allocates what the pickle says, which must be in
+/// the file.
+fn of_pickle(file: &PthTensors, length: u64, name: &str, shape: &[usize]) -> candle_core::Result<Option<Tensor>> {
+    let Some(found) = file.tensor_infos().get(name) else { return Ok(None) };
+    let dims = found.layout.dims();
+    let count = dims.iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim as u64));
+    let bytes = count.and_then(|count| count.checked_mul(found.dtype.size_in_bytes() as u64));
+    if dims != shape {
+        // No allocation: the shape is all that is said of it.
+        return Tensor::zeros(1, DType::F32, &Device::Cpu)?.broadcast_as(dims).map(Some);
+    }
+    if bytes.is_none_or(|bytes| bytes > length) {
+        candle_core::bail!("tensor `{name}` of shape {dims:?} is larger than its file");
+    }
+    let failed = |message| candle_core::Error::Msg(format!("tensor `{name}`: {message}"));
+    caught(|| file.get(name)).map_err(failed)?
 }
 
 /// The files of a directory's weights; an index first.
