@@ -122,14 +122,21 @@ fn is_input(path: &Path) -> bool {
 /// once.
 fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     let (mut known, mut files) = (HashSet::new(), Vec::new());
-    // Those that were listed last come first, so that the order is that of a walk by recursion, of any depth.
-    let mut open = vec![folder.to_path_buf()];
-    while let Some(path) = open.pop() {
+    // Each with the path without links that it leads to. Those that were listed last come first, so that the order is that of a walk by
+    // recursion, of any depth.
+    let mut open = vec![(folder.to_path_buf(), store::resolve(folder)?)];
+    while let Some((path, real)) = open.pop() {
         if !store::is_dir(&path) {
             files.push(path);
-        } else if known.insert(store::resolve(&path)?) {
-            let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            open.extend(store::list(&path)?.into_iter().filter(|path| !hidden(path)).rev());
+        } else if known.insert(real.clone()) {
+            for path in store::list(&path)?.into_iter().rev() {
+                let name = path.file_name().unwrap_or_default();
+                if !name.to_string_lossy().starts_with('.') {
+                    let link = store::is_link(&path) && store::is_dir(&path);
+                    let real = if link { store::resolve(&path)? } else { real.join(name) };
+                    open.push((path, real));
+                }
+            }
         } else {
             tracing::warn!("left out: `{}` leads to a folder that was read already", path.display());
         }
