@@ -325,6 +325,10 @@ fn a_replacement_that_was_cut_off_is_finished() {
         assert_eq!(found, wanted, "cut off after {done} files");
         memtrain_pipeline::index::open(&built.out).unwrap().verify().unwrap();
     }
+    // Cut off while the emptied folder was removed.
+    store::claim(&next, "index stage").unwrap();
+    fs::create_dir_all(next.join("data/shard-00000-of-00002")).unwrap();
+    assert!(build(&changed, &built.out, &()).unwrap().is_unchanged() && !next.exists());
 }
 
 #[test]

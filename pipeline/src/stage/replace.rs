@@ -184,15 +184,20 @@ impl StageFolder {
         Ok(store::rename_durably(&from, &to)?)
     }
 
-    /// Removes `next/` with all that is in it: a folder of ours in which nobody else has anything to look for.
+    /// Removes `next/` with all that is in it: a folder of ours in which nobody else has anything to look for. The mark goes
+    /// last, so that what a killed process leaves of it is still ours.
     fn discard(&self) -> Result<()> {
         match store::occupant(&self.path)? {
             Occupant::Foreign(names) => {
-                Err(StoreError::Foreign { path: self.path.clone(), kind: self.kind(), names }.into())
+                return Err(StoreError::Foreign { path: self.path.clone(), kind: self.kind(), names }.into());
             }
-            Occupant::Absent => Ok(()),
-            Occupant::Empty | Occupant::Ours(_) => Ok(store::remove_dir_all(&self.path)?),
+            Occupant::Absent => return Ok(()),
+            Occupant::Empty | Occupant::Ours(_) => {}
         }
+        for path in store::list(&self.path)?.iter().filter(|path| !path.ends_with(store::MARKER)) {
+            if store::is_dir(path) { store::remove_dir_all(path)? } else { store::remove_file(path)? }
+        }
+        Ok(store::remove_dir_all(&self.path)?)
     }
 
     /// Removes what killed processes have left half written.
