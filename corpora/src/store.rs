@@ -49,7 +49,7 @@ pub use error::{RowError, StoreError};
 pub use file::{
     MAX_READ_BYTES, MAX_WEIGHTS_BYTES, append, check_file, create_dir_all, exists, hash_bytes, hash_file, head, is_dir,
     len, link_durably, list, open, open_stream, read, read_at_most, read_stream, read_to_string,
-    read_to_string_at_most, remove_dir_all, remove_empty_dir, remove_file, rename_durably,
+    read_to_string_at_most, remove_dir_all, remove_empty_dir, remove_file, rename_durably, try_exists,
 };
 #[cfg(feature = "tables")]
 pub use foreign::{TextColumns, text_columns};

@@ -82,7 +82,13 @@ pub fn model_files(config: &EmbedConfig) -> Result<Vec<PathBuf>, IndexError> {
         EmbedBackend::Candle => memtrain_encoder::files(model)
             .map_err(|source| IndexError::Encoder { model: model.clone(), source: Box::new(source) }),
         EmbedBackend::Fastembed => {
-            Ok(EXPORT_FILES.map(PathBuf::from).into_iter().filter(|file| store::exists(&model.join(file))).collect())
+            let mut files = Vec::with_capacity(EXPORT_FILES.len());
+            for file in EXPORT_FILES.map(PathBuf::from) {
+                if store::try_exists(&model.join(&file))? {
+                    files.push(file);
+                }
+            }
+            Ok(files)
         }
     }
 }

@@ -130,7 +130,7 @@ impl Manifest {
 
     pub(crate) fn read(dir: &Path) -> Result<Self, IndexError> {
         let path = dir.join(MANIFEST);
-        if !store::exists(&path) {
+        if !store::try_exists(&path)? {
             return Err(IndexError::Unfinished { path: dir.to_path_buf() });
         }
         let bytes = store::read(&path)?;

@@ -191,7 +191,7 @@ pub(crate) struct EntitiesStage<'a> {
 
 impl EntitiesStage<'_> {
     fn inputs(&self) -> Result<Vec<Input>> {
-        let mut inputs = vec![Input::manifest(self.out, StageName::Entities, StageName::Ingest)?];
+        let mut inputs = vec![StageFolder::manifest_input(self.out, StageName::Ingest, StageName::Entities)?];
         if self.config.entities.backend != BackendName::Links {
             inputs.extend(bert::model_files(&self.config.entities)?);
         }

@@ -1,6 +1,5 @@
 //! What can go wrong between a dump and its documents.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use memtrain_corpora::dump::DumpError;
@@ -153,14 +152,6 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    /// The error of `stage`, which reads the manifest of `needs`: that it is absent means that `needs` is not finished.
-    pub(crate) fn if_absent(self, stage: StageName, needs: StageName) -> Self {
-        match self {
-            Self::Store(error) if error.io_kind() == Some(ErrorKind::NotFound) => Self::NotReady { stage, needs },
-            error => error,
-        }
-    }
-
     /// What the user can do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {

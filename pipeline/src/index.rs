@@ -45,7 +45,7 @@ pub(crate) struct IndexStage<'a> {
 impl IndexStage<'_> {
     /// The passages, and the files of the model that the embeddings come from.
     fn inputs(&self) -> Result<Vec<Input>> {
-        let mut inputs = vec![Input::manifest(self.out, StageName::Index, StageName::Ingest)?];
+        let mut inputs = vec![StageFolder::manifest_input(self.out, StageName::Ingest, StageName::Index)?];
         let (index, embedding) = (&self.config.index, &self.config.index.embed);
         if index.method != Method::Lexical {
             for file in embed::model_files(embedding)? {

@@ -60,7 +60,7 @@ pub(crate) struct SynthesizeStage<'a> {
 impl SynthesizeStage<'_> {
     fn inputs(&self) -> Result<Vec<Input>> {
         let needs = [StageName::Ingest, StageName::Entities, StageName::Tokenizer, StageName::Index];
-        needs.into_iter().map(|needs| Input::manifest(self.out, self.name(), needs)).collect()
+        needs.into_iter().map(|needs| StageFolder::manifest_input(self.out, needs, self.name())).collect()
     }
 
     fn configuration(&self) -> serde_json::Value {

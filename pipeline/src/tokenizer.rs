@@ -143,8 +143,12 @@ impl TokenizerStage<'_> {
         if !store::is_dir(&source) {
             return Ok(vec![source]);
         }
-        let files: Vec<PathBuf> =
-            TOKENIZER_FILES.iter().map(|name| source.join(name)).filter(|path| store::exists(path)).collect();
+        let mut files = Vec::with_capacity(TOKENIZER_FILES.len());
+        for path in TOKENIZER_FILES.map(|name| source.join(name)) {
+            if store::try_exists(&path)? {
+                files.push(path);
+            }
+        }
         if files.first().is_none_or(|first| !first.ends_with(TOKENIZER)) {
             return Err(PipelineError::Config {
                 key: "tokenizer.source",
@@ -156,7 +160,7 @@ impl TokenizerStage<'_> {
 
     fn inputs(&self) -> Result<Vec<Input>> {
         if self.is_trained() {
-            return Ok(vec![Input::manifest(self.out, StageName::Tokenizer, StageName::Ingest)?]);
+            return Ok(vec![StageFolder::manifest_input(self.out, StageName::Ingest, StageName::Tokenizer)?]);
         }
         self.source_files()?.iter().map(|path| Input::of(path, target_name(path))).collect()
     }

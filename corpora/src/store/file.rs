@@ -147,6 +147,12 @@ pub fn exists(path: &Path) -> bool {
     path.exists()
 }
 
+/// Whether something is there, where it matters that it is not merely out of sight: a path that cannot be looked at is an
+/// error.
+pub fn try_exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|source| StoreError::io("look at", path, source))
+}
+
 /// Whether a folder is there.
 pub fn is_dir(path: &Path) -> bool {
     path.is_dir()
@@ -247,13 +253,17 @@ pub fn link_durably(target: &Path, link: &Path) -> Result<()> {
     Ok(())
 }
 
-/// BLAKE3 of a file as 64 hexadecimal digits.
+/// BLAKE3 of a file as 64 hexadecimal digits. A file of which fewer bytes come than it has is an error, not another file.
 pub fn hash_file(path: &Path) -> Result<String> {
     let mut file = open(path)?;
+    let bytes = file.metadata().map_err(|source| StoreError::io("look at", path, source))?.len();
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0u8; 1 << 17];
     loop {
         match file.read(&mut buffer) {
+            Ok(0) if hasher.count() < bytes => {
+                return Err(StoreError::io("read", path, io::ErrorKind::UnexpectedEof.into()));
+            }
             Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
             Ok(n) => {
                 hasher.update(&buffer[..n]);

@@ -140,6 +140,11 @@ pub(super) fn model_files(config: &EntitiesConfig) -> Result<Vec<Input>> {
         "model.safetensors",
         "rust_model.ot",
     ];
-    let there = FILES.iter().filter(|file| store::exists(&directory.join(file)));
-    there.map(PathBuf::from).map(|file| input(&file)).collect()
+    let mut inputs = Vec::with_capacity(FILES.len());
+    for file in FILES.map(PathBuf::from) {
+        if store::try_exists(&directory.join(&file))? {
+            inputs.push(input(&file)?);
+        }
+    }
+    Ok(inputs)
 }

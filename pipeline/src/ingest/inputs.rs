@@ -54,7 +54,7 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
         files.retain(|path| is_input(path));
         return Ok(files);
     }
-    if store::exists(path) {
+    if store::try_exists(path)? {
         return Ok(vec![path.to_path_buf()]);
     }
     let Some(meta) = pattern.find(['*', '?', '[']) else { return Ok(Vec::new()) };

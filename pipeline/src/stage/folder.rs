@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::record::total;
 use super::{
-    FileRecord, Manifest, Plan, Progress, ShardRecord, ShardRunner, Stage, StageName, StageState, StageStatus,
+    FileRecord, Input, Manifest, Plan, Progress, ShardRecord, ShardRunner, Stage, StageName, StageState, StageStatus,
 };
 use crate::error::{PipelineError, Result};
 
@@ -229,7 +229,7 @@ impl StageFolder {
         if let Some(card) = stage.card(self, plan, &manifest)? {
             let path = self.path.join(CARD);
             // What somebody has written into the card of these very files stays.
-            if !store::exists(&path) || !is_committed {
+            if !is_committed || !store::try_exists(&path)? {
                 store::write_atomic(&path, card)?;
             }
         }
@@ -237,6 +237,19 @@ impl StageFolder {
             store::write_json(&self.manifest_path(), &manifest)?;
         }
         Ok(manifest)
+    }
+
+    /// The manifest of a stage as an input of another one. Its bytes are hashed as they were read and understood, so that
+    /// a bad read is not taken for another manifest.
+    pub(crate) fn manifest_input(out: &Path, needs: StageName, stage: StageName) -> Result<Input> {
+        let manifest = Self::committed(out, needs, stage)?;
+        let path = Self::new(out, needs).manifest_path();
+        let bytes = store::read(&path)?;
+        if serde_json::from_slice::<Manifest>(&bytes).ok().as_ref() != Some(&manifest) {
+            let source = StoreError::Corrupt { path, detail: "it was read twice, with different contents".to_owned() };
+            return Err(PipelineError::Damaged { stage: needs, source });
+        }
+        Ok(Input { name: format!("{needs}/manifest.json"), bytes: bytes.len() as u64, hash: store::hash_bytes(&bytes) })
     }
 
     /// The manifest of a stage that another one reads, compared with the records of its shards.
@@ -253,7 +266,7 @@ impl StageFolder {
             records.push(match folder.record(index, shards)? {
                 Stored::Whole(record) => record,
                 Stored::Damaged(source) => return Err(PipelineError::Damaged { stage: needs, source }),
-                Stored::Absent if records.is_empty() && !store::is_dir(&folder.join("shards")) => {
+                Stored::Absent if records.is_empty() && !store::try_exists(&folder.join("shards"))? => {
                     tracing::warn!(
                         "stage `{needs}` has no records of its shards: its manifest is not compared with them"
                     );

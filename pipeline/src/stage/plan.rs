@@ -27,12 +27,6 @@ impl Input {
     pub(crate) fn of(path: &Path, name: String) -> Result<Self> {
         Ok(Self { name, bytes: store::len(path)?, hash: store::hash_file(path)? })
     }
-
-    /// The manifest of an earlier stage, which must be committed.
-    pub(crate) fn manifest(out: &Path, stage: StageName, needs: StageName) -> Result<Self> {
-        let path = out.join(needs.as_str()).join("manifest.json");
-        Self::of(&path, format!("{needs}/manifest.json")).map_err(|error| error.if_absent(stage, needs))
-    }
 }
 
 /// What one shard has to do.

@@ -175,7 +175,7 @@ impl StageFolder {
     /// Moves a file out of `next/`, unless that was done.
     fn take(&self, next: &StageFolder, name: &str) -> Result<()> {
         let (from, to) = (next.join(name), self.join(name));
-        if !store::exists(&from) {
+        if !store::try_exists(&from)? {
             return Ok(());
         }
         if let Some(folder) = to.parent() {
