@@ -46,7 +46,7 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let config = directory::load_config(&base).hint(no_policy)?;
     let tokenizer = PolicyTokenizer::from_file(&folder.join("tokenizer.json")).hint(no_policy)?;
     let hashes = weight_hashes(&folder)?;
-    if store::list(&base)?.iter().any(is_weights) {
+    if store::list(&base)?.iter().any(|path| is_weights(path)) {
         // What is said below is computed from the configuration: it must be that of the weights.
         directory::check_tensors(&StoredWeights::open(&base)?, &config)?;
     }
@@ -73,7 +73,7 @@ impl Adapter {
     }
 }
 
-fn is_weights(path: &PathBuf) -> bool {
+fn is_weights(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "safetensors")
 }
 
