@@ -47,7 +47,6 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.finished {
-            let path = self.lines.path.clone();
             let (text, number) = match self.lines.next() {
                 Ok(None) => break,
                 Ok(Some(Ok(line))) if line.trim().is_empty() => continue,
@@ -62,13 +61,13 @@ impl Iterator for Rows {
                     self.given += 1;
                     Ok(text)
                 }
-                Ok(Err((title, detail))) => Err(malformed(&path, number, title, detail)),
+                Ok(Err((title, detail))) => Err(malformed(&self.lines.path, number, title, detail)),
                 // The last line of a file that was cut off.
                 Err(_) if !self.lines.complete => {
                     self.finished = true;
                     Err(self.lines.truncated(self.given, "the last line is not whole"))
                 }
-                Err(detail) => Err(malformed(&path, number, None, detail)),
+                Err(detail) => Err(malformed(&self.lines.path, number, None, detail)),
             });
         }
         None

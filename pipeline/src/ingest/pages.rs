@@ -19,6 +19,9 @@ const BATCH_PAGES: usize = 256;
 /// … or as many as have so many bytes of markup together.
 const BATCH_BYTES: usize = 1 << 18;
 
+/// Malformed pages of a piece that are named in the log. All are counted.
+const NAMED_PAGES: u64 = 50;
+
 /// A page as the input has it.
 pub(super) enum Raw {
     Page(Page),
@@ -35,6 +38,7 @@ pub(super) enum Cleaned {
 /// The pages of a piece, streamed.
 pub(super) struct Pages {
     rows: Rows,
+    malformed: u64,
     context: Context,
 }
 
@@ -77,17 +81,19 @@ impl Pages {
             Rows::Texts(_) => SiteInfo::default(),
         };
         let wiki = WikiContext::from_site(&site).with_options(options);
-        Ok(Pages { rows, context: Context { wiki, site, numbering } })
+        Ok(Pages { rows, malformed: 0, context: Context { wiki, site, numbering } })
     }
 
     pub(super) fn split(&mut self) -> (&Context, Reading<'_>) {
-        (&self.context, Reading { rows: &mut self.rows })
+        (&self.context, Reading { rows: &mut self.rows, malformed: &mut self.malformed })
     }
 }
 
 /// The side of [`Pages`] that reads, while the other cleans.
 pub(super) struct Reading<'a> {
     rows: &'a mut Rows,
+    /// Pages so far that are malformed.
+    malformed: &'a mut u64,
 }
 
 impl Reading<'_> {
@@ -107,7 +113,12 @@ impl Reading<'_> {
                 }
                 Some(Ok(None)) => {}
                 Some(Err(error)) if error.is_skippable() => {
-                    tracing::warn!("skipped: {error}");
+                    *self.malformed += 1;
+                    match *self.malformed {
+                        ..NAMED_PAGES => tracing::warn!("skipped: {error}"),
+                        NAMED_PAGES => tracing::warn!("skipped: {error}; more of this file are counted and not named"),
+                        _ => {}
+                    }
                     batch.counts.count("malformed_pages", 1);
                 }
                 Some(Err(error @ DumpError::Truncated { .. })) => {
