@@ -6,6 +6,7 @@
 //! ```
 //!
 //! vLLM, SGLang, llama.cpp and hosted services speak it. Nothing that comes back can be trained on; it can answer and judge.
+//! The words go out as they are: whether `</think>` in a document is text to the server's tokenizer, the server decides.
 
 use std::sync::Arc;
 
