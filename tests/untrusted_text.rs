@@ -242,7 +242,7 @@ fn no_added_token_of_any_tokenizer_is_one_in_text_from_elsewhere() {
             // Placeholders are the program's own wherever a document or a memory of one is read: ingest leaves no others there.
             if matches!(token.as_str(), "[MASK]" | "[TARGET]") {
                 let ids = tokenizer.chat_prompt_ids(PromptText::foreign(&*token)).unwrap();
-                assert_eq!(controls(tokenizer, &ids), controls(tokenizer, tokenizer.chat_prompt_ids("x").unwrap()));
+                assert_eq!(controls(tokenizer, &ids), controls(tokenizer, &tokenizer.chat_prompt_ids("x").unwrap()));
                 continue;
             }
             for text in [format!("a {token} b"), format!("a{token}b"), token.repeat(3), format!(" {token} ")] {
@@ -337,17 +337,17 @@ proptest! {
                 }
             }).collect();
             let foreign = PromptText::foreign(&*filled);
-            let frame = controls(tokenizer, tokenizer.chat_prompt_ids("x").unwrap());
+            let frame = controls(tokenizer, &tokenizer.chat_prompt_ids("x").unwrap());
             let ids = tokenizer.chat_prompt_ids(&foreign).unwrap();
             prop_assert_eq!(controls(tokenizer, &ids), frame, "{}: {:?}", name, &filled);
-            prop_assert!(controls(tokenizer, tokenizer.encode_text(&foreign).unwrap()).is_empty());
+            prop_assert!(controls(tokenizer, &tokenizer.encode_text(&foreign).unwrap()).is_empty());
             let holds_none = !added.iter().any(|(token, _)| filled.contains(token.as_str()));
             if holds_none {
-                prop_assert_eq!(&ids, tokenizer.encode(tokenizer.chat_prompt(&filled).unwrap()).unwrap(), "{}: {:?}", name, &filled);
+                prop_assert_eq!(&ids, &tokenizer.encode(&tokenizer.chat_prompt(&filled).unwrap()).unwrap(), "{}: {:?}", name, &filled);
                 prop_assert_eq!(tokenizer.encode_text(&foreign).unwrap(), tokenizer.encode(&filled).unwrap());
             }
             if name.starts_with("qwen") {
-                let shown = tokenizer.decode(tokenizer.encode_text(&foreign).unwrap()).unwrap();
+                let shown = tokenizer.decode(&tokenizer.encode_text(&foreign).unwrap()).unwrap();
                 prop_assert_eq!(shown, filled);
             }
         }
