@@ -70,7 +70,7 @@ fn a_policy_is_written_over_nothing_but_a_policy_of_this_program() {
     write(&path.join("webapp/config.json"), "{}");
     write(&path.join("webapp/src/main.js"), "main()");
     write(&path.join("file"), "text");
-    let tokenizer = "base/tokenizer.json";
+    let tokenizer = &tiny_tokenizer();
     for (out, part) in
         [("webapp", "`src/`"), ("models/theirs/", "`model.safetensors`"), (".", "`base/`"), ("file", "a file")]
     {

@@ -84,7 +84,7 @@ fn sweep(folder: &Path) -> Result<(), PolicyError> {
     let fresh = folder.with_file_name(format!(".{name}.new"));
     if store::is_dir(&fresh) && !store::is_link(&fresh) {
         store::sweep_temporaries(&fresh)?;
-        let is_ours = |path: &PathBuf| TINY.iter().any(|(file, _)| path.ends_with(file));
+        let is_ours = |path: &PathBuf| !store::is_dir(path) && TINY.iter().any(|(file, _)| path.ends_with(file));
         if store::list(&fresh)?.iter().all(is_ours) {
             store::remove_dir_all(&fresh)?;
         }
