@@ -127,7 +127,7 @@ impl Chronicler<'_> {
         let mut text = String::new();
         for season in SEASONS {
             let heading = season[..1].to_uppercase() + &season[1..];
-            let _ = write!(text, "== {heading} ==\n");
+            let _ = writeln!(text, "== {heading} ==");
             let mut sentences = Vec::new();
             let wanted = rng.random_range(SENTENCES);
             while sentences.len() < wanted {
