@@ -36,7 +36,7 @@ test *arguments:
 fuzz seconds="60":
     scripts/fuzz.sh {{ seconds }}
 
-# Disturb a small build and a small training run at every file operation, and compare what they leave (an hour)
+# Disturb a small build and a small training run at every file operation, and compare what they leave (two hours)
 torture:
     MEMTRAIN_TORTURE=all cargo test --release --test torture -- --nocapture --test-threads 1
 

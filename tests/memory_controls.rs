@@ -37,7 +37,7 @@ impl Sampler for Keeps<'_> {
                     format!(r"\boxed{{{}}}", memory.rsplit(' ').next().unwrap_or_default().trim_end_matches('.'))
                 }
             };
-            let token_ids = self.tokenizer.encode_text(&format!(" {said}"))?;
+            let token_ids = self.tokenizer.encode_text(format!(" {said}"))?;
             let log_probs = vec![-1.0; token_ids.len()];
             completions.push(Completion { token_ids, log_probs, finish: FinishReason::Stop });
         }

@@ -206,7 +206,7 @@ fn prompts_with(tokenizer: &PolicyTokenizer, text: &str) -> Vec<(String, Vec<u32
     put("a user's words", tokenizer.chat_prompt_ids(PromptText::foreign(text)).unwrap());
     for role in ["system", "user", "assistant", "stranger"] {
         let message = Message { role: role.to_owned(), content: text.to_owned() };
-        put(role, tokenizer.chat_ids(&[message.clone()], true).unwrap());
+        put(role, tokenizer.chat_ids(std::slice::from_ref(&message), true).unwrap());
         put("messages", tokenizer.chat_ids(&[message.clone(), message], true).unwrap());
     }
     put("text", tokenizer.encode_text(text).unwrap());

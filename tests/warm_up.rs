@@ -64,7 +64,7 @@ fn demonstrations(config: &OracleConfig, memory_tokens: usize, seed: u64) -> Vec
 #[test]
 fn memories_are_whole_sentences_of_the_text_that_fill_a_share_of_the_limit() {
     let tokenizer = tokenizer();
-    let length = |text: &str| tokenizer.encode_text(&format!(" {text}")).unwrap().len();
+    let length = |text: &str| tokenizer.encode_text(format!(" {text}")).unwrap().len();
     let text = document().document.text;
     let limit = 60;
     let mut fullest: Vec<usize> = Vec::new();

@@ -79,7 +79,7 @@ fn refused(answers: Answers) -> String {
     let cache = around.path().join("a").join("b").join("hub");
     store::create_dir_all(&cache).unwrap();
     let server = Server::start(answers);
-    let hub = Hub { endpoint: server.address.clone(), token: Some("secret".to_owned()), ..Hub::at(&cache) };
+    let hub = Hub { endpoint: server.address, token: Some("secret".to_owned()), ..Hub::at(&cache) };
     let error = hub.resolve("someone/tiny", Needed::Tokenizer).unwrap_err().to_string();
     let outside = below(around.path()).into_iter().filter(|path| !path.starts_with(&cache) && !cache.starts_with(path));
     assert_eq!(outside.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "{error}");

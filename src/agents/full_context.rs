@@ -115,12 +115,12 @@ fn fitted(
     question: &ContextQuestion,
     limit: usize,
 ) -> anyhow::Result<(Vec<u32>, u64)> {
-    let whole = tokenizer.chat_prompt_ids(&prompt.turn(&question.problem, &question.context))?;
+    let whole = tokenizer.chat_prompt_ids(prompt.turn(&question.problem, &question.context))?;
     if whole.len() <= limit {
         return Ok((whole, 0));
     }
     let (ids, offsets) = tokenizer.encode_with_offsets(&question.context)?;
-    let frame = tokenizer.chat_prompt_ids(&prompt.turn(&question.problem, GAP))?.len();
+    let frame = tokenizer.chat_prompt_ids(prompt.turn(&question.problem, GAP))?.len();
     let mut budget = limit
         .checked_sub(frame)
         .with_context(|| format!("the question alone takes {frame} tokens, and {limit} are left for a prompt"))?;
@@ -134,7 +134,7 @@ fn fitted(
             tail => floor_boundary(context, offsets[ids.len() - tail].start).max(head_end),
         };
         let shortened = format!("{}{GAP}{}", &context[..head_end], &context[tail_start..]);
-        let prompt_ids = tokenizer.chat_prompt_ids(&prompt.turn(&question.problem, &shortened))?;
+        let prompt_ids = tokenizer.chat_prompt_ids(prompt.turn(&question.problem, &shortened))?;
         if prompt_ids.len() <= limit {
             return Ok((prompt_ids, (ids.len() - head - tail) as u64));
         }

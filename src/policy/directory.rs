@@ -432,7 +432,7 @@ mod tests {
         let loaded = load_as_stored(&first, &Device::Cpu)?;
         assert_eq!(loaded.decoder.weights.norm.dtype(), DType::F32);
         save(&loaded, &second)?;
-        let names = |folder: &Path| -> Result<Vec<_>, store::StoreError> {
+        let names = |folder: &Path| -> Result<Vec<_>, StoreError> {
             Ok(store::list(folder)?.iter().filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect())
         };
         assert_eq!(names(&first)?, names(&second)?);

@@ -25,7 +25,8 @@ impl PromptText {
     /// The program's own words, or its user's: a prompt template.
     pub fn own(text: impl Into<String>) -> Self {
         let text = text.into();
-        let own = if text.is_empty() { Vec::new() } else { vec![0..text.len()] };
+        let whole = 0..text.len();
+        let own = if whole.is_empty() { Vec::new() } else { vec![whole] };
         Self { text, own }
     }
 

@@ -94,7 +94,8 @@ pub(in crate::cli) fn table(report: &MemoryReport) -> String {
         row(&format!("  {label}"), answers.map(|answers| cell(&answers.recall)).collect());
     }
     row("memories", names("of "));
-    let qualities: [(&str, fn(&Quality) -> &Estimate); 4] = [
+    type Part = fn(&Quality) -> &Estimate;
+    let qualities: [(&str, Part); 4] = [
         ("  cut off", |quality| &quality.truncated),
         ("  with a repeated sentence", |quality| &quality.repeated),
         ("  sentences that the text has", |quality| &quality.verbatim),
