@@ -92,7 +92,8 @@ mod tests {
         let places = Places::new(4);
         let held: Vec<_> = (0..5).map(|host| places.take(format!("2001:db8::{host}").parse().unwrap())).collect();
         assert_eq!(held.iter().flatten().count(), places.most_per_address());
-        assert!(places.take("2001:db8:0:1::1".parse().unwrap()).is_some());
+        let other = places.take("2001:db8:0:1::1".parse().unwrap());
+        assert!(other.is_some());
         let mapped = [places.take("::ffff:10.0.0.1".parse().unwrap()), places.take("10.0.0.1".parse().unwrap())];
         assert_eq!(mapped.iter().flatten().count(), 0, "all four are taken");
     }
