@@ -90,7 +90,12 @@ fn an_index_that_is_kept_is_used_again_and_others_are_left_alone() {
     assert_eq!(untimed(said(folder.path(), &eval)), first, "gone on with");
     assert_eq!(untimed(said(folder.path(), &eval)), first, "used again");
     assert!(said(folder.path(), &["index", "search", "weavers", "--corpus", "kept", "-k", "1"]).contains("Guild"));
-    refused(folder.path(), &["index", "eval", "set", "--keep", "set"], 2, &["`set` holds other things"]);
+    refused(
+        folder.path(),
+        &["index", "eval", "set", "--keep", "set"],
+        1,
+        &["`set` holds what memtrain did not write there"],
+    );
     assert!(store::exists(&folder.path().join("set/corpus.jsonl")));
 }
 

@@ -53,7 +53,8 @@ fn verify_names_what_is_damaged_and_build_mends_it() {
     assert_eq!(whole.lines().count(), 5, "{whole}");
     assert_eq!(said(folder.path(), &["corpus", "verify", "--config", "small.toml"]), whole);
 
-    let path = folder.path().join("corpus/synthesize/data/train-00000-of-00002.parquet");
+    let name = "corpus/synthesize/data/train-00000-of-00001.parquet";
+    let path = folder.path().join(name);
     let mut bytes = store::read(&path).unwrap();
     let (middle, whole) = (bytes.len() / 2, bytes.clone());
     bytes[middle] ^= 1;
@@ -66,7 +67,6 @@ fn verify_names_what_is_damaged_and_build_mends_it() {
     assert_eq!(output.status.code(), Some(1));
     let (said_out, said_err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     let got = store::hash_file(&path).unwrap();
-    let name = "corpus/synthesize/data/train-00000-of-00002.parquet";
     let line = format!("damaged: `{name}`: its BLAKE3 is {got}, {} is recorded", store::hash_bytes(&whole));
     assert!(said_out.ends_with(&format!("{line}\n")), "{said_out}");
     assert!(said_err.starts_with("error: 1 file of `corpus` is damaged\nhint: "), "{said_err}");

@@ -183,6 +183,7 @@ const RANGES: [(&str, Allowed); 134] = [
     ("sampler.cache_gib", WEIGHT),
     ("sampler.http.backoff_s", SECONDS),
     ("sampler.http.concurrency", within(1.0, 4_096.0)),
+    ("sampler.http.max_mismatch", WEIGHT),
     ("sampler.http.retries", within(0.0, 1_000.0)),
     ("sampler.http.timeout_s", SECONDS),
     ("sampler.max_sequences", POSITIVE_GROUP),
