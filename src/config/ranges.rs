@@ -88,7 +88,7 @@ const SECONDS: Allowed = within(0.0, 1e6).above_low();
 const TEMPERATURE: Allowed = within(1e-3, 1e6).or_zero();
 
 /// Keys and what they may be.
-const RANGES: [(&str, Allowed); 134] = [
+const RANGES: [(&str, Allowed); 135] = [
     ("bank.answerer.backoff_s", SECONDS),
     ("bank.answerer.concurrency", within(1.0, 4_096.0)),
     ("bank.answerer.retries", within(0.0, 1_000.0)),
