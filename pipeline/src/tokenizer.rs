@@ -93,7 +93,7 @@ pub fn train(texts: impl Iterator<Item = String> + Send, config: &TokenizerConfi
 /// The tokenizer of a corpus.
 ///
 /// # Errors
-/// As [`file`], and if the file cannot be understood.
+/// As [`file()`], and if the file cannot be understood.
 pub fn load(out_dir: &Path) -> Result<Tokenizer> {
     load_file(&file(out_dir)?)
 }

@@ -1,6 +1,6 @@
 //! Chat templates: the Jinja that a model directory says how to write a conversation in.
 //!
-//! A template is a program of whoever published the model, so it runs within [`limits`]: nesting is bounded when it is
+//! A template is a program of whoever published the model, so it runs within `limits`: nesting is bounded when it is
 //! parsed, and work, memory and output are metered while it runs, in proportion to the conversation that it is given. The
 //! interpreter is our own because no meter can be put around somebody else's: an instruction of a general engine may
 //! double a text or compare lists that hold each other, and parse trees and values are as deep as the template likes.
