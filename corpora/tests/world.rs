@@ -154,10 +154,11 @@ fn plain_sentences(text: &str) -> Vec<String> {
 
 #[test]
 fn signs_tell_persons_apart_and_never_change() {
+    let is_sign = |sentence: &str| sentence.contains(" the seal of ") || sentence.contains(" the song of ");
     let (entities, years) = annals(1, 6);
     let mut owners: HashMap<String, String> = HashMap::new();
     for page in &entities {
-        for sentence in plain_sentences(&page.text).into_iter().filter(|sentence| sentence.contains(" of the ")) {
+        for sentence in plain_sentences(&page.text).into_iter().filter(|sentence| is_sign(sentence)) {
             let sign = sentence.replacen(&page.title, "", 1);
             assert_eq!(owners.insert(sign, page.title.clone()), None, "`{sentence}` could be somebody else");
         }
@@ -187,7 +188,8 @@ fn what_happened_stands_on_one_page_and_in_one_edition() {
     };
     let (first, second) = (events(1), events(2));
     let distinct: HashSet<&String> = first.iter().collect();
-    assert!(first.len() > 1_000 && distinct.len() * 100 >= first.len() * 95, "{} of {}", distinct.len(), first.len());
+    // A person has about a hundred events here, of some 1,500 that can be said of it: one in twenty or so is said twice.
+    assert!(first.len() > 1_000 && distinct.len() * 10 >= first.len() * 9, "{} of {}", distinct.len(), first.len());
     let again = second.iter().filter(|event| distinct.contains(event)).count();
     assert!(again * 10 < second.len(), "{again} of {} events stand in the other edition too", second.len());
 }

@@ -173,7 +173,7 @@ pub fn check_file(path: &Path, is_ours: impl FnOnce(&Path) -> bool) -> Result<()
     let refuse = |what| Err(StoreError::ForeignFile { path: path.to_path_buf(), what });
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(StoreError::io("look at", path, source)),
+        Err(source) => Err(StoreError::io("create", path, source)),
         Ok(there) if there.is_dir() => Err(StoreError::io("create", path, io::ErrorKind::IsADirectory.into())),
         Ok(there) if there.is_symlink() => refuse("is a link"),
         Ok(there) if !there.is_file() => refuse("is a device, a pipe or a socket"),

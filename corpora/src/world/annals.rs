@@ -147,7 +147,7 @@ impl Chronicler<'_> {
             }
             let _ = write!(text, "{}\n\n", sentences.join(" "));
         }
-        let _ = write!(text, "[[Category:Annals of {}]]", FIRST_YEAR + number);
+        let _ = write!(text, "[[Category:{}]]", person.kind.plural());
         text
     }
 
