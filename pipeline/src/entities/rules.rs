@@ -187,6 +187,11 @@ impl<'a, 't> Grammar<'a, 't> {
         at
     }
 
+    /// Behind the letters that stand right behind a number for thousands, millions and so on: `20k`, `1.5mn`.
+    fn behind_short_magnitude(&self, at: usize) -> usize {
+        if self.is(at, word::SHORT_MAGNITUDE) && self.is_glued(at) { at + 1 } else { at }
+    }
+
     /// Behind the second number of `10–20`.
     fn behind_range(&self, at: usize) -> usize {
         let is_range =

@@ -6,6 +6,9 @@ use super::locale::word;
 use super::{Grammar, Match};
 use crate::entities::tokens::Kind;
 
+/// Signs of currencies that stand behind a number.
+const CURRENCY_SIGNS: &str = "€$£¥₽₫₴zł";
+
 impl Grammar<'_, '_> {
     pub(super) fn time(&self, at: usize) -> Match {
         let clock = |at: usize, most: u32| self.integer(at).is_some_and(|value| value < most);
@@ -28,14 +31,19 @@ impl Grammar<'_, '_> {
         (clock(at, 13) && self.is(at + 1, word::MERIDIEM)).then_some((at + 2, EntityLabel::Time))
     }
 
-    /// `$3.5 million`, `US$ 5`, `€20`, `₹5 crore`.
+    /// `$3.5 million`, `US$ 5`, `€20`, `₹5 crore`, `£20k`, `$1.5mn–2mn`.
     pub(super) fn money_by_sign(&self, at: usize) -> Match {
         let country = self.text.tokens[at].kind == Kind::Word
             && matches!(self.text.word(at), "US" | "A" | "C" | "NZ" | "HK" | "R" | "U.S.")
             && self.is_glued(at + 1);
         let sign = if country { at + 1 } else { at };
         if self.is_sign(sign, "$£€¥₹₽₩₫₺₴₦฿₪¢") && self.is_number(sign + 1) {
-            let end = self.behind_magnitude(self.behind_range(sign + 2));
+            let mut end = self.behind_short_magnitude(sign + 2);
+            let range = self.behind_range(end);
+            if range > end {
+                end = self.behind_short_magnitude(range);
+            }
+            let end = self.behind_magnitude(end);
             return Some((if self.is(end, word::CURRENCY) { end + 1 } else { end }, EntityLabel::Money));
         }
         None
@@ -73,6 +81,10 @@ impl Grammar<'_, '_> {
                 return Some((end + 1, Ordinal));
             }
         }
+        let short = self.behind_short_magnitude(end);
+        if short > end && (self.is_sign(short, CURRENCY_SIGNS) || self.is(short, word::CURRENCY)) {
+            return Some((short + 1, Money));
+        }
         let end = self.behind_magnitude(self.behind_range(end));
         self.counted(end).or_else(|| self.bare(at, end))
     }
@@ -92,7 +104,7 @@ impl Grammar<'_, '_> {
         if self.is_word(end, &["pour"]) && self.is_word(end + 1, &["mille"]) {
             return Some((end + 2, Percent));
         }
-        if self.is_sign(end, "€$£¥₽₫₴zł") {
+        if self.is_sign(end, CURRENCY_SIGNS) {
             return Some((end + 1, Money));
         }
         let of = if self.is_word(end, &["de", "di"]) { end + 1 } else { end };

@@ -12,6 +12,7 @@ pub(crate) mod word {
         MONTH = 0; WEEKDAY = 1; NUMBER = 2; ONE = 3; MAGNITUDE = 4; ORDINAL = 5; SUFFIX = 6; PERCENT = 7; CURRENCY = 8; UNIT = 9;
         DATE_UNIT = 10; TIME_UNIT = 11; SEASON = 12; ERA = 13; CENTURY = 14; DECADE = 15; MERIDIEM = 16; RELATIVE = 17; WHICH = 18;
         OF = 19; YEAR = 20; BEFORE_DAY = 21; BEFORE_MONTH = 22; BEFORE_YEAR = 23; BEFORE_CENTURY = 24;
+        SHORT_MAGNITUDE = 25;
     }
 }
 
@@ -21,6 +22,7 @@ const KINDS: &[(&str, u32)] = &[
     ("number", word::NUMBER),
     ("one", word::ONE),
     ("magnitude", word::MAGNITUDE),
+    ("short-magnitude", word::SHORT_MAGNITUDE),
     ("ordinal", word::ORDINAL),
     ("suffix", word::SUFFIX),
     ("percent", word::PERCENT),

@@ -65,6 +65,23 @@ fn english_amounts() {
                 ],
             ),
             (
+                "$2.4mn, £35k, €7bn, US$1.2B, A$3m, $5–7bn, £10k–15k, ₹4 crore, ₹9cr, $6 mn, 40k euros, 3bn € and 8k",
+                &[
+                    ("$2.4mn", Money),
+                    ("£35k", Money),
+                    ("€7bn", Money),
+                    ("US$1.2B", Money),
+                    ("A$3m", Money),
+                    ("$5–7bn", Money),
+                    ("£10k–15k", Money),
+                    ("₹4 crore", Money),
+                    ("₹9cr", Money),
+                    ("$6 mn", Money),
+                    ("40k euros", Money),
+                    ("3bn €", Money),
+                ],
+            ),
+            (
                 "40%, 12.5 percent, five per cent, 10–20%",
                 &[("40%", Percent), ("12.5 percent", Percent), ("five per cent", Percent), ("10–20%", Percent)],
             ),
