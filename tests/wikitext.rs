@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use memtrain_corpora::store;
+
 fn wikitext(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_memtrain"))
         .arg("wikitext")
@@ -33,6 +35,30 @@ fn text_is_printed_as_the_corpus_gets_it() {
     prints(&["--tables", "keep"], PAGE, "Đà Nẵng is a city.\n\nOld.\n\na | b\n");
     prints(&["--title", "Huế", "--language", "vi"], "{{PAGENAME}} {{formatnum:1234}}", "Huế 1.234\n");
     prints(&["--math", "tex"], "<math>\\frac{1+x}{2}</math>", "\\frac{1+x}{2}\n");
+}
+
+#[test]
+fn templates_that_leave_holes_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump.xml");
+    let page = |id: u64, text: &str| {
+        format!(
+            "<page><title>P{id}</title><ns>0</ns><id>{id}</id><revision><id>{id}</id><text>{text}</text></revision></page>"
+        )
+    };
+    let pages =
+        page(1, "A ({{x|y}}) and ({{x|z}}) met {{y}} in May.{{cn}}") + &page(2, "Said by {{x}}. {{nowrap|a b}}");
+    store::write_atomic(&dump, format!("<mediawiki xml:lang=\"en\">{pages}</mediawiki>").as_bytes()).unwrap();
+    let path = dump.to_str().unwrap();
+    prints(
+        &["--holes", path],
+        "",
+        "holes\ttemplate\tkinds\texample\n3\tx\tbrackets 2, end 1\tA ({{x|y}}) and ({{x|z}}) met {{y}} in May.{{cn}}\n\
+         1\ty\tbetween 1\tA ({{x|y}}) and ({{x|z}}) met {{y}} in May.{{cn}}\n",
+    );
+    prints(&["--holes=0", path], "", "holes\ttemplate\tkinds\texample\n");
+    let output = wikitext(&["--holes"], b"");
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("DUMP"));
 }
 
 #[test]

@@ -4,12 +4,16 @@
 //! tables) with one stack and finds what is opaque (comments, `<ref>`, `<nowiki>`); `clean` then walks the text once, jumps
 //! over what is dropped, and writes the rest to an output that keeps spacing, sections and spans right as it grows.
 
+mod bars;
 mod bio;
+mod character_references;
 mod clean;
 mod context;
 mod countries;
+mod dates;
 mod expression;
 mod functions;
+mod holes;
 mod html;
 mod infobox;
 mod interwiki;
@@ -19,14 +23,17 @@ mod line;
 mod link;
 mod math;
 mod measure;
+mod opaque;
 mod options;
 mod output;
 mod quotes;
+mod ruby;
 mod sections;
+mod ships;
 mod table;
 mod template;
-mod template_languages;
 mod template_names;
+mod template_pattern;
 mod template_show;
 mod tokens;
 mod trail;
@@ -34,6 +41,7 @@ mod unit_symbols;
 mod units;
 
 pub use context::WikiContext;
+pub use holes::{Hole, HoleKind, holes};
 pub use options::{CleanOptions, Keep, Math};
 pub use sections::{is_boilerplate_heading, is_boilerplate_section};
 
@@ -80,7 +88,7 @@ pub fn clean(wikitext: &str, context: &WikiContext) -> CleanPage {
 /// assert_eq!(page.text, "Mira is a town.");
 /// ```
 pub fn clean_titled(wikitext: &str, title: &str, context: &WikiContext) -> CleanPage {
-    clean::Cleaner::new(wikitext, title, context).run()
+    clean::Cleaner::new(&bars::written_out(wikitext), title, context).run()
 }
 
 /// Where a page leads whose text says that it is a redirect, in the words of any Wikipedia: `#REDIRECT [[Target]]`.

@@ -120,6 +120,22 @@ fn old_schemas_and_odd_pages() {
 }
 
 #[test]
+fn tags_that_are_not_escaped_are_wikitext() {
+    let raw = "The '''Ost''' is <b>wide</b>.<br />It <ref name=\"a>b\">r</ref> floods.<!-- c --><pages index=x/> a &lt; b & c";
+    let pages = whole(export(&(element(1, "Ost", raw) + &element(2, "Velm", "&lt;i&gt;a&lt;/i&gt;"))));
+    assert_eq!(pages[0].text, raw.replace("&lt;", "<"));
+    assert_eq!(wikitext::clean(&pages[0].text, &WikiContext::default()).text, "The Ost is wide.\nIt floods. a < b & c");
+    assert_eq!(pages[1].text, "<i>a</i>");
+    // What is closed wrongly, or not at all, is no other element of the page.
+    for raw in ["a <b>b <i>c</b>", "a <title>b</title> <id>9</id> c", "a < b", "a </revision> b"] {
+        let pages = whole(export(&element(7, "Ost", raw)));
+        assert_eq!((pages[0].id, pages[0].title.as_str(), pages[0].text.as_str()), (7, "Ost", raw));
+    }
+    let nested = "<b>".repeat(500_000) + &"</b>".repeat(500_000);
+    assert_eq!(whole(export(&element(1, "Ost", &nested)))[0].text.len(), nested.len());
+}
+
+#[test]
 fn the_newest_revision_counts_whatever_the_order() {
     let revision = |id: u64, year: u64| {
         format!("<revision><id>{id}</id><timestamp>{year}-01-01T00:00:00Z</timestamp><text>text {id}</text></revision>")
@@ -144,7 +160,6 @@ fn a_malformed_page_is_skipped_and_counted() {
         ("<page><title>X</title><ns>0</ns><id>1</id></page>", "no revision"),
         ("<page><title>X</title><ns>0</ns><id>1</id><revision><text>a<b", "not closed before the next page"),
         ("<title>X</title><ns>0</ns><id>1</id><revision><text>a</text></revision></page>", "its beginning is missing"),
-        ("<page><title>X</title><ns>0</ns><id>1</id><revision><text>a < b</text></revision></page>", ""),
     ];
     for (bad, detail) in broken {
         let xml =
@@ -374,7 +389,6 @@ fn elements_without_end_are_skipped_in_a_time_that_grows_with_them() {
     let cases = [
         ("nested", format!("<page>{}{}</page>", many("<a>", 1_000_000), many("</a>", 1_000_000))),
         ("nested in a revision", whole(&format!("{}{}", many("<a>", 500_000), many("</a>", 500_000)))),
-        ("nested in a text", whole(&format!("<text>{}{}</text>", many("<b>", 500_000), many("</b>", 500_000)))),
         ("nested in a contributor", whole(&format!("<contributor>{}", many("<c>", 500_000)))),
         ("texts", whole(&many("<text>", 1_000_000))),
         ("revisions", whole(&many("<revision>", 1_000_000))),

@@ -25,10 +25,7 @@ fn measures_are_given_in_both_units() {
     shows("{{convert|3|x|4|m|ft|abbr=on}}", "3 m × 4 m (9.8 ft × 13.1 ft)");
     shows("{{convert|180|cm|ftin|abbr=on}}", "180 cm (5 ft 11 in)");
     shows("{{convert|1|mi}} {{convert|2+1/2|in}}", "1 mile (1.6 km) 2+1⁄2 inches (64 mm)");
-    shows(
-        "{{convert|5|mi|km|disp=or}} {{convert|5|mi|km|order=flip}}",
-        "5 miles or 8.0 kilometres 8.0 km (5 miles)".replace("8.0 kilometres", "8.0 km").as_str(),
-    );
+    shows("{{convert|5|mi|km|disp=or}} {{convert|5|mi|km|order=flip}}", "5 miles or 8.0 km 8.0 kilometres (5 mi)");
     shows("{{convert|7|hogshead|L}} {{convert|many|km}} {{convert}}", "7 hogshead many");
     shows("{{convert|120|/km2|/sqmi}}", "120 per square kilometre (310/sq mi)");
     shows_in("vi", "{{convert|1500|km|mi}}", "1.500 km (930 mi)");
@@ -97,7 +94,7 @@ fn words_of_other_languages_and_wikis() {
     shows_in(
         "vi",
         "{{lang-en|Red}} {{Tính đến|2019|October|21}} {{lang-sv|Sverige}}",
-        "tiếng Anh: Red Tính đến 21 tháng 10 năm 2019 Sverige",
+        "tiếng Anh: Red Tính đến 21 tháng 10 năm 2019 tiếng Thụy Điển: Sverige",
     );
     shows("{{audio|A.ogg|listen}} {{code|lang=c|code=x y}}", "listen x y");
     shows_in("mr", "'''{{लेखनाव}}''' {{संदर्भ हवा}}शहर", "Page शहर");
@@ -179,7 +176,7 @@ fn broken_links_do_not_leak() {
     shows("a [[Bilderchen:x.JPG|thumb|140px|b [[c]]]]d", "a d");
     shows("[[#Part]] [[a|#]] [[Media:Song.ogg|hear]] [[a| ]]b", "#Part # hear b");
     shows("[http://[::1]/ v6] [http://x''it'' z] X[http://y z]", "v6 it z Xz");
-    shows("[[{{nowrap|big city}}|x]] [[{{a|b}}|y]] [[a{{!}}b]]", "x y a|b");
+    shows("[[{{nowrap|big city}}|x]] [[{{a|b}}|y]] [[a{{!}}b]]", "x y b");
 }
 
 #[test]

@@ -459,6 +459,20 @@ fn time_is_linear_on_hostile_pages() {
         "[[File:a",
         "[//a ",
         "[[//a",
+        "<ref name=\"",
+        "<ref a='",
+        "<ref><ref/>",
+        "<ref a=\"b>",
+        "<span a=\"",
+        "<span a=b ",
+        "<ruby>a<rt>",
+        "<rp>",
+        "{{!}}",
+        "{{{!}}",
+        "[[a{{!}}",
+        "{{a|{{(!}}",
+        "\n== a ==\n{{",
+        "&Gamma;",
     ];
     let options =
         CleanOptions { tables: Keep::Keep, infoboxes: Keep::Keep, math: Math::Tex, pronunciations: Keep::Keep };

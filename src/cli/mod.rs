@@ -20,6 +20,7 @@ pub mod run;
 pub mod serve_index;
 pub mod setup;
 pub mod tasks;
+mod template_holes;
 pub mod train;
 pub mod wikitext;
 pub mod world;

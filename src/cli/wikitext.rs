@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::failure::WithHint;
 use super::print::{output, raw_output};
+use super::template_holes;
 
 /// Arguments of `memtrain wikitext`.
 #[derive(Debug, Args)]
@@ -20,9 +21,14 @@ pub struct WikitextArgs {
     /// Title of the page, for `{{PAGENAME}}`
     #[arg(long, default_value = "", hide_default_value = true)]
     pub title: String,
-    /// Language of the wiki: names of namespaces and templates, forms of dates and numbers
-    #[arg(long, value_name = "CODE", default_value = "en")]
-    pub language: String,
+    /// Language of the wiki: names of namespaces and templates, forms of dates and numbers; `en` if absent, with `--holes` that of
+    /// the dump
+    #[arg(long, value_name = "CODE")]
+    pub language: Option<String>,
+    /// Read a whole dump instead and list its templates that leave holes in sentences, the most frequent N of them
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "50",
+        conflicts_with_all = ["json", "headings", "title"])]
+    pub holes: Option<usize>,
     /// Print an object with sections, links, categories and infoboxes; offsets count Unicode characters of its text
     #[arg(long)]
     pub json: bool,
@@ -111,11 +117,14 @@ struct PrintedLink<'page> {
     target: &'page str,
 }
 
-/// Cleans one page and prints it.
+/// Cleans one page and prints it, or lists the templates of a dump that leave holes.
 ///
 /// # Errors
 /// If the input cannot be read or is not UTF-8.
 pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
+    if let Some(most) = args.holes {
+        return template_holes::run(args.file.as_deref(), args.language.as_deref(), most);
+    }
     let wikitext = read(args.file.as_deref())?;
     let options = CleanOptions {
         tables: args.tables.into(),
@@ -123,7 +132,7 @@ pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
         math: args.math.into(),
         pronunciations: args.pronunciations.into(),
     };
-    let context = WikiContext::default().with_language(&args.language).with_options(options);
+    let context = WikiContext::default().with_language(args.language.as_deref().unwrap_or("en")).with_options(options);
     let redirect = redirect_target(&wikitext);
     // What stands below a redirect is for the wiki's own use.
     let wikitext = if redirect.is_some() { "" } else { wikitext.as_str() };

@@ -81,7 +81,7 @@ pub(super) fn parse(bytes: &[u8], site: &SiteInfo) -> Result<Page, (Option<Strin
         Ok(xml) => xml,
         Err(error) => return Err((None, format!("not UTF-8 at byte {} of the page", error.valid_up_to()))),
     };
-    // The texts, which are nearly all of a page, are taken out first: they hold no elements, only references, and a search
+    // The texts, which are nearly all of a page, are taken out first: they hold no elements of the export, and a search
     // for their end is many times faster than an event for every reference in them.
     let (skeleton, texts) = without_texts(xml);
     let mut parsed = Parsed::default();
@@ -113,7 +113,8 @@ fn without_texts(xml: &str) -> (Cow<'_, str>, Vec<Range<usize>>) {
             break;
         };
         at = end;
-        if memchr(b'<', &bytes[tag_end..end]).is_none() {
+        // Some exporters do not escape the tags of the wikitext: it is what stands between those of the element, all of it.
+        if !xml[tag_end..end].trim_start().starts_with("<![CDATA[") {
             skeleton.push_str(&xml[kept..tag_end]);
             texts.push(tag_end..end);
             kept = end;

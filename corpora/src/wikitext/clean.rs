@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::opaque::Opaque;
 use super::output::{Break, Output};
 use super::quotes::QuoteLine;
-use super::tokens::{Kind, Opaque, Token, scan};
-use super::{CleanPage, WikiContext, html};
+use super::tokens::{Kind, Token, scan};
+use super::{CleanPage, WikiContext, character_references, html};
 
 /// Templates in links in templates …: below this depth the content is dropped, which keeps the stack small.
 const MAX_DEPTH: usize = 40;
@@ -30,6 +31,8 @@ pub(super) struct Cleaner<'page> {
     pub(super) in_poem: bool,
     /// Inside an HTML table that is kept.
     pub(super) in_table: bool,
+    /// What closes the brackets of the reading that is being written.
+    pub(super) reading: Option<&'static str>,
     quotes: QuoteLine,
     depth: usize,
 }
@@ -90,6 +93,7 @@ impl<'page> Cleaner<'page> {
             in_list: false,
             in_poem: false,
             in_table: false,
+            reading: None,
             quotes: QuoteLine::default(),
             depth: 0,
         }
@@ -213,7 +217,7 @@ impl<'page> Cleaner<'page> {
             }
             b'<' => self.tag(at, walk),
             b'&' => {
-                let (decoded, end) = html::reference(&self.text[at..stop]);
+                let (decoded, end) = character_references::reference(&self.text[at..stop]);
                 self.push_decoded(decoded.as_deref().unwrap_or("&"));
                 at + end
             }
@@ -339,7 +343,7 @@ impl<'page> Cleaner<'page> {
             match byte {
                 b'\n' => self.out.ask(line_end),
                 b'&' => {
-                    let (decoded, length) = html::reference(&self.text[at..range.end]);
+                    let (decoded, length) = character_references::reference(&self.text[at..range.end]);
                     self.push_decoded(decoded.as_deref().unwrap_or("&"));
                     at += length;
                     continue;

@@ -43,10 +43,15 @@ const PAGE_NAMES: &[&str] = &[
     "पृष्ठनाम",
 ];
 
+/// Whether the variable of this name (in small letters) is the page's title.
+pub(super) fn is_page_name(name: &str) -> bool {
+    PAGE_NAMES.contains(&name)
+}
+
 impl Cleaner<'_> {
     /// Shows what the variable of this name (in small letters) holds; `false` if there is none of that name.
     pub(super) fn variable(&mut self, name: &str) -> bool {
-        if PAGE_NAMES.contains(&name) {
+        if is_page_name(name) {
             self.push_decoded(self.page_title);
             return true;
         }
@@ -99,7 +104,11 @@ impl Cleaner<'_> {
                 let shown = matches!(tag.as_str(), "nowiki" | "pre" | "poem" | "span" | "div" | "blockquote" | "small");
                 self.show_part(if shown { part(1) } else { None });
             }
-            "#dateformat" | "#formatdate" | "#titleparts" => self.show_part(part(0)),
+            "#dateformat" | "#formatdate" => {
+                let (date, form) = (self.plain_part(part(0)), self.plain_part(part(1)));
+                self.push_plain(&self.formatted_date(&date, &form));
+            }
+            "#titleparts" => self.show_part(part(0)),
             "formatnum" | "zahlenformat" => {
                 let number = self.plain_part(part(0));
                 let raw = self.plain_part(part(1)).eq_ignore_ascii_case("R");

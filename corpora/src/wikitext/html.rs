@@ -1,15 +1,12 @@
-//! Tags and character references.
+//! Tags, and which characters show.
 
-use std::borrow::Cow;
-
-use memchr::{memchr, memchr2};
-use quick_xml::escape::resolve_html5_entity;
+use memchr::{memchr, memchr3};
 
 use super::clean::{Cleaner, Layout, Walk};
 use super::line::inclusion_tag;
+use super::opaque::{name_at, quoted_end};
 use super::output::Break;
-use super::tokens::{Kind, name_at};
-use crate::dump::character_reference;
+use super::tokens::Kind;
 
 /// Whether a character shows.
 pub(super) enum Visible {
@@ -48,46 +45,6 @@ pub(super) fn visible(character: char) -> Visible {
     }
 }
 
-/// Decodes the reference a text begins with, and gives its length; `None` and 1 if the `&` is just an `&`.
-pub(super) fn reference(text: &str) -> (Option<Cow<'static, str>>, usize) {
-    // The longest name has 31 letters.
-    let end = text.len().min(34);
-    let Some(length) = memchr(b';', &text.as_bytes()[..end]) else {
-        return (None, 1);
-    };
-    let name = &text.as_bytes()[1..length];
-    if name.is_empty() || !name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'#') {
-        return (None, 1);
-    }
-    let name = &text[1..length];
-    let decoded = match resolve_html5_entity(name) {
-        Some(named) => Some(Cow::Borrowed(named)),
-        None => character_reference(name).map(|character| Cow::Owned(character.to_string())),
-    };
-    match decoded {
-        Some(decoded) => (Some(decoded), length + 1),
-        None => (None, 1),
-    }
-}
-
-/// A text with all its references decoded.
-pub(super) fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('&') {
-        return Cow::Borrowed(text);
-    }
-    let mut decoded = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(found) = memchr(b'&', &text.as_bytes()[at..]) {
-        decoded.push_str(&text[at..at + found]);
-        at += found;
-        let (character, length) = reference(&text[at..]);
-        decoded.push_str(character.as_deref().unwrap_or("&"));
-        at += length;
-    }
-    decoded.push_str(&text[at..]);
-    Cow::Owned(decoded)
-}
-
 /// Between the cells of a table's row.
 pub(super) const CELL: &str = " | ";
 
@@ -106,6 +63,10 @@ enum Effect {
     Poem,
     /// A reference whose end is missing.
     Reference,
+    /// How what stands before it is read.
+    Reading,
+    /// Words with their readings.
+    Ruby,
     /// It is no tag.
     Text,
 }
@@ -123,15 +84,16 @@ fn effect(name: &[u8]) -> Effect {
         b"sup" => Effect::Superscript,
         b"poem" => Effect::Poem,
         b"ref" | b"references" => Effect::Reference,
+        b"rt" => Effect::Reading,
+        b"ruby" => Effect::Ruby,
         b"a" | b"abbr" | b"b" | b"bdi" | b"bdo" | b"big" | b"cite" | b"code" | b"data" | b"del" | b"dfn" | b"em"
-        | b"font" | b"i" | b"ins" | b"kbd" | b"mark" | b"q" | b"rb" | b"rp" | b"rt" | b"rtc" | b"ruby" | b"s"
-        | b"samp" | b"small" | b"span" | b"strike" | b"strong" | b"sub" | b"time" | b"tt" | b"u" | b"var" | b"wbr"
-        | b"noinclude" | b"includeonly" | b"onlyinclude" | b"nowiki" | b"pre" | b"gallery" | b"math" | b"source"
+        | b"font" | b"i" | b"ins" | b"kbd" | b"mark" | b"q" | b"rb" | b"rp" | b"rtc" | b"s" | b"samp" | b"small"
+        | b"span" | b"strike" | b"strong" | b"sub" | b"time" | b"tt" | b"u" | b"var" | b"wbr" | b"noinclude"
+        | b"includeonly" | b"onlyinclude" | b"nowiki" | b"pre" | b"gallery" | b"math" | b"source"
         | b"syntaxhighlight" | b"timeline" | b"imagemap" | b"score" | b"hiero" | b"section" | b"img" | b"thead"
         | b"tbody" | b"tfoot" | b"col" | b"colgroup" | b"noglossary" | b"langconvert" | b"chem" | b"ce"
-        | b"indicator" | b"nobr" | b"translate" | b"tvar" | b"languages" | b"dir" | b"link" | b"meta" => {
-            Effect::Nothing
-        }
+        | b"indicator" | b"nobr" | b"translate" | b"tvar" | b"languages" | b"dir" | b"link" | b"meta" | b"phonos"
+        | b"spoiler" | b"tabber" | b"tabview" | b"option" | b"lst" => Effect::Nothing,
         _ => Effect::Text,
     }
 }
@@ -172,26 +134,30 @@ impl Cleaner<'_> {
                 self.out.ask(if inline { Break::Space } else { Break::Paragraph });
             }
             Effect::Reference => self.out.dropped(),
+            Effect::Reading if !closing => self.begin_reading(),
+            Effect::Reading | Effect::Ruby => self.end_reading(),
             Effect::Superscript | Effect::Nothing | Effect::Text => {}
         }
         end
     }
 
-    /// The end of a tag whose attributes begin at `at`; comments, templates and the like may be among them.
+    /// The end of a tag whose attributes begin at `at`; comments, templates and the like may be among them, and what is in quotation
+    /// marks does not end it.
     fn tag_end(&self, at: usize, end: usize) -> Option<usize> {
+        let bytes = &self.bytes[..end];
         let mut at = at;
         let mut next = self.tokens.partition_point(|token| token.start() < at);
         loop {
-            let found = memchr2(b'>', b'<', &self.bytes[at..end]).map(|found| at + found);
-            let place = found.unwrap_or(end);
+            let place = memchr3(b'>', b'<', b'=', &bytes[at..]).map_or(end, |found| at + found);
             let token = self.tokens.get(next).filter(|token| token.start() <= place && token.end() <= end);
-            match token {
-                Some(token) => {
+            match (token, bytes.get(place)) {
+                (Some(token), _) => {
                     next += 1;
                     at = if token.start() >= at && !matches!(token.kind, Kind::Link) { token.end() } else { at };
                 }
-                None if self.bytes[..end].get(place) == Some(&b'>') => return Some(place + 1),
-                None => at = place + inclusion_tag(&self.bytes[place..end])?,
+                (None, Some(b'>')) => return Some(place + 1),
+                (None, Some(b'=')) => at = quoted_end(bytes, place + 1).unwrap_or(place + 1),
+                (None, _) => at = place + inclusion_tag(&bytes[place..])?,
             }
         }
     }

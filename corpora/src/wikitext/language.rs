@@ -1,5 +1,8 @@
 //! How a language writes dates and numbers, where a template or function writes them.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// How a language writes what templates compose.
 #[derive(Debug)]
 pub(super) struct Language {
@@ -17,250 +20,67 @@ pub(super) struct Language {
     group: &'static str,
     /// Whether groups of two digits stand before the last three.
     lakh: bool,
+    /// Whether a number of four digits has no groups.
+    four_together: bool,
     /// Its own digit zero, if numbers are written with its own digits.
     zero: Option<char>,
 }
 
-const fn language(
-    code: &'static str,
-    months: &'static str,
-    date: &'static str,
-    month: &'static str,
-    decimal: char,
-    group: &'static str,
-) -> Language {
-    Language { code, months, date, month, decimal, group, lakh: false, zero: None }
-}
+/// A language a line, English first: its code, what stands before the parts of a number, what stands between thousands (`_` a
+/// no-break space), options (`lakh`, `min=2`, `zero=` and its own digit), a date, a month of a year, and the months. For all other
+/// languages dates are written as numbers. The facts are those of the Unicode locale data, and of MediaWiki's message files where
+/// those have none.
+const LANGUAGES: &str = include_str!("languages.txt");
 
-/// The digit zero of scripts with digits of their own: Arabic, Persian, Devanagari, Bengali.
-const ZEROS: [u32; 4] = [0x660, 0x6F0, 0x966, 0x9E6];
-
-const NBSP: &str = "\u{A0}";
-const DMY: &str = "{d} {m} {y}";
-const MY: &str = "{m} {y}";
-const CJK: &str = "{y}年{n}月{d}日";
-
-/// The languages known here, English first; for all others dates are written as numbers.
-const LANGUAGES: &[Language] = &[
-    language(
-        "en",
-        "January February March April May June July August September October November December",
-        "{m} {d}, {y}",
-        MY,
-        '.',
-        ",",
-    ),
-    language(
-        "de",
-        "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
-        "{d}. {m} {y}",
-        MY,
-        ',',
-        ".",
-    ),
-    language(
-        "fr",
-        "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
-        DMY,
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "es",
-        "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
-        "{d} de {m} de {y}",
-        "{m} de {y}",
-        ',',
-        NBSP,
-    ),
-    language(
-        "it",
-        "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
-        DMY,
-        MY,
-        ',',
-        ".",
-    ),
-    language(
-        "pt",
-        "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
-        "{d} de {m} de {y}",
-        "{m} de {y}",
-        ',',
-        NBSP,
-    ),
-    language(
-        "ca",
-        "gener febrer març abril maig juny juliol agost setembre octubre novembre desembre",
-        "{d} de {m} de {y}",
-        "{m} de {y}",
-        ',',
-        ".",
-    ),
-    language(
-        "ro",
-        "ianuarie februarie martie aprilie mai iunie iulie august septembrie octombrie noiembrie decembrie",
-        DMY,
-        MY,
-        ',',
-        ".",
-    ),
-    language(
-        "nl",
-        "januari februari maart april mei juni juli augustus september oktober november december",
-        DMY,
-        MY,
-        ',',
-        ".",
-    ),
-    language(
-        "sv",
-        "januari februari mars april maj juni juli augusti september oktober november december",
-        DMY,
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "da",
-        "januar februar marts april maj juni juli august september oktober november december",
-        "{d}. {m} {y}",
-        MY,
-        ',',
-        ".",
-    ),
-    language(
-        "no",
-        "januar februar mars april mai juni juli august september oktober november desember",
-        "{d}. {m} {y}",
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "fi",
-        "tammikuuta helmikuuta maaliskuuta huhtikuuta toukokuuta kesäkuuta heinäkuuta elokuuta syyskuuta lokakuuta marraskuuta joulukuuta",
-        "{d}. {m} {y}",
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "ru",
-        "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
-        DMY,
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "uk",
-        "січня лютого березня квітня травня червня липня серпня вересня жовтня листопада грудня",
-        DMY,
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "bg",
-        "януари февруари март април май юни юли август септември октомври ноември декември",
-        DMY,
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "sr",
-        "januar februar mart april maj jun jul avgust septembar oktobar novembar decembar",
-        "{d}. {n}. {y}.",
-        "{n}. {y}.",
-        ',',
-        ".",
-    ),
-    language(
-        "pl",
-        "stycznia lutego marca kwietnia maja czerwca lipca sierpnia września października listopada grudnia",
-        DMY,
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "cs",
-        "ledna února března dubna května června července srpna září října listopadu prosince",
-        "{d}. {m} {y}",
-        MY,
-        ',',
-        NBSP,
-    ),
-    language(
-        "hu",
-        "január február március április május június július augusztus szeptember október november december",
-        "{y}. {m} {d}.",
-        "{y}. {m}",
-        ',',
-        NBSP,
-    ),
-    language("tr", "Ocak Şubat Mart Nisan Mayıs Haziran Temmuz Ağustos Eylül Ekim Kasım Aralık", DMY, MY, ',', "."),
-    language(
-        "id",
-        "Januari Februari Maret April Mei Juni Juli Agustus September Oktober November Desember",
-        DMY,
-        MY,
-        ',',
-        ".",
-    ),
-    language(
-        "el",
-        "Ιανουαρίου Φεβρουαρίου Μαρτίου Απριλίου Μαΐου Ιουνίου Ιουλίου Αυγούστου Σεπτεμβρίου Οκτωβρίου Νοεμβρίου Δεκεμβρίου",
-        DMY,
-        MY,
-        ',',
-        ".",
-    ),
-    language("ar", "يناير فبراير مارس أبريل مايو يونيو يوليو أغسطس سبتمبر أكتوبر نوفمبر ديسمبر", DMY, MY, '.', ","),
-    language(
-        "he",
-        "בינואר בפברואר במרץ באפריל במאי ביוני ביולי באוגוסט בספטמבר באוקטובר בנובמבר בדצמבר",
-        DMY,
-        MY,
-        '.',
-        ",",
-    ),
-    language("vi", "", "{d} tháng {n} năm {y}", "tháng {n} năm {y}", ',', "."),
-    language("ja", "", CJK, "{y}年{n}月", '.', ","),
-    language("zh", "", CJK, "{y}年{n}月", '.', ","),
-    language("ko", "", "{y}년 {n}월 {d}일", "{y}년 {n}월", '.', ","),
-    Language {
-        lakh: true,
-        ..language("hi", "जनवरी फ़रवरी मार्च अप्रैल मई जून जुलाई अगस्त सितंबर अक्टूबर नवंबर दिसंबर", DMY, MY, '.', ",")
-    },
-    Language {
-        lakh: true,
-        zero: Some('०'),
-        ..language("mr", "जानेवारी फेब्रुवारी मार्च एप्रिल मे जून जुलै ऑगस्ट सप्टेंबर ऑक्टोबर नोव्हेंबर डिसेंबर", DMY, MY, '.', ",")
-    },
-    Language {
-        lakh: true,
-        zero: Some('০'),
-        ..language("bn", "জানুয়ারি ফেব্রুয়ারি মার্চ এপ্রিল মে জুন জুলাই আগস্ট সেপ্টেম্বর অক্টোবর নভেম্বর ডিসেম্বর", DMY, MY, '.', ",")
-    },
-    Language {
-        zero: Some('۰'),
-        ..language("fa", "ژانویهٔ فوریهٔ مارس آوریل مهٔ ژوئن ژوئیهٔ اوت سپتامبر اکتبر نوامبر دسامبر", DMY, MY, '٫', "٬")
-    },
+/// The digit zero of scripts with digits of their own: Arabic, Persian, those of India, Thai, Lao, Tibetan, Burmese, Khmer, wide ones.
+const ZEROS: [u32; 17] = [
+    0x660, 0x6F0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50, 0xED0, 0xF20, 0x1040, 0x17E0,
+    0xFF10,
 ];
+
+const DMY: &str = "{d} {m} {y}";
+
+static KNOWN: LazyLock<HashMap<&'static str, Language>> =
+    LazyLock::new(|| LANGUAGES.lines().filter_map(language).map(|language| (language.code, language)).collect());
+
+/// The language of a line.
+fn language(line: &'static str) -> Option<Language> {
+    let mut columns = line.split('|');
+    let mut next = || columns.next();
+    let (code, decimal, group, options) = (next()?, next()?.chars().next()?, next()?, next()?);
+    Some(Language {
+        code,
+        decimal,
+        group: if group == "_" { "\u{A0}" } else { group },
+        lakh: options.split(' ').any(|option| option == "lakh"),
+        four_together: options.split(' ').any(|option| option == "min=2"),
+        zero: options.split(' ').find_map(|option| option.strip_prefix("zero=")?.chars().next()),
+        date: next()?,
+        month: next()?,
+        months: next()?,
+    })
+}
 
 /// What is known of a wiki's language.
 pub(super) fn of(code: &str) -> &'static Language {
+    static UNKNOWN: Language = Language {
+        code: "",
+        months: "",
+        date: "{y}-{n}-{d}",
+        month: "{y}-{n}",
+        decimal: '.',
+        group: ",",
+        lakh: false,
+        four_together: false,
+        zero: None,
+    };
     let code = match code {
-        "nb" | "nn" => "no",
-        "yue" | "wuu" | "gan" => "zh",
+        "nb" => "no",
+        "yue" | "wuu" | "gan" | "hak" | "nan" | "cdo" | "lzh" => "zh",
+        "als" | "bar" | "gsw" | "ksh" | "pdc" => "de",
         code => code,
     };
-    static UNKNOWN: Language = language("", "", "{y}-{n}-{d}", "{y}-{n}", '.', ",");
-    LANGUAGES.iter().find(|language| language.code == code).unwrap_or(&UNKNOWN)
+    KNOWN.get(code).unwrap_or(&UNKNOWN)
 }
 
 impl Language {
@@ -277,6 +97,12 @@ impl Language {
             .replace("{m}", self.months.split(' ').nth(month - 1).unwrap_or_default())
             .replace("{n}", &month.to_string())
             .replace("{y}", year)
+    }
+
+    /// The name of a month as it stands in a date, or its number where a date has none.
+    pub(super) fn month_name(&self, month: usize) -> String {
+        let name = self.months.split(' ').nth(month.saturating_sub(1)).filter(|name| !name.is_empty());
+        name.map_or_else(|| month.to_string(), str::to_owned)
     }
 
     /// The number of a month by its name or by its number.
@@ -304,10 +130,11 @@ impl Language {
             return number.to_owned();
         }
         let mut written = String::from(sign);
+        let apart = !(self.four_together && digits.len() == 4);
         for (place, digit) in digits.char_indices() {
             let left = digits.len() - place;
             let begins = if self.lakh { left == 3 || left > 3 && left % 2 == 1 } else { left % 3 == 0 };
-            if place > 0 && begins {
+            if place > 0 && begins && apart {
                 written.push_str(self.group);
             }
             written.push(digit);
@@ -398,9 +225,15 @@ mod tests {
         }
         assert_eq!(of("ru").month("Мая"), Some(5));
         assert_eq!(of("en").month("Sept"), Some(9));
-        for language in LANGUAGES {
+    }
+
+    #[test]
+    fn every_line_is_a_language() {
+        assert_eq!(KNOWN.len(), LANGUAGES.lines().count(), "a line is broken, or a language stands twice");
+        for (code, language) in KNOWN.iter() {
             let months = language.months.split(' ').count();
-            assert!(months == 12 || language.months.is_empty(), "{}: {months} months", language.code);
+            assert!(months == 12 || language.months.is_empty(), "{code}: {months} months");
+            assert!(language.decimal.to_string() != language.group, "{code}");
         }
     }
 }

@@ -1,127 +1,65 @@
-//! What languages are called in English.
+//! What the wikis of the world call the languages of the words they quote.
 
-/// English name of a language by its code, for `{{lang-xx|…}}`.
-pub(super) fn language_name(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "af" => "Afrikaans",
-        "ang" => "Old English",
-        "ar" => "Arabic",
-        "arc" => "Aramaic",
-        "az" => "Azerbaijani",
-        "be" => "Belarusian",
-        "bg" => "Bulgarian",
-        "bn" => "Bengali",
-        "bs" => "Bosnian",
-        "ca" => "Catalan",
-        "cs" => "Czech",
-        "cy" => "Welsh",
-        "da" => "Danish",
-        "de" => "German",
-        "el" => "Greek",
-        "en" => "English",
-        "eo" => "Esperanto",
-        "es" => "Spanish",
-        "et" => "Estonian",
-        "eu" => "Basque",
-        "fa" => "Persian",
-        "fi" => "Finnish",
-        "fr" => "French",
-        "fro" => "Old French",
-        "fy" => "West Frisian",
-        "ga" => "Irish",
-        "gd" => "Scottish Gaelic",
-        "gl" => "Galician",
-        "grc" => "Ancient Greek",
-        "he" => "Hebrew",
-        "hi" => "Hindi",
-        "hr" => "Croatian",
-        "hu" => "Hungarian",
-        "hy" => "Armenian",
-        "id" => "Indonesian",
-        "is" => "Icelandic",
-        "it" => "Italian",
-        "ja" => "Japanese",
-        "ka" => "Georgian",
-        "kk" => "Kazakh",
-        "ko" => "Korean",
-        "ku" => "Kurdish",
-        "la" => "Latin",
-        "lb" => "Luxembourgish",
-        "lt" => "Lithuanian",
-        "lv" => "Latvian",
-        "mi" => "Māori",
-        "mk" => "Macedonian",
-        "mn" => "Mongolian",
-        "mr" => "Marathi",
-        "ms" => "Malay",
-        "mt" => "Maltese",
-        "ne" => "Nepali",
-        "nl" => "Dutch",
-        "no" => "Norwegian",
-        "non" => "Old Norse",
-        "pa" => "Punjabi",
-        "pl" => "Polish",
-        "pt" => "Portuguese",
-        "ro" => "Romanian",
-        "ru" => "Russian",
-        "sa" => "Sanskrit",
-        "sco" => "Scots",
-        "sh" => "Serbo-Croatian",
-        "sk" => "Slovak",
-        "sl" => "Slovene",
-        "sq" => "Albanian",
-        "sr" => "Serbian",
-        "sv" => "Swedish",
-        "sw" => "Swahili",
-        "ta" => "Tamil",
-        "te" => "Telugu",
-        "th" => "Thai",
-        "tl" => "Tagalog",
-        "tr" => "Turkish",
-        "uk" => "Ukrainian",
-        "ur" => "Urdu",
-        "uz" => "Uzbek",
-        "vi" => "Vietnamese",
-        "yi" => "Yiddish",
-        "zh" => "Chinese",
-        "zu" => "Zulu",
-        _ => return None,
-    })
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// A wiki's language a line: its code, how a language is introduced before words of it (`{}` its name), and the names of the
+/// languages whose codes are in the first line. The names are those of the Unicode locale data, or the abbreviations that a wiki
+/// uses in their place.
+const NAMES: &str = include_str!("language_names.txt");
+
+/// Names by wiki and by code, with the pattern of the wiki under an empty code.
+static KNOWN: LazyLock<HashMap<&'static str, HashMap<&'static str, &'static str>>> = LazyLock::new(|| {
+    let codes: Vec<&str> = NAMES.lines().next().unwrap_or_default().split('|').skip(1).collect();
+    let row = |line: &'static str| {
+        let (wiki, names) = line.split_once('|')?;
+        let named = codes.iter().copied().zip(names.split('|'));
+        Some((wiki, named.filter(|(_, name)| !name.is_empty()).collect()))
+    };
+    NAMES.lines().skip(1).filter_map(row).collect()
+});
+
+/// What the wiki of a language calls the language of a code, which may have a variant behind it.
+pub(super) fn language_name(wiki: &str, code: &str) -> Option<&'static str> {
+    let code = code.split(['-', '_']).next().filter(|code| !code.is_empty())?;
+    KNOWN.get(wiki)?.get(code).copied()
 }
 
-/// What stands before a foreign word in the wiki of a language, for the languages that most such words are of.
-pub(super) fn label_of(wiki: &str, code: &str) -> &'static str {
-    let labels: [&str; 4] = match wiki {
-        "bg" => ["на английски: ", "на френски: ", "на немски: ", "на латински: "],
-        "ru" | "be" => ["англ. ", "фр. ", "нем. ", "лат. "],
-        "uk" => ["англ. ", "фр. ", "нім. ", "лат. "],
-        "sr" => ["енгл. ", "фр. ", "нем. ", "лат. "],
-        "vi" => ["tiếng Anh: ", "tiếng Pháp: ", "tiếng Đức: ", "tiếng Latinh: "],
-        "mr" => ["इंग्लिश: ", "फ्रेंच: ", "जर्मन: ", "लॅटिन: "],
-        "hi" => ["अंग्रेज़ी: ", "फ़्रान्सीसी: ", "जर्मन: ", "लातिन: "],
-        "fr" => ["en anglais : ", "en français : ", "en allemand : ", "en latin : "],
-        "es" => ["en inglés: ", "en francés: ", "en alemán: ", "en latín: "],
-        "pt" => ["em inglês: ", "em francês: ", "em alemão: ", "em latim: "],
-        "it" => ["in inglese ", "in francese ", "in tedesco ", "in latino "],
-        "ca" => ["en anglès: ", "en francès: ", "en alemany: ", "en llatí: "],
-        "nl" => ["Engels: ", "Frans: ", "Duits: ", "Latijn: "],
-        "sv" => ["engelska: ", "franska: ", "tyska: ", "latin: "],
-        "da" | "no" => ["engelsk: ", "fransk: ", "tysk: ", "latin: "],
-        "de" => ["englisch ", "französisch ", "deutsch ", "lateinisch "],
-        "tr" => ["İngilizce: ", "Fransızca: ", "Almanca: ", "Latince: "],
-        "id" => ["bahasa Inggris: ", "bahasa Prancis: ", "bahasa Jerman: ", "bahasa Latin: "],
-        "ja" => ["英語: ", "フランス語: ", "ドイツ語: ", "ラテン語: "],
-        "zh" => ["英語：", "法語：", "德語：", "拉丁語："],
-        "ko" => ["영어: ", "프랑스어: ", "독일어: ", "라틴어: "],
-        "ar" => ["بالإنجليزية: ", "بالفرنسية: ", "بالألمانية: ", "باللاتينية: "],
-        "fa" => ["انگلیسی: ", "فرانسوی: ", "آلمانی: ", "لاتین: "],
-        _ => return "",
-    };
-    match code.split('-').next() {
-        Some("en") => labels[0],
-        Some("fr") => labels[1],
-        Some("de") => labels[2],
-        Some("la") => labels[3],
-        _ => "",
+/// What stands before a foreign word in the wiki of a language.
+pub(super) fn label_of(wiki: &str, code: &str) -> Option<String> {
+    let pattern = KNOWN.get(wiki)?.get("")?;
+    Some(pattern.replace("{}", language_name(wiki, code)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_introduced_as_the_wiki_does_it() {
+        for (wiki, code, label) in [
+            ("en", "grc", "Ancient Greek: "),
+            ("en", "zh-hans", "Chinese: "),
+            ("de", "es", "spanisch "),
+            ("ru", "en", "англ. "),
+            ("el", "en", "Αγγλικά: "),
+            ("ko", "en", "영어: "),
+            ("vi", "de", "tiếng Đức: "),
+            ("ar", "fr", "بالفرنسية: "),
+        ] {
+            assert_eq!(label_of(wiki, code).as_deref(), Some(label), "{code} in {wiki}");
+        }
+        assert_eq!(label_of("en", "xx"), None);
+        assert_eq!(label_of("xx", "en"), None);
+        assert_eq!(label_of("en", ""), None);
+    }
+
+    #[test]
+    fn every_line_has_a_name_for_every_code_or_nothing() {
+        let columns = NAMES.lines().next().unwrap_or_default().split('|').count();
+        for line in NAMES.lines() {
+            assert_eq!(line.split('|').count(), columns, "{line}");
+        }
+        assert!(KNOWN.values().all(|names| names[""].contains("{}")));
     }
 }

@@ -4,8 +4,9 @@ use memchr::{memchr, memchr2, memmem};
 
 use super::clean::{Cleaner, Layout, Walk, switch_end};
 use super::context::Prefix;
+use super::opaque::{Opaque, name_at};
 use super::output::{Break, Output};
-use super::tokens::{Kind, Opaque, Token, name_at};
+use super::tokens::{Kind, Token};
 
 impl Cleaner<'_> {
     /// The marks at the beginning of a line; gives the place of what follows them.
@@ -277,7 +278,10 @@ impl Cleaner<'_> {
     /// The words of a stretch, without the markup and without writing them.
     pub(super) fn plain(&mut self, range: std::ops::Range<usize>) -> String {
         let written = std::mem::replace(&mut self.out, Output::new());
+        let reading = self.reading.take();
         self.walk(range, Layout::Inline);
+        self.end_reading();
+        self.reading = reading;
         std::mem::replace(&mut self.out, written).text
     }
 

@@ -9,7 +9,7 @@ use super::clean::{Cleaner, Layout, Walk};
 use super::context::Prefix;
 use super::output::Break;
 use super::tokens::Token;
-use super::{html, interwiki, trail};
+use super::{character_references, html, interwiki, trail};
 use crate::Link;
 
 /// What follows `[` in an external link.
@@ -159,7 +159,7 @@ impl Cleaner<'_> {
 
     /// Writes a title as it is shown.
     fn push_words(&mut self, title: &str) {
-        let title = html::decode(title);
+        let title = character_references::decode(title);
         let title = percent_decoded(&title);
         for (number, word) in title.split([' ', '_', '\t', '\u{A0}']).filter(|word| !word.is_empty()).enumerate() {
             if number > 0 {
@@ -197,7 +197,7 @@ impl Cleaner<'_> {
             }
             return title;
         }
-        let decoded = html::decode(written);
+        let decoded = character_references::decode(written);
         let decoded = percent_decoded(&decoded);
         let mut title = String::with_capacity(decoded.len());
         for word in decoded.split([' ', '_', '\t', '\u{A0}']).filter(|word| !word.is_empty()) {

@@ -9,7 +9,9 @@ use super::units::{self, Unit};
 struct Number {
     value: f64,
     /// Digits behind the point; negative: zeros at the end.
-    digits: i32,
+    digits: f64,
+    /// Whether it is a fraction and nothing else: `1⁄2 mile`.
+    is_fraction: bool,
     shown: String,
 }
 
@@ -22,14 +24,35 @@ struct Measure {
     /// The inches of `5 ft 11 in`.
     rest: Option<(Number, &'static Unit)>,
     targets: Option<String>,
-    digits: Option<i32>,
+    rounding: Option<Rounding>,
     /// Words between unit and conversion, of `adj=mid`.
     middle: String,
 }
 
+/// How a converted value is rounded where the template says it.
+#[derive(Clone, Copy)]
+enum Rounding {
+    /// To so many digits behind the point.
+    Digits(i32),
+    /// To so many significant digits.
+    Significant(i32),
+    /// To a multiple of this.
+    Multiple(f64),
+}
+
+/// How the units of a side are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Units {
+    Names,
+    Symbols,
+    /// Not at all.
+    Absent,
+}
+
 /// How it is to be written.
 struct Manner<'page> {
-    symbols: bool,
+    /// The units of the left side and of the right one.
+    sides: (Units, Units),
     language: &'page str,
     adjective: bool,
     american: bool,
@@ -42,9 +65,23 @@ impl Manner<'_> {
         self.language == "en"
     }
 
-    /// What stands behind a number in a unit, if symbols are asked for.
-    fn behind(&self, number: &str, unit: &Unit) -> String {
-        unit_symbols::behind(number, unit.symbol, self.language)
+    /// What stands behind a number in a unit.
+    fn behind(&self, number: &str, is_one: bool, unit: &Unit, units: Units) -> String {
+        // Degrees are never spelled out.
+        let units = if unit.symbol.starts_with('°') && units == Units::Names { Units::Symbols } else { units };
+        match units {
+            Units::Symbols => unit_symbols::behind(number, unit.symbol, self.language),
+            Units::Absent => String::new(),
+            Units::Names => {
+                let name = if is_one || self.adjective { unit.singular } else { unit.plural };
+                let name = if self.adjective { name.replace(' ', "-") } else { name.to_owned() };
+                let name = match self.american {
+                    true => name.replace("metre", "meter").replace("litre", "liter").replace("tonne", "metric ton"),
+                    false => name,
+                };
+                format!("{}{name}", if self.adjective { "-" } else { " " })
+            }
+        }
     }
 }
 
@@ -62,18 +99,30 @@ impl Cleaner<'_> {
         }
         let value_of = |key: &[&str]| self.named(arguments, key).unwrap_or_default();
         let adjective = value_of(&["adj"]);
+        let sides = match value_of(&["abbr"]) {
+            _ if !self.context.english() => (Units::Symbols, Units::Symbols),
+            "on" | "unit" | "~" => (Units::Symbols, Units::Symbols),
+            "in" => (Units::Symbols, Units::Names),
+            "off" => (Units::Names, Units::Names),
+            "values" | "none" => (Units::Absent, Units::Absent),
+            _ if matches!(name, "cvt" | "cvt2") => (Units::Symbols, Units::Symbols),
+            _ => (Units::Names, Units::Symbols),
+        };
         let manner = Manner {
-            symbols: matches!(value_of(&["abbr"]), "on" | "in" | "unit")
-                || matches!(name, "cvt" | "cvt2")
-                || !self.context.english(),
+            sides,
             language: self.context.language_code(),
             adjective: matches!(adjective, "on" | "mid" | "1"),
             american: value_of(&["sp"]) == "us",
             display: value_of(&["disp"]),
             flip: value_of(&["order"]) == "flip" || value_of(&["disp"]) == "flip",
         };
+        let significant = value_of(&["sigfig"]).parse().ok().map(Rounding::Significant);
+        let multiple = value_of(&["round"]).parse().ok().filter(|multiple| *multiple > 0.0).map(Rounding::Multiple);
         let shown = match self.measure(&values, adjective == "mid") {
-            Some(measure) => self.written(&measure, &manner),
+            Some(mut measure) => {
+                measure.rounding = measure.rounding.or(significant).or(multiple);
+                self.written(&measure, &manner)
+            }
             None => values.first().cloned().unwrap_or_default(),
         };
         self.push_plain(&shown);
@@ -101,7 +150,7 @@ impl Cleaner<'_> {
         let targets = values.next_if(|value| value.parse::<i32>().is_err()).map(str::to_owned);
         let digits = values.next_if(|value| value.parse::<i32>().is_ok()).and_then(|value| value.parse().ok());
         let middle = if has_middle { values.next().unwrap_or_default().to_owned() } else { String::new() };
-        Some(Measure { numbers, between, unit, rest, targets, digits, middle })
+        Some(Measure { numbers, between, unit, rest, targets, rounding: digits.map(Rounding::Digits), middle })
     }
 
     /// A number as people write it: `1,000`, `5+1/2`, `−3.5`, and as its language writes it.
@@ -121,32 +170,34 @@ impl Cleaner<'_> {
         }
         let zeros = whole.len() - whole.trim_end_matches('0').len();
         let mut digits = match whole.split_once('.') {
-            Some((_, parts)) => i32::try_from(parts.len()).ok()?,
-            None if value == 0.0 => 0,
-            None => -i32::try_from(zeros).ok()?,
+            Some((_, parts)) => parts.len() as f64,
+            None if value == 0.0 => 0.0,
+            None => -(zeros as f64),
         };
         let language = self.context.language();
         let mut shown = if whole.is_empty() { String::new() } else { language.number(whole).replace('-', "−") };
+        let is_fraction = whole.is_empty() && fraction.is_some();
         if let Some((over, under)) = fraction {
             if under == 0.0 {
                 return None;
             }
             value += over / under;
-            digits = digits.max(1);
+            digits = under.abs().log10().max(1.0);
             shown = format!("{shown}{}{over}⁄{under}", if shown.is_empty() { "" } else { "+" });
         }
-        Some(Number { value, digits, shown })
+        Some(Number { value, digits, is_fraction, shown })
     }
 
     fn written(&self, measure: &Measure, manner: &Manner) -> String {
         let Some(unit) = units::find(&measure.unit) else {
-            let numbers =
-                joined(measure.numbers.iter().map(|number| number.shown.clone()), &measure.between, manner, None);
+            let numbers = joined(&shown(&measure.numbers), &measure.between, manner, None);
             return format!("{numbers} {}", powers(&measure.unit)).trim().to_owned();
         };
-        let given = given(measure, unit, manner);
         let targets = measure.targets.as_deref().unwrap_or(unit.default);
-        let converted = self.converted(measure, unit, targets, manner);
+        let (left, right) = manner.sides;
+        let (of_given, of_converted) = if manner.flip { (right, left) } else { (left, right) };
+        let given = given(measure, unit, manner, of_given);
+        let converted = self.converted(measure, unit, targets, manner, of_converted);
         let Some(converted) = converted else { return given };
         let (first, second) = if manner.flip { (converted, given) } else { (given, converted) };
         match manner.display {
@@ -166,10 +217,18 @@ impl Cleaner<'_> {
     }
 
     /// The measure in the units asked for; `None` if it cannot be given in any of them.
-    fn converted(&self, measure: &Measure, unit: &Unit, targets: &str, manner: &Manner) -> Option<String> {
+    fn converted(
+        &self,
+        measure: &Measure,
+        unit: &Unit,
+        targets: &str,
+        manner: &Manner,
+        written: Units,
+    ) -> Option<String> {
         if targets.is_empty() {
             return None;
         }
+        let language = self.context.language();
         let mut all = Vec::new();
         let known: Vec<&str> = match units::find(targets) {
             Some(_) => vec![targets],
@@ -183,10 +242,9 @@ impl Cleaner<'_> {
             if let Some((large, small, parts)) = compound(target) {
                 let value = unit.convert(rest(measure.numbers.first()?.value)?, small)?.round();
                 let (whole, left) = ((value / parts).trunc(), value % parts);
-                let language = self.context.language();
                 let part = |value: f64, unit: &Unit| {
                     let number = language.number(&value.to_string());
-                    let behind = manner.behind(&number, unit);
+                    let behind = manner.behind(&number, number == "1", unit, written);
                     format!("{number}{behind}")
                 };
                 all.push(format!("{} {}", part(whole, large), part(left, small)));
@@ -196,21 +254,31 @@ impl Cleaner<'_> {
             let values: Option<Vec<f64>> =
                 measure.numbers.iter().map(|number| unit.convert(rest(number.value)?, to)).collect();
             let values = values?;
-            let digits = measure.digits.or_else(|| {
-                let given = measure.rest.as_ref().map_or(0, |(number, _)| number.digits.max(0));
-                let each = measure.numbers.iter().zip(&values);
-                each.map(|(number, value)| match &measure.rest {
-                    // Feet and inches are known to the inch.
-                    Some((_, second)) => second.digits(given + 1, to, *value),
-                    None => unit.digits(number.digits, to, *value),
-                })
-                .max()
-            })?;
-            let shown = values
-                .iter()
-                .map(|value| self.context.language().number(&units::rounded(*value, digits)).replace('-', "−"));
-            let symbols = Manner { symbols: true, adjective: false, ..*manner };
-            all.push(with_symbol(shown, &measure.between, &symbols, to));
+            let digits = |rounding| match rounding {
+                Some(Rounding::Digits(digits)) => Some(digits),
+                Some(Rounding::Significant(digits)) => {
+                    values.iter().map(|value| units::digits_of_significant(*value, digits)).max()
+                }
+                Some(Rounding::Multiple(_)) => None,
+                None => {
+                    let each = measure.numbers.iter().zip(&values);
+                    each.map(|(number, value)| match &measure.rest {
+                        Some((inches, second)) => {
+                            let total = number.value * unit.in_units_of(second) + inches.value;
+                            second.digits_behind_another(inches.digits.max(0.0), total, to, *value)
+                        }
+                        None => unit.digits(number.digits, number.value, to, *value),
+                    })
+                    .max()
+                }
+            };
+            let digits = digits(measure.rounding);
+            let rounded = values.iter().map(|value| match (measure.rounding, digits) {
+                (Some(Rounding::Multiple(multiple)), _) => ((value / multiple).round() * multiple).to_string(),
+                (_, digits) => units::rounded(*value, digits.unwrap_or(0)),
+            });
+            let numbers: Vec<String> = rounded.map(|number| language.number(&number).replace('-', "−")).collect();
+            all.push(with_unit(&numbers, &measure.between, manner, to, written));
         }
         (!all.is_empty()).then(|| all.join("; "))
     }
@@ -227,34 +295,37 @@ impl Cleaner<'_> {
     }
 }
 
+fn shown(numbers: &[Number]) -> Vec<String> {
+    numbers.iter().map(|number| number.shown.clone()).collect()
+}
+
 /// The measure in the unit it was given in.
-fn given(measure: &Measure, unit: &Unit, manner: &Manner) -> String {
-    let numbers = measure.numbers.iter().map(|number| number.shown.clone());
+fn given(measure: &Measure, unit: &Unit, manner: &Manner, written: Units) -> String {
+    let numbers = shown(&measure.numbers);
+    let is_one = measure.numbers.last().is_some_and(|number| number.is_fraction || number.shown == "1");
     if let Some((number, second)) = &measure.rest {
-        let first = joined(numbers, &measure.between, manner, None);
-        let named = |unit: &Unit, shown: &str| match manner.symbols {
-            true => manner.behind(shown, unit),
-            false => format!(" {}", name_of(unit, shown, manner)),
-        };
-        return format!("{first}{} {}{}", named(unit, &first), number.shown, named(second, &number.shown));
+        let first = joined(&numbers, &measure.between, manner, None);
+        let (of_first, of_second) = (
+            manner.behind(&first, is_one, unit, written),
+            manner.behind(&number.shown, number.is_fraction || number.shown == "1", second, written),
+        );
+        let between = if manner.adjective && written == Units::Names { "-" } else { " " };
+        return format!("{first}{of_first}{between}{}{of_second}", number.shown);
     }
-    if manner.symbols || unit.symbol.starts_with('°') {
-        return with_symbol(numbers, &measure.between, manner, unit);
+    let number = with_unit(&numbers, &measure.between, manner, unit, written);
+    if is_one && written == Units::Names && measure.numbers.iter().any(|number| number.is_fraction) {
+        let numbers = joined(&numbers, &measure.between, manner, None);
+        return format!("{numbers}{}{}", manner.behind(&numbers, true, unit, written), measure.middle);
     }
-    let number = joined(numbers, &measure.between, manner, None);
-    let space = if manner.adjective { "-" } else { " " };
-    format!("{number}{space}{}{}", name_of(unit, &number, manner), measure.middle)
+    format!("{number}{}", measure.middle)
 }
 
-fn name_of(unit: &Unit, number: &str, manner: &Manner) -> String {
-    let name = if number == "1" || manner.adjective { unit.singular } else { unit.plural };
-    let name = if manner.adjective { name.replace(' ', "-") } else { name.to_owned() };
-    if manner.american { name.replace("metre", "meter").replace("litre", "liter") } else { name }
-}
-
-fn with_symbol(numbers: impl Iterator<Item = String>, between: &[String], manner: &Manner, unit: &Unit) -> String {
-    let mut number = joined(numbers, between, manner, Some(unit));
-    number.push_str(&manner.behind(&number, unit));
+/// Numbers with their unit behind the last, and behind each where they are sides.
+fn with_unit(numbers: &[String], between: &[String], manner: &Manner, unit: &Unit, written: Units) -> String {
+    let is_symbol = written == Units::Symbols || unit.symbol.starts_with('°');
+    let mut number = joined(numbers, between, manner, is_symbol.then_some(unit));
+    let is_one = numbers.last().is_some_and(|number| number == "1");
+    number.push_str(&manner.behind(&number, is_one, unit, written));
     number
 }
 
@@ -282,17 +353,18 @@ fn is_range(word: &str) -> bool {
     )
 }
 
-/// Numbers with the words of a range between them, and the unit on each side where it stands there.
-fn joined(numbers: impl Iterator<Item = String>, between: &[String], manner: &Manner, unit: Option<&Unit>) -> String {
+/// Numbers with the words of a range between them. With a unit these are symbols, and it stands on each side where it does so.
+fn joined(numbers: &[String], between: &[String], manner: &Manner, unit: Option<&Unit>) -> String {
     let mut written = String::new();
-    for (place, number) in numbers.enumerate() {
+    let spelled = manner.english() && unit.is_none();
+    for (place, number) in numbers.iter().enumerate() {
         if let Some(word) = place.checked_sub(1).and_then(|place| between.get(place)) {
             match word.as_str() {
-                "x" | "by" | "×" | "*" | "xx" if !manner.symbols && manner.english() => written.push_str(" by "),
+                "x" | "by" | "×" | "*" | "xx" if spelled => written.push_str(" by "),
                 "x" | "by" | "×" | "*" | "xx" => {
                     // Each side has its unit: `3 m × 4 m`.
                     if let Some(unit) = unit {
-                        written.push_str(&manner.behind(&written, unit));
+                        written.push_str(&manner.behind(&written, false, unit, Units::Symbols));
                     }
                     written.push_str(" × ");
                 }
@@ -302,13 +374,13 @@ fn joined(numbers: impl Iterator<Item = String>, between: &[String], manner: &Ma
                 "to" | "-to" if manner.english() => written.push_str(" to "),
                 "and" if manner.english() => written.push_str(" and "),
                 "or" if manner.english() => written.push_str(" or "),
-                "to(-)" if manner.english() && !manner.symbols => written.push_str(" to "),
-                "and(-)" if manner.english() && !manner.symbols => written.push_str(" and "),
-                "or(-)" if manner.english() && !manner.symbols => written.push_str(" or "),
+                "to(-)" if spelled => written.push_str(" to "),
+                "and(-)" if spelled => written.push_str(" and "),
+                "or(-)" if spelled => written.push_str(" or "),
                 _ => written.push('–'),
             }
         }
-        written.push_str(&number);
+        written.push_str(number);
     }
     written
 }
@@ -324,14 +396,17 @@ fn compound(target: &str) -> Option<(&'static Unit, &'static Unit, f64)> {
     Some((units::find(large)?, units::find(small)?, parts))
 }
 
-/// A unit that is not known, as it was given, its powers raised.
-fn powers(code: &str) -> String {
-    let mut written = code.replace(['[', ']', '{', '}'], "");
-    for (digit, raised) in [('2', '²'), ('3', '³')] {
-        if written.ends_with(digit) {
-            written.pop();
-            written.push(raised);
-        }
+/// A unit as it was given, its powers raised.
+pub(super) fn powers(code: &str) -> String {
+    let mut written = String::with_capacity(code.len());
+    let mut before = ' ';
+    for letter in code.chars().filter(|letter| !matches!(letter, '[' | ']' | '{' | '}')) {
+        written.push(match letter {
+            '2' if before.is_alphabetic() => '²',
+            '3' if before.is_alphabetic() => '³',
+            other => other,
+        });
+        before = letter;
     }
     written
 }

@@ -108,7 +108,7 @@ impl<'page> Cleaner<'page> {
     }
 
     /// The template's name, small and without its namespace, and where it ends.
-    fn template_name(&self, inner: Range<usize>) -> Option<(String, usize)> {
+    pub(super) fn template_name(&self, inner: Range<usize>) -> Option<(String, usize)> {
         let bytes = &self.bytes[inner.clone()];
         let length = bytes.iter().take(MAX_NAME_BYTES + 16).position(|byte| matches!(byte, b'|' | b'{' | b'<' | b'['));
         let mut length = length.unwrap_or(bytes.len());

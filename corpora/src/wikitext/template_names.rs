@@ -1,6 +1,7 @@
 //! Which templates show words that belong to the prose, by language. All others are dropped.
 
-use super::template_languages;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// What a template shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,10 +10,10 @@ pub(super) enum Shows {
     Nothing,
     /// The argument of this number, counted from 1.
     Argument(u8),
-    /// The argument of one of these names, else of this number, else the first.
-    Label(u8, &'static [&'static str]),
-    /// The same, as a link to the article of that title.
-    Link(u8, &'static [&'static str]),
+    /// Words with arguments among them: [`super::template_pattern`].
+    Pattern(&'static str),
+    /// The argument of this number, or another under one of these names (apart by `|`), as a link to the article of that title.
+    Link(u8, &'static str),
     /// The last argument without a name.
     Last,
     /// The argument of this number as paragraphs or lists of their own.
@@ -21,8 +22,6 @@ pub(super) enum Shows {
     Quotation(u8),
     /// Always these words.
     Words(&'static str),
-    /// The first argument between these words.
-    Between(&'static str, &'static str),
     /// These words, then one or two arguments.
     Circa(&'static str),
     /// These words, then a date.
@@ -33,8 +32,12 @@ pub(super) enum Shows {
     Items,
     /// `{{lang-fr|…}}`, `{{langx|fr|…}}`: the name of the language, then the words.
     Language,
-    /// `{{HMS|Victory}}`: the template's name, then the first argument, as a link.
-    Ship,
+    /// `{{native name|fr|…}}`: the words that are the argument of this number, then the name of the language.
+    Native(u8),
+    /// `{{HMS|Victory}}`: this prefix, then the first argument, as a link.
+    Ship(&'static str),
+    /// `{{ship|HMS|Victory}}`: the prefix is the first argument.
+    ShipNamed,
     /// `{{sclass|Iowa|battleship}}`.
     ShipClass,
     /// A number with its unit, or several, and the same in another unit.
@@ -49,24 +52,34 @@ pub(super) enum Shows {
     DayFirst,
     /// The day of a death, the day of the birth, and the age.
     Died,
+    /// A day of the Gregorian calendar, after the same one in the Julian.
+    BothCalendars,
     /// A number with its thousands apart.
     Number,
     /// `1st`.
     Ordinal,
     /// The template's name, its Roman number in capitals.
     Roman,
-    /// A century between words.
-    Century(&'static str, &'static str),
+    /// These words, a century, and its era.
+    Century(&'static str),
     /// `{{frac|1|2}}`.
     Fraction,
     /// `{{sfrac|1|2}}`.
     Slashed,
+    /// `{{percentage|1|4}}`.
+    Percentage,
     /// A number with its unit in `u=`.
     Value,
+    /// Authors, year and page of a citation, in the form of this pattern.
+    Harvard(&'static str),
+    /// `{{unichar|2014|em dash}}`.
+    CodePoint,
     /// `{{nihongo|English|Japanese|Romanized}}`.
     Nihongo,
     /// The ways to write a Chinese or Korean name.
     Chinese,
+    /// Words and, in brackets, how they are read.
+    Reading,
     /// The first argument as a superscript.
     Raised,
     /// Ten to this power.
@@ -75,33 +88,148 @@ pub(super) enum Shows {
     Sign,
     /// How a word is pronounced, if that is kept.
     Pronunciation,
-    /// The country whose code is the first argument, as the wiki calls it, and a link to it.
-    Country,
-    /// The same, in English as it is typed.
+    /// The country whose code is the argument of this number, as the wiki calls it, and a link to it.
+    Country(u8),
+    /// The country whose code is the first argument, in English as it is typed.
     Flag,
     /// The first sentence on a person, out of its parts.
     Bio,
 }
 
-/// What the template of this name shows in a wiki of this language; `name` in lower case, with spaces for underscores.
-pub(super) fn shows(name: &str, language: &str) -> Shows {
-    match template_languages::shows(name, language) {
-        Some(shows) => shows,
-        None => common(name),
+/// Names of templates: below a line of languages in brackets (`*`: all) a line says what is shown and, behind ` : `, the names of
+/// the templates that show it, in small letters and with `|` between them. What is shown is a pattern in quotation marks or one of
+/// the words of [`parsed`] with what it takes. Of ships the names are the prefixes, a different one behind `=`. A name in a
+/// language counts before one in all languages, and the last of several sections.
+const TEMPLATES: &str = include_str!("templates.txt");
+
+/// By language and name.
+static KNOWN: LazyLock<HashMap<&'static str, HashMap<String, Shows>>> = LazyLock::new(|| {
+    let mut known: HashMap<&str, HashMap<String, Shows>> = HashMap::new();
+    let mut languages = "";
+    for line in TEMPLATES.lines().filter(|line| !line.is_empty()) {
+        if let Some(heading) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            languages = heading;
+        } else if let Some((words, names)) = parts(line) {
+            for (name, shows) in names.split('|').filter_map(|name| named(&words, name)) {
+                for language in languages.split(' ') {
+                    known.entry(language).or_default().insert(name.clone(), shows);
+                }
+            }
+        }
     }
+    known
+});
+
+/// The words before ` : ` of a line, those in quotation marks whole and with their marks, and what stands behind.
+fn parts(line: &'static str) -> Option<(Vec<&'static str>, &'static str)> {
+    let mut words = Vec::new();
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let is_quoted = matches!(first, '"' | '\'' | '`');
+        let end = if is_quoted { rest[1..].find(first)? + 2 } else { rest.find(' ')? };
+        let (word, behind) = (&rest[..end], rest[end..].strip_prefix(' ')?);
+        if word == ":" {
+            return Some((words, behind));
+        }
+        words.push(word);
+        rest = behind;
+    }
+    None
 }
 
-/// Names of the English Wikipedia, which others have taken over.
-fn common(name: &str) -> Shows {
-    if let Some(shows) = signs(name).or_else(|| inline(name)).or_else(|| blocks(name)) {
-        return shows;
+/// A name of a line that begins with these words, as it is looked up, and what its template shows.
+fn named(words: &[&'static str], name: &'static str) -> Option<(String, Shows)> {
+    if words != ["ship"] {
+        return Some((name.to_owned(), parsed(words)?));
     }
-    if name.starts_with("lang-") || name.starts_with("lang ") {
-        Shows::Language
-    } else if is_pronunciation(name) {
-        Shows::Pronunciation
-    } else {
-        Shows::Nothing
+    let (name, prefix) = name.split_once('=').unwrap_or((name, name));
+    Some((name.to_lowercase(), Shows::Ship(prefix)))
+}
+
+/// What the words of a line say that a template shows.
+fn parsed(words: &[&'static str]) -> Option<Shows> {
+    let (&first, rest) = words.split_first()?;
+    let text = rest.first().map_or("", |word| unquoted(word));
+    let number = || rest.first().and_then(|word| word.parse().ok());
+    Some(match first {
+        _ if first.starts_with(['"', '\'', '`']) => {
+            let pattern = unquoted(first);
+            let argument = pattern.strip_prefix('{').and_then(|pattern| pattern.strip_suffix('}'));
+            argument.and_then(|number| number.parse().ok()).map_or(Shows::Pattern(pattern), Shows::Argument)
+        }
+        "nothing" => Shows::Nothing,
+        "link" => Shows::Link(number()?, rest.get(1)?),
+        "last" => Shows::Last,
+        "block" => Shows::Block(number()?),
+        "quotation" => Shows::Quotation(number()?),
+        "words" => Shows::Words(text),
+        "circa" => Shows::Circa(text),
+        "as-of" => Shows::AsOf(text),
+        "joined" => Shows::Joined(text),
+        "items" => Shows::Items,
+        "language" => Shows::Language,
+        "native" => Shows::Native(number()?),
+        "ship-named" => Shows::ShipNamed,
+        "ship-class" => Shows::ShipClass,
+        "measure" => Shows::Measure,
+        "height" => Shows::Height,
+        "unit" => Shows::Unit,
+        "date" => Shows::Date,
+        "day-first" => Shows::DayFirst,
+        "died" => Shows::Died,
+        "both-calendars" => Shows::BothCalendars,
+        "number" => Shows::Number,
+        "ordinal" => Shows::Ordinal,
+        "century" => Shows::Century(text),
+        "fraction" => Shows::Fraction,
+        "slashed" => Shows::Slashed,
+        "percentage" => Shows::Percentage,
+        "value" => Shows::Value,
+        "harvard" => Shows::Harvard(text),
+        "code-point" => Shows::CodePoint,
+        "nihongo" => Shows::Nihongo,
+        "chinese" => Shows::Chinese,
+        "reading" => Shows::Reading,
+        "raised" => Shows::Raised,
+        "exponent" => Shows::Exponent,
+        "sign" => Shows::Sign,
+        "country" => Shows::Country(number()?),
+        "flag" => Shows::Flag,
+        "bio" => Shows::Bio,
+        _ => return None,
+    })
+}
+
+fn unquoted(word: &'static str) -> &'static str {
+    word.get(1..word.len().saturating_sub(1)).unwrap_or_default()
+}
+
+/// What the template of this name shows in a wiki of this language; `name` in lower case, with spaces for underscores.
+pub(super) fn shows(name: &str, language: &str) -> Shows {
+    let own = KNOWN.get(language).and_then(|names| names.get(name));
+    let known = own.or_else(|| KNOWN.get("*").and_then(|names| names.get(name)));
+    known.copied().or_else(|| by_beginning(name, language)).unwrap_or(Shows::Nothing)
+}
+
+/// What the many templates show whose names begin in the same way.
+fn by_beginning(name: &str, language: &str) -> Option<Shows> {
+    match language {
+        "fr" => return roman_ordinal(name).or_else(|| in_any_language(name)),
+        "ja" | "zh" | "ko" if name.starts_with("link-") || name.starts_with("internal link helper/") => {
+            return Some(Shows::Link(1, "3"));
+        }
+        _ => {}
+    }
+    in_any_language(name)
+}
+
+fn in_any_language(name: &str) -> Option<Shows> {
+    let code = name.strip_prefix("lang-").or_else(|| name.strip_prefix("lang "));
+    match code {
+        // The words without the name of the language.
+        Some(code) if code.ends_with('2') => Some(Shows::Argument(1)),
+        Some(_) => Some(Shows::Language),
+        None => is_pronunciation(name).then_some(Shows::Pronunciation),
     }
 }
 
@@ -113,397 +241,50 @@ fn is_pronunciation(name: &str) -> bool {
     names.contains(&name) || beginnings.iter().any(|beginning| name.starts_with(beginning))
 }
 
-/// Templates that are a sign or a word.
-fn signs(name: &str) -> Option<Shows> {
-    let words = match name {
-        "!" | "pipe" | "vert" => "|",
-        "!!" => "||",
-        "=" | "equals" => "=",
-        "(" => "{",
-        ")" => "}",
-        "!(" | "bracket" => "[",
-        ")!" => "]",
-        "'" | "apostrophe" | "-'" => "'",
-        "' \"" | "'\"" => "'\"",
-        "\" '" | "\"'" => "\"'",
-        "'s" => "'s",
-        "''" | "'''" => "",
-        "*" | "asterisk" => "*",
-        "#" | "hash" => "#",
-        ":" | "colon" => ":",
-        ";" => ";",
-        "-" => "-",
-        "minus" => "−",
-        "plusminus" | "+-" | "pm" => "±",
-        "nbsp" | "spaces" | "space" | "thinsp" | "thin space" | "hair space" | "hsp" | "nnbsp" | "zwsp"
-        | "figure space" | "fsp" | "nb5" | "nb10" | "indent" | "wbr" | "shy" | "nobreak space" => " ",
-        "ndash" | "en dash" | "endash" | "–" => "–",
-        "mdash" | "em dash" | "emdash" | "—" | "mdashb" => "—",
-        "snd" | "spnd" | "sndash" | "spaced ndash" | "spaced en dash" | "dash" | "spaced en dash space" | "snds" => {
-            " – "
+/// `{{XVe}}`, `{{XVe siècle}}`: an ordinal that is its own template.
+fn roman_ordinal(name: &str) -> Option<Shows> {
+    let rest = name.trim_start_matches(['i', 'v', 'x', 'l', 'c', 'd', 'm']);
+    let is_ordinal = matches!(rest, "e" | "er" | "e siècle" | "er siècle" | "e siècle av. j.-c.");
+    (is_ordinal && rest.len() < name.len()).then_some(Shows::Roman)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_says_what_templates_show() {
+        let mut seen = std::collections::HashSet::new();
+        let mut languages = "";
+        for line in TEMPLATES.lines().filter(|line| !line.is_empty()) {
+            if line.starts_with('[') && line.ends_with(']') {
+                languages = line;
+                continue;
+            }
+            let (words, names) = parts(line).unwrap_or_else(|| panic!("no ` : `: {line}"));
+            for name in names.split('|') {
+                let (name, shows) = named(&words, name).unwrap_or_else(|| panic!("unknown words: {line}"));
+                assert!(!name.is_empty() && name == name.to_lowercase() && name == name.trim(), "{name} in {line}");
+                assert!(!name.contains(['_', '{', '}', '[', ']']), "{name} in {line}");
+                assert!(seen.insert((languages, name.clone())), "{name} stands twice in {languages}");
+                if let Shows::Pattern(pattern) | Shows::Harvard(pattern) = shows {
+                    assert!(super::super::template_pattern::is_sound(pattern), "{pattern}");
+                }
+            }
         }
-        "spaced emdash" | "semdash" | "spaced em dash" => " — ",
-        "·" | "dot" | "middot" | "•" | "bullet" | "bull" | "sdot" | "\\" => " · ",
-        "pi" => "π",
-        "carbon" => "C",
-        "hydrogen" => "H",
-        "oxygen" => "O",
-        "nitrogen" => "N",
-        "times" => "×",
-        "sharp" => "♯",
-        "flat" => "♭",
-        "natural" => "♮",
-        "degree" | "deg" => "°",
-        "prime" => "′",
-        "ellipsis" | "..." | "…" => "…",
-        "sic" => "[sic]",
-        "section sign" | "§" => "§",
-        "trademark" | "tm" => "™",
-        _ => return None,
-    };
-    // `{{sic|word}}` and `{{§|1}}` are written with their word.
-    match name {
-        "sic" | "§" | "prime" | "deg" | "degree" => None,
-        _ => Some(Shows::Words(words)),
     }
-}
 
-/// Templates whose words are part of a sentence.
-fn inline(name: &str) -> Option<Shows> {
-    Some(match name {
-        "ad" => Shows::Between("AD ", ""),
-        "ce" => Shows::Between("", " CE"),
-        "bc" => Shows::Between("", " BC"),
-        "bce" => Shows::Between("", " BCE"),
-        "circa" | "c." | "ca." | "circa." | "approx" | "ca" => Shows::Circa("c. "),
-        "floruit" | "fl." | "fl" => Shows::Circa("fl. "),
-        "reign" | "r." => Shows::Circa("r. "),
-        "born in" => Shows::Between("born ", ""),
-        "§" => Shows::Between("§ ", ""),
-        "prime" => Shows::Between("", "′"),
-        "deg" | "degree" => Shows::Between("", "°"),
-        "sic" => Shows::Between("", " [sic]"),
-        "as of" | "since" | "as of?" | "asof" | "tính đến" => Shows::AsOf("As of "),
-        "gbp" | "£" | "pound sterling" | "gb£" | "uk£" | "poundssterling" => Shows::Between("£", ""),
-        "us$" | "usd" | "us dollar" | "us dollars" => Shows::Between("US$", ""),
-        "$" => Shows::Between("$", ""),
-        "€" | "eur" | "euro" => Shows::Between("€", ""),
-        "inr" | "indian rupee" | "₹" | "indianrupee" | "indian rupees" => Shows::Between("₹", ""),
-        "a$" | "aud" | "au$" => Shows::Between("A$", ""),
-        "c$" | "cad" | "ca$" => Shows::Between("C$", ""),
-        "nz$" | "nzd" => Shows::Between("NZ$", ""),
-        "hk$" | "hkd" => Shows::Between("HK$", ""),
-        "s$" | "sgd" => Shows::Between("S$", ""),
-        "jpy" | "¥" | "yen" => Shows::Between("¥", ""),
-        "cny" | "rmb" => Shows::Between("CN¥", ""),
-        "krw" | "₩" => Shows::Between("₩", ""),
-        "chf" => Shows::Between("CHF ", ""),
-        "php" | "₱" => Shows::Between("₱", ""),
-        "radic" | "sqrt" | "root" => Shows::Between("√", ""),
-        "abs" => Shows::Between("|", "|"),
-        "gloss" | "glossed" => Shows::Between("‘", "’"),
-        "lit" | "literal translation" | "literally" => Shows::Between("lit. ‘", "’"),
-        "translation" | "trans" => Shows::Between("transl. ", ""),
-        "ietf rfc" | "rfc" => Shows::Between("RFC ", ""),
-        "langx" | "lang-x" => Shows::Language,
-        "lang" | "lang2" | "langue" | "language text" | "abbrlink" | "wikt-lang" | "ruby-ja" | "linktext-lang"
-        | "stylize" => Shows::Label(2, &["2", "text"]),
-        "code" => Shows::Label(1, &["code"]),
-        "audio" | "âm thanh" | "audio-nohelp" | "listen inline" => Shows::Argument(2),
-        "w" | "autolink" => Shows::Last,
-        "script" => Shows::Argument(2),
-        "transl" | "transliteration" | "tlit" | "font" | "resize" | "rtl-lang" | "linktext" | "ltr-lang" | "ll"
-        | "xlit" | "fontcolor" | "font color" | "color" | "colour" | "fs" | "lang-rtl" => Shows::Last,
-        "nowrap"
-        | "nobr"
-        | "nobreak"
-        | "no break"
-        | "no wrap"
-        | "nwr"
-        | "small"
-        | "smaller"
-        | "smalldiv"
-        | "big"
-        | "bigger"
-        | "large"
-        | "larger"
-        | "huge"
-        | "midsize"
-        | "em"
-        | "emphasis"
-        | "strong"
-        | "bold"
-        | "b"
-        | "i"
-        | "italic"
-        | "italics"
-        | "ital"
-        | "underline"
-        | "u"
-        | "mono"
-        | "kbd"
-        | "samp"
-        | "var"
-        | "mvar"
-        | "math"
-        | "varserif"
-        | "bigmath"
-        | "abbr"
-        | "abbreviation"
-        | "tooltip"
-        | "hover title"
-        | "red link"
-        | "proper name"
-        | "visible anchor"
-        | "vanchor"
-        | "not a typo"
-        | "typo"
-        | "unicode"
-        | "polytonic"
-        | "hebrew"
-        | "arabic"
-        | "greek"
-        | "cuneiform"
-        | "runic"
-        | "gothic"
-        | "nastaliq"
-        | "formatprice"
-        | "format price"
-        | "num"
-        | "number"
-        | "nts"
-        | "ntsh"
-        | "char"
-        | "smallcaps"
-        | "sc"
-        | "sc1"
-        | "sc2"
-        | "small caps"
-        | "smallcaps all"
-        | "aut"
-        | "sub"
-        | "nowiki"
-        | "noitalic"
-        | "nobold"
-        | "normal"
-        | "no italic"
-        | "no bold"
-        | "nonbold"
-        | "title"
-        | "script/hebrew"
-        | "script/arabic"
-        | "script/greek"
-        | "script/cyrillic"
-        | "script/coptic"
-        | "grc"
-        | "he"
-        | "nihongo2"
-        | "nihongo3"
-        | "cjk"
-        | "crossreference"
-        | "inline quote"
-        | "highlight"
-        | "text"
-        | "plain"
-        | "smallsup"
-        | "pageno"
-        | "convinfobox"
-        | "oldstyledate"
-        | "okina"
-        | "rtl"
-        | "ltr"
-        | "bdi"
-        | "hwpl"
-        | "citation needed span"
-        | "cnspan"
-        | "dubious span"
-        | "clarify span"
-        | "quote without source"
-        | "railgauge"
-        | "track gauge"
-        | "rail gauge"
-        | "first word"
-        | "str trim"
-        | "trim"
-        | "airport codes"
-        | "native name"
-        | "marriage"
-        | "overline"
-        | "strikethrough"
-        | "strike"
-        | "del"
-        | "delink"
-        | "no redirect"
-        | "noredirect"
-        | "background color"
-        | "bg"
-        | "align"
-        | "right-align"
-        | "serif"
-        | "sans"
-        | "sans-serif"
-        | "tmath"
-        | "tag"
-        | "xt"
-        | "mxt"
-        | "bibleref2-nb"
-        | "visible"
-        | "glossary term"
-        | "term"
-        | "defn"
-        | "long ital"
-        | "fraktur"
-        | "blackboard bold"
-        | "symb"
-        | "phon"
-        | "phonem"
-        | "grapheme"
-        | "respell-nl"
-        | "avoid wrap"
-        | "normalwraplink"
-        | "nowrap link"
-        | "nowraplinks"
-        | "sm"
-        | "angr"
-        | "nobreak link"
-        | "plain link"
-        | "plainlink"
-        | "lc"
-        | "uc" => Shows::Argument(1),
-        "lcfirst" | "ucfirst" | "if then show" | "oldstyledatedy" | "oldstyledatenotice" => Shows::Argument(1),
-        "singlequote" | "single quotes" | "single quote" | "'-" => Shows::Between("‘", "’"),
-        "angbr" | "angle bracket" | "angle brackets" | "angbr ipa" => Shows::Between("⟨", "⟩"),
-        "bracketed" | "square brackets" | "bra-ket" => Shows::Between("[", "]"),
-        "ill" | "interlanguage link" | "illm" | "interlanguage link multi" | "link-interwiki" | "ill-wd" | "iill" => {
-            Shows::Link(1, &["lt", "display", "tekst"])
-        }
-        "section link" | "slink" => Shows::Joined(" § "),
-        "keypress" | "key press" | "key" | "keys" => Shows::Joined("+"),
-        "gaps" | "chem" | "chem2" | "hchem" | "chem name" | "as written" | "nowrap begin" | "multiple" | "concat" => {
-            Shows::Joined("")
-        }
-        "sortname" | "bibleverse" | "bibleverse-lb" | "bible verse" | "bibleref" | "bibleref2" | "qref"
-        | "quran-usc" | "cite quran" => Shows::Joined(" "),
-        "music" => Shows::Sign,
-        "flag" | "flagu" | "flag2" | "flag+link" => Shows::Flag,
-        "flagcountry" | "flag country" | "country flag" | "flagteam" | "flaglist" | "flagioc" | "flagioc2"
-        | "flagiocteam" | "flagcgf" | "flagpasg" | "flagg" | "fb" | "fbw" | "cr" | "crw" | "ruw" | "bk" | "bkw"
-        | "vb" | "vbw" | "hb" | "hbw" | "ih" | "flagright" => Shows::Country,
-        "convert"
-        | "cvt"
-        | "conv"
-        | "convertir"
-        | "converti"
-        | "convert2"
-        | "umrechnen"
-        | "converter"
-        | "dönüştür"
-        | "chuyển đổi"
-        | "преобразуване"
-        | "परिवर्तन"
-        | "تحويل"
-        | "km to mi"
-        | "mi to km"
-        | "m to ft"
-        | "ft to m"
-        | "kg to lb"
-        | "c to f"
-        | "f to c"
-        | "cvt2" => Shows::Measure,
-        "height" => Shows::Height,
-        "val" => Shows::Value,
-        "formatnum" => Shows::Number,
-        "ordinal" | "ord" | "nth" | "ordinal to word" => Shows::Ordinal,
-        "frac" | "fraction" => Shows::Fraction,
-        "sfrac" => Shows::Slashed,
-        "birth date"
-        | "birth-date"
-        | "birth date and age"
-        | "birth-date and age"
-        | "death date"
-        | "death-date"
-        | "dob"
-        | "start date"
-        | "start-date"
-        | "end date"
-        | "end-date"
-        | "start date and age"
-        | "start and end dates"
-        | "film date"
-        | "date"
-        | "birthdate"
-        | "bd"
-        | "launch date"
-        | "release date"
-        | "released"
-        | "dts"
-        | "ngày sinh"
-        | "ngày mất"
-        | "bda"
-        | "birth year and age"
-        | "birth year"
-        | "opening date"
-        | "published date"
-        | "event date"
-        | "ngày phát hành"
-        | "ngày sinh và tuổi" => Shows::Date,
-        "death date and age" | "dda" | "death-date and age" | "ngày mất và tuổi" | "death date and given age" => {
-            Shows::Died
-        }
-        "nihongo" | "nihongo foot" | "nihongo krt" | "japonais" | "nihongo core" => Shows::Nihongo,
-        "zh" | "korean" | "ko-hhrm" | "lang-zh" | "zh-cn" => Shows::Chinese,
-        "ko" | "ja" => return None,
-        "sup" | "smallsup2" => Shows::Raised,
-        "e" | "×10^" | "10^" | "esp" | "x10" => Shows::Exponent,
-        "hms" | "uss" | "ss" | "rms" | "hmas" | "hmcs" | "hmnzs" | "uscgc" | "usns" | "usat" | "usrc" | "sms"
-        | "ms" | "mv" | "mt" | "ins" | "jds" | "rv" | "gs" | "hdms" | "hnlms" | "hswms" | "css" | "hmt" | "uscgd"
-        | "pns" | "hnoms" | "arm" | "ara" | "bap" | "ship" | "mvs" | "hmhs" | "rfa" | "rrs" => Shows::Ship,
-        "sclass" | "sclass-" | "sclass2" | "sclass2-" => Shows::ShipClass,
-        _ => return None,
-    })
-}
-
-/// Templates that are paragraphs or lists.
-fn blocks(name: &str) -> Option<Shows> {
-    Some(match name {
-        "quote"
-        | "quotation"
-        | "blockquote"
-        | "cquote"
-        | "bquote"
-        | "centered pull quote"
-        | "poemquote"
-        | "poem quote"
-        | "verse"
-        | "quote2"
-        | "pull quote"
-        | "verse translation"
-        | "block quote"
-        | "rquote"
-        | "quotetext" => Shows::Quotation(1),
-        "hlist"
-        | "flatlist"
-        | "csv"
-        | "cslist"
-        | "comma separated entries"
-        | "unbulleted list"
-        | "ubl"
-        | "plainlist"
-        | "plain list"
-        | "bulleted list"
-        | "ubil"
-        | "vunblist"
-        | "ordered list"
-        | "pagelist"
-        | "enum"
-        | "ublist"
-        | "blist"
-        | "br separated entries"
-        | "hlist-comma"
-        | "plain row list" => Shows::Items,
-        "columns-list" | "col-list" | "multicol-section" | "div col-list" | "block indent" | "bi" | "center"
-        | "centre" | "centered" | "căn giữa" | "block" | "indented" | "left" | "right" | "justify" | "small div"
-        | "poem" | "stanza" => Shows::Block(1),
-        _ => return None,
-    })
+    #[test]
+    fn a_name_means_what_it_means_in_its_language() {
+        assert_eq!(shows("nowrap", "xx"), Shows::Argument(1));
+        assert_eq!(shows("hnoms", "en"), Shows::Ship("HNoMS"));
+        assert_eq!(shows("gs", "en"), Shows::Ship("German submarine"));
+        assert_eq!(shows("css", "de"), Shows::Pattern("tschechisch {1}"));
+        assert_eq!(shows("css", "en"), Shows::Ship("CSS"));
+        assert_eq!(shows("!", "en"), Shows::Words("|"));
+        assert_eq!(shows(":", "en"), Shows::Words(":"));
+        assert_eq!(shows("lang-xyz2", "en"), Shows::Argument(1));
+        assert_eq!(shows("xve", "fr"), Shows::Roman);
+        assert_eq!(shows("xve", "en"), Shows::Nothing);
+    }
 }

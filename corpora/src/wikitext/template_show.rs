@@ -6,9 +6,11 @@ use super::clean::{Cleaner, Layout};
 use super::countries::country;
 use super::html::raise;
 use super::language_names::{label_of, language_name};
+use super::measure::powers;
 use super::output::Break;
 use super::template::Argument;
 use super::template_names::Shows;
+use super::template_pattern::filled;
 use crate::Link;
 
 impl Cleaner<'_> {
@@ -16,24 +18,10 @@ impl Cleaner<'_> {
         let first = self.numbered(arguments, 1);
         match what {
             Shows::Argument(number) => self.show_value(self.numbered(arguments, number)),
-            Shows::Label(number, names) => {
-                let label = self.named_range(arguments, names);
-                self.show_value(label.or_else(|| self.numbered(arguments, number)).or(first));
-            }
+            Shows::Pattern(pattern) => self.show_pattern(pattern, arguments),
             Shows::Last => self.show_value(self.placed(arguments).pop()),
             Shows::Block(number) => self.show_block(self.numbered(arguments, number)),
             Shows::Quotation(number) => self.show_quotation(number, arguments),
-            Shows::Between(before, after) => {
-                let mark = self.out.mark();
-                self.out.push(before);
-                let length = self.out.text.len();
-                self.show_value(first);
-                if self.out.text.len() > length {
-                    self.out.push(after);
-                } else {
-                    self.out.take_back(&mark);
-                }
-            }
             Shows::Circa(words) => {
                 let values = self.placed(arguments);
                 self.out.push(words);
@@ -46,19 +34,17 @@ impl Cleaner<'_> {
             Shows::Joined(between) => self.show_joined(&self.placed(arguments), between),
             Shows::Items => self.show_items(arguments),
             Shows::Language => self.show_language(name, arguments),
-            Shows::Ship => self.show_ship(name, arguments),
-            Shows::ShipClass => {
-                let values = self.placed(arguments);
-                self.show_value(values.first().cloned());
-                self.out.push("-class ");
-                self.show_value(values.get(1).cloned());
-            }
+            Shows::Native(number) => self.show_native(number, arguments),
+            Shows::Ship(prefix) => self.show_ship(prefix, 1, arguments),
+            Shows::ShipNamed => self.show_named_ship(arguments),
+            Shows::ShipClass => self.show_ship_class(arguments),
             Shows::Measure => self.show_measure(name, arguments),
             Shows::Height => self.show_height(arguments),
             Shows::Unit => self.show_unit(&self.placed(arguments)),
             Shows::Date => self.show_date(arguments),
             Shows::DayFirst => self.show_day_first(&self.placed(arguments)),
             Shows::Died => self.show_died(arguments),
+            Shows::BothCalendars => self.show_both_calendars(arguments),
             Shows::Number => {
                 let number = self.plain_part(first);
                 let language = self.context.language();
@@ -74,15 +60,14 @@ impl Cleaner<'_> {
                 let numeral = name[..name.len() - rest.len()].to_uppercase();
                 self.out.push(&format!("{numeral}{}", rest.replace("j.-c.", "J.-C.")));
             }
-            Shows::Century(before, after) => {
-                let values = self.placed(arguments);
-                self.out.push(before);
-                self.show_value(values.first().cloned());
-                self.out.push(after);
-            }
+            Shows::Century(words) => self.show_century(words, arguments),
             Shows::Fraction => self.show_fraction(&self.placed(arguments), "⁄"),
             Shows::Slashed => self.show_fraction(&self.placed(arguments), "/"),
+            Shows::Percentage => self.show_percentage(arguments),
+            Shows::Harvard(pattern) => self.show_harvard(pattern, arguments),
+            Shows::CodePoint => self.show_code_point(arguments),
             Shows::Value => self.show_number_with_unit(arguments),
+            Shows::Reading => self.show_reading(&self.placed(arguments)),
             Shows::Nihongo => self.show_nihongo(&self.placed(arguments)),
             Shows::Chinese => self.show_chinese(name, arguments),
             Shows::Link(number, names) => self.show_link(number, names, arguments),
@@ -105,7 +90,8 @@ impl Cleaner<'_> {
             }
             Shows::Bio => self.show_bio(arguments),
             Shows::Pronunciation => self.show_pronunciation(name, &self.placed(arguments)),
-            Shows::Country | Shows::Flag => self.show_country(what == Shows::Flag, arguments),
+            Shows::Country(number) => self.show_country(number, false, arguments),
+            Shows::Flag => self.show_country(1, true, arguments),
             Shows::Nothing | Shows::Words(_) => self.out.dropped(),
         }
     }
@@ -175,48 +161,108 @@ impl Cleaner<'_> {
     }
 
     fn show_language(&mut self, name: &str, arguments: &[Argument]) {
-        let with_code = matches!(name, "langx" | "lang-x");
-        let placed = self.placed(arguments);
-        let code = if with_code {
-            placed.first().map_or("", |range| self.text[range.clone()].trim())
-        } else {
-            name.trim_start_matches("lang").trim_start_matches(['-', ' '])
-        };
-        let language = language_name(code.split('-').next().unwrap_or(code));
-        let labelled = !matches!(self.named(arguments, &["label"]), Some("none" | "no" | "off"));
-        if let Some(language) = language.filter(|_| self.context.english() && labelled) {
-            self.out.push(language);
-            self.out.push(": ");
-        } else if labelled {
-            self.out.push(label_of(self.context.language_code(), code));
+        // The code of the language is in the name of the template, or the first argument.
+        let of_name = name.strip_prefix("lang-").or_else(|| name.strip_prefix("lang ")).filter(|code| *code != "x");
+        let code = of_name.unwrap_or_else(|| {
+            let first = self.numbered(arguments, 1);
+            first.map_or("", |range| self.text[range].trim())
+        });
+        if !matches!(self.named(arguments, &["label"]), Some("none" | "no" | "off"))
+            && let Some(label) = label_of(self.context.language_code(), code)
+        {
+            self.out.push(&label);
         }
-        self.show_value(self.numbered(arguments, 1 + u8::from(with_code)));
+        self.show_value(self.numbered(arguments, 1 + u8::from(of_name.is_none())));
     }
 
-    /// `{{HMS|Victory|1765}}`: a ship, and a link to it.
-    fn show_ship(&mut self, name: &str, arguments: &[Argument]) {
-        let values = self.placed(arguments);
-        let (prefix, values) = match name {
-            "ship" | "mvs" => (self.plain_part(values.first().cloned()), values.get(1..).unwrap_or_default()),
-            _ => (name.to_uppercase(), values.as_slice()),
-        };
-        let ship = self.plain_part(values.first().cloned());
-        let number = self.plain_part(values.get(1).cloned());
-        let mode = self.plain_part(values.get(2).cloned());
-        if ship.is_empty() {
-            self.push_plain(&prefix);
+    /// `{{native name|de|Wien}}`: words, and what language they are of.
+    fn show_native(&mut self, number: u8, arguments: &[Argument]) {
+        let length = self.out.text.len();
+        self.show_value(self.numbered(arguments, number));
+        if matches!(self.named(arguments, &["paren"]), Some("no" | "off" | "omit")) || self.out.text.len() == length {
             return;
         }
-        let full = format!("{prefix} {ship}");
-        let target = if number.is_empty() { full.clone() } else { format!("{full} ({number})") };
-        let shown = match mode.as_str() {
-            "1" => number,
-            "2" => ship,
-            "3" => format!("{ship} ({number})"),
-            "6" => full,
-            _ => target.clone(),
+        let code = self.plain_part(self.named_range(arguments, &["1"]));
+        if let Some(language) = language_name(self.context.language_code(), &code) {
+            self.out.push(&format!(" ({language})"));
+        }
+    }
+
+    /// `{{siglo|V|a}}`: a century, before or after Christ.
+    fn show_century(&mut self, words: &str, arguments: &[Argument]) {
+        let century = self.plain_part(self.numbered(arguments, 1));
+        let era = self.plain_part(self.numbered(arguments, 2));
+        if century.is_empty() {
+            return self.out.dropped();
+        }
+        let era = match era.as_str() {
+            "a" | "A" | "ac" | "aC" => " a. C.",
+            "d" | "D" | "dc" | "dC" => " d. C.",
+            other if other.ends_with("C.") => &format!(" {other}"),
+            _ => "",
         };
-        self.push_link(shown.trim(), target.trim());
+        self.push_plain(&format!("{words}{century}{era}"));
+    }
+
+    /// `{{percentage|1|4|1}}`: a part of a whole, with so many digits.
+    fn show_percentage(&mut self, arguments: &[Argument]) {
+        let language = self.context.language();
+        let mut number = |place: u8| {
+            let value = self.plain_part(self.numbered(arguments, place));
+            language.plain(&value.replace(' ', "")).parse::<f64>().ok()
+        };
+        let (part, whole, digits) = (number(1), number(2), number(3).unwrap_or(0.0));
+        match (part, whole) {
+            (Some(part), Some(whole)) if whole != 0.0 => {
+                let share = format!("{:.*}", digits.clamp(0.0, 9.0) as usize, part / whole * 100.0);
+                self.push_plain(&format!("{}%", language.number(&share)));
+            }
+            (Some(part), None) => self.push_plain(&format!("{}%", language.number(&part.to_string()))),
+            _ => self.out.dropped(),
+        }
+    }
+
+    /// `{{unichar|2014|em dash}}`: a code point, its character and its name.
+    fn show_code_point(&mut self, arguments: &[Argument]) {
+        let code = self.plain_part(self.numbered(arguments, 1));
+        let code = code.trim_start_matches("U+").to_uppercase();
+        let name = self.plain_part(self.named_range(arguments, &["2", "name"])).to_uppercase();
+        let character = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32);
+        let character = character.map(String::from).unwrap_or_default();
+        let words = format!("U+{code} {character} {name}");
+        self.push_plain(words.trim_end());
+    }
+
+    /// `{{harvtxt|Smith|Jones|1999|p=5}}`: who wrote when, and where it stands.
+    fn show_harvard(&mut self, pattern: &'static str, arguments: &[Argument]) {
+        let mut values: Vec<String> =
+            self.placed(arguments).into_iter().take(6).map(|value| self.plain_part(Some(value))).collect();
+        let year = if values.len() > 1 { values.pop() } else { None }.unwrap_or_default();
+        let authors = match values.as_slice() {
+            [] => return self.out.dropped(),
+            [one] => one.clone(),
+            [one, two] => format!("{one} & {two}"),
+            [one, two, three] => format!("{one}, {two} & {three}"),
+            [one, ..] => format!("{one} et al."),
+        };
+        let page = self.plain_part(self.named_range(arguments, &["p", "page"]));
+        let pages = self.plain_part(self.named_range(arguments, &["pp", "pages"]));
+        let place = match (page.is_empty(), pages.is_empty()) {
+            (false, _) => format!("p. {page}"),
+            (_, false) => format!("pp. {pages}"),
+            _ => self.plain_part(self.named_range(arguments, &["loc", "at"])),
+        };
+        let page = if page.is_empty() { pages } else { page };
+        if year.is_empty() {
+            return self.push_plain(&authors);
+        }
+        let shown = filled(pattern, |name| match name {
+            "authors" => authors.clone(),
+            "year" => year.clone(),
+            "place" => place.clone(),
+            _ => page.clone(),
+        });
+        self.push_plain(&shown);
     }
 
     /// Writes words that a template links to an article.
@@ -234,8 +280,8 @@ impl Cleaner<'_> {
     }
 
     /// `{{flagcountry|USA}}`, `{{flag|Norway}}`, `{{flag|UK|1606}}`.
-    fn show_country(&mut self, as_typed: bool, arguments: &[Argument]) {
-        let typed = self.plain_part(self.numbered(arguments, 1));
+    fn show_country(&mut self, number: u8, as_typed: bool, arguments: &[Argument]) {
+        let typed = self.plain_part(self.numbered(arguments, number));
         let name = country(&typed, self.context.language_code()).map_or(typed.clone(), str::to_owned);
         let shown = self.plain_part(self.named_range(arguments, &["name"]));
         let shown = match shown.is_empty() {
@@ -277,82 +323,11 @@ impl Cleaner<'_> {
     }
 
     /// A link to an article that another wiki has.
-    fn show_link(&mut self, number: u8, names: &[&str], arguments: &[Argument]) {
+    fn show_link(&mut self, number: u8, names: &str, arguments: &[Argument]) {
         let title = self.plain_part(self.numbered(arguments, number));
-        let label = self.named_range(arguments, names);
+        let label = names.split('|').find_map(|name| self.named_range(arguments, &[name]));
         let label = if label.is_some() { self.plain_part(label) } else { title.clone() };
         if label.is_empty() { self.out.dropped() } else { self.push_link(&label, &title) }
-    }
-
-    /// `{{as of|2010|3|lc=y}}`.
-    fn show_as_of(&mut self, words: &str, arguments: &[Argument]) {
-        if let Some(alternative) = self.named_range(arguments, &["alt"]) {
-            return self.show_value(Some(alternative));
-        }
-        if self.context.language_code() == "vi" {
-            self.out.push("Tính đến ");
-        }
-        if self.context.english() {
-            let since = self.named(arguments, &["since"]).is_some();
-            let words = if since { "Since " } else { words };
-            let small = self.named(arguments, &["lc"]).is_some_and(|value| !value.is_empty());
-            self.out.push(&if small { words.to_lowercase() } else { words.to_owned() });
-        }
-        self.show_date(arguments);
-    }
-
-    /// Day, month and year of `{{start date|1984|7|21|df=y}}` in the order of the language.
-    fn show_date(&mut self, arguments: &[Argument]) {
-        let values = self.placed(arguments);
-        let words = self.date_of(&values, arguments);
-        match words {
-            Some(words) => self.push_plain(&words),
-            None => self.show_value(self.numbered(arguments, 1)),
-        }
-    }
-
-    /// The date that a year, a month and a day in this order are; `None` if the first is no year.
-    fn date_of(&mut self, values: &[Range<usize>], arguments: &[Argument]) -> Option<String> {
-        let numbers: Vec<&str> = values.iter().take(3).map(|range| self.text[range.clone()].trim()).collect();
-        let year = numbers.first().filter(|year| is_number(year) && year.len() <= 4)?;
-        let language = self.context.language();
-        let month = numbers.get(1).and_then(|month| language.month(month));
-        let day = numbers.get(2).copied().filter(|day| is_number(day) && day.len() <= 2 && month.is_some());
-        let day_first = self.named(arguments, &["df"]).is_some_and(|value| matches!(value, "y" | "yes" | "1" | "Y"));
-        Some(language.date(year, month, day, day_first))
-    }
-
-    /// `{{date|12|mars|1980}}`.
-    fn show_day_first(&mut self, values: &[Range<usize>]) {
-        let parts: Vec<String> =
-            values.iter().take(3).map(|range| self.text[range.clone()].trim().to_owned()).collect();
-        let language = self.context.language();
-        match parts.as_slice() {
-            [day, month, year] if is_number(day) && is_number(year) => {
-                let date = language.date(year, language.month(month), Some(day), true);
-                // A month that is not known is written as it stands.
-                let date = if language.month(month).is_some() { date } else { parts.join(" ") };
-                self.push_plain(&date);
-            }
-            _ => self.show_joined(&values[..values.len().min(3)], " "),
-        }
-    }
-
-    /// `{{death date and age|1990|3|2|1920|1|5}}`: the day, and in English the age.
-    fn show_died(&mut self, arguments: &[Argument]) {
-        let values = self.placed(arguments);
-        let Some(words) = self.date_of(&values, arguments) else {
-            return self.show_value(self.numbered(arguments, 1));
-        };
-        self.push_plain(&words);
-        let numbers: Vec<i32> = values.iter().map_while(|range| self.text[range.clone()].trim().parse().ok()).collect();
-        if let [died, died_month, died_day, born, born_month, born_day] = numbers[..]
-            && self.context.english()
-        {
-            let before_birthday = (died_month, died_day) < (born_month, born_day);
-            let age = died.saturating_sub(born).saturating_sub(i32::from(before_birthday));
-            self.out.push(&format!(" (aged {age})"));
-        }
     }
 
     fn show_fraction(&mut self, values: &[Range<usize>], bar: &str) {
@@ -375,33 +350,47 @@ impl Cleaner<'_> {
     /// `{{val|1.23|0.05|e=3|u=kg}}`.
     fn show_number_with_unit(&mut self, arguments: &[Argument]) {
         let values = self.placed(arguments);
-        let number = self.plain_part(values.first().cloned());
-        self.push_plain(&self.context.language().number(&number.replace(',', "")));
-        match values.len() {
-            0 | 1 => {}
-            2 => {
-                self.out.push("±");
-                self.show_value(values.get(1).cloned());
+        let language = self.context.language();
+        let written = |number: &str| {
+            let plain = language.plain(&number.replace(' ', "").replace('−', "-"));
+            if is_number(&plain) { language.number(&plain).replace('-', "−") } else { number.to_owned() }
+        };
+        let parts: Vec<String> = values.iter().take(3).map(|value| self.plain_part(Some(value.clone()))).collect();
+        let before = self.plain_part(self.named_range(arguments, &["p"]));
+        self.push_plain(&format!("{before}{}", parts.first().map(|number| written(number)).unwrap_or_default()));
+        match parts.as_slice() {
+            [_, more, less] if less.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '−')) =>
+            {
+                let less = written(less.trim_start_matches(['-', '−']));
+                self.push_plain(&format!(" (+{}, −{less})", written(more.trim_start_matches('+'))));
             }
-            _ => {
-                let (more, less) = (self.plain_part(values.get(1).cloned()), self.plain_part(values.get(2).cloned()));
-                self.push_plain(&format!(" (+{more}, −{})", less.trim_start_matches(['-', '−'])));
+            [_, more, ..] if more.starts_with(|first: char| first.is_ascii_digit()) => {
+                self.push_plain(&format!("±{}", written(more)));
             }
+            _ => {}
         }
         if let Some(raised) = self.named(arguments, &["e"]).and_then(raise) {
             self.out.push(&format!("×10{raised}"));
         }
-        let unit = self.plain_part(self.named_range(arguments, &["u", "ul", "up", "upl"]));
+        // What is no number among them is the unit.
+        let of_name = self.plain_part(self.named_range(arguments, &["u", "ul", "end", "s"]));
+        let placed = parts.iter().skip(1).find(|part| part.starts_with(char::is_alphabetic)).cloned();
+        let unit = if of_name.is_empty() { placed.unwrap_or_default() } else { of_name };
+        let per = self.plain_part(self.named_range(arguments, &["up", "upl"]));
         if !unit.is_empty() {
-            self.out.push(" ");
-            self.push_plain(&unit);
+            let joins = unit.starts_with(['°', '%', '′', '″']) && !unit.starts_with("°C") && !unit.starts_with("°F");
+            self.out.push(if joins { "" } else { " " });
+            self.push_plain(&powers(&unit));
+        }
+        if !per.is_empty() {
+            self.push_plain(&format!("/{}", powers(&per)));
         }
     }
 
     /// `{{unité|10|km|2}}`: a number, a unit, and its power.
     fn show_unit(&mut self, values: &[Range<usize>]) {
         let number = self.plain_part(values.first().cloned());
-        let plain = number.replace([' ', '\u{A0}'], "").replace(',', ".");
+        let plain = self.context.language().plain(&number.replace(' ', ""));
         self.push_plain(&if is_number(&plain) { self.context.language().number(&plain) } else { number });
         let mut values = values[1.min(values.len())..].iter().peekable();
         while let Some(unit) = values.next() {
@@ -501,7 +490,7 @@ impl Cleaner<'_> {
 }
 
 /// Whether a text is a number in ASCII digits.
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok() && text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '.'))
 }
 

@@ -1,6 +1,10 @@
 //! First pass: what opens and where it closes.
 
-use memchr::{memchr, memchr2, memmem};
+use std::ops::Range;
+
+use memchr::{memchr, memmem};
+
+use super::opaque::{OPAQUE, Opaque, name_at, tag_end};
 
 /// What lies between `start` and `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,21 +30,6 @@ pub(super) enum Kind {
     Stray,
 }
 
-/// Tags whose content is looked at separately or not at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opaque {
-    /// Shown as it is.
-    Nowiki,
-    /// Shown as it is, line by line.
-    Pre,
-    /// Shown if it is simple.
-    Math,
-    /// Program text: shown where it is part of a line.
-    Source,
-    /// Not prose.
-    Dropped,
-}
-
 /// A stretch of the text with its markup: `inner` is what lies between the opening and the closing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token {
@@ -60,40 +49,10 @@ impl Token {
         self.end as usize
     }
 
-    pub(super) fn inner(&self) -> std::ops::Range<usize> {
+    pub(super) fn inner(&self) -> Range<usize> {
         self.inner_start as usize..self.inner_end as usize
     }
 }
-
-/// Names of opaque tags, what becomes of them. The place in the list numbers the flags of [`Scanner::unclosed`].
-const OPAQUE: &[(&str, Opaque)] = &[
-    ("ref", Opaque::Dropped),
-    ("nowiki", Opaque::Nowiki),
-    ("math", Opaque::Math),
-    ("references", Opaque::Dropped),
-    ("gallery", Opaque::Dropped),
-    ("pre", Opaque::Pre),
-    ("source", Opaque::Source),
-    ("syntaxhighlight", Opaque::Source),
-    ("timeline", Opaque::Dropped),
-    ("imagemap", Opaque::Dropped),
-    ("score", Opaque::Dropped),
-    ("graph", Opaque::Dropped),
-    ("mapframe", Opaque::Dropped),
-    ("maplink", Opaque::Dropped),
-    ("hiero", Opaque::Dropped),
-    ("templatedata", Opaque::Dropped),
-    ("templatestyles", Opaque::Dropped),
-    ("inputbox", Opaque::Dropped),
-    ("includeonly", Opaque::Dropped),
-    ("chem", Opaque::Math),
-    ("ce", Opaque::Math),
-    ("categorytree", Opaque::Dropped),
-    ("indicator", Opaque::Dropped),
-    ("section", Opaque::Dropped),
-    ("style", Opaque::Dropped),
-    ("script", Opaque::Dropped),
-];
 
 /// What is open, by how it was opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -132,8 +91,8 @@ pub(super) fn scan(text: &str) -> Vec<Token> {
     scanner.tokens
 }
 
-struct Scanner<'text> {
-    bytes: &'text [u8],
+pub(super) struct Scanner<'text> {
+    pub(super) bytes: &'text [u8],
     tokens: Vec<Token>,
     open: Vec<Open>,
     /// How many of `open` are braces: without any, `}}` need not look for them.
@@ -142,7 +101,7 @@ struct Scanner<'text> {
     num_html_tables: usize,
     num_variants: usize,
     /// Opaque tags that are not closed from here to the end, so that the end is searched for once and not for each of them.
-    unclosed: [bool; OPAQUE.len()],
+    pub(super) unclosed: [bool; OPAQUE.len()],
 }
 
 /// Bytes at which something can begin or end.
@@ -153,6 +112,7 @@ const SPECIAL: [bool; 256] = {
     table[b'}' as usize] = true;
     table[b'[' as usize] = true;
     table[b']' as usize] = true;
+    table[b'\n' as usize] = true;
     table
 };
 
@@ -166,9 +126,29 @@ impl Scanner<'_> {
                 b'{' => self.open_braces(at),
                 b'}' => self.close_braces(at),
                 b'[' => self.open_brackets(at),
+                b'\n' => self.line_end(at),
                 _ => self.close_brackets(at),
             };
         }
+    }
+
+    /// The end of a line. What is still open before a heading is never closed: it must not take the section with it. A table may
+    /// have headings in it.
+    fn line_end(&mut self, at: usize) -> usize {
+        if self.bytes[at + 1..].starts_with(b"==") && !self.open.is_empty() {
+            let rest = &self.bytes[at + 1..];
+            let line = rest[..memchr(b'\n', rest).unwrap_or(rest.len())].trim_ascii_end();
+            let is_heading = line.ends_with(b"==") && !line.iter().all(|&byte| byte == b'=');
+            while is_heading
+                && matches!(
+                    self.open.last(),
+                    Some(Open { opening: Opening::Braces2 | Opening::Braces3 | Opening::Brackets, .. })
+                )
+            {
+                self.pop();
+            }
+        }
+        at + 1
     }
 
     /// Length of the run of the byte at `at`.
@@ -181,7 +161,7 @@ impl Scanner<'_> {
         self.push_with_inner(kind, start..end, end..end);
     }
 
-    fn push_with_inner(&mut self, kind: Kind, outer: std::ops::Range<usize>, inner: std::ops::Range<usize>) {
+    pub(super) fn push_with_inner(&mut self, kind: Kind, outer: Range<usize>, inner: Range<usize>) {
         // `scan` has seen to it that all positions fit.
         self.tokens.push(Token {
             kind,
@@ -249,7 +229,7 @@ impl Scanner<'_> {
     }
 
     fn html_table(&mut self, at: usize, name_end: usize, closing: bool) {
-        let Some(end) = memchr(b'>', &self.bytes[name_end..]).map(|found| name_end + found + 1) else {
+        let Some(end) = tag_end(self.bytes, name_end) else {
             return;
         };
         if !closing {
@@ -264,39 +244,6 @@ impl Scanner<'_> {
         {
             self.close(&open, Kind::Table, at, end);
         }
-    }
-
-    /// An opaque tag from its `<` to the end of its closing tag.
-    fn opaque(&mut self, at: usize, name_end: usize, number: usize) -> usize {
-        let Some(tag_end) = memchr2(b'>', b'<', &self.bytes[name_end..]).map(|found| name_end + found) else {
-            return at + 1;
-        };
-        if self.bytes[tag_end] == b'<' {
-            return at + 1;
-        }
-        let (name, kind) = OPAQUE[number];
-        if self.bytes[tag_end - 1] == b'/' {
-            self.push_with_inner(Kind::Opaque(kind), at..tag_end + 1, tag_end..tag_end);
-            return tag_end + 1;
-        }
-        if self.unclosed[number] {
-            return at + 1;
-        }
-        let content = tag_end + 1;
-        let mut from = content;
-        while let Some(found) = memmem::find(&self.bytes[from..], b"</") {
-            let close = from + found;
-            let found_name = name_at(self.bytes, close + 2);
-            if found_name.eq_ignore_ascii_case(name.as_bytes()) {
-                let after = close + 2 + found_name.len();
-                let end = memchr(b'>', &self.bytes[after..]).map_or(self.bytes.len(), |found| after + found + 1);
-                self.push_with_inner(Kind::Opaque(kind), at..end, content..close);
-                return end;
-            }
-            from = close + 2;
-        }
-        self.unclosed[number] = true;
-        at + 1
     }
 
     fn open_braces(&mut self, at: usize) -> usize {
@@ -452,12 +399,4 @@ impl Scanner<'_> {
         }
         end
     }
-}
-
-/// The letters and digits at a place: the name of a tag.
-pub(super) fn name_at(bytes: &[u8], at: usize) -> &[u8] {
-    let rest = bytes.get(at..).unwrap_or_default();
-    // No tag has a name longer than `syntaxhighlight`; a longer word need not be read to its end.
-    let length = rest.iter().take(20).take_while(|byte| byte.is_ascii_alphanumeric()).count();
-    &rest[..length]
 }

@@ -173,10 +173,15 @@ const UNITS: &[(&str, Unit)] = &[
     ("L/s l/s", unit("L/s", "litre per second", "litres per second", Flow, 1e-3, "cuft/s")),
 ];
 
-/// The unit of a code.
+/// The unit of a code, a symbol or a name.
 pub(super) fn find(code: &str) -> Option<&'static Unit> {
     let code = code.trim();
-    let found = UNITS.iter().find(|(codes, _)| codes.split(' ').any(|known| known == code));
+    let of_code = |(codes, unit): &(&str, Unit)| codes.split(' ').any(|known| known == code) || unit.symbol == code;
+    let of_name = |(_, unit): &(&str, Unit)| {
+        let name = code.replace("meter", "metre").replace("liter", "litre");
+        unit.singular == name || unit.plural == name
+    };
+    let found = UNITS.iter().find(|row| of_code(row)).or_else(|| UNITS.iter().find(|row| of_name(row)));
     found.map(|(_, unit)| unit)
 }
 
@@ -192,16 +197,49 @@ impl Unit {
         (self.quantity == to.quantity).then(|| (value * self.factor + self.offset - to.offset) / to.factor)
     }
 
-    /// How many digits behind the point a converted value has where the value itself was given with `digits` of them
-    /// (negative: zeros at its end). It is about as precise as the value, and never less than two significant digits
-    /// (<https://en.wikipedia.org/wiki/Help:Convert#Default_rounding>).
-    pub(super) fn digits(&self, digits: i32, to: &Unit, converted: f64) -> i32 {
-        let significant = if converted == 0.0 { 0 } else { 1 - floor_log10(converted.abs()) };
-        if self.quantity == Quantity::Temperature {
-            return digits.max(0);
-        }
-        (digits - floor_log10(5.0 * self.factor / to.factor)).max(significant)
+    /// How many of another unit one of this is, of the same quantity.
+    pub(super) fn in_units_of(&self, other: &Unit) -> f64 {
+        self.factor / other.factor
     }
+
+    /// How many digits behind the point a converted value has where the value itself was given with `digits` of them
+    /// (negative: zeros at its end). It is about as precise as the value, and never less than two significant digits;
+    /// temperatures have three of the absolute one. Feet and pounds from a whole number are as precise as the unit of that
+    /// (<https://en.wikipedia.org/wiki/Help:Convert#Default_rounding>).
+    pub(super) fn digits(&self, digits: f64, value: f64, to: &Unit, converted: f64) -> i32 {
+        if self.quantity == Quantity::Temperature {
+            let kelvins = (value * self.factor + self.offset).abs();
+            let least = if kelvins < 1e-8 { 2 } else { 2 - floor_log10(kelvins) };
+            return (digits.floor() as i32).max(least);
+        }
+        if value == 0.0 || converted == 0.0 {
+            return 0;
+        }
+        let precise = matches!(to.symbol, "ft" | "lb") && value.fract() == 0.0;
+        let change = if precise { -self.factor.log10() } else { (value / converted).abs().log10() };
+        about(digits + change, converted)
+    }
+
+    /// The same for a value of which this is the smaller of two units, as in `5 ft 11 in`; feet and inches are known to the inch.
+    pub(super) fn digits_behind_another(&self, digits: f64, value: f64, to: &Unit, converted: f64) -> i32 {
+        if value == 0.0 || converted == 0.0 {
+            return 0;
+        }
+        let change = if self.symbol == "in" { to.factor.log10() + 2.0 } else { (value / converted).abs().log10() };
+        about(digits + change, converted)
+    }
+}
+
+/// Digits behind the point of a value that is known to so many, with what a factor of two is worth, and at least two
+/// significant ones.
+fn about(digits: f64, value: f64) -> i32 {
+    let known = (digits + 2f64.log10() + 1e-12).floor() as i32;
+    known.max(digits_of_significant(value, 2))
+}
+
+/// How many digits behind the point so many significant digits are.
+pub(super) fn digits_of_significant(value: f64, significant: i32) -> i32 {
+    if value == 0.0 { 0 } else { significant.clamp(1, 15) - 1 - floor_log10(value.abs()) }
 }
 
 fn floor_log10(value: f64) -> i32 {
@@ -226,7 +264,7 @@ mod tests {
     fn shown(value: f64, digits: i32, from: &str, to: &str) -> String {
         let (from, to) = (find(from).unwrap(), find(to).unwrap());
         let converted = from.convert(value, to).unwrap();
-        rounded(converted, from.digits(digits, to, converted))
+        rounded(converted, from.digits(f64::from(digits), value, to, converted))
     }
 
     #[test]
@@ -238,6 +276,11 @@ mod tests {
         assert_eq!(shown(100.0, -2, "C", "F"), "212");
         assert_eq!(shown(-40.0, -1, "F", "C"), "-40");
         assert_eq!(shown(1500.0, -2, "m", "ft"), "4900");
+        assert_eq!(shown(450.0, -1, "m", "ft"), "1480");
+        assert_eq!(shown(93.0, 0, "m", "ft"), "305");
+        assert_eq!(shown(93.5, 1, "m", "ft"), "307");
+        assert_eq!(shown(67.0, 0, "kg", "lb"), "148");
+        assert_eq!(shown(1500.0, -2, "C", "F"), "2730");
         assert_eq!(shown(12.0, 0, "ha", "acre"), "30");
     }
 
