@@ -3,6 +3,7 @@
 //! * [`AtomicFile`], [`write_atomic`]: a file appears whole and durable under its name, or not at all.
 //! * [`TableWriter`], [`TableReader`], [`read_table`]: the Parquet tables of the corpus; [`Row`] is what a row type gives,
 //!   [`View`] some of its columns. With the feature `tables`, which is on by default.
+//! * [`number_passages`]: the passages of a file numbered from another number on, without decoding what else is in it.
 //! * [`open`], [`read`]: regular files alone, of bounded size; [`open_stream`]: pipes that the process was handed, too.
 //! * [`write_json`], [`read_json`]: small metadata files.
 //! * [`lock`]: keeps two workers from the same work.
@@ -19,6 +20,8 @@
 mod atomic;
 #[cfg(feature = "tables")]
 mod columns;
+#[cfg(feature = "tables")]
+mod copied;
 mod error;
 mod file;
 #[cfg(feature = "tables")]
@@ -62,6 +65,8 @@ pub use owned::{
     remove_owned, replace,
 };
 pub use resolve::{Relation, is_link, refuse_overlap, relation, resolve};
+#[cfg(feature = "tables")]
+pub use rows::number_passages;
 pub use scalar::ScalarIndex;
 #[cfg(feature = "tables")]
 pub use table::{Row, TableSummary, TableWriter};

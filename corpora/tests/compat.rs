@@ -119,6 +119,7 @@ fn tables_of_version_1_are_read() {
 #[test]
 fn tables_of_version_2_are_read() {
     check(2, article());
+    check(2, passage());
 }
 
 #[test]

@@ -427,6 +427,50 @@ fn many_row_groups_round_trip() {
 }
 
 #[test]
+fn passages_are_numbered_anew_and_nothing_else_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("passages.parquet");
+    let passage = |id: u64| {
+        let text = format!("Passage {id} é.");
+        let link = Link { span: 0..7, target: format!("Target {}", id % 5) };
+        Passage {
+            id,
+            article_id: id / 3,
+            url: "https://example.org/".repeat(1 + id as usize % 3),
+            title: format!("Title {}", id / 3),
+            section: String::new(),
+            span: 10..10 + text.len(),
+            char_start: 9,
+            text,
+            num_words: 3,
+            revision_id: id,
+            links: if id.is_multiple_of(2) { vec![link] } else { Vec::new() },
+        }
+    };
+    for rows in [0, 1, 50, 20_000] {
+        let mut writer = TableWriter::create(&path).unwrap();
+        (0..rows).try_for_each(|id| writer.push(passage(id))).unwrap();
+        writer.finish().unwrap();
+        for first in [0, 1 << 40] {
+            let summary = store::number_passages(&path, first).unwrap();
+            assert_eq!((summary.rows, summary.bytes), (rows, store::len(&path).unwrap()));
+            assert_eq!(summary.hash, store::hash_file(&path).unwrap());
+            assert_eq!(store::number_passages(&path, first).unwrap(), summary, "once more, the same bytes");
+            let read: Vec<Passage> = store::read_table(&path).unwrap().collect::<Result<_, _>>().unwrap();
+            let expected: Vec<Passage> = (0..rows).map(|id| Passage { id: first + id, ..passage(id) }).collect();
+            assert!(read == expected, "{rows} rows from {first}");
+            let reader = TableReader::<Passage>::open(&path).unwrap();
+            for row in [0, 31, 32, 8191, 8192, 19_999].into_iter().filter(|&row| row < rows as usize) {
+                assert_eq!(reader.get(row).unwrap(), expected[row]);
+            }
+            let ids: Vec<String> =
+                store::text_columns(&path, &["id"]).unwrap().map(|row| row.unwrap().remove(0).unwrap()).collect();
+            assert!(ids.iter().enumerate().all(|(row, id)| *id == (first + row as u64).to_string()));
+        }
+    }
+}
+
+#[test]
 fn an_empty_table_is_a_table() {
     assert_round_trip_empty::<Article>();
     assert_round_trip_empty::<Document>();

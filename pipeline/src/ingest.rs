@@ -3,11 +3,12 @@
 //! A shard is a part of a large dump, or several small files; it is streamed, some megabytes of pages in memory at a time. Writes
 //! `data/articles-…`, `data/redirects-…` and `data/passages-…parquet`. Pages outside namespace 0 are left out, redirects have a table
 //! of their own, malformed pages are skipped, of a page that several inputs hold the first one counts; everything left out is
-//! counted by cause.
+//! counted by cause. A shard numbers its passages from 0; when all are there, they are numbered through.
 
 mod duplicates;
 mod ids;
 mod inputs;
+mod numbers;
 mod packing;
 mod pages;
 mod shard;
@@ -25,7 +26,7 @@ use crate::error::{PipelineError, Result};
 use crate::stage::{Input, Manifest, Plan, ShardRecord, ShardRunner, Stage, StageFolder, StageName, to_value};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// What one shard reads, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,8 +104,9 @@ impl Stage for IngestStage<'_> {
         Ok(Box::new(shard::Runner::new(&self.config.ingest, folder.clone(), files)))
     }
 
-    fn settle(&self, folder: &StageFolder, records: &[ShardRecord]) -> Result<Vec<ShardRecord>> {
-        duplicates::settle(folder, records, &self.config.ingest)
+    fn settle(&self, folder: &StageFolder, records: &mut [ShardRecord]) -> Result<()> {
+        duplicates::take_out(folder, records, &self.config.ingest)?;
+        numbers::number_through(folder, records)
     }
 
     fn accept(&self, _: &StageFolder, manifest: &Manifest) -> Result<()> {

@@ -100,10 +100,10 @@ pub(crate) trait Stage: Sync {
     fn fits(&self, stored: &Plan) -> Result<bool>;
     /// Loads what all shards share; they are written into `folder`.
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>>;
-    /// What can only be done when all shards are there, in their order: gives the records of those it has written anew. Doing it
-    /// again changes nothing.
-    fn settle(&self, _folder: &StageFolder, _records: &[ShardRecord]) -> Result<Vec<ShardRecord>> {
-        Ok(Vec::new())
+    /// What can only be done when all shards are there, in their order: writes some anew ([`StageFolder::rewrite`]) and keeps their
+    /// records up to date. Doing it again changes nothing.
+    fn settle(&self, _folder: &StageFolder, _records: &mut [ShardRecord]) -> Result<()> {
+        Ok(())
     }
     /// The text of a `README.md` for the folder, where it is to be shown to others: a pure function of what was committed.
     fn card(&self, _folder: &StageFolder, _plan: &Plan, _manifest: &Manifest) -> Result<Option<String>> {

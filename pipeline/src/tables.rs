@@ -157,8 +157,8 @@ impl<R: Row + Clone + Send + Sync> Numbered<R> {
 
 /// The passages of a corpus by number, 0 … n−1 in dump order.
 ///
-/// In the tables a passage's number counts within its file; here the rows of the files before it are added, so that
-/// numbers are dense over the whole corpus.
+/// Tables of version 1 number the passages of each file from 0; here the rows of the files before it are added, as the tables
+/// themselves have it since.
 pub struct Passages {
     table: Numbered<Passage>,
 }
@@ -166,12 +166,20 @@ pub struct Passages {
 impl Passages {
     /// Opens the passages that ingest has committed under `out`.
     pub(crate) fn open(out: &Path, stage: StageName) -> Result<Self> {
-        Ok(Self { table: Numbered::open(out, StageName::Ingest, stage)? })
+        let table: Numbered<Passage> = Numbered::open(out, StageName::Ingest, stage)?;
+        if table.files.len() > 1 && table.files.iter().any(|(_, reader)| reader.version() == 1) {
+            tracing::warn!(
+                "the tables of passages in `{}` are of an old version: their `id` and `passage_id` begin anew in every file, so that \
+                 `entities` and `documents` cannot be joined with them; `memtrain corpus build` writes them anew",
+                StageFolder::new(out, StageName::Ingest).join("data").display()
+            );
+        }
+        Ok(Self { table })
     }
 
     /// As [`Passages::open`], for access in any order.
     pub(crate) fn open_random(out: &Path, stage: StageName) -> Result<Self> {
-        Ok(Self { table: Numbered::open(out, StageName::Ingest, stage)?.hold()? })
+        Ok(Self { table: Self::open(out, stage)?.table.hold()? })
     }
 
     /// Number of passages.

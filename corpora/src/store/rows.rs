@@ -6,6 +6,8 @@ mod entities;
 mod passages;
 mod redirects;
 
+pub use passages::number_passages;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Fields};
 

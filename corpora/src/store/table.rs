@@ -93,11 +93,7 @@ pub struct TableWriter<R: Row> {
 impl<R: Row> TableWriter<R> {
     /// Starts a table that will stand at `path`. The folder must be there.
     pub fn create(path: &Path) -> Result<TableWriter<R>> {
-        let file = HashingFile {
-            file: BufWriter::with_capacity(1 << 18, AtomicFile::create(path)?),
-            hasher: blake3::Hasher::new(),
-            bytes: 0,
-        };
+        let file = HashingFile::create(path)?;
         let writer =
             ArrowWriter::try_new(file, R::schema(), Some(properties::<R>())).map_err(|source| failed(path, source))?;
         Ok(TableWriter {
@@ -138,12 +134,7 @@ impl<R: Row> TableWriter<R> {
     pub fn finish(mut self) -> Result<TableSummary> {
         self.encode()?;
         let path = self.path;
-        let mut file = self.writer.into_inner().map_err(|source| failed(&path, source))?;
-        file.flush().map_err(|source| StoreError::io("write", &path, source))?;
-        let HashingFile { file, hasher, bytes } = file;
-        let file = file.into_inner().map_err(|error| StoreError::io("write", &path, error.into_error()))?;
-        file.commit()?;
-        Ok(TableSummary { rows: self.rows, bytes, hash: hasher.finalize().to_hex().to_string() })
+        self.writer.into_inner().map_err(|source| failed(&path, source))?.commit(&path, self.rows)
     }
 
     fn encode(&mut self) -> Result<()> {
@@ -162,7 +153,7 @@ impl<R: Row> TableWriter<R> {
     }
 }
 
-fn failed(path: &Path, source: ParquetError) -> StoreError {
+pub(super) fn failed(path: &Path, source: ParquetError) -> StoreError {
     match source {
         ParquetError::External(inner) => match inner.downcast::<io::Error>() {
             Ok(inner) => StoreError::io("write", path, *inner),
@@ -174,7 +165,7 @@ fn failed(path: &Path, source: ParquetError) -> StoreError {
     }
 }
 
-fn properties<R: Row>() -> WriterProperties {
+pub(super) fn properties<R: Row>() -> WriterProperties {
     let pairs = vec![
         KeyValue::new(TABLE_KEY.to_owned(), R::TABLE.to_owned()),
         KeyValue::new(VERSION_KEY.to_owned(), R::VERSION.to_string()),
@@ -198,10 +189,26 @@ fn properties<R: Row>() -> WriterProperties {
 }
 
 /// The file of a table, hashed as it is written.
-struct HashingFile {
+pub(super) struct HashingFile {
     file: BufWriter<AtomicFile>,
     hasher: blake3::Hasher,
     bytes: u64,
+}
+
+impl HashingFile {
+    pub(super) fn create(path: &Path) -> Result<HashingFile> {
+        let file = BufWriter::with_capacity(1 << 18, AtomicFile::create(path)?);
+        Ok(HashingFile { file, hasher: blake3::Hasher::new(), bytes: 0 })
+    }
+
+    /// Makes the file durable and gives it its name.
+    pub(super) fn commit(mut self, path: &Path, rows: u64) -> Result<TableSummary> {
+        self.file.flush().map_err(|source| StoreError::io("write", path, source))?;
+        let HashingFile { file, hasher, bytes } = self;
+        let file = file.into_inner().map_err(|error| StoreError::io("write", path, error.into_error()))?;
+        file.commit()?;
+        Ok(TableSummary { rows, bytes, hash: hasher.finalize().to_hex().to_string() })
+    }
 }
 
 impl Write for HashingFile {

@@ -66,6 +66,7 @@ pub struct TableReader<R: Row> {
     path: PathBuf,
     file: TableFile,
     metadata: ArrowReaderMetadata,
+    version: u32,
     /// First row of each row group, and the number of rows at the end.
     group_starts: Vec<usize>,
     cache: Mutex<VecDeque<(usize, Arc<Vec<R>>)>>,
@@ -90,7 +91,7 @@ impl<R: Row + Clone> TableReader<R> {
             rows += in_group.ok_or_else(|| StoreError::Corrupt { path: path.to_path_buf(), detail: claim() })?;
             group_starts.push(rows);
         }
-        Ok(TableReader { path: path.to_path_buf(), file, metadata, group_starts, cache: Mutex::default() })
+        Ok(TableReader { path: path.to_path_buf(), file, metadata, version, group_starts, cache: Mutex::default() })
     }
 
     /// Number of rows.
@@ -101,6 +102,11 @@ impl<R: Row + Clone> TableReader<R> {
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Version of the table's format that the file has: [`Row::VERSION`], or a former one that is still read.
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     /// Size of the rows before compression, as the file says it.
@@ -346,7 +352,7 @@ fn check_places(path: &Path, metadata: &ParquetMetaData, len: u64) -> Result<()>
 }
 
 /// The version of a table of these rows.
-fn check_table<R: Row>(path: &Path, metadata: &ParquetMetaData) -> Result<u32> {
+pub(super) fn check_table<R: Row>(path: &Path, metadata: &ParquetMetaData) -> Result<u32> {
     let pairs = metadata.file_metadata().key_value_metadata();
     let value = |key: &str| {
         pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == key)).and_then(|pair| pair.value.clone())

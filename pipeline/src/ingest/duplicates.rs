@@ -15,27 +15,29 @@ use crate::config::IngestConfig;
 use crate::error::Result;
 use crate::stage::{ShardOutput, ShardRecord, StageFolder};
 
-/// Takes pages that an earlier shard holds out of the tables of later ones; gives the records that have changed.
-pub(super) fn settle(folder: &StageFolder, records: &[ShardRecord], config: &IngestConfig) -> Result<Vec<ShardRecord>> {
+/// Takes pages that an earlier shard holds out of the tables of later ones, and brings the records up to date.
+pub(super) fn take_out(folder: &StageFolder, records: &mut [ShardRecord], config: &IngestConfig) -> Result<()> {
     let mut seen = Ids::default();
-    let mut changed = Vec::new();
+    let num_shards = records.len();
     for record in records {
         let mut twice = HashSet::new();
         for table in [Article::TABLE, Redirect::TABLE] {
             if record.rows.get(table).copied().unwrap_or_default() == 0 {
                 continue;
             }
-            let path = folder.join(&table_path(table, record.index, records.len()));
+            let path = folder.join(&table_path(table, record.index, num_shards));
             for row in text_columns(&path, &["id"])? {
                 let id = row?.into_iter().flatten().next().and_then(|id| id.parse().ok());
                 twice.extend(id.filter(|&id| !seen.insert(id)));
             }
         }
         if !twice.is_empty() {
-            changed.push(without(folder, record, records.len(), &twice, config)?);
+            let rewritten =
+                folder.rewrite(record, num_shards, || without(folder, record, num_shards, &twice, config))?;
+            *record = rewritten;
         }
     }
-    Ok(changed)
+    Ok(())
 }
 
 /// Writes the tables of a shard anew, without some pages.

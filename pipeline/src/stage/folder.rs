@@ -198,6 +198,21 @@ impl StageFolder {
         Ok(record)
     }
 
+    /// Has files of a shard written anew, whose record was `record`, and puts the record that `work` gives in its place. Killed between
+    /// the two, the shard counts as damaged and is to be run again.
+    pub(crate) fn rewrite(
+        &self,
+        record: &ShardRecord,
+        shards: usize,
+        work: impl FnOnce() -> Result<ShardRecord>,
+    ) -> Result<ShardRecord> {
+        let path = self.record_path(record.index, shards);
+        let _lock = store::lock(&path.with_extension("lock"))?;
+        let record = work()?.sealed();
+        store::write_json(&path, &record)?;
+        Ok(record)
+    }
+
     /// Checks every shard and commits; in `next/`, to put it in the place of what is there is left to the caller.
     pub(super) fn commit(&self, plan: &Plan, stage: &dyn Stage) -> Result<Manifest> {
         let (fingerprint, shards) = (plan.fingerprint(), plan.shards.len());
@@ -214,14 +229,7 @@ impl StageFolder {
         }
         let mut manifest = Manifest::of(self.stage, &fingerprint, &records);
         if !self.manifest()?.is(&manifest) {
-            for record in stage.settle(self, &records)? {
-                let path = self.record_path(record.index, shards);
-                let _lock = store::lock(&path.with_extension("lock"))?;
-                let record = record.sealed();
-                store::write_json(&path, &record)?;
-                let index = record.index;
-                records[index] = record;
-            }
+            stage.settle(self, &mut records)?;
             manifest = Manifest::of(self.stage, &fingerprint, &records);
         }
         stage.accept(self, &manifest)?;

@@ -1,5 +1,7 @@
 //! Table `passages`.
 
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -8,12 +10,15 @@ use arrow::error::ArrowError;
 
 use super::{LinkColumn, links_column, links_type};
 use crate::store::columns::{Columns, required, strings, u32s, u64s};
-use crate::store::{Row, RowError, ScalarIndex, View};
+use crate::store::copied::with_columns;
+use crate::store::{Result as StoreResult, Row, RowError, ScalarIndex, TableSummary, View};
 use crate::{Passage, PassageArticle, PassageHead, PassageText, Span};
 
 impl Row for Passage {
     const TABLE: &'static str = "passages";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+    /// Version 1 has the same columns, but numbers the passages of each file from 0.
+    const OLDEST: u32 = 1;
     const BLOCK_ROWS: usize = 32;
 
     /// The passage's place in its article is kept in both units, since the article's text, by which one could be turned into
@@ -87,6 +92,19 @@ impl Row for Passage {
             })
             .collect()
     }
+}
+
+/// Numbers the passages of a table `first`, `first` + 1 … in place. All other columns are copied as they are stored, so this costs
+/// little more than reading and writing the file. It appears under its name as a whole; killed before that, it is as it was.
+///
+/// # Errors
+/// If it is no table of passages of the newest version, or cannot be read or written.
+pub fn number_passages(path: &Path, first: u64) -> StoreResult<TableSummary> {
+    with_columns::<Passage>(path, &["id", "passage_id"], |rows: Range<u64>| {
+        let numbers = first + rows.start..first + rows.end;
+        let ids: Vec<String> = numbers.clone().map(|number| number.to_string()).collect();
+        vec![strings(ids.iter().map(String::as_str)), u64s(numbers)]
+    })
 }
 
 impl View<Passage> for PassageText {
