@@ -1,7 +1,8 @@
-//! Articles that somebody has already extracted: `wikimedia/wikipedia`-style Parquet and JSON lines (`id`, `url`, `title`, `text`), and
-//! what WikiExtractor writes, as `<doc>` elements or as JSON.
+//! Articles that somebody has already extracted: `wikimedia/wikipedia`-style Parquet and JSON lines (`id`, `url`, `title`, `text`), what
+//! WikiExtractor writes, as `<doc>` elements or as JSON, Markdown in either table, and the NDJSON of Wikimedia Enterprise.
 //!
-//! Such texts have no links and no markup; their sections are found again as far as the form tells ([`outline`]).
+//! Plain texts have no links and no markup; their sections are found again as far as the form tells ([`outline`]). Markdown and wikitext
+//! become what a page of a dump becomes ([`clean`]).
 //!
 //! ```
 //! use memtrain_corpora::extracted;
@@ -16,19 +17,37 @@
 //! ```
 
 mod doc;
+mod enterprise;
 mod form;
 mod json_lines;
 mod lines;
+mod markdown;
 mod outline;
 mod parquet;
 
+use std::collections::VecDeque;
 use std::path::Path;
 
-use crate::dump;
+use crate::dump::{self, SiteInfo};
+use crate::wikitext::{CleanPage, WikiContext, clean_titled};
 
 pub use self::form::{Form, recognise};
 pub use self::outline::{Outline, outline};
 pub use crate::dump::DumpError;
+
+/// How a text is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Markup {
+    /// Paragraphs, and headings that look like short ones.
+    #[default]
+    Plain,
+    /// As WikiExtractor writes: each line is a paragraph, and headings end in a full stop.
+    WikiExtractor,
+    /// Markdown.
+    Markdown,
+    /// The wikitext of the page.
+    Wikitext,
+}
 
 /// An article as it was extracted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,34 +60,112 @@ pub struct Text {
     pub title: String,
     /// The text with line breaks as the source has them.
     pub text: String,
-    /// Each line is a paragraph, and headings end in a full stop: how WikiExtractor writes.
-    pub lines_are_paragraphs: bool,
+    /// How it is written.
+    pub markup: Markup,
+    /// Namespace of the page; 0, that of the articles, where the source does not say.
+    pub namespace: i64,
+    /// Id of the revision; 0 where the source does not say.
+    pub revision_id: u64,
+    /// Time of the revision (ISO 8601, UTC); empty where the source does not say.
+    pub timestamp: String,
 }
+
+/// The prose of a text with its sections; `context` says what is kept of markup, and in which language wikitext is.
+///
+/// ```
+/// use memtrain_corpora::extracted::{Markup, Text, clean};
+/// use memtrain_corpora::wikitext::WikiContext;
+/// let text = "Mira is a [town](https://example.org/town).\n\n## History\n\nIt is **old**.";
+/// let text = Text { text: text.into(), markup: Markup::Markdown, ..Text::default() };
+/// let page = clean(&text, &WikiContext::default());
+/// assert_eq!(page.text, "Mira is a town.\n\nIt is old.");
+/// assert_eq!(page.sections[1].title, "History");
+/// ```
+pub fn clean(text: &Text, context: &WikiContext) -> CleanPage {
+    match text.markup {
+        Markup::Plain | Markup::WikiExtractor => {
+            let Outline { text, sections } = outline(text);
+            CleanPage { text, sections, ..CleanPage::default() }
+        }
+        Markup::Markdown => clean_titled(&markdown::wikitext(text), &text.title, context),
+        Markup::Wikitext => clean_titled(&text.text, &text.title, context),
+    }
+}
+
+type Rows = Box<dyn Iterator<Item = Result<Text, DumpError>> + Send>;
 
 /// The texts of a file, streamed.
 pub struct Texts {
-    rows: Box<dyn Iterator<Item = Result<Text, DumpError>> + Send>,
+    rows: Rows,
+    site: SiteInfo,
+    /// The first rows, by which it was told whether the file is in Markdown.
+    first: VecDeque<Result<Text, DumpError>>,
+    /// Whether it is.
+    markdown: bool,
 }
+
+/// Texts that are looked at to tell whether a file is in Markdown, and how many bytes of them at most.
+const SAMPLE: (usize, usize) = (64, 1 << 20);
+/// A file is in Markdown if one text in so many, of those that are looked at, shows it.
+const ONE_IN: usize = 4;
 
 /// Opens a file of extracted texts, its form told by its content.
 pub fn open(path: &Path) -> Result<Texts, DumpError> {
-    let rows: Box<dyn Iterator<Item = Result<Text, DumpError>> + Send> = match recognise(path)? {
+    let mut site = SiteInfo::default();
+    let rows: Rows = match recognise(path)? {
         Form::Parquet => Box::new(parquet::rows(path)?),
-        Form::JsonLines => Box::new(json_lines::rows(path)?),
+        Form::JsonLines => {
+            let rows = json_lines::rows(path)?;
+            site = rows.site();
+            Box::new(rows)
+        }
         Form::Docs => Box::new(doc::rows(path)?),
         Form::MediaWiki => {
             let detail = "it is a MediaWiki export: its texts are still to be extracted".to_owned();
             return Err(DumpError::NotADump { path: path.to_path_buf(), detail });
         }
     };
-    Ok(Texts { rows })
+    Ok(Texts { rows, site, first: VecDeque::new(), markdown: false }.sampled())
+}
+
+impl Texts {
+    /// What the source says of the wiki; most fields are empty.
+    pub fn site_info(&self) -> &SiteInfo {
+        &self.site
+    }
+
+    /// Looks at the first texts. Plain ones may have a mark of Markdown here and there, a file of Markdown has many.
+    fn sampled(mut self) -> Texts {
+        let (mut plain, mut marked, mut bytes) = (0, 0, 0);
+        while self.first.len() < SAMPLE.0
+            && bytes < SAMPLE.1
+            && let Some(row) = self.rows.next()
+        {
+            if let Ok(text) = &row {
+                bytes += text.text.len();
+                let is_plain = text.markup == Markup::Plain && !text.text.trim().is_empty();
+                plain += usize::from(is_plain);
+                marked += usize::from(is_plain && markdown::is_shown_by(&text.text));
+            }
+            self.first.push_back(row);
+        }
+        self.markdown = marked > 0 && marked * ONE_IN >= plain;
+        self
+    }
 }
 
 impl Iterator for Texts {
     type Item = Result<Text, DumpError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.rows.next()
+        let mut row = self.first.pop_front().or_else(|| self.rows.next())?;
+        if let Ok(text) = &mut row
+            && self.markdown
+            && text.markup == Markup::Plain
+        {
+            text.markup = Markup::Markdown;
+        }
+        Some(row)
     }
 }
 
@@ -86,12 +183,19 @@ pub fn made_id(name: &str) -> u64 {
     u64::from_le_bytes(eight) | 1 << 63
 }
 
+/// The names that a text's columns may have, the better one first.
+const TEXT: [&str; 2] = ["text", "markdown"];
+/// The names that the column of page ids may have, the better one first: in some corpora `id` holds the wiki's name, too.
+const ID: [&str; 3] = ["page_id", "pageid", "id"];
+
 /// What a row gives, once its fields are found.
+#[derive(Default)]
 struct Fields {
     id: Option<String>,
     url: Option<String>,
     title: Option<String>,
     text: Option<String>,
+    markup: Markup,
 }
 
 impl Fields {
@@ -105,19 +209,28 @@ impl Fields {
             return Err((None, detail));
         }
         let Some(text) = self.text else { return Err((Some(title), "no text".to_owned())) };
-        let id = self.id.unwrap_or_default();
-        let id = match id.trim().parse::<u64>() {
-            Ok(id) => id,
-            Err(_) => made_id(if id.trim().is_empty() { &title } else { id.trim() }),
-        };
+        // Tables of numbers with gaps have `NaN` in them.
+        let is_gap = |id: &str| id.parse().is_ok_and(|number: f64| !number.is_finite());
+        let id = self.id.as_deref().map(str::trim).filter(|id| !id.is_empty() && !is_gap(id));
+        let id = id.and_then(number).unwrap_or_else(|| made_id(id.unwrap_or(&title)));
         Ok(Text {
             id,
             url: self.url.unwrap_or_default(),
             title: title.trim().to_owned(),
             text,
-            lines_are_paragraphs: false,
+            markup: self.markup,
+            ..Text::default()
         })
     }
+}
+
+/// The number that an id is, also where a table of numbers with gaps has made it a floating-point one.
+fn number(id: &str) -> Option<u64> {
+    let whole = match id.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
+        _ => id,
+    };
+    whole.parse().ok()
 }
 
 /// The error of one row; the rows after it are read.

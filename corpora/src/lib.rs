@@ -7,6 +7,7 @@
 //! * [`extracted`] reads texts that somebody has already cleaned: Parquet, JSON lines, WikiExtractor's output.
 //! * [`article`], [`passage`], [`entity`], [`document`] are the rows of the corpus, each with its Parquet schema.
 //! * [`json`] takes rows as other programs write them.
+//! * [`unpack`] opens text files however they are packed.
 //! * [`mask`] finds and replaces the occurrences of an entity.
 //! * [`store`] is the only place that touches the file system: atomic files, Parquet tables, hashes.
 //! * [`world`] writes a fictional encyclopedia as a genuine MediaWiki dump.
@@ -25,7 +26,7 @@ pub mod mask;
 pub mod passage;
 pub mod rng;
 pub mod store;
-mod unpack;
+pub mod unpack;
 pub mod visible;
 pub mod wikitext;
 pub mod world;

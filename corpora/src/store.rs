@@ -48,14 +48,14 @@ mod verified;
 #[cfg(feature = "tables")]
 pub use arrow::array::RecordBatch;
 pub use atomic::{AtomicFile, sweep_temporaries, sweep_temporaries_of, write_atomic};
-pub use error::{RowError, StoreError};
+pub use error::{RowError, StoreError, TO_UTF8};
 pub use file::{
     MAX_READ_BYTES, MAX_WEIGHTS_BYTES, append, check_file, create_dir_all, exists, hash_bytes, hash_file, head, is_dir,
     len, link_durably, list, open, open_stream, read, read_at_most, read_stream, read_to_string,
     read_to_string_at_most, remove_dir_all, remove_empty_dir, remove_file, rename_durably, try_exists,
 };
 #[cfg(feature = "tables")]
-pub use foreign::{TextColumns, text_columns};
+pub use foreign::{ColumnKind, TextColumns, text_columns};
 pub use json::{read_json, write_json};
 pub use lines::{MAX_LINE_BYTES, lines};
 pub use links::{link_target, sweep_links};

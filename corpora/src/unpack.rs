@@ -7,6 +7,7 @@ mod blocks;
 mod bzip2;
 mod gzip;
 mod utf16;
+mod whole;
 
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -20,6 +21,7 @@ pub(crate) use self::blocks::find_block;
 use self::bzip2::Blocks;
 use self::gzip::Members;
 use self::utf16::Utf16;
+pub use self::whole::{open, read_to_string};
 use crate::dump::DumpError;
 use crate::store::StoreError;
 

@@ -6,12 +6,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, LargeStringArray, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, LargeStringArray, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, StructArray,
+};
+use arrow::datatypes::{DataType, Field};
 use common::real_data;
 use memtrain_corpora::dump::DumpError;
-use memtrain_corpora::extracted::{self, Form, Text, made_id, outline, recognise};
-use memtrain_corpora::store;
+use memtrain_corpora::extracted::{self, Form, Markup, Text, clean, made_id, outline, recognise};
+use memtrain_corpora::store::{self, StoreError};
+use memtrain_corpora::wikitext::WikiContext;
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 
 fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     let path = folder.join(name);
@@ -229,8 +236,12 @@ fn docs_are_read_as_wiki_extractor_writes_them() {
 }
 
 fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    parquet_with(path, columns, None);
+}
+
+fn parquet_with(path: &Path, columns: Vec<(&str, ArrayRef)>, properties: Option<WriterProperties>) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), properties).unwrap();
     writer.write(&batch).unwrap();
     store::write_atomic(path, writer.into_inner().unwrap()).unwrap();
 }
@@ -260,6 +271,240 @@ fn parquet_of_any_string_type() {
     assert!(refused(&other).contains("without a column `text`; its columns are `title`"), "{}", refused(&other));
 }
 
+fn lists(rows: &[&[&str]]) -> ArrayRef {
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    for row in rows {
+        builder.append_value(row.iter().map(Some));
+    }
+    Arc::new(builder.finish())
+}
+
+fn strings(rows: &[&str]) -> ArrayRef {
+    Arc::new(StringArray::from(rows.to_vec()))
+}
+
+#[test]
+fn texts_in_parts_are_put_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("parts.parquet");
+    let parts = lists(&[&["One.", " Two. ", ""], &["Three."]]);
+    let mut nested = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+    nested.values().append_value(["A b.", "C d."].map(Some));
+    nested.values().append_value([Some("E f.")]);
+    nested.append(true);
+    nested.append_null();
+    let nested = Arc::new(nested.finish()) as ArrayRef;
+    for (column, expected) in [(parts, &["One.\n\nTwo.", "Three."][..]), (nested, &["A b. C d.\n\nE f."])] {
+        parquet(&path, vec![("title", strings(&["A", "B"])), ("text", column)]);
+        let (rows, malformed) = read(&path);
+        assert_eq!(rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>(), expected);
+        assert_eq!(malformed.len(), 2 - expected.len());
+    }
+    let lines = concat!(
+        r#"{"title": "A", "text": ["One.", " Two. ", null]}"#,
+        "\n",
+        r#"{"title": "B", "text": [["A b.", "C d."], ["E f."]]}"#,
+        "\n",
+        r#"{"title": "C", "text": [{"text": "x"}]}"#,
+        "\n",
+        r#"{"title": "D", "text": 7}"#,
+    );
+    let (rows, malformed) = read(&write(folder.path(), "lines", lines));
+    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+    assert_eq!(texts, ["One.\n\nTwo.", "A b. C d.\n\nE f."]);
+    assert!(malformed[0].contains("its `text` is a list of other things than text"), "{malformed:?}");
+    assert!(malformed[1].contains("its `text` is a number"), "{malformed:?}");
+}
+
+#[test]
+fn columns_of_other_types_are_refused_by_name_and_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("typed.parquet");
+    let structs = |names: [&str; 2]| {
+        let field = |name: &str| Arc::new(Field::new(name, DataType::Utf8, true));
+        let columns = names.map(|name| (field(name), strings(&["x"])));
+        Arc::new(StructArray::from(columns.to_vec())) as ArrayRef
+    };
+    let number = || Arc::new(Int64Array::from(vec![7])) as ArrayRef;
+    let truth = Arc::new(BooleanArray::from(vec![true])) as ArrayRef;
+    let (title, text) = (|| ("title", strings(&["A"])), || ("text", strings(&["x"])));
+    for (columns, said) in [
+        (vec![title(), ("text", number())], "its column `text` is a number, not text"),
+        (vec![title(), ("text", truth)], "its column `text` is of type `Boolean`"),
+        (
+            vec![title(), ("text", structs(["a", "b"]))],
+            "its column `text` is a struct, not text; its columns are `title`, `text` with `text.a` and `text.b`",
+        ),
+        (vec![("title", lists(&[&["A"]])), text()], "its column `title` is a list of texts"),
+        (vec![title(), text(), ("id", lists(&[&["1"]]))], "its column `id` is a list of texts"),
+        (
+            vec![("page", structs(["title", "text"])), ("id", number())],
+            "`page` with `page.title` and `page.text`, `id`: select the fields of `page`",
+        ),
+    ] {
+        parquet(&path, columns);
+        assert!(refused(&path).contains(said), "{}", refused(&path));
+    }
+    for (line, said) in [
+        (r#"{"title": "A", "text": {"a": 1}}"#, "the `text` of its first JSON object is an object"),
+        (r#"{"title": "A", "text": [1]}"#, "a list of other things than text"),
+        (r#"{"page": {"title": "A", "text": "x"}}"#, "there is one inside `page`"),
+    ] {
+        let path = write(folder.path(), "x", line);
+        assert!(refused(&path).contains(said), "{}", refused(&path));
+    }
+}
+
+#[test]
+fn ids_are_numbers_however_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ids.parquet");
+    let ids = Arc::new(Float64Array::from(vec![Some(12.0), None, Some(f64::NAN), Some(0.5)])) as ArrayRef;
+    parquet(&path, vec![("id", ids), ("title", strings(&["A", "B", "C", "D"])), ("text", strings(&["x"; 4]))]);
+    let ids = |path: &Path| read(path).0.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    assert_eq!(ids(&path), [12, made_id("B"), made_id("C"), made_id("0.5")]);
+    let lines = r#"{"id": 12.0, "title": "A", "text": "x"}
+{"id": "13.0", "title": "B", "text": "x"}
+{"id": 1.4e1, "title": "C", "text": "x"}
+{"id": "infinity", "title": "D", "text": "x"}
+{"id": "enwiki/15", "page_id": 15, "title": "E", "text": "x"}
+{"id": NaN, "title": "F", "text": "x"}
+"#;
+    let lines = write(folder.path(), "lines", lines);
+    assert_eq!(ids(&lines), [12, 13, 14, made_id("D"), 15, made_id("F")]);
+}
+
+#[test]
+fn parquet_is_unpacked_whatever_packs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("packed.parquet");
+    let words = "The river rises in the hills and floods in May. ".repeat(40);
+    let packings = [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+    ];
+    for packing in packings {
+        let properties = WriterProperties::builder().set_compression(packing).build();
+        let columns = vec![("title", strings(&["A"])), ("text", strings(&[words.as_str()]))];
+        parquet_with(&path, columns, Some(properties));
+        let (rows, _) = read(&path);
+        assert_eq!(rows[0].text, words, "{packing}");
+        assert_eq!(store::json_rows(&path).unwrap().next().unwrap().unwrap()["title"], "A", "{packing}");
+    }
+}
+
+#[test]
+fn files_in_markdown_are_told_by_their_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |title: &str, text: &str| serde_json::json!({"title": title, "text": text}).to_string() + "\n";
+    let marked = [
+        line("A", "A is **old**.\n\n## History\n\nIt [fell](https://example.org/fall)."),
+        line("B", "No marks at all."),
+        line("C", "# C\n\nC is new."),
+    ];
+    let context = WikiContext::default();
+    let texts = |path: &Path| read(path).0.iter().map(|text| clean(text, &context).text).collect::<Vec<_>>();
+    let path = write(folder.path(), "marked", marked.concat());
+    assert_eq!(texts(&path), ["A is old.\n\nIt fell.", "No marks at all.", "C is new."]);
+    // One text in many that speaks of marks is plain as the others are.
+    let plain: String = (0..20).map(|id| line(&format!("P{id}"), "Plain words.")).collect();
+    let path = write(folder.path(), "plain", plain + &line("Q", "In it `**x**` is bold:\n\n**x** is."));
+    assert!(texts(&path)[20].contains("**x** is."));
+    // A column of that name says it.
+    let path = folder.path().join("goodwiki.parquet");
+    let pageid = Arc::new(Int64Array::from(vec![7])) as ArrayRef;
+    parquet(
+        &path,
+        vec![
+            ("pageid", pageid),
+            ("title", strings(&["A"])),
+            ("revid", strings(&["1"])),
+            ("markdown", strings(&["It is *old*."])),
+        ],
+    );
+    assert_eq!((read(&path).0[0].id, texts(&path)), (7, vec!["It is old.".to_owned()]));
+    let path = write(
+        folder.path(),
+        "goodwiki",
+        r#"{"pageid": 7, "title": "A", "revid": "1", "markdown": "It is *old* &amp; so."}"#,
+    );
+    assert_eq!((read(&path).0[0].id, texts(&path)), (7, vec!["It is old & so.".to_owned()]));
+}
+
+#[test]
+fn articles_of_wikimedia_enterprise_are_cleaned_as_pages_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let article = |name: &str, identifier: u64, namespace: u64, body: serde_json::Value| {
+        let article = serde_json::json!({
+            "name": name, "identifier": identifier, "namespace": {"identifier": namespace}, "version": {"identifier": 70},
+            "url": format!("https://de.wikipedia.org/wiki/{name}"), "date_modified": "2026-01-02T03:04:05Z",
+            "in_language": {"identifier": "de"}, "is_part_of": {"identifier": "dewiki"}, "article_body": body,
+        });
+        article.to_string() + "\n"
+    };
+    let wikitext = |text: &str| serde_json::json!({"html": "<p>x</p>", "wikitext": text});
+    let lines = [
+        article("Mira", 7, 0, wikitext("'''Mira''' ist eine [[Stadt]].\n== Lage ==\nAm Fluss.\n[[Kategorie:Ort]]")),
+        article("Diskussion", 8, 1, wikitext("x")),
+        article("Ost", 9, 0, serde_json::json!({"html": "<p>x</p>"})),
+    ];
+    let path = write(folder.path(), "dewiki_namespace_0_0.ndjson", lines.concat());
+    let (texts, malformed) = read(&path);
+    assert_eq!((texts.len(), texts[1].namespace, malformed.len()), (2, 1, 1));
+    assert!(malformed[0].contains("(`Ost`): it has no `article_body.wikitext`"), "{malformed:?}");
+    assert_eq!((texts[0].id, texts[0].revision_id, texts[0].timestamp.as_str()), (7, 70, "2026-01-02T03:04:05Z"));
+    let site = extracted::open(&path).unwrap().site_info().clone();
+    assert_eq!((site.language.as_str(), site.dbname.as_str()), ("de", "dewiki"));
+    let page = clean(&texts[0], &WikiContext::from_site(&site));
+    assert_eq!((page.text.as_str(), page.links[0].target.as_str()), ("Mira ist eine Stadt.\n\nAm Fluss.", "Stadt"));
+    assert_eq!((page.sections[1].title.as_str(), page.categories), ("Lage", vec!["Ort".to_owned()]));
+    let path = write(folder.path(), "html", &lines[2]);
+    assert!(refused(&path).contains("HTML is not read here"), "{}", refused(&path));
+}
+
+#[test]
+fn pointers_of_git_lfs_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 12345\n";
+    let path = write(folder.path(), "articles.parquet", pointer);
+    for error in [
+        recognise(&path).unwrap_err().to_string(),
+        store::open(&path).unwrap_err().to_string(),
+        store::read(&path).unwrap_err().to_string(),
+        store::text_columns(&path, &["title"]).err().unwrap().to_string(),
+    ] {
+        assert!(
+            error.contains("articles.parquet` is a pointer of Git LFS") && error.contains("git lfs pull"),
+            "{error}"
+        );
+    }
+    let longer = write(folder.path(), "notes", pointer.repeat(20));
+    assert!(store::read(&longer).is_ok(), "no pointer has a kilobyte");
+}
+
+#[test]
+fn a_text_in_another_encoding_is_to_be_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "notes.txt", b"K\xf6ln");
+    let error = store::read_to_string(&path).unwrap_err();
+    assert!(error.to_string().ends_with("is not UTF-8 from byte 1 on"), "{error}");
+    assert!(error.hint().unwrap().contains("iconv"));
+    let (_, malformed) = read(&write(folder.path(), "lines", b"{\"title\": \"K\xf6ln\", \"text\": \"x\"}\n"));
+    assert!(malformed[0].contains("iconv"), "{malformed:?}");
+    // Nor is a table of others to be deleted.
+    let path = folder.path().join("cut.parquet");
+    parquet(&path, vec![("title", strings(&["A"])), ("text", strings(&["x"]))]);
+    let bytes = store::read(&path).unwrap();
+    let path = write(folder.path(), "cut.parquet", &bytes[..bytes.len() - 10]);
+    let error = store::json_rows(&path).err().unwrap();
+    assert!(matches!(&error, StoreError::Unreadable { .. }) && !error.hint().unwrap().contains("delete"), "{error}");
+}
+
 #[test]
 fn foreign_files_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -280,7 +525,8 @@ fn foreign_files_say_what_to_do() {
 #[test]
 fn headings_are_found_and_sentences_are_not() {
     let titles = |text: &str, wiki_extractor: bool| -> Vec<String> {
-        let text = Text { text: text.to_owned(), lines_are_paragraphs: wiki_extractor, ..Text::default() };
+        let markup = if wiki_extractor { Markup::WikiExtractor } else { Markup::Plain };
+        let text = Text { text: text.to_owned(), markup, ..Text::default() };
         let found = outline(&text);
         let mut end = 0;
         for section in &found.sections {

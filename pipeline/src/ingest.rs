@@ -113,15 +113,17 @@ impl Stage for IngestStage<'_> {
         if manifest.rows.get("passages").copied().unwrap_or_default() > 0 {
             return Ok(());
         }
-        let (articles, min_words) =
-            (manifest.rows.get("articles").copied().unwrap_or_default(), self.config.ingest.min_words);
-        Err(PipelineError::Empty {
-            stage: self.name(),
-            what: "passages",
-            hint: format!(
+        let articles = manifest.rows.get("articles").copied().unwrap_or_default();
+        let malformed = manifest.counts.get("malformed_pages").copied().unwrap_or_default();
+        let hint = if articles == 0 && malformed > 0 {
+            format!("the dumps hold no articles but {malformed} malformed ones; the log says what is wrong with them")
+        } else {
+            let min_words = self.config.ingest.min_words;
+            format!(
                 "the dumps hold {articles} articles; lower `ingest.min_words` ({min_words}) or give a dump with articles (`pages-articles`)"
-            ),
-        })
+            )
+        };
+        Err(PipelineError::Empty { stage: self.name(), what: "passages", hint })
     }
 }
 

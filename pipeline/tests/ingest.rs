@@ -293,6 +293,10 @@ fn files_folders_and_patterns() {
     assert_eq!(found("x/**/wiki_*").unwrap(), [1, 2, 3]);
     assert_eq!(found("x/A?/wiki_0[1-9]").unwrap(), [2]);
     assert_eq!(found("x/AB/wiki_00").unwrap(), [3]);
+    assert_eq!(found("x/A*").unwrap(), [1, 2, 3]);
+    assert_eq!(found("x/A*/").unwrap(), [1, 2, 3]);
+    assert_eq!(found("x/?B").unwrap(), [3]);
+    assert_eq!(found("**/AB").unwrap(), [3]);
     for pattern in ["x/*.bz2", "x/none*", "x/A[", "none/wiki_00"] {
         let error = found(pattern).unwrap_err();
         assert!(error.to_string().contains(pattern.rsplit('/').next().unwrap()), "{error}");
@@ -302,6 +306,32 @@ fn files_folders_and_patterns() {
         std::error::Error::source(&error).unwrap().to_string().contains("README.md"),
         "named by a pattern, so it must be read"
     );
+}
+
+#[test]
+fn articles_of_wikimedia_enterprise_are_articles_of_a_dump() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "'''Mira''' is a [[town]] by the river with some houses in it, and it is old.";
+    let line = |name: &str, id: u64, namespace: u64, text: &str| {
+        let article = serde_json::json!({
+            "name": name, "identifier": id, "namespace": {"identifier": namespace}, "version": {"identifier": 70},
+            "url": format!("https://en.wikipedia.org/wiki/{name}"), "in_language": {"identifier": "en"},
+            "date_modified": "2026-01-02T03:04:05Z", "article_body": {"wikitext": text},
+        });
+        article.to_string() + "\n"
+    };
+    let lines = [line("Mira", 7, 0, text), line("Talk:Mira", 8, 1, text), line("Myra", 9, 0, "#REDIRECT [[Mira]]")];
+    let path = folder.path().join("enwiki_namespace_0_0.ndjson");
+    store::write_atomic(&path, lines.concat()).unwrap();
+    let out = folder.path().join("out");
+    let manifest = ingest(&config(&[&path], 1), &out).unwrap();
+    check_counts(&manifest);
+    assert_eq!(manifest.counts["pages_of_other_namespaces"], 1);
+    let tables = tables(&out, &manifest);
+    let article = &tables.articles[0];
+    assert_eq!((article.id, article.revision_id, article.timestamp.as_str()), (7, 70, "2026-01-02T03:04:05Z"));
+    assert_eq!(article.links[0].target, "Town");
+    assert_eq!(tables.redirects, [Redirect { id: 9, title: "Myra".into(), target: "Mira".into() }]);
 }
 
 #[test]
@@ -327,6 +357,8 @@ fn what_is_no_file_is_left_out_of_folders_and_refused_by_name() {
     };
     assert_eq!(found("dumps").unwrap(), 1);
     assert_eq!(found("dumps/**/wiki_*").unwrap(), 1);
+    assert_eq!(found("d*").unwrap(), 1);
+    assert_eq!(found("dumps/[abd]*").unwrap(), 1, "links to the folder are the folder");
     for (name, kind) in [("wiki_01", "a pipe"), ("wiki_02", "a socket"), ("wiki_03", "a device")] {
         let error = found(&format!("dumps/{name}")).unwrap_err();
         let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());

@@ -79,7 +79,10 @@ struct Revision {
 pub(super) fn parse(bytes: &[u8], site: &SiteInfo) -> Result<Page, (Option<String>, String)> {
     let xml = match std::str::from_utf8(bytes) {
         Ok(xml) => xml,
-        Err(error) => return Err((None, format!("not UTF-8 at byte {} of the page", error.valid_up_to()))),
+        Err(error) => {
+            let detail = format!("not UTF-8 at byte {} of the page; {}", error.valid_up_to(), crate::store::TO_UTF8);
+            return Err((None, detail));
+        }
     };
     // The texts, which are nearly all of a page, are taken out first: they hold no elements of the export, and a search
     // for their end is many times faster than an event for every reference in them.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::lines::Lines;
-use super::{Fields, Text, malformed};
+use super::{Fields, Markup, Text, malformed};
 use crate::dump::DumpError;
 use crate::dump::unescape;
 
@@ -53,7 +53,8 @@ impl Rows {
             let line = match self.lines.next()? {
                 None => return Ok(End::Cut),
                 Some(Err(_)) => {
-                    broken = Some("a line of it is not UTF-8, or too long");
+                    broken =
+                        Some("a line of it is longer than 64 MiB or not UTF-8, which `iconv -t utf-8` makes of it");
                     continue;
                 }
                 Some(Ok(line)) => line,
@@ -91,10 +92,11 @@ impl Rows {
         let (first, rest) = body.split_once('\n').unwrap_or((&body, ""));
         let body = if title.as_deref().is_some_and(|title| title.trim() == first.trim()) { rest } else { &body };
         let id = attribute(&opening, "id");
-        let fields = Fields { id, url: attribute(&opening, "url"), title, text: Some(body.trim().to_owned()) };
+        let (url, text) = (attribute(&opening, "url"), Some(body.trim().to_owned()));
+        let fields = Fields { id, url, title, text, markup: Markup::WikiExtractor };
         let text = fields.text().map_err(|(title, detail)| malformed(&self.lines.path, number, title, detail))?;
         self.given += 1;
-        Ok(Some(Text { lines_are_paragraphs: true, ..text }))
+        Ok(Some(text))
     }
 }
 

@@ -48,7 +48,9 @@ impl Lines {
         // Editors and shells of Windows put a byte-order mark before the first line.
         let line = self.line.strip_prefix("\u{feff}".as_bytes()).filter(|_| self.number == 1).unwrap_or(&self.line);
         let text = std::str::from_utf8(line);
-        Ok(Some(text.map_err(|error| format!("not UTF-8 at byte {} of the line", error.valid_up_to()))))
+        Ok(Some(
+            text.map_err(|error| format!("not UTF-8 at byte {} of the line; {}", error.valid_up_to(), store::TO_UTF8)),
+        ))
     }
 
     /// Passes over the rest of a line; `false` if the file ends before the line does.

@@ -1,6 +1,6 @@
 //! Paragraphs and headings of plain text.
 
-use super::Text;
+use super::{Markup, Text};
 use crate::Section;
 
 /// Most characters of a heading.
@@ -32,12 +32,13 @@ pub struct Outline {
 /// assert_eq!(found.sections[1].title, "History");
 /// ```
 pub fn outline(source: &Text) -> Outline {
+    let wiki_extractor = source.markup == Markup::WikiExtractor;
     let paragraphs = paragraphs(source);
     let mut found = Outline::default();
     let mut open = Section { title: String::new(), level: 1, span: 0..0 };
     for (at, paragraph) in paragraphs.iter().enumerate() {
         let next = paragraphs.get(at + 1);
-        let title = next.and_then(|_| heading(paragraph, source.lines_are_paragraphs));
+        let title = next.and_then(|_| heading(paragraph, wiki_extractor));
         // Text that begins with a short line has lost its first sentence: that line is no heading.
         if let Some(title) = title.filter(|_| at > 0) {
             found.sections.push(open);
@@ -69,7 +70,7 @@ fn paragraphs(source: &Text) -> Vec<String> {
     // Where blank lines are rare, each line is a paragraph: many extractors write so.
     let blank = source.text.matches("\n\n").count();
     let breaks = source.text.matches('\n').count();
-    let by_line = source.lines_are_paragraphs || blank * 6 < breaks;
+    let by_line = source.markup == Markup::WikiExtractor || blank * 6 < breaks;
     for line in source.text.lines() {
         let line = line.trim();
         if line.is_empty() {

@@ -32,7 +32,39 @@ pub enum StoreError {
         /// The bound.
         max_bytes: u64,
     },
-    /// The file is there but its contents are not what they must be.
+    /// The pointer that a clone without Git LFS has in place of the file.
+    #[error("`{}` is a pointer of Git LFS, not the file itself: fetch that with `git lfs pull`", path.display())]
+    LfsPointer {
+        /// The pointer.
+        path: PathBuf,
+    },
+    /// The file is packed in a way that is not read here.
+    #[error("`{}` is {format}, which is not supported", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it is, with its article: `a zip archive`.
+        format: String,
+        /// What to do instead.
+        hint: &'static str,
+    },
+    /// A text is in another encoding.
+    #[error("`{}` is not UTF-8 from byte {byte} on", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is none of UTF-8.
+        byte: usize,
+    },
+    /// A Parquet table of others cannot be read.
+    #[error("`{}` cannot be read: {detail}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A file of ours is there but its contents are not what they must be.
     #[error("`{}` is damaged: {detail}", path.display())]
     Corrupt {
         /// The file.
@@ -178,7 +210,7 @@ impl StoreError {
             StoreError::Json { source, .. } => match source.io_error_kind() {
                 Some(kind) => kind_hint(kind),
                 None => Some(
-                    "the file was changed by hand or comes from another version; delete it and run the command again",
+                    "if a command has written the file, move it away and run that command again; else mend it, or take it from where it comes from",
                 ),
             },
             #[cfg(feature = "tables")]
@@ -197,8 +229,29 @@ impl StoreError {
             StoreError::NotAFile { .. } => Some(
                 "name a regular file; where one input is read from beginning to end, `/dev/stdin` and `<(…)` are taken too",
             ),
+            StoreError::LfsPointer { .. } => {
+                Some("run `git lfs install` and `git lfs pull` in the clone, or fetch the file by itself")
+            }
+            StoreError::Unsupported { hint, .. } => Some(hint),
+            StoreError::NotUtf8 { .. } => Some(TO_UTF8),
+            StoreError::Unreadable { .. } => {
+                Some("take the file once more from where it comes from, and compare its size or checksum")
+            }
             StoreError::TooLarge { .. } => Some("check that it is the right file"),
             StoreError::OutOfRange { .. } => None,
+        }
+    }
+
+    /// The same of a table that others have written: what is wrong with it is nothing that a stage of ours could mend.
+    #[cfg(feature = "tables")]
+    pub(super) fn of_others(self) -> StoreError {
+        match self {
+            StoreError::Corrupt { path, detail } => StoreError::Unreadable { path, detail },
+            StoreError::Parquet { path, source, .. } if parquet_io(&source).is_none() => {
+                StoreError::Unreadable { path, detail: source.to_string() }
+            }
+            StoreError::Arrow { path, source, .. } => StoreError::Unreadable { path, detail: source.to_string() },
+            error => error,
         }
     }
 
@@ -223,6 +276,9 @@ fn named(names: &[String]) -> String {
     }
     text
 }
+
+/// What to do with a text in another encoding.
+pub const TO_UTF8: &str = "convert the file from the encoding it has: `iconv -f LATIN1 -t UTF-8 FILE > NEW-FILE`";
 
 const REBUILD: &str = "delete the file and run the stage that writes it again";
 

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the store is where std::fs is allowed")]
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use super::{Result, StoreError};
@@ -15,7 +15,8 @@ pub const MAX_READ_BYTES: u64 = 1 << 30;
 pub const MAX_WEIGHTS_BYTES: u64 = 32 << 30;
 
 /// Opens a regular file for reading, also through links. Anything else is [`StoreError::NotAFile`], told before it is opened:
-/// a pipe without a writer would hold the process for ever, a device might never end.
+/// a pipe without a writer would hold the process for ever, a device might never end. What Git LFS leaves in place of a file is
+/// [`StoreError::LfsPointer`].
 pub fn open(path: &Path) -> Result<File> {
     open_to("open", path, false)
 }
@@ -31,8 +32,24 @@ fn open_to(action: &'static str, path: &Path, stream: bool) -> Result<File> {
     check_kind(action, path, &fs::metadata(path).map_err(failed)?, stream)?;
     let file = File::open(path).map_err(failed)?;
     // What stands under the name may have changed in between.
-    check_kind(action, path, &file.metadata().map_err(failed)?, stream)?;
+    let metadata = file.metadata().map_err(failed)?;
+    check_kind(action, path, &metadata, stream)?;
+    if metadata.is_file() && metadata.len() < LFS_POINTER_BYTES && is_lfs_pointer(&file).map_err(failed)? {
+        return Err(StoreError::LfsPointer { path: path.to_path_buf() });
+    }
     Ok(file)
+}
+
+/// Pointers of Git LFS are smaller than this, by their specification.
+const LFS_POINTER_BYTES: u64 = 1024;
+
+/// Whether a file begins as the pointers of Git LFS do. The file stands at its beginning before and after.
+fn is_lfs_pointer(mut file: &File) -> io::Result<bool> {
+    const BEGINNING: &[u8] = b"version https://git-lfs.github.com/spec/";
+    let mut head = Vec::with_capacity(BEGINNING.len());
+    file.take(BEGINNING.len() as u64).read_to_end(&mut head)?;
+    file.seek(io::SeekFrom::Start(0))?;
+    Ok(head == BEGINNING)
 }
 
 /// Refuses what is no regular file. The null device passes: it is an empty file to all who use it.
@@ -135,10 +152,8 @@ pub fn read_to_string(path: &Path) -> Result<String> {
 
 /// The whole contents of a UTF-8 file, read as by [`read_at_most`].
 pub fn read_to_string_at_most(path: &Path, max_bytes: u64) -> Result<String> {
-    let text = String::from_utf8(read_at_most(path, max_bytes)?).map_err(|error| StoreError::Corrupt {
-        path: path.to_path_buf(),
-        detail: format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
-    })?;
+    let text = String::from_utf8(read_at_most(path, max_bytes)?)
+        .map_err(|error| StoreError::NotUtf8 { path: path.to_path_buf(), byte: error.utf8_error().valid_up_to() })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 

@@ -41,6 +41,10 @@ pub struct JsonRows {
 
 /// Reads a Parquet table from the first row to the last, some rows in memory at a time.
 pub fn json_rows(path: &Path) -> Result<JsonRows> {
+    open(path).map_err(StoreError::of_others)
+}
+
+fn open(path: &Path) -> Result<JsonRows> {
     let file = TableFile::open(path)?;
     // The writer's Arrow schema may ask for arrays that share their buffers; Parquet's own types say all that is needed here.
     let metadata = load(path, &file, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
@@ -79,7 +83,7 @@ impl Iterator for JsonRows {
                 Ok(rows) => self.rows = rows.into_iter(),
                 Err(error) => {
                     self.batches = None;
-                    return Some(Err(error));
+                    return Some(Err(error.of_others()));
                 }
             }
         }

@@ -50,9 +50,7 @@ pub(super) fn find(config: &IngestConfig) -> Result<Vec<PathBuf>> {
 fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
     if store::is_dir(path) {
-        let mut files = below(path)?;
-        files.retain(|path| is_input(path));
-        return Ok(files);
+        return inputs_below(path);
     }
     if store::try_exists(path)? {
         return Ok(vec![path.to_path_buf()]);
@@ -62,7 +60,7 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     let unknown =
         |error: glob::PatternError| fault(format!("has the pattern `{pattern}`, which cannot be understood: {error}"));
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::default() };
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     if pattern.contains("**") {
         // Of links that lead in a circle the library takes every way, which are without number.
         let (folder, inner) = pattern.split_at(pattern[..meta].rfind('/').map_or(0, |slash| slash + 1));
@@ -71,17 +69,39 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
         let from = Path::new(if folder.is_empty() { "." } else { folder });
         for path in if store::is_dir(from) { below(from)? } else { Vec::new() } {
             let inside = path.strip_prefix(from).unwrap_or(&path);
-            if inner.matches_path_with(inside, options) {
-                files.push(Path::new(folder).join(inside));
-            }
+            // The file, else the outermost folder around it.
+            let matching = |inside: &&Path| inner.matches_path_with(inside, options);
+            let last = if matching(&inside) { Some(inside) } else { inside.ancestors().filter(matching).last() };
+            found.extend(last.map(|inside| Path::new(folder).join(inside)));
         }
     } else {
         for path in glob::glob_with(pattern, options).map_err(unknown)? {
-            files.push(path.map_err(|error| fault(format!("has the pattern `{pattern}`: {error}")))?);
+            found.push(path.map_err(|error| fault(format!("has the pattern `{pattern}`: {error}")))?);
         }
     }
-    files.retain(|path| !store::is_dir(path) && !is_index(path) && may_be_read(path));
+    found.sort();
+    found.dedup();
+    let (mut files, mut known) = (Vec::new(), HashSet::new());
+    for path in found {
+        if store::is_dir(&path) {
+            // Several folders may be links to one.
+            for file in inputs_below(&path)? {
+                if known.insert(store::resolve(&file)?) {
+                    files.push(file);
+                }
+            }
+        } else if !is_index(&path) && may_be_read(&path) {
+            files.push(path);
+        }
+    }
     files.sort();
+    Ok(files)
+}
+
+/// The inputs of a folder and of those below it.
+fn inputs_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = below(folder)?;
+    files.retain(|path| is_input(path));
     Ok(files)
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use memtrain_corpora::dump::{self, DumpError, DumpReader, Page, SiteInfo};
-use memtrain_corpora::extracted::{self, Form, Text, Texts};
+use memtrain_corpora::extracted::{self, Form, Markup, Text, Texts};
 use memtrain_corpora::mask::escape_placeholders;
 use memtrain_corpora::wikitext::{self, CleanOptions, WikiContext};
 use memtrain_corpora::{Article, Redirect};
@@ -44,7 +44,7 @@ pub(super) struct Pages {
 
 enum Rows {
     Dump(Box<DumpReader>),
-    Texts(Texts),
+    Texts(Box<Texts>),
 }
 
 /// What is needed to clean a page.
@@ -74,11 +74,11 @@ impl Pages {
         let rows = match piece.form {
             Form::MediaWiki if piece.part == dump::Part::WHOLE => Rows::Dump(Box::new(dump::open(path)?)),
             Form::MediaWiki => Rows::Dump(Box::new(dump::open_part(path, piece.part, &site()?)?)),
-            _ => Rows::Texts(extracted::open(path)?),
+            _ => Rows::Texts(Box::new(extracted::open(path)?)),
         };
         let site = match &rows {
             Rows::Dump(reader) => reader.site_info().clone(),
-            Rows::Texts(_) => SiteInfo::default(),
+            Rows::Texts(texts) => texts.site_info().clone(),
         };
         let wiki = WikiContext::from_site(&site).with_options(options);
         Ok(Pages { rows, malformed: 0, context: Context { wiki, site, numbering } })
@@ -143,6 +143,10 @@ impl Reading<'_> {
             Rows::Texts(texts) => {
                 return Some(texts.next()?.map(|text| {
                     counts.count("pages", 1);
+                    if text.namespace != 0 {
+                        counts.count("pages_of_other_namespaces", 1);
+                        return None;
+                    }
                     Some(Raw::Text(text))
                 }));
             }
@@ -176,7 +180,13 @@ impl Raw {
                 return Cleaned::Redirect(Redirect { id, title, target });
             }
             Raw::Page(page) => article_of_page(page, context),
-            Raw::Text(text) => article_of_text(text, context),
+            Raw::Text(text) => match redirect_of_text(&text) {
+                Some(target) => {
+                    let id = context.numbering.id(text.id, &text.url);
+                    return Cleaned::Redirect(Redirect { id, title: escaped(text.title), target: escaped(target) });
+                }
+                None => article_of_text(text, context),
+            },
         };
         if article.text.trim().is_empty() {
             return Cleaned::Empty;
@@ -202,19 +212,24 @@ fn article_of_page(page: Page, context: &Context) -> Article {
     }
 }
 
+/// Where a page leads whose wikitext says that it is a redirect.
+fn redirect_of_text(text: &Text) -> Option<String> {
+    if text.markup == Markup::Wikitext { wikitext::redirect_target(&text.text) } else { None }
+}
+
 fn article_of_text(text: Text, context: &Context) -> Article {
-    let outline = extracted::outline(&text);
+    let clean = extracted::clean(&text, &context.wiki);
     Article {
         id: context.numbering.id(text.id, &text.url),
         url: text.url,
         title: escaped(text.title),
-        text: escaped(outline.text),
-        revision_id: 0,
-        timestamp: String::new(),
-        sections: outline.sections,
-        links: Vec::new(),
-        categories: Vec::new(),
-        infoboxes: Vec::new(),
+        text: escaped(clean.text),
+        revision_id: text.revision_id,
+        timestamp: text.timestamp,
+        sections: clean.sections,
+        links: clean.links,
+        categories: clean.categories,
+        infoboxes: clean.infoboxes,
     }
 }
 
