@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use memtrain_corpora::{Entity, EntityLabel, store};
+use memtrain_corpora::{Entity, EntityLabel, store, unpack};
 use memtrain_pipeline::config::{BackendName, EntitiesConfig};
 use memtrain_pipeline::entities::conll::Conll;
 use memtrain_pipeline::entities::evaluation::{Mapping, Report, Score, evaluate};
@@ -93,7 +93,7 @@ pub enum Format {
 /// Arguments of `memtrain entities eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// File of tagged tokens (CoNLL columns: token first, tag last), or `-` for standard input
+    /// File of tagged tokens (CoNLL columns: token first, tag last), packed or not, or `-` for standard input
     pub file: PathBuf,
     /// The back-end
     #[command(flatten)]
@@ -188,15 +188,19 @@ fn tag(args: &TagArgs) -> anyhow::Result<()> {
 fn read_stdin() -> anyhow::Result<String> {
     let bytes = store::read_stream(Path::new("stdin"), io::stdin().lock(), store::MAX_READ_BYTES)?;
     let utf8 = |bytes| String::from_utf8(bytes).context("standard input is not UTF-8");
-    utf8(bytes).hint(|| "convert it first, for example with `iconv -t utf-8`".to_owned())
+    utf8(bytes).hint(|| "convert it first, for example with `iconv -f LATIN1 -t UTF-8`".to_owned())
 }
 
 fn eval(args: &EvalArgs) -> anyhow::Result<()> {
-    let text = if args.file == Path::new("-") { read_stdin()? } else { store::read_to_string(&args.file)? };
+    let text = match args.file.as_path() {
+        stdin if stdin == Path::new("-") => read_stdin()?,
+        file => unpack::read_to_string(file, store::MAX_READ_BYTES)?,
+    };
     let name = args.file.display();
-    let gold = Conll::parse(&text)
-        .with_context(|| format!("`{name}` is no file of tagged tokens"))
-        .hint(|| "expected CoNLL columns: the token first, its tag last, sentences apart by blank lines".to_owned())?;
+    let gold = Conll::parse(&text).with_context(|| format!("`{name}` is no file of tagged tokens")).hint(|| {
+        "expected CoNLL columns: the token first, or behind its number; its tag last; sentences apart by blank lines"
+            .to_owned()
+    })?;
     let mut mapping = Mapping::for_labels(gold.labels().into_keys());
     for pair in &args.map {
         let (label, target) = pair

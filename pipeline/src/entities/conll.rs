@@ -1,15 +1,26 @@
 //! Texts whose tokens carry entity tags: the column files of the CoNLL shared tasks and of what came after them.
 //!
 //! One token a line, the token in the first column and its tag in the last; columns stand apart by tabs if the line has
-//! one, else by white space. A line without columns ends a sentence, `-DOCSTART-` begins a document, and a line that
-//! begins with `#` and does not end in a tag is a comment.
+//! one, else by spaces. Where all lines say so, the tag comes first (two columns), or the number of the token in its sentence before the
+//! token; of the two tags of GermEval 2014 the outer one counts. A line without columns ends a sentence; `-DOCSTART-`, `#begin document`
+//! and `# newdoc` begin a document, and other lines that begin with `#` and do not look like the tokens of the file are comments.
 //!
 //! Tags are read as seqeval does by default (<https://github.com/chakki-works/seqeval>), which covers IO, IOB1, IOB2
 //! (BIO), BIOES and BILOU alike: a mention begins at `B` or `S`, at any tag after `O` or after a finished mention, and
-//! wherever the type changes.
+//! wherever the type changes. Prefixes without a type (`B`, `I`) tag mentions of one kind, which are called [`UNTYPED`].
 
-use std::collections::BTreeMap;
+mod layout;
+
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
+
+use self::layout::{Layout, Line};
+
+/// Types of a file; the finest sets have some hundred.
+const MAX_TYPES: usize = 400;
+
+/// The label of mentions in files whose tags have no types.
+pub const UNTYPED: &str = "entity";
 
 /// A file of tagged tokens that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +77,7 @@ pub struct TokenSpan {
 /// One sentence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sentence {
-    /// Number of its document, from 0. Without `-DOCSTART-` lines every sentence is a document of its own.
+    /// Number of its document, from 0. Without marks of documents every sentence is a document of its own.
     pub document: usize,
     /// The tokens joined as prose is written: no space before a comma, none after an opening bracket.
     pub text: String,
@@ -120,7 +131,7 @@ struct Builder<'a> {
     tags: Vec<Tag<'a>>,
     document: usize,
     has_documents: bool,
-    /// Sentences before the first `-DOCSTART-`.
+    /// Sentences before the first mark of a document.
     first_document: usize,
     seen: Seen,
 }
@@ -146,9 +157,10 @@ impl Conll {
     /// file holds no token.
     pub fn parse(text: &str) -> Result<Conll, ConllError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let layout = Layout::of(text);
         let mut builder = Builder::default();
         for (number, line) in text.lines().enumerate() {
-            builder.line(number + 1, line)?;
+            builder.line(number + 1, line, &layout)?;
         }
         builder.end_sentence();
         let Builder { mut sentences, seen, has_documents, first_document, .. } = builder;
@@ -164,6 +176,14 @@ impl Conll {
                 "tag `{tag}` has no prefix such as `B-` or `I-`, but the tag of line {prefixed} has one; expected `O` or a prefixed type"
             );
             return Err(ConllError { line: *line, problem });
+        }
+        let types = sentences.iter().flat_map(|sentence| &sentence.spans).map(|span| span.label.as_str());
+        let num_types = types.collect::<HashSet<_>>().len();
+        if num_types > MAX_TYPES {
+            let problem = format!(
+                "the column of the tags has {num_types} different words, more than any set of tags; expected the token in the first column and its tag in the last"
+            );
+            return Err(ConllError { line: 0, problem });
         }
         let num_documents = if has_documents {
             let mut last = None;
@@ -202,59 +222,55 @@ impl Seen {
 }
 
 impl<'a> Builder<'a> {
-    fn line(&mut self, number: usize, line: &'a str) -> Result<(), ConllError> {
-        let line = line.trim_end_matches(['\r', '\n']);
-        if line.trim().is_empty() {
-            self.end_sentence();
-            return Ok(());
-        }
-        let columns: Vec<&str> = if line.contains('\t') {
-            line.split('\t').map(str::trim).collect()
-        } else {
-            line.split_whitespace().collect()
-        };
-        let (first, last) = (columns[0], columns[columns.len() - 1]);
-        if first.starts_with("-DOCSTART-") {
-            self.end_sentence();
-            if !self.has_documents {
-                self.first_document = self.sentences.len();
-            }
-            self.has_documents = true;
-            self.document += 1;
-            return Ok(());
-        }
-        let is_tag = |tag: &str| tag == "O" || (tag.len() > 2 && is_prefix(tag.as_bytes()));
-        if line.starts_with('#') && (columns.len() < 2 || !is_tag(last)) {
-            return Ok(());
-        }
+    fn line(&mut self, number: usize, line: &'a str, layout: &Layout<'a>) -> Result<(), ConllError> {
         let fail = |problem: String| Err(ConllError { line: number, problem });
-        if columns.len() < 2 {
-            return fail(format!("expected a token and a tag, got one column: `{}`", shortened(line)));
-        }
-        if first.is_empty() || last.is_empty() {
-            return fail(format!("the {} is empty", if first.is_empty() { "token" } else { "tag" }));
-        }
-        let tag = match self.tag(number, last) {
-            Some(tag) => tag,
-            None => return fail(format!("`{}` is no tag; expected `O` or `B-TYPE`, `I-TYPE` …", shortened(last))),
+        let (token, tag) = match layout.read(line) {
+            Line::Blank => {
+                self.end_sentence();
+                return Ok(());
+            }
+            Line::Document => {
+                self.end_sentence();
+                if !self.has_documents {
+                    self.first_document = self.sentences.len();
+                }
+                self.has_documents = true;
+                self.document += 1;
+                return Ok(());
+            }
+            Line::Comment => return Ok(()),
+            Line::OneColumn => {
+                return fail(format!("expected a token and a tag, got one column: `{}`", shortened(line)));
+            }
+            Line::Token { token, tag } => (token, tag),
         };
-        self.tokens.push(first);
+        if token.is_empty() || tag.is_empty() {
+            return fail(format!("the {} is empty", if token.is_empty() { "token" } else { "tag" }));
+        }
+        let tag = match self.tag(number, tag, layout.untyped()) {
+            Some(tag) => tag,
+            None => return fail(format!("`{}` is no tag; expected `O` or `B-TYPE`, `I-TYPE` …", shortened(tag))),
+        };
+        self.tokens.push(token);
         self.tags.push(tag);
         Ok(())
     }
 
     /// Reads a tag, and takes note of how it is written; `None` if it is none.
-    fn tag(&mut self, line: usize, tag: &'a str) -> Option<Tag<'a>> {
+    fn tag(&mut self, line: usize, tag: &'a str, untyped: bool) -> Option<Tag<'a>> {
         if tag == "O" {
             return Some(None);
         }
-        if !is_prefix(tag.as_bytes()) {
+        let label = if untyped {
+            UNTYPED
+        } else if is_prefix(tag.as_bytes()) {
+            tag.get(2..).filter(|label| !label.is_empty())?
+        } else {
             if self.seen.bare.is_none() {
                 self.seen.bare = Some((line, tag.to_owned()));
             }
             return Some(Some((None, tag)));
-        }
-        let label = tag.get(2..).filter(|label| !label.is_empty())?;
+        };
         let prefix = match tag.as_bytes()[0] {
             b'U' => b'S',
             b'L' => b'E',
@@ -288,8 +304,16 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// The letters of all schemes that say where in a mention a token stands.
+const PREFIXES: &[u8] = b"BIESULM";
+
 fn is_prefix(tag: &[u8]) -> bool {
-    tag.len() >= 2 && tag[1] == b'-' && b"BIESULM".contains(&tag[0])
+    tag.len() >= 2 && tag[1] == b'-' && PREFIXES.contains(&tag[0])
+}
+
+/// Whether a tag is a prefix without a type.
+fn is_bare(tag: &str) -> bool {
+    matches!(tag.as_bytes(), [prefix] if PREFIXES.contains(prefix))
 }
 
 fn shortened(text: &str) -> String {
@@ -393,6 +417,76 @@ mod tests {
         assert_eq!(gold.num_documents, 2);
         assert_eq!(gold.sentences[2].spans[0].tokens, 1..2);
         assert_eq!(gold.labels(), BTreeMap::from([("LOC", 2), ("PER", 1)]));
+    }
+
+    fn read(file: &str) -> Vec<(usize, String, Vec<String>)> {
+        let gold = Conll::parse(file).unwrap();
+        let words = |sentence: &Sentence, span: &TokenSpan| {
+            let (first, last) = (&sentence.tokens[span.tokens.start], &sentence.tokens[span.tokens.end - 1]);
+            format!("{} {}", span.label, &sentence.text[first.start..last.end])
+        };
+        let row = |s: &Sentence| (s.document, s.text.clone(), s.spans.iter().map(|span| words(s, span)).collect());
+        gold.sentences.iter().map(row).collect()
+    }
+
+    fn row(document: usize, text: &str, spans: &[&str]) -> (usize, String, Vec<String>) {
+        (document, text.to_owned(), spans.iter().map(|&span| span.to_owned()).collect())
+    }
+
+    #[test]
+    fn columns_in_other_orders_are_told() {
+        let wanted = [row(0, "Ana Lund waits", &["PER Ana Lund"]), row(1, "Ost", &["LOC Ost"])];
+        for file in [
+            "B-PER\tAna\nI-PER\tLund\nO\twaits\n\nB-LOC\tOst\n",
+            "PER\tAna\nPER\tLund\nO\twaits\n\nLOC\tOst\n\nO\tor\nO\tso\nO\tit\nO\tis\n",
+            "1\tAna\tB-PER\tO\n2\tLund\tI-PER\tB-ORG\n3\twaits\tO\tO\n\n1\tOst\tB-LOC\tO\n",
+            "# a source\n0 Ana NNP B-PER\n1 Lund NNP I-PER\n2 waits VB O\n\n0 Ost NNP B-LOC\n",
+            "1-2\tAnaLund\t_\n1\tAna\tB-PER\n2\tLund\tI-PER\n2.1\tis\t_\n3\twaits\tO\n\n1\tOst\tB-LOC\n",
+            "Ana\t1\tB-PER\nLund\t2\tI-PER\nwaits\t3\tO\n\nOst\t1\tB-LOC\n",
+        ] {
+            assert_eq!(read(file)[..2], wanted, "{file}");
+        }
+        // Numbers that do not count are tokens.
+        assert_eq!(read("1 CD O\n7 CD O\n"), [row(0, "1 7", &[])]);
+        assert_eq!(read("I O\nB O\n"), [row(0, "I B", &[])]);
+    }
+
+    #[test]
+    fn marks_of_documents_and_comments_are_told_from_tokens() {
+        let file = "#begin document (a/b); part 000\nAna B-PER\n\nLund B-PER\n\n#end document\n#begin document (a/c)\nOst B-LOC\n";
+        assert_eq!(
+            read(file),
+            [row(1, "Ana", &["PER Ana"]), row(1, "Lund", &["PER Lund"]), row(2, "Ost", &["LOC Ost"])]
+        );
+        let file = "# newdoc id = a\n# text = Ana O\nAna\tB-PER\n\n# newdoc\nOst\tB-LOC\n";
+        assert_eq!(read(file), [row(1, "Ana", &["PER Ana"]), row(2, "Ost", &["LOC Ost"])]);
+        let file = "# of group O\nAna B-PER\n# O\n#1 O\n#hash B-MISC\n";
+        assert_eq!(read(file), [row(0, "Ana # #1 #hash", &["PER Ana", "MISC #hash"])]);
+        // As many columns as a token has, but not what stands in them.
+        let file = "# group nine O\nAna NNP I-NP B-PER\n# NNP I-NP O\n";
+        assert_eq!(read(file), [row(0, "Ana #", &["PER Ana"])]);
+    }
+
+    #[test]
+    fn spaces_of_unicode_belong_to_tokens() {
+        let file = "10\u{a0}000 O\nNew\u{202f}York B-LOC\n\u{3000} O\n";
+        let gold = Conll::parse(file).unwrap();
+        let tokens: Vec<&str> =
+            gold.sentences[0].tokens.iter().map(|place| &gold.sentences[0].text[place.clone()]).collect();
+        assert_eq!(tokens, ["10\u{a0}000", "New\u{202f}York", "\u{3000}"]);
+    }
+
+    #[test]
+    fn prefixes_without_types_tag_mentions_of_one_kind() {
+        assert_eq!(spans_of("O B I I O B B"), expected(&[(1, 4, UNTYPED), (5, 6, UNTYPED), (6, 7, UNTYPED)]));
+        assert_eq!(spans_of("I I O S B E"), expected(&[(0, 2, UNTYPED), (3, 4, UNTYPED), (4, 6, UNTYPED)]));
+        assert_eq!(spans_of("S O L"), expected(&[(0, 1, "S"), (2, 3, "L")]), "types of one letter");
+    }
+
+    #[test]
+    fn words_in_the_place_of_tags_are_refused() {
+        let file: String = (0..500).map(|number| format!("x word{number}\n")).collect();
+        assert!(Conll::parse(&file).unwrap_err().problem.contains("500 different words"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use memtrain_corpora::{Entity, EntityLabel, Passage};
 use serde::Serialize;
 
 use super::EntityBackend;
-use super::conll::{Conll, Sentence};
+use super::conll::{Conll, Sentence, UNTYPED};
 use crate::error::{PipelineError, Result};
 
 /// Counts of mentions, and what follows from them.
@@ -165,7 +165,7 @@ pub(super) fn label_of(name: &str) -> Option<EntityLabel> {
 
 impl Mapping {
     /// The mapping for a gold with these labels: every label of the back-end counts as the nearest kind that the gold has.
-    /// Gold labels of one kind share a row.
+    /// Gold labels of one kind share a row; where mentions have no label, all of the back-end count as such.
     ///
     /// ```
     /// use memtrain_corpora::EntityLabel;
@@ -189,8 +189,11 @@ impl Mapping {
         for (kind, labels) in &by_kind {
             mapping.rows.extend(labels.iter().map(|label| ((*label).to_owned(), row[kind].clone())));
         }
+        let untyped = by_kind.is_empty() && mapping.rows.keys().eq([UNTYPED]);
         for label in EntityLabel::ALL {
-            if let Some(row) = preferences(label).iter().find_map(|kind| row.get(kind)) {
+            if untyped {
+                mapping.predicted.insert(label, UNTYPED.to_owned());
+            } else if let Some(row) = preferences(label).iter().find_map(|kind| row.get(kind)) {
                 mapping.predicted.insert(label, row.clone());
             }
         }
