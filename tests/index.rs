@@ -51,6 +51,26 @@ fn question_set(folder: &Path) -> PathBuf {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_question_set_may_be_packed() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = question_set(folder.path());
+    let eval = ["index", "eval", "set", "--mode", "lexical", "--json"];
+    let measured = || {
+        let mut report: Value = serde_json::from_str(&said(folder.path(), &eval)).unwrap();
+        report.as_object_mut().unwrap().retain(|key, _| !key.contains("second"));
+        report
+    };
+    let plain = measured();
+    for name in ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"] {
+        assert!(Command::new("gzip").arg(set.join(name)).status().unwrap().success());
+        assert_eq!(measured(), plain, "{name}");
+    }
+    store::remove_file(&set.join("corpus.jsonl.gz")).unwrap();
+    refused(folder.path(), &eval, 1, &["`corpus.jsonl`, packed or not"]);
+}
+
+#[test]
 fn a_question_set_is_measured_as_by_hand() {
     let folder = tempfile::tempdir().unwrap();
     question_set(folder.path());

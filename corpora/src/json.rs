@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// Parses one object. Numbers that are none become `null`, halves of surrogate pairs U+FFFD; a byte-order mark is passed over.
 ///
@@ -25,6 +25,18 @@ pub fn object(text: &str) -> Result<Map<String, Value>, serde_json::Error> {
         Cow::Owned(text) => serde_json::from_str(&text),
         Cow::Borrowed(_) => Err(error),
     })
+}
+
+/// A number as text; a whole one without `.0`, which tables put behind ids where some are missing.
+///
+/// ```
+/// use memtrain_corpora::json::whole;
+/// assert_eq!(whole(&serde_json::from_str("12.0").unwrap()), "12");
+/// assert_eq!(whole(&serde_json::from_str("0.5").unwrap()), "0.5");
+/// ```
+pub fn whole(number: &Number) -> String {
+    let text = number.to_string();
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
 /// The text as JSON has it, of the same objects: see [`object`]. Borrowed where there is nothing to change.

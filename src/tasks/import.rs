@@ -11,7 +11,8 @@ mod rows;
 mod squad;
 mod streams;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::io::Read;
 use std::path::Path;
 
@@ -37,6 +38,8 @@ pub enum Format {
     Squad,
     /// Questions without context: NQ-open, TriviaQA, PopQA, Bamboogle …: `question` with `answer` or `golden_answers`.
     Open,
+    /// KILT (arXiv 2009.02252): `input`, and `output` with answers and where they stand in Wikipedia.
+    Kilt,
     /// Long contexts: RULER (arXiv 2404.06654) with `input` and `outputs`, MemAgent's `context`, `input`, `answers`.
     Ruler,
     /// Mem-α (arXiv 2509.25911): `chunks` and `questions_and_answers`.
@@ -49,12 +52,13 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Hotpotqa,
         Self::TwoWiki,
         Self::Musique,
         Self::Squad,
         Self::Open,
+        Self::Kilt,
         Self::Ruler,
         Self::Memalpha,
         Self::Verl,
@@ -69,6 +73,7 @@ impl Format {
             Self::Musique => "musique",
             Self::Squad => "squad",
             Self::Open => "open",
+            Self::Kilt => "kilt",
             Self::Ruler => "ruler",
             Self::Memalpha => "memalpha",
             Self::Verl => "verl",
@@ -77,7 +82,7 @@ impl Format {
     }
 
     /// The names of all.
-    pub fn names() -> [&'static str; 9] {
+    pub fn names() -> [&'static str; 10] {
         Self::ALL.map(Self::as_str)
     }
 
@@ -108,9 +113,11 @@ impl Format {
             || has("context") && row.get("answers").is_some_and(Value::is_object)
         {
             Some(Self::Squad)
+        } else if open::is_kilt(row) {
+            Some(Self::Kilt)
         } else if has("outputs") || has("context") && any(&["question", "input", "query"]) {
             Some(Self::Ruler)
-        } else if any(&open::QUESTIONS) && any(&open::ANSWERS) {
+        } else if any(&open::QUESTIONS) && (any(&open::ANSWERS) || has("QuestionId")) {
             Some(Self::Open)
         } else {
             None
@@ -187,7 +194,7 @@ pub fn import(
     mut sink: impl FnMut(Task) -> Result<(), TaskError>,
 ) -> Result<ImportReport, TaskError> {
     let mut report = ImportReport::default();
-    let mut seen: HashSet<String> = HashSet::new();
+    let mut seen: HashMap<String, String> = HashMap::new();
     let mut format = config.format;
     Rows::open(path)?.each(path, |place, row| {
         report.rows += 1;
@@ -204,7 +211,7 @@ pub fn import(
         };
         let source = config.source.as_deref().unwrap_or(known.as_str());
         for task in convert(known, row, source, &place) {
-            match task.and_then(|task| checked(task, &mut seen)) {
+            match task.and_then(|task| checked(task, known, &place, &mut seen)) {
                 Ok(task) => {
                     report.tasks += 1;
                     report.questions += task.questions.len() as u64;
@@ -219,12 +226,24 @@ pub fn import(
     Ok(report)
 }
 
-fn checked(task: Task, seen: &mut HashSet<String>) -> Result<Task, Refused> {
+/// Sees to it that the task is one, and that no other has its id. Where ids are made of an index, which may begin anew within a file,
+/// another question gets one of its row's place.
+fn checked(mut task: Task, format: Format, place: &Place, seen: &mut HashMap<String, String>) -> Result<Task, Refused> {
     task.check().map_err(|detail| Refused::new("no task", detail))?;
-    if !seen.insert(task.id.clone()) {
-        return Err(Refused::new("an id that stood before", task.id));
+    let mut contents = String::new();
+    if matches!(format, Format::Verl | Format::Ruler) {
+        contents = store::hash_bytes(format!("{:?}{:?}", task.questions, task.passages).as_bytes());
+        if seen.get(&task.id).is_some_and(|other| *other != contents) {
+            task.id = place.id(&task.id);
+        }
     }
-    Ok(task)
+    match seen.entry(task.id.clone()) {
+        Entry::Occupied(_) => Err(Refused::new("an id that stood before", task.id)),
+        Entry::Vacant(free) => {
+            free.insert(contents);
+            Ok(task)
+        }
+    }
 }
 
 fn unknown(path: &Path, row: &Map<String, Value>) -> TaskError {
@@ -240,6 +259,7 @@ fn convert(format: Format, row: Map<String, Value>, source: &str, place: &Place)
         Format::Musique => vec![paragraphs::musique(&row, source, &fallback)],
         Format::Squad => squad::article_or_row(&row, source, &fallback),
         Format::Open => vec![open::question_row(&row, source, &fallback)],
+        Format::Kilt => vec![open::kilt(&row, source, &fallback)],
         Format::Ruler => vec![streams::ruler(&row, source, &fallback)],
         Format::Memalpha => vec![streams::memalpha(&row, source, &fallback)],
         Format::Verl => vec![streams::verl(&row, source, &fallback)],

@@ -1,9 +1,10 @@
 //! A task table as JSON lines, and the writer of both forms.
 
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, AtomicFile, StoreError, TableWriter};
+use memtrain_corpora::unpack;
 use serde_json::{Map, Value};
 
 use super::{Task, TaskError, VERSION};
@@ -102,7 +103,7 @@ pub(super) fn parse(mut fields: Map<String, Value>) -> Result<Task, String> {
 
 /// Reads JSON lines; blank ones are passed over.
 pub(super) fn read(path: &Path) -> Result<impl Iterator<Item = Result<Task, TaskError>> + use<>, TaskError> {
-    let lines = store::lines(BufReader::new(store::open(path)?)).zip(1..);
+    let lines = store::lines(unpack::open(path)?).zip(1..);
     let path = path.to_path_buf();
     Ok(lines.filter_map(move |(text, line)| {
         let failed = |detail: String| TaskError::Line { path: path.clone(), line, detail };

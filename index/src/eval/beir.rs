@@ -1,11 +1,10 @@
 //! Question sets in BEIR's form: `corpus.jsonl`, `queries.jsonl` and judgements.
 
 use std::collections::HashMap;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, StoreError};
-use memtrain_corpora::{Passage, json};
+use memtrain_corpora::{Passage, json, unpack};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -66,21 +65,24 @@ struct Entry {
 impl Beir {
     /// Reads a folder: `corpus.jsonl` with `_id`, `title` (may be missing) and `text`; `queries.jsonl` with `_id` and
     /// `text`; judgements from `qrels`, by default `qrels.tsv` or `qrels/test.tsv`. These are lines of question id,
-    /// passage id and grade, separated by tabs, with or without a header; TREC's four columns are understood too.
+    /// passage id and grade, separated by tabs, with or without a header; TREC's four columns are understood too. Each file may be
+    /// packed, and its name then end in `.gz`, `.zst`, `.bz2` or `.xz`.
     ///
     /// # Errors
     /// A missing file, or the first line that is malformed or repeats an id.
     pub fn read(folder: &Path, qrels: Option<&Path>) -> Result<Self, BeirError> {
-        let file = |name: &str| match folder.join(name) {
-            path if store::exists(&path) => Ok(path),
-            _ => Err(BeirError::Missing { folder: folder.to_path_buf(), what: format!("`{name}`") }),
+        let file = |name: &str| {
+            let packed = ["", ".gz", ".zst", ".bz2", ".xz"].map(|ending| folder.join(format!("{name}{ending}")));
+            let missing =
+                || BeirError::Missing { folder: folder.to_path_buf(), what: format!("`{name}`, packed or not") };
+            packed.into_iter().find(|path| store::exists(path)).ok_or_else(missing)
         };
         let (corpus, asked) = (file("corpus.jsonl")?, file("queries.jsonl")?);
         let judged = match qrels {
             Some(path) => path.to_path_buf(),
             None => file("qrels.tsv").or_else(|_| file("qrels/test.tsv")).map_err(|_| BeirError::Missing {
                 folder: folder.to_path_buf(),
-                what: "`qrels.tsv` and no `qrels/test.tsv`".to_owned(),
+                what: "`qrels.tsv` and no `qrels/test.tsv`, packed or not".to_owned(),
             })?,
         };
         let (mut passages, mut doc_ids) = (Vec::new(), Vec::new());
@@ -147,7 +149,7 @@ impl Beir {
 
 /// The lines of a file that are not blank, with their numbers from 1.
 fn lines(path: &Path, mut each: impl FnMut(usize, &str) -> Result<(), String>) -> Result<(), BeirError> {
-    for (text, line) in store::lines(BufReader::new(store::open(path)?)).zip(1..) {
+    for (text, line) in store::lines(unpack::open(path)?).zip(1..) {
         let at = |detail: String| BeirError::Line { path: path.to_path_buf(), line, detail };
         let text = text.map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => at(error.to_string()),
@@ -169,7 +171,7 @@ fn entries(path: &Path, mut each: impl FnMut(String, String, String)) -> Result<
         })?;
         let id = match entry.id {
             Value::String(id) => id,
-            Value::Number(id) => id.to_string(),
+            Value::Number(id) => json::whole(&id),
             other => return Err(format!("`_id` is {other}, expected a string")),
         };
         if let Some(before) = seen.insert(id.clone(), line) {

@@ -1,5 +1,6 @@
 //! The fields of a row, under the names that people give them.
 
+use memtrain_corpora::json;
 use serde_json::{Map, Value};
 
 use super::Refused;
@@ -28,8 +29,16 @@ pub(in crate::tasks) fn text(row: &Map<String, Value>, names: &[&str]) -> Option
 
 /// The id of a row, or `fallback`.
 pub(in crate::tasks) fn id(row: &Map<String, Value>, fallback: &str) -> String {
-    let id = text(row, &["_id", "id", "qid", "question_id", "instance_id"]);
+    let id = name(row, &["_id", "id", "qid", "question_id", "QuestionId", "instance_id"]);
     id.filter(|id| !id.trim().is_empty()).unwrap_or_else(|| fallback.to_owned())
+}
+
+/// The name under the first of `names` that is there: a text, or a number as [`json::whole`] writes it.
+pub(in crate::tasks) fn name(row: &Map<String, Value>, names: &[&str]) -> Option<String> {
+    match first(row, names)? {
+        Value::Number(number) => Some(json::whole(number)),
+        other => text_of(other),
+    }
 }
 
 /// A list as it is, or out of the text that a table keeps it in: as JSON or as Python prints it.
@@ -94,10 +103,22 @@ fn scalar(characters: &mut impl Iterator<Item = char>, digits: usize) -> Option<
     char::from_u32(u32::from_str_radix(&digits, 16).ok()?)
 }
 
+/// A list of answers as it is, or out of the text that a table keeps it in. A text that reads like a list of anything else than texts is
+/// an answer: an interval, the number of a note.
+pub(in crate::tasks) fn answers(value: &Value) -> Option<Vec<Value>> {
+    fn is_text(value: &Value) -> bool {
+        match value {
+            Value::Array(items) => items.iter().all(is_text),
+            value => value.is_string(),
+        }
+    }
+    list(value).filter(|items| value.is_array() || items.iter().all(is_text))
+}
+
 /// All texts of a value: itself, or those of its list, in whatever depth; blank ones and repetitions are dropped.
 pub(in crate::tasks) fn texts(value: &Value) -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
-        if let Some(items) = list(value) {
+        if let Some(items) = answers(value) {
             items.iter().for_each(|item| collect(item, found));
         } else if let Some(text) = text_of(value)
             && !text.trim().is_empty()

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Refused;
-use super::fields::{first, id, list, others, question, text, texts};
+use super::fields::{self, first, id, others, question, text, texts};
 use crate::tasks::{ContextKind, Question, Task};
 
 /// Names of the question.
@@ -19,8 +19,8 @@ const BETWEEN: char = ';';
 pub(super) fn question_parts(asked: &str, answers: &Value) -> Result<Vec<Question>, Refused> {
     let parts: Vec<String> =
         asked.split(BETWEEN).map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
-    let lists = list(answers).unwrap_or_default();
-    let nested = !lists.is_empty() && lists.iter().all(|item| list(item).is_some());
+    let lists = fields::answers(answers).unwrap_or_default();
+    let nested = !lists.is_empty() && lists.iter().all(|item| fields::answers(item).is_some());
     if nested && lists.len() > 1 {
         if parts.len() != lists.len() {
             let detail = format!("{} objectives and answers to {}", parts.len(), lists.len());
@@ -67,6 +67,32 @@ pub(super) fn question_row(row: &Map<String, Value>, source: &str, fallback: &st
         passages: Vec::new(),
         gold: Vec::new(),
         length: 0,
-        extra: others(row, &[&["_id", "id", "qid", "question_id", "data_source"][..], &QUESTIONS, &ANSWERS].concat()),
+        extra: others(
+            row,
+            &[&["_id", "id", "qid", "question_id", "QuestionId", "data_source"][..], &QUESTIONS, &ANSWERS].concat(),
+        ),
+    })
+}
+
+/// Whether a row is one of KILT: each output of it has an answer, passages of Wikipedia that show it, or both.
+pub(super) fn is_kilt(row: &Map<String, Value>) -> bool {
+    let is_output = |value: &Value| value.get("answer").is_some() || value.get("provenance").is_some();
+    let outputs = row.get("output").and_then(Value::as_array);
+    row.contains_key("input") && outputs.is_some_and(|outputs| outputs.iter().all(is_output))
+}
+
+/// A row of KILT. Where its answers stand in Wikipedia goes with it.
+pub(super) fn kilt(row: &Map<String, Value>, source: &str, fallback: &str) -> Result<Task, Refused> {
+    let outputs = row.get("output").and_then(Value::as_array).into_iter().flatten();
+    let answers: Vec<Value> = outputs.filter_map(|output| output.get("answer").cloned()).collect();
+    Ok(Task {
+        id: id(row, fallback),
+        source: source.to_owned(),
+        questions: vec![question(text(row, &["input"]), texts(&answers.into()))?],
+        kind: ContextKind::None,
+        passages: Vec::new(),
+        gold: Vec::new(),
+        length: 0,
+        extra: others(row, &["id", "input"]),
     })
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use memtrain_corpora::{json, store};
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use memtrain_corpora::{json, store, unpack};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, de};
 use serde_json::{Map, Value};
 
@@ -50,11 +50,7 @@ type Object = Map<String, Value>;
 
 impl Rows {
     pub(super) fn open(path: &Path) -> Result<Self, TaskError> {
-        Ok(if is_parquet(path)? {
-            Self::Parquet
-        } else {
-            Self::Text(store::read_to_string_at_most(path, MAX_TEXT_BYTES)?)
-        })
+        Ok(if is_parquet(path)? { Self::Parquet } else { Self::Text(unpack::read_to_string(path, MAX_TEXT_BYTES)?) })
     }
 
     /// Hands over each row with its place; a row that is no JSON object comes as what is wrong with it.
@@ -78,6 +74,9 @@ impl Rows {
             return each_entry(path, text, row);
         }
         if text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
+            if has_entries(text) {
+                return each_entry(path, text, row);
+            }
             return row(Place::Row(1), object(text));
         }
         for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
@@ -95,7 +94,21 @@ fn object(text: &str) -> Result<Object, String> {
     json::object(text).map_err(|error| error.to_string())
 }
 
-/// The entries of one array. Only one entry at a time is taken apart, so a large set costs its text and little more.
+/// Key of the rows in a set that is one object: TriviaQA's.
+const ENTRIES: &str = "Data";
+
+/// Whether an object has a list of rows.
+fn has_entries(text: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Outer {
+        #[serde(rename = "Data")]
+        _entries: Vec<IgnoredAny>,
+    }
+    text.contains("\"Data\"") && serde_json::from_str::<Outer>(text).is_ok()
+}
+
+/// The entries of one array, or of that in one object under [`ENTRIES`]. Only one entry at a time is taken apart, so a large set costs
+/// its text and little more.
 fn each_entry(
     path: &Path,
     text: &str,
@@ -116,6 +129,17 @@ fn each_entry(
             formatter.write_str("an array of objects")
         }
 
+        fn visit_map<A: MapAccess<'text>>(self, mut fields: A) -> Result<(), A::Error> {
+            while let Some(key) = fields.next_key::<String>()? {
+                if key == ENTRIES {
+                    fields.next_value_seed(&mut *self)?;
+                } else {
+                    fields.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(())
+        }
+
         fn visit_seq<A: SeqAccess<'text>>(self, mut entries: A) -> Result<(), A::Error> {
             while let Some(entry) = entries.next_element::<Value>()? {
                 self.number += 1;
@@ -131,9 +155,19 @@ fn each_entry(
             Ok(())
         }
     }
+    impl<'text, F> DeserializeSeed<'text> for &mut Entries<F>
+    where
+        F: FnMut(Place, Result<Object, String>) -> Result<(), TaskError>,
+    {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'text>>(self, reader: D) -> Result<(), D::Error> {
+            reader.deserialize_any(self)
+        }
+    }
     let mut entries = Entries { row, number: 0, failed: None };
     let mut reader = serde_json::Deserializer::from_str(text);
-    let read = reader.deserialize_seq(&mut entries).and_then(|()| reader.end());
+    let read = (&mut reader).deserialize_any(&mut entries).and_then(|()| reader.end());
     match (entries.failed, read) {
         (Some(error), _) => Err(error),
         (None, Err(error)) => Err(TaskError::Line {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Refused;
-use super::fields::{first, id, list, others, question, text, text_of, texts};
+use super::fields::{first, id, list, name, others, question, text, text_of, texts};
 use crate::tasks::{ContextKind, ContextPassage, Question, Task};
 
 /// Names of a question beside a context.
@@ -28,7 +28,7 @@ pub(super) fn ruler(row: &Map<String, Value>, source: &str, fallback: &str) -> R
     if context.trim().is_empty() {
         return Err(Refused::new("no context", ""));
     }
-    let named = text(row, &["_id", "id", "index"]);
+    let named = name(row, &["_id", "id", "index"]);
     Ok(Task {
         id: named.map_or_else(|| fallback.to_owned(), |name| format!("{source}-{name}")),
         source: source.to_owned(),
@@ -110,11 +110,16 @@ pub(super) fn verl(row: &Map<String, Value>, source: &str, fallback: &str) -> Re
         .or_else(|| said.and_then(|message| text(message, &["content"])));
     let asked = question(asked, truth.map(texts).unwrap_or_default())?;
     let context = text(row, &["context"]).filter(|context| !context.trim().is_empty());
-    let index = object("extra_info").and_then(|extra| text(extra, &["index"]));
+    let index = object("extra_info").and_then(|extra| name(extra, &["index"]));
+    let split = object("extra_info").and_then(|extra| text(extra, &["split"]));
     let length = object("extra_info").and_then(|extra| extra.get("num_docs")).and_then(Value::as_u64);
+    let source = text(row, &["data_source"]).unwrap_or_else(|| source.to_owned());
+    // An index counts the rows of a source's split.
+    let id = index
+        .map(|index| [Some(source.clone()), split, Some(index)].into_iter().flatten().collect::<Vec<_>>().join("-"));
     Ok(Task {
-        id: index.map_or_else(|| fallback.to_owned(), |index| format!("{source}-{index}")),
-        source: text(row, &["data_source"]).unwrap_or_else(|| source.to_owned()),
+        id: id.unwrap_or_else(|| fallback.to_owned()),
+        source,
         questions: vec![asked],
         kind: if context.is_some() { ContextKind::Text } else { ContextKind::None },
         passages: context.map(one_text).unwrap_or_default(),

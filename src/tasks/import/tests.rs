@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::fields::texts as texts_of;
 use super::*;
 use crate::tasks::{ContextKind, Question};
 
@@ -163,6 +164,141 @@ fn long_contexts_of_ruler_memagent_and_verl() {
         "reward_model": {"style": "rule", "ground_truth": {"target": ["Ann"]}},
     });
     assert_eq!(only(searching).0.kind, ContextKind::None);
+}
+
+#[test]
+fn an_index_that_begins_anew_gives_other_ids() {
+    let row = |source: Option<&str>, split: Option<&str>, index: u64, asked: &str| {
+        json!({
+            "data_source": source, "prompt": [{"role": "user", "content": asked}],
+            "reward_model": {"style": "rule", "ground_truth": ["Ann"]}, "extra_info": {"index": index, "split": split},
+        })
+    };
+    let rows = [
+        row(Some("hotpot"), Some("train"), 0, "Who?"),
+        row(Some("musique"), Some("train"), 0, "When?"),
+        row(Some("musique"), Some("test"), 0, "Where?"),
+        row(None, None, 0, "Why?"),
+        row(None, None, 0, "How?"),
+        row(None, None, 0, "How?"),
+        row(None, None, 0, "Why?"),
+    ];
+    let (tasks, report) = imported(&json!(rows).to_string());
+    let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        ["hotpot-train-0", "musique-train-0", "musique-test-0", "verl-0", "verl-0-000004", "verl-0-000005"]
+    );
+    assert_eq!(report.left_out["an id that stood before"], 1, "the same question, and its answer, once more");
+    let rows =
+        ["Who?", "When?"].map(|asked| json!({"index": 0, "context": "Ann.", "input": asked, "answers": ["Ann"]}));
+    let (tasks, _) = imported(&json!(rows).to_string());
+    assert_eq!(tasks.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["ruler-0", "ruler-0-000001"]);
+}
+
+#[test]
+fn triviaqa_as_it_was_published_and_as_tables_have_it() {
+    let answer = json!({
+        "Aliases": ["Velmora", "The Valley", "[Valley]"], "MatchedWikiEntityName": "", "NormalizedAliases": ["velmora"],
+        "NormalizedValue": "velmora", "Type": "WikipediaEntity", "Value": "Velmora",
+    });
+    let entry = |id: &str, answer: Option<&Value>| {
+        let pages = json!([{"DocSource": "TagMe", "Filename": "Velmora.txt", "Title": "Velmora"}]);
+        let mut entry =
+            json!({"Question": "Where is Lorn?", "QuestionId": id, "EntityPages": pages, "QuestionSource": "x"});
+        if let Some(answer) = answer {
+            entry["Answer"] = answer.clone();
+        }
+        entry
+    };
+    let set = json!({
+        "Data": [entry("tc_1", Some(&answer)), entry("tc_2", None), 7], "Domain": "Wikipedia", "Split": "dev",
+        "VerifiedEval": false, "Version": 1.0,
+    });
+    let (tasks, report) = imported(&serde_json::to_string_pretty(&set).unwrap());
+    assert_eq!((report.format.as_str(), report.rows, tasks.len()), ("open", 3, 1));
+    assert_eq!((report.left_out["no accepted answer"], report.left_out["no JSON object"]), (1, 1));
+    assert_eq!(tasks[0].id, "tc_1");
+    assert_eq!(tasks[0].questions, [question("Where is Lorn?", &["Velmora", "The Valley", "[Valley]"])]);
+    // Without answers, as the test sets are.
+    let (tasks, report) = imported(&json!({"Data": [entry("tc_3", None)], "Version": 1.0}).to_string());
+    assert_eq!((tasks.len(), report.left_out["no accepted answer"]), (0, 1));
+    let row = json!({
+        "question": "Where is Lorn?", "question_id": "tc_1", "entity_pages": {"title": []},
+        "answer": {"aliases": ["The Valley", "Velmora"], "normalized_aliases": ["velmora"], "value": "Velmora", "type": "x"},
+    });
+    let (task, _) = only(row);
+    assert_eq!(task.questions, [question("Where is Lorn?", &["Velmora", "The Valley"])]);
+}
+
+#[test]
+fn kilt_has_its_answers_among_its_outputs() {
+    let row = json!({
+        "id": "t1", "input": "Where is Lorn?", "meta": {},
+        "output": [
+            {"answer": "Velmora", "provenance": [{"wikipedia_id": "1", "title": "Lorn", "start_paragraph_id": 1}]},
+            {"answer": "The Valley"}, {"answer": "Velmora"}, {"provenance": [{"wikipedia_id": "2", "title": "Velm"}]},
+        ],
+    });
+    let (task, format) = only(row);
+    assert_eq!((format.as_str(), task.id.as_str(), task.kind), ("kilt", "t1", ContextKind::None));
+    assert_eq!(task.questions, [question("Where is Lorn?", &["Velmora", "The Valley"])]);
+    assert_eq!(task.extra["output"][3]["provenance"][0]["title"], "Velm");
+    let (tasks, report) = imported("{\"id\": 1, \"input\": \"Who?\", \"output\": [{\"provenance\": []}]}");
+    assert_eq!((tasks.len(), report.left_out["no accepted answer"]), (0, 1));
+}
+
+#[test]
+fn answers_that_look_like_lists_are_answers() {
+    let answers = |answer: Value| only(json!({"question": "What?", "answer": answer})).0.questions[0].answers.clone();
+    for text in [
+        "[0, 1]",
+        "[1]",
+        "['tis the end]",
+        "[Lorn, Velm]",
+        "[[0, 1], [2, 3]]",
+        "[None]",
+        "[true]",
+        "[\"a\", 1]",
+        "[",
+        "[]a",
+    ] {
+        assert_eq!(answers(json!(text)), [text]);
+        assert_eq!(answers(json!([text, "b"])), [text, "b"]);
+    }
+    for text in ["['a', 'b']", "[\"a\", \"b\"]", "[['a'], [\"b\"]]"] {
+        assert_eq!(texts_of(&json!(text)), ["a", "b"], "{text}");
+    }
+    assert_eq!(answers(json!(1901)), ["1901"]);
+}
+
+#[test]
+fn ids_of_tables_with_gaps_are_whole_numbers() {
+    let rows =
+        json!([{"id": 12.0, "question": "Who?", "answer": "Ann"}, {"id": 0.5, "question": "When?", "answer": 3.0}]);
+    let (tasks, _) = imported(&rows.to_string());
+    assert_eq!((tasks[0].id.as_str(), tasks[1].id.as_str()), ("12", "0.5"));
+}
+
+#[test]
+fn sets_in_other_encodings_are_read_or_named() {
+    let rows = "{\"question\": \"Who?\", \"answer\": \"Ann\"}\n{\"question\": \"When?\", \"answer\": \"1901\", \"score\": NaN}\n";
+    let wide: Vec<u8> = "\u{feff}".encode_utf16().chain(rows.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set");
+    for bytes in [format!("\u{feff}{rows}").into_bytes(), wide] {
+        store::write_atomic(&path, bytes).unwrap();
+        let mut answers = Vec::new();
+        let report = import(&path, &ImportConfig::default(), |task| {
+            answers.extend(task.questions[0].answers.clone());
+            Ok(())
+        });
+        assert!(report.unwrap().left_out.is_empty());
+        assert_eq!(answers, ["Ann", "1901"]);
+    }
+    store::write_atomic(&path, b"{\"question\": \"K\xf6ln?\"}").unwrap();
+    let error = import(&path, &ImportConfig::default(), |_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("not UTF-8") && error.hint().unwrap().contains("iconv"), "{error}");
 }
 
 #[test]
