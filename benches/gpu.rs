@@ -12,12 +12,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 use memtrain::device::DeviceChoice;
-use memtrain::grpo::packing::{PromptResponse, Sharing};
-use memtrain::grpo::update::{PassLimits, accumulate};
 use memtrain::nn::{PackedBatch, Segment, ops, tape};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
 use memtrain::policy::{Decoder, Precision, preset};
 use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::scoring::{PassLimits, accumulate};
+use memtrain::scoring::{PromptResponse, Sharing};
 use memtrain::train::speed::PassWork;
 
 const VOCABULARY: usize = 300;

@@ -11,11 +11,12 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use memtrain::grpo::Conversation;
 use memtrain::grpo::loss::LossConfig;
-use memtrain::grpo::packing::Sharing;
-use memtrain::grpo::update::{PassLimits, accumulate_loss};
+use memtrain::grpo::update::accumulate_loss;
 use memtrain::optim::GradientBuffer;
 use memtrain::policy::{Decoder, preset};
 use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::scoring::PassLimits;
+use memtrain::scoring::Sharing;
 use memtrain::train::speed::PassWork;
 use memtrain_corpora::store;
 

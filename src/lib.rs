@@ -22,23 +22,13 @@
 // Results are printed by `cli::print`: `println!` panics where the reader of a pipe has gone.
 #![cfg_attr(not(test), deny(clippy::print_stdout))]
 
-pub mod agents;
 pub mod cli;
-mod columns;
 pub mod config;
-pub mod device;
-pub mod eval;
-pub mod grpo;
-pub mod nn;
-pub mod objectives;
-pub mod optim;
-mod outbound;
-pub mod plan;
-pub mod policy;
 pub mod report;
-pub mod run;
-pub mod sampler;
 pub mod serve;
-pub mod tasks;
-pub mod train;
-pub mod warm_up;
+
+pub use memtrain_engine::sampler;
+pub use memtrain_kernels::{device, nn};
+pub use memtrain_model::{optim, plan, policy, scoring};
+pub use memtrain_rl::{agents, grpo, objectives, warm_up};
+pub use {memtrain_eval as eval, memtrain_run as run, memtrain_tasks as tasks, memtrain_train as train};

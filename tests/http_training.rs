@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
 
 use candle_core::{DType, Device};
-use memtrain::grpo::packing::PromptResponse;
 use memtrain::grpo::trainer::UpdateConfig;
-use memtrain::grpo::update::score;
 use memtrain::policy::{Policy, directory};
 use memtrain::sampler::{DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::scoring::PromptResponse;
+use memtrain::scoring::score;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 

@@ -7,7 +7,6 @@ use memtrain::agents::prompts::{PromptLayout, PromptSet};
 use memtrain::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
 use memtrain::agents::retrieve::{Found, RetrieveError, Retriever};
 use memtrain::agents::searcher::{SearcherConfig, SearcherPrompts};
-use memtrain::grpo::packing::PromptResponse;
 use memtrain::objectives::finemem::FineMemConfig;
 use memtrain::objectives::infomem::InfoMemConfig;
 use memtrain::objectives::mem1::Mem1Config;
@@ -16,6 +15,7 @@ use memtrain::objectives::memalpha::{Grouping, Judge, MemAlphaConfig};
 use memtrain::objectives::{ChunkedTask, Item, Objective, Played, Scorer, Search, Stage};
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::sampler::{Completion, FinishReason, SampleRequest, Sampler};
+use memtrain::scoring::PromptResponse;
 use memtrain::tasks::Question;
 use memtrain_corpora::store;
 

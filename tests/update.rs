@@ -3,10 +3,11 @@
 use candle_core::{DType, Device, Tensor};
 use memtrain::grpo::Conversation;
 use memtrain::grpo::loss::{LossAggregation, LossConfig};
-use memtrain::grpo::packing::Sharing;
-use memtrain::grpo::update::{PassLimits, accumulate_loss, score};
+use memtrain::grpo::update::accumulate_loss;
 use memtrain::optim::GradientBuffer;
 use memtrain::policy::{Decoder, preset};
+use memtrain::scoring::Sharing;
+use memtrain::scoring::{PassLimits, score};
 use memtrain_corpora::rng;
 use rand::Rng;
 

@@ -19,7 +19,7 @@
 
 mod atomic;
 #[cfg(feature = "tables")]
-mod columns;
+pub mod columns;
 #[cfg(feature = "tables")]
 mod copied;
 mod error;

@@ -1,9 +1,11 @@
-//! Arrow columns from Rust values and back: what the row types of the corpus need, no more.
+//! Arrow columns from Rust values and back, for the tables of the workspace.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, ListArray, RecordBatch, StringArray, StructArray, UInt8Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray,
+    StructArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type, UInt64Type};
@@ -11,71 +13,86 @@ use arrow::datatypes::{DataType, Field, Fields, UInt8Type, UInt32Type, UInt64Typ
 use super::RowError;
 
 /// A column that is never null.
-pub(super) fn required(name: &str, kind: DataType) -> Field {
+pub fn required(name: &str, kind: DataType) -> Field {
     Field::new(name, kind, false)
 }
 
 /// The type of a list whose items are never null.
-pub(super) fn list_of(item: DataType) -> DataType {
+pub fn list_of(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, false)))
 }
 
-pub(super) fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+/// A column of strings, none of them null.
+pub fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-pub(super) fn optional_strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+/// A column of strings that may be null.
+pub fn optional_strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(StringArray::from_iter(values))
 }
 
-pub(super) fn u64s(values: impl Iterator<Item = u64>) -> ArrayRef {
-    Arc::new(UInt64Array::from_iter_values(values))
+/// A column of numbers, none of them null.
+pub fn numbers<T: ArrowPrimitiveType>(values: impl Iterator<Item = T::Native>) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::from_iter_values(values))
 }
 
-pub(super) fn u32s(values: impl Iterator<Item = u32>) -> ArrayRef {
-    Arc::new(UInt32Array::from_iter_values(values))
+/// [`numbers`] of `u64`.
+pub fn u64s(values: impl Iterator<Item = u64>) -> ArrayRef {
+    numbers::<UInt64Type>(values)
 }
 
-pub(super) fn u8s(values: impl Iterator<Item = u8>) -> ArrayRef {
-    Arc::new(UInt8Array::from_iter_values(values))
+/// [`numbers`] of `u32`.
+pub fn u32s(values: impl Iterator<Item = u32>) -> ArrayRef {
+    numbers::<UInt32Type>(values)
+}
+
+/// [`numbers`] of `u8`.
+pub fn u8s(values: impl Iterator<Item = u8>) -> ArrayRef {
+    numbers::<UInt8Type>(values)
 }
 
 /// A list column: `lengths` says how many of `items` each row takes.
-pub(super) fn list(lengths: impl Iterator<Item = usize>, items: ArrayRef) -> ArrayRef {
+pub fn list(lengths: impl Iterator<Item = usize>, items: ArrayRef) -> ArrayRef {
     let field = Arc::new(Field::new("item", items.data_type().clone(), false));
     Arc::new(ListArray::new(field, OffsetBuffer::from_lengths(lengths), items, None))
 }
 
 /// A struct column of the given fields, never null itself.
-pub(super) fn structs(fields: &Fields, arrays: Vec<ArrayRef>) -> ArrayRef {
+pub fn structs(fields: &Fields, arrays: Vec<ArrayRef>) -> ArrayRef {
     Arc::new(StructArray::new(fields.clone(), arrays, None))
 }
 
-/// Reads the columns of a batch whose schema has been checked, by name; what is missing or null is a [`RowError`].
-pub(super) struct Columns<'batch> {
-    lookup: Lookup<'batch>,
-}
-
-enum Lookup<'batch> {
-    Batch(&'batch RecordBatch),
-    Struct(&'batch StructArray),
+/// The columns of a batch, or those of the items of a list of structs, by name. What is missing, null where nothing may
+/// be null, or of another type is a [`RowError`] that names the column.
+pub struct Columns<'batch> {
+    names: Vec<&'batch str>,
+    arrays: &'batch [ArrayRef],
 }
 
 impl<'batch> Columns<'batch> {
-    pub(super) fn of_batch(batch: &'batch RecordBatch) -> Self {
-        Columns { lookup: Lookup::Batch(batch) }
+    /// The columns of a batch.
+    pub fn of_batch(batch: &'batch RecordBatch) -> Self {
+        let names = batch.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
+        Self { names, arrays: batch.columns() }
+    }
+
+    fn of_struct(array: &'batch StructArray) -> Self {
+        let names = array.fields().iter().map(|field| field.name().as_str()).collect();
+        Self { names, arrays: array.columns() }
     }
 
     fn array(&self, name: &'static str) -> Result<&'batch ArrayRef, RowError> {
-        let found = match &self.lookup {
-            Lookup::Batch(batch) => batch.column_by_name(name),
-            Lookup::Struct(array) => array.column_by_name(name),
-        };
-        found.ok_or_else(|| RowError { column: name, row: 0, detail: "the column is missing".into() })
+        let place = self.names.iter().position(|known| *known == name);
+        place.map(|place| &self.arrays[place]).ok_or_else(|| RowError {
+            column: name,
+            row: 0,
+            detail: "the column is missing".into(),
+        })
     }
 
     /// The array under the name, checked to be of the wanted kind and without nulls.
-    fn typed<T>(
+    fn typed<T: ?Sized>(
         &self,
         name: &'static str,
         cast: impl Fn(&'batch ArrayRef) -> Option<&'batch T>,
@@ -88,50 +105,115 @@ impl<'batch> Columns<'batch> {
         cast(array).ok_or_else(|| unexpected_type(name, array))
     }
 
-    pub(super) fn strings(&self, name: &'static str) -> Result<&'batch StringArray, RowError> {
+    /// Strings, none of them null.
+    ///
+    /// # Errors
+    /// If the column is missing, holds a null, or is no column of strings.
+    pub fn strings(&self, name: &'static str) -> Result<&'batch StringArray, RowError> {
         self.typed(name, |array| array.as_string_opt::<i32>())
     }
 
-    pub(super) fn optional_strings(&self, name: &'static str) -> Result<&'batch StringArray, RowError> {
+    /// Strings that may be null.
+    ///
+    /// # Errors
+    /// If the column is missing or is no column of strings.
+    pub fn optional_strings(&self, name: &'static str) -> Result<&'batch StringArray, RowError> {
         let array = self.array(name)?;
         array.as_string_opt::<i32>().ok_or_else(|| unexpected_type(name, array))
     }
 
-    pub(super) fn u64s(&self, name: &'static str) -> Result<&'batch [u64], RowError> {
-        Ok(self.typed(name, |array| array.as_primitive_opt::<UInt64Type>())?.values())
+    /// Numbers, none of them null.
+    ///
+    /// # Errors
+    /// If the column is missing, holds a null, or is of another type.
+    pub fn numbers<T: ArrowPrimitiveType>(&self, name: &'static str) -> Result<&'batch [T::Native], RowError> {
+        Ok(self.typed(name, |array| array.as_primitive_opt::<T>())?.values())
     }
 
-    pub(super) fn u32s(&self, name: &'static str) -> Result<&'batch [u32], RowError> {
-        Ok(self.typed(name, |array| array.as_primitive_opt::<UInt32Type>())?.values())
+    /// [`Columns::numbers`] of `u64`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn u64s(&self, name: &'static str) -> Result<&'batch [u64], RowError> {
+        self.numbers::<UInt64Type>(name)
     }
 
-    pub(super) fn u8s(&self, name: &'static str) -> Result<&'batch [u8], RowError> {
-        Ok(self.typed(name, |array| array.as_primitive_opt::<UInt8Type>())?.values())
+    /// [`Columns::numbers`] of `u32`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn u32s(&self, name: &'static str) -> Result<&'batch [u32], RowError> {
+        self.numbers::<UInt32Type>(name)
     }
 
-    /// A list of structs: for each row its range of items, and the columns of all items.
-    pub(super) fn list_of_structs(&self, name: &'static str) -> Result<(Ranges<'batch>, Columns<'batch>), RowError> {
+    /// [`Columns::numbers`] of `u8`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn u8s(&self, name: &'static str) -> Result<&'batch [u8], RowError> {
+        self.numbers::<UInt8Type>(name)
+    }
+
+    /// Truth values, none of them null.
+    ///
+    /// # Errors
+    /// If the column is missing, holds a null, or is of another type.
+    pub fn booleans(&self, name: &'static str) -> Result<&'batch BooleanArray, RowError> {
+        self.typed(name, |array| array.as_boolean_opt())
+    }
+
+    /// The columns of a struct.
+    ///
+    /// # Errors
+    /// If the column is missing, holds a null, or is no struct.
+    pub fn structs(&self, name: &'static str) -> Result<Columns<'batch>, RowError> {
+        Ok(Self::of_struct(self.typed(name, |array| array.as_struct_opt())?))
+    }
+
+    /// A list: for each row the range of its items, and all items.
+    fn list(&self, name: &'static str) -> Result<(Ranges<'batch>, &'batch ArrayRef), RowError> {
         let list = self.typed(name, |array| array.as_list_opt::<i32>())?;
-        let items = list.values().as_struct_opt().ok_or_else(|| unexpected_type(name, list.values()))?;
-        Ok((Ranges(list.value_offsets()), Columns { lookup: Lookup::Struct(items) }))
+        Ok((Ranges(list.value_offsets()), list.values()))
     }
 
-    /// A list of strings: for each row its range of items, and all items.
-    pub(super) fn list_of_strings(
+    /// A list of strings: for each row the range of its items, and all items.
+    ///
+    /// # Errors
+    /// If the column is missing, holds a null, or is no list of strings.
+    pub fn list_of_strings(&self, name: &'static str) -> Result<(Ranges<'batch>, &'batch StringArray), RowError> {
+        let (ranges, items) = self.list(name)?;
+        Ok((ranges, items.as_string_opt::<i32>().ok_or_else(|| unexpected_items(name, items))?))
+    }
+
+    /// A list of numbers: for each row the range of its items, and all items.
+    ///
+    /// # Errors
+    /// If the column is missing, holds a null, or is no list of such numbers.
+    pub fn list_of_numbers<T: ArrowPrimitiveType>(
         &self,
         name: &'static str,
-    ) -> Result<(Ranges<'batch>, &'batch StringArray), RowError> {
-        let list = self.typed(name, |array| array.as_list_opt::<i32>())?;
-        let items = list.values().as_string_opt::<i32>().ok_or_else(|| unexpected_type(name, list.values()))?;
-        Ok((Ranges(list.value_offsets()), items))
+    ) -> Result<(Ranges<'batch>, &'batch [T::Native]), RowError> {
+        let (ranges, items) = self.list(name)?;
+        Ok((ranges, items.as_primitive_opt::<T>().ok_or_else(|| unexpected_items(name, items))?.values()))
+    }
+
+    /// A list of structs: for each row the range of its items, and the columns of all items.
+    ///
+    /// # Errors
+    /// If the column is missing, holds a null, or is no list of structs.
+    pub fn list_of_structs(&self, name: &'static str) -> Result<(Ranges<'batch>, Columns<'batch>), RowError> {
+        let (ranges, items) = self.list(name)?;
+        let items = items.as_struct_opt().ok_or_else(|| unexpected_items(name, items))?;
+        Ok((ranges, Self::of_struct(items)))
     }
 }
 
 /// Where the items of each row of a list column lie.
-pub(super) struct Ranges<'batch>(&'batch [i32]);
+pub struct Ranges<'batch>(&'batch [i32]);
 
 impl Ranges<'_> {
-    pub(super) fn of(&self, row: usize) -> std::ops::Range<usize> {
+    /// Where the items of a row lie among all items.
+    pub fn of(&self, row: usize) -> Range<usize> {
         // Arrow guarantees offsets to be ascending and not negative.
         self.0[row].max(0) as usize..self.0[row + 1].max(0) as usize
     }
@@ -141,12 +223,19 @@ fn unexpected_type(name: &'static str, array: &ArrayRef) -> RowError {
     RowError { column: name, row: 0, detail: format!("unexpected type {}", array.data_type()) }
 }
 
+fn unexpected_items(name: &'static str, items: &ArrayRef) -> RowError {
+    RowError { column: name, row: 0, detail: format!("unexpected items of type {}", items.data_type()) }
+}
+
 /// Copies the items of one row of a list of strings.
-pub(super) fn string_items(items: &StringArray, range: std::ops::Range<usize>) -> Vec<String> {
+pub fn string_items(items: &StringArray, range: Range<usize>) -> Vec<String> {
     range.map(|item| items.value(item).to_owned()).collect()
 }
 
 /// A number kept as a string column, as page ids are.
-pub(super) fn parse_u64(text: &str, column: &'static str, row: usize) -> Result<u64, RowError> {
+///
+/// # Errors
+/// If the text is no number.
+pub fn parse_u64(text: &str, column: &'static str, row: usize) -> Result<u64, RowError> {
     text.parse().map_err(|_| RowError { column, row, detail: format!("`{text}` is not a number") })
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::benchmarked::{all_failed, answer_all, sampler};
 use super::told;
 use crate::agents::bank::BankConfig;
-use crate::agents::bank::answerer::Answerer;
+use crate::agents::bank::answerer::{Answerer, ServerAnswerer};
 use crate::agents::reader::DrawConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::failure::{Usage, WithHint};
@@ -99,7 +99,7 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
     let bank_eval = BankEval { reader, reading: &bench.bank, objective };
     let mut keeper = sampler(&bench.config.sampler, &policy, folder)?;
     let mut answerer: Box<dyn Answerer> = match frozen {
-        Frozen::Server(server) => Box::new(server),
+        Frozen::Server(server) => Box::new(ServerAnswerer { server, goes_on: |_, _| Ok(()) }),
         Frozen::Policy(policy) => {
             let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
             Box::new(LocalSampler::with_ids(&policy.decoder, stop_ids, allowed)?.with_config(&bench.config.sampler))

@@ -20,9 +20,10 @@ use crate::cli::print::output;
 use crate::config::Config;
 use crate::grpo::Conversation;
 use crate::grpo::loss::LossConfig;
-use crate::grpo::update::{LossStatistics, PassLimits, accumulate_loss};
+use crate::grpo::update::{LossStatistics, accumulate_loss};
 use crate::optim::{GradientBuffer, global_norm};
 use crate::policy::{Decoder, PolicyConfig, directory};
+use crate::scoring::PassLimits;
 
 /// Arguments of `memtrain policy gradient`.
 #[derive(Debug, Args)]

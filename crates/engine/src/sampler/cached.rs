@@ -1,0 +1,140 @@
+//! Hidden states of new tokens, with the keys and values of earlier ones cached.
+//!
+//! A row's result is the same to the bit whatever else is in the pass: attention adds in the order of the positions, and
+//! products round every row alike from [`rows_alike`] on, so there are never fewer.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use candle_core::Tensor;
+use memtrain_kernels::nn::ops::{self, Rotary};
+use memtrain_model::policy::{Decoder, Projections, Target};
+
+use super::blocks::BlockId;
+use super::scheduler::{Forward, Stretch};
+
+/// Query rows of one sequence, neighbours.
+pub(super) struct QueryRows<'a> {
+    /// Rows of the queries.
+    pub rows: Range<usize>,
+    /// Position of the first.
+    pub position: usize,
+    /// Blocks of all positions.
+    pub blocks: &'a [BlockId],
+}
+
+/// Where keys and values are kept.
+pub(super) trait KeyValues {
+    /// Keeps `k`, `v` `[N, K, D]` of a layer: the rows of the stretches, one after the other. There may be rows beyond.
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, stretches: &[Stretch<'_>]) -> Result<()>;
+    /// Attention of `q` `[N, H, D]` over what each row may see, `[N, H, D]`; rows that are in no `queries` are zero.
+    fn attend(&mut self, layer: usize, q: &Tensor, queries: &[QueryRows<'_>]) -> Result<Tensor>;
+    /// Copies a block in all layers.
+    fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()>;
+}
+
+pub(super) struct Cached<'a, C> {
+    decoder: &'a Decoder,
+    rows_alike: usize,
+    cache: C,
+    /// Angles of the positions from 0 on, `[positions, D / 2]` each.
+    angles: Option<Rotary>,
+}
+
+impl<'a, C: KeyValues> Cached<'a, C> {
+    pub(super) fn new(decoder: &'a Decoder, cache: C) -> Self {
+        Self { decoder, rows_alike: rows_alike(decoder), cache, angles: None }
+    }
+
+    fn rotary(&mut self, positions: &[u32]) -> Result<Rotary> {
+        let needed = positions.iter().max().map_or(0, |&last| last as usize + 1);
+        let there = self.angles.as_ref().map_or(Ok(0), |angles| angles.cos.dim(0))?;
+        if needed > there {
+            let all: Vec<u32> = (0..needed.max(2 * there).max(512) as u32).collect();
+            self.angles = Some(self.decoder.rotary(&all)?);
+        }
+        match &self.angles {
+            Some(angles) => {
+                let rows = |table: &Tensor| ops::gather_rows(table, positions);
+                Ok(Rotary { cos: rows(&angles.cos)?, sin: rows(&angles.sin)? })
+            }
+            None => Ok(self.decoder.rotary(positions)?),
+        }
+    }
+}
+
+/// Rows from which on a product with any matrix of the decoder rounds each of them alike: the crate `gemm` has ways of its
+/// own for a single row and for up to 16 x 16 outputs, and cuts sums over more than 512 inputs elsewhere for up to 64 x 64.
+pub(super) fn rows_alike(decoder: &Decoder) -> usize {
+    let config = &decoder.config;
+    let adapters = decoder.weights.named_adapters().into_iter();
+    let shapes = Target::ALL
+        .into_iter()
+        .map(|target| config.matrix_shape(target))
+        .chain([(config.vocab_size, config.hidden_size)])
+        .chain(adapters.filter_map(|(_, tensor)| tensor.dims2().ok()));
+    let needed = |(outputs, inputs): (usize, usize)| match outputs {
+        0..=64 if inputs > 512 => 65,
+        _ => 16 * 16 / outputs.max(1) + 1,
+    };
+    shapes.map(needed).max().unwrap_or(1).max(2)
+}
+
+/// `rows` with its last element as often as it takes to be `least` long; nothing stays nothing.
+pub(super) fn filled_up(mut rows: Vec<u32>, least: usize) -> Vec<u32> {
+    if let Some(&last) = rows.last() {
+        rows.resize(rows.len().max(least), last);
+    }
+    rows
+}
+
+impl<C: KeyValues> Forward for Cached<'_, C> {
+    fn pass(&mut self, stretches: &[Stretch<'_>]) -> Result<Tensor> {
+        let (mut ids, mut positions) = (Vec::new(), Vec::new());
+        let (mut queries, mut last_rows, mut last_queries) = (Vec::new(), Vec::new(), Vec::new());
+        for stretch in stretches {
+            let first = ids.len();
+            ids.extend_from_slice(&stretch.tokens[stretch.start..]);
+            positions.extend(stretch.positions().map(|position| position as u32));
+            queries.push(QueryRows { rows: first..ids.len(), position: stretch.start, blocks: stretch.blocks });
+            if stretch.wanted {
+                let (row, position) = (last_rows.len(), stretch.tokens.len() - 1);
+                last_queries.push(QueryRows { rows: row..row + 1, position, blocks: stretch.blocks });
+                last_rows.push(ids.len() as u32 - 1);
+            }
+        }
+        let least = self.rows_alike;
+        let (ids, positions) = (filled_up(ids, least), filled_up(positions, least));
+        let last_rows = filled_up(last_rows, least);
+        let rotary = self.rotary(&positions)?;
+        let mut x = self.decoder.embed(&ids)?;
+        let decoder = self.decoder;
+        let num_layers = decoder.layers().len();
+        for (number, layer) in decoder.layers().enumerate() {
+            let Projections { mut q, k, v } = layer.project(&x, &rotary)?;
+            self.cache.store(number, &k.contiguous()?, &v.contiguous()?, stretches)?;
+            let mut seen_by = &queries;
+            if number + 1 == num_layers {
+                if last_rows.is_empty() {
+                    // A prompt that goes on in the next pass: its keys and values are all that was wanted.
+                    return Ok(x);
+                }
+                let (_, heads, width) = q.dims3()?;
+                q = ops::gather_rows(&q.contiguous()?.reshape((ids.len(), heads * width))?, &last_rows)?.reshape((
+                    last_rows.len(),
+                    heads,
+                    width,
+                ))?;
+                x = ops::gather_rows(&x, &last_rows)?;
+                seen_by = &last_queries;
+            }
+            let attention = self.cache.attend(number, &q.contiguous()?, seen_by)?;
+            x = layer.finish(&x, &attention)?;
+        }
+        Ok(decoder.final_norm(&x)?)
+    }
+
+    fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()> {
+        self.cache.copy(from, to)
+    }
+}

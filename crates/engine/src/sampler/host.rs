@@ -1,0 +1,305 @@
+//! Keys and values on the CPU, and attention over them.
+//!
+//! Letters: `H` query heads, `K` key/value heads, `g = H / K` query heads that share one, `D` head width, `L` layers.
+//! Plain vectors, not tensors: a cache that grows by one token must not be copied or wrapped at each step.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use memtrain_kernels::nn::ops::real::{Host, Real, max, sum};
+use memtrain_kernels::nn::ops::tile::{Strided, product};
+use rayon::prelude::*;
+
+use super::blocks::{BLOCK_TOKENS, BlockId};
+use super::cached::{KeyValues, QueryRows};
+use super::scheduler::Stretch;
+
+const NAME: &str = "sample";
+
+/// Query rows that a task works on: enough that a block of keys is used more than once, few enough that their scores over
+/// thousands of keys stay in the cache.
+const ROWS: usize = 16;
+
+/// Sizes of the attention of a layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heads {
+    /// Query heads `H`.
+    pub query: usize,
+    /// Key/value heads `K`.
+    pub key_value: usize,
+    /// Width `D` of a head.
+    pub width: usize,
+}
+
+impl Heads {
+    pub(super) fn shared(self) -> usize {
+        self.query / self.key_value
+    }
+
+    /// Elements of a token's keys, or of its values, in a layer.
+    pub(super) fn row(self) -> usize {
+        self.key_value * self.width
+    }
+}
+
+/// Keys and values in blocks of [`BLOCK_TOKENS`] positions.
+///
+/// A block holds, layer by layer, keys `[K, D, BLOCK_TOKENS]`, position by position inside a head's row so that scores are
+/// vectorised over positions, and values `[K, BLOCK_TOKENS, D]`.
+pub(super) struct HostCache {
+    heads: Heads,
+    num_layers: usize,
+    /// By number; a block that was never written has no memory.
+    blocks: Vec<Vec<f32>>,
+}
+
+impl HostCache {
+    pub(super) fn new(heads: Heads, num_layers: usize) -> Self {
+        Self { heads, num_layers, blocks: Vec::new() }
+    }
+
+    /// Elements of the keys of one head of a block, or of its values.
+    fn tile(&self) -> usize {
+        BLOCK_TOKENS * self.heads.width
+    }
+
+    fn keys(&self, layer: usize, block: BlockId, head: usize) -> &[f32] {
+        let tile = self.tile();
+        &self.blocks[block as usize][(2 * layer * self.heads.key_value + head) * tile..][..tile]
+    }
+
+    fn values(&self, layer: usize, block: BlockId, head: usize) -> &[f32] {
+        let tile = self.tile();
+        &self.blocks[block as usize][((2 * layer + 1) * self.heads.key_value + head) * tile..][..tile]
+    }
+
+    /// Keeps one token's keys and values, `[K, D]` each.
+    fn put(&mut self, layer: usize, block: BlockId, column: usize, keys: &[f32], values: &[f32]) {
+        let (Heads { key_value, width, .. }, tile) = (self.heads, self.tile());
+        let elements = 2 * self.num_layers * key_value * tile;
+        if self.blocks.len() <= block as usize {
+            self.blocks.resize_with(block as usize + 1, Vec::new);
+        }
+        let data = &mut self.blocks[block as usize];
+        data.resize(elements, 0.0);
+        let layer = &mut data[2 * layer * key_value * tile..][..2 * key_value * tile];
+        let (of_keys, of_values) = layer.split_at_mut(key_value * tile);
+        for (tile, key) in of_keys.chunks_exact_mut(tile).zip(keys.chunks_exact(width)) {
+            for (out, &key) in tile[column..].iter_mut().step_by(BLOCK_TOKENS).zip(key) {
+                *out = key;
+            }
+        }
+        for (tile, value) in of_values.chunks_exact_mut(tile).zip(values.chunks_exact(width)) {
+            tile[column * width..][..width].copy_from_slice(value);
+        }
+    }
+
+    /// Attention of the rows of a task `[rows, H, D]`, the first at `position`, into `out` of the same shape.
+    fn attend_rows(&self, layer: usize, task: &Task<'_>, queries: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let Heads { query, key_value, width } = self.heads;
+        let (shared, rows) = (self.heads.shared(), task.rows);
+        let num_keys = task.position + rows;
+        let num_blocks = num_keys.div_ceil(BLOCK_TOKENS);
+        let stride = num_blocks * BLOCK_TOKENS;
+        let Scratch { gathered, scores, partial, packed } = scratch;
+        for head in 0..key_value {
+            gathered.clear();
+            for row in queries.chunks_exact(query * width) {
+                gathered.extend_from_slice(&row[head * shared * width..][..shared * width]);
+            }
+            scores.clear();
+            scores.resize(rows * shared * stride, 0.0);
+            for (number, &block) in task.blocks[..num_blocks].iter().enumerate() {
+                let sizes = (rows * shared, BLOCK_TOKENS, width);
+                let (queries, keys) = (Strided::rows(gathered, width), self.keys(layer, block, head));
+                let out = &mut scores[number * BLOCK_TOKENS..];
+                product(sizes, queries, keys, BLOCK_TOKENS, out, stride, false, packed);
+            }
+            let scale = 1.0 / (width as f32).sqrt();
+            for (number, scores) in scores.chunks_exact_mut(stride).enumerate() {
+                soften(scores, task.position + number / shared + 1, scale);
+            }
+            partial.clear();
+            partial.resize(rows * shared * width, 0.0);
+            for (number, &block) in task.blocks[..num_blocks].iter().enumerate() {
+                let tokens = BLOCK_TOKENS.min(num_keys - number * BLOCK_TOKENS);
+                let weights = Strided::rows(&scores[number * BLOCK_TOKENS..], stride);
+                let values = self.values(layer, block, head);
+                product((rows * shared, width, tokens), weights, values, width, partial, width, true, packed);
+            }
+            for (row, partial) in out.chunks_exact_mut(query * width).zip(partial.chunks_exact(shared * width)) {
+                row[head * shared * width..][..shared * width].copy_from_slice(partial);
+            }
+        }
+    }
+}
+
+/// Neighbouring query rows of one sequence.
+struct Task<'a> {
+    rows: usize,
+    position: usize,
+    blocks: &'a [BlockId],
+}
+
+/// Buffers of one thread.
+#[derive(Default)]
+struct Scratch {
+    gathered: Vec<f32>,
+    scores: Vec<f32>,
+    partial: Vec<f32>,
+    packed: Vec<[f32; 4]>,
+}
+
+/// Turns the scores of a row that sees its first `seen` positions into weights that sum to one; the others become 0.
+///
+/// Sums run over whole blocks from position 0 on, so that they do not depend on how a sequence was cut into passes.
+fn soften(scores: &mut [f32], seen: usize, scale: f32) {
+    let (scores, beyond) = scores.split_at_mut(seen.next_multiple_of(BLOCK_TOKENS));
+    beyond.fill(0.0);
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let highest = max(scores);
+    scores.iter_mut().for_each(|score| *score = Real::exp((*score - highest) * scale));
+    let inverse = 1.0 / sum(scores);
+    scores.iter_mut().for_each(|score| *score *= inverse);
+}
+
+impl KeyValues for HostCache {
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, stretches: &[Stretch<'_>]) -> Result<()> {
+        let (keys, values, row) = (Host::new(k), Host::new(v), self.heads.row());
+        let rows = keys.slice::<f32>(NAME)?.chunks_exact(row).zip(values.slice::<f32>(NAME)?.chunks_exact(row));
+        let places = stretches.iter().flat_map(|stretch| {
+            stretch.positions().map(|position| (stretch.blocks[position / BLOCK_TOKENS], position))
+        });
+        for ((block, position), (key, value)) in places.zip(rows) {
+            self.put(layer, block, position % BLOCK_TOKENS, key, value);
+        }
+        Ok(())
+    }
+
+    fn attend(&mut self, layer: usize, q: &Tensor, queries: &[QueryRows<'_>]) -> Result<Tensor> {
+        let (num_rows, heads, width) = q.dims3()?;
+        let row = heads * width;
+        let host = Host::new(q);
+        let all: &[f32] = host.slice(NAME)?;
+        let mut out = vec![0.0; num_rows * row];
+        let mut tasks = Vec::new();
+        let (mut rest, mut next, mut keys) = (&mut out[..], 0, 0);
+        for QueryRows { rows, position, blocks } in queries {
+            for first in rows.clone().step_by(ROWS) {
+                let count = ROWS.min(rows.end - first);
+                let (_, from_here) = std::mem::take(&mut rest).split_at_mut((first - next) * row);
+                let (own, later) = from_here.split_at_mut(count * row);
+                (rest, next) = (later, first + count);
+                let position = position + first - rows.start;
+                keys += position * count;
+                tasks.push((Task { rows: count, position, blocks }, &all[first * row..][..count * row], own));
+            }
+        }
+        // A task shorter than some microseconds costs more to hand out than to run.
+        let average = (keys / tasks.len().max(1)).max(1) * row;
+        let tasks_together = (32_768 / average).max(1);
+        let this = &*self;
+        tasks.into_par_iter().with_min_len(tasks_together).for_each_init(
+            Scratch::default,
+            |scratch, (task, queries, out)| {
+                this.attend_rows(layer, &task, queries, out, scratch);
+            },
+        );
+        Ok(Tensor::from_vec(out, (num_rows, heads, width), &Device::Cpu)?)
+    }
+
+    fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()> {
+        let copied = self.blocks.get(from as usize).cloned().unwrap_or_default();
+        if self.blocks.len() <= to as usize {
+            self.blocks.resize_with(to as usize + 1, Vec::new);
+        }
+        self.blocks[to as usize] = copied;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(len: usize, phase: f32) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * 0.71 + phase).sin()).collect()
+    }
+
+    /// `[B, H, D]` by the definition, in f64.
+    fn naive(heads: Heads, queries: &[f32], rows: &[(Vec<f32>, Vec<f32>)]) -> Vec<f64> {
+        let mut out = Vec::new();
+        for (query, (keys, values)) in queries.chunks(heads.query * heads.width).zip(rows) {
+            for (head, query) in query.chunks(heads.width).enumerate() {
+                let at = |data: &[f32], token: usize, i: usize| {
+                    f64::from(data[token * heads.row() + head / heads.shared() * heads.width + i])
+                };
+                let tokens = keys.len() / heads.row();
+                let score = |token: usize| -> f64 {
+                    let dot: f64 = (0..heads.width).map(|i| f64::from(query[i]) * at(keys, token, i)).sum();
+                    (dot / (heads.width as f64).sqrt()).exp()
+                };
+                let total: f64 = (0..tokens).map(score).sum();
+                let output = |i| (0..tokens).map(|token| score(token) / total * at(values, token, i)).sum::<f64>();
+                out.extend((0..heads.width).map(output));
+            }
+        }
+        out
+    }
+
+    /// A cache with the tokens of one sequence in it, its blocks numbered from the last to the first.
+    fn filled(heads: Heads, keys: &[f32], values: &[f32]) -> Result<(HostCache, Vec<BlockId>)> {
+        let tokens = vec![0; keys.len() / heads.row()];
+        let blocks: Vec<BlockId> = (0..tokens.len().div_ceil(BLOCK_TOKENS) as u32).rev().collect();
+        let mut cache = HostCache::new(heads, 2);
+        let shape = (tokens.len(), heads.key_value, heads.width);
+        let tensor = |data: &[f32]| Tensor::from_vec(data.to_vec(), shape, &Device::Cpu);
+        let stretch = Stretch { tokens: &tokens, start: 0, blocks: &blocks, wanted: true };
+        cache.store(1, &tensor(keys)?, &tensor(values)?, &[stretch])?;
+        Ok((cache, blocks))
+    }
+
+    #[test]
+    fn equals_the_definition_and_does_not_depend_on_how_rows_are_cut() -> Result<()> {
+        for heads in [Heads { query: 4, key_value: 2, width: 16 }, Heads { query: 3, key_value: 3, width: 10 }] {
+            for tokens in [1, 15, 32, 33, 70] {
+                let row = heads.row();
+                let (keys, values) = (wave(tokens * row, 0.1), wave(tokens * row, 0.6));
+                let queries = wave(tokens * heads.query * heads.width, 0.3);
+                let (mut cache, blocks) = filled(heads, &keys, &values)?;
+                let q = Tensor::from_vec(queries.clone(), (tokens, heads.query, heads.width), &Device::Cpu)?;
+                let whole = cache.attend(1, &q, &[QueryRows { rows: 0..tokens, position: 0, blocks: &blocks }])?;
+                let whole = whole.flatten_all()?.to_vec1::<f32>()?;
+                let seen: Vec<_> =
+                    (1..=tokens).map(|seen| (keys[..seen * row].to_vec(), values[..seen * row].to_vec())).collect();
+                let truth = naive(heads, &queries, &seen);
+                let worst =
+                    whole.iter().zip(&truth).map(|(&out, truth)| (f64::from(out) - truth).abs()).fold(0.0, f64::max);
+                assert!(worst < 1e-6, "{heads:?} {tokens}: {worst}");
+                for cut in [1, 7, 20] {
+                    let pieces: Vec<_> = (0..tokens)
+                        .step_by(cut)
+                        .map(|first| QueryRows {
+                            rows: first..tokens.min(first + cut),
+                            position: first,
+                            blocks: &blocks,
+                        })
+                        .collect();
+                    assert_eq!(cache.attend(1, &q, &pieces)?.flatten_all()?.to_vec1::<f32>()?, whole, "cut {cut}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn far_scores_do_not_overflow() -> Result<()> {
+        let heads = Heads { query: 1, key_value: 1, width: 16 };
+        let keys = [[1e4; 16], [-1e4; 16]].concat();
+        let values = [[2.0; 16], [7.0; 16]].concat();
+        let (mut cache, blocks) = filled(heads, &keys, &values)?;
+        let q = Tensor::full(1e4_f32, (1, 1, 16), &Device::Cpu)?;
+        let out = cache.attend(1, &q, &[QueryRows { rows: 0..1, position: 1, blocks: &blocks }])?;
+        assert_eq!(out.flatten_all()?.to_vec1::<f32>()?, [2.0; 16]);
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! How are tokens drawn? Token ids in, token ids and log-probabilities out.
+//!
+//! [`LocalSampler`] draws with the decoder in this process. Responses are drawn through a [`SampleStream`]: requests go in
+//! while others are being drawn, and each response comes out when it has ended, so that conversations of different
+//! lengths do not wait for each other.
+//!
+//! * [`local`]: the sampler in this process, and what it keeps in memory
+//! * [`http`]: a server that draws (vLLM, SGLang), and one that is asked in words ([`http::chat`])
+//! * `scheduler`: which sequences are live, and what each reads next
+//! * `blocks`: which block of the cache holds what, and who needs it
+//! * `cached`, `recomputed`: hidden states of new tokens, with a cache and without
+//! * `host`, `device`: keys and values on the CPU and elsewhere, and attention over them
+//! * `draw`: one token from one row of logits
+
+mod blocks;
+mod cached;
+pub mod config;
+mod device;
+mod draw;
+mod host;
+pub mod http;
+pub mod local;
+mod recomputed;
+mod scheduler;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use anyhow::Context;
+use memtrain_model::policy::Policy;
+
+pub use config::{ChatConfig, SamplerConfig, SamplerKind};
+pub use http::HttpSampler;
+pub use http::chat::ChatServer;
+pub use local::LocalSampler;
+pub use memtrain_rollout_types::{Completion, DrawAddress, FinishReason, SampleRequest, SamplingParams};
+
+/// Why nothing can be drawn. Requests are counted from 0.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum SampleError {
+    /// A prompt without tokens.
+    #[error("request {request}: the prompt is empty, there is nothing to go on from")]
+    EmptyPrompt {
+        /// Number of the request.
+        request: usize,
+    },
+    /// A prompt with an id that the policy has no embedding for.
+    #[error("request {request}: token id {id} is outside the vocabulary of {vocab_size} ids")]
+    OutsideVocabulary {
+        /// Number of the request.
+        request: usize,
+        /// The id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// Prompt and response would be longer than what the policy is made for.
+    #[error(
+        "request {request}: {prompt} prompt tokens and up to {response} new ones exceed the policy's {limit} positions"
+    )]
+    TooLong {
+        /// Number of the request.
+        request: usize,
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Most tokens of the response.
+        response: usize,
+        /// The policy's `max_position_embeddings`.
+        limit: usize,
+    },
+    /// Parameters that make no sense.
+    #[error("request {request}: {detail}")]
+    Params {
+        /// Number of the request.
+        request: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A sequence that would not fit even if it had the whole cache for itself.
+    #[error(
+        "request {request}: {tokens} tokens of keys and values take {needed_gib:.3} GiB, but the cache has {limit_gib:.3}: raise `sampler.cache_gib`, or make prompt or response shorter"
+    )]
+    CacheTooSmall {
+        /// Number of the request.
+        request: usize,
+        /// Tokens of prompt and response.
+        tokens: usize,
+        /// What they take.
+        needed_gib: f64,
+        /// What there is.
+        limit_gib: f64,
+    },
+    /// A sampler that may draw nothing.
+    #[error("the tokenizer has no tokens: nothing can be drawn")]
+    NothingAllowed,
+    /// The policy gave logits that are no distribution.
+    #[error(
+        "request {request}: the logits at position {position} of the response are not finite; the weights have diverged"
+    )]
+    NotFinite {
+        /// Number of the request.
+        request: usize,
+        /// Position in the response.
+        position: usize,
+    },
+}
+
+/// Draws responses from a policy.
+pub trait Sampler {
+    /// Draws one response a request, in the order of the requests.
+    ///
+    /// # Errors
+    /// If the policy cannot be evaluated, or a prompt is empty or holds an id outside the vocabulary.
+    fn sample(&mut self, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>>;
+
+    /// Begins to draw: requests may be added while others are under way. What is drawn does not depend on when.
+    ///
+    /// A sampler that has nothing better waits with what was submitted until a response is asked for, and draws all of it
+    /// together.
+    ///
+    /// # Errors
+    /// If the policy cannot be evaluated.
+    fn stream(&mut self) -> anyhow::Result<Box<dyn SampleStream + '_>> {
+        Ok(Box::new(Rounds { sampler: self, submitted: Vec::new(), ended: VecDeque::new() }))
+    }
+}
+
+/// Responses being drawn: requests go in at any time, responses come out as they end.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use memtrain_model::policy::{Decoder, preset};
+/// use memtrain_engine::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+/// let decoder = Decoder::init(preset::tiny(64), 0, &Device::Cpu, DType::F32)?;
+/// let mut sampler = LocalSampler::with_ids(&decoder, &[], 64)?;
+/// let request = |max_tokens| SampleRequest {
+///     prompt_ids: vec![3, 4],
+///     params: SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens },
+///     address: DrawAddress::default(),
+/// };
+/// let mut stream = sampler.stream()?;
+/// stream.submit(0, request(9))?;
+/// stream.submit(1, request(2))?;
+/// let (first, _) = stream.next()?.expect("two are under way");
+/// assert_eq!(first, 1, "the shorter one has ended");
+/// stream.submit(2, request(3))?;
+/// assert_eq!(stream.next()?.map(|(ticket, _)| ticket), Some(2));
+/// assert_eq!(stream.next()?.map(|(ticket, _)| ticket), Some(0));
+/// assert!(stream.next()?.is_none());
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub trait SampleStream {
+    /// Adds a request. The ticket comes back with its response, and names the request in errors.
+    ///
+    /// # Errors
+    /// If the request can never be answered.
+    fn submit(&mut self, ticket: usize, request: SampleRequest) -> anyhow::Result<()>;
+
+    /// The next response that has ended, with its ticket; `None` if nothing is under way.
+    ///
+    /// # Errors
+    /// If the policy cannot be evaluated.
+    fn next(&mut self) -> anyhow::Result<Option<(usize, Completion)>>;
+}
+
+impl Sampler for Box<dyn Sampler> {
+    fn sample(&mut self, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
+        (**self).sample(requests)
+    }
+
+    fn stream(&mut self) -> anyhow::Result<Box<dyn SampleStream + '_>> {
+        (**self).stream()
+    }
+}
+
+/// The configured sampler for a policy. A server gets the policy's weights first, by the folder `weights`; `None` where it has them.
+///
+/// # Errors
+/// If the device refuses, or the server.
+pub fn of_policy(config: &SamplerConfig, policy: &Policy, weights: Option<&Path>) -> anyhow::Result<Box<dyn Sampler>> {
+    let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
+    match config.kind {
+        SamplerKind::Local => {
+            Ok(Box::new(LocalSampler::with_ids(&policy.decoder, stop_ids, allowed)?.with_config(config)))
+        }
+        SamplerKind::Http => {
+            let sampler = HttpSampler::connect(&config.http, stop_ids, allowed)?;
+            weights.map_or(Ok(()), |weights| sampler.refresh(policy, weights))?;
+            Ok(Box::new(sampler))
+        }
+    }
+}
+
+/// Draws all `requests` through a stream; responses in the order of the requests.
+///
+/// # Errors
+/// As [`SampleStream::submit`] and [`SampleStream::next`].
+pub fn drawn_together(stream: &mut dyn SampleStream, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
+    for (ticket, request) in requests.iter().enumerate() {
+        stream.submit(ticket, request.clone())?;
+    }
+    let mut ended: Vec<Option<Completion>> = vec![None; requests.len()];
+    while let Some((ticket, completion)) = stream.next()? {
+        ended[ticket] = Some(completion);
+    }
+    ended.into_iter().map(|completion| completion.context("a request was not answered")).collect()
+}
+
+/// A stream over a sampler that draws batches alone.
+struct Rounds<'a, S: ?Sized> {
+    sampler: &'a mut S,
+    submitted: Vec<(usize, SampleRequest)>,
+    ended: VecDeque<(usize, Completion)>,
+}
+
+impl<S: Sampler + ?Sized> SampleStream for Rounds<'_, S> {
+    fn submit(&mut self, ticket: usize, request: SampleRequest) -> anyhow::Result<()> {
+        self.submitted.push((ticket, request));
+        Ok(())
+    }
+
+    fn next(&mut self) -> anyhow::Result<Option<(usize, Completion)>> {
+        if self.ended.is_empty() && !self.submitted.is_empty() {
+            let (tickets, requests): (Vec<_>, Vec<_>) = std::mem::take(&mut self.submitted).into_iter().unzip();
+            self.ended.extend(tickets.into_iter().zip(self.sampler.sample(&requests)?));
+        }
+        Ok(self.ended.pop_front())
+    }
+}

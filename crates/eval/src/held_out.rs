@@ -1,0 +1,64 @@
+//! Held-out items while a run trains: what its checkpoints are compared by.
+
+use memtrain_rl::objectives::memtrain::{self, MemTrainConfig, Variant};
+use memtrain_rl::objectives::played::TOTAL;
+use memtrain_rl::objectives::{Item, Metric, Objective, Stage, means};
+
+use crate::reconstruction;
+
+/// How held-out items were answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeldOut {
+    /// By which checkpoints are compared.
+    pub reward: f64,
+    /// Everything else.
+    pub metrics: Vec<Metric>,
+}
+
+/// How the policy does on held-out items. Documents of MemTrain are read once and asked `recall_questions` questions each
+/// (`memtrain eval reconstruction`); items of any other objective are played once, and the means of all scores are told.
+///
+/// # Errors
+/// If a sampler, a scorer or the tokenizer fails, or an item is not of the kind that the objective can play.
+pub fn evaluate(
+    objective: &dyn Objective,
+    stage: &mut Stage<'_>,
+    items: &[Item],
+    recall_questions: usize,
+) -> anyhow::Result<HeldOut> {
+    if let Some(config) = objective.reconstruction() {
+        return reconstructed(config, stage, items, recall_questions);
+    }
+    let played = objective.roll_out(stage, items, 1)?;
+    let scores = means(played.iter().flat_map(|played| &played.scores));
+    let reward = scores.iter().find(|(name, _)| *name == objective.held_out_score()).map_or(0.0, |(_, mean)| *mean);
+    let of_score = scores.iter().filter(|(name, _)| *name != TOTAL);
+    let mut metrics: Vec<Metric> = of_score.map(|(name, mean)| (format!("eval/{name}/mean").into(), *mean)).collect();
+    let gauges = means(played.iter().flat_map(|played| &played.gauges));
+    metrics.extend(gauges.into_iter().map(|(name, mean)| (format!("eval/{name}").into(), mean)));
+    metrics.push(("eval/documents".into(), items.len() as f64));
+    Ok(HeldOut { reward, metrics })
+}
+
+/// Greedy or sampled reconstruction with several recall questions a document.
+fn reconstructed(
+    config: &MemTrainConfig,
+    stage: &mut Stage<'_>,
+    items: &[Item],
+    recall_questions: usize,
+) -> anyhow::Result<HeldOut> {
+    let documents = memtrain::documents(items)?;
+    let report = reconstruction::evaluate(&stage.reader, stage.sampler, &documents, config, recall_questions)?;
+    let weight = if config.variant == Variant::EndToEnd { 0.0 } else { config.recall_weight };
+    let recall = if report.recall.count == 0 { 0.0 } else { report.recall.mean };
+    Ok(HeldOut {
+        reward: report.end_to_end.mean + weight * recall,
+        metrics: vec![
+            ("eval/end_to_end/mean".into(), report.end_to_end.mean),
+            ("eval/recall/mean".into(), report.recall.mean),
+            ("eval/memory_tokens".into(), report.memory_tokens),
+            ("eval/clipped_ratio/memory".into(), report.truncated_memories),
+            ("eval/documents".into(), report.documents as f64),
+        ],
+    })
+}

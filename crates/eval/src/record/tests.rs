@@ -1,0 +1,126 @@
+use serde_json::json;
+
+use super::*;
+use crate::metrics::Scores;
+
+fn keys(count: usize) -> Vec<ItemKey> {
+    (0..count)
+        .map(|task| ItemKey { task: format!("t{task}"), length: 5, question: 0, method: "reader".into() })
+        .collect()
+}
+
+fn done(key: &ItemKey) -> (ItemRecord, EvalTurn) {
+    let record = ItemRecord {
+        answer: "é \"x\"\n".into(),
+        // Comes back from JSON as its neighbour.
+        scores: Scores { em: 1.0 / 11.0, ..Scores::default() },
+        turns: 1,
+        prompt_tokens: 2,
+        response_tokens: 1,
+        details: Map::from_iter([("bank".to_owned(), json!({"items": [1, 2]}))]),
+        ..ItemRecord::new(key.clone(), "s", vec![vec!["x".into()]])
+    };
+    let turn = EvalTurn {
+        key: key.clone(),
+        turn: 0,
+        kind: "answer".into(),
+        prompt: "p".into(),
+        response: "r".into(),
+        prompt_ids: vec![1, 2],
+        response_ids: vec![3],
+        log_probs: vec![-0.5],
+        finish: "stop".into(),
+    };
+    (record, turn)
+}
+
+fn note() -> RunNote {
+    RunNote::new("test", Map::from_iter([("policy".to_owned(), json!("abc"))]))
+}
+
+/// Does at most so many batches; whether all are done.
+fn work(folder: &Path, items: usize, batches: usize) -> bool {
+    let mut record = Record::open(folder, &note(), keys(items), 3, false).unwrap();
+    for _ in 0..batches {
+        let range = record.next_batch();
+        let (records, turns) = record.items()[range].iter().map(done).unzip();
+        record.add(records, turns).unwrap();
+    }
+    if !record.next_batch().is_empty() {
+        return false;
+    }
+    let em: Vec<f64> = record.done().iter().map(|record| record.scores.em).collect();
+    record.finish(&json!({"items": items, "em": em})).unwrap();
+    true
+}
+
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let files = store::list(folder).unwrap().into_iter().filter(|path| !store::is_dir(path));
+    files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), store::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn cut_off_anywhere_it_ends_with_the_same_bytes() {
+    let whole = tempfile::tempdir().unwrap();
+    assert!(work(whole.path(), 8, 3));
+    let names: Vec<String> = contents(whole.path()).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, [".lock", ".memtrain.json", "items.jsonl", "report.json", "run.json", "turns.parquet"]);
+    assert_eq!(store::read_table::<EvalTurn>(&whole.path().join("turns.parquet")).unwrap().count(), 8);
+    let broken = tempfile::tempdir().unwrap();
+    assert!(!work(broken.path(), 8, 2));
+    let items = store::read(&broken.path().join("items.jsonl")).unwrap();
+    for cut in (0..items.len()).step_by(37) {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!work(folder.path(), 8, 2));
+        store::write_atomic(&folder.path().join("items.jsonl"), &items[..cut]).unwrap();
+        let mut left = 0;
+        while !work(folder.path(), 8, 1) {
+            left += 1;
+            assert!(left < 4, "cut at {cut}");
+        }
+        assert_eq!(contents(folder.path()), contents(whole.path()), "cut at {cut}");
+    }
+    // All done: opened once more, nothing is left to do and nothing changes.
+    let before = contents(whole.path());
+    assert!(work(whole.path(), 8, 0));
+    assert_eq!(contents(whole.path()), before);
+    let (note_of, records) = load(whole.path()).unwrap();
+    assert_eq!((note_of, records.len()), (note(), 8));
+}
+
+#[test]
+fn another_evaluation_is_refused_and_named() {
+    let around = tempfile::tempdir().unwrap();
+    let folder = &around.path().join("evaluation");
+    assert!(!work(folder, 8, 1));
+    let mut other = note();
+    other.settings.insert("policy".to_owned(), json!("def"));
+    other.settings.insert("seed".to_owned(), json!(1));
+    let error = Record::open(folder, &other, keys(8), 3, false).err().unwrap();
+    assert!(error.to_string().ends_with("`policy`, `seed` differ"), "{error}");
+    store::write_atomic(&folder.join("turns/mine.txt"), "mine").unwrap();
+    let record = Record::open(folder, &other, keys(8), 3, true).unwrap();
+    assert!(record.done().is_empty(), "begun anew");
+    assert!(store::exists(&folder.join("turns/mine.txt")), "what is not the evaluation's stays");
+    let trash = store::list(around.path()).unwrap().pop().unwrap();
+    assert_eq!(load(&trash).unwrap().1.len(), 3, "nothing is lost");
+    let busy = Record::open(folder, &other, keys(8), 3, false).err().unwrap();
+    assert!(matches!(busy, RecordError::Busy { .. }), "{busy}");
+    let foreign = tempfile::tempdir().unwrap();
+    store::write_atomic(&foreign.path().join("mine.txt"), "mine").unwrap();
+    let error = Record::open(foreign.path(), &other, keys(8), 3, true).err().unwrap();
+    assert!(matches!(error, RecordError::Foreign { .. }), "{error}");
+    assert!(matches!(load(foreign.path()), Err(RecordError::Missing { .. })));
+}
+
+#[test]
+fn numbers_of_items_differ_in_every_part() {
+    let key = ItemKey { task: "t".into(), length: 1, question: 0, method: "reader".into() };
+    let others = [
+        ItemKey { task: "u".into(), ..key.clone() },
+        ItemKey { length: 2, ..key.clone() },
+        ItemKey { question: 1, ..key.clone() },
+        ItemKey { method: "full-context".into(), ..key.clone() },
+    ];
+    assert!(others.iter().all(|other| other.number() != key.number()));
+}

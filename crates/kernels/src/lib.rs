@@ -1,0 +1,7 @@
+//! Differentiable operations on packed batches, and the device they run on.
+//!
+//! * [`nn`]: operations with backward passes of their own, each beside a naive twin
+//! * [`device`]: what computes
+
+pub mod device;
+pub mod nn;

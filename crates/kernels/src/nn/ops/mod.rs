@@ -1,0 +1,23 @@
+//! The operations of a decoder. Each file: what it computes, its own backward, its naive twin, and their tests.
+
+mod attention;
+mod bias;
+mod blockwise;
+mod gather;
+mod linear;
+mod log_prob;
+pub mod real;
+mod rms_norm;
+mod rope;
+mod swiglu;
+pub mod tile;
+
+pub use attention::{attention, naive_attention};
+pub use bias::{add_bias, naive_add_bias};
+pub use blockwise::blockwise_attention;
+pub use gather::{gather_rows, naive_gather_rows};
+pub use linear::{linear, linear_heads};
+pub use log_prob::{CHUNK as LOGIT_ROWS, log_prob, naive_log_prob};
+pub use rms_norm::{naive_rms_norm, rms_norm};
+pub use rope::{Rotary, frequencies, naive_rope, rope};
+pub use swiglu::{naive_swiglu, swiglu};

@@ -1,0 +1,196 @@
+//! Sums of gradients over micro-batches, and their norm.
+
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var};
+use memtrain_kernels::nn::ops::real::Host;
+use rayon::prelude::*;
+
+/// Gradients added up over the micro-batches of a step, in f32 (f64 for f64 parameters), in the order of the parameters.
+#[derive(Debug)]
+pub struct GradientBuffer {
+    slots: Vec<Slot>,
+    num_added: usize,
+}
+
+/// The place of one parameter. It is empty until something is added, so that taking the sums out needs no second buffer.
+#[derive(Debug)]
+struct Slot {
+    shape: Shape,
+    dtype: DType,
+    device: Device,
+    sum: Option<Tensor>,
+}
+
+impl GradientBuffer {
+    /// Zeros for each parameter.
+    ///
+    /// # Errors
+    /// Never on the CPU.
+    pub fn new(parameters: &[(String, Var)]) -> Result<Self> {
+        let slot = |(_, parameter): &(String, Var)| {
+            let dtype = if parameter.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+            Slot { shape: parameter.shape().clone(), dtype, device: parameter.device().clone(), sum: None }
+        };
+        Ok(Self { slots: parameters.iter().map(slot).collect(), num_added: 0 })
+    }
+
+    /// Adds the gradients of one micro-batch.
+    ///
+    /// # Errors
+    /// If their number or shapes differ from the parameters'.
+    pub fn add(&mut self, gradients: &[Tensor]) -> Result<()> {
+        if gradients.len() != self.slots.len() {
+            candle_core::bail!("gradient buffer: {} gradients for {} parameters", gradients.len(), self.slots.len());
+        }
+        for (number, gradient) in gradients.iter().enumerate() {
+            self.add_one(number, gradient)?;
+        }
+        self.finish_micro_batch();
+        Ok(())
+    }
+
+    /// Adds the gradient of one parameter of a micro-batch; the others follow, then [`Self::finish_micro_batch`].
+    ///
+    /// # Errors
+    /// If there is no such parameter or it has another shape.
+    pub fn add_one(&mut self, number: usize, gradient: &Tensor) -> Result<()> {
+        let Some(slot) = self.slots.get_mut(number) else {
+            candle_core::bail!("gradient buffer: there is no parameter {number}");
+        };
+        if slot.shape != *gradient.shape() {
+            candle_core::bail!("gradient buffer: {:?} expected, got {:?}", slot.shape, gradient.shape());
+        }
+        let gradient = gradient.detach().to_dtype(slot.dtype)?.contiguous()?;
+        match &slot.sum {
+            // A copy: the storage of what was given may be shared.
+            None => slot.sum = Some(gradient.copy()?),
+            Some(sum) if sum.device().is_cpu() => sum.inplace_op2(&gradient, &AddInPlace)?,
+            Some(sum) => slot.sum = Some((sum + gradient)?),
+        }
+        Ok(())
+    }
+
+    /// Counts a micro-batch.
+    pub fn finish_micro_batch(&mut self) {
+        self.num_added += 1;
+    }
+
+    /// Micro-batches added since the last [`Self::take`].
+    pub fn num_added(&self) -> usize {
+        self.num_added
+    }
+
+    /// The sums; the buffer starts again from zeros.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn take(&mut self) -> Result<Vec<Tensor>> {
+        self.num_added = 0;
+        let take = |slot: &mut Slot| match slot.sum.take() {
+            Some(sum) => Ok(sum),
+            None => Tensor::zeros(&slot.shape, slot.dtype, &slot.device),
+        };
+        self.slots.iter_mut().map(take).collect()
+    }
+}
+
+struct AddInPlace;
+
+impl InplaceOp2 for AddInPlace {
+    fn name(&self) -> &'static str {
+        "add-in-place"
+    }
+
+    fn cpu_fwd(&self, sum: &mut CpuStorage, sum_l: &Layout, term: &CpuStorage, term_l: &Layout) -> Result<()> {
+        let (Some(to), Some(from)) = (sum_l.contiguous_offsets(), term_l.contiguous_offsets()) else {
+            candle_core::bail!("add-in-place: contiguous tensors are expected");
+        };
+        match (sum, term) {
+            (CpuStorage::F32(sum), CpuStorage::F32(term)) => add(&mut sum[to.0..to.1], &term[from.0..from.1]),
+            (CpuStorage::F64(sum), CpuStorage::F64(term)) => add(&mut sum[to.0..to.1], &term[from.0..from.1]),
+            _ => candle_core::bail!("add-in-place: f32 or f64 expected"),
+        }
+        Ok(())
+    }
+}
+
+fn add<T: std::ops::AddAssign + Copy + Send + Sync>(sum: &mut [T], term: &[T]) {
+    sum.par_chunks_mut(16_384).zip(term.par_chunks(16_384)).for_each(|(sum, term)| {
+        sum.iter_mut().zip(term).for_each(|(sum, &term)| *sum += term);
+    });
+}
+
+/// Euclidean norm of all gradients together, summed in f64 in a fixed order.
+///
+/// # Errors
+/// If a gradient cannot be read.
+pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
+    let mut total = 0.0;
+    for gradient in gradients {
+        let gradient = gradient.detach().to_device(&Device::Cpu)?.contiguous()?;
+        let host = Host::new(&gradient);
+        total += match gradient.dtype() {
+            DType::F32 => sum_of_squares(host.slice::<f32>("norm")?),
+            DType::F64 => sum_of_squares(host.slice::<f64>("norm")?),
+            _ => sum_of_squares(&gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?),
+        };
+    }
+    Ok(total.sqrt())
+}
+
+/// In f64, in parts whose bounds depend on the length alone.
+fn sum_of_squares<T: Into<f64> + Copy + Sync>(values: &[T]) -> f64 {
+    let square = |&value: &T| {
+        let value: f64 = value.into();
+        value * value
+    };
+    let parts: Vec<f64> = values.par_chunks(16_384).map(|part| part.iter().map(square).sum()).collect();
+    parts.iter().sum()
+}
+
+/// Scales the gradients so that their global norm is at most `max_norm`, and returns the norm they had. If that is not
+/// finite they stay as they are: the caller must not step.
+///
+/// # Errors
+/// If a gradient cannot be read.
+pub fn clip_global_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<f64> {
+    let norm = global_norm(gradients)?;
+    if norm.is_finite() && norm > max_norm {
+        let factor = max_norm / norm;
+        for gradient in gradients.iter_mut() {
+            *gradient = (gradient.detach() * factor)?;
+        }
+    }
+    Ok(norm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memtrain_kernels::nn::gradient_check::{assert_close, wave};
+
+    #[test]
+    fn the_norm_is_that_of_all_together_and_is_cut() -> Result<()> {
+        let mut gradients = [Tensor::new(&[3f32], &Device::Cpu)?, Tensor::new(&[[0f32, 4.0]], &Device::Cpu)?];
+        assert_eq!(clip_global_norm(&mut gradients, 10.0)?, 5.0);
+        assert_eq!(clip_global_norm(&mut gradients, 1.0)?, 5.0);
+        assert!((global_norm(&gradients)? - 1.0).abs() < 1e-6);
+        let mut broken = [Tensor::new(&[f32::NAN, 1.0], &Device::Cpu)?];
+        assert!(!clip_global_norm(&mut broken, 1.0)?.is_finite());
+        assert_eq!(broken[0].to_vec1::<f32>()?[1], 1.0);
+        Ok(())
+    }
+
+    #[test]
+    fn the_buffer_adds_and_starts_again() -> Result<()> {
+        let parameters = [("w".to_owned(), Var::zeros((50, 700), DType::F32, &Device::Cpu)?)];
+        let mut buffer = GradientBuffer::new(&parameters)?;
+        let (a, b) = (wave(&[50, 700], DType::F32, 1.0)?, wave(&[50, 700], DType::F32, 2.0)?);
+        buffer.add(std::slice::from_ref(&a))?;
+        buffer.add(std::slice::from_ref(&b))?;
+        assert_eq!(buffer.num_added(), 2);
+        assert_close(&buffer.take()?[0], &(a + b)?, 0.0)?;
+        assert_eq!(global_norm(&buffer.take()?)?, 0.0);
+        assert!(buffer.add(&[]).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,447 @@
+//! Bytes a tensor class, by the phase of a step in which they exist.
+//!
+//! Counted is what this program holds: tensors of its tapes and kernels, not what an allocator keeps beside them. A step
+//! has two phases whose peaks do not meet: rollout (keys and values, logits) and update (activations, gradients in
+//! flight). Weights, masters, gradients, moments and the reference are there throughout.
+
+use memtrain_kernels::nn::ops::LOGIT_ROWS;
+
+use super::{Device, GIB, Setting};
+use crate::optim::MomentType;
+use crate::policy::Precision;
+
+/// Which memory a class is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The memory that the arithmetic is done in.
+    Device,
+    /// The host's, beside a card.
+    Host,
+}
+
+/// When a class exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Throughout.
+    Always,
+    /// While responses are drawn.
+    Rollout,
+    /// While gradients are made.
+    Update,
+}
+
+/// Tensors of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// What they are.
+    pub name: &'static str,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// In which memory.
+    pub place: Place,
+    /// When.
+    pub phase: Phase,
+    /// How the number comes about.
+    pub note: String,
+}
+
+/// All classes of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// In the order they are printed.
+    pub classes: Vec<Class>,
+}
+
+impl MemoryPlan {
+    /// The plan of a setting.
+    pub fn new(setting: &Setting) -> Self {
+        let mut classes = weights(setting);
+        classes.extend(optimizer(setting));
+        classes.extend(rollout(setting));
+        classes.extend(update(setting));
+        classes.retain(|class| class.bytes > 0);
+        Self { classes }
+    }
+
+    /// Bytes of a phase in a memory, what exists throughout included.
+    pub fn phase_bytes(&self, place: Place, phase: Phase) -> u64 {
+        let there = |class: &&Class| class.place == place && (class.phase == phase || class.phase == Phase::Always);
+        self.classes.iter().filter(there).map(|class| class.bytes).sum()
+    }
+
+    /// Most bytes that exist at one time in a memory.
+    pub fn peak_bytes(&self, place: Place) -> u64 {
+        self.phase_bytes(place, Phase::Rollout).max(self.phase_bytes(place, Phase::Update))
+    }
+
+    /// Bytes of a class, 0 if there is none of this name.
+    pub fn bytes_of(&self, name: &str) -> u64 {
+        self.classes.iter().filter(|class| class.name == name).map(|class| class.bytes).sum()
+    }
+}
+
+fn class(name: &'static str, bytes: u64, phase: Phase, note: impl Into<String>) -> Class {
+    Class { name, bytes, place: Place::Device, phase, note: note.into() }
+}
+
+fn billions(number: u64) -> String {
+    format!("{:.3} billion", number as f64 / 1e9)
+}
+
+fn weights(setting: &Setting) -> Vec<Class> {
+    let parameters = setting.policy.num_parameters() as u64;
+    let bytes = setting.weight_bytes();
+    let type_name = match setting.precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+    };
+    let mut classes = vec![class(
+        "weights",
+        parameters * bytes,
+        Phase::Always,
+        format!("{} in {type_name}, shared by trainer and sampler", billions(parameters)),
+    )];
+    if let Some(lora) = &setting.lora {
+        let adapters = setting.num_trained();
+        let note = format!("{:.1} million of rank {} in f32", adapters as f64 / 1e6, lora.rank);
+        classes.push(class("adapters", adapters * 4, Phase::Always, note));
+    } else if setting.precision == Precision::Bf16 {
+        classes.push(class("masters", parameters * 4, Phase::Always, "f32, what the optimizer moves"));
+    }
+    if setting.reference && setting.lora.is_none() {
+        let note = format!("the starting policy in {type_name}, frozen, for the KL penalty");
+        classes.push(class("reference", parameters * bytes, Phase::Always, note));
+    }
+    classes
+}
+
+fn optimizer(setting: &Setting) -> Vec<Class> {
+    let trained = setting.num_trained();
+    let (bytes, type_name) = match setting.moments {
+        MomentType::F32 => (4, "f32"),
+        MomentType::Bf16 => (2, "bf16"),
+    };
+    let on_host = setting.offload_moments && setting.device == Device::Card;
+    let place = if on_host { Place::Host } else { Place::Device };
+    let note = format!("two of AdamW in {type_name}{}", if on_host { ", on the host" } else { "" });
+    vec![
+        class("gradients", trained * 4, Phase::Always, "f32 sums over micro-batches"),
+        Class { place, ..class("moments", 2 * trained * bytes, Phase::Always, note) },
+    ]
+}
+
+/// Bytes of the keys and values of one token in all layers.
+pub fn cache_bytes_per_token(setting: &Setting) -> u64 {
+    let policy = &setting.policy;
+    let row = (policy.num_key_value_heads * policy.head_dim) as u64;
+    2 * policy.num_hidden_layers as u64 * row * setting.activation_bytes()
+}
+
+/// Bytes of the keys and values of one sequence of the full context.
+pub fn cache_bytes_of_a_sequence(setting: &Setting) -> u64 {
+    cache_bytes_per_token(setting) * setting.context_tokens as u64
+}
+
+/// Sequences of the full context whose keys and values fit: into `cache_bytes`, or without a bound into half of what the
+/// rest of a rollout leaves of `memory`, as the sampler takes half of what is free. Between 1 and `most`.
+pub fn live_sequences(setting: &Setting, cache_bytes: Option<u64>, memory: u64, most: usize) -> usize {
+    let rest = || MemoryPlan::new(&Setting { live_sequences: 0, ..setting.clone() });
+    let free = || memory.saturating_sub(rest().phase_bytes(Place::Device, Phase::Rollout)) / 2;
+    let bytes = cache_bytes.unwrap_or_else(free);
+    ((bytes / cache_bytes_of_a_sequence(setting).max(1)) as usize).clamp(1, most.max(1))
+}
+
+fn rollout(setting: &Setting) -> Vec<Class> {
+    let of_one = cache_bytes_of_a_sequence(setting);
+    let live = setting.live_sequences as u64;
+    let vocabulary = setting.policy.vocab_size as u64;
+    vec![
+        class(
+            "keys and values",
+            live * of_one,
+            Phase::Rollout,
+            format!(
+                "{live} live sequences of {} tokens, {} kB a token",
+                setting.context_tokens,
+                of_one / 1000 / setting.context_tokens.max(1) as u64
+            ),
+        ),
+        class(
+            "sampler's logits",
+            LOGIT_ROWS as u64 * vocabulary * 4,
+            Phase::Rollout,
+            format!("{LOGIT_ROWS} rows in f32"),
+        ),
+    ]
+}
+
+/// Elements a token that the tape of one layer keeps: each operation its output, and the copies of inputs and cotangent
+/// that a tape of its own starts and ends with.
+fn tape_elements_per_token(setting: &Setting) -> u64 {
+    let policy = &setting.policy;
+    let (d, f) = (policy.hidden_size as u64, policy.intermediate_size as u64);
+    let q = (policy.num_attention_heads * policy.head_dim) as u64;
+    let kv = (policy.num_key_value_heads * policy.head_dim) as u64;
+    // Product, bias or head norm, rotation; values have no norm and are not turned.
+    let (has_bias, has_norm) = match policy.architecture {
+        crate::policy::Architecture::Qwen2 => (1, 0),
+        crate::policy::Architecture::Qwen3 => (0, 1),
+        crate::policy::Architecture::Llama => (0, 0),
+    };
+    let heads = (q + kv) * (2 + has_bias + has_norm) + kv * (1 + has_bias);
+    // Two norms, output projection, residual, downward projection, residual; attention; gate, up, their product.
+    let rest = 6 * d + q + 3 * f;
+    let adapters = setting.lora.as_ref().map_or(0, |lora| {
+        // A x, B A x, scaled, and the sum.
+        let of = |target: &crate::policy::Target| lora.rank as u64 + 3 * policy.matrix_shape(*target).0 as u64;
+        lora.targets.iter().map(of).sum()
+    });
+    heads + rest + adapters
+}
+
+/// Elements a token that the backward of one layer holds beside the tape at its worst, in the feed-forward: the cotangents
+/// of gate, up and their product with the zeros they are added to, and the layer's own.
+fn backward_elements_per_token(setting: &Setting) -> u64 {
+    let policy = &setting.policy;
+    4 * policy.intermediate_size as u64 + 4 * policy.hidden_size as u64
+}
+
+fn update(setting: &Setting) -> Vec<Class> {
+    let policy = &setting.policy;
+    let (n, d, a) = (setting.micro_batch_tokens as u64, policy.hidden_size as u64, setting.activation_bytes());
+    let layers = policy.num_hidden_layers as u64;
+    let tape = tape_elements_per_token(setting) * n * a;
+    let scratch = backward_elements_per_token(setting) * n * a;
+    let trained_layer = setting.num_trained_of_a_layer() * 4;
+    let mut classes = Vec::new();
+    if setting.activation_checkpointing {
+        // The input of each layer, the output of the last, and the gradient that goes down.
+        let inputs = (layers + 2) * n * d * a;
+        classes.push(class("inputs of layers", inputs, Phase::Update, format!("{layers} layers, {n} tokens")));
+        // A tape of its own copies its input and multiplies its output by the cotangent.
+        let note = "computed again, one layer at a time";
+        classes.push(class("tape of a layer", tape + 3 * n * d * a, Phase::Update, note));
+        classes.push(class(
+            "gradients in flight",
+            2 * trained_layer,
+            Phase::Update,
+            "one layer, on their way to the sums",
+        ));
+    } else {
+        let note = format!("all {layers} layers, {n} tokens");
+        classes.push(class("tape", layers * tape + 3 * n * d * a, Phase::Update, note));
+        let note = "of all parameters, on their way to the sums";
+        let bytes = setting.num_trained() * 4 + trained_layer;
+        classes.push(class("gradients in flight", bytes, Phase::Update, note));
+    }
+    classes.push(class("backward of a layer", scratch, Phase::Update, "cotangents at the feed-forward"));
+    classes.extend(widened(setting));
+    classes.extend(head(setting));
+    classes
+}
+
+/// On the CPU, which has no arithmetic for 16 bits, weights are widened where they are used.
+fn widened(setting: &Setting) -> Option<Class> {
+    if setting.device == Device::Card || setting.precision == Precision::F32 {
+        return None;
+    }
+    let whole = !setting.activation_checkpointing && setting.lora.is_none();
+    let parameters = if whole { setting.policy.num_parameters() as u64 } else { setting.num_layer_parameters() };
+    let note = if whole { "all weights, kept by the tape" } else { "one layer's weights" };
+    Some(class("weights widened to f32", parameters * 4, Phase::Update, note))
+}
+
+fn head(setting: &Setting) -> Vec<Class> {
+    let policy = &setting.policy;
+    let (d, vocabulary) = (policy.hidden_size as u64, policy.vocab_size as u64);
+    let rows = (setting.scored_rows as u64).min(setting.micro_batch_tokens as u64);
+    let chunk = rows.min(LOGIT_ROWS as u64);
+    let mut classes = vec![class(
+        "logits",
+        2 * chunk * vocabulary * 4 + 4 * rows * d * setting.activation_bytes(),
+        Phase::Update,
+        format!("{chunk} of {rows} scored rows at a time, with their slopes"),
+    )];
+    if setting.lora.is_none() {
+        // Chunk by chunk: the part, the sum and the new sum; a tied embedding's two ends likewise.
+        let note = "the chunk's part, the sum, the new sum";
+        classes.push(class("gradient of the head", 3 * d * vocabulary * 4, Phase::Update, note));
+    }
+    classes
+}
+
+/// A change of the configuration, and what it saves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The key and its value.
+    pub key: String,
+    /// Bytes of the device's peak that it saves after the changes before it.
+    pub saved: u64,
+}
+
+/// A step of [`changes_to_fit`]: a key with its value, and what setting it does; `None` where it is set already.
+type Step = (&'static str, fn(&Setting) -> Option<Setting>);
+
+/// Fewer sequences drawn at a time, where a rollout is what does not fit: as many as there is memory for.
+fn fewer_live_sequences(setting: &Setting, limit: u64) -> Option<(String, Setting)> {
+    let over = MemoryPlan::new(setting).phase_bytes(Place::Device, Phase::Rollout).checked_sub(limit)?;
+    let of_one = cache_bytes_of_a_sequence(setting).max(1);
+    let live = setting.live_sequences.saturating_sub(over.div_ceil(of_one) as usize).max(1);
+    // Rounded up: the last sequence must not miss the bound by a rounding.
+    let key = format!("sampler.cache_gib = {:.2}", (gib(live as u64 * of_one) * 100.0).ceil() / 100.0);
+    (live < setting.live_sequences).then(|| (key, Setting { live_sequences: live, ..setting.clone() }))
+}
+
+/// Changes in the order of what they cost, until the plan fits into `limit` bytes; the last one's plan and whether it fits.
+pub fn changes_to_fit(setting: &Setting, limit: u64) -> (Vec<Change>, bool) {
+    const STEPS: [Step; 7] = [
+        ("update.activation_checkpointing = true", |setting| {
+            (!setting.activation_checkpointing).then(|| Setting { activation_checkpointing: true, ..setting.clone() })
+        }),
+        ("update.micro_batch_tokens = reader.context_tokens", |setting| {
+            let tokens = setting.context_tokens;
+            let smaller = || Setting { micro_batch_tokens: tokens, ..setting.clone() };
+            (setting.micro_batch_tokens > tokens).then(smaller)
+        }),
+        ("optimizer.offload_moments = true", |setting| {
+            let useful = setting.device == Device::Card && !setting.offload_moments;
+            useful.then(|| Setting { offload_moments: true, ..setting.clone() })
+        }),
+        ("optimizer.moments = \"bf16\"", |setting| {
+            (setting.moments == MomentType::F32).then(|| Setting { moments: MomentType::Bf16, ..setting.clone() })
+        }),
+        ("loss.kl_beta = 0", |setting| setting.reference.then(|| Setting { reference: false, ..setting.clone() })),
+        ("policy.lora = { rank = 16 }", |setting| {
+            setting.lora.is_none().then(|| Setting { lora: Some(Default::default()), ..setting.clone() })
+        }),
+        ("policy.precision = \"bf16\"", |setting| {
+            let wide = setting.precision == Precision::F32;
+            wide.then(|| Setting { precision: Precision::Bf16, ..setting.clone() })
+        }),
+    ];
+    let peak = |setting: &Setting| MemoryPlan::new(setting).peak_bytes(Place::Device);
+    let (mut current, mut bytes) = (setting.clone(), peak(setting));
+    let mut changes = Vec::new();
+    let mut make = |key: String, changed: Setting, current: &mut Setting| {
+        let after = peak(&changed);
+        if after < bytes {
+            changes.push(Change { key, saved: bytes - after });
+            (*current, bytes) = (changed, after);
+        }
+    };
+    for step in STEPS.into_iter().map(Some).chain([None]) {
+        // Costs nothing but time, but helps only where the rollout is what takes most.
+        if let Some((key, changed)) = fewer_live_sequences(&current, limit) {
+            make(key, changed, &mut current);
+        }
+        if peak(&current) <= limit {
+            break;
+        }
+        if let Some((key, apply)) = step
+            && let Some(changed) = apply(&current)
+        {
+            make(key.to_owned(), changed, &mut current);
+        }
+    }
+    (changes, bytes <= limit)
+}
+
+/// Bytes in GiB.
+pub fn gib(bytes: u64) -> f64 {
+    bytes as f64 / GIB
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{LoraConfig, PolicyConfig, Target, preset};
+
+    fn setting(policy: PolicyConfig) -> Setting {
+        Setting {
+            policy,
+            precision: Precision::Bf16,
+            lora: None,
+            moments: MomentType::F32,
+            offload_moments: false,
+            reference: true,
+            activation_checkpointing: true,
+            micro_batch_tokens: 8_192,
+            scored_rows: 1_024,
+            context_tokens: 8_192,
+            live_sequences: 16,
+            device: Device::Card,
+        }
+    }
+
+    #[test]
+    fn qwen3_4b_by_hand() {
+        let plan = MemoryPlan::new(&setting(preset::qwen3_4b()));
+        let parameters = 4_022_468_096;
+        assert_eq!(plan.bytes_of("weights"), 2 * parameters);
+        assert_eq!(plan.bytes_of("masters"), 4 * parameters);
+        assert_eq!(plan.bytes_of("reference"), 2 * parameters);
+        assert_eq!(plan.bytes_of("gradients"), 4 * parameters);
+        assert_eq!(plan.bytes_of("moments"), 8 * parameters);
+        // 36 layers, 8 heads of 128, keys and values, 2 bytes: 147,456 a token.
+        assert_eq!(plan.bytes_of("keys and values"), 16 * 8_192 * 147_456);
+        // 36 inputs, the last output, the gradient: 8,192 rows of 2,560 in 2 bytes each.
+        assert_eq!(plan.bytes_of("inputs of layers"), 38 * 8_192 * 2_560 * 2);
+        // Queries 4,096 and keys 1,024 three times (product, norm, rotation), values once; six of 2,560; attention 4,096;
+        // three of 9,728; and three of 2,560 at the ends of the tape.
+        let elements = 3 * (4_096 + 1_024) + 1_024 + 6 * 2_560 + 4_096 + 3 * 9_728 + 3 * 2_560;
+        assert_eq!(plan.bytes_of("tape of a layer"), 8_192 * 2 * elements);
+        // Four matrices of attention, three of the feed-forward, two norms of the width, two of a head; f32, twice.
+        let layer = 2_560 * (2 * 4_096 + 2 * 1_024) + 3 * 2_560 * 9_728 + 2 * 2_560 + 2 * 128;
+        assert_eq!(plan.bytes_of("gradients in flight"), 2 * 4 * layer);
+        assert_eq!(plan.bytes_of("logits"), 2 * 256 * 151_936 * 4 + 4 * 1_024 * 2_560 * 2);
+        // One card of 141 GB.
+        assert!(plan.peak_bytes(Place::Device) < 141_000_000_000, "{}", gib(plan.peak_bytes(Place::Device)));
+        assert_eq!(plan.peak_bytes(Place::Host), 0);
+    }
+
+    #[test]
+    fn adapters_offload_and_the_processor_change_what_they_should() {
+        let full = setting(preset::qwen2_5_7b());
+        let plan = MemoryPlan::new(&Setting { offload_moments: true, ..full.clone() });
+        assert_eq!(plan.peak_bytes(Place::Host), 8 * 7_615_616_512);
+        let lora = LoraConfig { rank: 8, targets: vec![Target::Q, Target::K], ..LoraConfig::default() };
+        let adapted = Setting { lora: Some(lora), ..full.clone() };
+        // Rank 8 of 3,584 -> 3,584 and 3,584 -> 512 in 28 layers.
+        let trained = 28 * 8 * (3_584 + 3_584 + 3_584 + 512);
+        let plan = MemoryPlan::new(&adapted);
+        assert_eq!((adapted.num_trained(), plan.bytes_of("moments")), (trained, 8 * trained));
+        assert_eq!(
+            (plan.bytes_of("masters"), plan.bytes_of("reference"), plan.bytes_of("adapters")),
+            (0, 0, 4 * trained)
+        );
+        let processor = MemoryPlan::new(&Setting { device: Device::Cpu, ..full.clone() });
+        assert_eq!(processor.bytes_of("inputs of layers"), 2 * MemoryPlan::new(&full).bytes_of("inputs of layers"));
+        assert_eq!(processor.bytes_of("weights widened to f32"), 4 * full.num_layer_parameters());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_what_to_change() {
+        let wide =
+            Setting { precision: Precision::F32, activation_checkpointing: false, ..setting(preset::qwen3_4b()) };
+        let (changes, fits) = changes_to_fit(&wide, 141_000_000_000);
+        assert!(fits && changes[0].key.starts_with("update.activation_checkpointing"), "{changes:?}");
+        // Sixteen sequences of 8,192 tokens are 36 GiB of keys and values in f32.
+        let (changes, fits) = changes_to_fit(&wide, 24 << 30);
+        let fewer = changes.iter().any(|change| change.key.starts_with("sampler.cache_gib"));
+        assert!(fits && changes.len() > 3 && fewer, "{changes:?}");
+        assert!(changes.iter().all(|change| change.saved > 0));
+        // Where only the rollout is too large, fewer sequences are all that is asked for.
+        let rollout = Setting { live_sequences: 96, ..setting(preset::qwen3_4b()) };
+        let (changes, fits) = changes_to_fit(&rollout, 141_000_000_000);
+        assert!(fits && changes.len() == 1, "{changes:?}");
+        assert_eq!(live_sequences(&rollout, Some(10 << 30), 0, 512), 8);
+        assert_eq!((live_sequences(&rollout, Some(0), 0, 512), live_sequences(&rollout, Some(1 << 40), 0, 7)), (1, 7));
+        let free = live_sequences(&rollout, None, 141_000_000_000, 512);
+        let plan = MemoryPlan::new(&Setting { live_sequences: free, ..rollout });
+        assert!(free > 8 && plan.phase_bytes(Place::Device, Phase::Rollout) < 141_000_000_000, "{free}");
+        let (_, fits) = changes_to_fit(&wide, 1 << 30);
+        assert!(!fits);
+        let (changes, fits) = changes_to_fit(&wide, u64::MAX);
+        assert!(fits && changes.is_empty());
+    }
+}

@@ -1,0 +1,106 @@
+//! What will a run take: memory, arithmetic, time? Pure arithmetic on a configuration, before anything is loaded.
+//!
+//! * [`memory`]: bytes a tensor class, by the phase of a step in which they exist
+//! * [`compute`]: floating-point operations of a step
+//!
+//! Letters as in [`memtrain_kernels::nn`]: `N` tokens of a packed batch, `R` scored rows, `d` model width, `H` query heads, `K`
+//! key/value heads, `D` head width, `F` feed-forward width, `V` vocabulary, `L` layers, `P` parameters.
+
+pub mod compute;
+pub mod memory;
+
+pub use compute::{ComputePlan, Conversations};
+pub use memory::{Class, MemoryPlan, Place};
+
+use crate::optim::MomentType;
+use crate::policy::{LoraConfig, PolicyConfig, Precision};
+
+/// Where the arithmetic is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// This machine's processor: activations in f32, everything in one memory.
+    Cpu,
+    /// A card: activations in the type of the weights, its own memory beside the host's.
+    Card,
+}
+
+/// What a plan is made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// Shape of the policy.
+    pub policy: PolicyConfig,
+    /// Type of the trained weights.
+    pub precision: Precision,
+    /// Adapters instead of the weights.
+    pub lora: Option<LoraConfig>,
+    /// Type of the moments.
+    pub moments: MomentType,
+    /// Moments live in the host's memory.
+    pub offload_moments: bool,
+    /// A frozen reference is needed (β > 0).
+    pub reference: bool,
+    /// Inputs of layers are kept, the rest is computed again.
+    pub activation_checkpointing: bool,
+    /// Most tokens `N` of a forward and backward pass.
+    pub micro_batch_tokens: usize,
+    /// Most scored rows `R` of a pass.
+    pub scored_rows: usize,
+    /// Longest sequence in tokens.
+    pub context_tokens: usize,
+    /// Sequences whose keys and values are cached at one time, each as long as the context
+    /// ([`memory::live_sequences`] says how many fit).
+    pub live_sequences: usize,
+    /// Where it runs.
+    pub device: Device,
+}
+
+/// Bytes of a gibibyte.
+pub const GIB: f64 = (1u64 << 30) as f64;
+
+impl Setting {
+    /// Bytes of a stored weight.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        match self.precision {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        }
+    }
+
+    /// Bytes of an activation: the CPU computes in f32 whatever the weights are.
+    pub(crate) fn activation_bytes(&self) -> u64 {
+        match (self.device, self.precision) {
+            (Device::Card, Precision::Bf16) => 2,
+            _ => 4,
+        }
+    }
+
+    /// Trained parameters: all, or those of the adapters.
+    pub(crate) fn num_trained(&self) -> u64 {
+        match &self.lora {
+            None => self.policy.num_parameters() as u64,
+            Some(lora) => self.policy.num_hidden_layers as u64 * self.num_adapter_parameters_of_a_layer(lora),
+        }
+    }
+
+    /// Parameters of the adapters of one layer.
+    fn num_adapter_parameters_of_a_layer(&self, lora: &LoraConfig) -> u64 {
+        let sizes = lora.targets.iter().map(|target| {
+            let (out, width) = self.policy.matrix_shape(*target);
+            (lora.rank * (out + width)) as u64
+        });
+        sizes.sum()
+    }
+
+    /// Parameters of one layer, the adapters left out.
+    pub(crate) fn num_layer_parameters(&self) -> u64 {
+        self.policy.num_layer_parameters() as u64
+    }
+
+    /// Trained parameters of one layer.
+    pub(crate) fn num_trained_of_a_layer(&self) -> u64 {
+        match &self.lora {
+            None => self.num_layer_parameters(),
+            Some(lora) => self.num_adapter_parameters_of_a_layer(lora),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Gradients of log-probabilities for the trained tensors, whole or layer by layer.
+//!
+//! The whole tape keeps every activation until the last gradient is out. With activation checkpointing the forward pass
+//! runs without a tape and keeps the inputs of the layers alone; then, from the last layer to the first, one layer is
+//! computed again on a tape of its own and its gradients are handed out. That costs one more forward pass. Both ways
+//! add the same numbers in the same order, so in f32 they agree bit for bit.
+//!
+//! Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 3, with one segment a layer.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Result, Tensor, Var};
+use memtrain_kernels::nn::{PackedBatch, tape};
+
+use super::decoder::{Decoder, Layer, ScoredTokens};
+
+/// A batch and the tokens of it that are scored.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoredRows<'a> {
+    /// The tokens.
+    pub batch: &'a PackedBatch,
+    /// Rows whose hidden states predict the targets, `R` in all.
+    pub rows: &'a [u32],
+    /// The tokens predicted, `R` in all.
+    pub targets: &'a [u32],
+    /// Temperature of the distributions.
+    pub temperature: f64,
+}
+
+/// Gradients on their way to their places: by the number of the parameter.
+struct Outlet<'a> {
+    numbers: HashMap<&'a str, usize>,
+    reached: Vec<bool>,
+    take: &'a mut dyn FnMut(usize, Tensor) -> Result<()>,
+}
+
+impl Outlet<'_> {
+    fn give(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+        match self.numbers.get(name) {
+            Some(&number) => {
+                self.reached[number] = true;
+                (self.take)(number, gradient)
+            }
+            None => candle_core::bail!("`{name}` is a variable of the decoder, but not among the trained parameters"),
+        }
+    }
+}
+
+impl Decoder {
+    /// Gradients of `Σ_t c_t log π_t` over the scored tokens, where `cotangent` gives `c` `[R]` once the log-probabilities
+    /// are known. Each gradient goes to `take` once, with the number of its parameter in `parameters`
+    /// ([`Decoder::parameters`]); gradients of 16-bit parameters are in [`Decoder::compute_dtype`].
+    ///
+    /// With `checkpointing` only the inputs of the layers and one layer's tape exist at a time, and gradients are
+    /// handed out layer by layer.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use memtrain_kernels::nn::PackedBatch;
+    /// use memtrain_model::policy::{Decoder, ScoredRows, preset};
+    /// let decoder = Decoder::init(preset::tiny(64), 0, &Device::Cpu, DType::F32)?;
+    /// let mut batch = PackedBatch::default();
+    /// batch.push(&[1, 2, 3], None);
+    /// let scored = ScoredRows { batch: &batch, rows: &[0, 1], targets: &[2, 3], temperature: 1.0 };
+    /// let parameters = decoder.parameters()?;
+    /// let mut count = 0;
+    /// decoder.pull_back(&scored, &parameters, true, &mut |scores| scores.log_probs.ones_like(), &mut |_, _| {
+    ///     count += 1;
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(count, parameters.len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If rows, targets or the batch are inconsistent, `parameters` are not those of the decoder, or a parameter got no
+    /// gradient.
+    pub fn pull_back(
+        &self,
+        scored: &ScoredRows<'_>,
+        parameters: &[(String, Var)],
+        checkpointing: bool,
+        cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
+        take: &mut dyn FnMut(usize, Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let numbers = parameters.iter().enumerate().map(|(number, (name, _))| (name.as_str(), number)).collect();
+        let mut outlet = Outlet { numbers, reached: vec![false; parameters.len()], take };
+        if checkpointing {
+            self.pull_back_by_layers(scored, cotangent, &mut outlet)?;
+        } else {
+            self.pull_back_whole(scored, cotangent, &mut outlet)?;
+        }
+        match parameters.iter().zip(&outlet.reached).find(|(_, reached)| !**reached) {
+            Some(((name, _), _)) => {
+                candle_core::bail!("no gradient reached `{name}`: it is no variable of the decoder")
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn pull_back_whole(
+        &self,
+        scored: &ScoredRows<'_>,
+        cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<()> {
+        let working = self.with_weights(|tensor| widened(tensor, self.compute_dtype()))?;
+        let hidden = working.hidden(scored.batch)?;
+        let loss = working.weighted_log_probs(&hidden, scored, cotangent)?;
+        let variables = working.parameters()?;
+        let gradients = tape::gradients(&loss, &variables)?;
+        variables.iter().zip(gradients).try_for_each(|((name, _), gradient)| outlet.give(name, gradient))
+    }
+
+    fn pull_back_by_layers(
+        &self,
+        scored: &ScoredRows<'_>,
+        cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<()> {
+        let (batch, frozen) = (scored.batch, self.frozen()?);
+        let rotary = self.rotary(&batch.position_ids)?;
+        let mut inputs = Vec::with_capacity(self.config.num_hidden_layers);
+        let mut x = frozen.embed(&batch.token_ids)?;
+        for layer in frozen.layers() {
+            let next = layer.forward(&x, &rotary, &batch.segments)?;
+            inputs.push(std::mem::replace(&mut x, next));
+        }
+        let embedding_is_trained = self.weights.embed_tokens.is_variable();
+        let lowest = if embedding_is_trained { 0 } else { self.lowest_trained_layer() };
+        let (mut gradient, embedding_gradient) = self.pull_back_top(x, scored, cotangent, outlet)?;
+        for (number, weights) in self.weights.layers.iter().enumerate().rev() {
+            let Some(input) = inputs.pop() else { candle_core::bail!("fewer inputs than layers") };
+            if number < lowest {
+                // Nothing below is trained.
+                continue;
+            }
+            let weights = weights.map(&|tensor: &Tensor| widened(tensor, self.compute_dtype()))?;
+            let layer = Layer { config: &self.config, weights: &weights };
+            let mut variables = Vec::new();
+            for (name, tensor) in weights.named_all() {
+                if tensor.is_variable() {
+                    variables.push((format!("model.layers.{number}.{name}"), Var::from_tensor(tensor)?));
+                }
+            }
+            let wants_input = embedding_is_trained || number > lowest;
+            let (input, input_name) = match wants_input {
+                true => {
+                    let input = Var::from_tensor(&input)?;
+                    variables.push((String::new(), input.clone()));
+                    (input.into_inner(), true)
+                }
+                false => (input, false),
+            };
+            let output = layer.forward(&input, &rotary, &batch.segments)?;
+            let mut gradients = tape::gradients(&(output * gradient)?.sum_all()?, &variables)?;
+            gradient = match input_name {
+                true => gradients.pop().ok_or_else(|| candle_core::Error::msg("no gradient of a layer's input"))?,
+                false => input.zeros_like()?,
+            };
+            for ((name, _), gradient) in variables.iter().zip(gradients) {
+                outlet.give(name, gradient)?;
+            }
+        }
+        self.pull_back_embedding(&gradient, embedding_gradient, batch, outlet)
+    }
+
+    /// From the log-probabilities down to the output of the last layer `x`: its gradient, and that of the embedding if it
+    /// is the head too.
+    fn pull_back_top(
+        &self,
+        x: Tensor,
+        scored: &ScoredRows<'_>,
+        cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        const EMBEDDING: &str = "model.embed_tokens.weight";
+        let x = Var::from_tensor(&x)?;
+        let mut top = self.frozen()?;
+        top.weights.layers.clear();
+        top.weights.norm = widened(&self.weights.norm, self.compute_dtype())?;
+        match &self.weights.lm_head {
+            Some(head) => top.weights.lm_head = Some(widened(head, self.compute_dtype())?),
+            None => top.weights.embed_tokens = widened(&self.weights.embed_tokens, self.compute_dtype())?,
+        }
+        let loss = top.weighted_log_probs(&top.final_norm(&x)?, scored, cotangent)?;
+        let mut variables = top.parameters()?;
+        variables.push((String::new(), x));
+        let mut gradients = tape::gradients(&loss, &variables)?;
+        let gradient = gradients.pop().ok_or_else(|| candle_core::Error::msg("no gradient of the last layer"))?;
+        let mut of_embedding = None;
+        for ((name, _), gradient) in variables.iter().zip(gradients) {
+            // A head that is the embedding too gets a second part from the other end.
+            if name == EMBEDDING {
+                of_embedding = Some(gradient);
+            } else {
+                outlet.give(name, gradient)?;
+            }
+        }
+        Ok((gradient, of_embedding))
+    }
+
+    fn pull_back_embedding(
+        &self,
+        gradient: &Tensor,
+        of_head: Option<Tensor>,
+        batch: &PackedBatch,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<()> {
+        if !self.weights.embed_tokens.is_variable() {
+            return Ok(());
+        }
+        let mut bottom = self.frozen()?;
+        bottom.weights.layers.clear();
+        bottom.weights.lm_head = None;
+        bottom.weights.norm = bottom.weights.norm.detach();
+        bottom.weights.embed_tokens = widened(&self.weights.embed_tokens, self.compute_dtype())?;
+        let variables = bottom.parameters()?;
+        let loss = (bottom.embed(&batch.token_ids)? * gradient)?.sum_all()?;
+        for ((name, _), gradient) in variables.iter().zip(tape::gradients(&loss, &variables)?) {
+            let sum = match &of_head {
+                Some(head) => (head + gradient)?,
+                None => gradient,
+            };
+            outlet.give(name, sum)?;
+        }
+        Ok(())
+    }
+
+    /// The first layer with a variable in it, or the number of layers.
+    fn lowest_trained_layer(&self) -> usize {
+        let trained = |weights: &super::LayerWeights| weights.named_all().iter().any(|(_, t)| t.is_variable());
+        self.weights.layers.iter().position(trained).unwrap_or(self.weights.layers.len())
+    }
+
+    /// `Σ_t c_t log π_t`.
+    fn weighted_log_probs(
+        &self,
+        hidden: &Tensor,
+        scored: &ScoredRows<'_>,
+        cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let tokens = self.log_probs(hidden, scored.rows, scored.targets, scored.temperature)?;
+        let cotangent = cotangent(&tokens)?.to_dtype(tokens.log_probs.dtype())?;
+        (&tokens.log_probs * cotangent)?.sum_all()
+    }
+}
+
+/// A variable of a 16-bit type as a variable of the type that is computed in: its gradient comes out unrounded. Anything
+/// else as it is.
+fn widened(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    if tensor.is_variable() && matches!(tensor.dtype(), DType::BF16 | DType::F16) && tensor.dtype() != dtype {
+        return Ok(Var::from_tensor(&tensor.detach().to_dtype(dtype)?)?.into_inner());
+    }
+    Ok(tensor.clone())
+}

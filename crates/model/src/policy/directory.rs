@@ -1,0 +1,557 @@
+//! A policy on disk: a Hugging Face directory that `transformers` and vLLM load as it is.
+//!
+//! `config.json`, the weights ([`super::stored`]), `tokenizer.json` and its companions, `generation_config.json`. Names are
+//! those of the hub, tensors are written in the type they have in memory. What was loaded and not changed is written back
+//! byte for byte: each file as it was, each tensor in the shard it came from.
+//!
+//! A policy with adapters is written as an adapter's folder ([`super::adapter`]), which names the directory of its base.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor, Var};
+use memtrain_corpora::store;
+use serde_json::{Map, Value, json};
+
+use super::adapter::{self, AdapterConfig};
+use super::stored::{self, Entry, Layout, MAX_SHARD_BYTES, StoredWeights};
+use super::tokenizer::{object, pretty};
+use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, Weights};
+
+pub(super) const CONFIG: &str = "config.json";
+/// What the marker of a policy directory says that it is.
+pub(super) const KIND: &str = "policy";
+/// The largest `config.json` or other settings of a directory that are read; real ones have kilobytes.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+const GENERATION: &str = "generation_config.json";
+
+/// What ends a response, with the other keys of `generation_config.json`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generation {
+    /// Ids any of which ends a response.
+    pub eos_token_ids: Vec<u32>,
+    /// The whole JSON object it was read from.
+    pub other: Map<String, Value>,
+}
+
+/// A decoder with what turns text into its tokens.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The language model.
+    pub decoder: Decoder,
+    /// Text to token ids and back.
+    pub tokenizer: PolicyTokenizer,
+    /// What ends a response.
+    pub generation: Generation,
+    /// The directory it was read from, to write back what has not changed as it was. Of adapters: that of their base.
+    pub origin: Option<Origin>,
+}
+
+/// What a directory held.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The directory.
+    pub directory: PathBuf,
+    config: Vec<u8>,
+    parsed: PolicyConfig,
+    generation: Option<Vec<u8>>,
+    /// As it was read, from the file or from what stands in for it.
+    resolved: Generation,
+    /// File names of the weights with their tensors.
+    layout: Vec<(String, Vec<String>)>,
+    dtypes: BTreeMap<String, DType>,
+}
+
+impl Policy {
+    /// A policy whose responses end where the tokenizer's configuration says.
+    ///
+    /// # Errors
+    /// If the embedding has fewer rows than the tokenizer has ids.
+    pub fn new(decoder: Decoder, tokenizer: PolicyTokenizer) -> Result<Self, PolicyError> {
+        let generation = Generation { eos_token_ids: tokenizer.eos_token_ids().to_vec(), other: Map::new() };
+        check_vocabulary(&decoder.config, &tokenizer)?;
+        Ok(Self { decoder, tokenizer, generation, origin: None })
+    }
+}
+
+/// Reads a policy directory. The decoder is trainable ([`Decoder::frozen`] gives a view that is not); tensors are
+/// converted to `dtype`. The folder of an adapter is read with the base that it names; then the adapter alone is
+/// trainable.
+///
+/// # Errors
+/// If a file is missing or damaged, the architecture is unknown, or a tensor is missing or has another shape.
+pub fn load(directory: &Path, device: &Device, dtype: DType) -> Result<Policy, PolicyError> {
+    read(directory, device, Some(dtype))
+}
+
+/// As [`load`], with each tensor in the type it is stored in.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as_stored(directory: &Path, device: &Device) -> Result<Policy, PolicyError> {
+    read(directory, device, None)
+}
+
+fn read(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Policy, PolicyError> {
+    if adapter::is_adapter(directory) {
+        return read_adapter(directory, device, dtype);
+    }
+    let config = load_config(directory)?;
+    let tokenizer = PolicyTokenizer::from_file(&directory.join("tokenizer.json"))?;
+    check_vocabulary(&config, &tokenizer)?;
+    let generation = load_generation(directory, &config, &tokenizer)?;
+    let weights = StoredWeights::open(directory)?;
+    let origin = Origin::read(directory, &config, &generation, &weights)?;
+    let decoder = build(&weights, config, device, dtype)?;
+    Ok(Policy { decoder, tokenizer, generation, origin: Some(origin) })
+}
+
+fn read_adapter(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Policy, PolicyError> {
+    let base = AdapterConfig::read(directory)?.base.ok_or_else(|| PolicyError::Config {
+        key: "base_model_name_or_path",
+        detail: "the adapter does not say which policy it is for".to_owned(),
+    })?;
+    let base = Path::new(&base);
+    if adapter::is_adapter(base) {
+        let detail = format!("`{}` is an adapter itself", base.display());
+        return Err(PolicyError::Config { key: "base_model_name_or_path", detail });
+    }
+    let mut policy = read(base, device, dtype)?;
+    policy.decoder = adapter::attach(&policy.decoder, directory)?;
+    Ok(policy)
+}
+
+/// Gives a policy the weights of one of its checkpoints, in the types it has: of adapters those alone, on the base that is
+/// there.
+///
+/// # Errors
+/// As [`load`], or if the checkpoint is of another policy.
+pub fn restore(policy: &mut Policy, checkpoint: &Path) -> Result<(), PolicyError> {
+    if policy.decoder.has_adapters() {
+        policy.decoder = adapter::attach(&policy.decoder.without_lora()?, checkpoint)?;
+        return Ok(());
+    }
+    *policy = load(checkpoint, policy.decoder.device(), policy.decoder.dtype())?;
+    Ok(())
+}
+
+/// Reads `config.json` of a policy directory.
+///
+/// # Errors
+/// If it is missing, or asks for what the decoder is not.
+pub fn load_config(directory: &Path) -> Result<PolicyConfig, PolicyError> {
+    let path = directory.join(CONFIG);
+    if !store::exists(&path) {
+        return Err(PolicyError::Missing {
+            path,
+            hint: "it must be a Hugging Face directory of a Qwen2, Qwen3 or Llama model",
+        });
+    }
+    PolicyConfig::from_json(read_object(&path)?)
+}
+
+/// Reads the weights of a policy directory into variables.
+///
+/// # Errors
+/// If a file or tensor is missing, damaged or of another shape, or there is a tensor without a place.
+pub fn load_decoder(
+    directory: &Path,
+    config: PolicyConfig,
+    device: &Device,
+    dtype: DType,
+) -> Result<Decoder, PolicyError> {
+    build(&StoredWeights::open(directory)?, config, device, Some(dtype))
+}
+
+fn build(
+    stored: &StoredWeights,
+    config: PolicyConfig,
+    device: &Device,
+    dtype: Option<DType>,
+) -> Result<Decoder, PolicyError> {
+    check_tensors(stored, &config)?;
+    let weights =
+        Weights::build(&config, |name, _| Ok(Var::from_tensor(&stored.load(name, dtype, device)?)?.into_inner()))?;
+    Ok(Decoder { config, weights })
+}
+
+/// Checks by the headers of the files, before anything is copied or allocated, that the tensors are those of the
+/// configuration.
+///
+/// # Errors
+/// If a tensor is missing or of another shape, or there is one without a place.
+pub fn check_tensors(stored: &StoredWeights, config: &PolicyConfig) -> Result<(), PolicyError> {
+    let shapes: BTreeMap<String, Vec<usize>> = config.tensor_shapes().into_iter().collect();
+    for (name, expected) in config.tensor_shapes() {
+        let got = stored.view(&name)?.shape().to_vec();
+        if got != expected {
+            return Err(PolicyError::Shape { name, expected, got });
+        }
+    }
+    // Some writers store a tied head a second time.
+    let known = |name: &str| shapes.contains_key(name) || config.tie_word_embeddings && name == "lm_head.weight";
+    match stored.names().find(|name| !known(name)) {
+        Some(name) => Err(PolicyError::UnexpectedTensor { name: name.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+impl Origin {
+    fn read(
+        directory: &Path,
+        config: &PolicyConfig,
+        generation: &Generation,
+        weights: &StoredWeights,
+    ) -> Result<Self, PolicyError> {
+        let path = directory.join(GENERATION);
+        let names = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        let file = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut dtypes = BTreeMap::new();
+        for name in weights.names() {
+            dtypes.insert(name.to_owned(), DType::try_from(weights.view(name)?.dtype())?);
+        }
+        Ok(Self {
+            directory: directory.to_path_buf(),
+            config: store::read_at_most(&directory.join(CONFIG), MAX_CONFIG_BYTES)?,
+            parsed: config.clone(),
+            generation: match store::exists(&path) {
+                true => Some(store::read_at_most(&path, MAX_CONFIG_BYTES)?),
+                false => None,
+            },
+            resolved: generation.clone(),
+            layout: weights.files().into_iter().map(|(path, own)| (file(path), names(own))).collect(),
+            dtypes,
+        })
+    }
+
+    /// Whether the types of the tensors are those that were read.
+    fn has_types_of(&self, named: &[(String, &Tensor)]) -> bool {
+        named.iter().all(|(name, tensor)| self.dtypes.get(name) == Some(&tensor.dtype()))
+    }
+}
+
+fn load_generation(
+    directory: &Path,
+    config: &PolicyConfig,
+    tokenizer: &PolicyTokenizer,
+) -> Result<Generation, PolicyError> {
+    let path = directory.join(GENERATION);
+    let other = if store::exists(&path) { read_object(&path)? } else { Map::new() };
+    let from = |value: Option<&Value>| value.map(token_ids).filter(|ids| !ids.is_empty());
+    let ids = from(other.get("eos_token_id")).or_else(|| from(config.other.get("eos_token_id")));
+    let eos_token_ids = ids.unwrap_or_else(|| tokenizer.eos_token_ids().to_vec());
+    Ok(Generation { eos_token_ids, other })
+}
+
+/// One id or a list of them.
+fn token_ids(value: &Value) -> Vec<u32> {
+    let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    ids.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+}
+
+fn check_vocabulary(config: &PolicyConfig, tokenizer: &PolicyTokenizer) -> Result<(), PolicyError> {
+    let (tokenizer, embedding) = (tokenizer.vocab_size(), config.vocab_size);
+    if tokenizer > embedding {
+        return Err(PolicyError::Vocabulary { tokenizer, embedding });
+    }
+    Ok(())
+}
+
+pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, PolicyError> {
+    let corrupt = |detail| PolicyError::Corrupt { path: path.to_path_buf(), detail };
+    object(&store::read_at_most(path, MAX_CONFIG_BYTES)?).map_err(corrupt)
+}
+
+/// Writes a policy directory, or the folder of an adapter if the policy has one: as a whole or not at all. One that this
+/// program has written and nobody has changed since is replaced, anything else is not ([`store::replace`]).
+///
+/// # Errors
+/// If something else is in the way, the policy was read from there, or a file cannot be written; what was there stays.
+pub fn save(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
+    if let Some(origin) = &policy.origin {
+        store::refuse_overlap(directory, &origin.directory)?;
+    }
+    store::replace(directory, KIND, |fresh| write(policy, fresh))
+}
+
+/// Checks, before the work, that a policy can be written to `directory`: nothing of `inputs` is in it or around it, and it
+/// is absent, empty, or a policy directory that this program has written and nobody has changed since.
+///
+/// # Errors
+/// What [`save`] would refuse.
+pub fn check_target(directory: &Path, inputs: &[&Path]) -> Result<(), PolicyError> {
+    for input in inputs {
+        store::refuse_overlap(directory, input)?;
+    }
+    Ok(store::check_replaceable(directory, KIND)?)
+}
+
+/// Writes the files of a policy into a folder that is the caller's own, creating it. There is no marker then, and the folder
+/// is none that [`save`] replaces: this is for checkpoints, which have a list of their files themselves.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write(policy: &Policy, directory: &Path) -> Result<(), PolicyError> {
+    store::create_dir_all(directory)?;
+    for (name, bytes) in policy.tokenizer.files() {
+        store::write_atomic(&directory.join(name), bytes)?;
+    }
+    let origin = policy.origin.as_ref();
+    let eos = match policy.generation.eos_token_ids.as_slice() {
+        [one] => json!(one),
+        several => json!(several),
+    };
+    match origin.filter(|origin| origin.resolved == policy.generation) {
+        Some(Origin { generation: Some(bytes), .. }) => store::write_atomic(&directory.join(GENERATION), bytes)?,
+        // What stood in for the file stands in for it again.
+        Some(Origin { generation: None, .. }) => {}
+        None => {
+            let mut generation = policy.generation.other.clone();
+            generation.insert("eos_token_id".to_owned(), eos.clone());
+            store::write_atomic(&directory.join(GENERATION), pretty(&Value::Object(generation)))?;
+        }
+    }
+    if policy.decoder.has_adapters() {
+        let base = origin.map(|origin| origin.directory.display().to_string());
+        return adapter::write(&policy.decoder, base.as_deref(), directory);
+    }
+    let named = policy.decoder.weights.named();
+    let as_read = origin.filter(|origin| origin.has_types_of(&named));
+    let layout = match as_read {
+        Some(origin) if origin.dtypes.len() == named.len() => Layout::Files(origin.layout.clone()),
+        _ => Layout::MaxShard(MAX_SHARD_BYTES),
+    };
+    let entries = named.iter().map(|(name, tensor)| Entry::of_tensor(name.clone(), tensor)).collect();
+    stored::write(directory, entries, &layout)?;
+    let config = match as_read.filter(|origin| origin.parsed == policy.decoder.config) {
+        Some(origin) => origin.config.clone(),
+        None => pretty(&Value::Object(config_json(&policy.decoder, eos))),
+    };
+    store::write_atomic(&directory.join(CONFIG), config)?;
+    Ok(())
+}
+
+fn config_json(decoder: &Decoder, eos: Value) -> Map<String, Value> {
+    let mut config = decoder.config.to_json();
+    put_dtype(&mut config, decoder.dtype());
+    config.entry("eos_token_id").or_insert(eos);
+    config
+}
+
+/// Says in a `config.json` what type the weights have.
+pub(super) fn put_dtype(config: &mut Map<String, Value>, dtype: DType) {
+    let name = match dtype {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        DType::F64 => "float64",
+        _ => "float32",
+    };
+    let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+    config.insert(key.to_owned(), json!(name));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stored::{WEIGHTS, WEIGHTS_INDEX};
+    use super::*;
+    use crate::policy::{LoraConfig, preset};
+    use memtrain_corpora::store::StoreError;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn policy() -> Result<Policy, PolicyError> {
+        let config = PolicyConfig { hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, ..preset::tiny(260) };
+        Policy::new(Decoder::init(config, 5, &Device::Cpu, DType::F32)?, PolicyTokenizer::of_bytes()?)
+    }
+
+    #[test]
+    fn a_directory_comes_back_byte_for_byte() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        let mut policy = policy()?;
+        policy.decoder.config.other.insert("custom_key".to_owned(), json!({"kept": [1, 2]}));
+        save(&policy, &first)?;
+        let loaded = load(&first, &Device::Cpu, DType::F32)?;
+        save(&loaded, &second)?;
+        for path in store::list(&first)? {
+            let name = path.file_name().unwrap_or_default();
+            assert_eq!(store::read(&path)?, store::read(&second.join(name))?, "{name:?}");
+        }
+        assert_eq!(loaded.decoder.parameters()?.len(), policy.decoder.parameters()?.len());
+        assert_eq!(loaded.generation.eos_token_ids, policy.tokenizer.eos_token_ids());
+        assert_eq!(loaded.decoder.config.to_json()["custom_key"]["kept"][1], 2);
+        let (a, b) = (&policy.decoder.weights.embed_tokens, &loaded.decoder.weights.embed_tokens);
+        assert_eq!(a.to_vec2::<f32>()?, b.to_vec2::<f32>()?);
+        // Saving again replaces it, but not where it was read; nothing else is left in the folder.
+        save(&loaded, &second)?;
+        assert!(matches!(save(&loaded, &first), Err(PolicyError::Store(StoreError::Overlap { .. }))));
+        assert_eq!(store::list(folder.path())?, [first, second]);
+        Ok(())
+    }
+
+    #[test]
+    fn shards_are_read() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let directory = folder.path().join("policy");
+        let policy = policy()?;
+        save(&policy, &directory)?;
+        store::remove_file(&directory.join(WEIGHTS))?;
+        let named = policy.decoder.weights.named();
+        let mut map = Map::new();
+        for (number, half) in named.chunks(named.len().div_ceil(2)).enumerate() {
+            let file = format!("model-0000{}-of-00002.safetensors", number + 1);
+            map.extend(half.iter().map(|(name, _)| (name.clone(), json!(file))));
+            let tensors = half.iter().map(|(name, tensor)| (name, (*tensor).clone()));
+            store::write_atomic(&directory.join(&file), safetensors::serialize(tensors, None)?)?;
+        }
+        store::write_atomic(&directory.join(WEIGHTS_INDEX), json!({"weight_map": map}).to_string())?;
+        let loaded = load(&directory, &Device::Cpu, DType::F32)?;
+        assert_eq!(loaded.decoder.weights.norm.to_vec1::<f32>()?, policy.decoder.weights.norm.to_vec1::<f32>()?);
+        store::remove_file(&directory.join("model-00002-of-00002.safetensors"))?;
+        assert!(matches!(load(&directory, &Device::Cpu, DType::F32), Err(PolicyError::Missing { .. })));
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_not_changed_is_written_back_as_it_was() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        let mut policy = policy()?;
+        policy.decoder = policy.decoder.to_dtype(DType::BF16)?;
+        // Two types in one directory, in two shards, and a configuration in somebody else's hand.
+        policy.decoder.weights.norm = policy.decoder.weights.norm.to_dtype(DType::F32)?;
+        save(&policy, &first)?;
+        let config = store::read_to_string(&first.join(CONFIG))?.replace("1e-6", "1e-06").replace("  ", "\t");
+        store::write_atomic(&first.join(CONFIG), &config)?;
+        store::remove_file(&first.join(GENERATION))?;
+        store::remove_file(&first.join(WEIGHTS))?;
+        let named = policy.decoder.weights.named();
+        let entries = named.iter().map(|(name, tensor)| Entry::of_tensor(name.clone(), tensor)).collect();
+        stored::write(&first, entries, &Layout::MaxShard(9_000))?;
+        let loaded = load_as_stored(&first, &Device::Cpu)?;
+        assert_eq!(loaded.decoder.weights.norm.dtype(), DType::F32);
+        save(&loaded, &second)?;
+        let names = |folder: &Path| -> Result<Vec<_>, StoreError> {
+            Ok(store::list(folder)?.iter().filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect())
+        };
+        assert_eq!(names(&first)?, names(&second)?);
+        assert!(names(&first)?.len() > 5, "several shards");
+        // The first was changed since its marker was written.
+        for name in names(&first)?.into_iter().filter(|name| name != store::MARKER) {
+            assert_eq!(store::read(&first.join(&name))?, store::read(&second.join(&name))?, "{name:?}");
+        }
+        // In another type the configuration says so, and keeps its other keys.
+        save(&load(&first, &Device::Cpu, DType::F32)?, &second)?;
+        let config = read_object(&second.join(CONFIG))?;
+        assert_eq!((config["torch_dtype"].as_str(), config["rms_norm_eps"].as_f64()), (Some("float32"), Some(1e-6)));
+        Ok(())
+    }
+
+    #[test]
+    fn adapters_are_written_alone_and_read_with_their_base() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let (base, adapter) = (folder.path().join("base"), folder.path().join("adapter"));
+        save(&policy()?, &base)?;
+        let mut policy = load(&base, &Device::Cpu, DType::F32)?;
+        policy.decoder = policy.decoder.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, 1)?;
+        for (name, parameter) in policy.decoder.parameters()? {
+            let noise =
+                memtrain_kernels::nn::gradient_check::wave(parameter.dims(), DType::F32, name.len() as f64 * 0.01)?;
+            parameter.set(&noise)?;
+        }
+        save(&policy, &adapter)?;
+        assert!(!store::exists(&adapter.join(WEIGHTS)) && !store::exists(&adapter.join(CONFIG)));
+        let loaded = load(&adapter, &Device::Cpu, DType::F32)?;
+        let (own, read) = (policy.decoder.parameters()?, loaded.decoder.parameters()?);
+        assert_eq!(own.len(), read.len());
+        for ((name, own), (read_name, read)) in own.iter().zip(&read) {
+            assert_eq!((name, own.to_vec2::<f32>()?), (read_name, read.to_vec2::<f32>()?));
+        }
+        // Its own place is replaceable; a base that is gone, or a foreign tensor, is named.
+        save(&loaded, &adapter)?;
+        store::rename_durably(&base, &folder.path().join("moved"))?;
+        let message = load(&adapter, &Device::Cpu, DType::F32).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains("base"), "{message}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let directory = folder.path().join("policy");
+        let message =
+            || load(&directory, &Device::Cpu, DType::F32).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message().contains("config.json"), "{}", message());
+        save(&policy()?, &directory)?;
+        let config = store::read_to_string(&directory.join(CONFIG))?;
+        store::write_atomic(
+            &directory.join(CONFIG),
+            config.replace("\"intermediate_size\": 24", "\"intermediate_size\": 25"),
+        )?;
+        assert!(
+            message().contains("mlp.gate_proj.weight` has shape [24, 16]") && message().contains("[25, 16]"),
+            "{}",
+            message()
+        );
+        store::write_atomic(
+            &directory.join(CONFIG),
+            config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+        )?;
+        assert!(message().contains("`model.layers.2.input_layernorm.weight` is missing"), "{}", message());
+        store::write_atomic(
+            &directory.join(CONFIG),
+            config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
+        )?;
+        assert!(message().contains("model.layers.1.") && message().contains("no place"), "{}", message());
+        store::write_atomic(&directory.join(CONFIG), config.replace("\"vocab_size\": 260", "\"vocab_size\": 200"))?;
+        assert!(message().contains("259 ids"), "{}", message());
+        store::write_atomic(&directory.join(CONFIG), &config[..40])?;
+        assert!(message().contains("config.json"), "{}", message());
+        store::write_atomic(&directory.join(CONFIG), &config)?;
+        let weights = store::read(&directory.join(WEIGHTS))?;
+        store::write_atomic(&directory.join(WEIGHTS), &weights[..weights.len() / 2])?;
+        assert!(message().contains("model.safetensors"), "{}", message());
+        store::remove_file(&directory.join("tokenizer.json"))?;
+        assert!(message().contains("tokenizer.json"), "{}", message());
+        Ok(())
+    }
+
+    #[test]
+    fn a_folder_of_others_is_not_replaced_whatever_it_looks_like() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let directory = folder.path().join("policy");
+        // As whole as a policy can be, but written by another program: without the marker it cannot be told from one.
+        write(&policy()?, &directory)?;
+        let before = store::read(&directory.join(WEIGHTS))?;
+        let refused = |outcome| matches!(outcome, Err(PolicyError::Store(StoreError::Foreign { .. })));
+        assert!(refused(save(&policy()?, &directory)) && refused(check_target(&directory, &[])));
+        assert_eq!(store::read(&directory.join(WEIGHTS))?, before);
+        // One of ours is, unless somebody has changed a file of it or added one.
+        let own = folder.path().join("own");
+        save(&policy()?, &own)?;
+        check_target(&own, &[])?;
+        save(&policy()?, &own)?;
+        store::write_atomic(&own.join("notes.txt"), "it forgets names")?;
+        assert!(refused(save(&policy()?, &own)));
+        store::remove_file(&own.join("notes.txt"))?;
+        store::write_atomic(&own.join(CONFIG), store::read_to_string(&own.join(CONFIG))?.replace("  ", " "))?;
+        assert!(refused(save(&policy()?, &own)));
+        Ok(())
+    }
+
+    #[test]
+    fn an_adapter_is_not_written_over_its_base() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let base = folder.path().join("models/base");
+        save(&policy()?, &base)?;
+        let mut policy = load(&base, &Device::Cpu, DType::F32)?;
+        policy.decoder = policy.decoder.with_lora(&LoraConfig { rank: 2, ..LoraConfig::default() }, 1)?;
+        for out in [base.clone(), base.join("adapter"), folder.path().join("models"), base.join("../../models/base/.")]
+        {
+            let refused = save(&policy, &out).err();
+            assert!(matches!(refused, Some(PolicyError::Store(StoreError::Overlap { .. }))), "{}", out.display());
+        }
+        assert!(load(&base, &Device::Cpu, DType::F32).is_ok());
+        Ok(())
+    }
+}

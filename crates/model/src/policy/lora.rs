@@ -1,0 +1,299 @@
+//! Low-rank adapters: `y = W x + scale B A x`, with `A` `[r, in]`, `B` `[out, r]` and `scale = alpha / r`.
+//!
+//! Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1. Only the adapters are
+//! trained and kept: gradients, optimizer state and checkpoints are theirs alone, and without them the decoder is the
+//! reference. Adapters stay in f32 whatever the type of the weights.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{Decoder, PolicyError};
+
+/// A matrix of a layer that can carry an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Target {
+    /// Queries.
+    #[serde(rename = "q_proj")]
+    Q,
+    /// Keys.
+    #[serde(rename = "k_proj")]
+    K,
+    /// Values.
+    #[serde(rename = "v_proj")]
+    V,
+    /// Output of the attention.
+    #[serde(rename = "o_proj")]
+    O,
+    /// Gate of the feed-forward.
+    #[serde(rename = "gate_proj")]
+    Gate,
+    /// Feed-forward, upwards.
+    #[serde(rename = "up_proj")]
+    Up,
+    /// Feed-forward, downwards.
+    #[serde(rename = "down_proj")]
+    Down,
+}
+
+impl Target {
+    /// All of them, in the order of a layer.
+    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+
+    /// Hugging Face name of the module.
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Q => "q_proj",
+            Self::K => "k_proj",
+            Self::V => "v_proj",
+            Self::O => "o_proj",
+            Self::Gate => "gate_proj",
+            Self::Up => "up_proj",
+            Self::Down => "down_proj",
+        }
+    }
+
+    /// Path of the module inside a layer.
+    pub fn path(self) -> String {
+        let part = match self {
+            Self::Q | Self::K | Self::V | Self::O => "self_attn",
+            Self::Gate | Self::Up | Self::Down => "mlp",
+        };
+        format!("{part}.{}", self.module())
+    }
+}
+
+/// Which matrices get adapters, and how large. There is no dropout: rollouts and updates must be of the same policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraConfig {
+    /// Rank `r`. Default 16, TRL's.
+    pub rank: usize,
+    /// The adapter is scaled by `alpha / rank`. Default 32, TRL's.
+    pub alpha: f64,
+    /// The matrices. Default all seven of a layer (QLoRA §4: adapters everywhere are needed to match full training).
+    pub targets: Vec<Target>,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self { rank: 16, alpha: 32.0, targets: Target::ALL.to_vec() }
+    }
+}
+
+/// The adapter of one matrix.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// `[r, in]`.
+    pub a: Tensor,
+    /// `[out, r]`.
+    pub b: Tensor,
+    /// What the product of both is multiplied by.
+    pub scale: f64,
+}
+
+impl Adapter {
+    /// `weight + scale B A`: in f32, rounded once to the weight's type.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn added_to(&self, weight: &Tensor) -> Result<Tensor> {
+        let (a, b) = (self.a.detach().to_dtype(DType::F32)?, self.b.detach().to_dtype(DType::F32)?);
+        let delta = (b.matmul(&a)? * self.scale)?;
+        (weight.detach().to_dtype(DType::F32)? + delta)?.to_dtype(weight.dtype())
+    }
+}
+
+/// The adapters of one layer.
+#[derive(Clone, Debug, Default)]
+pub struct Adapters([Option<Adapter>; Target::ALL.len()]);
+
+impl Adapters {
+    /// The adapter of a matrix, if it has one.
+    pub fn get(&self, target: Target) -> Option<&Adapter> {
+        self.0[target as usize].as_ref()
+    }
+
+    /// Gives a matrix an adapter.
+    pub fn set(&mut self, target: Target, adapter: Adapter) {
+        self.0[target as usize] = Some(adapter);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
+    /// Names inside the layer, `self_attn.q_proj.lora_A.weight` and so on, with the tensors.
+    pub(super) fn named(&self) -> Vec<(String, &Tensor)> {
+        let of = |target: Target| Some((target, self.get(target)?));
+        let pairs = Target::ALL.into_iter().filter_map(of);
+        pairs
+            .flat_map(|(target, adapter)| {
+                let name = |letter: char| format!("{}.lora_{letter}.weight", target.path());
+                [(name('A'), &adapter.a), (name('B'), &adapter.b)]
+            })
+            .collect()
+    }
+
+    pub(super) fn map(&self, change: &impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        let mut changed = Self::default();
+        for target in Target::ALL {
+            if let Some(Adapter { a, b, scale }) = self.get(target) {
+                changed.set(target, Adapter { a: change(a)?, b: change(b)?, scale: *scale });
+            }
+        }
+        Ok(changed)
+    }
+}
+
+impl Decoder {
+    /// Whether any matrix carries an adapter.
+    pub fn has_adapters(&self) -> bool {
+        self.weights.layers.iter().any(|layer| !layer.adapters.is_empty())
+    }
+
+    /// The decoder with fresh adapters as its only variables; everything else is shared with it and frozen. `A` is uniform
+    /// in `±1 / sqrt(in)` and `B` is zero, as in PEFT, so that nothing changes before the first step.
+    ///
+    /// # Errors
+    /// If the rank is 0, nothing is targeted, or there are adapters already.
+    pub fn with_lora(&self, config: &LoraConfig, seed: u64) -> std::result::Result<Self, PolicyError> {
+        if config.rank == 0 || config.targets.is_empty() {
+            let detail = "a rank of at least 1 and at least one target are needed".to_owned();
+            return Err(PolicyError::Config { key: "policy.lora", detail });
+        }
+        if self.has_adapters() {
+            let detail = "the policy has adapters already: merge them first".to_owned();
+            return Err(PolicyError::Config { key: "policy.lora", detail });
+        }
+        let mut adapted = self.frozen()?;
+        for (number, layer) in adapted.weights.layers.iter_mut().enumerate() {
+            for &target in &config.targets {
+                let (out, width) = layer.matrix(target).dims2()?;
+                let name = format!("policy/lora/model.layers.{number}.{}", target.path());
+                let a = Tensor::from_vec(uniform(&name, seed, config.rank, width), (config.rank, width), &Device::Cpu)?;
+                let b = Tensor::zeros((out, config.rank), DType::F32, &Device::Cpu)?;
+                let variable = |tensor: Tensor| -> Result<Tensor> {
+                    Ok(Var::from_tensor(&tensor.to_device(self.device())?)?.into_inner())
+                };
+                let scale = config.alpha / config.rank as f64;
+                layer.adapters.set(target, Adapter { a: variable(a)?, b: variable(b)?, scale });
+            }
+        }
+        Ok(adapted)
+    }
+
+    /// The decoder without its adapters: what it was before them, sharing its storage, frozen.
+    ///
+    /// # Errors
+    /// Never on the CPU.
+    pub fn without_lora(&self) -> Result<Self> {
+        let mut base = self.frozen()?;
+        base.weights.layers.iter_mut().for_each(|layer| layer.adapters = Adapters::default());
+        Ok(base)
+    }
+
+    /// The decoder with its adapters added into its matrices, in f32 and rounded once to the matrices' type; frozen.
+    ///
+    /// # Errors
+    /// If the device refuses a tensor.
+    pub fn merged_lora(&self) -> Result<Self> {
+        let mut merged = self.without_lora()?;
+        for (layer, own) in merged.weights.layers.iter_mut().zip(&self.weights.layers) {
+            for target in Target::ALL {
+                if let Some(adapter) = own.adapters.get(target) {
+                    *layer.matrix_mut(target) = adapter.added_to(own.matrix(target))?;
+                }
+            }
+        }
+        Ok(merged)
+    }
+}
+
+/// `rank * width` draws, uniform in `±1 / sqrt(width)`.
+fn uniform(name: &str, seed: u64, rank: usize, width: usize) -> Vec<f32> {
+    let mut rng = memtrain_corpora::rng::addressed(name, seed, &[]);
+    let bound = 1.0 / (width as f32).sqrt();
+    (0..rank * width).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::preset;
+    use memtrain_kernels::nn::gradient_check::{assert_close, max_difference};
+    use memtrain_kernels::nn::{PackedBatch, tape};
+
+    type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
+
+    fn batch() -> PackedBatch {
+        let mut batch = PackedBatch::default();
+        let prompt = batch.push(&[1, 2, 3, 4], None);
+        batch.push(&[5, 6], Some(prompt));
+        batch.push(&[7, 8, 9], Some(prompt));
+        batch
+    }
+
+    /// Adapters that do something.
+    fn stirred(decoder: &Decoder) -> Result<()> {
+        for (name, parameter) in decoder.parameters()? {
+            let noise = memtrain_kernels::nn::gradient_check::wave(
+                parameter.dims(),
+                DType::F32,
+                0.1 + 0.001 * name.len() as f64,
+            )?;
+            parameter.set(&(parameter.as_detached_tensor() + noise)?)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn fresh_adapters_change_nothing_and_are_all_that_is_trained() -> Outcome {
+        let base = Decoder::init(preset::tiny(40), 3, &Device::Cpu, DType::F32)?;
+        let config = LoraConfig { rank: 4, ..LoraConfig::default() };
+        let adapted = base.with_lora(&config, 1)?;
+        let batch = batch();
+        assert_eq!(max_difference(&adapted.hidden(&batch)?, &base.hidden(&batch)?)?, 0.0);
+        let parameters = adapted.parameters()?;
+        assert_eq!(parameters.len(), 2 * 7 * base.config.num_hidden_layers);
+        assert!(parameters.iter().all(|(name, _)| name.contains(".lora_")));
+        // The gradient of A is zero as long as B is; that of B is not.
+        let gradients = tape::gradients(&adapted.hidden(&batch)?.sqr()?.sum_all()?, &parameters)?;
+        for ((name, _), gradient) in parameters.iter().zip(&gradients) {
+            let largest = max_difference(gradient, &gradient.zeros_like()?)?;
+            assert_eq!(largest > 0.0, name.contains("lora_B"), "{name}: {largest}");
+        }
+        assert!(adapted.with_lora(&config, 1).is_err());
+        assert!(base.with_lora(&LoraConfig { rank: 0, ..config }, 1).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn merged_weights_give_the_adapters_logits() -> Outcome {
+        let base = Decoder::init(preset::tiny(40), 3, &Device::Cpu, DType::F32)?;
+        let config = LoraConfig { rank: 3, alpha: 5.0, targets: vec![Target::Q, Target::V, Target::Down] };
+        let adapted = base.with_lora(&config, 1)?;
+        stirred(&adapted)?;
+        let (batch, merged) = (batch(), adapted.merged_lora()?);
+        assert!(!merged.has_adapters());
+        let (hidden, base_hidden) = (adapted.hidden(&batch)?, base.hidden(&batch)?);
+        assert!(max_difference(&hidden, &base_hidden)? > 1e-2);
+        assert_close(&merged.logits(&merged.hidden(&batch)?)?, &adapted.logits(&hidden)?, 1e-5)?;
+        assert_eq!(max_difference(&adapted.without_lora()?.hidden(&batch)?, &base_hidden)?, 0.0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_trainable_copy_moves_its_adapters_alone() -> Outcome {
+        let base = Decoder::init(preset::tiny(40), 3, &Device::Cpu, DType::F32)?;
+        let adapted = base.with_lora(&LoraConfig { targets: vec![Target::K], ..LoraConfig::default() }, 1)?;
+        let copy = adapted.trainable_copy()?;
+        assert_eq!(copy.parameters()?.len(), 2 * base.config.num_hidden_layers);
+        stirred(&copy)?;
+        let batch = batch();
+        assert_eq!(max_difference(&adapted.hidden(&batch)?, &base.hidden(&batch)?)?, 0.0);
+        assert!(max_difference(&copy.hidden(&batch)?, &base.hidden(&batch)?)? > 0.0);
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Teacher-forced passes over prompts with given responses: log-probabilities of the response tokens, and gradients of
+//! losses that depend on nothing else.
+//!
+//! [`packing`] lays pairs out in micro-batches; [`score`] reads log-probabilities off a forward pass, [`accumulate`] sends
+//! `∂loss/∂log π` a token backward. Gradients add up in f32, and any split into micro-batches gives the same sum up to
+//! rounding.
+
+pub mod packing;
+
+use candle_core::{Tensor, Var};
+
+pub use packing::{MicroBatch, PromptResponse, Sharing, pack};
+
+use crate::optim::GradientBuffer;
+use crate::policy::ScoredRows;
+use crate::policy::decoder::{Decoder, ScoredTokens};
+
+/// What is known of one response token after the forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoredToken {
+    /// Index of its conversation.
+    pub conversation: usize,
+    /// Index in the response.
+    pub token: usize,
+    /// Log-probability under the policy.
+    pub log_prob: f64,
+    /// Entropy of the distribution it was scored in, in nats.
+    pub entropy: f64,
+}
+
+/// Limits of a forward or backward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassLimits {
+    /// Most tokens of a micro-batch.
+    pub micro_batch_tokens: usize,
+    /// Temperature the responses were drawn at (1 for greedy draws).
+    pub temperature: f64,
+    /// Activations are computed again in the backward, layer by layer, instead of kept.
+    pub activation_checkpointing: bool,
+    /// What conversations have in common and is computed once.
+    pub sharing: Sharing,
+}
+
+/// Scores every response token, forward only.
+///
+/// # Errors
+/// If the forward pass fails.
+pub fn score(
+    decoder: &Decoder,
+    pairs: &[PromptResponse<'_>],
+    limits: PassLimits,
+) -> candle_core::Result<Vec<Vec<ScoredToken>>> {
+    let frozen = decoder.frozen()?;
+    let mut scored: Vec<Vec<ScoredToken>> = pairs.iter().map(|_| Vec::new()).collect();
+    for micro in pack(pairs, limits.micro_batch_tokens, limits.sharing) {
+        let hidden = frozen.hidden(&micro.batch)?;
+        let tokens = frozen.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
+        let log_probs = to_f64(&tokens.log_probs)?;
+        let entropy = to_f64(&tokens.entropy)?;
+        for token in scored_tokens(&micro, pairs, &log_probs, &entropy) {
+            scored[token.conversation].push(token);
+        }
+    }
+    Ok(scored)
+}
+
+/// Adds the gradients of `Σ_t loss_t` to `gradients`, where `token_gradient` gives `∂loss_t/∂log π_t` of each response
+/// token.
+///
+/// # Errors
+/// If the forward or backward pass fails.
+pub fn accumulate(
+    decoder: &Decoder,
+    parameters: &[(String, Var)],
+    pairs: &[PromptResponse<'_>],
+    limits: PassLimits,
+    gradients: &mut GradientBuffer,
+    mut token_gradient: impl FnMut(ScoredToken) -> f64,
+) -> candle_core::Result<()> {
+    for micro in pack(pairs, limits.micro_batch_tokens, limits.sharing) {
+        let MicroBatch { batch, rows, targets, .. } = &micro;
+        let scored = ScoredRows { batch, rows, targets, temperature: limits.temperature };
+        let mut cotangent = |scores: &ScoredTokens| {
+            let (log_probs, entropy) = (to_f64(&scores.log_probs)?, to_f64(&scores.entropy)?);
+            let slopes: Vec<f64> =
+                scored_tokens(&micro, pairs, &log_probs, &entropy).map(&mut token_gradient).collect();
+            Tensor::new(slopes, scores.log_probs.device())
+        };
+        let mut add = |number: usize, gradient: Tensor| gradients.add_one(number, &gradient);
+        decoder.pull_back(&scored, parameters, limits.activation_checkpointing, &mut cotangent, &mut add)?;
+        gradients.finish_micro_batch();
+    }
+    Ok(())
+}
+
+/// The response tokens of a micro-batch in the order of its rows.
+fn scored_tokens<'a>(
+    micro: &'a MicroBatch,
+    pairs: &'a [PromptResponse<'_>],
+    log_probs: &'a [f64],
+    entropy: &'a [f64],
+) -> impl Iterator<Item = ScoredToken> + 'a {
+    let tokens = micro
+        .conversations
+        .iter()
+        .flat_map(|&conversation| (0..pairs[conversation].response_ids.len()).map(move |token| (conversation, token)));
+    tokens.zip(log_probs.iter().zip(entropy)).map(|((conversation, token), (&log_prob, &entropy))| ScoredToken {
+        conversation,
+        token,
+        log_prob,
+        entropy,
+    })
+}
+
+fn to_f64(values: &Tensor) -> candle_core::Result<Vec<f64>> {
+    values.detach().to_dtype(candle_core::DType::F64)?.to_vec1()
+}

@@ -1,0 +1,170 @@
+//! A frozen answerer: what does a bank say to a question?
+//!
+//! It is shown the core and the items that BM25 finds for the question, and answers greedily. It is not trained: what
+//! it can answer is a measure of what the bank holds. A policy answers ([`Sampler`]), or a server ([`ServerAnswerer`]) that is asked
+//! in words and may be any model.
+
+use memtrain_engine::sampler::http::chat::{ChatAnswer, ChatRequest};
+use memtrain_engine::sampler::{ChatServer, Completion, SampleRequest, Sampler};
+use memtrain_model::policy::PromptText;
+use memtrain_rollout_types::RolloutKind;
+
+use super::{Bank, BankReading, Entry, retrieval};
+use crate::agents::answer::last_boxed;
+use crate::agents::reader::{DrawConfig, Reader, Turn};
+
+/// First turn number in the addresses of an answerer's draws, apart from those of any agent.
+const FIRST_TURN: u64 = 1 << 32;
+
+/// A user's words, and what the draw of the response is for: document, rollout, turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The words.
+    pub user: PromptText,
+    /// The address.
+    pub address: (u64, u64, u64),
+}
+
+/// Who answers: words in, words out, always the most probable ones.
+pub trait Answerer {
+    /// Responds to each, in their order, with at most `reader.answer_tokens` tokens. Of a server's response nobody knows
+    /// the tokens.
+    ///
+    /// # Errors
+    /// If who answers fails, or the words do not fit the context of a policy.
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>>;
+}
+
+impl<S: Sampler + ?Sized> Answerer for S {
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
+        let reader = Reader { draw: &DrawConfig::GREEDY, ..*reader };
+        let request = |words: &Words| reader.request(&words.user, reader.config.answer_tokens, words.address);
+        let requests = asked.iter().map(request).collect::<anyhow::Result<Vec<SampleRequest>>>()?;
+        let completions = self.sample(&requests)?;
+        let turns = requests.into_iter().zip(completions);
+        turns.map(|(request, completion)| reader.turn(RolloutKind::Answer, request.prompt_ids, completion)).collect()
+    }
+}
+
+/// A server that answers in words. After each response `goes_on` is told how many have come, and of how many; its error ends
+/// the asking.
+pub struct ServerAnswerer<F> {
+    /// The server.
+    pub server: ChatServer,
+    /// Whether to go on.
+    pub goes_on: F,
+}
+
+impl<F: FnMut(usize, usize) -> anyhow::Result<()>> Answerer for ServerAnswerer<F> {
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
+        let max_tokens = reader.config.answer_tokens;
+        let request = |words: &Words| ChatRequest { user: words.user.as_str().to_owned(), max_tokens };
+        let turn = |ChatAnswer { text, finish }: ChatAnswer| Turn {
+            kind: RolloutKind::Answer,
+            prompt_ids: Vec::new(),
+            completion: Completion { token_ids: Vec::new(), log_probs: Vec::new(), finish },
+            text: text.trim().to_owned(),
+        };
+        let goes_on = |ended| (self.goes_on)(ended, asked.len());
+        let answers = self.server.answer(asked.iter().map(request).collect(), goes_on)?;
+        Ok(answers.into_iter().map(turn).collect())
+    }
+}
+
+/// A question to a bank.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'b> {
+    /// What is known.
+    pub bank: &'b Bank,
+    /// What is asked.
+    pub question: &'b str,
+    /// Number of the item, for draw addresses.
+    pub document: u64,
+    /// Rollout, for draw addresses.
+    pub rollout: u64,
+}
+
+/// An answer and what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The response.
+    pub text: String,
+    /// For each item that was shown, the step that wrote it.
+    pub evidence: Vec<u32>,
+}
+
+/// Items of a bank for a question: of each list the best `count`, best first.
+pub fn retrieve<'b>(bank: &'b Bank, question: &str, count: usize) -> Vec<&'b Entry> {
+    let mut found = Vec::new();
+    for list in bank.layout().lists() {
+        let entries: Vec<&Entry> = bank.entries().iter().filter(|entry| entry.section == *list).collect();
+        let texts: Vec<&str> = entries.iter().map(|entry| entry.content.as_str()).collect();
+        found
+            .extend(retrieval::best(question, &texts, count).into_iter().map(|(place, score)| (score, entries[place])));
+    }
+    found.sort_by(|(a, left), (b, right)| b.total_cmp(a).then(right.id.cmp(&left.id)));
+    found.into_iter().map(|(_, entry)| entry).collect()
+}
+
+/// Answers all questions. What is shown must fit the reader's context, whoever answers: so all are shown the same.
+///
+/// # Errors
+/// If who answers or the tokenizer fails, or a question does not fit the context of a policy even without any item.
+pub fn answer(
+    reader: &Reader<'_>,
+    reading: &BankReading,
+    frozen: &mut dyn Answerer,
+    asks: &[Ask<'_>],
+) -> anyhow::Result<Vec<Answer>> {
+    let mut asked: Vec<Words> = Vec::with_capacity(asks.len());
+    let mut evidence = Vec::with_capacity(asks.len());
+    for (ask, number) in asks.iter().zip(0..) {
+        let mut items = retrieve(ask.bank, ask.question, reading.config.retrieved(ask.bank.layout()));
+        let limit = reader.config.context_tokens.saturating_sub(reader.config.answer_tokens);
+        let user = loop {
+            // In the order of writing, as the keeper sees them.
+            let mut shown = items.clone();
+            shown.sort_by_key(|entry| entry.id);
+            let user = reading.prompts.question_turn(ask.question, &ask.bank.written(&shown));
+            if items.is_empty() || reader.tokenizer.chat_prompt_ids(&user)?.len() <= limit {
+                break user;
+            }
+            items.pop();
+        };
+        asked.push(Words { user, address: (ask.document, ask.rollout, FIRST_TURN + number) });
+        evidence.push(items.iter().map(|entry| entry.step).collect());
+    }
+    let turns = frozen.respond(reader, &asked)?.into_iter().zip(evidence);
+    Ok(turns.map(|(turn, evidence)| Answer { text: turn.text, evidence }).collect())
+}
+
+/// An item to judge.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'b> {
+    /// What it should be taken from.
+    pub section: &'b str,
+    /// What it says.
+    pub content: &'b str,
+    /// Number of the document, for draw addresses.
+    pub document: u64,
+}
+
+/// Whether each item is taken for true and worth keeping: the answer is `yes`.
+///
+/// # Errors
+/// If who answers or the tokenizer fails, or an item does not fit the context of a policy.
+pub fn judge(
+    reader: &Reader<'_>,
+    reading: &BankReading,
+    frozen: &mut dyn Answerer,
+    items: &[Judged<'_>],
+) -> anyhow::Result<Vec<bool>> {
+    let words = |(item, number): (&Judged<'_>, u64)| Words {
+        user: reading.prompts.judge_turn(item.section, item.content),
+        address: (item.document, 0, 2 * FIRST_TURN + number),
+    };
+    let asked: Vec<Words> = items.iter().zip(0..).map(words).collect();
+    let said_yes =
+        |turn: Turn| last_boxed(&turn.text).is_some_and(|verdict| verdict.trim().eq_ignore_ascii_case("yes"));
+    Ok(frozen.respond(reader, &asked)?.into_iter().map(said_yes).collect())
+}

@@ -1,0 +1,112 @@
+//! A document cut into chunks of at most so many tokens.
+//!
+//! The chunks cover the text once and in order: concatenated they are the document. A cut never falls inside a
+//! character or inside a placeholder.
+
+use memtrain_corpora::Span;
+use memtrain_corpora::document::{MASK, TARGET};
+use memtrain_model::policy::{PolicyError, PolicyTokenizer};
+use serde::{Deserialize, Serialize};
+
+/// Where a chunk may end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CutAt {
+    /// After any token, as MemTrain §4.1 and MemAgent do.
+    #[default]
+    Token,
+    /// After the last sentence that fits, where one fits: kinder to policies that copy whole sentences.
+    Sentence,
+}
+
+/// Cuts `text` into chunks of at most `max_tokens` tokens each, counted on the chunk's own text.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn split(
+    text: &str,
+    tokenizer: &PolicyTokenizer,
+    max_tokens: usize,
+    cut_at: CutAt,
+) -> Result<Vec<Span>, PolicyError> {
+    let (_, offsets) = tokenizer.encode_with_offsets(text)?;
+    let mut chunks = Vec::new();
+    let (mut start, mut first_token) = (0, 0);
+    while start < text.len() {
+        let mut limit = max_tokens.max(1);
+        // A chunk read on its own can split its first or last word into other tokens than the document does; the bound
+        // holds for what the policy is shown, so the window shrinks by the excess until it fits.
+        let end = loop {
+            let end = window_end(text, &offsets, first_token, start, limit, cut_at);
+            let excess = tokenizer.encode_text(&text[start..end])?.len().saturating_sub(max_tokens);
+            if excess == 0 || limit == 1 {
+                break end;
+            }
+            limit = limit.saturating_sub(excess).max(1);
+        };
+        chunks.push(start..end);
+        start = end;
+        while first_token < offsets.len() && offsets[first_token].end <= start {
+            first_token += 1;
+        }
+    }
+    Ok(chunks)
+}
+
+/// End of the chunk that begins at byte `start` and holds at most `limit` of the document's tokens.
+fn window_end(text: &str, offsets: &[Span], first_token: usize, start: usize, limit: usize, cut_at: CutAt) -> usize {
+    let Some(next) = offsets.get(first_token + limit) else { return text.len() };
+    let mut end = outside_placeholder(text, start, floor_char_boundary(text, next.start.max(start)));
+    if cut_at == CutAt::Sentence
+        && let Some(sentence_end) = last_sentence_end(&text[start..end])
+    {
+        end = start + sentence_end;
+    }
+    if end > start {
+        return end;
+    }
+    // Not even one character or placeholder fits: take it whole, so that reading always moves on.
+    let rest = &text[start..];
+    [MASK, TARGET]
+        .into_iter()
+        .find(|placeholder| rest.starts_with(placeholder))
+        .map(str::len)
+        .or_else(|| rest.chars().next().map(char::len_utf8))
+        .map_or(text.len(), |length| start + length)
+}
+
+fn floor_char_boundary(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// `at`, or the start of the placeholder that `at` would cut in two.
+fn outside_placeholder(text: &str, start: usize, at: usize) -> usize {
+    for placeholder in [MASK, TARGET] {
+        let from = floor_char_boundary(text, at.saturating_sub(placeholder.len() - 1).max(start));
+        let to = (from + 2 * placeholder.len()).min(text.len());
+        let to = floor_char_boundary(text, to);
+        if let Some(found) = text[from..to].find(placeholder) {
+            let found = from + found;
+            if found < at && at < found + placeholder.len() {
+                return found;
+            }
+        }
+    }
+    at
+}
+
+/// Byte after the white space that follows the last sentence end of `text`, if there is one.
+fn last_sentence_end(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut end = bytes.len();
+    while end > 1 {
+        if matches!(bytes[end - 1], b' ' | b'\n') && matches!(bytes[end - 2], b'.' | b'!' | b'?' | b'\n') {
+            return Some(end);
+        }
+        end -= 1;
+    }
+    None
+}

@@ -1,0 +1,345 @@
+//! The searcher: turns of thinking and searching until there are answers (MEM1, arXiv 2506.15841).
+//!
+//! A turn is one conversation of its own: the questions, the last turn (its thoughts and its action) and what that turn's
+//! search has found go in; thoughts and an action come out, either a query or the answers. Whatever came before the last
+//! turn is forgotten unless the policy has written it down again. Several questions are answered together, their answers
+//! separated by `;`.
+//!
+//! What is trained on are the token ids of each turn as they were drawn. The released code of MEM1 trains on one long
+//! sequence with a mask instead, which hides what the policy saw.
+
+use std::path::Path;
+
+use memtrain_corpora::store;
+use memtrain_engine::sampler::{DrawAddress, SampleRequest, Sampler, SamplingParams};
+use memtrain_model::policy::{PolicyTokenizer, PromptText};
+use memtrain_rollout_types::RolloutKind;
+use serde::{Deserialize, Serialize};
+
+use super::prompts::{PromptError, fill};
+use super::reader::{DrawConfig, DrawRound, Turn};
+use super::retrieve::{Found, Retriever};
+
+/// How a searcher searches. Defaults: MEM1's released code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearcherConfig {
+    /// Prompt set: `standard` or a folder with `turn.txt`, `results.txt`, `last.txt` and `invalid.txt`.
+    pub prompts: String,
+    /// Most turns, the one that answers counted.
+    pub max_turns: usize,
+    /// Longest response in tokens.
+    pub response_tokens: usize,
+    /// Longest results of a search in tokens; the rest is cut off.
+    pub result_tokens: usize,
+    /// Passages of a search.
+    pub topk: usize,
+    /// Context length that a prompt and its response must fit.
+    pub context_tokens: usize,
+}
+
+impl Default for SearcherConfig {
+    fn default() -> Self {
+        Self {
+            prompts: "standard".to_owned(),
+            max_turns: 6,
+            response_tokens: 1_000,
+            result_tokens: 1_000,
+            topk: 3,
+            context_tokens: 8_192,
+        }
+    }
+}
+
+/// The texts that a searcher is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearcherPrompts {
+    turn: String,
+    results: String,
+    last: String,
+    invalid: String,
+}
+
+const FILES: [&str; 4] = ["turn.txt", "results.txt", "last.txt", "invalid.txt"];
+const STANDARD: [&str; 4] = [
+    include_str!("../../../../configs/prompts/searcher/turn.txt"),
+    include_str!("../../../../configs/prompts/searcher/results.txt"),
+    include_str!("../../../../configs/prompts/searcher/last.txt"),
+    include_str!("../../../../configs/prompts/searcher/invalid.txt"),
+];
+
+impl SearcherPrompts {
+    /// Loads a set: `standard`, or a folder with the four files.
+    ///
+    /// # Errors
+    /// If a file is missing, or lacks a field.
+    pub fn load(set: &str) -> Result<Self, PromptError> {
+        let texts = match set {
+            "standard" => STANDARD.map(str::to_owned),
+            folder => {
+                let mut texts: [String; 4] = Default::default();
+                for (text, file) in texts.iter_mut().zip(FILES) {
+                    *text = store::read_to_string(&Path::new(folder).join(file))
+                        .map_err(|source| PromptError::Unreadable { set: set.to_owned(), source })?;
+                }
+                texts
+            }
+        };
+        let [turn, results, last, invalid] = texts.map(|text| text.trim_end_matches('\n').to_owned());
+        for (file, text, fields) in
+            [(FILES[0], &turn, ["{problem}", "{last_turn}"]), (FILES[1], &results, ["{results}", "{turns_left}"])]
+        {
+            if let Some(field) = fields.into_iter().find(|field| !text.contains(field)) {
+                return Err(PromptError::MissingField { set: set.to_owned(), file, field });
+            }
+        }
+        Ok(Self { turn, results, last, invalid })
+    }
+
+    /// BLAKE3 hash of the texts.
+    pub fn hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for text in [&self.turn, &self.results, &self.last, &self.invalid] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// The user's words of a turn. `turns_left` counts the turn itself.
+    fn words(&self, problem: &str, last_turn: &PromptText, turns_left: usize) -> PromptText {
+        let mut last_turn = last_turn.clone();
+        if turns_left <= 1 {
+            last_turn.push(&PromptText::own(format!("\n{}", self.last)));
+        }
+        fill(&self.turn, &[("{problem}", &PromptText::foreign(problem)), ("{last_turn}", &last_turn)])
+    }
+}
+
+/// What a response does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It searches.
+    Search(String),
+    /// It answers; one entry a question if it keeps to the form.
+    Answer(Vec<String>),
+    /// It does neither.
+    None,
+}
+
+/// The action of a response and the end of it in bytes: the first query or answer after the thoughts.
+///
+/// ```
+/// use memtrain_rl::agents::searcher::{Action, action};
+/// let (done, end) = action("<think>b or c?</think><answer> b ; C d </answer> and more");
+/// assert_eq!(done, Action::Answer(vec!["b".into(), "C d".into()]));
+/// assert_eq!(&"<think>b or c?</think><answer> b ; C d </answer> and more"[end..], " and more");
+/// assert_eq!(action("<search>who?").0, Action::None);
+/// ```
+pub fn action(response: &str) -> (Action, usize) {
+    let thoughts = response.rfind("</think>").map_or(0, |at| at + "</think>".len());
+    let rest = &response[thoughts..];
+    let between = |name: &str| {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let start = rest.find(&open)?;
+        let contents = &rest[start + open.len()..];
+        let length = contents.find(&close)?;
+        Some((start, contents[..length].trim(), thoughts + start + open.len() + length + close.len()))
+    };
+    let search = between("search").filter(|(_, query, _)| !query.is_empty());
+    let answer = between("answer");
+    match (search, answer) {
+        (Some((at, query, end)), other) if other.is_none_or(|(answer, ..)| at < answer) => {
+            (Action::Search(query.to_owned()), end)
+        }
+        (_, Some((_, answers, end))) => {
+            (Action::Answer(answers.split(';').map(|answer| answer.trim().to_owned()).collect()), end)
+        }
+        _ => (Action::None, response.len()),
+    }
+}
+
+/// Questions to answer together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchTask {
+    /// Number for draw addresses.
+    pub number: u64,
+    /// The questions.
+    pub questions: Vec<String>,
+}
+
+/// One attempt at a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SearchTrajectory {
+    /// Index of the task.
+    pub task: usize,
+    /// Number of the attempt in the task's group.
+    pub rollout: usize,
+    /// The turns in order.
+    pub turns: Vec<Turn>,
+    /// What each turn did.
+    pub actions: Vec<Action>,
+    /// Why it broke off, where it did.
+    pub failure: Option<String>,
+    /// What the next turn is shown of the last one.
+    last_turn: PromptText,
+}
+
+impl SearchTrajectory {
+    /// The answers, one a question if the form was kept; none where there was no answer.
+    pub fn answers(&self) -> Option<&[String]> {
+        match self.actions.last() {
+            Some(Action::Answer(answers)) => Some(answers),
+            _ => None,
+        }
+    }
+
+    fn is_over(&self, max_turns: usize) -> bool {
+        self.failure.is_some() || self.answers().is_some() || self.turns.len() >= max_turns
+    }
+}
+
+/// Searches with a policy.
+pub struct Searcher<'a> {
+    /// The policy's tokenizer.
+    pub tokenizer: &'a PolicyTokenizer,
+    /// What it is shown.
+    pub prompts: &'a SearcherPrompts,
+    /// Limits.
+    pub config: &'a SearcherConfig,
+    /// How tokens are drawn.
+    pub draw: &'a DrawConfig,
+    /// Seed and step of the draws.
+    pub round: DrawRound,
+}
+
+impl Searcher<'_> {
+    /// Works on every task `group_size` times. All attempts advance together, one turn at a time, so that each turn is one
+    /// batch for the sampler and one for the retriever.
+    ///
+    /// # Errors
+    /// If the sampler, the tokenizer or the retriever fails. A prompt that does not fit ends its attempt alone.
+    pub fn search(
+        &self,
+        sampler: &mut dyn Sampler,
+        retriever: &dyn Retriever,
+        tasks: &[SearchTask],
+        group_size: usize,
+    ) -> anyhow::Result<Vec<SearchTrajectory>> {
+        let attempt = |task, rollout| SearchTrajectory { task, rollout, ..SearchTrajectory::default() };
+        let mut trajectories: Vec<SearchTrajectory> =
+            (0..tasks.len()).flat_map(|task| (0..group_size).map(move |rollout| attempt(task, rollout))).collect();
+        for turn in 0..self.config.max_turns {
+            let (mut live, mut requests) = (Vec::new(), Vec::new());
+            for (index, trajectory) in trajectories.iter_mut().enumerate() {
+                if trajectory.is_over(self.config.max_turns) {
+                    continue;
+                }
+                match self.request(&tasks[trajectory.task], trajectory, turn)? {
+                    Ok(request) => {
+                        requests.push(request);
+                        live.push(index);
+                    }
+                    Err(failure) => trajectory.failure = Some(failure),
+                }
+            }
+            if live.is_empty() {
+                break;
+            }
+            let completions = sampler.sample(&requests)?;
+            for ((&index, request), completion) in live.iter().zip(requests).zip(completions) {
+                let trajectory = &mut trajectories[index];
+                let text = self.tokenizer.decode_response(&completion.token_ids)?.trim().to_owned();
+                let (action, end) = action(&text);
+                trajectory.last_turn = PromptText::foreign(&text[..end]);
+                let answers = matches!(action, Action::Answer(_));
+                let kind = if answers { RolloutKind::Answer } else { RolloutKind::Search };
+                trajectory.actions.push(action);
+                trajectory.turns.push(Turn { kind, prompt_ids: request.prompt_ids, completion, text });
+            }
+            self.look_up(retriever, &mut trajectories, &live)?;
+        }
+        Ok(trajectories)
+    }
+
+    /// The request of the next turn, or why there is none.
+    fn request(
+        &self,
+        task: &SearchTask,
+        trajectory: &SearchTrajectory,
+        turn: usize,
+    ) -> anyhow::Result<Result<SampleRequest, String>> {
+        let problem = task.questions.join("; ");
+        let words = self.prompts.words(&problem, &trajectory.last_turn, self.config.max_turns - turn);
+        let prompt_ids = self.tokenizer.chat_prompt_ids(&words)?;
+        let (max_tokens, limit) = (self.config.response_tokens, self.config.context_tokens);
+        if prompt_ids.len() + max_tokens > limit {
+            return Ok(Err(format!(
+                "turn {}: a prompt of {} tokens and a response of up to {max_tokens} exceed {limit}",
+                turn + 1,
+                prompt_ids.len()
+            )));
+        }
+        let DrawConfig { temperature, top_p, top_k } = *self.draw;
+        let params = SamplingParams { temperature, top_p, top_k, max_tokens };
+        let DrawRound { seed, step } = self.round;
+        let (document, rollout, turn) = (task.number, trajectory.rollout as u64, turn as u64);
+        let address = DrawAddress { seed, step, document, rollout, turn };
+        Ok(Ok(SampleRequest { prompt_ids, params, address }))
+    }
+
+    /// Searches for all queries of a turn, and adds what was found to what the next turn is shown.
+    fn look_up(
+        &self,
+        retriever: &dyn Retriever,
+        trajectories: &mut [SearchTrajectory],
+        live: &[usize],
+    ) -> anyhow::Result<()> {
+        let query = |index: &usize| match trajectories[*index].actions.last() {
+            Some(Action::Search(query)) => Some((*index, query.clone())),
+            _ => None,
+        };
+        // Whoever is at the last turn would not see the results.
+        let goes_on = |index: &&usize| !trajectories[**index].is_over(self.config.max_turns);
+        let queries: Vec<(usize, String)> = live.iter().filter(goes_on).filter_map(query).collect();
+        let texts: Vec<&str> = queries.iter().map(|(_, query)| query.as_str()).collect();
+        let found = if texts.is_empty() { Vec::new() } else { retriever.retrieve(&texts, self.config.topk)? };
+        let mut found = found.into_iter();
+        for &index in live {
+            let trajectory = &mut trajectories[index];
+            let results = match trajectory.actions.last() {
+                _ if trajectory.is_over(self.config.max_turns) => continue,
+                Some(Action::Search(_)) => self.shown(&found.next().unwrap_or_default())?,
+                _ => PromptText::own(self.prompts.invalid.as_str()),
+            };
+            let turns_left = PromptText::own((self.config.max_turns - trajectory.turns.len()).to_string());
+            let wrapped = fill(&self.prompts.results, &[("{results}", &results), ("{turns_left}", &turns_left)]);
+            trajectory.last_turn.push(&wrapped);
+        }
+        Ok(())
+    }
+
+    /// Passages as they are read, at most so many tokens.
+    fn shown(&self, found: &[Found]) -> anyhow::Result<PromptText> {
+        let one = |(found, number): (&Found, usize)| match found.title.as_str() {
+            "" => format!("Passage {number}: {}", found.text),
+            title => format!("Passage {number} ({title}): {}", found.text),
+        };
+        let mut text = found.iter().zip(1..).map(one).collect::<Vec<_>>().join("\n");
+        if text.is_empty() {
+            return Ok(PromptText::own("Nothing was found."));
+        }
+        let (_, offsets) = self.tokenizer.encode_with_offsets(PromptText::foreign(text.as_str()))?;
+        if let Some(beyond) = offsets.get(self.config.result_tokens) {
+            let mut end = beyond.start;
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text.truncate(end);
+        }
+        Ok(PromptText::foreign(text))
+    }
+}
+
+#[cfg(test)]
+mod tests;

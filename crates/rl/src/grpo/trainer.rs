@@ -1,0 +1,233 @@
+//! A GRPO step: conversations in, weights moved.
+
+use std::collections::HashMap;
+
+use candle_core::Result;
+use memtrain_model::optim::{AdamW, GradientBuffer};
+use memtrain_model::policy::decoder::Decoder;
+use memtrain_model::scoring::{PassLimits, Sharing, score};
+use serde::{Deserialize, Serialize};
+
+use super::Conversation;
+use super::loss::LossConfig;
+use super::update::{LossStatistics, accumulate_loss, apply, mismatch};
+
+/// Where the log-probabilities of the old policy come from when a batch gets several updates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OldLogProbs {
+    /// A forward pass of the trainer before the first update. With a single update they are the policy's own and the pass
+    /// is skipped (TRL).
+    #[default]
+    Trainer,
+    /// What the sampler said when it drew the tokens, without a pass (verl's bypass mode). Ratios then hold the mismatch
+    /// between sampler and trainer too.
+    Sampler,
+}
+
+/// How a batch of rollouts becomes optimizer steps: `minibatches × epochs` of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateConfig {
+    /// Parts a batch is dealt into, an optimizer step each (verl's `ppo_mini_batch_size` is the size of one). Conversations
+    /// with equal prompts stay together. MemTrain is silent; 1 is fully on-policy.
+    pub minibatches: usize,
+    /// Passes over the batch: GRPO's μ, TRL's `num_iterations`, verl's `ppo_epochs`. MemTrain is silent; 1.
+    pub epochs: usize,
+    /// Where old log-probabilities come from.
+    pub old_log_probs: OldLogProbs,
+    /// Most tokens of a forward and backward pass: bounds the memory of activations, not the result.
+    pub micro_batch_tokens: usize,
+    /// Keep the inputs of the layers alone and compute the rest again in the backward: one more forward pass for a
+    /// fraction of the memory, the same gradient. Off by default, since small policies fit without; verl's and TRL's
+    /// recipes for large ones have it on.
+    pub activation_checkpointing: bool,
+    /// Gradients are scaled down to this global norm, `inf` for none. MemTrain is silent; 1.0 as in TRL, verl, MemAgent.
+    pub max_gradient_norm: f64,
+}
+
+impl Default for UpdateConfig {
+    fn default() -> Self {
+        Self {
+            minibatches: 1,
+            epochs: 1,
+            old_log_probs: OldLogProbs::Trainer,
+            micro_batch_tokens: 16_384,
+            activation_checkpointing: false,
+            max_gradient_norm: 1.0,
+        }
+    }
+}
+
+impl UpdateConfig {
+    /// Limits of its passes over responses drawn at `temperature`.
+    pub fn limits(&self, temperature: f64) -> PassLimits {
+        PassLimits {
+            micro_batch_tokens: self.micro_batch_tokens,
+            temperature,
+            activation_checkpointing: self.activation_checkpointing,
+            sharing: Sharing::default(),
+        }
+    }
+
+    /// Whether the old policy's log-probabilities take a pass of their own.
+    pub fn needs_old_pass(&self) -> bool {
+        self.old_log_probs == OldLogProbs::Trainer && self.minibatches * self.epochs > 1
+    }
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct UpdateReport {
+    /// Averages over the updates of the step.
+    pub loss: LossStatistics,
+    /// Norm of the gradient before clipping, averaged over the updates.
+    pub gradient_norm: f64,
+    /// Optimizer steps taken: fewer than asked for where there was nothing to train on or a gradient was not finite.
+    pub updates: usize,
+}
+
+/// Fills in the log-probabilities of the frozen reference.
+///
+/// # Errors
+/// If the forward pass fails.
+pub fn score_reference(reference: &Decoder, conversations: &mut [Conversation], limits: PassLimits) -> Result<()> {
+    let scored = log_probs(reference, conversations, limits)?;
+    for (conversation, log_probs) in conversations.iter_mut().zip(scored) {
+        conversation.reference_log_probs = Some(log_probs);
+    }
+    Ok(())
+}
+
+/// Fills in the log-probabilities that ratios are taken to, as `config` says. Gives the mean mismatch between trainer and
+/// sampler where a pass was made for them.
+///
+/// # Errors
+/// If the forward pass fails.
+pub fn score_old(
+    decoder: &Decoder,
+    conversations: &mut [Conversation],
+    limits: PassLimits,
+    config: &UpdateConfig,
+) -> Result<Option<f64>> {
+    if config.old_log_probs == OldLogProbs::Sampler {
+        for conversation in conversations {
+            conversation.old_log_probs = conversation.sampler_log_probs.clone();
+        }
+        return Ok(None);
+    }
+    if !config.needs_old_pass() {
+        return Ok(None);
+    }
+    let (mut sum, mut count) = (0.0, 0_usize);
+    let scored = log_probs(decoder, conversations, limits)?;
+    for (conversation, old) in conversations.iter_mut().zip(scored) {
+        for (&trainer, &sampler) in old.iter().zip(conversation.sampler_log_probs.iter().flatten()) {
+            sum += mismatch(f64::from(trainer), f64::from(sampler));
+            count += 1;
+        }
+        conversation.old_log_probs = Some(old);
+    }
+    Ok((count > 0).then(|| sum / count as f64))
+}
+
+fn log_probs(decoder: &Decoder, conversations: &[Conversation], limits: PassLimits) -> Result<Vec<Vec<f32>>> {
+    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+    let scored = score(decoder, &pairs, limits)?;
+    Ok(scored.into_iter().map(|tokens| tokens.into_iter().map(|token| token.log_prob as f32).collect()).collect())
+}
+
+/// How a batch of conversations is trained on.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdatePlan<'a> {
+    /// The loss.
+    pub loss: &'a LossConfig,
+    /// How the batch is cut up.
+    pub config: &'a UpdateConfig,
+    /// Temperature the responses were drawn at.
+    pub temperature: f64,
+    /// Learning rate of its optimizer steps.
+    pub learning_rate: f64,
+}
+
+/// Trains on `conversations`: `epochs` passes over `minibatches` parts, an optimizer step each. Without conversations
+/// nothing moves.
+///
+/// # Errors
+/// If a forward or backward pass or the optimizer fails.
+pub fn train_on(
+    decoder: &Decoder,
+    optimizer: &mut AdamW,
+    gradients: &mut GradientBuffer,
+    conversations: Vec<Conversation>,
+    plan: UpdatePlan<'_>,
+) -> Result<UpdateReport> {
+    let UpdatePlan { loss, config, temperature, learning_rate } = plan;
+    let limits = config.limits(temperature);
+    let parts = deal(conversations, config.minibatches);
+    let updates = parts.len() * config.epochs;
+    let mut report = UpdateReport::default();
+    for part in std::iter::repeat_n(&parts, config.epochs).flatten() {
+        let statistics = accumulate_loss(decoder, optimizer.parameters(), part, loss, limits, gradients)?;
+        let norm = apply(optimizer, gradients, config.max_gradient_norm, learning_rate)?;
+        report.loss.add(&statistics, 1.0 / updates as f64);
+        report.gradient_norm += norm / updates as f64;
+        report.updates += usize::from(norm.is_finite());
+    }
+    Ok(report)
+}
+
+/// Deals conversations out to at most `parts` non-empty parts. Those with equal prompts stay together, since they share the
+/// prompt's computation; each such group goes to the part with the fewest conversations so far.
+fn deal(conversations: Vec<Conversation>, parts: usize) -> Vec<Vec<Conversation>> {
+    let mut groups: Vec<Vec<Conversation>> = Vec::new();
+    let mut group_of_prompt: HashMap<Vec<u32>, usize> = HashMap::new();
+    for conversation in conversations {
+        let group = *group_of_prompt.entry(conversation.prompt_ids.clone()).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(conversation);
+    }
+    let mut dealt: Vec<Vec<Conversation>> = (0..parts.clamp(1, groups.len().max(1))).map(|_| Vec::new()).collect();
+    for group in groups {
+        if let Some(smallest) = dealt.iter_mut().min_by_key(|part| part.len()) {
+            smallest.extend(group);
+        }
+    }
+    dealt.retain(|part| !part.is_empty());
+    dealt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn dealing_loses_nothing_and_keeps_prompts_together(prompts in prop::collection::vec(0_u32..5, 0..30), parts in 1_usize..6) {
+            let conversations: Vec<Conversation> = prompts
+                .iter()
+                .enumerate()
+                .map(|(number, &prompt)| Conversation {
+                    prompt_ids: vec![prompt],
+                    response_ids: vec![number as u32],
+                    sampler_log_probs: None,
+                    old_log_probs: None,
+                    reference_log_probs: None,
+                    advantages: vec![1.0],
+                })
+                .collect();
+            let dealt = deal(conversations, parts);
+            prop_assert!(dealt.len() <= parts && dealt.iter().all(|part| !part.is_empty()));
+            let mut seen: Vec<u32> = dealt.iter().flatten().map(|conversation| conversation.response_ids[0]).collect();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..prompts.len() as u32).collect::<Vec<_>>());
+            for prompt in 0..5 {
+                let holding = dealt.iter().filter(|part| part.iter().any(|one| one.prompt_ids == [prompt])).count();
+                prop_assert!(holding <= 1);
+            }
+        }
+    }
+}

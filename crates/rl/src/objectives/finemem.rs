@@ -1,0 +1,390 @@
+//! Fine-Mem (arXiv 2601.08435): credit for a step of a structured memory.
+//!
+//! A flat bank is written chunk by chunk (insert, update, delete, skip); a frozen answerer reads the two items that BM25 finds. For
+//! trajectory `i`, step `t` of `T`, global questions `j` of `n` with score `s_j` and retrieved items `M_j`, `φ(m)` the step that
+//! wrote item `m`:
+//!
+//! ```text
+//! r_global     = (1/n) Σ_j s_j
+//! N_t          = Σ_j Σ_{m ∈ M_j, φ(m) = t} s_j / (|M_j|·n)          the share of an empty M_j is spread over all steps
+//! r_evidence,t = (1 − β)·r_global/T + β·N_t                          β = 0.5;   Σ_t r_evidence,t = r_global
+//! r_chunk,t    = mean score of K = 5 questions about chunk t, answered from M_t
+//! r_t          = r_evidence,t + r_format,t + 0.5·r_chunk,t + 0.05·r_compression
+//! A_t          = (r_t − mean) / (std + eps)                           over the G = 8 rollouts at the same step t
+//! ```
+//!
+//! Read in third-party summaries; two agree. Open there: `r_format` (here the share of calls that fit their schema, 0 where nothing is
+//! called), `r_compression` (here 1 − tokens of the last bank / tokens of the chunks, at least 0). Chunk questions without labels are ours.
+
+use super::questions::{Asked, ItemQuestions, QuestionCounts, Scored, ask};
+use super::{AskedBank, Graded, Item, Objective, Played, Reason, Stage, played};
+use crate::agents::answer::Equality;
+use crate::agents::bank::Layout;
+use crate::agents::bank::keeper::{Keeper, Keeping, Outcome};
+use crate::agents::reader::ReadingTask;
+use crate::grpo::advantage::RewardScale;
+
+/// Constants of the objective.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FineMemConfig {
+    /// G, rollouts of an item. 8.
+    pub group_size: usize,
+    /// n, global questions of a document without labels; a task brings its own. Open; 8.
+    pub questions: usize,
+    /// K, questions about each chunk. 5.
+    pub chunk_questions: usize,
+    /// β, the part of the global reward that goes to the steps that wrote the evidence. 0.5.
+    pub evidence_weight: f64,
+    /// Weight of the chunk reward. 0.5.
+    pub chunk_weight: f64,
+    /// Weight of compression. 0.05.
+    pub compression_weight: f64,
+    /// When an answer is right.
+    pub equality: Equality,
+    /// What centred rewards are divided by: the group's deviation.
+    pub reward_scale: RewardScale,
+    /// Drop groups whose rewards are all equal.
+    pub filter_groups: bool,
+}
+
+impl Default for FineMemConfig {
+    fn default() -> Self {
+        Self {
+            group_size: 8,
+            questions: 8,
+            chunk_questions: 5,
+            evidence_weight: 0.5,
+            chunk_weight: 0.5,
+            compression_weight: 0.05,
+            equality: Equality::Strict,
+            reward_scale: RewardScale::Group,
+            filter_groups: true,
+        }
+    }
+}
+
+/// Branch of the groups: one an item and step.
+pub const STEP: &str = "step";
+
+/// `N_t` for `t` in `1..=num_steps`: the global reward, dealt to the steps that wrote what each question retrieved. It sums to
+/// the mean score; where a question retrieved nothing, its share goes to all steps alike.
+///
+/// ```
+/// use memtrain_rl::objectives::finemem::evidence_shares;
+/// // Two questions: one right by items of steps 1 and 3, one wrong.
+/// assert_eq!(evidence_shares(&[(1.0, &[1, 3]), (0.0, &[2])], 3), [0.25, 0.0, 0.25]);
+/// assert_eq!(evidence_shares(&[(1.0, &[])], 2), [0.5, 0.5]);
+/// ```
+pub fn evidence_shares(scores: &[(f64, &[u32])], num_steps: usize) -> Vec<f64> {
+    let mut shares = vec![0.0; num_steps];
+    for (score, evidence) in scores {
+        let share = score / scores.len() as f64;
+        let known: Vec<usize> =
+            evidence.iter().map(|&step| step as usize).filter(|step| (1..=num_steps).contains(step)).collect();
+        if known.is_empty() {
+            shares.iter_mut().for_each(|sum| *sum += share / num_steps as f64);
+        } else {
+            known.iter().for_each(|step| shares[step - 1] += share / known.len() as f64);
+        }
+    }
+    shares
+}
+
+/// `r_evidence,t`: part of the global reward spread evenly, part by evidence. Its sum is the global reward.
+pub fn evidence_rewards(scores: &[(f64, &[u32])], num_steps: usize, weight: f64) -> Vec<f64> {
+    let global = mean(scores.iter().map(|(score, _)| *score));
+    let even = (1.0 - weight) * global / num_steps as f64;
+    evidence_shares(scores, num_steps).into_iter().map(|share| even + weight * share).collect()
+}
+
+/// 0 of nothing.
+pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
+    sum / count.max(1) as f64
+}
+
+/// 1 − memory / text, in tokens, at least 0; a text without tokens cannot be compressed.
+pub(super) fn compression(memory_tokens: usize, text_tokens: usize) -> f64 {
+    if text_tokens == 0 { 0.0 } else { (1.0 - memory_tokens as f64 / text_tokens as f64).max(0.0) }
+}
+
+/// Banks kept for a set of items, and what they were asked.
+pub(super) struct Kept {
+    /// The rollouts of each item.
+    pub(super) groups: Vec<Vec<Keeping>>,
+    /// What each item is asked.
+    pub(super) questions: Vec<ItemQuestions>,
+    /// Chunks of each item.
+    pub(super) chunks: Vec<Vec<String>>,
+    /// Their tokens.
+    pub(super) text_tokens: Vec<usize>,
+}
+
+/// Keeps a bank over every item, `group_size` times.
+///
+/// # Errors
+/// If the sampler or the tokenizer fails, or an item has nothing to read.
+pub(super) fn keep(
+    stage: &mut Stage<'_>,
+    items: &[Item],
+    group_size: usize,
+    layout: Layout,
+    counts: QuestionCounts,
+    equality: Equality,
+) -> anyhow::Result<Kept> {
+    let reader = &stage.reader;
+    let tasks: Vec<ReadingTask> = items.iter().map(|item| item.reading(reader.prompts)).collect();
+    if let Some(empty) = tasks.iter().position(|task| task.chunks.is_empty()) {
+        anyhow::bail!("`{}` has no context to read: such tasks are for `objective.kind = \"mem1\"`", items[empty].id());
+    }
+    let prompts = (reader.prompts, &stage.bank.prompts);
+    let questions = items.iter().map(|item| ItemQuestions::of(item, counts, equality, prompts, reader.round)).collect();
+    let keeper = Keeper { reader, reading: stage.bank, layout };
+    let keepings = keeper.keep(stage.sampler, &tasks, group_size)?;
+    let mut groups: Vec<Vec<Keeping>> = items.iter().map(|_| Vec::new()).collect();
+    for keeping in keepings {
+        groups[keeping.task].push(keeping);
+    }
+    let mut text_tokens = Vec::with_capacity(tasks.len());
+    for task in &tasks {
+        let mut sum = 0;
+        for chunk in &task.chunks {
+            sum += reader.tokenizer.encode_text(chunk)?.len();
+        }
+        text_tokens.push(sum);
+    }
+    Ok(Kept { groups, questions, chunks: tasks.into_iter().map(|task| task.chunks).collect(), text_tokens })
+}
+
+/// The global questions of all items, asked of the last bank of each rollout: scores by item, rollout and question.
+pub(super) fn ask_globally(
+    stage: &mut Stage<'_>,
+    items: &[Item],
+    kept: &Kept,
+    equality: Equality,
+) -> anyhow::Result<Vec<Vec<Vec<Scored>>>> {
+    let mut asked = Vec::new();
+    for ((item, group), questions) in items.iter().zip(&kept.groups).zip(&kept.questions) {
+        for keeping in group {
+            let Some(last) = keeping.turns.last() else { continue };
+            let (bank, item, rollout) = (&last.bank, item.number(), keeping.rollout);
+            asked.extend(questions.global.iter().map(|question| Asked { bank, question, item, rollout }));
+        }
+    }
+    let mut scored = ask(stage, &asked, equality)?.into_iter();
+    let of_rollout = |questions: &ItemQuestions, scored: &mut dyn Iterator<Item = Scored>| {
+        scored.take(questions.global.len()).collect::<Vec<_>>()
+    };
+    let of_item = |(group, questions): (&Vec<Keeping>, &ItemQuestions)| {
+        group.iter().map(|_| of_rollout(questions, &mut scored)).collect()
+    };
+    Ok(kept.groups.iter().zip(&kept.questions).map(of_item).collect())
+}
+
+/// What is measured of a rollout's bank, whatever is rewarded.
+pub(super) fn gauges(keeping: &Keeping) -> Vec<(&'static str, f64)> {
+    let calls = || keeping.turns.iter().flat_map(|turn| &turn.outcomes);
+    let done = calls().filter(|outcome| outcome.is_done()).count() as f64;
+    let turns = keeping.turns.len().max(1) as f64;
+    let last = keeping.turns.last();
+    vec![
+        ("bank/items", last.map_or(0.0, |turn| turn.bank.entries().len() as f64)),
+        ("bank/memory_tokens", last.map_or(0.0, |turn| turn.memory_tokens as f64)),
+        ("bank/calls", calls().count() as f64 / turns),
+        ("bank/calls_failed", (calls().count() as f64 - done) / turns),
+    ]
+}
+
+/// The last bank of a rollout with what it was asked.
+pub(super) fn asked_bank(keeping: &Keeping, asked: Vec<Scored>) -> Option<AskedBank> {
+    keeping.turns.last().map(|turn| AskedBank { bank: turn.bank.clone(), asked })
+}
+
+/// What a keeper's turn has to say for itself: what was called, what went wrong.
+pub(super) fn notes(outcomes: &[Outcome]) -> Vec<String> {
+    if outcomes.is_empty() {
+        return vec!["nothing was called".to_owned()];
+    }
+    outcomes.iter().filter_map(Outcome::complaint).collect()
+}
+
+/// The parts of one rollout's rewards.
+struct Parts {
+    global: Vec<Scored>,
+    /// Mean score of each chunk's questions.
+    chunk: Vec<f64>,
+    compression: f64,
+}
+
+impl FineMemConfig {
+    /// Mean scores of chunk questions by item, rollout and step; 0 where a chunk has none.
+    fn chunk_rewards(&self, stage: &mut Stage<'_>, items: &[Item], kept: &Kept) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+        let mut asked = Vec::new();
+        for ((item, group), questions) in items.iter().zip(&kept.groups).zip(&kept.questions) {
+            for keeping in group {
+                for (turn, of_chunk) in keeping.turns.iter().zip(&questions.of_chunk) {
+                    let (bank, item, rollout) = (&turn.bank, item.number(), keeping.rollout);
+                    asked.extend(of_chunk.iter().map(|question| Asked { bank, question, item, rollout }));
+                }
+            }
+        }
+        let mut scored = ask(stage, &asked, self.equality)?.into_iter();
+        let mut of_step = |questions: &Vec<memtrain_tasks::Question>| {
+            mean(scored.by_ref().take(questions.len()).map(|scored| scored.score))
+        };
+        let mut of_item = |(group, questions): (&Vec<Keeping>, &ItemQuestions)| -> Vec<Vec<f64>> {
+            group.iter().map(|_| questions.of_chunk.iter().map(&mut of_step).collect()).collect()
+        };
+        Ok(kept.groups.iter().zip(&kept.questions).map(&mut of_item).collect())
+    }
+
+    /// `r_t` of a rollout for each step, with what it is made of.
+    fn step_rewards(&self, keeping: &Keeping, parts: &Parts) -> Vec<(f64, Reason)> {
+        let scores: Vec<(f64, &[u32])> =
+            parts.global.iter().map(|scored| (scored.score, scored.evidence.as_slice())).collect();
+        let global = mean(scores.iter().map(|(score, _)| *score));
+        let evidence = evidence_rewards(&scores, keeping.turns.len(), self.evidence_weight);
+        let of_step = |(turn, (evidence, chunk)): (&crate::agents::bank::keeper::KeeperTurn, (f64, &f64))| {
+            let format = turn.formed_share();
+            let reward = evidence + format + self.chunk_weight * chunk + self.compression_weight * parts.compression;
+            let mut reason = Reason::of(&[
+                ("global", global),
+                ("evidence", evidence),
+                ("format", format),
+                ("chunk", *chunk),
+                ("compression", parts.compression),
+            ]);
+            reason.notes = notes(&turn.outcomes);
+            (reward, reason)
+        };
+        let mut rewards: Vec<(f64, Reason)> =
+            keeping.turns.iter().zip(evidence.into_iter().zip(&parts.chunk)).map(of_step).collect();
+        if let Some((_, reason)) = rewards.last_mut() {
+            reason.notes.extend(parts.global.iter().map(Scored::note));
+        }
+        rewards
+    }
+
+    /// Credit of the rollouts of an item: a group a step.
+    fn credit(&self, rollouts: Vec<(Keeping, Parts)>) -> Played {
+        let mut played = Played::default();
+        let rewards: Vec<Vec<(f64, Reason)>> =
+            rollouts.iter().map(|(keeping, parts)| self.step_rewards(keeping, parts)).collect();
+        let num_steps = rewards.iter().map(Vec::len).max().unwrap_or(0);
+        let judged: Vec<_> = (0..num_steps)
+            .map(|step| {
+                let group: Vec<f64> = rewards.iter().map(|rewards| rewards[step].0).collect();
+                played.judge(STEP, &group, self.reward_scale, self.filter_groups)
+            })
+            .collect();
+        for (place, ((keeping, parts), rewards)) in rollouts.into_iter().zip(rewards).enumerate() {
+            played.scores.push(("global", mean(parts.global.iter().map(|scored| scored.score))));
+            played.scores.push(("compression", parts.compression));
+            played.gauges.extend(gauges(&keeping));
+            played.banks.extend(asked_bank(&keeping, parts.global));
+            let rollout = keeping.rollout;
+            for (number, (turn, (reward, reason))) in keeping.turns.into_iter().zip(rewards).enumerate() {
+                played.scores.push((played::TOTAL, reward));
+                let of_step = reason.parts.iter().filter(|(name, _)| matches!(*name, "evidence" | "format" | "chunk"));
+                played.scores.extend(of_step.copied());
+                let readable = turn.formed_share() > 0.0;
+                let (advantage, trained) = (judged[number].advantages[place], judged[number].trained);
+                let (turn, target) = (turn.turn, String::new());
+                played.graded.push(Graded {
+                    turn,
+                    rollout,
+                    number,
+                    target,
+                    reward,
+                    advantage,
+                    trained,
+                    readable,
+                    reason,
+                });
+            }
+        }
+        played
+    }
+}
+
+impl Objective for FineMemConfig {
+    fn group_size(&self) -> usize {
+        self.group_size
+    }
+
+    fn filters_groups(&self) -> bool {
+        self.filter_groups
+    }
+
+    fn headlines(&self) -> &'static [(&'static str, &'static str)] {
+        &[("global", "reward/global/mean"), ("chunk", "reward/chunk/mean"), ("format", "reward/format/mean")]
+    }
+
+    fn held_out_score(&self) -> &'static str {
+        "global"
+    }
+
+    fn bank_layout(&self) -> Option<Layout> {
+        Some(Layout::Flat)
+    }
+
+    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
+        let counts = QuestionCounts { global: self.questions, of_chunk: self.chunk_questions };
+        let mut kept = keep(stage, items, group_size, Layout::Flat, counts, self.equality)?;
+        let global = ask_globally(stage, items, &kept, self.equality)?;
+        let chunk = self.chunk_rewards(stage, items, &kept)?;
+        let groups = std::mem::take(&mut kept.groups);
+        let of_item = groups.into_iter().zip(global.into_iter().zip(chunk)).zip(&kept.text_tokens);
+        let credited = of_item.map(|((group, (global, chunk)), &text_tokens)| {
+            let rollouts = group.into_iter().zip(global.into_iter().zip(chunk)).map(|(keeping, (global, chunk))| {
+                let compression = compression(keeping.memory_tokens(), text_tokens);
+                (keeping, Parts { global, chunk, compression })
+            });
+            self.credit(rollouts.collect())
+        });
+        Ok(credited.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn attribution_by_hand() {
+        // Three steps, two questions. The first is right by two items of step 1 and one of step 3, the second half right by
+        // nothing. N = (1/2·2/3 + 1/4·1/3, 1/4·1/3, 1/2·1/3 + 1/4·1/3); the global reward is 3/4.
+        let scores: [(f64, &[u32]); 2] = [(1.0, &[1, 1, 3]), (0.5, &[])];
+        let shares = evidence_shares(&scores, 3);
+        for (got, expected) in shares.iter().zip([5.0 / 12.0, 1.0 / 12.0, 3.0 / 12.0]) {
+            assert!((got - expected).abs() < 1e-12, "{shares:?}");
+        }
+        let rewards = evidence_rewards(&scores, 3, 0.5);
+        for (got, expected) in rewards.iter().zip([0.125 + 5.0 / 24.0, 0.125 + 1.0 / 24.0, 0.125 + 3.0 / 24.0]) {
+            assert!((got - expected).abs() < 1e-12, "{rewards:?}");
+        }
+    }
+
+    #[test]
+    fn compression_is_bounded() {
+        assert_eq!(compression(0, 100), 1.0);
+        assert_eq!(compression(25, 100), 0.75);
+        assert_eq!((compression(200, 100), compression(5, 0)), (0.0, 0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn attribution_conserves_the_global_reward(
+            questions in prop::collection::vec((0.0_f64..=1.0, prop::collection::vec(0_u32..8, 0..6)), 1..8),
+            num_steps in 1_usize..7,
+            weight in 0.0_f64..=1.0,
+        ) {
+            let scores: Vec<(f64, &[u32])> = questions.iter().map(|(score, steps)| (*score, steps.as_slice())).collect();
+            let rewards = evidence_rewards(&scores, num_steps, weight);
+            let global = mean(scores.iter().map(|(score, _)| *score));
+            prop_assert!((rewards.iter().sum::<f64>() - global).abs() < 1e-9, "{rewards:?} {global}");
+            prop_assert!(rewards.iter().all(|reward| (-1e-12..=1.0 + 1e-9).contains(reward)));
+        }
+    }
+}

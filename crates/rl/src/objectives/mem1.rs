@@ -1,0 +1,150 @@
+//! MEM1 (arXiv 2506.15841): several questions at once, answered by searching, with nothing kept but the last turn.
+//!
+//! For a task with questions `q` of accepted answers `Y_q`, trajectory `i` of `G`, one turn after the other a conversation of
+//! its own with exactly the ids that were drawn:
+//!
+//! ```text
+//! R_i = Σ_q 1[ŷ_iq ∈ Y_q]          ŷ_iq the q-th of the answers, which are separated by ";"; 0 where their number is another
+//! A_i = R_i − mean_i' R_i'          copied to every token of every turn of trajectory i
+//! ```
+//!
+//! The paper trains by PPO on one long sequence with a mask, which hides the memory that it should show; MemTrain's downstream
+//! recipe (200 steps, batch 32, update batch 8, learning rate 5e-7) says nothing of the group, so G is open.
+
+use anyhow::Context;
+use memtrain_tasks::Question;
+
+use super::memagent::{self, Rewarded};
+use super::{AnswerForm, Asking, Item, Objective, Played, Reason, Stage};
+use crate::agents::answer::Equality;
+use crate::agents::searcher::{Action, SearchTask, SearchTrajectory, Searcher};
+use crate::grpo::advantage::RewardScale;
+
+/// Constants of the objective.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mem1Config {
+    /// Questions that are asked together where tasks have one each. MEM1 trains on 2.
+    pub objectives: usize,
+    /// G, attempts at a task. Open; 8.
+    pub group_size: usize,
+    /// When an answer is right. MEM1's exact match is SQuAD's.
+    pub equality: Equality,
+    /// What centred rewards are divided by.
+    pub reward_scale: RewardScale,
+    /// Drop groups whose rewards are all equal.
+    pub filter_groups: bool,
+}
+
+impl Default for Mem1Config {
+    fn default() -> Self {
+        Self {
+            objectives: 2,
+            group_size: 8,
+            equality: Equality::Squad,
+            reward_scale: RewardScale::None,
+            filter_groups: true,
+        }
+    }
+}
+
+/// Number of questions answered exactly. Answers are compared in the order of the questions; with more or fewer answers than
+/// questions all are wrong, as in MEM1's evaluation.
+///
+/// ```
+/// use memtrain_rl::agents::answer::Equality;
+/// use memtrain_rl::objectives::mem1::num_right;
+/// use memtrain_tasks::Question;
+/// let asked = |answer: &str| Question { text: "?".into(), answers: vec![answer.into(), "x".into()] };
+/// let questions = [asked("Lorn"), asked("Velm")];
+/// let said = |answers: &[&str]| answers.iter().map(|answer| answer.to_string()).collect::<Vec<_>>();
+/// assert_eq!(num_right(&said(&["the Lorn", "X"]), &questions, Equality::Squad), 2);
+/// assert_eq!(num_right(&said(&["Velm", "Lorn"]), &questions, Equality::Squad), 0);
+/// assert_eq!(num_right(&said(&["Lorn"]), &questions, Equality::Squad), 0);
+/// ```
+pub fn num_right(answers: &[String], questions: &[Question], equality: Equality) -> usize {
+    let right =
+        |(answer, question): &(&String, &Question)| question.answers.iter().any(|gold| equality.holds(answer, gold));
+    if answers.len() == questions.len() { answers.iter().zip(questions).filter(right).count() } else { 0 }
+}
+
+impl Mem1Config {
+    fn reward(&self, trajectory: &SearchTrajectory, questions: &[Question]) -> (f64, Reason) {
+        let right = trajectory.answers().map_or(0, |answers| num_right(answers, questions, self.equality));
+        let searches = trajectory.actions.iter().filter(|action| matches!(action, Action::Search(_))).count();
+        let reason = Reason {
+            parts: vec![("right", right as f64), ("questions", questions.len() as f64), ("searches", searches as f64)],
+            notes: trajectory.failure.iter().cloned().collect(),
+        };
+        (right as f64, reason)
+    }
+}
+
+impl Objective for Mem1Config {
+    fn group_size(&self) -> usize {
+        self.group_size
+    }
+
+    fn filters_groups(&self) -> bool {
+        self.filter_groups
+    }
+
+    fn headlines(&self) -> &'static [(&'static str, &'static str)] {
+        &[("right", "reward/right/mean"), ("searches", "reward/searches/mean"), ("entropy", "entropy")]
+    }
+
+    fn form(&self) -> AnswerForm {
+        AnswerForm::Tags
+    }
+
+    fn asking(&self) -> Asking {
+        Asking::Joined(self.objectives)
+    }
+
+    fn searches(&self) -> bool {
+        true
+    }
+
+    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
+        let search = stage.search.context("there is nothing to search in")?;
+        let reader = &stage.reader;
+        let questions: Vec<&[Question]> = items
+            .iter()
+            .map(|item| match item {
+                Item::Task(task) => Ok(task.questions.as_slice()),
+                Item::Document(document) => anyhow::bail!(
+                    "`{}` is a document: `objective.kind = \"mem1\"` needs questions in `[tasks]`",
+                    document.document.id
+                ),
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let tasks: Vec<SearchTask> = items
+            .iter()
+            .zip(&questions)
+            .map(|(item, questions)| SearchTask {
+                number: item.number(),
+                questions: questions.iter().map(|question| question.text.clone()).collect(),
+            })
+            .collect();
+        let searcher = Searcher {
+            tokenizer: reader.tokenizer,
+            prompts: search.prompts,
+            config: search.config,
+            draw: reader.draw,
+            round: reader.round,
+        };
+        let trajectories = searcher.search(stage.sampler, search.retriever, &tasks, group_size)?;
+        let mut groups: Vec<Vec<Rewarded>> = items.iter().map(|_| Vec::new()).collect();
+        for trajectory in trajectories {
+            let (reward, reason) = self.reward(&trajectory, questions[trajectory.task]);
+            let readable = trajectory.actions.iter().map(|action| *action != Action::None).collect();
+            let SearchTrajectory { task, rollout, turns, .. } = trajectory;
+            groups[task].push(Rewarded { rollout, turns, readable, reward, reason });
+        }
+        let credited = groups.into_iter().zip(questions).map(|(group, questions)| {
+            let golds = questions.iter().filter_map(|question| question.answers.first().map(String::as_str));
+            let target = golds.collect::<Vec<_>>().join("; ");
+            memagent::assign_credit(group, &target, self.reward_scale, self.filter_groups)
+        });
+        Ok(credited.collect())
+    }
+}

@@ -1,0 +1,364 @@
+//! MemTrain (arXiv 2606.03197): end-to-end reconstruction and intermediate memory recall, rewarded together.
+//!
+//! For document with hidden entity `y`, trajectory `i` of `G1`, recall sample `j` of `G2` about entity `ỹ_i`:
+//!
+//! ```text
+//! R^I_ij = 1[ŷ_ij = ỹ_i]
+//! R^E_i  = 1[ŷ_i = y] + (λ / G2) · Σ_j R^I_ij
+//! A^E_i  = R^E_i − mean_i' R^E_i'         copied to every token of every turn of trajectory i
+//! A^I_ij = R^I_ij − mean_j' R^I_ij'       copied to every token of recall sample j
+//! ```
+//!
+//! The recall question of trajectory `i` is drawn after it is complete: a step `k`, an earlier chunk `l < k`, an entity of
+//! `c_l`; all its occurrences in `c_l` read `[TARGET]`, and the policy answers from `m_k` (§3.2).
+
+use memtrain_corpora::document::{MASK, TARGET};
+use memtrain_corpora::mask::{self, Matching};
+use memtrain_corpora::{Document, Span, rng};
+use memtrain_engine::sampler::Sampler;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{Graded, Item, Objective, Played, Reason, Stage, played};
+use crate::agents::answer::{Equality, last_boxed};
+use crate::agents::reader::{Reader, ReadingTask, RecallPrompt, Trajectory, Turn};
+use crate::grpo::advantage::RewardScale;
+
+/// Which parts of the objective are trained (MemTrain §5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// Both branches, recall also feeding the trajectory's reward.
+    #[default]
+    Full,
+    /// No recall at all.
+    EndToEnd,
+    /// Recall is trained but does not feed the trajectory's reward: λ = 0.
+    Decoupled,
+}
+
+/// Constants of the objective. Defaults: MemTrain §4.1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemTrainConfig {
+    /// Which parts are trained.
+    pub variant: Variant,
+    /// λ, weight of recall in the trajectory's reward.
+    pub recall_weight: f64,
+    /// G1, readings of a document.
+    pub group_size: usize,
+    /// G2, answers to a trajectory's recall question.
+    pub recall_samples: usize,
+    /// Whether the questioned chunk may be the one just read (`l ≤ k`). The paper asks for earlier ones.
+    pub recall_includes_current: bool,
+    /// When an answer is right. The paper is silent.
+    pub equality: Equality,
+    /// What centred rewards are divided by.
+    pub reward_scale: RewardScale,
+    /// Drop groups whose rewards are all equal (DAPO §3.2; verl's `filter_groups`). The paper drops documents whose
+    /// rewards are all zero or all one. Kept, they give no policy gradient, but count in the denominators and in the KL
+    /// penalty.
+    pub filter_groups: bool,
+}
+
+impl Default for MemTrainConfig {
+    fn default() -> Self {
+        Self {
+            variant: Variant::Full,
+            recall_weight: 0.5,
+            group_size: 8,
+            recall_samples: 8,
+            recall_includes_current: false,
+            equality: Equality::Strict,
+            reward_scale: RewardScale::None,
+            filter_groups: true,
+        }
+    }
+}
+
+/// A document cut into chunks.
+///
+/// The number addresses all its draws; the spans are those of [`Reader::chunk`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkedDocument {
+    /// Number of the document in its split.
+    pub number: u64,
+    /// The document.
+    pub document: Document,
+    /// Chunk spans: in order, covering the text once.
+    pub chunks: Vec<Span>,
+}
+
+impl ChunkedDocument {
+    /// Text of chunk `chunk`, counted from 0.
+    pub fn chunk(&self, chunk: usize) -> &str {
+        &self.document.text[self.chunks[chunk].clone()]
+    }
+
+    /// The reading task of this document.
+    pub fn task(&self) -> ReadingTask {
+        let chunks = (0..self.chunks.len()).map(|chunk| self.chunk(chunk).to_owned()).collect();
+        ReadingTask { document: self.number, problem: None, chunks }
+    }
+
+    /// Entities of a chunk that can be asked for: wholly inside it, not the hidden one, no placeholder.
+    pub fn askable(&self, chunk: usize, equality: Equality) -> Vec<&str> {
+        let span = &self.chunks[chunk];
+        let hidden = equality.normalise(&self.document.answer);
+        self.document
+            .entities
+            .iter()
+            .filter(|entity| span.start <= entity.span.start && entity.span.end <= span.end)
+            .map(|entity| entity.surface.as_str())
+            .filter(|surface| {
+                !surface.contains(MASK) && !surface.contains(TARGET) && equality.normalise(surface) != hidden
+            })
+            .collect()
+    }
+}
+
+/// A recall question about one trajectory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecallQuestion {
+    /// `k`: the memory asked is the one after this many chunks.
+    pub memory_step: usize,
+    /// `l`: the chunk asked about, counted from 1.
+    pub chunk_step: usize,
+    /// `ỹ`, the entity asked for.
+    pub target: String,
+    /// The chunk with every occurrence of the target hidden.
+    pub masked_chunk: String,
+}
+
+/// Number of draws of `(k, l)` before a document is taken to have no entity that can be asked for.
+const RECALL_ATTEMPTS: usize = 32;
+
+/// Draws a recall question: `k` uniform over `2..=T−1`, `l` uniform over `1..k` (`1..=k` with the current chunk), then an
+/// entity of `c_l`, every mention equally likely. With a single chunk `l = k = 1`. A pair whose chunk has no entity that can be asked for is drawn again.
+pub fn draw_recall(
+    document: &ChunkedDocument,
+    config: &MemTrainConfig,
+    generator: &mut impl Rng,
+) -> Option<RecallQuestion> {
+    let num_chunks = document.chunks.len();
+    for _ in 0..RECALL_ATTEMPTS {
+        let (memory_step, chunk_step) = match num_chunks {
+            0 => return None,
+            1 => (1, 1),
+            _ if config.recall_includes_current => {
+                let memory_step = generator.random_range(1..=num_chunks);
+                (memory_step, generator.random_range(1..=memory_step))
+            }
+            _ => {
+                let memory_step = generator.random_range(2..=num_chunks);
+                (memory_step, generator.random_range(1..memory_step))
+            }
+        };
+        if let Some(question) = recall_at(document, memory_step, chunk_step, config.equality, generator) {
+            return Some(question);
+        }
+    }
+    None
+}
+
+/// A recall question about chunk `chunk_step` for the memory after `memory_step` chunks, both counted from 1: an entity of
+/// the chunk, every mention equally likely. `None` where the chunk has none that can be asked for.
+pub fn recall_at(
+    document: &ChunkedDocument,
+    memory_step: usize,
+    chunk_step: usize,
+    equality: Equality,
+    generator: &mut impl Rng,
+) -> Option<RecallQuestion> {
+    let askable = document.askable(chunk_step - 1, equality);
+    if askable.is_empty() {
+        return None;
+    }
+    let target = askable[generator.random_range(0..askable.len())];
+    let chunk = document.chunk(chunk_step - 1);
+    let occurrences = mask::occurrences(chunk, target, Matching { case_sensitive: true });
+    if occurrences.is_empty() {
+        return None;
+    }
+    let (masked_chunk, _) = mask::replace(chunk, &occurrences, TARGET);
+    Some(RecallQuestion { memory_step, chunk_step, target: target.to_owned(), masked_chunk })
+}
+
+/// A trajectory with everything it was asked and how it was rewarded.
+#[derive(Clone, Debug)]
+pub struct GradedTrajectory {
+    /// The reading.
+    pub trajectory: Trajectory,
+    /// Whether the final answer is the hidden entity.
+    pub correct: bool,
+    /// The recall question and its answers, where one was asked.
+    pub recall: Option<GradedRecall>,
+    /// `R^E`.
+    pub reward: f64,
+}
+
+/// A recall question, its answers, and their rewards `R^I`.
+#[derive(Clone, Debug)]
+pub struct GradedRecall {
+    /// What was asked.
+    pub question: RecallQuestion,
+    /// The answers.
+    pub turns: Vec<Turn>,
+    /// `R^I`: 1 where right, 0 where not.
+    pub rewards: Vec<f64>,
+}
+
+/// Purpose of the generators that draw recall questions.
+const RECALL_PURPOSE: &str = "memtrain/recall-question";
+
+/// Reads every document `group_size` times, asks the recall questions and grades all answers.
+///
+/// Returns the trajectories a document, in the order of `documents`.
+///
+/// # Errors
+/// If the sampler or the tokenizer fails.
+pub fn roll_out(
+    reader: &Reader<'_>,
+    sampler: &mut dyn Sampler,
+    documents: &[ChunkedDocument],
+    config: &MemTrainConfig,
+) -> anyhow::Result<Vec<Vec<GradedTrajectory>>> {
+    let tasks: Vec<ReadingTask> = documents.iter().map(ChunkedDocument::task).collect();
+    let trajectories = reader.read(sampler, &tasks, config.group_size)?;
+    let mut questions = Vec::new();
+    let mut prompts = Vec::new();
+    for (index, trajectory) in trajectories.iter().enumerate() {
+        let document = &documents[trajectory.task];
+        if config.variant == Variant::EndToEnd {
+            break;
+        }
+        let address = [reader.round.step, document.number, trajectory.rollout as u64];
+        let mut generator = rng::addressed(RECALL_PURPOSE, reader.round.seed, &address);
+        let Some(question) = draw_recall(document, config, &mut generator) else { continue };
+        prompts.push(RecallPrompt {
+            document: document.number,
+            rollout: trajectory.rollout as u64,
+            first_turn: trajectory.turns.len() as u64,
+            memory: trajectory.memory(question.memory_step).to_owned(),
+            masked_chunk: question.masked_chunk.clone(),
+        });
+        questions.push((index, question));
+    }
+    let answers = reader.recall(sampler, &prompts, config.recall_samples)?;
+    let mut recalls: Vec<Option<GradedRecall>> = trajectories.iter().map(|_| None).collect();
+    for ((index, question), turns) in questions.into_iter().zip(answers) {
+        let rewards: Vec<f64> = turns
+            .iter()
+            .map(|turn| f64::from(u8::from(is_right(&turn.text, &question.target, config.equality))))
+            .collect();
+        recalls[index] = Some(GradedRecall { question, turns, rewards });
+    }
+    let mut graded: Vec<Vec<GradedTrajectory>> = documents.iter().map(|_| Vec::new()).collect();
+    for (trajectory, recall) in trajectories.into_iter().zip(recalls) {
+        let correct = is_right(trajectory.answer(), &documents[trajectory.task].document.answer, config.equality);
+        let reward = trajectory_reward(correct, recall.as_ref().map(|recall| recall.rewards.as_slice()), config);
+        graded[trajectory.task].push(GradedTrajectory { trajectory, correct, recall, reward });
+    }
+    Ok(graded)
+}
+
+/// Whether the boxed answer of a response is `gold`.
+pub fn is_right(response: &str, gold: &str, equality: Equality) -> bool {
+    last_boxed(response).is_some_and(|answer| equality.holds(answer, gold))
+}
+
+/// `R^E` of a trajectory.
+///
+/// ```
+/// use memtrain_rl::objectives::memtrain::{MemTrainConfig, trajectory_reward};
+/// let config = MemTrainConfig::default();
+/// assert_eq!(trajectory_reward(true, Some(&[1.0, 0.0]), &config), 1.25);
+/// ```
+pub fn trajectory_reward(correct: bool, recall_rewards: Option<&[f64]>, config: &MemTrainConfig) -> f64 {
+    let weight = if config.variant == Variant::Full { config.recall_weight } else { 0.0 };
+    let recalled = recall_rewards
+        .filter(|rewards| !rewards.is_empty())
+        .map_or(0.0, |rewards| rewards.iter().sum::<f64>() / rewards.len() as f64);
+    f64::from(u8::from(correct)) + weight * recalled
+}
+
+/// Branch of the end-to-end groups, one a document.
+pub const END_TO_END: &str = "end_to_end";
+/// Branch of the recall groups, one a questioned trajectory.
+pub const RECALL: &str = "recall";
+
+/// Turns the rewards of a document's readings into credit. Groups are formed per trajectory, before turns are expanded;
+/// with `filter_groups` a group of zero variance is dropped, the two branches separately.
+pub fn assign_credit(group: Vec<GradedTrajectory>, answer: &str, config: &MemTrainConfig) -> Played {
+    let mut played = Played::default();
+    let rewards: Vec<f64> = group.iter().map(|graded| graded.reward).collect();
+    let judged = played.judge(END_TO_END, &rewards, config.reward_scale, config.filter_groups);
+    for (graded, &advantage) in group.into_iter().zip(&judged.advantages) {
+        let correct = f64::from(u8::from(graded.correct));
+        played.scores.extend([(played::TOTAL, graded.reward), (END_TO_END, correct)]);
+        let mut reason = Reason::of(&[(END_TO_END, correct)]);
+        if let Some(recall) = &graded.recall {
+            played.scores.extend(recall.rewards.iter().map(|&reward| (RECALL, reward)));
+            reason.parts.push((RECALL, recall.rewards.iter().sum::<f64>() / recall.rewards.len().max(1) as f64));
+        }
+        let rollout = graded.trajectory.rollout;
+        let num_turns = graded.trajectory.turns.len();
+        played.graded.extend(graded.trajectory.turns.into_iter().enumerate().map(|(number, turn)| {
+            let (target, reason) = (answer.to_owned(), reason.clone());
+            let (reward, trained, readable) = (graded.reward, judged.trained, is_readable(&turn));
+            Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason }
+        }));
+        let Some(recall) = graded.recall else { continue };
+        let of_recall = played.judge(RECALL, &recall.rewards, config.reward_scale, config.filter_groups);
+        let GradedRecall { question, turns, rewards } = recall;
+        for (sample, (turn, reward)) in turns.into_iter().zip(rewards).enumerate() {
+            let reason = Reason {
+                parts: vec![(RECALL, reward)],
+                notes: vec![format!("memory {}, chunk {}", question.memory_step, question.chunk_step)],
+            };
+            let (number, target, readable) = (num_turns + sample, question.target.clone(), is_readable(&turn));
+            let (advantage, trained) = (of_recall.advantages[sample], of_recall.trained);
+            played.graded.push(Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason });
+        }
+    }
+    played
+}
+
+/// Whether a response holds the box that its kind of turn asks for.
+pub(super) fn is_readable(turn: &Turn) -> bool {
+    turn.kind == memtrain_rollout_types::RolloutKind::Read || last_boxed(&turn.text).is_some()
+}
+
+impl Objective for MemTrainConfig {
+    fn group_size(&self) -> usize {
+        self.group_size
+    }
+
+    fn filters_groups(&self) -> bool {
+        self.filter_groups
+    }
+
+    fn headlines(&self) -> &'static [(&'static str, &'static str)] {
+        &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("entropy", "entropy")]
+    }
+
+    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
+        let documents = documents(items)?;
+        let config = Self { group_size, ..self.clone() };
+        let graded = roll_out(&stage.reader, stage.sampler, &documents, &config)?;
+        let credited = graded.into_iter().zip(&documents);
+        Ok(credited.map(|(group, document)| assign_credit(group, &document.document.answer, &config)).collect())
+    }
+
+    fn reconstruction(&self) -> Option<&MemTrainConfig> {
+        Some(self)
+    }
+}
+
+/// The documents among items.
+///
+/// # Errors
+/// If one is a task.
+pub fn documents(items: &[Item]) -> anyhow::Result<Vec<ChunkedDocument>> {
+    items.iter().map(|item| Ok(item.document()?.clone())).collect()
+}

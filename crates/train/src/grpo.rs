@@ -1,0 +1,393 @@
+//! A GRPO step: play items, reward, update. Which system it is, the objective alone knows.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use memtrain_engine::sampler::{self, ChatServer, LocalSampler, Sampler, SamplerConfig, SamplerKind};
+use memtrain_eval::held_out;
+use memtrain_eval::reconstruction::{self, ReconstructionConfig};
+use memtrain_model::policy::{Decoder, Generation, Origin, Policy, PolicyTokenizer};
+use memtrain_model::scoring::PromptResponse;
+use memtrain_model::scoring::{PassLimits, score};
+use memtrain_rl::agents::bank::BankReading;
+use memtrain_rl::agents::bank::answerer::{Answerer, ServerAnswerer};
+use memtrain_rl::agents::prompts::PromptSet;
+use memtrain_rl::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
+use memtrain_rl::grpo::Conversation;
+use memtrain_rl::grpo::loss::LossConfig;
+use memtrain_rl::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
+use memtrain_rl::objectives::{Item, Metric, Objective, Played, Scorer, Search, Stage};
+use memtrain_run::RolloutRow;
+use memtrain_run::signal::StopRequest;
+use memtrain_run::watch::Watch;
+
+use super::diagnosis::{Diagnosis, StepNumbers};
+use super::interrupt::Interruptible;
+use super::items::ItemOrder;
+use super::metrics;
+use super::speed::{PassWork, peak_memory_gib};
+use super::{Evaluation, HELD_OUT_REWARD, Phases, StepContext, StepOutcome, Training};
+
+/// Trains a policy with an objective.
+pub struct GrpoTraining<'a> {
+    /// The policy's tokenizer.
+    pub tokenizer: &'a PolicyTokenizer,
+    /// What ends a response.
+    pub generation: &'a Generation,
+    /// The directory that the policy was read from, for weights that are written for a server.
+    pub origin: Option<Origin>,
+    /// Where these go.
+    pub weights: PathBuf,
+    /// What the agent is shown.
+    pub prompts: &'a PromptSet,
+    /// Limits of the reader.
+    pub reader: &'a ReaderConfig,
+    /// How rollouts are drawn.
+    pub draw: &'a DrawConfig,
+    /// Who draws them.
+    pub sampler: &'a SamplerConfig,
+    /// What is rewarded.
+    pub objective: &'a dyn Objective,
+    /// How a bank is kept and read, by objectives with one.
+    pub bank: &'a BankReading,
+    /// A server that answers and judges, instead of the reference.
+    pub answerer: Option<ChatServer>,
+    /// Where a searcher searches, for objectives that do.
+    pub search: Option<Search<'a>>,
+    /// The loss.
+    pub loss: &'a LossConfig,
+    /// How a batch is cut into updates.
+    pub update: &'a UpdateConfig,
+    /// How held-out documents are asked.
+    pub eval: &'a ReconstructionConfig,
+    /// The frozen reference; none where neither a KL penalty nor the objective asks for it.
+    pub reference: Option<Decoder>,
+    /// Documents or tasks in the order of training.
+    pub items: ItemOrder,
+    /// What is evaluated on; nothing where evaluation is off.
+    pub heldout: Vec<Item>,
+    /// Documents or tasks a step.
+    pub documents_per_step: usize,
+    /// Further rounds of documents drawn when the zero-variance filter leaves fewer than `documents_per_step`.
+    pub max_refills: usize,
+    /// Operations a second that MFU is a share of.
+    pub peak_flops: f64,
+    /// Asked between the turns of rollouts.
+    pub stop: &'a StopRequest,
+    /// Told what is waited for.
+    pub watch: Watch,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number of documents drawn so far: where a resumed run goes on.
+    pub cursor: u64,
+    /// What was said about steps that taught nothing.
+    pub diagnosis: Diagnosis,
+    /// Whether a server that draws has the weights as they are now.
+    pub served: Cell<bool>,
+    /// How far its log-probabilities were from the trainer's in the first step of this process, in nats a token.
+    pub first_difference: Cell<Option<f64>>,
+}
+
+/// Rollouts of one step, refills included.
+#[derive(Default)]
+pub(super) struct Rollouts {
+    pub(super) items: Vec<Item>,
+    pub(super) played: Vec<Played>,
+    pub(super) too_long: usize,
+    pub(super) shortened: usize,
+    pub(super) rounds: usize,
+}
+
+impl Rollouts {
+    /// Tokens of all prompts and responses.
+    pub(super) fn tokens(&self) -> usize {
+        metrics::turns(self).map(|turn| turn.prompt_ids.len() + turn.completion.token_ids.len()).sum()
+    }
+
+    fn response_tokens(&self) -> usize {
+        metrics::turns(self).map(|turn| turn.completion.token_ids.len()).sum()
+    }
+}
+
+/// Scores with a decoder, forward only.
+struct DecoderScorer<'a> {
+    decoder: &'a Decoder,
+    limits: PassLimits,
+}
+
+impl Scorer for DecoderScorer<'_> {
+    fn log_probs(&self, pairs: &[PromptResponse<'_>]) -> anyhow::Result<Vec<Vec<f64>>> {
+        let scored = score(self.decoder, pairs, self.limits)?;
+        Ok(scored.into_iter().map(|tokens| tokens.into_iter().map(|token| token.log_prob).collect()).collect())
+    }
+}
+
+impl Training for GrpoTraining<'_> {
+    fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    fn set_cursor(&mut self, cursor: u64) {
+        self.cursor = cursor;
+    }
+
+    fn headlines(&self) -> &'static [(&'static str, &'static str)] {
+        self.objective.headlines()
+    }
+
+    fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
+        let mut phases = Phases::start();
+        self.watch.begin(format_args!("the rollouts of step {}", context.step));
+        let rollouts = self.roll_out(context.decoder, context.step)?;
+        phases.end("time/rollout_s");
+        let mut conversations: Vec<Conversation> = rollouts.played.iter().flat_map(Played::conversations).collect();
+        let limits = self.update.limits(self.temperature());
+        self.stop.check()?;
+        self.watch.begin(format_args!("the old policy's log-probabilities of step {}", context.step));
+        let old_mismatch = score_old(context.decoder, &mut conversations, limits, self.update)?;
+        phases.end("time/old_log_probs_s");
+        if let Some(reference) = self.reference.as_ref().filter(|_| self.loss.kl_beta > 0.0) {
+            self.stop.check()?;
+            self.watch.begin(format_args!("the reference's log-probabilities of step {}", context.step));
+            score_reference(reference, &mut conversations, limits)?;
+        }
+        phases.end("time/reference_s");
+        // The last moment at which a step can be given up: from here on weights move.
+        self.stop.check()?;
+        let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+        let work = PassWork::of(&context.decoder.config, &pairs, limits.micro_batch_tokens, limits.sharing);
+        drop(pairs);
+        let mut metrics = metrics::of_rollouts(&rollouts);
+        metrics.extend(metrics::of_advantages(&conversations));
+        let num_conversations = conversations.len();
+        let (temperature, learning_rate) = (limits.temperature, context.learning_rate);
+        let plan = UpdatePlan { loss: self.loss, config: self.update, temperature, learning_rate };
+        self.watch.begin(format_args!("the update of step {}", context.step));
+        self.served.set(false);
+        let report = train_on(context.decoder, context.optimizer, context.gradients, conversations, plan)
+            .context("the update failed")?;
+        phases.end("time/update_s");
+        self.explain(&rollouts, num_conversations, &report, &context);
+        self.compare_sampler(context.step, report.loss.sampler_difference);
+        metrics.extend(self.update_metrics(&report, old_mismatch));
+        metrics.push(("train/learning_rate".into(), context.learning_rate));
+        metrics.push(("train/conversations".into(), num_conversations as f64));
+        let timings = self.timings(&phases, &rollouts, work);
+        Ok(StepOutcome { metrics, timings, rollouts: rollout_rows(context.step, &rollouts, self.tokenizer)? })
+    }
+
+    fn evaluate(&mut self, decoder: &Decoder) -> anyhow::Result<Option<Evaluation>> {
+        if self.heldout.is_empty() {
+            return Ok(None);
+        }
+        self.watch.begin("the evaluation on held-out documents");
+        let draw = DrawConfig { temperature: self.eval.temperature, ..DrawConfig::default() };
+        let (items, objective, eval) = (&self.heldout, self.objective, self.eval);
+        let evaluated = self.on_stage(decoder, &draw, reconstruction::EVALUATION_STEP, |stage| {
+            held_out::evaluate(objective, stage, items, eval.recall_questions)
+        })?;
+        let mut metrics: Vec<Metric> = vec![(HELD_OUT_REWARD.into(), evaluated.reward)];
+        metrics.extend(evaluated.metrics);
+        Ok(Some(Evaluation { metrics }))
+    }
+}
+
+impl<'a> GrpoTraining<'a> {
+    /// Responses drawn greedily are scored at temperature 1.
+    fn temperature(&self) -> f64 {
+        if self.draw.temperature > 0.0 { self.draw.temperature } else { 1.0 }
+    }
+
+    /// The configured sampler, with the weights as they are now.
+    fn sampler<'w>(&self, decoder: &Decoder, watch: &'w Watch) -> anyhow::Result<Interruptible<'w, Box<dyn Sampler>>>
+    where
+        'a: 'w,
+    {
+        let (tokenizer, generation) = (self.tokenizer.clone(), self.generation.clone());
+        let policy = Policy { decoder: decoder.frozen()?, tokenizer, generation, origin: self.origin.clone() };
+        let weights = (!self.served.get()).then_some(self.weights.as_path());
+        let sampler = sampler::of_policy(self.sampler, &policy, weights)?;
+        self.served.set(true);
+        Ok(Interruptible { sampler, stop: self.stop, watch })
+    }
+
+    /// Sets the stage with a policy: its sampler and scorer, and those of the reference where the objective asks for them.
+    fn on_stage<T>(
+        &self,
+        decoder: &Decoder,
+        draw: &DrawConfig,
+        step: u64,
+        act: impl FnOnce(&mut Stage<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let round = DrawRound { seed: self.seed, step };
+        let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
+        let limits = self.update.limits(1.0);
+        let reference = self.reference.as_ref().filter(|_| self.objective.needs_reference());
+        let mut sampler = self.sampler(decoder, &self.watch)?;
+        let (stop, watch) = (self.stop, &self.watch);
+        // A server that draws has the policy's weights; the reference is always asked in this process.
+        let mut frozen: Option<Box<dyn Answerer>> = match (&self.answerer, reference) {
+            (Some(server), _) => {
+                let goes_on = |ended: usize, asked: usize| {
+                    watch.progress(format_args!("{ended} of {asked} answers have come"));
+                    Ok(stop.check()?)
+                };
+                Some(Box::new(ServerAnswerer { server: server.clone(), goes_on }))
+            }
+            (None, Some(reference)) => {
+                let (stop_ids, allowed) = (&self.generation.eos_token_ids, self.tokenizer.vocab_size());
+                let sampler = LocalSampler::with_ids(reference, stop_ids, allowed)?;
+                Some(Box::new(Interruptible { sampler, stop, watch }))
+            }
+            (None, None) => None,
+        };
+        let frozen_scorer = reference.map(|decoder| DecoderScorer { decoder, limits });
+        act(&mut Stage {
+            reader: Reader { tokenizer, prompts, config, draw, round },
+            bank: self.bank,
+            search: self.search,
+            sampler: &mut sampler,
+            frozen: frozen.as_deref_mut().map(|frozen| frozen as &mut dyn Answerer),
+            scorer: &DecoderScorer { decoder, limits },
+            frozen_scorer: frozen_scorer.as_ref().map(|scorer| scorer as &dyn Scorer),
+        })
+    }
+
+    fn roll_out(&mut self, decoder: &Decoder, step: u64) -> anyhow::Result<Rollouts> {
+        let mut rollouts = Rollouts::default();
+        let (objective, draw) = (self.objective, self.draw);
+        let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
+        let reader = Reader { tokenizer, prompts, config, draw, round: DrawRound { seed: self.seed, step } };
+        for _ in 0..=self.max_refills {
+            let teaching = |played: &&Played| !objective.filters_groups() || played.teaches();
+            let missing = self.documents_per_step.saturating_sub(rollouts.played.iter().filter(teaching).count());
+            if missing == 0 {
+                break;
+            }
+            let taken = self.items.take(self.cursor, missing, &reader)?;
+            self.cursor = taken.next;
+            rollouts.rounds += 1;
+            rollouts.too_long += taken.too_long;
+            rollouts.shortened += taken.shortened;
+            let items = taken.items;
+            let played =
+                self.on_stage(decoder, draw, step, |stage| objective.roll_out(stage, &items, objective.group_size()))?;
+            rollouts.played.extend(played);
+            rollouts.items.extend(items);
+        }
+        Ok(rollouts)
+    }
+
+    /// Says when a server's log-probabilities of what it drew are not the policy's: beyond the bound, or far beyond what they
+    /// were at first, when the server had just read the weights.
+    fn compare_sampler(&self, step: u64, difference: f64) {
+        /// Times that of the first step.
+        const GROWTH: f64 = 10.0;
+        /// Rounding, where both compute in f32.
+        const ROUNDING: f64 = 1e-3;
+        let SamplerConfig { kind, http, .. } = self.sampler;
+        if *kind != SamplerKind::Http || http.max_mismatch == 0.0 || difference == 0.0 {
+            return;
+        }
+        let first = self.first_difference.get().unwrap_or(difference);
+        self.first_difference.set(Some(first));
+        if difference > http.max_mismatch || difference > GROWTH * first.max(ROUNDING) {
+            tracing::warn!(
+                "step {step}: the log-probabilities of `{}` differ from the trainer's by {difference:.4} a token ({first:.4} at first): it draws with old weights, other ones, or otherwise than it was asked to",
+                http.url
+            );
+        }
+    }
+
+    /// Says in a sentence why a step taught little or nothing.
+    fn explain(&mut self, rollouts: &Rollouts, conversations: usize, report: &UpdateReport, context: &StepContext<'_>) {
+        let numbers = StepNumbers {
+            conversations,
+            gradient_norm: report.gradient_norm,
+            learning_rate: context.learning_rate,
+            ..StepNumbers::of(rollouts, self.objective.form())
+        };
+        if let Some(sentence) = self.diagnosis.sentence(context.step, &numbers) {
+            tracing::warn!("{sentence}");
+        }
+    }
+
+    fn update_metrics(&self, report: &UpdateReport, old_mismatch: Option<f64>) -> Vec<Metric> {
+        let loss = &report.loss;
+        let mut metrics = vec![
+            ("train/loss", loss.loss),
+            ("train/policy_loss", loss.policy_loss),
+            ("train/grad_norm", report.gradient_norm),
+            ("train/ratio", loss.ratio),
+            ("train/updates", report.updates as f64),
+            ("train/response_tokens", loss.tokens as f64),
+            ("entropy", loss.entropy),
+            ("clip_ratio/low_mean", loss.clip_low),
+            ("clip_ratio/high_mean", loss.clip_high),
+            ("clip_ratio/dual_mean", loss.clip_dual),
+            ("mismatch_kl", old_mismatch.unwrap_or(loss.mismatch_kl)),
+            ("sampling/sampling_logp_difference/mean", loss.sampler_difference),
+            ("sampling/sampling_logp_difference/max", loss.largest_sampler_difference),
+            ("sampling/importance_sampling_ratio/mean", loss.importance),
+            ("sampling/importance_sampling_ratio/capped", loss.importance_capped),
+        ];
+        if self.loss.kl_beta > 0.0 {
+            metrics.push(("kl", loss.kl));
+        }
+        metrics.into_iter().map(|(name, value)| (name.into(), value)).collect()
+    }
+
+    fn timings(&self, phases: &Phases, rollouts: &Rollouts, work: PassWork) -> Vec<(&'static str, f64)> {
+        let rate = |count: f64, phase: &str| if count > 0.0 { count / phases.seconds(phase).max(1e-9) } else { 0.0 };
+        // Phases that had nothing to do end as soon as they begin.
+        let had_work = |phase: &str| match phase {
+            "time/reference_s" => self.reference.is_some(),
+            _ => self.update.needs_old_pass(),
+        };
+        let scored = |phase: &str| if had_work(phase) { work.tokens as f64 } else { 0.0 };
+        let (update, epochs) = ("time/update_s", self.update.epochs as f64);
+        let passes = phases.seconds("time/rollout_s") + phases.seconds(update);
+        let mut timings = phases.all().to_vec();
+        timings.extend([
+            ("perf/tokens_per_s", rollouts.tokens() as f64 / passes.max(1e-9)),
+            ("perf/old_log_probs_tokens_per_s", rate(scored("time/old_log_probs_s"), "time/old_log_probs_s")),
+            ("perf/reference_tokens_per_s", rate(scored("time/reference_s"), "time/reference_s")),
+            ("perf/rollout_tokens_per_s", rate(rollouts.response_tokens() as f64, "time/rollout_s")),
+            ("perf/update_tokens_per_s", rate(work.tokens as f64 * epochs, update)),
+            ("perf/update_tflops_per_s", rate(work.training_flops() * epochs, update) / 1e12),
+            ("perf/mfu", rate(work.training_flops() * epochs, update) / self.peak_flops),
+        ]);
+        timings.extend(peak_memory_gib().map(|gib| ("perf/peak_memory_gib", gib)));
+        timings
+    }
+}
+
+/// Every response of the step in the order of its rollout, what was left out of training included.
+fn rollout_rows(step: u64, rollouts: &Rollouts, tokenizer: &PolicyTokenizer) -> anyhow::Result<Vec<RolloutRow>> {
+    let mut rows = Vec::new();
+    for (item, played) in rollouts.items.iter().zip(&rollouts.played) {
+        for graded in &played.graded {
+            let turn = &graded.turn;
+            rows.push(RolloutRow {
+                step,
+                document_id: item.id().to_owned(),
+                rollout: graded.rollout as u32,
+                turn: graded.number as u32,
+                kind: turn.kind,
+                prompt: tokenizer.decode(&turn.prompt_ids)?,
+                response: turn.text.clone(),
+                prompt_ids: turn.prompt_ids.clone(),
+                response_ids: turn.completion.token_ids.clone(),
+                log_probs: turn.completion.log_probs.clone(),
+                reward: graded.reward,
+                advantage: graded.advantage,
+                target: graded.target.clone(),
+                finish: turn.completion.finish,
+                trained: graded.trained,
+                reason: graded.reason.to_json(),
+            });
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,387 @@
+//! How does a run go on from step to step?
+//!
+//! [`Loop`] is the same for warming up and for GRPO: take a step, record it, save now and then, stop when asked, and go on
+//! where the newest checkpoint stands. What a step does is a [`Training`]: [`grpo::GrpoTraining`] or
+//! [`warm_up::WarmUpTraining`].
+
+pub mod diagnosis;
+mod divergence;
+pub mod documents;
+pub mod grpo;
+mod interrupt;
+pub mod items;
+mod metrics;
+pub mod optimizer;
+pub mod speed;
+pub mod warm_up;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use memtrain_corpora::store;
+use memtrain_model::optim::{AdamW, GradientBuffer};
+use memtrain_model::policy::{Decoder, Policy, Precision, directory};
+use memtrain_rl::objectives::Metric;
+use memtrain_run::progress::Bar;
+use memtrain_run::signal::StopRequest;
+use memtrain_run::{Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, Schedule, TrainingState};
+use serde::{Deserialize, Serialize};
+
+use self::optimizer::OptimizerConfig;
+
+/// File of the optimizer's state in a checkpoint.
+const OPTIMIZER: &str = "optimizer.safetensors";
+/// The metric by which the best checkpoint is chosen.
+pub const HELD_OUT_REWARD: &str = "eval/reward/mean";
+
+/// How long a run trains and what it keeps. Defaults: MemTrain §4.1 where it says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Optimizer batches. Default 300.
+    pub steps: u64,
+    /// Documents a step. Default 32.
+    pub documents_per_step: usize,
+    /// Further rounds of documents drawn when the zero-variance filter leaves fewer than `documents_per_step` (DAPO's
+    /// dynamic sampling). Default 0.
+    pub max_refills: usize,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Newest checkpoints that stay; 0 keeps all.
+    pub keep_last: usize,
+    /// Checkpoints whose step is a multiple of this stay for good; 0 for none.
+    pub keep_every: u64,
+    /// Steps between evaluations on held-out documents, which come with a checkpoint each; the best one stays. 0 for none.
+    pub evaluate_every: u64,
+    /// Steps between rollout tables; 0 writes none.
+    pub rollouts_every: u64,
+    /// Write event files for TensorBoard beside the JSON lines.
+    pub tensorboard: bool,
+    /// Seconds without any movement after which the log says what is waited for.
+    pub watch_after_s: u64,
+    /// What the device can do at most, in 10¹² floating-point operations a second: what MFU is a share of. 0 measures a
+    /// large matrix product at the start.
+    pub peak_tflops: f64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 300,
+            documents_per_step: 32,
+            max_refills: 0,
+            checkpoint_every: 10,
+            keep_last: 2,
+            keep_every: 100,
+            evaluate_every: 0,
+            rollouts_every: 1,
+            tensorboard: true,
+            watch_after_s: 600,
+            peak_tflops: 0.0,
+        }
+    }
+}
+
+/// What a step may use and change.
+pub struct StepContext<'a> {
+    /// The policy.
+    pub decoder: &'a Decoder,
+    /// Its optimizer.
+    pub optimizer: &'a mut AdamW,
+    /// Gradient accumulators, shaped like the policy.
+    pub gradients: &'a mut GradientBuffer,
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+}
+
+/// What a step did.
+#[derive(Debug, Default)]
+pub struct StepOutcome {
+    /// Functions of configuration and inputs alone.
+    pub metrics: Vec<Metric>,
+    /// What the clock said, in seconds.
+    pub timings: Vec<(&'static str, f64)>,
+    /// Conversations of the step.
+    pub rollouts: Vec<RolloutRow>,
+}
+
+/// How a policy does on held-out documents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// [`HELD_OUT_REWARD`] among them.
+    pub metrics: Vec<Metric>,
+}
+
+/// The phases of a step by the clock.
+#[derive(Clone, Debug)]
+pub struct Phases {
+    last: Instant,
+    seconds: Vec<(&'static str, f64)>,
+}
+
+impl Phases {
+    /// The first phase begins.
+    pub fn start() -> Self {
+        Self { last: Instant::now(), seconds: Vec::new() }
+    }
+
+    /// A phase ends and the next begins.
+    pub fn end(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.seconds.push((name, (now - self.last).as_secs_f64()));
+        self.last = now;
+    }
+
+    /// All phases in order, in seconds.
+    pub fn all(&self) -> &[(&'static str, f64)] {
+        &self.seconds
+    }
+
+    /// Seconds of a phase; 0 if there was none of this name.
+    pub fn seconds(&self, name: &str) -> f64 {
+        self.seconds.iter().find(|(of, _)| *of == name).map_or(0.0, |(_, seconds)| *seconds)
+    }
+}
+
+/// One kind of training.
+pub trait Training {
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// If sampling, the documents or the update fail; [`RunError::Stopped`] if somebody asked to stop while nothing had
+    /// moved yet, so that the step can be taken anew.
+    fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome>;
+
+    /// Documents drawn so far: saved with every checkpoint.
+    fn cursor(&self) -> u64;
+
+    /// Goes on from a checkpoint.
+    fn set_cursor(&mut self, cursor: u64);
+
+    /// The metrics worth a glance while it runs, with short names.
+    fn headlines(&self) -> &'static [(&'static str, &'static str)];
+
+    /// How the policy does on held-out documents, a function of its weights alone; nothing where there are none.
+    ///
+    /// # Errors
+    /// If sampling fails, or [`RunError::Stopped`].
+    fn evaluate(&mut self, _decoder: &Decoder) -> anyhow::Result<Option<Evaluation>> {
+        Ok(None)
+    }
+}
+
+/// A run's loop.
+pub struct Loop<'a> {
+    /// Where it is recorded.
+    pub run: &'a RunDirectory,
+    /// How long, and what is kept.
+    pub config: &'a TrainConfig,
+    /// How weights move.
+    pub optimizer: &'a OptimizerConfig,
+    /// What the weights are while they are trained.
+    pub precision: Precision,
+    /// Asked between steps.
+    pub stop: &'a StopRequest,
+}
+
+/// A loop under way.
+struct Session<'a> {
+    on: &'a Loop<'a>,
+    policy: &'a mut Policy,
+    training: &'a mut dyn Training,
+    optimizer: AdamW,
+    gradients: GradientBuffer,
+    checkpoints: Checkpoints,
+    records: Records,
+    done: u64,
+    path: Option<PathBuf>,
+}
+
+impl Loop<'_> {
+    /// Trains `policy` from the newest checkpoint of the run, or from where it is, to the last step. Gives the folder of the
+    /// last checkpoint; there is none where no step was to be taken.
+    ///
+    /// # Errors
+    /// If a checkpoint is damaged, a step fails, or something cannot be written; [`RunError::Stopped`] if a signal asked to
+    /// stop, with everything saved.
+    pub fn go(&self, policy: &mut Policy, training: &mut dyn Training) -> anyhow::Result<Option<PathBuf>> {
+        let mut session = self.begin(policy, training)?;
+        session.go()?;
+        Ok(session.path)
+    }
+
+    /// Everything as the newest checkpoint has it.
+    fn begin<'a>(&'a self, policy: &'a mut Policy, training: &'a mut dyn Training) -> anyhow::Result<Session<'a>> {
+        let retention =
+            Retention { schedule: self.schedule(), last: self.config.keep_last, every: self.config.keep_every };
+        let mut checkpoints = self.run.checkpoints(retention)?;
+        let newest = checkpoints.newest()?;
+        let mut done = 0;
+        if let Some(checkpoint) = &newest {
+            directory::restore(policy, &checkpoint.path)?;
+            done = checkpoint.state.step;
+            training.set_cursor(checkpoint.state.next_document);
+        }
+        let (decoder, masters) = policy.decoder.trainable(self.precision)?;
+        policy.decoder = decoder;
+        let mut optimizer = AdamW::new(policy.decoder.parameters()?, self.optimizer.adamw())?;
+        if !masters.is_empty() {
+            optimizer.set_masters(&masters)?;
+        }
+        if let Some(checkpoint) = &newest {
+            // Opening the checkpoint has checked the length and the hash of this file.
+            let state = store::read_at_most(&checkpoint.training_state().join(OPTIMIZER), u64::MAX)?;
+            optimizer.restore(&state).context("the optimizer's state cannot be read")?;
+        }
+        if let Some(detail) = divergence::of(optimizer.parameters())? {
+            return Err(match newest {
+                Some(checkpoint) => RunError::DamagedCheckpoint { path: checkpoint.path, detail }.into(),
+                None => anyhow::anyhow!("the policy to start from cannot be trained: {detail}"),
+            });
+        }
+        let records = self.run.rewind(done, self.config.tensorboard)?;
+        checkpoints.settle(records.best(HELD_OUT_REWARD).map(|(best, _)| best))?;
+        let gradients = GradientBuffer::new(&policy.decoder.parameters()?)?;
+        let path = newest.map(|checkpoint| checkpoint.path);
+        Ok(Session { on: self, policy, training, optimizer, gradients, checkpoints, records, done, path })
+    }
+
+    fn schedule(&self) -> Schedule {
+        let TrainConfig { steps, checkpoint_every, evaluate_every, .. } = *self.config;
+        Schedule { steps, checkpoint_every, evaluate_every }
+    }
+}
+
+impl Session<'_> {
+    fn go(&mut self) -> anyhow::Result<()> {
+        let (config, stop) = (self.on.config, self.on.stop);
+        let bar = Bar::new("training", config.steps, self.done);
+        // A run that was stopped between a checkpoint and its evaluation goes on with the evaluation.
+        self.evaluate()?;
+        while self.done < config.steps {
+            let outcome = self.step()?;
+            bar.advance_to(self.done, &headline(self.training.headlines(), &outcome));
+            if self.on.schedule().saves_after(self.done) || stop.requested() {
+                self.save()?;
+            }
+            if stop.requested() {
+                return Err(self.stopped());
+            }
+            self.evaluate()?;
+        }
+        bar.finish();
+        Ok(())
+    }
+
+    /// Takes a step and records it. A step that is given up leaves everything as it was, and that is saved.
+    fn step(&mut self) -> anyhow::Result<StepOutcome> {
+        let started = Instant::now();
+        let (step, cursor) = (self.done + 1, self.training.cursor());
+        let context = StepContext {
+            decoder: &self.policy.decoder,
+            optimizer: &mut self.optimizer,
+            gradients: &mut self.gradients,
+            step,
+            learning_rate: self.on.optimizer.learning_rate(step, self.on.config.steps),
+        };
+        let mut outcome = match self.training.step(context) {
+            Ok(outcome) => outcome,
+            Err(error) if is_stop(&error) => {
+                self.training.set_cursor(cursor);
+                if self.done > 0 {
+                    self.save()?;
+                }
+                return Err(self.stopped());
+            }
+            Err(error) if divergence::is_of(&error) => {
+                return Err(self.diverged(step, error.root_cause().to_string(), self.done));
+            }
+            Err(error) => return Err(error.context(format!("step {step} failed"))),
+        };
+        if let Some(detail) = divergence::of(self.optimizer.parameters())? {
+            return Err(self.diverged(step, detail, step));
+        }
+        self.done = step;
+        outcome.timings.push(("time/step_s", started.elapsed().as_secs_f64()));
+        self.records.step(step, &borrowed(&outcome.metrics), &outcome.timings)?;
+        let every = self.on.config.rollouts_every;
+        if every > 0 && step.is_multiple_of(every) && !outcome.rollouts.is_empty() {
+            let table = self.on.run.write_rollouts(step, std::mem::take(&mut outcome.rollouts))?;
+            self.records.rollouts(step, &table)?;
+        }
+        Ok(outcome)
+    }
+
+    fn save(&mut self) -> anyhow::Result<()> {
+        let state = TrainingState { step: self.done, next_document: self.training.cursor() };
+        // Without a marker: a checkpoint lists its files itself, and nothing but a run may replace it.
+        let write_policy = |folder: &Path| Ok(directory::write(self.policy, folder)?);
+        let write_optimizer =
+            |folder: &Path| Ok(store::write_atomic(&folder.join(OPTIMIZER), self.optimizer.to_bytes()?)?);
+        self.path = Some(self.checkpoints.save(&state, write_policy, write_optimizer)?.path);
+        Ok(())
+    }
+
+    /// Evaluates the policy where that is due and has not been done, after its checkpoint was written.
+    fn evaluate(&mut self) -> anyhow::Result<()> {
+        let step = self.done;
+        if !self.on.schedule().evaluates_after(step) || self.records.is_evaluated(step) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let evaluation = match self.training.evaluate(&self.policy.decoder) {
+            Ok(Some(evaluation)) => evaluation,
+            Ok(None) => return Ok(()),
+            Err(error) if is_stop(&error) => return Err(self.stopped()),
+            Err(error) if divergence::is_of(&error) => {
+                return Err(self.diverged(step, error.root_cause().to_string(), step));
+            }
+            Err(error) => return Err(error.context(format!("the evaluation after step {step} failed"))),
+        };
+        self.records.evaluation(step, &borrowed(&evaluation.metrics))?;
+        let reward = |name: &str| evaluation.metrics.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, v)| *v);
+        let Some((best, highest)) = self.records.best(HELD_OUT_REWARD) else { return Ok(()) };
+        self.checkpoints.settle(Some(best))?;
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!(
+            "step {step}: held-out reward {:.3} in {seconds:.1} s; the best is {highest:.3} of step {best}",
+            reward(HELD_OUT_REWARD)
+        );
+        Ok(())
+    }
+
+    /// The end of a run whose policy has diverged: nothing of the step is recorded or saved. Checkpoints from step
+    /// `broken_from` on are as little use.
+    fn diverged(&self, step: u64, detail: String, broken_from: u64) -> anyhow::Error {
+        // If they cannot be listed, that is not the error to report.
+        let steps = self.checkpoints.steps().unwrap_or_default();
+        let sound = steps.into_iter().rfind(|&saved| saved < broken_from).map(|saved| self.checkpoints.path(saved));
+        RunError::Diverged { step, detail, sound }.into()
+    }
+
+    /// The end of a run that was asked to stop.
+    fn stopped(&self) -> anyhow::Error {
+        let told = match self.done {
+            0 => "no step is done yet; run the same command again to begin anew".to_owned(),
+            done => format!("step {done} is saved; run the same command again to go on"),
+        };
+        anyhow::Error::from(RunError::Stopped).context(told)
+    }
+}
+
+fn is_stop(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(RunError::Stopped)))
+}
+
+/// Metrics as the records take them.
+fn borrowed(metrics: &[Metric]) -> Vec<(&str, f64)> {
+    metrics.iter().map(|(name, value)| (name.as_ref(), *value)).collect()
+}
+
+fn headline(names: &[(&str, &str)], outcome: &StepOutcome) -> String {
+    let value = |key: &str| outcome.metrics.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
+    names.iter().filter_map(|(short, key)| Some(format!("{short} {:.3}", value(key)?))).collect::<Vec<_>>().join("  ")
+}

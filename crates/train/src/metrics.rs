@@ -1,0 +1,171 @@
+//! What the rollouts of a step say about the policy, by TRL's and prime-rl's names.
+
+use std::collections::HashMap;
+
+use memtrain_engine::sampler::FinishReason;
+use memtrain_rl::agents::reader::Turn;
+use memtrain_rl::grpo::Conversation;
+use memtrain_rl::objectives::played::TOTAL;
+use memtrain_rl::objectives::{Graded, GroupCounts, Metric, means};
+use memtrain_rollout_types::RolloutKind;
+
+use super::grpo::Rollouts;
+
+/// Every response of the step.
+pub(super) fn graded(rollouts: &Rollouts) -> impl Iterator<Item = &Graded> {
+    rollouts.played.iter().flat_map(|played| &played.graded)
+}
+
+/// Every turn of the step.
+pub(super) fn turns(rollouts: &Rollouts) -> impl Iterator<Item = &Turn> {
+    graded(rollouts).map(|graded| &graded.turn)
+}
+
+/// Groups of the step by branch.
+pub(super) fn groups(rollouts: &Rollouts) -> Vec<(&'static str, GroupCounts)> {
+    let mut branches: Vec<(&'static str, GroupCounts)> = Vec::new();
+    for (branch, counts) in rollouts.played.iter().flat_map(|played| &played.counts) {
+        match branches.iter_mut().find(|(known, _)| known == branch) {
+            Some((_, sum)) => sum.add(*counts),
+            None => branches.push((branch, *counts)),
+        }
+    }
+    branches
+}
+
+/// Rewards and their parts, groups, lengths.
+pub(super) fn of_rollouts(rollouts: &Rollouts) -> Vec<Metric> {
+    let mut metrics = of_rewards(rollouts);
+    let branches = groups(rollouts);
+    let all: usize = branches.iter().map(|(_, counts)| counts.groups).sum();
+    let equal: usize = branches.iter().map(|(_, counts)| counts.without_variance()).sum();
+    metrics.push(("frac_reward_zero_std".into(), share(equal, all)));
+    metrics.extend(branches.iter().map(|(branch, counts)| {
+        (format!("frac_reward_zero_std/{branch}").into(), share(counts.without_variance(), counts.groups))
+    }));
+    let trajectories: usize = rollouts
+        .played
+        .iter()
+        .map(|played| played.graded.iter().map(|graded| graded.rollout + 1).max().unwrap_or(0))
+        .sum();
+    let last_memories = last_memories(rollouts);
+    metrics.extend([
+        ("rollout/documents".into(), rollouts.items.len() as f64),
+        ("rollout/documents_too_long".into(), rollouts.too_long as f64),
+        ("rollout/documents_shortened".into(), rollouts.shortened as f64),
+        ("rollout/rounds".into(), rollouts.rounds as f64),
+        ("rollout/tokens".into(), rollouts.tokens() as f64),
+        ("rollout/trajectories".into(), trajectories as f64),
+        ("rollout/turns".into(), turns(rollouts).count() as f64),
+    ]);
+    if !last_memories.is_empty() {
+        metrics.push(("rollout/memory_tokens".into(), mean(last_memories.into_iter())));
+    }
+    let gauges = means(rollouts.played.iter().flat_map(|played| &played.gauges));
+    metrics.extend(gauges.into_iter().map(|(name, value)| (name.into(), value)));
+    metrics.extend(of_lengths(rollouts));
+    metrics
+}
+
+/// Mean and deviation of each score; the whole reward first.
+fn of_rewards(rollouts: &Rollouts) -> Vec<Metric> {
+    let mut names: Vec<&'static str> = vec![TOTAL];
+    let mut samples: HashMap<&'static str, Vec<f64>> = HashMap::new();
+    for &(name, value) in rollouts.played.iter().flat_map(|played| &played.scores) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+        samples.entry(name).or_default().push(value);
+    }
+    let of_name = |name: &'static str| {
+        let values = samples.get(name).map_or(&[][..], Vec::as_slice);
+        let key = |measure: &str| match name {
+            TOTAL => format!("reward/{measure}"),
+            part => format!("reward/{part}/{measure}"),
+        };
+        [(key("mean").into(), mean(values.iter().copied())), (key("std").into(), deviation(values))]
+    };
+    names.into_iter().flat_map(of_name).collect()
+}
+
+/// Length of the last memory that each reader wrote.
+fn last_memories(rollouts: &Rollouts) -> Vec<f64> {
+    let of_item = |graded: &[Graded]| -> Vec<f64> {
+        let rollouts = graded.iter().map(|graded| graded.rollout + 1).max().unwrap_or(0);
+        let last = |rollout: usize| {
+            graded.iter().rev().find(|graded| graded.rollout == rollout && graded.turn.kind == RolloutKind::Read)
+        };
+        (0..rollouts).filter_map(last).map(|graded| length(&graded.turn)).collect()
+    };
+    rollouts.played.iter().flat_map(|played| of_item(&played.graded)).collect()
+}
+
+fn of_lengths(rollouts: &Rollouts) -> Vec<Metric> {
+    let lengths: Vec<f64> = turns(rollouts).map(length).collect();
+    let ended: Vec<f64> = turns(rollouts).filter(|turn| !is_clipped(turn)).map(length).collect();
+    let clipped = |kind: Option<RolloutKind>| {
+        let of_kind = turns(rollouts).filter(|turn| kind.is_none_or(|kind| turn.kind == kind));
+        mean(of_kind.map(|turn| f64::from(u8::from(is_clipped(turn)))))
+    };
+    let mut metrics: Vec<Metric> = vec![
+        ("completions/mean_length".into(), mean(lengths.iter().copied())),
+        ("completions/min_length".into(), lengths.iter().copied().fold(f64::INFINITY, f64::min)),
+        ("completions/max_length".into(), lengths.iter().copied().fold(0.0, f64::max)),
+        ("completions/mean_terminated_length".into(), mean(ended.iter().copied())),
+        ("completions/clipped_ratio".into(), clipped(None)),
+    ];
+    for (kind, name) in [
+        (RolloutKind::Read, "memory"),
+        (RolloutKind::Answer, "answer"),
+        (RolloutKind::Recall, "recall"),
+        (RolloutKind::Write, "write"),
+        (RolloutKind::Search, "search"),
+    ] {
+        if turns(rollouts).any(|turn| turn.kind == kind) {
+            metrics.push((format!("completions/clipped_ratio/{name}").into(), clipped(Some(kind))));
+        }
+    }
+    metrics
+}
+
+/// Advantages of the conversations that are trained on, each counted once.
+pub(super) fn of_advantages(conversations: &[Conversation]) -> Vec<Metric> {
+    let advantages: Vec<f64> = conversations
+        .iter()
+        .filter_map(|conversation| conversation.advantages.first())
+        .map(|&a| f64::from(a))
+        .collect();
+    if advantages.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        ("advantage/mean".into(), mean(advantages.iter().copied())),
+        ("advantage/std".into(), deviation(&advantages)),
+        ("advantage/abs_mean".into(), mean(advantages.iter().map(|advantage| advantage.abs()))),
+        ("advantage/min".into(), advantages.iter().copied().fold(f64::INFINITY, f64::min)),
+        ("advantage/max".into(), advantages.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+    ]
+}
+
+pub(super) fn is_clipped(turn: &Turn) -> bool {
+    turn.completion.finish == FinishReason::Length
+}
+
+pub(super) fn share(part: usize, all: usize) -> f64 {
+    part as f64 / all.max(1) as f64
+}
+
+fn length(turn: &Turn) -> f64 {
+    turn.completion.token_ids.len() as f64
+}
+
+/// 0 of nothing.
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
+    sum / count.max(1) as f64
+}
+
+fn deviation(values: &[f64]) -> f64 {
+    let centre = mean(values.iter().copied());
+    mean(values.iter().map(|value| (value - centre).powi(2))).sqrt()
+}

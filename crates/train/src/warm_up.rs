@@ -1,0 +1,52 @@
+//! A warm-up step: draw examples, make them likely.
+
+use memtrain_model::scoring::accumulate;
+use memtrain_rl::grpo::trainer::UpdateConfig;
+use memtrain_rl::grpo::update::apply;
+use memtrain_rl::warm_up::step::{Example, Material, WarmUpConfig, draw_examples};
+
+use super::{StepContext, StepOutcome, Training};
+
+/// Warms a policy up.
+pub struct WarmUpTraining<'a> {
+    /// What examples are made from.
+    pub material: Material<'a>,
+    /// The mixture.
+    pub config: &'a WarmUpConfig,
+    /// How a batch is cut up, and the bound of the gradient's norm.
+    pub update: &'a UpdateConfig,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+impl Training for WarmUpTraining<'_> {
+    fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
+        let examples = draw_examples(context.step, self.seed, &self.material, self.config)?;
+        let pairs: Vec<_> = examples.iter().map(Example::pair).collect();
+        let limits = self.update.limits(1.0);
+        let mut loss = 0.0;
+        accumulate(context.decoder, context.optimizer.parameters(), &pairs, limits, context.gradients, |scored| {
+            let weight = examples[scored.conversation].weights[scored.token];
+            loss -= weight * scored.log_prob;
+            -weight
+        })?;
+        let gradient_norm =
+            apply(context.optimizer, context.gradients, self.update.max_gradient_norm, context.learning_rate)?;
+        let metrics = vec![
+            ("train/loss".into(), loss),
+            ("train/grad_norm".into(), gradient_norm),
+            ("train/learning_rate".into(), context.learning_rate),
+        ];
+        Ok(StepOutcome { metrics, ..StepOutcome::default() })
+    }
+
+    fn cursor(&self) -> u64 {
+        0
+    }
+
+    fn set_cursor(&mut self, _cursor: u64) {}
+
+    fn headlines(&self) -> &'static [(&'static str, &'static str)] {
+        &[("loss", "train/loss")]
+    }
+}
