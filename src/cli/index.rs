@@ -300,6 +300,9 @@ fn eval(args: &EvalArgs) -> anyhow::Result<()> {
         }
     };
     let seconds = start.elapsed().as_secs_f64();
+    for doubt in set.doubtful_grades() {
+        tracing::warn!("the judgements in `{}`: {doubt}", args.folder.display());
+    }
     let report = evaluate(&index, &set, args.ignore_identical_ids)?;
     let mut out = BufWriter::new(output());
     if args.json {

@@ -1,6 +1,6 @@
 //! Question sets in BEIR's form: `corpus.jsonl`, `queries.jsonl` and judgements.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, StoreError};
@@ -104,6 +104,28 @@ impl Beir {
         Ok(set)
     }
 
+    /// What in the grades may not be meant as it is taken: a grade is a gain, higher is better, and below 0 is 0.
+    ///
+    /// Grades below 0 are counted. Of several grades without a 0 the best may be 1, as in Cranfield's judgements (1 is a
+    /// complete answer, 4 of least interest); the numbers alone do not tell.
+    pub fn doubtful_grades(&self) -> Vec<String> {
+        let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+        self.qrels.values().flat_map(HashMap::values).for_each(|grade| *counts.entry(*grade).or_default() += 1);
+        let mut doubts = Vec::new();
+        let negative: usize = counts.range(..0).map(|(_, count)| count).sum();
+        if negative > 0 {
+            doubts.push(format!("{negative} judgements have a grade below 0 and count as not relevant"));
+        }
+        let positive: Vec<(i64, usize)> = counts.range(1..).map(|(grade, count)| (*grade, *count)).collect();
+        if let ([(low, of_low), .., (high, of_high)], false) = (positive.as_slice(), counts.contains_key(&0)) {
+            doubts.push(format!(
+                "grades are gains: {high} ({of_high} judgements) is taken for the best and {low} ({of_low}) for the least. If \
+                 {low} is the best, as in Cranfield, turn the grades round first: nDCG is wrong as it stands"
+            ));
+        }
+        doubts
+    }
+
     fn read_qrels(&mut self, path: &Path) -> Result<(), BeirError> {
         let known: std::collections::HashSet<&str> = self.doc_ids.iter().map(String::as_str).collect();
         let asked: std::collections::HashSet<&str> = self.queries.iter().map(|(id, _)| id.as_str()).collect();
@@ -187,4 +209,35 @@ fn passage(id: u64, title: String, text: String) -> Passage {
     let num_words = u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX);
     let (url, section, links) = (String::new(), String::new(), Vec::new());
     Passage { id, article_id: id, url, title, section, text, span, num_words, char_start: 0, revision_id: 0, links }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grades_that_may_be_meant_otherwise_are_said() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        store::write_atomic(&folder.path().join("corpus.jsonl"), "{\"_id\": \"a\", \"text\": \"The Lorn floods.\"}\n")?;
+        store::write_atomic(
+            &folder.path().join("queries.jsonl"),
+            "{\"_id\": \"q\", \"text\": \"Which river floods?\"}\n",
+        )?;
+        let doubts = |grades: &[i64]| -> Result<String, Box<dyn std::error::Error>> {
+            let lines: Vec<String> =
+                grades.iter().enumerate().map(|(at, grade)| format!("q\td{at}\t{grade}\n")).collect();
+            store::write_atomic(&folder.path().join("qrels.tsv"), lines.concat())?;
+            Ok(Beir::read(folder.path(), None)?.doubtful_grades().join("; "))
+        };
+        for fine in [&[1, 1][..], &[0, 1, 2], &[0, 0, 1], &[2]] {
+            assert_eq!(doubts(fine)?, "", "{fine:?}");
+        }
+        let inverted = doubts(&[1, 2, 4, 4])?;
+        assert!(inverted.contains("4 (2 judgements)") && inverted.contains("1 (1)"), "{inverted}");
+        let negative = doubts(&[-1, -1, 0, 1, 2])?;
+        assert!(negative.starts_with("2 judgements have a grade below 0") && !negative.contains(';'), "{negative}");
+        let both = doubts(&[-1, 1, 2])?;
+        assert!(both.contains("below 0") && both.contains("Cranfield"), "{both}");
+        Ok(())
+    }
 }
