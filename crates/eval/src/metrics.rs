@@ -8,12 +8,14 @@
 //! | `sub_em_symmetric` | `g` is contained in `p` or `p` in `g`: what MemAgent's evaluation counts. It takes `a` for `Paris`, so it is shown beside the others and never alone |
 //! | `strict_boxed` | the last `\boxed{}` in the last 300 characters, lower-cased and without any space, equals `g`: what MemAgent's training counts |
 //!
-//! All but the last compare after SQuAD's normalisation (arXiv 1606.05250, §5), and take as `p` what [`prediction`] finds.
+//! All compare the [plain text](plain) of answers: what only sets type, or looks the same, is the same. All but the last
+//! compare after SQuAD's normalisation (arXiv 1606.05250, §5), and take as `p` what [`prediction`] finds.
 //! Of several accepted answers the best counts, for each metric by itself.
 
 use std::collections::HashMap;
 
 use memtrain_rl::agents::answer::last_boxed;
+use memtrain_rl::agents::answer_text::plain;
 use serde::{Deserialize, Serialize};
 
 /// What can be counted.
@@ -137,7 +139,7 @@ pub fn prediction(response: &str) -> &str {
     last_boxed(response).unwrap_or(response).trim()
 }
 
-/// SQuAD's normal form: lower-cased, the 32 punctuation characters of ASCII dropped, the words `a`, `an`, `the` dropped,
+/// SQuAD's normal form of the [plain text](plain): lower-cased, the 32 punctuation characters of ASCII dropped, the words `a`, `an`, `the` dropped,
 /// white space collapsed. A word ends where a letter, digit or underscore of any script does, as in the original.
 ///
 /// ```
@@ -147,7 +149,7 @@ pub fn prediction(response: &str) -> &str {
 /// assert_eq!(normalise("«the» x"), "« » x");
 /// ```
 pub fn normalise(answer: &str) -> String {
-    let lower = answer.to_lowercase();
+    let lower = plain(answer).to_lowercase();
     let bare: String = lower.chars().filter(|character| !character.is_ascii_punctuation()).collect();
     let is_word = |character: char| character.is_alphanumeric() || character == '_';
     let mut kept = String::with_capacity(bare.len());
@@ -171,7 +173,8 @@ fn share(right: bool) -> f64 {
 pub fn em(answer: &str, gold: &str) -> f64 {
     let normal = normalise(gold);
     if normal.is_empty() {
-        return share(answer.trim().to_lowercase() == gold.trim().to_lowercase());
+        let bare = |text: &str| plain(text).trim().to_lowercase();
+        return share(bare(answer) == bare(gold));
     }
     share(normalise(answer) == normal)
 }
@@ -230,7 +233,7 @@ pub fn strict_boxed(response: &str, gold: &str) -> f64 {
 
 /// Equality lower-cased and without any space; nothing equals nothing.
 fn strictly_equal(answer: &str, gold: &str) -> bool {
-    let bare = |text: &str| text.split_whitespace().collect::<String>().to_lowercase();
+    let bare = |text: &str| plain(text).split_whitespace().collect::<String>().to_lowercase();
     let answer = bare(answer);
     !answer.is_empty() && answer == bare(gold)
 }
@@ -240,6 +243,67 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use memtrain_rl::agents::answer::Equality;
+
+    /// Answers and golds that are the same, and some that are not: the table of docs/evaluation.md.
+    const SAME: [(&str, &str); 27] = [
+        (r"\text{Lorn}", "Lorn"),
+        (r"\text{ River Lorn }", "River Lorn"),
+        (r"River\text{ }Lorn", "River Lorn"),
+        (r"\textbf{\textit{River} \mathrm{Lorn}}", "River Lorn"),
+        (r"{\bf River Lorn}", "River Lorn"),
+        (r"\text {Lorn}", "Lorn"),
+        (r"\mathbf{1901}", "1901"),
+        (r"\boxed{Lorn}", "Lorn"),
+        (r"$\mathrm{Lorn}$", "Lorn"),
+        (r"\( \text{Lorn} \)", "Lorn"),
+        (r"$$42$$", "42"),
+        (r"{{Lorn}}", "Lorn"),
+        (r"1{,}000", "1,000"),
+        (r"12\%", "12%"),
+        (r"\$5", "$5"),
+        (r"Smith\,\&\,Co", "Smith & Co"),
+        ("Zu\u{308}rich", "Z\u{fc}rich"),
+        ("1914\u{2013}1918", "1914-1918"),
+        ("non\u{2011}stop", "non-stop"),
+        ("\u{2212}5 degrees", "-5 degrees"),
+        ("O\u{2019}Neill", "O'Neill"),
+        ("\u{201c}Lorn\u{201d}", "\"Lorn\""),
+        ("\u{ff2c}\u{ff4f}\u{ff52}\u{ff4e}\u{3000}\u{ff11}\u{ff19}", "Lorn 19"),
+        ("A\u{ff1a}B", "A:B"),
+        ("5\u{a0}\u{20ac}", "5 \u{20ac}"),
+        ("12\u{202f}km", "12 km"),
+        ("Lo\u{ad}rn\u{200b}", "Lorn"),
+    ];
+    const DIFFERENT: [(&str, &str); 4] =
+        [(r"\frac{1}{2}", "12"), (r"\sqrt{2}", "2"), ("10\u{b2}", "102"), ("Z\u{fc}rich", "Zurich")];
+
+    #[test]
+    fn what_people_take_for_the_same_answer_is_the_same_in_every_metric_and_in_the_reward() {
+        for (answer, gold) in SAME {
+            for (answer, gold) in [(answer, gold), (gold, answer)] {
+                let accepted = [gold.to_owned()];
+                for scores in
+                    [score(&format!("It is \\boxed{{{answer}}}."), &accepted), score_answer(answer, &accepted)]
+                {
+                    for metric in Metric::ALL {
+                        assert_eq!(scores.get(metric), 1.0, "{answer:?} for {gold:?} by {}", metric.as_str());
+                    }
+                }
+                for equality in [Equality::Strict, Equality::Squad] {
+                    assert!(equality.holds(answer, gold), "{answer:?} for {gold:?} by {equality:?}");
+                }
+            }
+        }
+        for (answer, gold) in DIFFERENT {
+            let scores = score_answer(answer, &[gold.to_owned()]);
+            assert_eq!((scores.em, scores.strict_boxed), (0.0, 0.0), "{answer:?} for {gold:?}");
+            assert!(
+                !Equality::Strict.holds(answer, gold) && !Equality::Squad.holds(answer, gold),
+                "{answer:?} for {gold:?}"
+            );
+        }
+    }
 
     #[test]
     fn hand_computed_cases() {
@@ -325,7 +389,7 @@ mod tests {
     proptest! {
         #[test]
         fn normal_forms_agree_with_the_naive_twin(text in "(the|a|an|The|x|é|«|-|,| |\u{a0}|7|_|\u{301}){0,12}") {
-            prop_assert_eq!(normalise(&text), naive(&text));
+            prop_assert_eq!(normalise(&text), naive(&plain(&text)));
         }
 
         #[test]
@@ -360,7 +424,11 @@ mod tests {
             (r"\boxed{ }", ""),
             (r"\boxed{the Lorn}", "Lorn"),
         ];
-        let list: Vec<(&str, &str)> = cases.to_vec();
+        // And all that is the same answer: boxed, and as the gold.
+        let boxed = |answer: &str, gold: &str| (format!("\\boxed{{{answer}}}"), gold.to_owned());
+        let same = SAME.iter().flat_map(|(answer, gold)| [boxed(answer, gold), boxed(gold, answer)]);
+        let list: Vec<(String, String)> =
+            cases.iter().map(|(r, g)| ((*r).to_owned(), (*g).to_owned())).chain(same).collect();
         let program = format!(
             "import json,sys\n{}\nprint(json.dumps([compute_score('x', r, [g, 'no']) for r, g in json.loads(sys.argv[1])]))",
             memtrain_tasks::verl::REWARD
@@ -371,8 +439,9 @@ mod tests {
             return;
         };
         let scores: Vec<f64> = serde_json::from_slice(&output.stdout).unwrap();
-        let ours: Vec<f64> = cases.iter().map(|(r, g)| strict_boxed(r, g)).collect();
+        let ours: Vec<f64> = list.iter().map(|(r, g)| strict_boxed(r, g)).collect();
         assert_eq!(scores, ours);
-        assert_eq!(ours, [1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(ours[..5], [1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert!(ours[5..].iter().all(|score| *score == 1.0), "{ours:?}");
     }
 }

@@ -2,16 +2,17 @@
 
 use memtrain_model::policy::PromptText;
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
+
+use super::answer_text::plain;
 
 /// When two answers are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Equality {
-    /// Lower-cased, white space collapsed.
+    /// The [plain text](plain) lower-cased, white space collapsed.
     #[default]
     Strict,
-    /// SQuAD's: lower-cased, punctuation and articles dropped, white space collapsed (arXiv 1606.05250, §5).
+    /// SQuAD's: the [plain text](plain) lower-cased, punctuation and articles dropped, white space collapsed (arXiv 1606.05250, §5).
     Squad,
 }
 
@@ -24,7 +25,7 @@ impl Equality {
     /// assert_eq!(Equality::Squad.normalise("The Lorn."), "lorn");
     /// ```
     pub fn normalise(self, answer: &str) -> String {
-        let lower: String = answer.nfc().flat_map(char::to_lowercase).collect();
+        let lower: String = plain(answer).chars().flat_map(char::to_lowercase).collect();
         match self {
             Self::Strict => lower.split_whitespace().collect::<Vec<_>>().join(" "),
             Self::Squad => {

@@ -11,6 +11,7 @@
 //! * [`bank`]: a memory of items, written by function calls
 
 pub mod answer;
+pub mod answer_text;
 pub mod bank;
 pub mod chunks;
 pub mod full_context;
