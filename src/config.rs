@@ -17,7 +17,8 @@ use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::UpdateConfig;
 use crate::objectives::ObjectiveConfig;
-use crate::policy::{LoraConfig, Precision};
+use crate::policy::chat_template::Date;
+use crate::policy::{LoraConfig, Precision, TemplateSettings};
 use crate::sampler::SamplerConfig;
 use crate::train::TrainConfig;
 use crate::train::optimizer::OptimizerConfig;
@@ -131,6 +132,25 @@ pub struct PolicyConfig {
     pub precision: Precision,
     /// What computes: `cpu`, or `cuda:0` in a program that was built for it (docs/gpu.md).
     pub device: DeviceChoice,
+    /// The day that a chat template is told which writes today's (`strftime_now`): it has no clock, so that the same
+    /// configuration makes the same prompts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub template_date: Date,
+    /// What the chat template is given beside a conversation, such as `enable_thinking = false` for a hybrid Qwen3.
+    #[serde(skip_serializing_if = "is_default")]
+    pub chat_template_kwargs: serde_json::Map<String, serde_json::Value>,
     /// Trains low-rank adapters instead of the weights.
     pub lora: Option<LoraConfig>,
+}
+
+/// Whether a key is left out of a run's configuration, so that runs that began before there was one go on.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl PolicyConfig {
+    /// What its chat template is given beside each conversation.
+    pub fn template_settings(&self) -> TemplateSettings {
+        TemplateSettings { variables: self.chat_template_kwargs.clone(), date: self.template_date }
+    }
 }

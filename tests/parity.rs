@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use memtrain::nn::gradient_check::max_difference;
 use memtrain::nn::{PackedBatch, tape};
 use memtrain::policy::convert::{Conversion, convert, merge_lora};
+use memtrain::policy::stored_decoder::load_decoder;
 use memtrain::policy::{Decoder, adapter, directory};
 use memtrain_corpora::store;
 use safetensors::SafeTensors;
@@ -27,8 +28,7 @@ struct Fixture {
 impl Fixture {
     fn load(name: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let folder = folder(name);
-        let config = directory::load_config(&folder)?;
-        let decoder = directory::load_decoder(&folder, config, &Device::Cpu, DType::F32)?;
+        let decoder = load_decoder(&folder, &Device::Cpu, DType::F32)?;
         Ok(Self { decoder, expected: store::read(&folder.join("expected.safetensors"))? })
     }
 
@@ -135,7 +135,7 @@ fn an_adapter_of_peft_gives_its_logits_gradients_and_merged_weights() -> Outcome
     let out = tempfile::tempdir()?;
     let merged = out.path().join("merged");
     merge_lora(&folder("qwen3"), &folder("lora"), &merged)?;
-    let merged = directory::load_decoder(&merged, base.decoder.config, &Device::Cpu, DType::F32)?;
+    let merged = load_decoder(&merged, &Device::Cpu, DType::F32)?;
     let difference = max_difference(&merged.weights.layers[1].down_proj, &fixture.tensor("merged")?)?;
     assert!(difference < 1e-6, "a merged matrix differs by {difference:e}");
     let difference = max_difference(&logits_and_loss(&merged, &sequences)?.0, &expected)?;

@@ -161,8 +161,11 @@ impl Workbench {
 
     fn load_policy(&self) -> anyhow::Result<Policy> {
         let device = self.config.policy.device.open()?;
+        let settings = self.config.policy.template_settings();
         match (&self.config.policy.path, &self.config.policy.preset) {
-            (Some(path), _) => Ok(directory::load(Path::new(path), &device, DType::F32)?),
+            (Some(path), _) => {
+                Ok(directory::load(Path::new(path), &device, DType::F32)?.with_template_settings(&settings))
+            }
             (None, Some(name)) => {
                 let tokenizer = memtrain_pipeline::tokenizer::file(&self.config.run.corpus)?;
                 let tokenizer =

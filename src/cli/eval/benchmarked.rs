@@ -17,7 +17,7 @@ use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::config::Config;
 use crate::eval::record::{EvalTurn, ItemKey, ItemRecord, Record};
-use crate::policy::{Policy, built_in, directory};
+use crate::policy::{Policy, TemplateSettings, built_in, directory};
 use crate::run::RunError;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
@@ -109,19 +109,26 @@ impl PolicyArgs {
             }
         };
         let policy = directory::load(folder, &config.policy.device.open()?, DType::F32)
-            .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?;
+            .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?
+            .with_template_settings(&config.policy.template_settings());
         let hash = hash_folder(folder)?;
         Ok(Evaluated { config, draw, policy, hash })
     }
 
     /// The settings of a run's note that come from here.
     pub(super) fn note(&self, evaluated: &Evaluated) -> anyhow::Result<Map<String, Value>> {
-        Ok(Map::from_iter([
+        let mut note = Map::from_iter([
             ("policy".to_owned(), json!(evaluated.hash)),
             ("reader".to_owned(), serde_json::to_value(&evaluated.config.reader)?),
             ("draw".to_owned(), serde_json::to_value(&evaluated.draw)?),
             ("seed".to_owned(), json!(self.seed)),
-        ]))
+        ]);
+        let (settings, policy) = (evaluated.config.policy.template_settings(), &evaluated.config.policy);
+        if settings != TemplateSettings::default() {
+            note.insert("chat_template_kwargs".to_owned(), json!(policy.chat_template_kwargs));
+            note.insert("template_date".to_owned(), json!(policy.template_date));
+        }
+        Ok(note)
     }
 }
 

@@ -144,6 +144,30 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_a_type_cannot_hold_is_refused_with_its_tensor() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (model, large) = (word_policy(folder.path())?, folder.path().join("large"));
+        let mut policy = directory::load(&model, &Device::Cpu, DType::F32)?;
+        let norm = &policy.decoder.weights.norm;
+        let largest = (norm.ones_like()? * 65_504.0)?;
+        let out = folder.path().join("out");
+        for (norm, is_refused) in [(largest.clone(), false), ((largest * 2.0)?, true)] {
+            policy.decoder.weights.norm = norm;
+            directory::save(&policy, &large)?;
+            let dtype = Some(StoredType::F16);
+            let done = run(&ConvertArgs { model: large.clone(), out: out.clone(), dtype, max_shard_size: None });
+            let told = done.as_ref().err().map(|error| describe(error, false)).unwrap_or_default();
+            assert_eq!(done.is_err(), is_refused, "{told}");
+            if is_refused {
+                assert!(told.contains("`model.norm.weight` holds 1.31008e5") && told.contains("6.5504e4"), "{told}");
+            }
+        }
+        // What stood there before the refusal stands there still.
+        assert_eq!(directory::load_as_stored(&out, &Device::Cpu)?.decoder.dtype(), DType::F16);
+        Ok(())
+    }
+
+    #[test]
     fn a_merged_policy_gives_the_adapter_s_logits() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let model = word_policy(folder.path())?;

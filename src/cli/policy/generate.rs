@@ -10,7 +10,8 @@ use super::lines::{self, Line};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::output;
 use crate::device::DeviceChoice;
-use crate::policy::{Message, Policy, PolicyTokenizer, PromptText};
+use crate::policy::chat_template::Date;
+use crate::policy::{Message, Policy, PolicyTokenizer, PromptText, TemplateSettings};
 use crate::sampler::{Completion, DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
 
 /// Arguments of `memtrain policy generate`.
@@ -28,6 +29,12 @@ pub struct GenerateArgs {
     /// One raw prompt instead of lines
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["input", "user"])]
     pub prompt: Option<String>,
+    /// What the chat template is given beside the messages, one JSON object such as `{"enable_thinking": false}`
+    #[arg(long, value_name = "JSON", value_parser = variables)]
+    pub chat_template_kwargs: Option<TemplateVariables>,
+    /// The day that a chat template is told which writes today's
+    #[arg(long, value_name = "YYYY-MM-DD", default_value_t, value_parser = |text: &str| Date::try_from(text.to_owned()))]
+    pub template_date: Date,
     /// Longest response in tokens
     #[arg(long, default_value_t = 128)]
     pub max_tokens: usize,
@@ -49,6 +56,13 @@ pub struct GenerateArgs {
     /// What computes: `cpu`, or `cuda:0` in a program built for it
     #[arg(long, value_name = "DEVICE", default_value_t)]
     pub device: DeviceChoice,
+}
+
+/// Variables of a template by name.
+type TemplateVariables = serde_json::Map<String, serde_json::Value>;
+
+fn variables(text: &str) -> Result<TemplateVariables, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 /// Responses drawn in one call of the sampler.
@@ -85,7 +99,9 @@ fn write_responses(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<
     let GenerateArgs { temperature, top_p, top_k, max_tokens, .. } = *args;
     let params = SamplingParams { temperature, top_p, top_k, max_tokens };
     params.check().map_err(Usage)?;
-    let policy = super::load(&args.policy, args.device)?;
+    let variables = args.chat_template_kwargs.clone().unwrap_or_default();
+    let settings = TemplateSettings { variables, date: args.template_date };
+    let policy = super::load(&args.policy, args.device)?.with_template_settings(&settings);
     let allowed = policy.tokenizer.vocab_size();
     let mut sampler = LocalSampler::with_ids(&policy.decoder, &policy.generation.eos_token_ids, allowed)?;
     let mut batch = Vec::new();
@@ -119,7 +135,7 @@ fn prompt_ids(line: &Line<Request>, policy: &Policy, max_tokens: usize) -> anyho
     let Request { prompt_ids, prompt, user, messages } = &line.value;
     let ids = match (prompt_ids, prompt, user, messages) {
         (Some(ids), None, None, None) => ids.clone(),
-        (None, Some(text), None, None) => tokenizer.encode(text)?,
+        (None, Some(text), None, None) => tokenizer.raw_prompt_ids(text)?,
         (None, None, Some(user), None) => tokenizer.chat_prompt_ids(PromptText::foreign(user.as_str()))?,
         (None, None, None, Some(messages)) => tokenizer.chat_ids(messages, true)?,
         _ => {
@@ -158,6 +174,8 @@ mod tests {
             input: None,
             user: None,
             prompt: None,
+            chat_template_kwargs: None,
+            template_date: Date::default(),
             max_tokens: 6,
             temperature: 1.0,
             top_p: 1.0,

@@ -22,13 +22,14 @@ use crate::grpo::Conversation;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::update::{LossStatistics, accumulate_loss};
 use crate::optim::{GradientBuffer, global_norm};
+use crate::policy::stored_decoder::load_decoder;
 use crate::policy::{Decoder, PolicyConfig, directory};
 use crate::scoring::PassLimits;
 
 /// Arguments of `memtrain policy gradient`.
 #[derive(Debug, Args)]
 pub struct GradientArgs {
-    /// Policy directory, or a name of the Hugging Face hub; its tokenizer is not needed
+    /// Policy directory or that of an adapter, or a name of the Hugging Face hub; its tokenizer is not needed
     #[arg(long, visible_alias = "policy", value_name = "DIR")]
     pub model: PathBuf,
     /// Lines `{"prompt_ids": […], "response_ids": […], "advantages": […] or one number}`, with `old_logprobs` and
@@ -110,9 +111,9 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     let config = configuration(args)?;
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
     let model = models::folder(&args.model, Needed::Model)?;
-    let shape = directory::load_config(&model).hint(no_policy)?;
+    let shape = directory::base_of(&model).and_then(|base| directory::load_config(&base)).hint(no_policy)?;
     let conversations = read(args.batch.as_deref(), &shape)?;
-    let decoder = directory::load_decoder(&model, shape, &Device::Cpu, DType::F32).hint(no_policy)?;
+    let decoder = load_decoder(&model, &Device::Cpu, DType::F32).hint(no_policy)?;
     let temperature = if config.draw.temperature > 0.0 { config.draw.temperature } else { 1.0 };
     let limits = config.update.limits(temperature);
     let (statistics, gradients) = gradients(&decoder, &conversations, &config.loss, limits)?;

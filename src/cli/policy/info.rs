@@ -14,7 +14,7 @@ use crate::cli::models;
 use crate::cli::print::output;
 use crate::policy::adapter::{AdapterConfig, is_adapter};
 use crate::policy::stored::StoredWeights;
-use crate::policy::{PolicyConfig, PolicyTokenizer, directory};
+use crate::policy::{PolicyConfig, PolicyTokenizer, directory, stored_decoder};
 
 /// Arguments of `memtrain policy info`.
 #[derive(Debug, Args)]
@@ -43,17 +43,23 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let adapter = is_adapter(&folder).then(|| Adapter::read(&folder)).transpose()?;
     // The shape of an adapted policy is that of the policy below it.
     let base = adapter.as_ref().map_or(Ok(folder.clone()), |adapter| models::folder(&adapter.base, Needed::Model))?;
-    let config = directory::load_config(&base).hint(no_policy)?;
-    let tokenizer = PolicyTokenizer::from_file(&folder.join("tokenizer.json")).hint(no_policy)?;
+    let mut config = directory::load_config(&base).hint(no_policy)?;
+    // An adapter's folder need not have a tokenizer of its own.
+    let has_tokenizer = store::exists(&folder.join("tokenizer.json"));
+    let tokenizer = if has_tokenizer { &folder } else { &base }.join("tokenizer.json");
+    let tokenizer = PolicyTokenizer::from_file(&tokenizer).hint(no_policy)?;
+    let ends = directory::load_generation(&base, &config, &tokenizer).hint(no_policy)?.eos_token_ids;
     let hashes = weight_hashes(&folder)?;
     if store::list(&base)?.iter().any(|path| is_weights(path)) {
         // What is said below is computed from the configuration: it must be that of the weights.
-        directory::check_tensors(&StoredWeights::open(&base)?, &config)?;
+        let stored = StoredWeights::open(&base)?;
+        stored_decoder::check_tensors(&stored, &config)?;
+        config.tie_word_embeddings &= !stored_decoder::has_own_head(&stored)?;
     }
     let text = if args.json {
-        format!("{:#}\n", as_json(&config, &tokenizer, &hashes, adapter.as_ref()))
+        format!("{:#}\n", as_json(&config, (&tokenizer, &ends), &hashes, adapter.as_ref()))
     } else {
-        as_text(args, &config, &tokenizer, &hashes, adapter.as_ref())
+        as_text(args, &config, (&tokenizer, &ends), &hashes, adapter.as_ref())
     };
     Ok(output().write_all(text.as_bytes())?)
 }
@@ -97,7 +103,7 @@ fn cache_bytes(config: &PolicyConfig) -> u64 {
 
 fn as_json(
     config: &PolicyConfig,
-    tokenizer: &PolicyTokenizer,
+    (tokenizer, ends): (&PolicyTokenizer, &[u32]),
     hashes: &[(String, String)],
     adapter: Option<&Adapter>,
 ) -> serde_json::Value {
@@ -117,7 +123,7 @@ fn as_json(
         "rope_theta": config.rope_theta,
         "vocabulary": config.vocab_size,
         "tokenizer_ids": tokenizer.vocab_size(),
-        "eos_token_ids": tokenizer.eos_token_ids(),
+        "eos_token_ids": ends,
         "weights_bytes_f32": parameters * 4,
         "training_bytes_f32": parameters * 4 * TRAINING_COPIES,
         "cache_bytes_per_token": cache_bytes(config),
@@ -130,18 +136,15 @@ fn as_json(
 fn as_text(
     args: &InfoArgs,
     config: &PolicyConfig,
-    tokenizer: &PolicyTokenizer,
+    (tokenizer, ends): (&PolicyTokenizer, &[u32]),
     hashes: &[(String, String)],
     adapter: Option<&Adapter>,
 ) -> String {
     let parameters = config.num_parameters() as u64;
     let embedding = (config.vocab_size * config.hidden_size) as u64;
     let head = if config.tie_word_embeddings { "shared with the head" } else { "with a head of its own" };
-    let ends: Vec<String> = tokenizer
-        .eos_token_ids()
-        .iter()
-        .map(|&id| format!("{id} ({})", tokenizer.decode(&[id]).unwrap_or_default()))
-        .collect();
+    let ends: Vec<String> =
+        ends.iter().map(|&id| format!("{id} ({})", tokenizer.decode(&[id]).unwrap_or_default())).collect();
     let mut lines = vec![
         ("policy", args.policy.display().to_string()),
         ("architecture", config.architecture.class_name().to_owned()),

@@ -11,9 +11,10 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use super::adapter;
-use super::directory::{CONFIG, KIND, check_tensors, load_config, put_dtype, read_object};
+use super::directory::{CONFIG, KIND, load_config, put_dtype, read_object};
 use super::lora::Target;
 use super::stored::{self, Entry, Layout, StoredWeights, WEIGHTS_INDEX};
+use super::stored_decoder::check_tensors;
 use super::tokenizer::pretty;
 use super::{Decoder, PolicyConfig, PolicyError, Weights};
 
@@ -117,9 +118,10 @@ fn layout(stored: &StoredWeights, max_shard_bytes: Option<u64>) -> Layout {
 fn entry<'a>(stored: &'a StoredWeights, name: &str, dtype: DType) -> Result<Entry<'a>, PolicyError> {
     let view = stored.view(name)?;
     let (shape, own) = (view.shape().to_vec(), DType::try_from(view.dtype())?);
+    let own_name = name.to_owned();
     let bytes = move || match own == dtype {
         true => Ok(Cow::Borrowed(view.data())),
-        false => raw(&tensor(&view)?.to_dtype(dtype)?),
+        false => raw(&narrowed(&own_name, &tensor(&view)?, dtype)?),
     };
     Ok(Entry::made(name.to_owned(), Dtype::from(dtype), shape, bytes))
 }
@@ -133,20 +135,41 @@ fn merged_entry<'a>(
     target: Target,
 ) -> Result<Entry<'a>, PolicyError> {
     let view = stored.view(name)?;
-    let shape = view.shape().to_vec();
+    let (shape, own_name) = (view.shape().to_vec(), name.to_owned());
     let bytes = move || {
         let weight = tensor(&view)?;
-        let merged = match adapted.weights.layers[layer].adapters.get(target) {
-            Some(adapter) => adapter.added_to(&weight)?,
-            None => weight,
-        };
-        raw(&merged)
+        match adapted.weights.layers[layer].adapters.get(target) {
+            Some(adapter) => raw(&narrowed(&own_name, &adapter.added_to(&weight.to_dtype(DType::F32)?)?, dtype)?),
+            None => raw(&weight),
+        }
     };
     Ok(Entry::made(name.to_owned(), Dtype::from(dtype), shape, bytes))
 }
 
 fn tensor(view: &TensorView<'_>) -> Result<Tensor, PolicyError> {
     Ok(Tensor::from_raw_buffer(view.data(), DType::try_from(view.dtype())?, view.shape(), &Device::Cpu)?)
+}
+
+/// A tensor in another type that can hold each of its numbers: none becomes infinite.
+fn narrowed(name: &str, tensor: &Tensor, dtype: DType) -> Result<Tensor, PolicyError> {
+    let size = |tensor: &Tensor| -> Result<f64, PolicyError> {
+        match tensor.elem_count() {
+            0 => Ok(0.0),
+            _ => Ok(tensor.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F64)?.to_scalar::<f64>()?),
+        }
+    };
+    let changed = tensor.to_dtype(dtype)?;
+    let (dtype, largest) = match dtype {
+        DType::F16 => ("f16", f64::from(half::f16::MAX)),
+        DType::BF16 => ("bf16", f64::from(half::bf16::MAX)),
+        DType::F32 => ("f32", f64::from(f32::MAX)),
+        _ => return Ok(changed),
+    };
+    let value = size(tensor)?;
+    if value.is_finite() && size(&changed)?.is_infinite() {
+        return Err(PolicyError::OutOfRange { name: name.to_owned(), value, dtype, largest });
+    }
+    Ok(changed)
 }
 
 fn raw(tensor: &Tensor) -> Result<Cow<'static, [u8]>, PolicyError> {

@@ -9,14 +9,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use memtrain_corpora::store;
 use serde_json::{Map, Value, json};
 
 use super::adapter::{self, AdapterConfig};
+use super::end_of_turn;
 use super::stored::{self, Entry, Layout, MAX_SHARD_BYTES, StoredWeights};
+use super::stored_decoder::build;
 use super::tokenizer::{object, pretty};
-use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, Weights};
+use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, TemplateSettings};
 
 pub(super) const CONFIG: &str = "config.json";
 /// What the marker of a policy directory says that it is.
@@ -28,7 +30,7 @@ const GENERATION: &str = "generation_config.json";
 /// What ends a response, with the other keys of `generation_config.json`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Generation {
-    /// Ids any of which ends a response.
+    /// Ids any of which ends a response: of all files that name some, and of the chat template.
     pub eos_token_ids: Vec<u32>,
     /// The whole JSON object it was read from.
     pub other: Map<String, Value>,
@@ -72,6 +74,13 @@ impl Policy {
         check_vocabulary(&decoder.config, &tokenizer)?;
         Ok(Self { decoder, tokenizer, generation, origin: None })
     }
+
+    /// The same policy, whose chat template is given these settings.
+    #[must_use]
+    pub fn with_template_settings(mut self, settings: &TemplateSettings) -> Self {
+        self.tokenizer = self.tokenizer.with_template_settings(settings);
+        self
+    }
 }
 
 /// Reads a policy directory. The decoder is trainable ([`Decoder::frozen`] gives a view that is not); tensors are
@@ -107,18 +116,28 @@ fn read(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Polic
 }
 
 fn read_adapter(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Policy, PolicyError> {
+    let mut policy = read(&base_of(directory)?, device, dtype)?;
+    policy.decoder = adapter::attach(&policy.decoder, directory)?;
+    Ok(policy)
+}
+
+/// The directory whose weights are meant: that of an adapter's base, or itself.
+///
+/// # Errors
+/// If an adapter does not say what it is for, or is for another adapter.
+pub fn base_of(directory: &Path) -> Result<PathBuf, PolicyError> {
+    if !adapter::is_adapter(directory) {
+        return Ok(directory.to_path_buf());
+    }
     let base = AdapterConfig::read(directory)?.base.ok_or_else(|| PolicyError::Config {
         key: "base_model_name_or_path",
         detail: "the adapter does not say which policy it is for".to_owned(),
     })?;
-    let base = Path::new(&base);
-    if adapter::is_adapter(base) {
-        let detail = format!("`{}` is an adapter itself", base.display());
+    if adapter::is_adapter(Path::new(&base)) {
+        let detail = format!("`{base}` is an adapter itself");
         return Err(PolicyError::Config { key: "base_model_name_or_path", detail });
     }
-    let mut policy = read(base, device, dtype)?;
-    policy.decoder = adapter::attach(&policy.decoder, directory)?;
-    Ok(policy)
+    Ok(base.into())
 }
 
 /// Gives a policy the weights of one of its checkpoints, in the types it has: of adapters those alone, on the base that is
@@ -131,7 +150,8 @@ pub fn restore(policy: &mut Policy, checkpoint: &Path) -> Result<(), PolicyError
         policy.decoder = adapter::attach(&policy.decoder.without_lora()?, checkpoint)?;
         return Ok(());
     }
-    *policy = load(checkpoint, policy.decoder.device(), policy.decoder.dtype())?;
+    let settings = policy.tokenizer.template_settings().clone();
+    *policy = load(checkpoint, policy.decoder.device(), policy.decoder.dtype())?.with_template_settings(&settings);
     Ok(())
 }
 
@@ -148,52 +168,6 @@ pub fn load_config(directory: &Path) -> Result<PolicyConfig, PolicyError> {
         });
     }
     PolicyConfig::from_json(read_object(&path)?)
-}
-
-/// Reads the weights of a policy directory into variables.
-///
-/// # Errors
-/// If a file or tensor is missing, damaged or of another shape, or there is a tensor without a place.
-pub fn load_decoder(
-    directory: &Path,
-    config: PolicyConfig,
-    device: &Device,
-    dtype: DType,
-) -> Result<Decoder, PolicyError> {
-    build(&StoredWeights::open(directory)?, config, device, Some(dtype))
-}
-
-fn build(
-    stored: &StoredWeights,
-    config: PolicyConfig,
-    device: &Device,
-    dtype: Option<DType>,
-) -> Result<Decoder, PolicyError> {
-    check_tensors(stored, &config)?;
-    let weights =
-        Weights::build(&config, |name, _| Ok(Var::from_tensor(&stored.load(name, dtype, device)?)?.into_inner()))?;
-    Ok(Decoder { config, weights })
-}
-
-/// Checks by the headers of the files, before anything is copied or allocated, that the tensors are those of the
-/// configuration.
-///
-/// # Errors
-/// If a tensor is missing or of another shape, or there is one without a place.
-pub fn check_tensors(stored: &StoredWeights, config: &PolicyConfig) -> Result<(), PolicyError> {
-    let shapes: BTreeMap<String, Vec<usize>> = config.tensor_shapes().into_iter().collect();
-    for (name, expected) in config.tensor_shapes() {
-        let got = stored.view(&name)?.shape().to_vec();
-        if got != expected {
-            return Err(PolicyError::Shape { name, expected, got });
-        }
-    }
-    // Some writers store a tied head a second time.
-    let known = |name: &str| shapes.contains_key(name) || config.tie_word_embeddings && name == "lm_head.weight";
-    match stored.names().find(|name| !known(name)) {
-        Some(name) => Err(PolicyError::UnexpectedTensor { name: name.to_owned() }),
-        None => Ok(()),
-    }
 }
 
 impl Origin {
@@ -230,23 +204,20 @@ impl Origin {
     }
 }
 
-fn load_generation(
+/// What ends a response of the policy in a directory.
+///
+/// # Errors
+/// If `generation_config.json` is there and damaged.
+pub fn load_generation(
     directory: &Path,
     config: &PolicyConfig,
     tokenizer: &PolicyTokenizer,
 ) -> Result<Generation, PolicyError> {
     let path = directory.join(GENERATION);
     let other = if store::exists(&path) { read_object(&path)? } else { Map::new() };
-    let from = |value: Option<&Value>| value.map(token_ids).filter(|ids| !ids.is_empty());
-    let ids = from(other.get("eos_token_id")).or_else(|| from(config.other.get("eos_token_id")));
-    let eos_token_ids = ids.unwrap_or_else(|| tokenizer.eos_token_ids().to_vec());
-    Ok(Generation { eos_token_ids, other })
-}
-
-/// One id or a list of them.
-fn token_ids(value: &Value) -> Vec<u32> {
-    let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    ids.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+    let configured = [end_of_turn::of_config(&other), end_of_turn::of_config(&config.other)].concat();
+    let ids = configured.into_iter().chain(tokenizer.eos_token_ids().iter().copied());
+    Ok(Generation { eos_token_ids: end_of_turn::each_once(ids), other })
 }
 
 fn check_vocabulary(config: &PolicyConfig, tokenizer: &PolicyTokenizer) -> Result<(), PolicyError> {
@@ -386,6 +357,33 @@ mod tests {
         save(&loaded, &second)?;
         assert!(matches!(save(&loaded, &first), Err(PolicyError::Store(StoreError::Overlap { .. }))));
         assert_eq!(store::list(folder.path())?, [first, second]);
+        Ok(())
+    }
+
+    #[test]
+    fn all_that_names_an_end_of_a_response_is_one() -> Outcome {
+        let folder = tempfile::tempdir()?;
+        let directory = folder.path().join("policy");
+        save(&policy()?, &directory)?;
+        // 256 <|endoftext|>, 257 <|im_start|>, 258 <|im_end|>, with which the template ends a turn.
+        let write = |name: &str, change: Value| -> Outcome {
+            let path = directory.join(name);
+            let mut json = if store::exists(&path) { read_object(&path)? } else { Map::new() };
+            json.extend(change.as_object().cloned().unwrap_or_default());
+            Ok(store::write_json(&path, &json)?)
+        };
+        let ends = || load(&directory, &Device::Cpu, DType::F32).map(|policy| policy.generation.eos_token_ids);
+        write("tokenizer_config.json", json!({"eos_token": "<|endoftext|>"}))?;
+        write(GENERATION, json!({"eos_token_id": null}))?;
+        write(CONFIG, json!({"eos_token_id": null}))?;
+        assert_eq!(ends()?, [256, 258]);
+        write(GENERATION, json!({"eos_token_id": [7, 256]}))?;
+        write(CONFIG, json!({"eos_token_id": 9}))?;
+        assert_eq!(ends()?, [7, 256, 9, 258]);
+        write("special_tokens_map.json", json!({"eos_token": {"content": "<|im_start|>"}}))?;
+        assert_eq!(ends()?, [7, 256, 9, 257, 258]);
+        write("tokenizer_config.json", json!({"eos_token": null, "chat_template": "{{ messages[0].content }}"}))?;
+        assert_eq!(ends()?, [7, 256, 9, 257]);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::PolicyTokenizer;
 use super::directory::{self, load, save};
 use super::stored::{StoredWeights, WEIGHTS, WEIGHTS_INDEX};
-use super::{Decoder, Policy, PolicyConfig, PolicyError, preset};
+use super::{Decoder, Policy, PolicyConfig, PolicyError, preset, stored_decoder};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -70,7 +70,7 @@ fn sizes_of_a_configuration_are_those_of_the_weights() -> Outcome {
         let said = message(&policy);
         assert!(said.starts_with("tensor `model."), "{key} = {size}: {said}");
         let shape = directory::load_config(&policy)?;
-        assert!(directory::check_tensors(&StoredWeights::open(&policy)?, &shape).is_err(), "{key}");
+        assert!(stored_decoder::check_tensors(&StoredWeights::open(&policy)?, &shape).is_err(), "{key}");
         store::write_atomic(&policy.join("config.json"), &config)?;
     }
     Ok(())

@@ -11,17 +11,21 @@ pub mod config;
 pub mod convert;
 pub mod decoder;
 pub mod directory;
+mod end_of_turn;
 #[cfg(test)]
 mod hostile;
 pub mod lora;
 mod marks;
 pub mod preset;
 pub mod prompt_text;
+mod special_tokens;
 pub mod stored;
+pub mod stored_decoder;
 pub mod tokenizer;
 pub mod weights;
 
 pub use backward::ScoredRows;
+pub use chat_template::TemplateSettings;
 pub use config::{Architecture, PolicyConfig};
 pub use decoder::{Decoder, Layer, Precision, Projections, ScoredTokens};
 pub use directory::{Generation, Origin, Policy};
@@ -74,6 +78,29 @@ pub enum PolicyError {
         expected: Vec<usize>,
         /// From the file.
         got: Vec<usize>,
+    },
+    /// A tensor holds NaN or infinity, with which nothing can be computed.
+    #[error("tensor `{name}` of {origin} holds a value that is not finite (NaN or infinity): take the weights anew")]
+    NotFinite {
+        /// Hugging Face name.
+        name: String,
+        /// Where it lies.
+        origin: String,
+    },
+    /// A tensor holds a number that another type cannot.
+    #[error(
+        "tensor `{name}` holds {value:e}, beyond the range of {dtype} (its largest number is {largest:e}): \
+         choose a type with a larger range, such as bf16"
+    )]
+    OutOfRange {
+        /// Hugging Face name.
+        name: String,
+        /// The number of the largest size.
+        value: f64,
+        /// The type it was to have.
+        dtype: &'static str,
+        /// The largest number of that type.
+        largest: f64,
     },
     /// A tensor that the architecture has no place for.
     #[error("tensor `{name}` has no place in this architecture")]

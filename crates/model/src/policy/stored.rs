@@ -87,10 +87,13 @@ impl StoredWeights {
     /// A tensor in memory, in the type it is stored in or another.
     ///
     /// # Errors
-    /// If there is none of this name, or its type is none that is known.
+    /// If there is none of this name, its type is none that is known, or it holds what is no number.
     pub fn load(&self, name: &str, dtype: Option<DType>, device: &Device) -> Result<Tensor, PolicyError> {
         let view = self.view(name)?;
         let stored = DType::try_from(view.dtype())?;
+        if !is_finite(&view) {
+            return Err(PolicyError::NotFinite { name: name.to_owned(), origin: self.origin() });
+        }
         let tensor = Tensor::from_raw_buffer(view.data(), stored, view.shape(), &Device::Cpu)?;
         Ok(tensor.to_dtype(dtype.unwrap_or(stored))?.to_device(device)?)
     }
@@ -98,6 +101,18 @@ impl StoredWeights {
     fn origin(&self) -> String {
         let folder = self.files.first().and_then(|(path, _)| path.parent());
         folder.map_or_else(|| "the files".to_owned(), |folder| format!("`{}`", folder.display()))
+    }
+}
+
+/// Whether all numbers of a tensor are finite: none has an exponent of ones alone.
+pub(super) fn is_finite(view: &TensorView<'_>) -> bool {
+    let data = view.data();
+    match view.dtype() {
+        Dtype::BF16 => data.as_chunks().0.iter().all(|two| u16::from_le_bytes(*two) & 0x7f80 != 0x7f80),
+        Dtype::F16 => data.as_chunks().0.iter().all(|two| u16::from_le_bytes(*two) & 0x7c00 != 0x7c00),
+        Dtype::F32 => data.as_chunks().0.iter().all(|four| u32::from_le_bytes(*four) & 0x7f80_0000 != 0x7f80_0000),
+        Dtype::F64 => data.as_chunks().0.iter().all(|eight| f64::from_le_bytes(*eight).is_finite()),
+        _ => true,
     }
 }
 

@@ -11,9 +11,9 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, OffsetType, Tokenizer};
 
-use super::chat_template::{ChatTemplate, TemplateError};
+use super::chat_template::{ChatTemplate, TemplateError, TemplateSettings};
 use super::marks::Marks;
-use super::{PolicyError, PromptText};
+use super::{PolicyError, PromptText, end_of_turn, special_tokens};
 
 /// Files of a policy directory that belong to the tokenizer; all are kept as they are.
 const FILES: [&str; 7] = [
@@ -36,6 +36,9 @@ pub const COMPACT_CHAT_TEMPLATE: &str = "{%- for message in messages -%}\
 /// What the compact template ends a response with.
 pub const END_OF_TURN: &str = "<|im_end|>";
 
+/// Tokens that templates refer to by these names.
+const TOKEN_VARIABLES: [&str; 3] = ["bos_token", "eos_token", "pad_token"];
+
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Message {
@@ -54,6 +57,9 @@ pub struct PolicyTokenizer {
     template: Option<ChatTemplate>,
     /// Variables that templates refer to, such as `bos_token`.
     variables: Map<String, Value>,
+    settings: TemplateSettings,
+    /// What a raw prompt begins with.
+    prefix: Vec<u32>,
     eos_token_ids: Vec<u32>,
     files: Vec<(String, Vec<u8>)>,
 }
@@ -133,26 +139,48 @@ impl PolicyTokenizer {
 
     fn from_files(files: Vec<(String, Vec<u8>)>) -> Result<Self, PolicyError> {
         let bytes = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, bytes)| bytes.as_slice());
-        let tokenizer = open(bytes("tokenizer.json").unwrap_or_default()).map_err(failed)?;
-        let variables = match bytes("tokenizer_config.json") {
-            Some(bytes) => {
-                object(bytes).map_err(|detail| PolicyError::Tokenizer(format!("tokenizer_config.json: {detail}")))?
-            }
-            None => Map::new(),
+        let json = |name: &str| {
+            let read = |bytes| object(bytes).map_err(|detail| PolicyError::Tokenizer(format!("{name}: {detail}")));
+            bytes(name).map_or(Ok(Map::new()), read)
         };
+        let (config, special) = (json("tokenizer_config.json")?, json("special_tokens_map.json")?);
+        let mut tokenizer = open(bytes("tokenizer.json").unwrap_or_default()).map_err(failed)?;
+        special_tokens::complete(&mut tokenizer, &config)?;
         let source = match bytes("chat_template.jinja") {
             Some(bytes) => Some(("chat_template.jinja", String::from_utf8_lossy(bytes).into_owned())),
-            None => {
-                variables.get("chat_template").and_then(default_template).map(|text| ("tokenizer_config.json", text))
-            }
+            None => config.get("chat_template").and_then(default_template).map(|text| ("tokenizer_config.json", text)),
         };
         let template = source.map(|(file, text)| ChatTemplate::parse(file, &text)).transpose();
         let template = template.map_err(failed_template)?;
         let added = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);
         let added = added.filter(|token| !encode::is_blank(token)).collect();
-        let eos = variables.get("eos_token").and_then(token_text).and_then(|token| tokenizer.token_to_id(&token));
-        let eos_token_ids = eos.or_else(|| tokenizer.token_to_id(END_OF_TURN)).into_iter().collect();
-        Ok(Self { tokenizer, added, template, variables, eos_token_ids, files })
+        let mut variables = config.clone();
+        for key in TOKEN_VARIABLES {
+            if let Some(token) = special.get(key).filter(|_| config.get(key).is_none_or(Value::is_null)) {
+                variables.insert(key.to_owned(), token.clone());
+            }
+        }
+        let prefix = special_tokens::prompt_prefix(&tokenizer, &variables)?;
+        let settings = TemplateSettings::default();
+        let mut own =
+            Self { tokenizer, added, template, settings, variables, prefix, eos_token_ids: Vec::new(), files };
+        own.eos_token_ids = end_of_turn::of_tokenizer(&own, &[&config, &special]);
+        if own.eos_token_ids.is_empty() {
+            own.eos_token_ids.extend(own.token_id(END_OF_TURN));
+        }
+        Ok(own)
+    }
+
+    /// The same tokenizer, whose template is given these settings beside each conversation.
+    #[must_use]
+    pub fn with_template_settings(mut self, settings: &TemplateSettings) -> Self {
+        self.settings = settings.clone();
+        self
+    }
+
+    /// What its template is given beside each conversation.
+    pub fn template_settings(&self) -> &TemplateSettings {
+        &self.settings
     }
 
     /// The tokenizer's files by name, as they were read.
@@ -160,7 +188,20 @@ impl PolicyTokenizer {
         &self.files
     }
 
-    /// Token ids of a text in which all added tokens stand for themselves: a raw prompt. Nothing is added.
+    /// Token ids of a raw prompt: the text as [`PolicyTokenizer::encode`] has it, after what the tokenizer begins a text
+    /// with (a `bos_token`) unless the text begins with that itself.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn raw_prompt_ids(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
+        Ok(self.begun(self.encode(text)?))
+    }
+
+    fn begun(&self, ids: Vec<u32>) -> Vec<u32> {
+        if ids.starts_with(&self.prefix) { ids } else { [self.prefix.as_slice(), &ids].concat() }
+    }
+
+    /// Token ids of a text in which all added tokens stand for themselves. Nothing is added.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -272,9 +313,15 @@ impl PolicyTokenizer {
         let marked: Vec<Message> = guarded(|| Ok(messages.iter().map(one).collect())).map_err(failed)?;
         let rendered = self.render(&marked, add_generation_prompt)?;
         let taken = guarded(|| Ok(marks.take(&rendered, tokenizer))).map_err(failed)?;
-        let Some((text, own)) = taken else { return self.encode(&rendered) };
-        let encoding = guarded(|| encode::encode_keeping(tokenizer, &text, &own, OffsetType::None)).map_err(failed)?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = match taken {
+            None => self.encode(&rendered)?,
+            Some((text, own)) => {
+                let encode = || encode::encode_keeping(tokenizer, &text, &own, OffsetType::None);
+                guarded(encode).map_err(failed)?.get_ids().to_vec()
+            }
+        };
+        // A template writes itself what a prompt begins with.
+        Ok(if self.template.is_some() { ids } else { self.begun(ids) })
     }
 
     /// Token ids of a response that somebody else wrote, as the policy would write it: its first word carries the space
@@ -295,21 +342,42 @@ impl PolicyTokenizer {
     /// # Errors
     /// If the template fails.
     fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, PolicyError> {
-        let Some(template) = &self.template else {
-            return Ok(messages.iter().map(|message| format!("{}\n", message.content)).collect());
-        };
+        let lines = || messages.iter().map(|message| format!("{}\n", message.content)).collect();
+        Ok(self.by_template(messages, add_generation_prompt)?.unwrap_or_else(lines))
+    }
+
+    /// A whole conversation as the template writes it; nothing without a template.
+    ///
+    /// # Errors
+    /// If the template fails.
+    pub(super) fn rendered(&self, messages: &[Message]) -> Result<Option<String>, PolicyError> {
+        self.by_template(messages, false)
+    }
+
+    fn by_template(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Option<String>, PolicyError> {
+        let Some(template) = &self.template else { return Ok(None) };
         let token = |key: &str| self.variables.get(key).and_then(token_text).unwrap_or_default();
+        // As in `transformers`, settings may replace tokens but not the conversation.
         let mut context = Map::new();
-        context.insert("messages".to_owned(), json!(messages));
-        context.insert("add_generation_prompt".to_owned(), json!(add_generation_prompt));
-        for key in ["bos_token", "eos_token", "pad_token"] {
+        for key in TOKEN_VARIABLES {
             context.insert(key.to_owned(), json!(token(key)));
         }
-        template.render(&context).map_err(failed_template)
+        context.extend(self.settings.variables.clone());
+        context.insert("messages".to_owned(), json!(messages));
+        context.insert("add_generation_prompt".to_owned(), json!(add_generation_prompt));
+        template.render(&context, self.settings.date).map(Some).map_err(failed_template)
+    }
+
+    /// The longest special token that a text begins with.
+    pub(super) fn special_token_at_start(&self, text: &str) -> Option<u32> {
+        let added = self.tokenizer.get_added_tokens_decoder().into_iter();
+        let found = added.filter(|(_, token)| token.special && !token.content.is_empty());
+        let found = found.filter(|(_, token)| text.starts_with(&token.content));
+        found.max_by_key(|(_, token)| token.content.len()).map(|(id, _)| id)
     }
 }
 
-fn failed(error: TokenizerError) -> PolicyError {
+pub(super) fn failed(error: TokenizerError) -> PolicyError {
     PolicyError::Tokenizer(error.to_string())
 }
 
@@ -330,7 +398,7 @@ fn default_template(value: &Value) -> Option<String> {
 }
 
 /// A token is a text, or an object with its `content`.
-fn token_text(value: &Value) -> Option<String> {
+pub(super) fn token_text(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value.get("content").and_then(Value::as_str)).map(str::to_owned)
 }
 
@@ -391,6 +459,20 @@ mod tests {
             PolicyTokenizer::of_bytes()?.with_chat_template("{{ raise_exception('no system role') }}", END_OF_TURN)?;
         assert!(refused.chat_prompt("x").is_err_and(|error| error.to_string().contains("no system role")));
         assert!(PolicyTokenizer::of_bytes()?.with_chat_template("{% if %}", END_OF_TURN).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_template_is_given_its_settings() -> Result<(), PolicyError> {
+        let template = "{{ bos_token }}{% if enable_thinking is defined and enable_thinking is false %}no {% endif %}\
+            {{ strftime_now('%d %b %Y') }}: {{ messages[0].content }}";
+        let tokenizer = PolicyTokenizer::of_bytes()?.with_chat_template(template, END_OF_TURN)?;
+        assert_eq!(tokenizer.chat_prompt("x")?, "26 Jul 2024: x");
+        let variables = json!({"enable_thinking": false, "bos_token": "<s>", "messages": []});
+        let variables = variables.as_object().cloned().unwrap_or_default();
+        let date = "2026-02-01".to_owned().try_into().unwrap_or_default();
+        let tokenizer = tokenizer.with_template_settings(&TemplateSettings { variables, date });
+        assert_eq!(tokenizer.chat_prompt("x")?, "<s>no 01 Feb 2026: x");
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::format::{json, percent, printed};
+use super::date::Date;
+use super::format::{JsonStyle, json, percent, printed};
 use super::limits::{Failure, Meter, Outcome, WIDTH, fail};
 use super::methods::{Given, capitalized, joined, replaced, split, stripped, title};
 use super::operators::{arithmetic, attribute, equal, index, order, test};
@@ -25,8 +26,28 @@ pub(super) fn apply(name: &str, value: &Value, given: &Given, meter: &mut Meter)
         }
         "length" | "count" => Ok(Value::Int(value.len(meter)? as i64)),
         "tojson" => {
-            let sorted = given.get(3, "sort_keys").is_some_and(Value::is_true);
-            Ok(Value::Str(json(value, given.int(0, "indent")?, sorted, meter)?.into()))
+            let flag = |place, name| given.get(place, name).is_some_and(Value::is_true);
+            let separators = match given.get(2, "separators") {
+                None | Some(Value::None) => None,
+                Some(Value::List(pair)) => match pair.items() {
+                    [Value::Str(item), Value::Str(key)] => Some([&**item, &**key]),
+                    _ => return fail("`separators` must be two texts"),
+                },
+                Some(other) => return fail(format!("`separators` must be two texts, got a {}", other.kind())),
+            };
+            let indent = match given.get(1, "indent") {
+                Some(Value::Str(text)) => Some(text.to_string()),
+                _ => match given.int(1, "indent")? {
+                    Some(width) if width > WIDTH as i64 => {
+                        return fail(format!("an indentation within 0 and {WIDTH} expected, got {width}"));
+                    }
+                    // As in Python, less than nothing is nothing.
+                    width => width.map(|width| " ".repeat(width.max(0) as usize)),
+                },
+            };
+            let ascii = flag(0, "ensure_ascii");
+            let style = JsonStyle { ascii, indent: indent.as_deref(), separators, sorted: flag(3, "sort_keys") };
+            Ok(Value::Str(json(value, style, meter)?.into()))
         }
         "safe" => Ok(value.clone()),
         "abs" | "int" | "float" | "round" => number(name, value, given),
@@ -332,11 +353,15 @@ fn sorted(items: Vec<Value>, path: &[Value], reverse: bool, fold: bool, meter: &
 }
 
 /// Names of the functions.
-pub(super) const FUNCTIONS: [&str; 4] = ["range", "namespace", "dict", "raise_exception"];
+pub(super) const FUNCTIONS: [&str; 5] = ["range", "namespace", "dict", "raise_exception", "strftime_now"];
 
 /// Calls one of [`FUNCTIONS`].
-pub(super) fn function(name: &str, given: &Given, meter: &mut Meter) -> Outcome<Value> {
+pub(super) fn function(name: &str, given: &Given, today: Date, meter: &mut Meter) -> Outcome<Value> {
     match name {
+        "strftime_now" => match given.text(0, "format")? {
+            Some(format) => Ok(Value::Str(today.strftime(format, meter)?.into())),
+            None => fail("`strftime_now` needs a format such as `%d %b %Y`"),
+        },
         "range" => {
             let numbers = given.positional.iter().map(Value::as_i64).collect::<Option<Vec<_>>>();
             let (start, stop, step) = match numbers.as_deref() {

@@ -84,24 +84,30 @@ fn float(number: f64) -> String {
     if text.contains('.') { text } else { text + ".0" }
 }
 
-/// JSON on one line, or indented by so many spaces.
-pub(super) fn json(value: &Value, indent: Option<i64>, sorted: bool, meter: &mut Meter) -> Outcome<String> {
-    let indent = match indent {
-        Some(width) if !(0..=32).contains(&width) => {
-            return fail(format!("an indentation within 0 and 32 expected, got {width}"));
-        }
-        width => width.map(|width| width as usize),
-    };
+/// How `json.dumps` is asked to write.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct JsonStyle<'a> {
+    /// Escapes what is no ASCII.
+    pub(super) ascii: bool,
+    /// Each item on a line of its own, after so often this text.
+    pub(super) indent: Option<&'a str>,
+    /// Between items, and between key and value; `, ` and `: ` unless given, `,` at the end of a line.
+    pub(super) separators: Option<[&'a str; 2]>,
+    /// Keys in alphabetical order.
+    pub(super) sorted: bool,
+}
+
+/// JSON as `json.dumps` writes it.
+pub(super) fn json(value: &Value, style: JsonStyle<'_>, meter: &mut Meter) -> Outcome<String> {
     meter.work(value.size())?;
-    let mut json = Json { text: String::new(), indent, sorted, meter };
+    let mut json = Json { text: String::new(), style, meter };
     json.write(value, 0)?;
     Ok(json.text)
 }
 
 struct Json<'m> {
     text: String,
-    indent: Option<usize>,
-    sorted: bool,
+    style: JsonStyle<'m>,
     meter: &'m mut Meter,
 }
 
@@ -116,7 +122,7 @@ impl Json<'_> {
                 self.text.push_str(if *number > 0.0 { "Infinity" } else { "-Infinity" });
             }
             Value::Float(number) => self.text.push_str(&float(*number)),
-            Value::Str(own) => json_text(own, &mut self.text),
+            Value::Str(own) => self.quoted(own)?,
             Value::List(list) => {
                 let items: Vec<(Option<&str>, &Value)> = list.items().iter().map(|item| (None, item)).collect();
                 self.several(['[', ']'], &items, depth)?;
@@ -124,7 +130,7 @@ impl Json<'_> {
             Value::Map(map) => {
                 let mut items: Vec<(Option<&str>, &Value)> =
                     map.items().iter().map(|(key, item)| (Some(&**key), item)).collect();
-                if self.sorted {
+                if self.style.sorted {
                     items.sort_by_key(|(key, _)| *key);
                 }
                 self.several(['{', '}'], &items, depth)?;
@@ -135,17 +141,16 @@ impl Json<'_> {
     }
 
     fn several(&mut self, brackets: [char; 2], items: &[(Option<&str>, &Value)], depth: usize) -> Outcome<()> {
+        let JsonStyle { indent, separators, .. } = self.style;
+        let [between, after_key] = separators.unwrap_or([if indent.is_some() { "," } else { ", " }, ": "]);
         self.text.push(brackets[0]);
         for (at, (key, item)) in items.iter().enumerate() {
-            match (at, self.indent) {
-                (0, _) => {}
-                (_, None) => self.text.push_str(", "),
-                (_, Some(_)) => self.text.push(','),
-            }
+            self.meter.bytes(between.len() + after_key.len())?;
+            self.text.push_str(if at > 0 { between } else { "" });
             self.line(depth + 1)?;
             if let Some(key) = key {
-                json_text(key, &mut self.text);
-                self.text.push_str(": ");
+                self.quoted(key)?;
+                self.text.push_str(after_key);
             }
             self.write(item, depth + 1)?;
         }
@@ -157,30 +162,40 @@ impl Json<'_> {
     }
 
     fn line(&mut self, depth: usize) -> Outcome<()> {
-        let Some(width) = self.indent else { return Ok(()) };
-        self.meter.bytes(width * depth)?;
+        let Some(indent) = self.style.indent else { return Ok(()) };
+        self.meter.bytes(indent.len().saturating_mul(depth))?;
         self.text.push('\n');
-        self.text.extend(std::iter::repeat_n(' ', width * depth));
+        self.text.extend(std::iter::repeat_n(indent, depth));
         Ok(())
     }
-}
 
-fn json_text(own: &str, text: &mut String) {
-    text.push('"');
-    for scalar in own.chars() {
-        match scalar {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            '\u{8}' => text.push_str("\\b"),
-            '\u{c}' => text.push_str("\\f"),
-            scalar if (scalar as u32) < 0x20 => text.push_str(&format!("\\u{:04x}", scalar as u32)),
-            scalar => text.push(scalar),
+    fn quoted(&mut self, own: &str) -> Outcome<()> {
+        if self.style.ascii {
+            self.meter.bytes(6 * own.len())?;
         }
+        let text = &mut self.text;
+        text.push('"');
+        for scalar in own.chars() {
+            match scalar {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                '\u{8}' => text.push_str("\\b"),
+                '\u{c}' => text.push_str("\\f"),
+                scalar if (scalar as u32) < 0x20 || self.style.ascii && !scalar.is_ascii() => {
+                    let units = &mut [0; 2];
+                    for unit in scalar.encode_utf16(units) {
+                        text.push_str(&format!("\\u{unit:04x}"));
+                    }
+                }
+                scalar => text.push(scalar),
+            }
+        }
+        text.push('"');
+        Ok(())
     }
-    text.push('"');
 }
 
 /// The `%` formatting of Python: `%s`, `%r`, `%d`, `%i`, `%f`, `%x`, `%%`, with a width and a precision.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::date::Date;
 use super::filters::{FUNCTIONS, apply, function};
 use super::format::printed;
 use super::limits::{DEPTH, Failure, Meter, Outcome, fail};
@@ -30,6 +31,7 @@ pub(super) struct Interpreter {
     frames: Vec<Frame>,
     /// The prompt, then what blocks and macros around what runs have written.
     outputs: Vec<String>,
+    today: Date,
     meter: Meter,
     depth: u64,
     loops: usize,
@@ -37,12 +39,12 @@ pub(super) struct Interpreter {
 }
 
 impl Interpreter {
-    pub(super) fn new(variables: &Value, meter: Meter) -> Self {
+    pub(super) fn new(variables: &Value, today: Date, meter: Meter) -> Self {
         let mut root: Frame = FUNCTIONS.iter().map(|name| ((*name).into(), Value::Function(name))).collect();
         if let Value::Map(map) = variables {
             root.extend(map.items().iter().cloned());
         }
-        Self { frames: vec![root], outputs: vec![String::new()], meter, depth: 0, loops: 0, line: 1 }
+        Self { frames: vec![root], outputs: vec![String::new()], today, meter, depth: 0, loops: 0, line: 1 }
     }
 
     pub(super) fn run(&mut self, body: &[Node]) -> Outcome<()> {
@@ -257,7 +259,7 @@ impl Interpreter {
                     let key = printed(&key, &mut self.meter)?;
                     given.named.push((key.into(), self.evaluate(item)?));
                 }
-                function("dict", &given, &mut self.meter)?
+                function("dict", &given, self.today, &mut self.meter)?
             }
             Expr::Postfix(value, steps) => {
                 let value = self.evaluate(value)?;
@@ -373,7 +375,7 @@ impl Interpreter {
 
     fn call(&mut self, called: &Value, given: Given) -> Outcome<Value> {
         match called {
-            Value::Function(name) => function(name, &given, &mut self.meter),
+            Value::Function(name) => function(name, &given, self.today, &mut self.meter),
             Value::Macro(own) => {
                 let own = Arc::clone(own);
                 self.call_macro(&own, given)

@@ -7,8 +7,10 @@
 //!
 //! What templates on the hub use is there: `for`, `if`, `set`, `macro`, `with`, `do`, `raw`, `break`, `continue`,
 //! `generation`, namespaces, slices, methods of Python's strings and dictionaries, `raise_exception`. Values print, and
-//! `tojson` writes, as in `transformers`. Templates cannot include files and have no clock.
+//! `tojson` writes, as in `transformers`. Templates cannot include files; in place of a clock they have a day that is given
+//! ([`Date`]).
 
+mod date;
 mod filters;
 mod format;
 mod interpreter;
@@ -23,8 +25,19 @@ mod value;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use date::Date;
 use limits::{Failure, Meter};
 use value::{Dict, Value};
+
+/// What a chat template is given beside a conversation: by whoever configures a run, so that the same configuration makes
+/// the same prompts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TemplateSettings {
+    /// Variables by name, such as `enable_thinking`: the `chat_template_kwargs` of `transformers` and vLLM.
+    pub variables: serde_json::Map<String, serde_json::Value>,
+    /// What `strftime_now` takes for today.
+    pub date: Date,
+}
 
 /// Why a chat template is not one, or does not render.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,11 +114,15 @@ impl ChatTemplate {
     }
 
     /// Renders a conversation. `context` is an object: `messages`, `add_generation_prompt` and so on; what it has not is
-    /// undefined.
+    /// undefined. `today` is the day of `strftime_now`.
     ///
     /// # Errors
     /// [`TemplateError::Render`] or [`TemplateError::Limit`].
-    pub fn render(&self, context: &serde_json::Map<String, serde_json::Value>) -> Result<String, TemplateError> {
+    pub fn render(
+        &self,
+        context: &serde_json::Map<String, serde_json::Value>,
+        today: Date,
+    ) -> Result<String, TemplateError> {
         let at = |line, failure| match failure {
             Failure::Limit { limit, most } => TemplateError::Limit { template: self.name.clone(), line, limit, most },
             Failure::Message(detail) => {
@@ -114,7 +131,7 @@ impl ChatTemplate {
         };
         let variables = Dict::from_json(context).map_err(|failure| at(1, failure))?;
         let meter = Meter::for_input(variables.size());
-        let mut interpreter = interpreter::Interpreter::new(&Value::Map(Rc::new(variables)), meter);
+        let mut interpreter = interpreter::Interpreter::new(&Value::Map(Rc::new(variables)), today, meter);
         match interpreter.run(&self.body) {
             Ok(()) => Ok(interpreter.into_output()),
             Err(failure) => Err(at(interpreter.line(), failure)),

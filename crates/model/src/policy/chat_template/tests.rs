@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{ChatTemplate, TemplateError};
+use super::{ChatTemplate, Date, TemplateError};
 
 fn context() -> Map<String, Json> {
     let context = json!({
@@ -24,7 +24,7 @@ fn context() -> Map<String, Json> {
 }
 
 fn rendered(source: &str) -> Result<String, TemplateError> {
-    ChatTemplate::parse("test", source)?.render(&context())
+    ChatTemplate::parse("test", source)?.render(&context(), Date::default())
 }
 
 /// What minijinja makes of it, set up as `transformers` sets up Jinja.
@@ -103,6 +103,35 @@ fn values_print_as_in_python() -> Result<(), TemplateError> {
 }
 
 #[test]
+fn json_is_written_as_by_python() -> Result<(), TemplateError> {
+    for (asked, expected) in [
+        ("", r#"{"b": ["ä😀", {}], "a": "x\u001f"}"#),
+        ("separators=(',', ':')", r#"{"b":["ä😀",{}],"a":"x\u001f"}"#),
+        ("sort_keys=true", r#"{"a": "x\u001f", "b": ["ä😀", {}]}"#),
+        ("ensure_ascii=true", r#"{"b": ["\u00e4\ud83d\ude00", {}], "a": "x\u001f"}"#),
+        ("true, none, ['; ', '='], true", r#"{"a"="x\u001f"; "b"=["\u00e4\ud83d\ude00"; {}]}"#),
+        ("indent=0", "{\n\"b\": [\n\"ä😀\",\n{}\n],\n\"a\": \"x\\u001f\"\n}"),
+        ("indent='\t'", "{\n\t\"b\": [\n\t\t\"ä😀\",\n\t\t{}\n\t],\n\t\"a\": \"x\\u001f\"\n}"),
+        ("false, 1, (', ', ':')", "{\n \"b\":[\n  \"ä😀\", \n  {}\n ], \n \"a\":\"x\\u001f\"\n}"),
+    ] {
+        let call = if asked.is_empty() { String::new() } else { format!("({asked})") };
+        let source = format!("{{{{ {{'b': ['ä😀', {{}}], 'a': 'x\\u001f'}}|tojson{call} }}}}");
+        assert_eq!(rendered(&source)?, expected, "{asked}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_day_is_the_given_one() -> Result<(), String> {
+    let today = Date::try_from("2025-01-05".to_owned())?;
+    let source =
+        "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }} {{ strftime_now(format='%A') }}{% endif %}";
+    let written = ChatTemplate::parse("test", source).and_then(|template| template.render(&context(), today));
+    assert_eq!(written.map_err(|error| error.to_string())?, "05 Jan 2025 Sunday");
+    Ok(())
+}
+
+#[test]
 fn errors_name_the_template_and_the_line() {
     let error = |source: &str| rendered(source).err().map(|error| error.to_string()).unwrap_or_default();
     assert_eq!(error("a\n{% if %}"), "test, line 2: an expression expected, got the end of the tag");
@@ -123,6 +152,9 @@ fn errors_name_the_template_and_the_line() {
         "{{ 'a' + 1 }}",
         "{{ [namespace()] }}",
         "{{ 99999999999999999999 }}",
+        "{{ strftime_now() }}",
+        "{{ strftime_now('%!') }}",
+        "{{ [1]|tojson(separators=':') }}",
     ] {
         assert!(error(source).starts_with("test, line 1: "), "{source}: {}", error(source));
     }
@@ -233,7 +265,7 @@ fn a_long_conversation_is_far_below_the_limits() -> Result<(), TemplateError> {
     context.insert("messages".to_owned(), json!(messages));
     let source = "{% set ns = namespace(last=0) %}{% for m in messages[::-1] %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}\
         {% for m in messages %}{% set content = m.content.split('</think>')[-1].lstrip('\\n') %}{{ '<|im_start|>' + m.role + '\\n' + content|trim + '<|im_end|>\\n' }}{% endfor %}";
-    let text = ChatTemplate::parse("test", source)?.render(&context)?;
+    let text = ChatTemplate::parse("test", source)?.render(&context, Date::default())?;
     assert!(text.len() > 400 * 19_000, "{}", text.len());
     Ok(())
 }
