@@ -3,7 +3,9 @@
 //! So there is one place that knows what becomes of headings, lists, tables, formulas and listings: [`crate::wikitext`]. All letters that
 //! have a meaning in wikitext are written as character references; what Markdown marks is written in wikitext's own marks.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
@@ -27,10 +29,14 @@ fn is_mark(line: &str, least: usize) -> bool {
 
 /// Whether `[words](address)` stands in a line.
 fn has_link(line: &str) -> bool {
-    line.match_indices("](").any(|(at, _)| {
-        let address = line[at + 2..].split_once(')').map_or("", |(address, _)| address);
-        let is_address = address.contains("://") || address.starts_with(['/', '.', '#', '<']);
-        is_address && line[..at].contains('[')
+    // Each part is looked at once: a line may be a whole article, and have as many openings as letters.
+    let mut parts = line.split("](");
+    let mut opened = parts.next().is_some_and(|words| words.contains('['));
+    parts.any(|part| {
+        let address = part.split_once(')').map_or("", |(address, _)| address);
+        let is_link = opened && (address.contains("://") || address.starts_with(['/', '.', '#', '<']));
+        opened |= part.contains('[');
+        is_link
     })
 }
 
@@ -43,6 +49,67 @@ fn has_bold(line: &str) -> bool {
     })
 }
 
+/// Quotations, lists and footnotes inside one another that are told apart. The parser looks at all that are open for every line.
+const MAX_NESTING: usize = 32;
+/// Marks before an item of a list: a line of wikitext repeats those of the lists around it.
+const MAX_MARKS: usize = 6;
+
+/// The text without the marks and spaces before a line that would nest it deeper than [`MAX_NESTING`].
+fn flattened(text: &str) -> Cow<'_, str> {
+    let mut flat = String::new();
+    let mut copied = 0;
+    let mut start = 0;
+    for line in text.split_inclusive(['\n', '\r']) {
+        if let Some(range) = beyond(line) {
+            flat.push_str(&text[copied..start + range.start]);
+            copied = start + range.end;
+        }
+        start += line.len();
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    flat.push_str(&text[copied..]);
+    Cow::Owned(flat)
+}
+
+/// The part of the marks before a line that nests too deeply, without the last mark: an item of a list stays one. A level of a list
+/// takes a mark or two columns of space at least, others their mark.
+fn beyond(line: &str) -> Option<Range<usize>> {
+    let bytes = line.as_bytes();
+    let is_space = |at: usize| matches!(bytes.get(at), None | Some(b' ' | b'\t' | b'\n' | b'\r'));
+    let (mut at, mut half_levels, mut cut, mut last_mark) = (0, 0, None, 0..0);
+    while let Some(&byte) = bytes.get(at) {
+        let digits = bytes[at..].iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
+        let (length, weight) = match byte {
+            b' ' => (1, 1),
+            b'\t' => (1, 4),
+            b'>' => (1, 2),
+            b'-' | b'*' | b'+' if is_space(at + 1) => (1, 2),
+            b'0'..=b'9' if matches!(bytes.get(at + digits), Some(b'.' | b')')) && is_space(at + digits + 1) => {
+                (digits + 1, 2)
+            }
+            b'[' if bytes.get(at + 1) == Some(&b'^') => match line[at..].find("]:") {
+                Some(end) => (end + 2, 2),
+                None => break,
+            },
+            _ => break,
+        };
+        half_levels += weight;
+        if half_levels > 2 * MAX_NESTING {
+            cut.get_or_insert(at);
+        }
+        if !byte.is_ascii_whitespace() {
+            last_mark = at..at + length;
+        }
+        at += length;
+    }
+    let cut = cut?;
+    // A mark keeps the space behind it.
+    let excess = if last_mark.start >= cut { cut..last_mark.start } else { cut.max(last_mark.end + 1)..at };
+    (!excess.is_empty()).then_some(excess)
+}
+
 /// A text in Markdown as wikitext.
 pub(super) fn wikitext(source: &Text) -> String {
     let options = Options::ENABLE_TABLES
@@ -51,14 +118,15 @@ pub(super) fn wikitext(source: &Text) -> String {
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_MATH;
     let mut writer = Writer::new(source);
-    for event in Parser::new_ext(&source.text, options) {
+    let text = flattened(&source.text);
+    for event in Parser::new_ext(&text, options) {
         writer.event(event);
     }
     writer.out
 }
 
-struct Writer<'text> {
-    source: &'text Text,
+struct Writer<'a> {
+    source: &'a Text,
     out: String,
     /// Lists around this place, the inner last: the mark of their items.
     lists: Vec<char>,
@@ -73,8 +141,8 @@ struct Writer<'text> {
     in_cell: bool,
 }
 
-impl<'text> Writer<'text> {
-    fn new(source: &'text Text) -> Self {
+impl<'a> Writer<'a> {
+    fn new(source: &'a Text) -> Self {
         let out = String::with_capacity(source.text.len() * 2);
         Writer {
             source,
@@ -88,7 +156,7 @@ impl<'text> Writer<'text> {
         }
     }
 
-    fn event(&mut self, event: Event<'text>) {
+    fn event(&mut self, event: Event<'_>) {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
@@ -110,7 +178,7 @@ impl<'text> Writer<'text> {
         }
     }
 
-    fn start(&mut self, tag: Tag<'text>) {
+    fn start(&mut self, tag: Tag<'_>) {
         match tag {
             Tag::FootnoteDefinition(_) | Tag::Image { .. } | Tag::MetadataBlock(_) => self.hidden += 1,
             _ if self.hidden > 0 => {}
@@ -121,7 +189,7 @@ impl<'text> Writer<'text> {
             Tag::List(first) => self.lists.push(if first.is_some() { '#' } else { '*' }),
             Tag::Item => {
                 self.out.push('\n');
-                self.out.extend(&self.lists);
+                self.out.extend(self.lists.iter().take(MAX_MARKS));
                 self.out.push(' ');
             }
             Tag::CodeBlock(CodeBlockKind::Fenced(_) | CodeBlockKind::Indented) => self.code = Some(String::new()),
@@ -288,6 +356,32 @@ mod tests {
         ] {
             assert_eq!(prose(markdown), expected, "{markdown}");
         }
+    }
+
+    #[test]
+    fn what_nests_deeply_is_flat() {
+        let depth = 100_000;
+        for mark in ["- ", "1. ", "> ", "> - ", "* * "] {
+            for before in ["", "A\r"] {
+                let markdown = format!("{before}{}Mira\nis a town.", mark.repeat(depth));
+                assert!(prose(&markdown).ends_with("Mira is a town."), "{before:?} {mark}");
+            }
+        }
+        assert_eq!(prose(&format!("A.\n\n[^1]: {}x{}", "- ".repeat(depth), "\nx".repeat(depth))), "A.");
+        let stairs: String = (0..300).map(|level| format!("{}- step\n", " ".repeat(2 * level))).collect();
+        let steps = prose(&stairs);
+        assert_eq!(steps.split_whitespace().filter(|word| *word == "step").count(), 300, "{steps}");
+        // Every line is held against all lists that are open.
+        let lazy = format!("{}{}", "- ".repeat(depth), "Mira\n".repeat(depth));
+        assert_eq!(prose(&lazy).split_whitespace().filter(|word| *word == "Mira").count(), depth);
+        assert!(matches!(flattened("> - 1. Mira\n\n    ls\n\n---\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_long_line_of_brackets_is_read_once() {
+        let brackets = "[a](b ".repeat(1 << 19);
+        assert!(!is_shown_by(&brackets));
+        assert!(is_shown_by(&format!("{brackets}\n[a](/b)")));
     }
 
     #[test]
