@@ -200,13 +200,31 @@ fn a_list_that_points_outside_reaches_nothing() {
     fs::create_dir(&folder).unwrap();
     std::os::unix::fs::symlink("../elsewhere", folder.join("sub")).unwrap();
     let names = ["../thesis.tex", thesis.to_str().unwrap(), "sub/a.txt", "sub/../../thesis.tex"];
-    store::mark(&folder, KIND, names.map(|name| (name.to_owned(), OwnedFile::default())).into()).unwrap();
+    let listed = OwnedFile { bytes: 4, blake3: store::hash_bytes(b"text") };
+    store::mark(&folder, KIND, names.map(|name| (name.to_owned(), listed.clone())).into()).unwrap();
     let before = tree(scratch.path());
     assert!(matches!(store::remove_owned(&folder, KIND), Err(StoreError::Foreign { names, .. }) if names == ["sub"]));
     assert_eq!(tree(scratch.path()), before);
     fs::remove_file(folder.join("sub")).unwrap();
     store::remove_owned(&folder, KIND).unwrap();
     assert!(thesis.exists() && scratch.path().join("elsewhere/a.txt").exists() && !folder.exists());
+}
+
+#[test]
+fn a_list_that_does_not_tell_contents_owns_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("folder");
+    write(&folder.join("thesis.tex"), "years of work");
+    for listed in ["{}", r#"{"bytes": 13}"#] {
+        let marker = format!(
+            r#"{{"format": 1, "program": "memtrain", "version": "0.1.0", "kind": "{KIND}", "files": {{"thesis.tex": {listed}}}}}"#
+        );
+        write(&folder.join(MARKER), &marker);
+        let before = tree(scratch.path());
+        assert!(store::remove_owned(&folder, KIND).is_err(), "{listed}");
+        assert!(put(&folder, &FIRST).is_err(), "{listed}");
+        assert_eq!(tree(scratch.path()), before);
+    }
 }
 
 #[test]

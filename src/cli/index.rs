@@ -329,7 +329,7 @@ fn make_room(folder: &Path, note: &Note) -> anyhow::Result<()> {
 
 /// Lists the files of a finished index in the marker of its folder, so that it can be removed for another one.
 fn list_files(folder: &Path, files: Vec<IndexFile>) -> anyhow::Result<()> {
-    let listed = |file: IndexFile| (file.path, OwnedFile { bytes: Some(file.bytes), blake3: Some(file.hash) });
+    let listed = |file: IndexFile| (file.path, OwnedFile { bytes: file.bytes, blake3: file.hash });
     let mut files: BTreeMap<String, OwnedFile> = files.into_iter().map(listed).collect();
     for name in [NOTE, "index.json"] {
         files.insert(name.to_owned(), OwnedFile::of(&folder.join(name))?);

@@ -58,14 +58,12 @@ pub struct Marker {
 }
 
 /// What is known of a file that was written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnedFile {
-    /// Size in bytes, where it does not change any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
+    /// Size in bytes.
+    pub bytes: u64,
     /// BLAKE3 of the contents, hexadecimal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blake3: Option<String>,
+    pub blake3: String,
 }
 
 /// Whose a folder is.
@@ -181,17 +179,14 @@ impl OwnedFile {
     /// # Errors
     /// If it cannot be read.
     pub fn of(path: &Path) -> Result<Self> {
-        Ok(Self { bytes: Some(super::len(path)?), blake3: Some(hash_file(path)?) })
+        Ok(Self { bytes: super::len(path)?, blake3: hash_file(path)? })
     }
 
     fn is_still(&self, path: &Path, hashes: bool) -> Result<bool> {
-        if self.bytes.is_some_and(|bytes| super::len(path).map_or(true, |now| now != bytes)) {
+        if super::len(path).map_or(true, |now| now != self.bytes) {
             return Ok(false);
         }
-        match &self.blake3 {
-            Some(hash) if hashes => Ok(hash_file(path)? == *hash),
-            _ => Ok(true),
-        }
+        Ok(!hashes || hash_file(path)? == self.blake3)
     }
 }
 

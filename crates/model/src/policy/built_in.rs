@@ -93,7 +93,7 @@ fn sweep(folder: &Path) -> Result<(), PolicyError> {
 }
 
 fn owned(bytes: &[u8]) -> OwnedFile {
-    OwnedFile { bytes: Some(bytes.len() as u64), blake3: Some(store::hash_bytes(bytes)) }
+    OwnedFile { bytes: bytes.len() as u64, blake3: store::hash_bytes(bytes) }
 }
 
 #[cfg(test)]
