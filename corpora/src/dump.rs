@@ -35,4 +35,5 @@ pub(crate) use page::{too_long, unescape};
 pub use part::{Part, open_part, parts};
 pub use reader::{DumpReader, from_reader, open};
 pub(crate) use redirect::target as redirect_target;
+pub(crate) use site::MAX_FIELD_BYTES;
 pub use site::SiteInfo;

@@ -468,6 +468,26 @@ fn articles_of_wikimedia_enterprise_are_cleaned_as_pages_are() {
 }
 
 #[test]
+fn fields_of_wikimedia_enterprise_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "x".repeat(5000);
+    let article = |name: &str, date: &str| {
+        serde_json::json!({
+            "name": name, "date_modified": date, "url": long[..2000], "in_language": {"identifier": long},
+            "is_part_of": {"identifier": long}, "article_body": {"wikitext": "Old."},
+        })
+        .to_string()
+            + "\n"
+    };
+    let path = write(folder.path(), "wiki.ndjson", article("Mira", "2026-01-02T03:04:05Z") + &article("Ost", &long));
+    let (texts, malformed) = read(&path);
+    assert_eq!((texts.len(), malformed.len()), (1, 1));
+    assert!(malformed[0].contains("(`Ost`): its timestamp has 5000 bytes"), "{malformed:?}");
+    let site = extracted::open(&path).unwrap().site_info().clone();
+    assert_eq!((site.base.as_str(), site.language.as_str(), site.dbname.as_str()), ("", "", ""));
+}
+
+#[test]
 fn pointers_of_git_lfs_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 12345\n";

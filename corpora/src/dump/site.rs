@@ -4,7 +4,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 /// The longest field of a header.
-const MAX_FIELD_BYTES: usize = 1024;
+pub(crate) const MAX_FIELD_BYTES: usize = 1024;
 /// Namespaces of a wiki; the largest have some fifty.
 const MAX_NAMESPACES: usize = 1024;
 

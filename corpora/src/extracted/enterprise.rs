@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::{Fields, Markup, Text};
-use crate::dump::SiteInfo;
+use crate::dump::{self, MAX_FIELD_BYTES, SiteInfo};
 
 /// Whether an object is an article of this kind.
 pub(super) fn is_article(row: &Map<String, Value>) -> bool {
@@ -23,10 +23,11 @@ pub(super) fn has_wikitext(row: &Map<String, Value>) -> bool {
 
 /// What an article says of its wiki.
 pub(super) fn site(row: &Map<String, Value>) -> SiteInfo {
-    let dbname = inside(row, "is_part_of").and_then(text).unwrap_or_default();
+    let field = |value: Option<&Value>| value.and_then(text).filter(|text| text.len() <= MAX_FIELD_BYTES);
+    let dbname = field(inside(row, "is_part_of")).unwrap_or_default();
     SiteInfo {
-        base: row.get("url").and_then(text).unwrap_or_default(),
-        language: inside(row, "in_language").and_then(text).unwrap_or_default(),
+        base: field(row.get("url")).unwrap_or_default(),
+        language: field(inside(row, "in_language")).unwrap_or_default(),
         case: if dbname.ends_with("wiktionary") { "case-sensitive" } else { "first-letter" }.to_owned(),
         dbname,
         ..SiteInfo::default()
@@ -46,10 +47,14 @@ pub(super) fn article(mut row: Map<String, Value>) -> Result<Text, (Option<Strin
         text: Some(wikitext),
         markup: Markup::Wikitext,
     };
+    let timestamp = row.get("date_modified").and_then(text).unwrap_or_default();
+    if let Some(detail) = dump::too_long("timestamp", &timestamp) {
+        return Err((fields.title, detail));
+    }
     Ok(Text {
         namespace: inside(&row, "namespace").and_then(Value::as_i64).unwrap_or(0),
         revision_id: inside(&row, "version").and_then(Value::as_u64).unwrap_or(0),
-        timestamp: row.get("date_modified").and_then(text).unwrap_or_default(),
+        timestamp,
         ..fields.text()?
     })
 }
