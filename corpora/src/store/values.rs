@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Fields, Float64Type, Int64Type, UInt64Type};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -16,6 +16,10 @@ use super::{Result, StoreError};
 
 /// Rows decoded at a time: those of question sets can be large.
 const BATCH_ROWS: usize = 16;
+/// What these rows may take as JSON.
+const MAX_BYTES: u64 = 1 << 30;
+/// What an object takes beside its values: room for some pairs.
+const OBJECT_BYTES: u64 = 640;
 
 /// Rows of a Parquet table that anyone may have written, each as a JSON object.
 ///
@@ -55,8 +59,15 @@ fn open(path: &Path) -> Result<JsonRows> {
 
 impl JsonRows {
     fn decode(&self, batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
+        let fields = batch.schema_ref().fields();
+        let rows = objects_bytes(fields, batch.num_rows());
+        let bytes = batch.columns().iter().fold(rows, |bytes, column| bytes.saturating_add(json_bytes(column)));
+        if bytes > MAX_BYTES {
+            let detail = format!("{BATCH_ROWS} rows at a time take more than 1 GiB as JSON");
+            return Err(StoreError::Unreadable { path: self.path.clone(), detail });
+        }
         let mut rows = vec![Map::new(); batch.num_rows()];
-        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        for (field, column) in fields.iter().zip(batch.columns()) {
             let column = values(column).map_err(|source| StoreError::Arrow {
                 action: "read as JSON",
                 path: self.path.clone(),
@@ -88,6 +99,27 @@ impl Iterator for JsonRows {
             }
         }
     }
+}
+
+/// What so many objects of the same fields take without their values: each has the names anew.
+fn objects_bytes(fields: &Fields, objects: usize) -> u64 {
+    let names = fields.iter().map(|field| (field.name().len() + size_of::<String>()) as u64).sum::<u64>();
+    (objects as u64).saturating_mul(names.saturating_add(OBJECT_BYTES))
+}
+
+/// What the values of an array take as JSON, without the text in them: that is bounded when it is decoded.
+fn json_bytes(array: &ArrayRef) -> u64 {
+    let inner = match array.data_type() {
+        DataType::Struct(fields) => {
+            let columns = array.as_struct().columns().iter();
+            columns.fold(objects_bytes(fields, array.len()), |bytes, column| bytes.saturating_add(json_bytes(column)))
+        }
+        DataType::List(_) => json_bytes(array.as_list::<i32>().values()),
+        DataType::LargeList(_) => json_bytes(array.as_list::<i64>().values()),
+        _ => 0,
+    };
+    // Values of structs are copied into their objects.
+    inner.saturating_add((array.len() * size_of::<Value>() * 2) as u64)
 }
 
 /// The values of an array, one a row.

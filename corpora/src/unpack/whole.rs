@@ -1,14 +1,39 @@
 //! Text files of others, packed or not.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
-use super::{peek, unpack};
+use super::{Unpacked, peek, unpack};
 use crate::dump::DumpError;
 use crate::store::{self, StoreError};
 
+/// What a packed text may come to, beside what its file has: its readers keep most of it, …
+const FREE_BYTES: u64 = 256 << 20;
+/// … as a multiple of it. Texts pack to a tenth, the same row over and over to a hundredth.
+const MAX_RATE: u64 = 200;
+
+/// Unpacked bytes, as many as a file of its size may come to.
+struct Bounded {
+    source: Unpacked,
+    given: u64,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.bytes.read(buffer)?;
+        self.given += read as u64;
+        let packed = self.source.count.load(Ordering::Relaxed);
+        if self.given > FREE_BYTES.saturating_add(packed.saturating_mul(MAX_RATE)) {
+            let detail = format!("it grows more than {MAX_RATE} times when it is unpacked");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+        }
+        Ok(read)
+    }
+}
+
 /// Opens a text file that is plain or packed with anything that dumps may be packed with, told by its content; UTF-16 comes as UTF-8.
-/// A pipe that the process was handed is taken too.
+/// A pipe that the process was handed is taken too. Reading fails where a packed text grows more than 200 times, from 256 MiB on.
 ///
 /// # Errors
 /// If it cannot be opened, or is packed in a way that is not read here.
@@ -17,7 +42,7 @@ pub fn open(path: &Path) -> Result<impl BufRead + use<>, StoreError> {
     let (head, file) = peek(store::open_stream(path)?, 1).map_err(failed)?;
     let bytes: Box<dyn Read + Send> = match head.is_empty() {
         true => Box::new(file),
-        false => unpack(file, path).map_err(as_a_file)?.bytes,
+        false => Box::new(Bounded { source: unpack(file, path).map_err(as_a_file)?, given: 0 }),
     };
     let (head, bytes) = peek(bytes, 4).map_err(failed)?;
     if head == b"PAR1" {

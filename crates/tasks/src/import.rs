@@ -140,8 +140,8 @@ impl Refused {
     }
 }
 
-/// What became of a row: tasks, or reasons why not.
-type Converted = Vec<Result<Task, Refused>>;
+/// Takes what became of a row, one by one: tasks, or reasons why not.
+type Sink<'a> = dyn FnMut(Result<Task, Refused>) -> Result<(), TaskError> + 'a;
 
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -175,6 +175,18 @@ impl ImportReport {
     }
 }
 
+/// What the contexts of all tasks may come to, beside what the file has, …
+const FREE_BYTES: u64 = 256 << 20;
+/// … as a multiple of it. A paragraph of SQuAD goes with each of its questions, some five.
+const MAX_RATE: u64 = 200;
+
+fn too_much(path: &Path) -> TaskError {
+    let detail = format!(
+        "it repeats its contexts too often: those of its questions come to more than {MAX_RATE} times the file"
+    );
+    StoreError::Unreadable { path: path.to_path_buf(), detail }.into()
+}
+
 /// What an import needs to know.
 #[derive(Clone, Debug, Default)]
 pub struct ImportConfig {
@@ -196,7 +208,9 @@ pub fn import(
     let mut report = ImportReport::default();
     let mut seen: HashMap<String, String> = HashMap::new();
     let mut format = config.format;
-    Rows::open(path)?.each(path, |place, row| {
+    let rows = Rows::open(path)?;
+    let mut left = FREE_BYTES.saturating_add(rows.bytes(path)?.saturating_mul(MAX_RATE));
+    rows.each(path, |place, row| {
         report.rows += 1;
         let row = match row {
             Ok(row) => row,
@@ -210,17 +224,21 @@ pub fn import(
             None => return Err(unknown(path, &row)),
         };
         let source = config.source.as_deref().unwrap_or(known.as_str());
-        for task in convert(known, row, source, &place) {
-            match task.and_then(|task| checked(task, known, &place, &mut seen)) {
-                Ok(task) => {
-                    report.tasks += 1;
-                    report.questions += task.questions.len() as u64;
-                    sink(task)?;
-                }
-                Err(refused) => report.leave_out(&place, &refused),
+        convert(known, row, source, &place, &mut |task| match task
+            .and_then(|task| checked(task, known, &place, &mut seen))
+        {
+            Ok(task) => {
+                let context = task.passages.iter().map(|passage| passage.text.len() as u64).sum();
+                left = left.checked_sub(context).ok_or_else(|| too_much(path))?;
+                report.tasks += 1;
+                report.questions += task.questions.len() as u64;
+                sink(task)
             }
-        }
-        Ok(())
+            Err(refused) => {
+                report.leave_out(&place, &refused);
+                Ok(())
+            }
+        })
     })?;
     report.format = format.map_or_else(String::new, |format| format.as_str().to_owned());
     Ok(report)
@@ -252,19 +270,25 @@ fn unknown(path: &Path, row: &Map<String, Value>) -> TaskError {
     TaskError::Unknown { path: path.to_path_buf(), detail }
 }
 
-fn convert(format: Format, row: Map<String, Value>, source: &str, place: &Place) -> Converted {
+fn convert(
+    format: Format,
+    row: Map<String, Value>,
+    source: &str,
+    place: &Place,
+    task: &mut Sink<'_>,
+) -> Result<(), TaskError> {
     let fallback = place.id(source);
-    match format {
-        Format::Hotpotqa | Format::TwoWiki => vec![paragraphs::hotpotqa(&row, source, &fallback)],
-        Format::Musique => vec![paragraphs::musique(&row, source, &fallback)],
-        Format::Squad => squad::article_or_row(&row, source, &fallback),
-        Format::Open => vec![open::question_row(&row, source, &fallback)],
-        Format::Kilt => vec![open::kilt(&row, source, &fallback)],
-        Format::Ruler => vec![streams::ruler(&row, source, &fallback)],
-        Format::Memalpha => vec![streams::memalpha(&row, source, &fallback)],
-        Format::Verl => vec![streams::verl(&row, source, &fallback)],
-        Format::Memtrain => vec![lines::parse(row).map_err(|detail| Refused::new("no task", detail))],
-    }
+    task(match format {
+        Format::Hotpotqa | Format::TwoWiki => paragraphs::hotpotqa(&row, source, &fallback),
+        Format::Musique => paragraphs::musique(&row, source, &fallback),
+        Format::Squad => return squad::article_or_row(&row, source, &fallback, task),
+        Format::Open => open::question_row(&row, source, &fallback),
+        Format::Kilt => open::kilt(&row, source, &fallback),
+        Format::Ruler => streams::ruler(&row, source, &fallback),
+        Format::Memalpha => streams::memalpha(&row, source, &fallback),
+        Format::Verl => streams::verl(&row, source, &fallback),
+        Format::Memtrain => lines::parse(row).map_err(|detail| Refused::new("no task", detail)),
+    })
 }
 
 /// Whether a file begins as Parquet does.

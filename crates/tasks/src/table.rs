@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Fields, Schema, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
 use memtrain_corpora::store::columns::{Columns, list, list_of, numbers, required, string_items, strings, structs};
 use memtrain_corpora::store::{Row, RowError};
+use serde_json::Value;
 
 use super::{ContextKind, ContextPassage, Question, Task, VERSION};
 
@@ -16,6 +17,17 @@ fn question_fields() -> Fields {
 
 fn passage_fields() -> Fields {
     Fields::from(vec![required("title", DataType::Utf8), required("text", DataType::Utf8)])
+}
+
+/// Rough size of a value in memory.
+fn json_bytes(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(json_bytes).sum(),
+            Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + json_bytes(value)).sum(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
 }
 
 impl Row for Task {
@@ -40,7 +52,8 @@ impl Row for Task {
         let answers = |question: &Question| question.answers.iter().map(String::len).sum::<usize>();
         let questions: usize = self.questions.iter().map(|question| question.text.len() + answers(question)).sum();
         let passages: usize = self.passages.iter().map(|passage| passage.title.len() + passage.text.len()).sum();
-        questions + passages + 64
+        let fields: usize = self.extra.iter().map(|(key, value)| key.len() + json_bytes(value)).sum();
+        questions + passages + fields + self.id.len() + self.source.len() + 4 * self.gold.len() + 64
     }
 
     fn to_batch(rows: &[Self]) -> Result<Result<RecordBatch, ArrowError>, RowError> {

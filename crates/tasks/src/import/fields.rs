@@ -1,5 +1,8 @@
 //! The fields of a row, under the names that people give them.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use memtrain_corpora::json;
 use serde_json::{Map, Value};
 
@@ -42,11 +45,12 @@ pub(crate) fn name(row: &Map<String, Value>, names: &[&str]) -> Option<String> {
 }
 
 /// A list as it is, or out of the text that a table keeps it in: as JSON or as Python prints it.
-pub(crate) fn list(value: &Value) -> Option<Vec<Value>> {
+pub(crate) fn list(value: &Value) -> Option<Cow<'_, [Value]>> {
     match value {
-        Value::Array(items) => Some(items.clone()),
+        Value::Array(items) => Some(Cow::Borrowed(items)),
         Value::String(text) if text.trim_start().starts_with('[') => {
-            serde_json::from_str(text).ok().or_else(|| serde_json::from_str(&python_to_json(text)?).ok())
+            let items = serde_json::from_str(text).ok().or_else(|| serde_json::from_str(&python_to_json(text)?).ok());
+            items.map(Cow::Owned)
         }
         _ => None,
     }
@@ -105,7 +109,7 @@ fn scalar(characters: &mut impl Iterator<Item = char>, digits: usize) -> Option<
 
 /// A list of answers as it is, or out of the text that a table keeps it in. A text that reads like a list of anything else than texts is
 /// an answer: an interval, the number of a note.
-pub(crate) fn answers(value: &Value) -> Option<Vec<Value>> {
+pub(crate) fn answers(value: &Value) -> Option<Cow<'_, [Value]>> {
     fn is_text(value: &Value) -> bool {
         match value {
             Value::Array(items) => items.iter().all(is_text),
@@ -117,19 +121,25 @@ pub(crate) fn answers(value: &Value) -> Option<Vec<Value>> {
 
 /// All texts of a value: itself, or those of its list, in whatever depth; blank ones and repetitions are dropped.
 pub(crate) fn texts(value: &Value) -> Vec<String> {
+    texts_of([value])
+}
+
+/// All texts of some values, as [`texts`], one value after the other.
+pub(crate) fn texts_of<'row>(values: impl IntoIterator<Item = &'row Value>) -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         if let Some(items) = answers(value) {
             items.iter().for_each(|item| collect(item, found));
         } else if let Some(text) = text_of(value)
             && !text.trim().is_empty()
-            && !found.contains(&text)
         {
             found.push(text);
         }
     }
     let mut found = Vec::new();
-    collect(value, &mut found);
-    found
+    values.into_iter().for_each(|value| collect(value, &mut found));
+    let mut seen = HashSet::new();
+    let is_new: Vec<bool> = found.iter().map(|text| seen.insert(text.as_str())).collect();
+    found.into_iter().zip(is_new).filter_map(|(text, is_new)| is_new.then_some(text)).collect()
 }
 
 /// The question and its accepted answers.
@@ -179,8 +189,8 @@ mod tests {
         let python =
             json!("['it\\'s', \"a \\\"b\\\"\", 'Zürich', {'question': 'True?', 'n': [1, None, True, -2.5e3]}]");
         let expected = json!(["it's", "a \"b\"", "Zürich", {"question": "True?", "n": [1, null, true, -2500.0]}]);
-        assert_eq!(Value::Array(list(&python).unwrap()), expected);
-        assert_eq!(list(&json!("[\"a\"]")), Some(vec![json!("a")]));
+        assert_eq!(Value::Array(list(&python).unwrap().into_owned()), expected);
+        assert_eq!(list(&json!("[\"a\"]")).unwrap(), [json!("a")]);
         assert_eq!(list(&json!("['never ends]")), None);
         assert_eq!(list(&json!("no list")), None);
         assert_eq!(texts(&json!([["a", "b"], "a", 3, " ", "['c']"])), ["a", "b", "3", "c"]);

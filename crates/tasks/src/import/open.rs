@@ -26,7 +26,11 @@ pub(super) fn question_parts(asked: &str, answers: &Value) -> Result<Vec<Questio
             let detail = format!("{} objectives and answers to {}", parts.len(), lists.len());
             return Err(Refused::new("objectives and answers do not match", detail));
         }
-        return parts.into_iter().zip(&lists).map(|(part, answers)| question(Some(part), texts(answers))).collect();
+        return parts
+            .into_iter()
+            .zip(lists.iter())
+            .map(|(part, answers)| question(Some(part), texts(answers)))
+            .collect();
     }
     let accepted = texts(answers);
     let split = |answer: &String| -> Vec<String> { answer.split(BETWEEN).map(|part| part.trim().to_owned()).collect() };

@@ -5,17 +5,12 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::Refused;
-use super::fields::{first, id, joined, list, others, passage, question, text, text_of, texts};
+use super::fields::{first, id, joined, list, others, passage, question, text, text_of, texts_of};
 use crate::{ContextKind, ContextPassage, Task};
 
 /// A question of HotpotQA or 2WikiMultihopQA, in the original layout (pairs) or that of the hub's tables (columns).
 pub(super) fn hotpotqa(row: &Map<String, Value>, source: &str, fallback: &str) -> Result<Task, Refused> {
-    let mut answers = first(row, &["answer"]).map(texts).unwrap_or_default();
-    for alias in first(row, &["answer_aliases", "aliases"]).map(texts).unwrap_or_default() {
-        if !answers.contains(&alias) {
-            answers.push(alias);
-        }
-    }
+    let answers = texts_of([first(row, &["answer"]), first(row, &["answer_aliases", "aliases"])].into_iter().flatten());
     let asked = question(text(row, &["question"]), answers)?;
     let context = pairs(row.get("context"), "sentences").ok_or_else(|| Refused::new("no context", ""))?;
     let facts = pairs(row.get("supporting_facts"), "sent_id").ok_or_else(|| Refused::new("no supporting facts", ""))?;
@@ -58,17 +53,15 @@ fn pairs(value: Option<&Value>, other: &str) -> Option<Vec<(String, Value)>> {
         Value::Object(columns) => {
             let titles = list(columns.get("title")?)?;
             let others = list(columns.get(other)?)?;
-            Some(titles.iter().zip(others).filter_map(|(title, other)| Some((text_of(title)?, other))).collect())
+            let pairs = titles.iter().zip(others.into_owned());
+            Some(pairs.filter_map(|(title, other)| Some((text_of(title)?, other))).collect())
         }
         value => {
-            let pair = |entry: Value| match entry {
-                Value::Array(mut entry) if entry.len() >= 2 => {
-                    let other = entry.swap_remove(1);
-                    Some((text_of(&entry[0])?, other))
-                }
+            let pair = |entry: &Value| match entry.as_array()?.as_slice() {
+                [title, other, ..] => Some((text_of(title)?, other.clone())),
                 _ => None,
             };
-            list(value)?.into_iter().map(pair).collect()
+            list(value)?.iter().map(pair).collect()
         }
     }
 }
@@ -78,12 +71,7 @@ pub(super) fn musique(row: &Map<String, Value>, source: &str, fallback: &str) ->
     if row.get("answerable") == Some(&Value::Bool(false)) {
         return Err(Refused::new("not answerable", id(row, fallback)));
     }
-    let mut answers = first(row, &["answer"]).map(texts).unwrap_or_default();
-    for alias in first(row, &["answer_aliases"]).map(texts).unwrap_or_default() {
-        if !answers.contains(&alias) {
-            answers.push(alias);
-        }
-    }
+    let answers = texts_of([first(row, &["answer"]), first(row, &["answer_aliases"])].into_iter().flatten());
     let asked = question(text(row, &["question"]), answers)?;
     let paragraphs = first(row, &["paragraphs"]).and_then(list).unwrap_or_default();
     let (mut passages, mut gold) = (Vec::new(), Vec::new());

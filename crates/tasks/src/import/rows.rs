@@ -53,6 +53,14 @@ impl Rows {
         Ok(if is_parquet(path)? { Self::Parquet } else { Self::Text(unpack::read_to_string(path, MAX_TEXT_BYTES)?) })
     }
 
+    /// Size of what is read: of the text, or of the table.
+    pub(super) fn bytes(&self, path: &Path) -> Result<u64, TaskError> {
+        match self {
+            Self::Parquet => Ok(store::len(path)?),
+            Self::Text(text) => Ok(text.len() as u64),
+        }
+    }
+
     /// Hands over each row with its place; a row that is no JSON object comes as what is wrong with it.
     pub(super) fn each(
         self,

@@ -1,35 +1,42 @@
 //! SQuAD 1 and 2: articles with paragraphs, or the hub's table of one question a row.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::fields::{id, list, passage, question, text, texts};
-use super::{Converted, Refused};
-use crate::{ContextKind, Task};
+use super::{Refused, Sink};
+use crate::{ContextKind, Task, TaskError};
 
-/// The whole file, one article of it, or one question.
-pub(super) fn article_or_row(row: &Map<String, Value>, source: &str, fallback: &str) -> Converted {
+/// The whole file, one article of it, or one question. A paragraph goes with each of its questions, so they are handed over one by one.
+pub(super) fn article_or_row(
+    row: &Map<String, Value>,
+    source: &str,
+    fallback: &str,
+    task: &mut Sink<'_>,
+) -> Result<(), TaskError> {
     let articles = match row.get("data") {
         Some(Value::Array(articles)) => articles.iter().filter_map(Value::as_object).collect(),
         _ if row.contains_key("paragraphs") => vec![row],
-        _ => return vec![one(row, text(row, &["title"]), text(row, &["context"]), source, fallback)],
+        _ => return task(one(row, text(row, &["title"]), text(row, &["context"]), source, fallback)),
     };
-    let mut tasks = Vec::new();
+    let mut number = 0;
     for article in articles {
         let title = text(article, &["title"]).map(|title| title.replace('_', " "));
-        for paragraph in objects(article.get("paragraphs")) {
-            let context = text(&paragraph, &["context"]);
-            for qa in objects(paragraph.get("qas")) {
-                let fallback = format!("{fallback}-{:05}", tasks.len());
-                tasks.push(one(&qa, title.clone(), context.clone(), source, &fallback));
+        for paragraph in listed(article, "paragraphs").iter().filter_map(Value::as_object) {
+            let context = text(paragraph, &["context"]);
+            for qa in listed(paragraph, "qas").iter().filter_map(Value::as_object) {
+                let fallback = format!("{fallback}-{number:05}");
+                task(one(qa, title.clone(), context.clone(), source, &fallback))?;
+                number += 1;
             }
         }
     }
-    tasks
+    Ok(())
 }
 
-fn objects(value: Option<&Value>) -> Vec<Map<String, Value>> {
-    let object = |value: Value| if let Value::Object(object) = value { Some(object) } else { None };
-    value.and_then(list).unwrap_or_default().into_iter().filter_map(object).collect()
+fn listed<'row>(row: &'row Map<String, Value>, name: &str) -> Cow<'row, [Value]> {
+    row.get(name).and_then(list).unwrap_or_default()
 }
 
 fn one(
