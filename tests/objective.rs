@@ -5,7 +5,7 @@ use memtrain::agents::reader::{Trajectory, Turn};
 use memtrain::objectives::GroupCounts;
 use memtrain::objectives::memtrain::{
     ChunkedDocument, END_TO_END, GradedRecall, GradedTrajectory, MemTrainConfig, RECALL, RecallQuestion, Variant,
-    assign_credit, draw_recall, trajectory_reward,
+    assign_credit, draw_recall, form_penalty, trajectory_reward,
 };
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::run::RolloutKind;
@@ -144,6 +144,7 @@ fn graded(
             turns: recall.iter().map(|_| turn(RolloutKind::Recall, 4)).collect(),
             rewards: recall.to_vec(),
         }),
+        penalty: 0.0,
         reward: trajectory_reward(correct, Some(recall), config),
     }
 }
@@ -189,6 +190,22 @@ fn ablations() {
     let played = assign_credit(group, "Hidi", &config);
     assert_eq!(played.conversations().count(), 2 * 3 + 2 * 2);
     assert_eq!(played.conversations().filter(|conversation| conversation.advantages[0] != 0.0).count(), 2);
+}
+
+#[test]
+fn penalties_are_means_over_memory_turns() {
+    let config = MemTrainConfig { overlong_penalty: 0.5, repetition_penalty: 1.0, ..MemTrainConfig::default() };
+    let mut reading = graded(0, 3, true, &[], &config).trajectory;
+    assert_eq!(form_penalty(&reading, &config), 0.0);
+    reading.turns[0].text = "Aba sold salt. Aba sold salt. Aba sold salt. It rained.".to_owned();
+    reading.turns[1].completion.finish = FinishReason::Length;
+    // Half of the first memory's sentences are there already, the second was cut off.
+    assert_eq!(form_penalty(&reading, &config), (0.5 + 0.5) / 2.0);
+    // An answer is no memory.
+    reading.turns[2].completion.finish = FinishReason::Length;
+    reading.turns[2].text = "Aba. Aba.".to_owned();
+    assert_eq!(form_penalty(&reading, &config), 0.5);
+    assert_eq!(form_penalty(&reading, &MemTrainConfig::default()), 0.0);
 }
 
 #[test]

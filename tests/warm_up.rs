@@ -51,6 +51,7 @@ const SENTENCES: OracleConfig = OracleConfig {
     names_share: 0.0,
     placeholder_first: 0.0,
     forget: 0.0,
+    answers: 1,
     recall_questions: 3,
     least_fill: 1.0,
     informed: 0.0,

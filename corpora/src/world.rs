@@ -134,19 +134,27 @@ pub struct WorldConfig {
 /// ```
 /// use memtrain_corpora::world::{Annals, World, WorldConfig};
 ///
-/// let annals = Annals { seed: 7, years: 2 };
+/// let annals = Annals { seed: 7, years: 2, ..Annals::default() };
 /// let world = World::generate(WorldConfig { num_pages: 25, annals, ..WorldConfig::default() })?;
 /// let years = world.pages().filter(|page| page.title.contains(" in 1")).count();
 /// assert_eq!(years, 2 * 7, "a province has seven persons");
 /// # Ok::<(), memtrain_corpora::world::WorldError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Annals {
     /// Seed of what happens: another one is other news of the same world.
     pub seed: u64,
     /// Years a person, each a page; with 0 there are no annals.
     pub years: u16,
+    /// Seasons of a year, of four, that say once who is spoken of.
+    pub signs: u8,
+}
+
+impl Default for Annals {
+    fn default() -> Self {
+        Self { seed: 0, years: 0, signs: 2 }
+    }
 }
 
 impl Default for WorldConfig {

@@ -123,7 +123,7 @@ fn targets(text: &str) -> Vec<String> {
 #[test]
 fn every_link_leads_to_a_page() {
     for (num_pages, years) in [(3, 0), (25, 0), (60, 0), (151, 0), (1, 2), (2, 2), (60, 3)] {
-        let annals = Annals { seed: 5, years };
+        let annals = Annals { seed: 5, years, ..Annals::default() };
         let world = World::generate(WorldConfig { num_pages, annals, ..WorldConfig::default() }).unwrap();
         let titles: HashSet<String> = world.pages().map(|page| page.title).collect();
         assert_eq!(titles.len(), world.pages().count(), "titles are unique");
@@ -137,7 +137,7 @@ fn every_link_leads_to_a_page() {
 
 /// The pages of a world with annals: those of entities, and those of years with the person they are about.
 fn annals(seed: u64, years: u16) -> (Vec<WorldPage>, Vec<(String, WorldPage)>) {
-    let annals = Annals { seed, years };
+    let annals = Annals { seed, years, ..Annals::default() };
     let world = World::generate(WorldConfig { num_pages: 50, annals, ..WorldConfig::default() }).unwrap();
     let (years, entities): (Vec<_>, Vec<_>) =
         articles(&world).into_iter().partition(|page| page.title.contains(" in 1"));

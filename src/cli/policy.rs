@@ -18,7 +18,7 @@ use super::models;
 use super::print::print_line;
 use crate::device::DeviceChoice;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
-use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
+use crate::policy::{Policy, PolicyTokenizer, directory, preset};
 
 /// Arguments of `memtrain policy`.
 #[derive(Debug, Args)]
@@ -103,8 +103,7 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
     if !has_companions && tokenizer.token_id(END_OF_TURN).is_some() {
         tokenizer = tokenizer.with_chat_template(COMPACT_CHAT_TEMPLATE, END_OF_TURN)?;
     }
-    let config = preset::by_name(&args.preset, tokenizer.vocab_size())?;
-    let decoder = Decoder::init(config, args.seed, &Device::Cpu, DType::F32)?;
+    let decoder = preset::decoder(&args.preset, &tokenizer, args.seed, &Device::Cpu)?;
     let parameters = decoder.config.num_parameters();
     directory::save(&Policy::new(decoder, tokenizer)?, &args.out)?;
     tracing::info!("a `{}` policy of {parameters} parameters", args.preset);

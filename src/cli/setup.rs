@@ -19,7 +19,7 @@ use crate::eval::memory_controls::{self, Contender, MemoryReport};
 use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, questions};
 use crate::objectives::Search;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
-use crate::policy::{Decoder, Policy, PolicyTokenizer, directory, preset};
+use crate::policy::{Policy, PolicyTokenizer, directory, preset};
 use crate::run::{RunDirectory, RunSetup};
 use crate::sampler::{self, ChatServer};
 use crate::train::documents::{self, DocumentSet};
@@ -170,8 +170,7 @@ impl Workbench {
                 let tokenizer = memtrain_pipeline::tokenizer::file(&self.config.run.corpus)?;
                 let tokenizer =
                     PolicyTokenizer::from_file(&tokenizer)?.with_chat_template(COMPACT_CHAT_TEMPLATE, END_OF_TURN)?;
-                let shape = preset::by_name(name, tokenizer.vocab_size())?;
-                let decoder = Decoder::init(shape, self.config.run.seed, &device, DType::F32)?;
+                let decoder = preset::decoder(name, &tokenizer, self.config.run.seed, &device)?;
                 Ok(Policy::new(decoder, tokenizer)?)
             }
             (None, None) => {

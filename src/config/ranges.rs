@@ -88,7 +88,7 @@ const SECONDS: Allowed = within(0.0, 1e6).above_low();
 const TEMPERATURE: Allowed = within(1e-3, 1e6).or_zero();
 
 /// Keys and what they may be.
-const RANGES: [(&str, Allowed); 135] = [
+const RANGES: [(&str, Allowed); 139] = [
     ("bank.answerer.backoff_s", SECONDS),
     ("bank.answerer.concurrency", within(1.0, 4_096.0)),
     ("bank.answerer.retries", within(0.0, 1_000.0)),
@@ -160,9 +160,11 @@ const RANGES: [(&str, Allowed); 135] = [
     ("objective.gain_weight", SHARE.below_high()),
     ("objective.group_size", POSITIVE_GROUP),
     ("objective.objectives", POSITIVE_GROUP),
+    ("objective.overlong_penalty", WEIGHT),
     ("objective.questions", GROUP),
     ("objective.recall_samples", GROUP),
     ("objective.recall_weight", WEIGHT),
+    ("objective.repetition_penalty", WEIGHT),
     ("optimizer.beta1", SHARE.below_high()),
     ("optimizer.beta2", SHARE.below_high()),
     ("optimizer.eps", SHARE.above_low()),
@@ -209,6 +211,7 @@ const RANGES: [(&str, Allowed); 135] = [
     ("update.micro_batch_tokens", POSITIVE_TOKENS),
     ("update.minibatches", POSITIVE_GROUP),
     ("warm_up.answer_weight", WEIGHT),
+    ("warm_up.oracle.answers", GROUP),
     ("warm_up.oracle.forget", SHARE),
     ("warm_up.oracle.informed", SHARE),
     ("warm_up.oracle.least_fill", SHARE),
@@ -222,6 +225,7 @@ const RANGES: [(&str, Allowed); 135] = [
     ("warm_up.texts", GROUP),
     ("warm_up.trajectories", GROUP),
     ("world.annals.seed", ANY),
+    ("world.annals.signs", within(0.0, 4.0)),
     ("world.annals.years", within(0.0, 1_000.0)),
     ("world.lead_sentences", within(1.0, 100.0)),
     ("world.num_pages", POSITIVE_COUNT),

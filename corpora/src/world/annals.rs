@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use rand::Rng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, index};
 use rand_chacha::ChaCha8Rng;
 
 use super::Kind::{self, Book, Company, Guild, River, Town};
@@ -29,10 +29,20 @@ const WARES: &[&str] = &[
 ];
 const COLOURS: [&str; 12] =
     ["white", "black", "red", "green", "blue", "golden", "grey", "brown", "purple", "old", "young", "sleeping"];
-const BEASTS: [&str; 12] =
-    ["heron", "wolf", "bear", "owl", "hare", "trout", "stag", "raven", "otter", "lynx", "swan", "boar"];
-const PLANTS: [&str; 12] =
-    ["oak", "rose", "thistle", "willow", "pine", "lily", "fern", "birch", "clover", "ivy", "elm", "poppy"];
+const BEASTS: [&str; 64] = [
+    "heron", "wolf", "bear", "owl", "hare", "trout", "stag", "raven", "otter", "lynx", "swan", "boar", "eagle", "fox",
+    "crane", "pike", "badger", "falcon", "horse", "bull", "ram", "goat", "hound", "cat", "mouse", "beaver", "squirrel",
+    "hedgehog", "mole", "bat", "toad", "frog", "newt", "adder", "lizard", "snail", "crab", "eel", "carp", "perch",
+    "salmon", "whale", "seal", "dolphin", "gull", "tern", "puffin", "goose", "duck", "hawk", "kite", "crow", "magpie",
+    "finch", "robin", "wren", "lark", "thrush", "cuckoo", "stork", "bee", "wasp", "moth", "spider",
+];
+const PLANTS: [&str; 64] = [
+    "oak", "rose", "thistle", "willow", "pine", "lily", "fern", "birch", "clover", "ivy", "elm", "poppy", "ash",
+    "beech", "maple", "yew", "holly", "hazel", "alder", "aspen", "rowan", "cedar", "larch", "spruce", "fir", "cherry",
+    "plum", "apple", "pear", "quince", "fig", "olive", "vine", "hop", "flax", "hemp", "barley", "rye", "oat", "millet",
+    "bean", "pea", "leek", "onion", "garlic", "sage", "thyme", "mint", "basil", "dill", "fennel", "parsley", "sorrel",
+    "nettle", "dock", "daisy", "violet", "iris", "tulip", "crocus", "heather", "gorse", "broom", "moss",
+];
 
 /// An event names an entity of a kind: `{0}` is the person, `{1}` the entity, `{g}` one of the words. The name stands
 /// behind the words that tell the event from others.
@@ -101,21 +111,20 @@ impl Chronicler<'_> {
             .collect()
     }
 
-    /// The seal and the song of a person. No two persons of the first 144 share one, and nothing else has them.
+    /// The seal and the song of a person. No two persons of the first 832 share one, and nothing else has them.
     fn signs(&self, person: &Named) -> [String; 2] {
-        let pairs = (COLOURS.len() * BEASTS.len()) as u64;
         let ordinal = count(Kind::Person, person.page);
-        let pair = |purpose: u64, multiplier: u64| {
-            let offset: u64 = addressed("world/signs", self.config.seed, &[purpose]).random_range(0..pairs);
-            // The multipliers have no divisor in common with the number of pairs, so this is a permutation.
-            let at = ((ordinal % pairs) * multiplier + offset) % pairs;
-            ((at / 12) as usize, (at % 12) as usize)
+        let sign = |purpose: u64, multiplier: u64, things: &[&str; 64]| {
+            let offset: u64 = addressed("world/signs", self.config.seed, &[purpose]).random_range(0..64);
+            // The multipliers are odd, so this is a permutation of the things.
+            let thing = things[((ordinal * multiplier + offset) % 64) as usize];
+            match ordinal / 64 {
+                0 => thing.to_owned(),
+                round => format!("{} {thing}", COLOURS[(round - 1) as usize % COLOURS.len()]),
+            }
         };
-        let (seal, song) = (pair(0, 35), pair(1, 89));
-        [
-            format!("{{0}} bears the seal of the {} {}.", COLOURS[seal.0], BEASTS[seal.1]),
-            format!("{{0}} is praised in the song of the {} {}.", COLOURS[song.0], PLANTS[song.1]),
-        ]
+        let (seal, song) = (sign(0, 35, &BEASTS), sign(1, 29, &PLANTS));
+        [format!("{{0}} bears the seal of the {seal}."), format!("{{0}} is praised in the song of the {song}.")]
     }
 
     fn year(&self, person: &Named, number: u16) -> String {
@@ -125,15 +134,22 @@ impl Chronicler<'_> {
         let mut said = HashSet::new();
         let mut linked = HashSet::new();
         let mut text = String::new();
-        for season in SEASONS {
+        let seasons = SEASONS.len();
+        let signed = index::sample(&mut rng, seasons, usize::from(self.config.annals.signs).min(seasons));
+        for (number, season) in SEASONS.iter().enumerate() {
             let heading = season[..1].to_uppercase() + &season[1..];
             let _ = writeln!(text, "== {heading} ==");
             let mut sentences = Vec::new();
             let wanted = rng.random_range(SENTENCES);
+            let sign = signed.iter().any(|at| at == number).then(|| rng.random_range(0..wanted));
             while sentences.len() < wanted {
-                let (form, other) = self.sentence(&signs, &mut rng);
+                let (form, other) = match sign == Some(sentences.len()) {
+                    true => (signs[rng.random_range(0..2)].clone(), None),
+                    false => self.sentence(&mut rng),
+                };
                 let plain = form.replace("{1}", other.as_deref().unwrap_or_default());
-                if said.insert(plain) {
+                // A sign may stand in several seasons; what happened, happened once.
+                if said.insert(plain) || sign == Some(sentences.len()) {
                     let mut mention = |name: &str| match linked.insert(name.to_owned()) {
                         true => format!("[[{name}]]"),
                         false => name.to_owned(),
@@ -151,17 +167,16 @@ impl Chronicler<'_> {
         text
     }
 
-    /// A sentence about `{0}`, and the name that stands for `{1}` in it.
-    fn sentence(&self, signs: &[String; 2], rng: &mut ChaCha8Rng) -> (String, Option<String>) {
+    /// An event or a trifle of `{0}`, and the name that stands for `{1}` in it.
+    fn sentence(&self, rng: &mut ChaCha8Rng) -> (String, Option<String>) {
         let word = |words: &[&str], rng: &mut ChaCha8Rng| words.choose(rng).copied().unwrap_or_default().to_owned();
-        match rng.random_range(0..6) {
-            0 => (signs[rng.random_range(0..2)].clone(), None),
-            1..4 => {
+        match rng.random_range(0..3) {
+            0..2 => {
                 let event = &EVENTS[rng.random_range(0..EVENTS.len())];
                 let form = event.form.replace("{g}", &word(event.words, rng));
                 match count(event.other, self.config.num_pages) {
                     // A world of a few pages may lack a kind.
-                    0 => self.sentence(signs, rng),
+                    0 => self.sentence(rng),
                     all => (form, Some(self.names.name(event.other, rng.random_range(0..all)))),
                 }
             }

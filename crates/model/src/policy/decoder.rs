@@ -9,6 +9,7 @@ use memtrain_kernels::nn::{PackedBatch, Segment};
 
 use super::PolicyError;
 use super::config::PolicyConfig;
+use super::copying::{CopyingInit, Lookup};
 use super::lora::Target;
 use super::weights::{LayerWeights, Weights};
 
@@ -101,7 +102,24 @@ impl Decoder {
         device: &Device,
         dtype: DType,
     ) -> std::result::Result<Self, PolicyError> {
-        let weights = Weights::init(&config, seed, dtype, device)?;
+        let weights = Weights::init(&config, seed, dtype, device, |_, _, _| {})?;
+        Ok(Self { config, weights })
+    }
+
+    /// As [`Self::init`], with heads that copy and look up ([`super::copying`]).
+    ///
+    /// # Errors
+    /// If the shape has no room for them, or the device refuses a tensor.
+    pub fn init_copying(
+        config: PolicyConfig,
+        seed: u64,
+        device: &Device,
+        dtype: DType,
+        lookup: Lookup,
+    ) -> std::result::Result<Self, PolicyError> {
+        let copying = CopyingInit::new(&config, seed, lookup)?;
+        let change = |name: &str, shape: &[usize], values: &mut [f64]| copying.apply(name, shape, values);
+        let weights = Weights::init(&config, seed, dtype, device, change)?;
         Ok(Self { config, weights })
     }
 

@@ -9,6 +9,7 @@ pub mod built_in;
 pub mod chat_template;
 pub mod config;
 pub mod convert;
+pub mod copying;
 pub mod decoder;
 pub mod directory;
 mod end_of_turn;

@@ -1,9 +1,11 @@
 //! Shapes of policies that have a name.
 
+use candle_core::{DType, Device};
 use serde_json::Map;
 
-use super::PolicyError;
 use super::config::{Architecture, PolicyConfig};
+use super::copying::Lookup;
+use super::{Decoder, PolicyError, PolicyTokenizer};
 
 /// Names that [`by_name`] knows.
 pub const NAMES: [&str; 5] = ["tiny", "mini", "small", "qwen3-4b", "qwen2.5-7b"];
@@ -15,7 +17,7 @@ pub const NAMES: [&str; 5] = ["tiny", "mini", "small", "qwen3-4b", "qwen2.5-7b"]
 pub fn by_name(name: &str, vocab_size: usize) -> Result<PolicyConfig, PolicyError> {
     match name {
         "tiny" => Ok(tiny(vocab_size)),
-        "mini" => Ok(PolicyConfig { num_hidden_layers: 4, ..tiny(vocab_size) }),
+        "mini" => Ok(mini(vocab_size)),
         "small" => Ok(small(vocab_size)),
         "qwen3-4b" => Ok(qwen3_4b()),
         "qwen2.5-7b" => Ok(qwen2_5_7b()),
@@ -23,6 +25,23 @@ pub fn by_name(name: &str, vocab_size: usize) -> Result<PolicyConfig, PolicyErro
             let detail = format!("no preset is called `{other}`; there are {}", NAMES.join(", "));
             Err(PolicyError::Config { key: "preset", detail })
         }
+    }
+}
+
+/// A trainable decoder in f32 with fresh weights. A `mini` one copies from the start if the tokenizer has tokens for the
+/// box of an answer, the placeholder of a recall question, a space, and the words before a sign of the fictional annals.
+///
+/// # Errors
+/// If no preset has this name, or the device refuses a tensor.
+pub fn decoder(name: &str, tokenizer: &PolicyTokenizer, seed: u64, device: &Device) -> Result<Decoder, PolicyError> {
+    let config = by_name(name, tokenizer.vocab_size())?;
+    let ids = ["\\boxed{", "[TARGET]", "Ġ", "Ġof", "Ġthe"].map(|token| tokenizer.token_id(token));
+    match (name, ids) {
+        ("mini", [Some(cue), Some(placeholder), Some(space), Some(of), Some(the)]) => {
+            let lookup = Lookup { cue, placeholder, space, evidence: [of, the] };
+            Decoder::init_copying(config, seed, device, DType::F32, lookup)
+        }
+        _ => Decoder::init(config, seed, device, DType::F32),
     }
 }
 
@@ -44,6 +63,17 @@ pub fn tiny(vocab_size: usize) -> PolicyConfig {
         tie_word_embeddings: true,
         initializer_range: 0.02,
         other: Map::new(),
+    }
+}
+
+/// About 1.2 million parameters at a vocabulary of 1,024, with room for heads that copy ([`super::copying`]).
+pub fn mini(vocab_size: usize) -> PolicyConfig {
+    PolicyConfig {
+        intermediate_size: 256,
+        num_hidden_layers: 4,
+        head_dim: 64,
+        rope_theta: 1_000_000.0,
+        ..tiny(vocab_size)
     }
 }
 

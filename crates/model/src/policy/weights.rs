@@ -86,20 +86,28 @@ impl Weights {
     }
 
     /// Fresh variables: matrices and the embedding normal with standard deviation `initializer_range`, norms one, biases
-    /// zero, as `transformers` does. Each tensor's numbers depend on the seed and its name alone.
+    /// zero, as `transformers` does, with what `change` writes over them, given the name and the shape. Each tensor's
+    /// numbers are drawn from the seed and its name alone.
     ///
     /// # Errors
     /// If the device refuses a tensor.
-    pub fn init(config: &PolicyConfig, seed: u64, dtype: DType, device: &Device) -> Result<Self, PolicyError> {
+    pub fn init(
+        config: &PolicyConfig,
+        seed: u64,
+        dtype: DType,
+        device: &Device,
+        change: impl Fn(&str, &[usize], &mut [f64]),
+    ) -> Result<Self, PolicyError> {
         Self::build(config, |name, shape| {
             let len = shape.iter().product();
-            let values = if name.ends_with("norm.weight") {
+            let mut values = if name.ends_with("norm.weight") {
                 vec![1.0; len]
             } else if name.ends_with(".bias") {
                 vec![0.0; len]
             } else {
                 normal(name, seed, len, config.initializer_range)
             };
+            change(name, shape, &mut values);
             let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?;
             Ok(Var::from_tensor(&tensor)?.into_inner())
         })
@@ -146,7 +154,7 @@ fn needed(take: &mut impl FnMut(String) -> Option<Tensor>, name: String) -> Resu
 }
 
 /// `len` draws of a normal distribution by the Box-Muller transform.
-fn normal(name: &str, seed: u64, len: usize, deviation: f64) -> Vec<f64> {
+pub(super) fn normal(name: &str, seed: u64, len: usize, deviation: f64) -> Vec<f64> {
     let mut rng = memtrain_corpora::rng::addressed(&format!("policy/init/{name}"), seed, &[]);
     let mut values = Vec::with_capacity(len + 1);
     while values.len() < len {

@@ -80,6 +80,10 @@ struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
     recall_samples: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    overlong_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repetition_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     recall_includes_current: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gain_weight: Option<f64>,
@@ -161,7 +165,8 @@ macro_rules! keys_of {
 
 keys_of! {
     MemTrain, MemTrainConfig {
-        variant, recall_weight, group_size, recall_samples, recall_includes_current, equality, reward_scale, filter_groups
+        variant, recall_weight, group_size, recall_samples, overlong_penalty, repetition_penalty, recall_includes_current, equality,
+        reward_scale, filter_groups
     };
     MemAgent, MemAgentConfig { group_size, equality, reward_scale, filter_groups };
     InfoMem, InfoMemConfig { group_size, gain_weight, scorer, equality, reward_scale, filter_groups };

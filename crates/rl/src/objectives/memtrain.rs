@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! R^I_ij = 1[ŷ_ij = ỹ_i]
-//! R^E_i  = 1[ŷ_i = y] + (λ / G2) · Σ_j R^I_ij
+//! R^E_i  = 1[ŷ_i = y] + (λ / G2) · Σ_j R^I_ij − penalties of the memories' form, 0 by default
 //! A^E_i  = R^E_i − mean_i' R^E_i'         copied to every token of every turn of trajectory i
 //! A^I_ij = R^I_ij − mean_j' R^I_ij'       copied to every token of recall sample j
 //! ```
@@ -12,16 +12,20 @@
 //! The recall question of trajectory `i` is drawn after it is complete: a step `k`, an earlier chunk `l < k`, an entity of
 //! `c_l`; all its occurrences in `c_l` read `[TARGET]`, and the policy answers from `m_k` (§3.2).
 
+use std::collections::HashSet;
+
 use memtrain_corpora::document::{MASK, TARGET};
 use memtrain_corpora::mask::{self, Matching};
 use memtrain_corpora::{Document, Span, rng};
 use memtrain_engine::sampler::Sampler;
+use memtrain_rollout_types::FinishReason;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::{Equality, last_boxed};
 use crate::agents::reader::{Reader, ReadingTask, RecallPrompt, Trajectory, Turn};
+use crate::agents::sentences::sentences;
 use crate::grpo::advantage::RewardScale;
 
 /// Which parts of the objective are trained (MemTrain §5.1).
@@ -49,6 +53,12 @@ pub struct MemTrainConfig {
     pub group_size: usize,
     /// G2, answers to a trajectory's recall question.
     pub recall_samples: usize,
+    /// Taken from the trajectory's reward, times the share of its memories that were cut off by their limit (after DAPO's
+    /// overlong punishment, arXiv 2503.14476 §3.4).
+    pub overlong_penalty: f64,
+    /// Taken from the trajectory's reward, times the mean share of a memory's sentences that it holds already (after the
+    /// n-gram repetition penalty of arXiv 2502.03373).
+    pub repetition_penalty: f64,
     /// Whether the questioned chunk may be the one just read (`l ≤ k`). The paper asks for earlier ones.
     pub recall_includes_current: bool,
     /// When an answer is right. The paper is silent.
@@ -68,6 +78,8 @@ impl Default for MemTrainConfig {
             recall_weight: 0.5,
             group_size: 8,
             recall_samples: 8,
+            overlong_penalty: 0.0,
+            repetition_penalty: 0.0,
             recall_includes_current: false,
             equality: Equality::Strict,
             reward_scale: RewardScale::None,
@@ -193,6 +205,8 @@ pub struct GradedTrajectory {
     pub correct: bool,
     /// The recall question and its answers, where one was asked.
     pub recall: Option<GradedRecall>,
+    /// What its memories' form takes from the reward.
+    pub penalty: f64,
     /// `R^E`.
     pub reward: f64,
 }
@@ -256,8 +270,10 @@ pub fn roll_out(
     let mut graded: Vec<Vec<GradedTrajectory>> = documents.iter().map(|_| Vec::new()).collect();
     for (trajectory, recall) in trajectories.into_iter().zip(recalls) {
         let correct = is_right(trajectory.answer(), &documents[trajectory.task].document.answer, config.equality);
-        let reward = trajectory_reward(correct, recall.as_ref().map(|recall| recall.rewards.as_slice()), config);
-        graded[trajectory.task].push(GradedTrajectory { trajectory, correct, recall, reward });
+        let penalty = form_penalty(&trajectory, config);
+        let earned = trajectory_reward(correct, recall.as_ref().map(|recall| recall.rewards.as_slice()), config);
+        let reward = earned - penalty;
+        graded[trajectory.task].push(GradedTrajectory { trajectory, correct, recall, penalty, reward });
     }
     Ok(graded)
 }
@@ -267,7 +283,20 @@ pub fn is_right(response: &str, gold: &str, equality: Equality) -> bool {
     last_boxed(response).is_some_and(|answer| equality.holds(answer, gold))
 }
 
-/// `R^E` of a trajectory.
+/// What the form of a trajectory's memories takes from its reward: the mean over its memory turns.
+pub fn form_penalty(trajectory: &Trajectory, config: &MemTrainConfig) -> f64 {
+    let Some((_answer, turns)) = trajectory.turns.split_last() else { return 0.0 };
+    let of_turn = |turn: &Turn| {
+        let all: Vec<&str> = sentences(&turn.text).collect();
+        let distinct: HashSet<&str> = all.iter().copied().collect();
+        let repeated = (all.len() - distinct.len()) as f64 / all.len().max(1) as f64;
+        let cut_off = f64::from(u8::from(turn.completion.finish == FinishReason::Length));
+        config.repetition_penalty * repeated + config.overlong_penalty * cut_off
+    };
+    turns.iter().map(of_turn).sum::<f64>() / turns.len().max(1) as f64
+}
+
+/// `R^E` of a trajectory before penalties.
 ///
 /// ```
 /// use memtrain_rl::objectives::memtrain::{MemTrainConfig, trajectory_reward};
@@ -286,6 +315,8 @@ pub fn trajectory_reward(correct: bool, recall_rewards: Option<&[f64]>, config: 
 pub const END_TO_END: &str = "end_to_end";
 /// Branch of the recall groups, one a questioned trajectory.
 pub const RECALL: &str = "recall";
+/// Part of a trajectory's reward that the form of its memories takes away.
+pub const FORM: &str = "form";
 
 /// Turns the rewards of a document's readings into credit. Groups are formed per trajectory, before turns are expanded;
 /// with `filter_groups` a group of zero variance is dropped, the two branches separately.
@@ -297,6 +328,10 @@ pub fn assign_credit(group: Vec<GradedTrajectory>, answer: &str, config: &MemTra
         let correct = f64::from(u8::from(graded.correct));
         played.scores.extend([(played::TOTAL, graded.reward), (END_TO_END, correct)]);
         let mut reason = Reason::of(&[(END_TO_END, correct)]);
+        if graded.penalty != 0.0 {
+            played.scores.push((FORM, -graded.penalty));
+            reason.parts.push((FORM, -graded.penalty));
+        }
         if let Some(recall) = &graded.recall {
             played.scores.extend(recall.rewards.iter().map(|&reward| (RECALL, reward)));
             reason.parts.push((RECALL, recall.rewards.iter().sum::<f64>() / recall.rewards.len().max(1) as f64));

@@ -8,8 +8,8 @@ use memtrain_model::policy::{PolicyError, PolicyTokenizer, PromptText};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::oracle::{Demonstration, OracleConfig};
-use crate::agents::answer::{Equality, boxed};
+use super::oracle::{Demonstration, OracleConfig, boxed_word};
+use crate::agents::answer::Equality;
 use crate::agents::bank::{Bank, BankReading, Call, Layout, Section, answerer};
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::DrawRound;
@@ -57,7 +57,7 @@ impl BankOracle<'_> {
             }
             demonstrations.push(Demonstration { user, response: written(&calls), is_answer: false });
         }
-        let counts = QuestionCounts { global: 1 + config.recall_questions, of_chunk: 0 };
+        let counts = QuestionCounts { global: config.answers + config.recall_questions, of_chunk: 0 };
         let round = DrawRound { seed: generator.random(), step: 0 };
         let item = Item::Document(document.clone());
         let prompts = (self.prompts, &self.reading.prompts);
@@ -66,7 +66,7 @@ impl BankOracle<'_> {
             found.sort_by_key(|entry| entry.id);
             let user = self.reading.prompts.question_turn(&question.text, &bank.written(&found));
             let answer = question.answers.first().map_or("", String::as_str);
-            demonstrations.push(Demonstration { user, response: boxed(answer), is_answer: true });
+            demonstrations.push(Demonstration { user, response: boxed_word(answer), is_answer: true });
         }
         Ok(demonstrations)
     }

@@ -26,6 +26,8 @@ pub struct OracleConfig {
     pub placeholder_first: f64,
     /// Probability that an item of the old memory is forgotten at each turn although it would fit.
     pub forget: f64,
+    /// How often each trajectory is asked for the hidden entity, each time of another memory where `informed` draws one.
+    pub answers: usize,
     /// Recall questions asked of each trajectory.
     pub recall_questions: usize,
     /// Least share of the memory that an oracle fills. Each trajectory draws its share evenly between this and 1.
@@ -42,6 +44,7 @@ impl Default for OracleConfig {
             names_share: 0.3,
             placeholder_first: 0.5,
             forget: 0.0,
+            answers: 1,
             recall_questions: 1,
             least_fill: 1.0,
             informed: 0.0,
@@ -101,18 +104,20 @@ pub fn demonstrate(
         memories.push(memory);
     }
     let mut answer = |user: PromptText, entity: &str| {
-        demonstrations.push(Demonstration { user, response: boxed(entity), is_answer: true });
+        demonstrations.push(Demonstration { user, response: boxed_word(entity), is_answer: true });
     };
     // A memory put together for a question, from the first chunks.
     let informed = |chunks: usize, is_first: &dyn Fn(&str) -> bool, generator: &mut _| {
         let sentences = (0..chunks).flat_map(|chunk| sentences(document.chunk(chunk))).map(str::to_owned);
         Ok::<_, PolicyError>(keep(sentences, " ", is_first, tokenizer, budget, generator)?.join(" "))
     };
-    let mut last = memories.last().cloned().unwrap_or_default();
-    if generator.random_bool(config.informed) {
-        last = informed(document.chunks.len(), &|sentence| sentence.contains(MASK), generator)?;
+    for _ in 0..config.answers {
+        let memory = match generator.random_bool(config.informed) {
+            true => informed(document.chunks.len(), &|sentence| sentence.contains(MASK), generator)?,
+            false => memories.last().cloned().unwrap_or_default(),
+        };
+        answer(prompts.answer_turn(&memory), &document.document.answer);
     }
-    answer(prompts.answer_turn(&last), &document.document.answer);
     for _ in 0..config.recall_questions {
         if let Some(question) = draw_recall(document, &MemTrainConfig::default(), generator) {
             let mut memory = memories[question.memory_step].clone();
@@ -125,6 +130,11 @@ pub fn demonstrate(
         }
     }
     Ok(demonstrations)
+}
+
+/// An answer with a space before it: a name is the token there that it is in running text, and copied as one.
+pub(super) fn boxed_word(entity: &str) -> PromptText {
+    boxed(&format!(" {entity}"))
 }
 
 fn separator(style: Style) -> &'static str {

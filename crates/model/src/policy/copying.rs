@@ -1,0 +1,486 @@
+//! Initial weights of a small decoder that copies before it is trained.
+//!
+//! Copying needs heads that work through one another ("induction heads", Olsson et al. 2022, arXiv 2209.11895), and each is
+//! worth nothing before the others are there. Pretrained language models have them. From normally distributed weights a
+//! decoder of a million parameters finds them only after tens of millions of tokens, hours on two cores. So they are
+//! written down here, and training begins where copying works and nothing else does:
+//!
+//! | layer | heads | adds to the residual stream |
+//! |---|---|---|
+//! | 0 | 0 and 1 | the tokens one and two positions back |
+//! | 1 | 0 | the token that followed where the last two tokens stood before |
+//! | 2 | 0 | what head 1.0 expected three positions back |
+//! | 3 | 0 | after the cue: what was expected in the placeholder's place |
+//! | 3 | 2 | after the cue: the words behind two given ones, in a form that training finds |
+//!
+//! The residual stream has a part for each: `CURRENT` holds a random unit vector of the token, the others hold random
+//! projections of such vectors. All other heads and the MLPs begin as usual. Layers 2 and 3 look an answer up: before the
+//! placeholder stand a space, which is a token, and the word before it. Head 1.0 expects after that word what followed it
+//! in the memory; head 2.0 carries this three positions on, to the token after the placeholder, which head 3.0 looks for.
+
+use std::ops::Range;
+
+use super::PolicyError;
+use super::config::{Architecture, PolicyConfig};
+use super::weights::normal;
+
+/// Dimensions of the residual stream that hold the token at a position.
+const CURRENT: Range<usize> = 0..48;
+/// Those of the token before it.
+const PREVIOUS: Range<usize> = 48..76;
+/// Those of the token before that.
+const BEFORE: Range<usize> = 76..100;
+/// Those of what was expected three positions back.
+const CARRIED: Range<usize> = 100..124;
+/// The dimension that is the same for all tokens: queries of heads that look at positions alone are made from it.
+const CONSTANT: usize = 124;
+/// The dimension that tells the cue from all other tokens, whatever heads add to `CURRENT`.
+const CUE: usize = 125;
+
+/// Weight of query and key norms of these heads: attention 2.5² times as sharp as from weights of one.
+const SHARPNESS: f64 = 2.5;
+/// Weight of the final norm; the loss of a fresh decoder is least about here.
+const FINAL_NORM: f64 = 0.6;
+/// Rotary frequencies above this tell neighbouring positions apart, in radians a position.
+const FAST: f64 = 0.12;
+/// Rotary frequencies below this hardly turn within 200 positions.
+const SLOW: f64 = 0.0035;
+
+/// Token ids that the lookup of layer 3 goes from and to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The token after which an answer is written.
+    pub cue: u32,
+    /// The token in whose place the answer stood.
+    pub placeholder: u32,
+    /// The space before it.
+    pub space: u32,
+    /// Two tokens with a word behind them that tells who is hidden: those before the signs of a world with annals.
+    pub evidence: [u32; 2],
+}
+
+/// A tensor's part that belongs to a head, and what is written there.
+struct Patch {
+    tensor: String,
+    /// What was drawn in these rows and columns is multiplied by the factor.
+    rows: Range<usize>,
+    columns: Range<usize>,
+    factor: f64,
+    /// Row, column and value.
+    entries: Vec<(usize, usize, f64)>,
+}
+
+/// Initial weights that copy; see the module.
+pub struct CopyingInit {
+    hidden_size: usize,
+    num_layers: usize,
+    cue: u32,
+    patches: Vec<Patch>,
+    /// A unit vector of each token, row by row.
+    codes: Vec<f64>,
+}
+
+impl CopyingInit {
+    /// The heads for decoders of this shape.
+    ///
+    /// # Errors
+    /// [`PolicyError::Config`] if the shape has no room for them.
+    pub fn new(config: &PolicyConfig, seed: u64, lookup: Lookup) -> Result<Self, PolicyError> {
+        let fits = config.architecture == Architecture::Qwen3
+            && config.tie_word_embeddings
+            && config.hidden_size > CUE
+            && config.num_hidden_layers >= 4
+            && config.num_key_value_heads == 2
+            && config.num_attention_heads == 4
+            && config.head_dim >= CURRENT.len()
+            && [lookup.cue, lookup.placeholder, lookup.space]
+                .iter()
+                .chain(&lookup.evidence)
+                .all(|id| (*id as usize) < config.vocab_size);
+        if !fits {
+            let detail = "copying heads need a tied Qwen3 of 4 layers and width 126, heads of width 48, and four query \
+                          heads to two key heads";
+            return Err(PolicyError::Config { key: "preset", detail: detail.to_owned() });
+        }
+        let mut codes = normal("copying/codes", seed, config.vocab_size * CURRENT.len(), 1.0);
+        codes.chunks_mut(CURRENT.len()).for_each(normalise);
+        let code = |id: u32| codes[id as usize * CURRENT.len()..][..CURRENT.len()].to_vec();
+        let heads = Heads::new(config, seed);
+        let mut patches = heads.looking_back(0, 0, 1, &heads.previous, PREVIOUS, 0.13);
+        patches.extend(heads.looking_back(0, 1, 2, &heads.before, BEFORE, 0.13));
+        patches.extend(heads.induction());
+        patches.extend(heads.looking_back(2, 0, 3, &heads.carried, CARRIED, 0.4));
+        patches.extend(heads.lookup(&code(lookup.placeholder), &code(lookup.space)));
+        let [earlier, last] = lookup.evidence.map(code);
+        patches.extend(heads.evidence([&earlier, &last]));
+        Ok(Self {
+            hidden_size: config.hidden_size,
+            num_layers: config.num_hidden_layers,
+            cue: lookup.cue,
+            patches,
+            codes,
+        })
+    }
+
+    /// Writes the heads into a tensor that was drawn as usual, `values` row by row.
+    pub fn apply(&self, name: &str, shape: &[usize], values: &mut [f64]) {
+        if name == "model.norm.weight" {
+            values.fill(FINAL_NORM);
+        } else if name == "model.embed_tokens.weight" {
+            for (row, code) in values.chunks_mut(self.hidden_size).zip(self.codes.chunks(CURRENT.len())) {
+                // What else is in a row is noise to the heads.
+                row.iter_mut().for_each(|value| *value *= 0.3);
+                row[CURRENT].copy_from_slice(code);
+                row[CONSTANT] = 0.5;
+                row[CUE] = 0.0;
+            }
+            values[self.cue as usize * self.hidden_size + CUE] = 1.0;
+        }
+        if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") {
+            // As in GPT-2: what the layers add at random stays small beside what the heads write.
+            values.iter_mut().for_each(|value| *value /= (2.0 * self.num_layers as f64).sqrt());
+        }
+        for patch in self.patches.iter().filter(|patch| patch.tensor == name) {
+            let width = *shape.last().unwrap_or(&1);
+            for row in patch.rows.clone() {
+                values[row * width..][patch.columns.clone()].iter_mut().for_each(|value| *value *= patch.factor);
+            }
+            patch.entries.iter().for_each(|&(row, column, value)| values[row * width + column] += value);
+        }
+    }
+}
+
+/// What the heads are put together from.
+struct Heads {
+    head_dim: usize,
+    hidden_size: usize,
+    /// Query heads a key head.
+    group: usize,
+    /// Radians a position, of each pair of dimensions of a head.
+    frequencies: Vec<f64>,
+    /// Projections from `CURRENT`, `[48, …]`.
+    previous: Matrix,
+    before: Matrix,
+    carried: Matrix,
+    seed: u64,
+}
+
+impl Heads {
+    fn new(config: &PolicyConfig, seed: u64) -> Self {
+        let pairs = config.head_dim / 2;
+        let turn = |pair: usize| config.rope_theta.powf(-(pair as f64) / pairs as f64);
+        let projection = |name: &str, width| Matrix::projection(name, seed, CURRENT.len(), width);
+        Self {
+            head_dim: config.head_dim,
+            hidden_size: config.hidden_size,
+            group: config.num_attention_heads / config.num_key_value_heads,
+            frequencies: (0..pairs).map(turn).collect(),
+            previous: projection("previous", PREVIOUS.len()),
+            before: projection("before", BEFORE.len()),
+            carried: projection("carried", CARRIED.len()),
+            seed,
+        }
+    }
+
+    /// Dimensions of a head that hardly turn: what stands in them is compared whatever the distance.
+    fn slow(&self) -> Vec<usize> {
+        let pairs = self.frequencies.len();
+        let slow: Vec<usize> = (0..pairs).filter(|pair| self.frequencies[*pair] < SLOW).collect();
+        slow.iter().copied().chain(slow.iter().map(|pair| pair + pairs)).collect()
+    }
+
+    /// A head that looks a fixed distance back and adds what `CURRENT` holds there, projected, to a part of the stream.
+    fn looking_back(
+        &self,
+        layer: usize,
+        head: usize,
+        distance: usize,
+        projection: &Matrix,
+        to: Range<usize>,
+        gain: f64,
+    ) -> Vec<Patch> {
+        let pairs = self.frequencies.len();
+        let (mut query, mut key) = (Vec::new(), Vec::new());
+        for (pair, frequency) in self.frequencies.iter().enumerate().filter(|(_, frequency)| **frequency > FAST).take(4)
+        {
+            // Turned back by the distance, so that query and key point the same way there.
+            let angle = -frequency * distance as f64;
+            query.push((head * self.head_dim + pair, CONSTANT, angle.cos()));
+            query.push((head * self.head_dim + pair + pairs, CONSTANT, angle.sin()));
+            key.push((pair, CONSTANT, 1.0));
+        }
+        // Heads of a group share the key and the value.
+        let is_first = head.is_multiple_of(self.group);
+        let (key, value) = if is_first { (key, identity(CURRENT)) } else { (Vec::new(), Vec::new()) };
+        let mut patches = vec![self.query(layer, head, query), self.output(layer, head, projection, to, gain)];
+        if is_first {
+            patches.extend([self.key(layer, head, key), self.value(layer, head, value)]);
+            patches.extend(self.norms(layer));
+        }
+        patches
+    }
+
+    /// Head 0 of layer 1: at a position, what followed where the last two tokens stood before.
+    fn induction(&self) -> Vec<Patch> {
+        let slow = self.slow();
+        let (last, earlier) = slow.split_at(slow.len() / 2);
+        let match_last = Matrix::projection("last", self.seed, PREVIOUS.len(), last.len());
+        let match_earlier = Matrix::projection("earlier", self.seed, BEFORE.len(), earlier.len());
+        // The token here against the key's predecessor, and the token before it against that one's.
+        let mut query = self.previous.times(&match_last).entries(CURRENT, last);
+        let earlier_here = self.previous.transposed().times(&self.before).times(&match_earlier);
+        query.extend(earlier_here.entries(PREVIOUS, earlier));
+        let mut key = match_last.entries(PREVIOUS, last);
+        key.extend(match_earlier.entries(BEFORE, earlier));
+        let copied = Matrix::identity(CURRENT.len());
+        let mut patches = vec![self.query(1, 0, query), self.key(1, 0, key), self.value(1, 0, identity(CURRENT))];
+        patches.push(self.output(1, 0, &copied, CURRENT, 0.8));
+        patches.extend(self.norms(1));
+        patches
+    }
+
+    /// Head 0 of layer 3: after the cue, what is carried behind the placeholder.
+    fn lookup(&self, placeholder: &[f64], space: &[f64]) -> Vec<Patch> {
+        // Both tokens must stand there: a placeholder that begins the prompt asks, and has no words before it.
+        let mut patches = self.after_cue(0, [placeholder, space], CARRIED);
+        patches.push(self.output(3, 0, &self.carried.transposed(), CURRENT, 2.0));
+        patches.extend(self.norms(3));
+        patches
+    }
+
+    /// Head 2 of layer 3: after the cue, the words behind these two. Whom they tell is left to training, so what the head
+    /// adds to the stream is drawn.
+    fn evidence(&self, [earlier, last]: [&[f64]; 2]) -> Vec<Patch> {
+        self.after_cue(2, [last, earlier], CURRENT)
+    }
+
+    /// A head of layer 3 that looks, after the cue, for the positions behind two tokens, and reads a part of the stream.
+    fn after_cue(&self, head: usize, [last, earlier]: [&[f64]; 2], read: Range<usize>) -> Vec<Patch> {
+        let slow = self.slow();
+        let (last_rows, earlier_rows) = slow.split_at(slow.len() / 2);
+        let matrix = |name: &str, part: &Range<usize>, rows: &[usize]| {
+            Matrix::projection(&format!("{name}/{head}"), self.seed, part.len(), rows.len())
+        };
+        let (match_last, match_earlier) =
+            (matrix("sought last", &PREVIOUS, last_rows), matrix("sought earlier", &BEFORE, earlier_rows));
+        let row = |code: &[f64]| Matrix { columns: code.len(), values: code.to_vec() };
+        let sought = [
+            (row(last).times(&self.previous).times(&match_last), last_rows),
+            (row(earlier).times(&self.before).times(&match_earlier), earlier_rows),
+        ];
+        let first = head * self.head_dim;
+        let wanted = |(sought, rows): (Matrix, &[usize])| {
+            sought.values.iter().zip(rows).map(|(value, row)| (first + *row, CUE, 5.0 * value)).collect::<Vec<_>>()
+        };
+        let mut query: Vec<_> = sought.into_iter().flat_map(wanted).collect();
+        // Elsewhere the query points to where no key does, so that attention is spread and adds next to nothing.
+        query.push((first, CONSTANT, 3.0));
+        let mut key = match_last.entries(PREVIOUS, last_rows);
+        key.extend(match_earlier.entries(BEFORE, earlier_rows));
+        vec![self.query(3, head, query), self.key(3, head, key), self.value(3, head, identity(read))]
+    }
+
+    fn query(&self, layer: usize, head: usize, entries: Vec<(usize, usize, f64)>) -> Patch {
+        let rows = head * self.head_dim..(head + 1) * self.head_dim;
+        self.attention(layer, "q_proj", rows, 0..self.hidden_size, 0.1, entries)
+    }
+
+    fn key(&self, layer: usize, head: usize, entries: Vec<(usize, usize, f64)>) -> Patch {
+        self.shared(layer, "k_proj", head, 0.1, entries)
+    }
+
+    fn value(&self, layer: usize, head: usize, entries: Vec<(usize, usize, f64)>) -> Patch {
+        self.shared(layer, "v_proj", head, 0.0, entries)
+    }
+
+    /// The rows that a query head shares with the others of its group; `entries` count from the first of them.
+    fn shared(
+        &self,
+        layer: usize,
+        name: &str,
+        head: usize,
+        factor: f64,
+        mut entries: Vec<(usize, usize, f64)>,
+    ) -> Patch {
+        let first = head / self.group * self.head_dim;
+        entries.iter_mut().for_each(|(row, ..)| *row += first);
+        self.attention(layer, name, first..first + self.head_dim, 0..self.hidden_size, factor, entries)
+    }
+
+    /// Adds the first dimensions of a head's value, times `projection`, to a part of the stream.
+    fn output(&self, layer: usize, head: usize, projection: &Matrix, to: Range<usize>, gain: f64) -> Patch {
+        let columns = head * self.head_dim..(head + 1) * self.head_dim;
+        let entry = |(at, value): (usize, &f64)| {
+            let (from, into) = (at / projection.columns, at % projection.columns);
+            (to.start + into, columns.start + from, gain * value)
+        };
+        let entries = projection.values.iter().enumerate().map(entry).collect();
+        self.attention(layer, "o_proj", 0..self.hidden_size, columns.clone(), 0.0, entries)
+    }
+
+    fn norms(&self, layer: usize) -> [Patch; 2] {
+        ["q_norm", "k_norm"].map(|name| {
+            let entries = (0..self.head_dim).map(|column| (0, column, SHARPNESS)).collect();
+            self.attention(layer, name, 0..1, 0..self.head_dim, 0.0, entries)
+        })
+    }
+
+    fn attention(
+        &self,
+        layer: usize,
+        name: &str,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        factor: f64,
+        entries: Vec<(usize, usize, f64)>,
+    ) -> Patch {
+        let tensor = format!("model.layers.{layer}.self_attn.{name}.weight");
+        Patch { tensor, rows, columns, factor, entries }
+    }
+}
+
+/// The first rows from a part of the stream, unchanged.
+fn identity(from: Range<usize>) -> Vec<(usize, usize, f64)> {
+    from.enumerate().map(|(row, column)| (row, column, 1.0)).collect()
+}
+
+/// Rows of numbers; a vector on the left is multiplied by it.
+struct Matrix {
+    columns: usize,
+    values: Vec<f64>,
+}
+
+impl Matrix {
+    fn identity(width: usize) -> Self {
+        let at = |index: usize| if index / width == index % width { 1.0 } else { 0.0 };
+        Self { columns: width, values: (0..width * width).map(at).collect() }
+    }
+
+    /// A random projection with orthonormal columns, or rows where it is wide.
+    fn projection(name: &str, seed: u64, rows: usize, columns: usize) -> Self {
+        if rows < columns {
+            return Self::projection(name, seed, columns, rows).transposed();
+        }
+        let drawn = normal(&format!("copying/{name}"), seed, rows * columns, 1.0);
+        let mut basis: Vec<Vec<f64>> = Vec::with_capacity(columns);
+        for vector in drawn.chunks(rows) {
+            let mut vector = vector.to_vec();
+            for other in &basis {
+                let shared: f64 = other.iter().zip(&vector).map(|(a, b)| a * b).sum();
+                vector.iter_mut().zip(other).for_each(|(value, other)| *value -= shared * other);
+            }
+            normalise(&mut vector);
+            basis.push(vector);
+        }
+        Self { columns: rows, values: basis.concat() }.transposed()
+    }
+
+    fn transposed(&self) -> Self {
+        let rows = self.values.len() / self.columns;
+        let at = |index: usize| self.values[(index % rows) * self.columns + index / rows];
+        Self { columns: rows, values: (0..self.values.len()).map(at).collect() }
+    }
+
+    fn times(&self, other: &Self) -> Self {
+        let column = |row: &[f64], column: usize| -> f64 {
+            row.iter().enumerate().map(|(inner, value)| value * other.values[inner * other.columns + column]).sum()
+        };
+        let rows = self.values.chunks(self.columns);
+        let values = rows.flat_map(|row| (0..other.columns).map(move |at| column(row, at))).collect();
+        Self { columns: other.columns, values }
+    }
+
+    /// As a part of a weight `[out, in]`: from these dimensions of the stream to these rows.
+    fn entries(&self, from: Range<usize>, rows: &[usize]) -> Vec<(usize, usize, f64)> {
+        let entry = |(at, value): (usize, &f64)| (rows[at % self.columns], from.start + at / self.columns, *value);
+        self.values.iter().enumerate().map(entry).collect()
+    }
+}
+
+fn normalise(vector: &mut [f64]) {
+    let norm = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
+    vector.iter_mut().for_each(|value| *value /= norm);
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use rand::Rng;
+
+    use super::*;
+    use crate::policy::{Decoder, preset};
+    use memtrain_kernels::nn::PackedBatch;
+
+    const VOCABULARY: u32 = 96;
+    const LOOKUP: Lookup = Lookup { cue: 1, placeholder: 2, space: 3, evidence: [4, 5] };
+
+    fn decoder() -> Decoder {
+        Decoder::init_copying(preset::mini(VOCABULARY as usize), 7, &Device::Cpu, DType::F32, LOOKUP).unwrap()
+    }
+
+    /// The likeliest token after each of these positions.
+    fn expected(decoder: &Decoder, tokens: &[u32], positions: &[usize]) -> Vec<u32> {
+        let mut batch = PackedBatch::default();
+        batch.push(tokens, None);
+        let hidden = decoder.hidden(&batch).unwrap();
+        let likeliest = |position: &usize| {
+            let rows = vec![u32::try_from(*position).unwrap(); VOCABULARY as usize];
+            let all: Vec<u32> = (0..VOCABULARY).collect();
+            let scored = decoder.log_probs(&hidden, &rows, &all, 1.0).unwrap().log_probs.to_vec1::<f32>().unwrap();
+            (0..VOCABULARY).max_by(|a, b| scored[*a as usize].total_cmp(&scored[*b as usize])).unwrap()
+        };
+        positions.iter().map(likeliest).collect()
+    }
+
+    fn words(count: usize, rng: &mut impl Rng) -> Vec<u32> {
+        (0..count).map(|_| rng.random_range(6..VOCABULARY)).collect()
+    }
+
+    #[test]
+    fn a_fresh_decoder_goes_on_where_the_last_two_words_stood() {
+        let mut rng = memtrain_corpora::rng::addressed("copying", 1, &[]);
+        let (mut right, mut asked) = (0, 0);
+        for _ in 0..4 {
+            let mut tokens = words(60, &mut rng);
+            let start = rng.random_range(5..30);
+            tokens.extend_from_within(start..start + 20);
+            let positions: Vec<usize> = (61..79).collect();
+            let found = expected(&decoder(), &tokens, &positions);
+            right += positions.iter().zip(found).filter(|(position, found)| tokens[**position + 1] == *found).count();
+            asked += positions.len();
+        }
+        assert!(right * 10 >= asked * 8, "{right} of {asked}");
+        let plain = Decoder::init(preset::mini(VOCABULARY as usize), 7, &Device::Cpu, DType::F32).unwrap();
+        let tokens = words(80, &mut rng);
+        let found = expected(&plain, &[&tokens[..60], &tokens[20..40]].concat(), &(61..79).collect::<Vec<_>>());
+        assert!(found.iter().zip(&tokens[22..]).filter(|(found, word)| found == word).count() < 6, "copies untrained");
+    }
+
+    #[test]
+    fn a_fresh_decoder_looks_up_what_stood_in_the_placeholders_place() {
+        let mut rng = memtrain_corpora::rng::addressed("lookup", 1, &[]);
+        let mut right = 0;
+        for _ in 0..20 {
+            let memory = words(30, &mut rng);
+            let question = rng.random_range(2..29);
+            let mut tokens = vec![LOOKUP.placeholder];
+            tokens.extend(words(1, &mut rng));
+            tokens.extend(&memory);
+            tokens.extend(words(5, &mut rng));
+            tokens.extend([memory[question - 2], memory[question - 1], LOOKUP.space, LOOKUP.placeholder]);
+            tokens.extend(words(4, &mut rng));
+            tokens.push(LOOKUP.cue);
+            let found = expected(&decoder(), &tokens, &[tokens.len() - 1]);
+            right += usize::from(found[0] == memory[question]);
+        }
+        assert!(right >= 14, "{right} of 20");
+    }
+
+    #[test]
+    fn a_shape_without_room_is_refused() {
+        let told = CopyingInit::new(&preset::tiny(96), 1, LOOKUP).err().unwrap().to_string();
+        assert!(told.contains("copying heads need"), "{told}");
+        let beyond = Lookup { cue: 96, ..LOOKUP };
+        assert!(CopyingInit::new(&preset::mini(96), 1, beyond).is_err());
+    }
+}
