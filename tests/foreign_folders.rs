@@ -215,7 +215,7 @@ fn a_quickstart_or_a_build_that_is_refused_has_written_nothing() {
     let cases = [
         ("home/corpus/index/src/thesis.tex", "`src/`", true),
         ("home/corpus/ingest", "is a file", true),
-        ("home/corpus/policy-tiny/config.json", "`config.json`", true),
+        ("home/corpus/policy-mini/config.json", "`config.json`", true),
         ("home/runs/seed-1/notes.txt", "notes.txt", false),
         ("home/dump.xml.bz2", "dump.xml.bz2", false),
     ];

@@ -8,14 +8,21 @@ use memtrain_corpora::store::{self, Occupant, OwnedFile};
 use super::tokenizer::object;
 use super::{PolicyConfig, PolicyError};
 
-/// Files of the warmed tiny policy; `docs/warm-up.md` has the commands that make them.
-const TINY: [(&str, &[u8]); 5] = [
-    ("config.json", include_bytes!("../../../../configs/policies/tiny/config.json")),
-    ("generation_config.json", include_bytes!("../../../../configs/policies/tiny/generation_config.json")),
-    ("model.safetensors", include_bytes!("../../../../configs/policies/tiny/model.safetensors")),
-    ("tokenizer.json", include_bytes!("../../../../configs/policies/tiny/tokenizer.json")),
-    ("tokenizer_config.json", include_bytes!("../../../../configs/policies/tiny/tokenizer_config.json")),
-];
+/// A file of a policy directory: its name and what is in it.
+type File = (&'static str, &'static [u8]);
+
+/// The files of a folder of `configs/policies`.
+macro_rules! files {
+    ($folder:literal) => {
+        files!($folder: "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    };
+    ($folder:literal: $($file:literal),*) => {
+        [$(($file, include_bytes!(concat!("../../../../configs/policies/", $folder, "/", $file)))),*]
+    };
+}
+
+/// The policies by name; `docs/warm-up.md` has the commands that make them.
+const POLICIES: [(&str, [File; 5]); 2] = [("mini", files!("mini")), ("tiny", files!("tiny"))];
 
 /// What the marker of its folder says that it is.
 const KIND: &str = "built-in policy";
@@ -25,17 +32,16 @@ const KIND: &str = "built-in policy";
 /// # Errors
 /// If no policy has the name.
 pub fn config(name: &str) -> Result<PolicyConfig, PolicyError> {
-    check(name)?;
-    let bytes = TINY[0].1;
-    PolicyConfig::from_json(object(bytes).map_err(|detail| PolicyError::Config { key: TINY[0].0, detail })?)
+    let (key, bytes) = files(name)?[0];
+    PolicyConfig::from_json(object(bytes).map_err(|detail| PolicyError::Config { key, detail })?)
 }
 
-fn check(name: &str) -> Result<(), PolicyError> {
-    if name == "tiny" {
-        return Ok(());
-    }
-    let detail = format!("no built-in policy is called `{name}`; there is `built-in:tiny`");
-    Err(PolicyError::Config { key: "policy.path", detail })
+fn files(name: &str) -> Result<&'static [File], PolicyError> {
+    POLICIES.iter().find(|(of, _)| *of == name).map(|(_, files)| files.as_slice()).ok_or_else(|| {
+        let all = POLICIES.map(|(name, _)| format!("`built-in:{name}`")).join(" and ");
+        let detail = format!("no built-in policy is called `{name}`; there are {all}");
+        PolicyError::Config { key: "policy.path", detail }
+    })
 }
 
 /// Writes the policy directory `name` to `folder`. One that is whole stays as it is, whoever has written it; one of ours is
@@ -44,21 +50,21 @@ fn check(name: &str) -> Result<(), PolicyError> {
 /// # Errors
 /// If no policy has the name, something else is in the folder, or a file cannot be written.
 pub fn write(name: &str, folder: &Path) -> Result<(), PolicyError> {
-    check(name)?;
-    sweep(folder)?;
+    let files = files(name)?;
+    sweep(folder, files)?;
     let is_there = |file: &str, bytes: &[u8]| -> Result<bool, PolicyError> {
         let path = folder.join(file);
         Ok(store::exists(&path) && store::hash_file(&path)? == store::hash_bytes(bytes))
     };
     let mut is_whole = true;
-    for (file, bytes) in TINY {
+    for (file, bytes) in files {
         is_whole &= is_there(file, bytes)?;
     }
     if is_whole {
         return Ok(());
     }
     let listed: BTreeMap<String, OwnedFile> =
-        TINY.iter().map(|(file, bytes)| ((*file).to_owned(), owned(bytes))).collect();
+        files.iter().map(|(file, bytes)| ((*file).to_owned(), owned(bytes))).collect();
     match store::occupant(folder)? {
         Occupant::Ours(marker) if marker.kind == KIND && marker.files != listed => store::remove_owned(folder, KIND)?,
         _ => store::check_replaceable(folder, KIND)?,
@@ -66,7 +72,7 @@ pub fn write(name: &str, folder: &Path) -> Result<(), PolicyError> {
     store::create_dir_all(folder)?;
     // The list comes first: what a killed process leaves is on it.
     store::mark(folder, KIND, listed)?;
-    for (file, bytes) in TINY {
+    for (file, bytes) in files {
         if !is_there(file, bytes)? {
             store::write_atomic(&folder.join(file), bytes)?;
         }
@@ -76,7 +82,7 @@ pub fn write(name: &str, folder: &Path) -> Result<(), PolicyError> {
 
 /// Removes what killed processes have left: temporary files, and the folder that former versions wrote a policy into before it
 /// got its name, unless something else is in it.
-fn sweep(folder: &Path) -> Result<(), PolicyError> {
+fn sweep(folder: &Path, files: &[File]) -> Result<(), PolicyError> {
     if store::is_dir(folder) {
         store::sweep_temporaries(folder)?;
     }
@@ -84,7 +90,7 @@ fn sweep(folder: &Path) -> Result<(), PolicyError> {
     let fresh = folder.with_file_name(format!(".{name}.new"));
     if store::is_dir(&fresh) && !store::is_link(&fresh) {
         store::sweep_temporaries(&fresh)?;
-        let is_ours = |path: &PathBuf| !store::is_dir(path) && TINY.iter().any(|(file, _)| path.ends_with(file));
+        let is_ours = |path: &PathBuf| !store::is_dir(path) && files.iter().any(|(file, _)| path.ends_with(file));
         if store::list(&fresh)?.iter().all(is_ours) {
             store::remove_dir_all(&fresh)?;
         }
@@ -103,6 +109,7 @@ mod tests {
 
     #[test]
     fn it_is_written_once_mended_and_never_over_what_others_have_put_there() -> Result<(), Box<dyn std::error::Error>> {
+        let files = files("tiny")?;
         let parent = tempfile::tempdir()?;
         let folder = parent.path().join("policy-tiny");
         write("tiny", &folder)?;
@@ -118,7 +125,7 @@ mod tests {
         assert!(refused(&folder));
         assert_eq!(store::read(&folder.join("config.json"))?, b"{}");
         // That of a version without markers is used as it is.
-        store::write_atomic(&folder.join("config.json"), TINY[0].1)?;
+        store::write_atomic(&folder.join("config.json"), files[0].1)?;
         write("tiny", &folder)?;
         assert!(!store::exists(&folder.join(store::MARKER)));
         // That of a version with other weights gives way.
@@ -126,13 +133,13 @@ mod tests {
         store::mark(
             &folder,
             KIND,
-            BTreeMap::from_iter(TINY.iter().map(|(file, bytes)| {
+            BTreeMap::from_iter(files.iter().map(|(file, bytes)| {
                 let bytes: &[u8] = if *file == "model.safetensors" { b"older weights" } else { bytes };
                 ((*file).to_owned(), owned(bytes))
             })),
         )?;
         write("tiny", &folder)?;
-        assert_eq!(store::read(&folder.join("model.safetensors"))?, TINY[2].1);
+        assert_eq!(store::read(&folder.join("model.safetensors"))?, files[2].1);
         Ok(())
     }
 }
