@@ -190,7 +190,7 @@ mod tests {
             json!("['it\\'s', \"a \\\"b\\\"\", 'Zürich', {'question': 'True?', 'n': [1, None, True, -2.5e3]}]");
         let expected = json!(["it's", "a \"b\"", "Zürich", {"question": "True?", "n": [1, null, true, -2500.0]}]);
         assert_eq!(Value::Array(list(&python).unwrap().into_owned()), expected);
-        assert_eq!(list(&json!("[\"a\"]")).unwrap(), [json!("a")]);
+        assert_eq!(list(&json!("[\"a\"]")).unwrap().as_ref(), [json!("a")]);
         assert_eq!(list(&json!("['never ends]")), None);
         assert_eq!(list(&json!("no list")), None);
         assert_eq!(texts(&json!([["a", "b"], "a", 3, " ", "['c']"])), ["a", "b", "3", "c"]);

@@ -434,7 +434,12 @@ mod anything {
         #[test]
         fn never_panics_and_gold_places_are_places(value in value(), format in prop::sample::select(&Format::ALL[..])) {
             let Value::Object(row) = value else { return Ok(()) };
-            for task in convert(format, row, "source", &Place::Row(1)).into_iter().flatten() {
+            let mut tasks = Vec::new();
+            convert(format, row, "source", &Place::Row(1), &mut |task| {
+                tasks.extend(task);
+                Ok(())
+            })?;
+            for task in tasks {
                 prop_assert!(task.gold.iter().all(|&place| (place as usize) < task.passages.len()));
                 let _ = task.context();
             }
