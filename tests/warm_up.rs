@@ -91,7 +91,7 @@ fn an_informed_memory_has_what_is_asked_for() {
     let mut asked = 0;
     for seed in 0..20 {
         for turn in demonstrations(&config, 60, seed).iter().filter(|turn| turn.user.as_str().contains("[TARGET]?")) {
-            let target = turn.response.as_str().trim_start_matches(r"\boxed{").trim_end_matches('}');
+            let target = turn.response.as_str().trim_start_matches(r"\boxed{").trim_end_matches('}').trim();
             let memory = turn.user.as_str().lines().find(|line| line.starts_with("Memory:")).unwrap();
             assert!(memory.contains(&format!("[MASK] sold salt to {target}.")), "{target}: {memory}");
             asked += 1;
