@@ -9,12 +9,12 @@ _default:
 quickstart *arguments:
     {{ memtrain }} quickstart {{ arguments }}
 
-# Turn a dump into training documents
-build-corpus config="configs/enwiki-sample.toml" *arguments:
+# Turn a dump into training documents: a sample of Wikipedia, or `just build-corpus configs/memtrain.toml --dump DUMP`
+build-corpus config="configs/enwiki-short.toml" *arguments:
     {{ memtrain }} corpus build --config {{ config }} {{ arguments }}
 
-# Train a memory with MemTrain's two objectives
-pretrain-memory config="configs/memtrain.toml" *arguments:
+# Train a memory with MemTrain's two objectives: some steps on that sample, or `just pretrain-memory configs/memtrain.toml`
+pretrain-memory config="configs/enwiki-short.toml" *arguments:
     {{ memtrain }} train --config {{ config }} {{ arguments }}
 
 # Offer the index of a corpus over HTTP, on the loopback

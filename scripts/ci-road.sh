@@ -5,7 +5,6 @@ set -euo pipefail
 memtrain="$(realpath "$1")"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root="$PWD"
-data="$(realpath "${MEMTRAIN_DATA:-../shared/data}")"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 export CANDLE_NUM_THREADS=1
@@ -23,8 +22,7 @@ echo "-- its event file, read by TensorBoard"
 "$root/scripts/tensorboard.sh" quickstart/runs/seed-1
 
 echo "-- a real dump through all stages, and some training"
-dump="$data/dumps/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
-[ -f "$dump" ] || { echo "error: no dump at $dump"; exit 1; }
+dump="$root/corpora/data/enwiki-sample.xml.bz2"
 cp -r "$root/configs" .
 sample=(--config configs/enwiki-sample.toml --set "corpus.ingest.dumps=[\"$dump\"]"
     --set corpus.synthesize.num_train=4 --set corpus.synthesize.num_heldout=2

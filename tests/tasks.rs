@@ -1,10 +1,13 @@
 //! Question sets and long contexts through the binary.
 
-use std::path::{Path, PathBuf};
+mod real_data;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
 use memtrain::tasks::{Task, read};
 use memtrain_corpora::store;
+use real_data::real_data;
 use serde_json::Value;
 
 fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
@@ -26,26 +29,13 @@ fn refused(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
     }
 }
 
-/// The real question sets; `None` where they are absent.
-fn data() -> Option<PathBuf> {
-    let root = std::env::var_os("MEMTRAIN_DATA").map(PathBuf::from);
-    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
-    let folder = root.join("qa");
-    if store::is_dir(&folder) {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no question sets in `{}`", folder.display());
-    println!("skipped: no MEMTRAIN_DATA");
-    None
-}
-
 fn tasks(path: &Path) -> Vec<Task> {
     read(path).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 #[test]
 fn real_sets_become_tasks_and_long_contexts() {
-    let Some(data) = data() else { return };
+    let Some(data) = real_data("qa") else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let import = |file: &str, out: &str| -> Value {

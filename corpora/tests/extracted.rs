@@ -1,6 +1,7 @@
 //! Texts that somebody else extracted: every form, every packing, and what is wrong with some of them.
 
-mod common;
+#[path = "../../tests/real_data/mod.rs"]
+mod real_data;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,6 @@ use arrow::array::{
     StringBuilder, StructArray,
 };
 use arrow::datatypes::{DataType, Field};
-use common::real_data;
 use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::extracted::{self, Form, Markup, Text, clean, made_id, outline, recognise};
 use memtrain_corpora::store::{self, StoreError};
@@ -19,6 +19,7 @@ use memtrain_corpora::wikitext::WikiContext;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use real_data::real_data;
 
 fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     let path = folder.join(name);

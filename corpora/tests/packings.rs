@@ -1,16 +1,17 @@
 //! Dumps in every packing: whole, cut, damaged, in several streams; and read in parts.
 
-mod common;
+#[path = "../../tests/real_data/mod.rs"]
+mod real_data;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use common::real_data;
 use memtrain_corpora::dump::{self, DumpError, Page, Part, SiteInfo};
 use memtrain_corpora::{rng, store};
 use proptest::prelude::*;
 use rand::Rng;
+use real_data::real_data;
 
 /// An export of `count` pages; every third of them long and random, so that packed blocks lie anywhere.
 fn export(count: u64, seed: u64) -> Vec<u8> {

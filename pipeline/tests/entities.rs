@@ -1,9 +1,9 @@
 //! What the `links` back-end finds, by hand-written cases, by gold, and in a world whose names are known.
 
-mod common;
+#[path = "../../tests/real_data/mod.rs"]
+mod real_data;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use memtrain_corpora::store::ScalarIndex;
 use memtrain_corpora::world::{World, WorldConfig, write_dump};
@@ -14,6 +14,7 @@ use memtrain_pipeline::entities::evaluation::{Mapping, Report, evaluate};
 use memtrain_pipeline::entities::{EntityBackend, open_backend, tag_text};
 use memtrain_pipeline::{CorpusConfig, StageName, finish, plan, run_shard};
 use proptest::prelude::*;
+use real_data::real_data;
 
 fn links() -> Box<dyn EntityBackend> {
     open_backend(&EntitiesConfig::default(), None).unwrap()
@@ -28,13 +29,6 @@ fn check(cases: &[(&str, &[(&str, &'static str)])]) {
         let expected: Vec<_> = expected.iter().map(|(surface, label)| ((*surface).to_owned(), *label)).collect();
         assert_eq!(tagged(text), expected, "{text}");
     }
-}
-
-/// A file of the data folder; `None`, with a word about it, where there is no such folder (an error in CI).
-fn data(name: &str) -> Option<PathBuf> {
-    let path = common::real_data()?.join(name);
-    assert!(store::exists(&path), "`{}` is missing", path.display());
-    Some(path)
 }
 
 #[test]
@@ -108,7 +102,7 @@ fn offsets_are_scalars_of_the_whole_text() {
 }
 
 fn report(file: &str) -> Option<Report> {
-    let gold = Conll::parse(&store::read_to_string(&data(file)?).unwrap()).unwrap();
+    let gold = Conll::parse(&store::read_to_string(&real_data(file)?).unwrap()).unwrap();
     let mapping = Mapping::for_labels(gold.labels().into_keys());
     Some(evaluate(&gold, &*links(), &mapping).unwrap())
 }

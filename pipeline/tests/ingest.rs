@@ -1,6 +1,7 @@
 //! Ingest: inputs of every form, in shards of any size, with everything counted.
 
-mod common;
+#[path = "../../tests/real_data/mod.rs"]
+mod real_data;
 
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +12,7 @@ use memtrain_corpora::world::{World, WorldConfig};
 use memtrain_corpora::{Article, Passage, Redirect};
 use memtrain_pipeline::{CorpusConfig, Manifest, PipelineError, StageName, build, finish, passages, plan, run_shard};
 
-use common::real_data;
+use real_data::real_data;
 
 fn config(dumps: &[&Path], workers: usize) -> CorpusConfig {
     let mut config = CorpusConfig { workers, ..CorpusConfig::default() };
@@ -369,9 +370,8 @@ fn what_is_no_file_is_left_out_of_folders_and_refused_by_name() {
 
 #[test]
 fn extracted_texts_become_passages() {
-    let Some(data) = real_data() else { return };
+    let Some(archive) = real_data("text/enwiki2015-wikiextractor-AD90-99.tar.xz") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let archive = data.join("text/enwiki2015-wikiextractor-AD90-99.tar.xz");
     assert!(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(folder.path()).status().unwrap().success());
     let mut config = config(&[&folder.path().join("AD")], 2);
     (config.ingest.min_words, config.ingest.max_words) = (100, 200);

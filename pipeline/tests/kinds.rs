@@ -1,6 +1,7 @@
 //! What boxes of facts tell of the kinds of real articles, beside the other signs.
 
-mod common;
+#[path = "../../tests/real_data/mod.rs"]
+mod real_data;
 
 use memtrain_corpora::wikitext::{WikiContext, clean_titled};
 use memtrain_corpora::{Article, EntityLabel, dump};
@@ -41,11 +42,11 @@ fn kinds(articles: &[Article], language: &str) -> Vec<EntityLabel> {
 
 #[test]
 fn boxes_tell_kinds_that_other_signs_do_not_and_rarely_contradict_them() {
-    let Some(data) = common::real_data() else { return };
+    let Some(data) = real_data::real_data("dumps") else { return };
     for (file, at_least) in [
-        ("dumps/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2", 0),
-        ("dumps/viwiki-truncated-100k.xml.xz", 5),
-        ("dumps/mrwiki-truncated-100k.xml.xz", 20),
+        ("enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2", 0),
+        ("viwiki-truncated-100k.xml.xz", 5),
+        ("mrwiki-truncated-100k.xml.xz", 20),
     ] {
         let (with, language) = articles(&data.join(file));
         let without: Vec<Article> =

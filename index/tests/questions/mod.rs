@@ -1,6 +1,9 @@
 //! Question sets in HippoRAG's form: `<set>.json` (questions with supporting facts or paragraphs) beside
 //! `<set>_corpus.json` (the passages).
 
+#[path = "../../../tests/real_data/mod.rs"]
+mod real_data;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -13,18 +16,7 @@ type Failure = Box<dyn std::error::Error>;
 
 /// The folder of question sets in the real data, or `None` with a word where there is none.
 pub fn folder() -> Option<PathBuf> {
-    let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let folder = std::env::var_os("MEMTRAIN_DATA").map_or(default, PathBuf::from).join("qa");
-    if store::is_dir(&folder) {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "no `{}`: name the test data in MEMTRAIN_DATA",
-        folder.display()
-    );
-    println!("skipped: no `{}`", folder.display());
-    None
+    real_data::real_data("qa")
 }
 
 /// Questions over passages.
