@@ -231,8 +231,15 @@ fn a_lock_keeps_others_out_until_dropped() {
     let guard = store::lock(&path).unwrap();
     let error = store::lock(&path).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains(&format!("(pid {}", std::process::id())), "{error}");
     drop(guard);
     store::lock(&path).unwrap();
+    store::write_atomic(&path, "mine").unwrap();
+    let guard = store::lock(&path).unwrap();
+    let error = store::lock(&path).unwrap_err().to_string();
+    assert!(error.ends_with("is locked by another process"), "{error}");
+    drop(guard);
+    assert_eq!(store::read(&path).unwrap(), b"mine", "what somebody else has written stays");
 }
 
 #[test]

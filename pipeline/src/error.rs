@@ -1,9 +1,9 @@
 //! What can go wrong between a dump and its documents.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use memtrain_corpora::dump::DumpError;
-use memtrain_corpora::store::StoreError;
+use memtrain_corpora::store::{self, StoreError};
 use memtrain_encoder::EncoderError;
 use memtrain_index::IndexError;
 
@@ -64,16 +64,16 @@ pub enum PipelineError {
         /// Whole pages of all dumps.
         pages: u64,
     },
-    /// A stage was asked for before the one it reads from was committed.
-    #[error("stage `{stage}` needs stage `{needs}`, which is not finished")]
+    /// A stage was asked for before the one it reads from was committed, or what a stage has made before it was.
+    #[error("{}", not_ready(*stage, *needs))]
     NotReady {
         /// The stage asked for.
         stage: StageName,
         /// The stage it reads from.
         needs: StageName,
     },
-    /// A folder in which no stage is.
-    #[error("`{}` holds no corpus", path.display())]
+    /// A folder in which no stage is, or none at all.
+    #[error("{}", no_corpus(path))]
     NoCorpus {
         /// The folder.
         path: PathBuf,
@@ -171,9 +171,16 @@ impl PipelineError {
                 "fetch them again, or go on with what is there: `--accept-truncated`, or `ingest.accept_truncated = true`"
                     .into(),
             ),
-            Self::NotReady { needs, .. } => {
-                Some(format!("run the stages in order: `{needs}` first, or build them all"))
+            Self::NotReady { needs, stage } if needs == stage => {
+                Some("`memtrain corpus build` with the configuration of this corpus finishes it".into())
             }
+            Self::NotReady { needs, .. } => {
+                Some(format!("run the stages in order: `{needs}` first, or build them all with `memtrain corpus build`"))
+            }
+            Self::NoCorpus { path } => Some(format!(
+                "check the path, or make a corpus there: `memtrain corpus build --config FILE --out {}`",
+                path.display()
+            )),
             Self::StalePlan { stage } => Some(format!("plan stage `{stage}` again, or build all stages")),
             Self::Incomplete { missing, .. } => {
                 Some(format!("run shard {} again, or build all stages: only what is missing is redone", missing[0].0))
@@ -184,6 +191,20 @@ impl PipelineError {
             }
             _ => None,
         }
+    }
+}
+
+fn not_ready(stage: StageName, needs: StageName) -> String {
+    match needs == stage {
+        true => format!("stage `{stage}` of the corpus is not finished"),
+        false => format!("stage `{stage}` needs stage `{needs}`, which is not finished"),
+    }
+}
+
+fn no_corpus(path: &Path) -> String {
+    match store::is_dir(path) {
+        true => format!("`{}` holds no corpus", path.display()),
+        false => format!("there is no corpus `{}`: no such folder", path.display()),
     }
 }
 

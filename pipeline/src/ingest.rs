@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::inputs::Piece;
-use crate::config::CorpusConfig;
+use crate::config::{CorpusConfig, IngestConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::{Input, Manifest, Plan, ShardRecord, ShardRunner, Stage, StageFolder, StageName, to_value};
 
@@ -33,6 +33,11 @@ const VERSION: u32 = 7;
 #[serde(deny_unknown_fields)]
 struct Work {
     pieces: Vec<Piece>,
+}
+
+/// Checks that every entry of `dumps` leads to a file.
+pub(crate) fn check_inputs(config: &IngestConfig) -> Result<()> {
+    inputs::find(config).map(drop)
 }
 
 pub(crate) struct IngestStage<'a> {

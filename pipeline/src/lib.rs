@@ -76,6 +76,14 @@ pub fn check_out(out_dir: &Path) -> Result<()> {
     StageName::ALL.into_iter().try_for_each(|name| StageFolder::new(out_dir, name).check_ours())
 }
 
+/// Checks that every entry of `ingest.dumps` leads to a file. Nothing of the files is read but their first bytes.
+///
+/// # Errors
+/// [`PipelineError::NoDump`], or [`PipelineError::Config`] for a pattern that cannot be understood.
+pub fn check_dumps(config: &CorpusConfig) -> Result<()> {
+    ingest::check_inputs(&config.ingest)
+}
+
 /// Brings every stage up to date, in order. Only what is missing, damaged or stale is done; killed at any moment and
 /// called again, it ends with the same bytes. What is stale stays as it is until what replaces it is finished.
 pub fn build(config: &CorpusConfig, out_dir: &Path, progress: &dyn Progress) -> Result<CorpusSummary> {

@@ -17,8 +17,11 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
     /// Configuration file
+    #[arg(value_name = "FILE", required_unless_present = "config", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
+    /// Configuration file, named by an option
     #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
     /// Change a key, for example `--set train.steps=10` (TOML on the right; a bare word is a string)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -33,6 +36,12 @@ pub struct DeviceArgs {
 }
 
 impl ConfigArgs {
+    /// The configuration file.
+    pub fn path(&self) -> &Path {
+        // The parser has seen to it that one of them is there.
+        self.config.as_deref().or(self.file.as_deref()).unwrap_or(Path::new(""))
+    }
+
     /// Reads the file as [`Self::load`] does, and takes the device that was typed.
     ///
     /// # Errors
@@ -50,8 +59,8 @@ impl ConfigArgs {
     /// # Errors
     /// If the file is missing or wrong, or a change names an unknown key.
     pub fn load(&self) -> anyhow::Result<Config> {
-        let text = store::read_to_string_at_most(&self.config, MAX_CONFIG_BYTES)?;
-        resolve(&self.config, &text, &self.set)
+        let text = store::read_to_string_at_most(self.path(), MAX_CONFIG_BYTES)?;
+        resolve(self.path(), &text, &self.set)
     }
 }
 

@@ -10,7 +10,7 @@ use memtrain_corpora::{store, world};
 use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
 
 use super::configuration::ConfigArgs;
-use super::failure::WithHint;
+use super::failure::{Usage, WithHint};
 use super::models;
 use super::print::{output, print_line};
 use super::progress::CorpusProgress;
@@ -141,6 +141,8 @@ impl BuildArgs {
         let mut config = self.config.load()?;
         if !self.dumps.is_empty() {
             config.corpus.ingest.dumps.clone_from(&self.dumps);
+            // What is named is to be read, so nothing is written in its place.
+            config.world = None;
         }
         if let Some(out) = &self.out {
             config.run.corpus.clone_from(out);
@@ -148,6 +150,10 @@ impl BuildArgs {
         config.corpus.ingest.accept_truncated |= self.accept_truncated;
         // Before anything is written.
         memtrain_pipeline::check_out(&config.run.corpus)?;
+        // Before the hub is asked for anything. The dump of a [world] is written first.
+        if config.world.is_none() {
+            memtrain_pipeline::check_dumps(&config.corpus)?;
+        }
         models::place(&mut config)?;
         Ok(config)
     }
@@ -194,7 +200,9 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
 fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
     let corpus = match (&args.corpus, &args.config) {
         (Some(corpus), _) => corpus.clone(),
-        (None, Some(config)) => ConfigArgs { config: config.clone(), set: Vec::new() }.load()?.run.corpus,
+        (None, Some(config)) => {
+            ConfigArgs { file: None, config: Some(config.clone()), set: Vec::new() }.load()?.run.corpus
+        }
         (None, None) => anyhow::bail!("name the folder of a corpus, or a configuration"),
     };
     let found = memtrain_pipeline::verify(&corpus, &CorpusProgress::new(StopRequest::on_signals()?))?;
@@ -259,6 +267,10 @@ fn note_of(dump: &Path) -> PathBuf {
 /// Whether the dump of a configured world is there. A dump without a note is somebody's own and an error, as is anything
 /// else that would have to be written over.
 fn is_world_there(dump: &Path, config: &WorldConfig) -> anyhow::Result<bool> {
+    if dump.to_string_lossy().contains(['*', '?', '[']) {
+        let message = format!("`corpus.ingest.dumps` names `{}`, and [world] writes one file", dump.display());
+        return Err(Usage(message)).hint(|| "name a file without `*`, `?` and `[`, or leave [world] out".to_owned());
+    }
     let note = note_of(dump);
     if store::exists(dump) {
         if !store::exists(&note) {

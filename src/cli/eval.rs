@@ -18,7 +18,7 @@ use super::configuration::{ConfigArgs, DeviceArgs};
 use super::failure::WithHint;
 use super::models;
 use super::print::print_line;
-use super::setup::Workbench;
+use super::setup::{self, Workbench};
 use crate::eval::reconstruction::ReconstructionReport;
 use crate::eval::record::RecordError;
 
@@ -103,6 +103,7 @@ fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
         config.policy.path = Some(path.clone());
         config.policy.preset = None;
     }
+    setup::check_corpus(&config, &args.config)?;
     models::place(&mut config)?;
     let bench = Workbench::new(config)?;
     let report = bench.evaluate(&bench.starting_policy()?)?;

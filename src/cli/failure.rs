@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 a named failure, 2 the command line or the configuration is wrong, 3 dumps broke off and all their whole
 //! pages were kept, 75 stopped by a signal with
-//! everything saved (run it again to go on).
+//! what was finished saved (run it again to go on).
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -112,11 +112,22 @@ fn code(failure: &anyhow::Error) -> u8 {
         75
     } else if any(|cause| matches!(cause.downcast_ref(), Some(PipelineError::Truncated { .. }))) {
         3
-    } else if any(|cause| cause.is::<Usage>() || cause.is::<ConfigError>()) {
+    } else if any(is_usage) {
         2
     } else {
         1
     }
+}
+
+/// Whether a value is wrong that the user has given, on the command line or in the configuration.
+fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<Usage>()
+        || cause.is::<ConfigError>()
+        || matches!(
+            cause.downcast_ref(),
+            Some(PipelineError::Config { .. } | PipelineError::Index(IndexError::Config { .. }))
+        )
+        || matches!(cause.downcast_ref(), Some(IndexError::Config { .. }))
 }
 
 fn is_stop(cause: &(dyn std::error::Error + 'static)) -> bool {
@@ -383,6 +394,8 @@ mod tests {
         assert_eq!(code(&anyhow::Error::from(RunError::Stopped).context("at step 3")), 75);
         assert_eq!(code(&PipelineError::Stopped.into()), 75);
         assert_eq!(code(&PipelineError::Truncated { dumps: 1, names: Vec::new(), pages: 7 }.into()), 3);
+        assert_eq!(code(&PipelineError::Config { key: "ingest.dumps", problem: "is empty".into() }.into()), 2);
+        assert_eq!(code(&IndexError::Config { key: "k", got: "0".into(), expected: "more" }.into()), 2);
         assert_eq!(code(&anyhow::anyhow!("other")), 1);
     }
 }

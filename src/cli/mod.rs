@@ -37,6 +37,9 @@ pub struct Cli {
     /// Say more (-v) or much more (-vv); `RUST_LOG` is respected
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
+    /// Say nothing but warnings and errors: no news, no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
 }
 
 /// The commands.
@@ -75,7 +78,11 @@ pub enum Command {
 /// Starts the log on stderr: plain text, colour only on a terminal that wants it.
 pub fn start_log(cli: &Cli) {
     use std::io::IsTerminal;
+    if cli.quiet {
+        crate::run::progress::be_quiet();
+    }
     let default = match cli.verbose {
+        _ if cli.quiet => "warn",
         0 => "warn,memtrain=info",
         1 => "info,memtrain=debug",
         _ => "trace",
@@ -87,6 +94,7 @@ pub fn start_log(cli: &Cli) {
         .with_writer(crate::run::log::writer)
         .with_ansi(colour)
         .with_target(false)
+        .with_timer(crate::run::log::Seconds)
         // A log that nobody reads must not stop what it tells about.
         .log_internal_errors(false)
         .init();

@@ -19,14 +19,11 @@ pub(super) const INSTRUCTION_TOKENS: usize = 1_024;
 /// # Errors
 /// If the limits of the reader contradict each other, or the policy or the objective lacks something.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    // Tasks with labels need no corpus.
-    let needs_corpus =
-        config.tasks.train.is_none() || config.train.evaluate_every > 0 && config.tasks.heldout.is_none();
+    let needs_corpus = needs_corpus(config);
     if needs_corpus {
         config.corpus.validate()?;
     }
     config.loss.validate().map_err(Usage)?;
-    let group_size = config.objective.objective().group_size();
     config.sampler.validate().map_err(Usage)?;
     config.bank.answerer.iter().try_for_each(|server| server.validate("bank.answerer")).map_err(Usage)?;
     let reader = &config.reader;
@@ -59,13 +56,21 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     }
     check_size(config)?;
     check_policy(config)?;
-    check_objective(config)?;
-    if group_size == 1 {
+    check_objective(config)
+}
+
+/// Whether documents of a corpus are read: tasks with labels need none.
+pub fn needs_corpus(config: &Config) -> bool {
+    config.tasks.train.is_none() || config.train.evaluate_every > 0 && config.tasks.heldout.is_none()
+}
+
+/// Tells what is allowed and teaches nothing.
+pub fn warn(config: &Config) {
+    if config.objective.objective().group_size() == 1 {
         tracing::warn!(
             "`objective.group_size` is 1: a group of one has no advantage, so trajectories are never trained"
         );
     }
-    Ok(())
 }
 
 /// Checks that the conversations of a step can be held in memory.
@@ -140,6 +145,7 @@ fn check_policy(config: &Config) -> anyhow::Result<()> {
 /// If the configuration contradicts itself or the plan does not fit.
 pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     check(config)?;
+    warn(config);
     let prompts = PromptSet::load(&config.reader.prompts, config.reader.prompt.layout)?;
     print_line!("{}", toml::to_string(config).context("the configuration cannot be written")?)?;
     let synthesize = &config.corpus.synthesize;

@@ -9,6 +9,8 @@ use anyhow::Context;
 use candle_core::DType;
 use memtrain_corpora::{Split, store};
 
+use super::configuration::ConfigArgs;
+use super::failure::{Usage, WithHint};
 use crate::agents::bank::BankReading;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{DrawConfig, DrawRound, Reader};
@@ -24,6 +26,21 @@ use crate::run::{RunDirectory, RunSetup};
 use crate::sampler::{self, ChatServer};
 use crate::train::documents::{self, DocumentSet};
 use crate::train::items::{ItemSet, TaskSet};
+
+/// Checks that the corpus has documents, before anything is fetched or loaded.
+///
+/// # Errors
+/// If they are not there, with the command that makes them.
+pub fn check_corpus(config: &Config, args: &ConfigArgs) -> anyhow::Result<()> {
+    let corpus = &config.run.corpus;
+    if store::exists(&corpus.join("synthesize").join("manifest.json")) {
+        return Ok(());
+    }
+    let set = args.set.iter().map(|change| format!(" --set '{change}'")).collect::<String>();
+    Err(anyhow::anyhow!("the corpus `{}` is not built", corpus.display())).hint(|| {
+        format!("`memtrain corpus build {}{set}` makes it; `run.corpus` names another one", args.path().display())
+    })
+}
 
 /// What a searcher works with.
 pub struct Searching {
@@ -61,6 +78,7 @@ impl Workbench {
     /// If the prompt set cannot be used.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         super::plan::check(&config)?;
+        super::plan::warn(&config);
         let prompts = PromptSet::load(&config.reader.prompts, config.reader.prompt.layout)?;
         let bank = BankReading::new(config.bank.clone())?;
         Ok(Self { config, prompts, bank })
@@ -147,15 +165,16 @@ impl Workbench {
     pub fn starting_policy(&self) -> anyhow::Result<Policy> {
         let policy = self.load_policy()?;
         let (context, positions) = (self.config.reader.context_tokens, policy.decoder.config.max_position_embeddings);
-        anyhow::ensure!(
-            context <= positions,
-            "`reader.context_tokens` is {context}, but the policy was made for {positions} positions"
-        );
+        let too_long = |key: &str, context: usize| {
+            Usage(format!("`{key}` is {context}, but the policy was made for {positions} positions"))
+        };
+        if context > positions {
+            return Err(too_long("reader.context_tokens", context).into());
+        }
         let context = self.config.searcher.context_tokens;
-        anyhow::ensure!(
-            context <= positions || !self.config.objective.objective().searches(),
-            "`searcher.context_tokens` is {context}, but the policy was made for {positions} positions"
-        );
+        if context > positions && self.config.objective.objective().searches() {
+            return Err(too_long("searcher.context_tokens", context).into());
+        }
         Ok(policy)
     }
 
@@ -174,7 +193,8 @@ impl Workbench {
                 Ok(Policy::new(decoder, tokenizer)?)
             }
             (None, None) => {
-                anyhow::bail!("no policy: set `policy.path` to a Hugging Face directory, or `policy.preset`")
+                let detail = "no policy: set `policy.path` to a Hugging Face directory, or `policy.preset`";
+                Err(Usage(detail.to_owned()).into())
             }
         }
     }

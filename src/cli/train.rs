@@ -11,7 +11,7 @@ use super::configuration::{ConfigArgs, DeviceArgs};
 use super::memory_plan::MachineArgs;
 use super::models;
 use super::print::print_line;
-use super::setup::{Searching, Workbench};
+use super::setup::{self, Searching, Workbench};
 use crate::agents::reader::DrawConfig;
 use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
@@ -73,11 +73,15 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         return super::plan::print(&config, &args.machine);
     }
     let mut config = config;
+    super::plan::check(&config)?;
+    if super::plan::needs_corpus(&config) {
+        setup::check_corpus(&config, &args.config)?;
+    }
     models::place(&mut config)?;
     let bench = Workbench::new(config)?;
     let start = bench.starting_policy()?;
-    let run = bench.open_run(&start, args.clean)?;
     let stop = StopRequest::on_signals()?;
+    let run = bench.open_run(&start, args.clean)?;
     let trained = train(&bench, start, &run, &stop)?;
     print_line!("{}", trained.path.display())?;
     Ok(())
@@ -166,6 +170,8 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
 /// If something is missing or wrong, or a signal asked to stop.
 pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
     let mut config = args.config.load_for(&args.device)?;
+    super::plan::check(&config)?;
+    setup::check_corpus(&config, &args.config)?;
     models::place(&mut config)?;
     // A run of its own: training with the same configuration must not take the warm-up's checkpoints for its own.
     config.run.name.push_str("-warm-up");
@@ -174,6 +180,7 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
     // Before hours of work.
     directory::check_target(&args.out, &config.policy.path.iter().map(Path::new).collect::<Vec<_>>())?;
     let start = bench.starting_policy()?;
+    let stop = StopRequest::on_signals()?;
     let run = bench.open_run(&start, args.clean)?;
     let draw = DrawConfig::default();
     let reader = bench.reader(&start, &draw, 0);
@@ -198,7 +205,6 @@ pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
         ..config.train.clone()
     };
     let mut policy = start.clone();
-    let stop = StopRequest::on_signals()?;
     let precision = config.policy.precision;
     let the_loop = Loop { run: &run, config: &steps, optimizer: &config.optimizer, precision, stop: &stop };
     the_loop.go(&mut policy, &mut training)?;

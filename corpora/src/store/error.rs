@@ -169,11 +169,17 @@ pub enum StoreError {
         input: PathBuf,
     },
     /// Another process holds the lock.
-    #[error("`{}` is locked by another process", path.display())]
+    #[error("`{}` is locked by another process{}", path.display(), in_brackets(holder))]
     Locked {
         /// The lock file.
         path: PathBuf,
+        /// Number and machine of the process that holds it, `pid 123 on host`, as far as it has said so.
+        holder: Option<String>,
     },
+}
+
+fn in_brackets(holder: &Option<String>) -> String {
+    holder.as_ref().map_or_else(String::new, |holder| format!(" ({holder})"))
 }
 
 /// A value of a row that cannot be stored or understood.

@@ -374,7 +374,9 @@ impl<'a> Replacement<'a> {
         clear_unfinished(&fresh)?;
         super::create_dir_all(parent(&target))?;
         match fs::create_dir(&fresh) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(StoreError::Locked { path: fresh }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(StoreError::Locked { path: fresh, holder: None });
+            }
             created => created.map_err(|source| StoreError::io("create folder", &fresh, source))?,
         }
         let mut begun = Self { target, kind, fresh, lock: None };
@@ -484,7 +486,7 @@ fn clear_unfinished(fresh: &Path) -> Result<()> {
     let marker = fresh.join(MARKER);
     let file = if names.is_empty() { None } else { File::open(&marker).ok() };
     if let Some(Err(TryLockError::WouldBlock)) = file.map(|file| file.try_lock()) {
-        return Err(StoreError::Locked { path: fresh.to_path_buf() });
+        return Err(StoreError::Locked { path: fresh.to_path_buf(), holder: None });
     }
     remove_dir_all(fresh)
 }

@@ -177,6 +177,8 @@ pub enum RecordError {
     Busy {
         /// The folder.
         folder: PathBuf,
+        /// Its lock, which names the process.
+        source: StoreError,
     },
 }
 
@@ -218,7 +220,7 @@ impl Record {
         let (folder, batch) = (folder.to_path_buf(), batch.max(1));
         make_ours(&folder)?;
         let lock = store::lock(&folder.join(LOCK)).map_err(|error| match error {
-            StoreError::Locked { .. } => RecordError::Busy { folder: folder.clone() },
+            source @ StoreError::Locked { .. } => RecordError::Busy { folder: folder.clone(), source },
             error => error.into(),
         })?;
         if store::exists(&folder.join(RUN)) {

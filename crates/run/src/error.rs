@@ -118,8 +118,8 @@ pub enum RunError {
         /// The newest sound checkpoint, if there is one.
         sound: Option<PathBuf>,
     },
-    /// A signal asked to stop; everything is saved.
-    #[error("stopped by a signal; everything is saved")]
+    /// A signal asked to stop. Whoever gives this has saved what there was to save, and says so.
+    #[error("stopped by a signal")]
     Stopped,
 }
 

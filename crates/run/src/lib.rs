@@ -22,7 +22,7 @@
 //! * [`RunDirectory`] opens it, for a new run or to go on with one; [`RunReader`] reads it, and finds what is damaged.
 //! * [`Records`] keeps metrics, timings and evaluations, as [`JsonLines`] and in [`tensorboard`] files; [`RolloutRow`] is a row of the rollout table.
 //! * [`Checkpoints`] writes and finds checkpoints.
-//! * [`signal`] turns SIGINT and SIGTERM into a request to stop; [`progress`] shows how far things are, [`watch`] says what
+//! * [`signal`] turns signals into a request to stop; [`progress`] shows how far things are, [`watch`] says what
 //!   is waited for when nothing moves, [`log`] keeps what was said.
 //!
 //! Resuming goes back to the newest checkpoint: [`RunDirectory::rewind`] drops what was written after it, so that a run

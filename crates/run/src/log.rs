@@ -1,10 +1,13 @@
 //! What the program says while it runs: to stderr, and to the log of the run once there is one.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use memtrain_corpora::visible::visible;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::progress::Stderr;
 
@@ -13,6 +16,19 @@ static FILE: Mutex<Option<File>> = Mutex::new(None);
 /// Writes log lines to stderr, above progress bars, and without colours to the file given to [`keep`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogWriter;
+
+/// The time of a log line, UTC to the second: `2026-11-29T12:34:56Z`. For `tracing_subscriber`'s `with_timer`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seconds;
+
+impl FormatTime for Seconds {
+    fn format_time(&self, line: &mut Writer<'_>) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let (seconds, _) = time.split_once('.').unwrap_or((time.trim_end_matches('Z'), ""));
+        write!(line, "{seconds}Z")
+    }
+}
 
 /// A writer for `tracing_subscriber`'s `with_writer`.
 pub fn writer() -> LogWriter {
@@ -86,6 +102,14 @@ mod tests {
             "\x1b[32mINFO\x1b[0m a\\u001b]0;b\\u0007\n"
         );
         assert_eq!(but_for_colours("\u{1b}[1\u{9b}m \u{202e}é".as_bytes()), "\\u001b[1\\u009bm \\u202eé");
+    }
+
+    #[test]
+    fn the_time_of_a_line_ends_with_its_seconds() {
+        let mut time = String::new();
+        Seconds.format_time(&mut Writer::new(&mut time)).expect("a time");
+        let shape: String = time.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+        assert_eq!(shape, "0000-00-00T00:00:00Z", "{time}");
     }
 
     #[test]

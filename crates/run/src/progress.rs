@@ -1,6 +1,7 @@
 //! How far things are: bars on a terminal, plain lines elsewhere, on stderr.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,19 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 /// A plain line is printed at most so often for one piece of work.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on neither bars nor lines are printed.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
 /// All bars of the process, one under the other; `None` where lines are printed.
 fn bars() -> Option<&'static MultiProgress> {
     static BARS: OnceLock<Option<MultiProgress>> = OnceLock::new();
     let make = || {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        (io::stderr().is_terminal() && !dumb).then(MultiProgress::new)
+        (io::stderr().is_terminal() && !dumb && !QUIET.load(Ordering::Relaxed)).then(MultiProgress::new)
     };
     BARS.get_or_init(make).as_ref()
 }
@@ -130,6 +138,9 @@ impl Drop for Bar {
 }
 
 fn print_line(line: &str) {
+    if QUIET.load(Ordering::Relaxed) {
+        return;
+    }
     // Nobody can be told that stderr is closed.
     let _ = Stderr.write_all(format!("{line}\n").as_bytes());
 }

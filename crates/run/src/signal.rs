@@ -1,9 +1,16 @@
-//! SIGINT and SIGTERM as a request to stop between two steps.
+//! Signals as a request to stop between two steps: SIGINT and SIGTERM, SIGHUP of a terminal that closes, and SIGUSR1, which batch systems
+//! send some time before they end a job.
 
 use std::io;
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(unix)]
+use memtrain_corpora::store;
+#[cfg(unix)]
+use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -22,7 +29,8 @@ use super::RunError;
 pub struct StopRequest(Arc<AtomicBool>);
 
 impl StopRequest {
-    /// A request that SIGINT and SIGTERM set. A second such signal ends the process at once.
+    /// A request that SIGINT, SIGTERM, SIGHUP and SIGUSR1 set. After any of them, SIGINT or SIGTERM ends the process at once. A SIGHUP that
+    /// is ignored, as under `nohup`, stays so.
     ///
     /// # Errors
     /// If the system refuses the handlers.
@@ -32,6 +40,13 @@ impl StopRequest {
             // The order matters: the first signal must find the flag unset, and then set it.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop.0))?;
             flag::register(signal, Arc::clone(&stop.0))?;
+        }
+        #[cfg(unix)]
+        {
+            flag::register(SIGUSR1, Arc::clone(&stop.0))?;
+            if !is_ignored(SIGHUP) {
+                flag::register(SIGHUP, Arc::clone(&stop.0))?;
+            }
         }
         Ok(stop)
     }
@@ -53,4 +68,12 @@ impl StopRequest {
     pub fn check(&self) -> Result<(), RunError> {
         if self.requested() { Err(RunError::Stopped) } else { Ok(()) }
     }
+}
+
+/// Whether the process was started with this signal ignored. Only Linux tells without `unsafe`; elsewhere it is left alone.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let Ok(status) = store::read_to_string(Path::new("/proc/self/status")) else { return true };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_none_or(|mask| (mask >> (signal - 1)) & 1 == 1)
 }

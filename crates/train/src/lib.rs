@@ -224,6 +224,10 @@ impl Loop<'_> {
             directory::restore(policy, &checkpoint.path)?;
             done = checkpoint.state.step;
             training.set_cursor(checkpoint.state.next_document);
+            match done < self.config.steps {
+                true => tracing::info!("going on from step {done} of {}", self.config.steps),
+                false => tracing::info!("all {done} steps are done"),
+            }
         }
         let (decoder, masters) = policy.decoder.trainable(self.precision)?;
         policy.decoder = decoder;
@@ -365,8 +369,8 @@ impl Session<'_> {
     /// The end of a run that was asked to stop.
     fn stopped(&self) -> anyhow::Error {
         let told = match self.done {
-            0 => "no step is done yet; run the same command again to begin anew".to_owned(),
-            done => format!("step {done} is saved; run the same command again to go on"),
+            0 => "no step is done yet, so nothing of the training is saved".to_owned(),
+            done => format!("step {done} is saved"),
         };
         anyhow::Error::from(RunError::Stopped).context(told)
     }

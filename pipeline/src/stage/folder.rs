@@ -265,6 +265,10 @@ impl StageFolder {
         let folder = Self::new(out, needs);
         let manifest = match folder.manifest()? {
             Stored::Whole(manifest) => manifest,
+            // Whoever reads a stage for itself reads a corpus that should be there.
+            Stored::Absent if needs == stage && !store::is_dir(out) => {
+                return Err(PipelineError::NoCorpus { path: out.to_path_buf() });
+            }
             Stored::Absent => return Err(PipelineError::NotReady { stage, needs }),
             Stored::Damaged(source) => return Err(PipelineError::Damaged { stage: needs, source }),
         };

@@ -9,7 +9,7 @@ use memtrain_corpora::store;
 use crate::cli::configuration::{ConfigArgs, DeviceArgs};
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::Workbench;
+use crate::cli::setup::{self, Workbench};
 use crate::eval::interval::Estimate;
 use crate::eval::memory_controls::{MemoryReport, Quality};
 
@@ -39,6 +39,7 @@ pub struct MemoryArgs {
 /// If the corpus or a policy cannot be read.
 pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
     let config = args.config.load_for(&args.device)?;
+    setup::check_corpus(&config, &args.config)?;
     let mut policies = Vec::new();
     let paths = if args.policy.is_empty() { vec![None] } else { args.policy.iter().map(Some).collect() };
     let mut bench = None;

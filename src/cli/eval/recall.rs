@@ -9,7 +9,7 @@ use crate::agents::reader::DrawConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::Workbench;
+use crate::cli::setup::{self, Workbench};
 use crate::eval::recall::{RecallCell, RecallOptions, RecallReport, evaluate};
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::run::RunError;
@@ -48,6 +48,7 @@ pub struct RecallArgs {
 pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     super::check_out::<RecallReport>(args.out.as_deref())?;
     let mut config = args.config.load()?;
+    setup::check_corpus(&config, &args.config)?;
     if let Some(path) = &args.policy {
         config.policy.path = Some(path.clone());
         config.policy.preset = None;

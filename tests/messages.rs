@@ -1,0 +1,131 @@
+//! Messages of commands that cannot do what they are asked, and how much is said.
+
+mod small_world;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use memtrain_corpora::store;
+
+fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
+    // Nothing is asked of the hub, whose cache is the folder's own.
+    Command::new(env!("CARGO_BIN_EXE_memtrain"))
+        .current_dir(folder)
+        .args(arguments)
+        .env("HF_HUB_CACHE", folder.join("hub"))
+        .env("HF_HUB_OFFLINE", "1")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+/// Asserts the exit code and that stderr holds each of `parts`; gives stderr.
+fn refused(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+    let output = memtrain(folder, arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{arguments:?} did not say `{part}`:\n{said}");
+    }
+    said
+}
+
+#[test]
+fn a_corpus_that_is_not_there_is_said_to_be_missing_with_what_makes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let missing = ["there is no corpus `nowhere`", "hint: ", "memtrain corpus build --config FILE --out nowhere"];
+    for command in ["inspect", "stats", "verify"] {
+        refused(path, &["corpus", command, "nowhere"], 1, &missing);
+    }
+    store::create_dir_all(&path.join("empty")).unwrap();
+    let unfinished = ["stage `synthesize` of the corpus is not finished", "hint: ", "memtrain corpus build"];
+    refused(path, &["corpus", "inspect", "empty"], 1, &unfinished);
+}
+
+#[test]
+fn what_needs_a_corpus_names_the_command_that_makes_it_before_the_hub_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    let change = "policy.path=someone/large";
+    for command in [
+        &["train", "small.toml", "--set", change][..],
+        &["warm-up", "--config", "small.toml", "--set", change, "--out", "warmed"],
+        &["eval", "reconstruction", "small.toml", "--set", change],
+        &["eval", "recall", "small.toml", "--set", change],
+        &["eval", "memory", "small.toml", "--set", change],
+    ] {
+        let made = format!("`memtrain corpus build small.toml --set '{change}'` makes it");
+        refused(path, command, 1, &["the corpus `corpus` is not built", "hint: ", &made]);
+    }
+    // What is wrong with the configuration comes first.
+    refused(path, &["train", "small.toml", "--set", "reader.context_tokens=100"], 2, &["reader.context_tokens"]);
+}
+
+#[test]
+fn a_configuration_is_named_with_or_without_its_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    let named = memtrain(path, &["train", "--dry-run", "--config", "small.toml"]);
+    let bare = memtrain(path, &["train", "small.toml", "--dry-run"]);
+    assert_eq!(named.status.code(), Some(0), "{}", String::from_utf8_lossy(&named.stderr));
+    assert_eq!(named.stdout, bare.stdout);
+    refused(path, &["train", "small.toml", "--config", "small.toml"], 2, &["cannot be used with"]);
+    refused(path, &["train"], 2, &["required", "FILE"]);
+}
+
+#[test]
+fn a_dump_that_is_named_is_read_and_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    for name in ["none*.parquet", "none.xml.bz2"] {
+        let told = [&*format!("no dump at `{name}`"), "hint: "];
+        refused(path, &["corpus", "build", "small.toml", "--dump", name], 1, &told);
+        assert!(!store::exists(&path.join(name)) && !store::exists(&path.join("corpus")), "{name}");
+    }
+    let pattern = ["corpus", "build", "small.toml", "--set", "corpus.ingest.dumps=[\"none*.xml\"]"];
+    refused(path, &pattern, 2, &["`none*.xml`", "[world] writes one file", "hint: "]);
+    assert!(!store::exists(&path.join("none*.xml")));
+}
+
+#[test]
+fn the_papers_setting_asks_for_its_dump_before_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/memtrain.toml");
+    let said = refused(path, &["corpus", "build", config.to_str().unwrap()], 1, &["no dump at `data/dumps/enwiki-"]);
+    assert!(!said.contains("HF_HUB_OFFLINE"), "{said}");
+}
+
+#[test]
+fn wrong_values_of_a_configuration_end_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    let build = |set: &str, part: &str| refused(path, &["corpus", "build", "small.toml", "--set", set], 2, &[part]);
+    build("corpus.ingest.dumps=[]", "`ingest.dumps` is empty");
+    build("corpus.ingest.min_words=30", "`ingest.min_words` must be between 1 and `ingest.max_words` = 24");
+    assert!(memtrain(path, &["corpus", "build", "small.toml"]).status.success());
+    let train = |set: &[&str], part: &str| refused(path, &[&["train", "small.toml"], set].concat(), 2, &[part]);
+    train(
+        &["--set", "reader.context_tokens=1000000"],
+        "`reader.context_tokens` is 1000000, but the policy was made for",
+    );
+}
+
+#[test]
+fn quiet_says_nothing_of_what_goes_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    let output = memtrain(path, &["corpus", "build", "small.toml", "-q"]);
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    assert!(store::exists(&path.join("corpus/synthesize/manifest.json")));
+    let loud = memtrain(path, &["corpus", "build", "small.toml"]);
+    assert!(!loud.stderr.is_empty());
+    refused(path, &["--quiet", "corpus", "inspect", "nowhere"], 1, &["there is no corpus `nowhere`"]);
+    refused(path, &["corpus", "build", "small.toml", "-q", "-v"], 2, &["cannot be used with"]);
+}
