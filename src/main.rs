@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use memtrain::cli::{
-    Cli, Command, corpus, entities, environment, eval, failure, index, policy, quickstart, report, run, serve_index,
-    tasks, train, wikitext, world,
+    Cli, Command, completions, config, corpus, doctor, entities, environment, eval, failure, index, man, policy,
+    quickstart, report, run, serve_index, tasks, train, wikitext, world,
 };
 
 fn main() -> ExitCode {
@@ -30,5 +30,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::run(&args),
         Command::ServeIndex(args) => serve_index::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Doctor => doctor::run(),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     })
 }

@@ -129,3 +129,78 @@ fn quiet_says_nothing_of_what_goes_well() {
     refused(path, &["--quiet", "corpus", "inspect", "nowhere"], 1, &["there is no corpus `nowhere`"]);
     refused(path, &["corpus", "build", "small.toml", "-q", "-v"], 2, &["cannot be used with"]);
 }
+
+#[test]
+fn a_configuration_is_checked_and_shown_without_anything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "[train]\nsteps = 7\n");
+    let said = |arguments: &[&str]| {
+        let output = memtrain(path, arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(said(&["config", "check", "small.toml"]), "`small.toml`: nothing is wrong\n");
+    let changed = said(&["config", "show", "small.toml", "--set", "run.name=other"]);
+    assert!(changed.contains("steps = 7\n") && changed.contains("name = \"other\"\n"), "{changed}");
+    assert!(changed.contains("checkpoint_every = 10\n"), "defaults are shown: {changed}");
+    store::write_atomic(&path.join("shown.toml"), &changed).unwrap();
+    assert_eq!(said(&["config", "show", "shown.toml"]), changed, "what is shown is a configuration");
+    let check = |set: &str, part: &str| refused(path, &["config", "check", "small.toml", "--set", set], 2, &[part]);
+    check("train.stepz=1", "`stepz`");
+    check("reader.context_tokens=100", "reader.context_tokens");
+    check("corpus.ingest.dumps=[]", "`ingest.dumps` is empty");
+}
+
+#[test]
+fn shells_get_their_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    for (shell, part) in [("bash", "_memtrain()"), ("zsh", "#compdef memtrain"), ("fish", "complete -c memtrain")] {
+        let output = memtrain(folder.path(), &["completions", shell]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains(part), "{shell}: {script}");
+        assert!(script.contains("quickstart") && script.contains("reconstruction"), "{shell}");
+    }
+    refused(folder.path(), &["completions", "tcsh"], 2, &["tcsh"]);
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = memtrain(folder.path(), &["man", "man1"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = |name: &str| store::read_to_string(&folder.path().join("man1").join(name)).unwrap();
+    assert!(
+        page("memtrain.1").contains("quickstart") && page("memtrain.1").starts_with(".ie"),
+        "{}",
+        page("memtrain.1")
+    );
+    assert!(page("memtrain-corpus-build.1").contains("accept"), "{}", page("memtrain-corpus-build.1"));
+    let count = store::list(&folder.path().join("man1")).unwrap().len();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{count} pages in man1\n"));
+    assert!(count > 30, "{count}");
+}
+
+#[test]
+fn a_doctor_says_what_is_there_and_what_stands_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = memtrain(folder.path(), &["doctor"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    for part in
+        ["program     memtrain ", "processor", "memory", "nothing is asked of it (HF_HUB_OFFLINE)", "can be written"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Whoever forbids the second start runs without the settings.
+    let output = Command::new(env!("CARGO_BIN_EXE_memtrain"))
+        .current_dir(folder.path())
+        .arg("doctor")
+        .env("MEMTRAIN_ENVIRONMENT", "mine")
+        .env_remove("CANDLE_NUM_THREADS")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("! settings") && said.contains("CANDLE_NUM_THREADS=1"), "{said}");
+}

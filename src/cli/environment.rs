@@ -8,7 +8,7 @@
 use std::ffi::OsString;
 
 /// Set in the process that was started again; set by the user to anything, nothing is changed.
-const MARK: &str = "MEMTRAIN_ENVIRONMENT";
+pub(super) const MARK: &str = "MEMTRAIN_ENVIRONMENT";
 const CANDLE_THREADS: (&str, &str) = ("CANDLE_NUM_THREADS", "1");
 const GLIBC: &str = "GLIBC_TUNABLES";
 /// As in `.cargo/config.toml`, where the figures stand.
@@ -24,7 +24,7 @@ pub fn settle() {
 }
 
 /// Variables to set, given those that are.
-fn missing(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
+pub(super) fn missing(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
     let mut missing = Vec::new();
     if variable(MARK).is_some() {
         return missing;

@@ -154,7 +154,7 @@ fn live_sequences(config: &Config, machine: &MachineArgs, setting: &Setting) -> 
 }
 
 /// The memory of this machine in bytes, where the system says.
-fn memory_of_this_machine() -> Option<u64> {
+pub(super) fn memory_of_this_machine() -> Option<u64> {
     let text = store::read_to_string(Path::new("/proc/meminfo")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,13 +1,17 @@
 //! What was typed: one file a command.
 
+pub mod completions;
+pub mod config;
 pub mod configuration;
 pub mod corpus;
+pub mod doctor;
 pub mod entities;
 pub mod environment;
 pub mod eval;
 pub mod failure;
 pub mod index;
 pub mod inspect;
+pub mod man;
 pub mod memory_plan;
 pub mod models;
 pub mod plan;
@@ -73,6 +77,14 @@ pub enum Command {
     Report(report::ReportArgs),
     /// Offer an index over HTTP, with the protocol of Search-R1 and MEM1
     ServeIndex(serve_index::ServeIndexArgs),
+    /// Check a configuration, or print it with every default
+    Config(config::ConfigCommandArgs),
+    /// Say what this program and this machine are, and what stands in the way
+    Doctor,
+    /// Print the completions of a shell
+    Completions(completions::CompletionsArgs),
+    /// Write manual pages
+    Man(man::ManArgs),
 }
 
 /// Starts the log on stderr: plain text, colour only on a terminal that wants it.
