@@ -16,6 +16,7 @@ use memtrain_corpora::visible::visible;
 use memtrain_hub::HubError;
 use memtrain_index::IndexError;
 use memtrain_pipeline::PipelineError;
+use memtrain_statistics::StatisticsError;
 use serde::de::DeserializeOwned;
 
 use super::print::is_closed;
@@ -175,6 +176,9 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<PipelineError>() {
+        return error.hint();
+    }
+    if let Some(StatisticsError::Pipeline(error)) = cause.downcast_ref::<StatisticsError>() {
         return error.hint();
     }
     if let Some(error) = cause.downcast_ref::<IndexError>() {
