@@ -7,6 +7,7 @@
 //! * [`device`]: what computes
 //! * [`policy`]: the language model, its tokenizer and its Hugging Face directory
 //! * [`sampler`]: token ids in, token ids and log-probabilities out
+//! * [`rollout`]: environments, and the engine that plays them
 //! * [`agents`]: how an agent reads
 //! * [`objectives`]: what is rewarded, and who gets the credit
 //! * [`grpo`]: how reward becomes a step
@@ -30,5 +31,5 @@ pub mod serve;
 pub use memtrain_engine::sampler;
 pub use memtrain_kernels::{device, nn};
 pub use memtrain_model::{optim, plan, policy, scoring};
-pub use memtrain_rl::{agents, grpo, objectives, warm_up};
+pub use memtrain_rl::{agents, grpo, objectives, rollout, warm_up};
 pub use {memtrain_eval as eval, memtrain_run as run, memtrain_tasks as tasks, memtrain_train as train};

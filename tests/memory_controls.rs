@@ -7,6 +7,7 @@ use memtrain::eval::memory_controls::{Contender, Keeper, MemoryReport, evaluate}
 use memtrain::eval::reconstruction::questions;
 use memtrain::objectives::memtrain::{ChunkedDocument, MemTrainConfig};
 use memtrain::policy::{PolicyTokenizer, built_in};
+use memtrain::rollout::RolloutEngine;
 use memtrain::sampler::{Completion, FinishReason, SampleRequest, Sampler};
 use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split};
 
@@ -80,7 +81,7 @@ fn report() -> MemoryReport {
     let contender = |name: &str, invention| Contender {
         name: name.to_owned(),
         reader: reader(),
-        sampler: Box::new(Keeps { tokenizer: &tokenizer, invention }),
+        engine: RolloutEngine::new(Keeps { tokenizer: &tokenizer, invention }),
     };
     let documents = [document(0, "Velm"), document(1, "Gogo"), document(2, "Ebi")];
     let asked = questions(&documents, &MemTrainConfig::default(), 2, 1);

@@ -1,13 +1,13 @@
 //! Chunks, recall questions and credit on documents of the fictional kind.
 
 use memtrain::agents::chunks::{CutAt, split};
-use memtrain::agents::reader::{Trajectory, Turn};
 use memtrain::objectives::GroupCounts;
 use memtrain::objectives::memtrain::{
     ChunkedDocument, END_TO_END, GradedRecall, GradedTrajectory, MemTrainConfig, RECALL, RecallQuestion, Variant,
     assign_credit, draw_recall, form_penalty, trajectory_reward,
 };
 use memtrain::policy::{PolicyTokenizer, built_in};
+use memtrain::rollout::{Trajectory, Turn};
 use memtrain::run::RolloutKind;
 use memtrain::sampler::{Completion, FinishReason};
 use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split, rng};
@@ -137,7 +137,7 @@ fn graded(
     let question =
         RecallQuestion { memory_step: 2, chunk_step: 1, target: "Aba".to_owned(), masked_chunk: String::new() };
     GradedTrajectory {
-        trajectory: Trajectory { task: 0, rollout, turns },
+        trajectory: Trajectory { rollout, turns, outcome: () },
         correct,
         recall: Some(GradedRecall {
             question,

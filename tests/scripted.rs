@@ -1,6 +1,7 @@
 //! Systems played from a script: what is said is known, so every number can be worked out by hand.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use memtrain::agents::bank::{Bank, BankConfig, BankReading, Layout};
 use memtrain::agents::prompts::{PromptLayout, PromptSet};
@@ -14,6 +15,7 @@ use memtrain::objectives::memagent::MemAgentConfig;
 use memtrain::objectives::memalpha::{Grouping, Judge, MemAlphaConfig};
 use memtrain::objectives::{ChunkedTask, Item, Objective, Played, Scorer, Search, Stage};
 use memtrain::policy::{PolicyTokenizer, built_in};
+use memtrain::rollout::RolloutEngine;
 use memtrain::sampler::{Completion, FinishReason, SampleRequest, Sampler};
 use memtrain::scoring::PromptResponse;
 use memtrain::tasks::Question;
@@ -102,6 +104,8 @@ fn play(
     let (searcher_prompts, searcher_config) = searcher();
     let mut sampler = Script::new(&tokenizer, policy, "nothing");
     let mut answerer = Script::new(&tokenizer, frozen.0, frozen.1);
+    let mut asked = RolloutEngine::new(&mut answerer);
+    let retriever: Arc<dyn Retriever> = Arc::new(OnePassage);
     let mut stage = Stage {
         reader: Reader {
             tokenizer: &tokenizer,
@@ -111,13 +115,15 @@ fn play(
             round: DrawRound { seed: 1, step: 1 },
         },
         bank: &reading,
-        search: Some(Search { prompts: &searcher_prompts, config: &searcher_config, retriever: &OnePassage }),
-        sampler: &mut sampler,
-        frozen: Some(&mut answerer),
+        search: Some(Search { prompts: &searcher_prompts, config: &searcher_config, retriever: &retriever }),
+        engine: RolloutEngine::new(&mut sampler),
+        frozen: Some(&mut asked),
         scorer: &ByLength,
         frozen_scorer: None,
     };
     let played = objective.roll_out(&mut stage, &[item()], group_size).unwrap().remove(0);
+    drop(stage);
+    drop(asked);
     (played, answerer.prompts)
 }
 

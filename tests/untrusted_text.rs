@@ -1,6 +1,6 @@
 //! Added tokens in text from elsewhere are text: for every added token of several tokenizers, in every place of a prompt.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use memtrain::agents::answer::boxed;
 use memtrain::agents::bank::{BankPrompts, Call, Layout, Section};
@@ -12,6 +12,7 @@ use memtrain::agents::retrieve::{Found, RetrieveError, Retriever};
 use memtrain::agents::searcher::{SearchTask, Searcher, SearcherConfig, SearcherPrompts};
 use memtrain::policy::tokenizer::COMPACT_CHAT_TEMPLATE;
 use memtrain::policy::{Message, PolicyTokenizer, PromptText, built_in};
+use memtrain::rollout::RolloutEngine;
 use memtrain::sampler::{Completion, FinishReason, SampleRequest, Sampler};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -162,11 +163,11 @@ impl Sampler for Parrot {
 }
 
 /// Finds one text for every query.
-struct Shelf<'a>(&'a str);
+struct Shelf(String);
 
-impl Retriever for Shelf<'_> {
+impl Retriever for Shelf {
     fn retrieve(&self, queries: &[&str], _k: usize) -> Result<Vec<Vec<Found>>, RetrieveError> {
-        let found = Found { id: "1".into(), title: self.0.to_owned(), text: format!("a {} b", self.0), score: 1.0 };
+        let found = Found { id: "1".into(), title: self.0.clone(), text: format!("a {} b", self.0), score: 1.0 };
         Ok(vec![vec![found]; queries.len()])
     }
 }
@@ -220,7 +221,7 @@ fn prompts_with(tokenizer: &PolicyTokenizer, text: &str) -> Vec<(String, Vec<u32
     let task = ReadingTask { document: 0, problem: Some(text.to_owned()), chunks: vec![text.to_owned(); 2] };
     // The ids that are drawn may well be control tokens: what is read of them in the next turn is text.
     let mut parrot = Parrot { said: tokenizer.encode(text).unwrap(), prompts: Vec::new() };
-    reader.read(&mut parrot, &[task], 1).unwrap();
+    reader.read(&mut RolloutEngine::new(&mut parrot), &[task], 1).unwrap();
     parrot.prompts.into_iter().for_each(|ids| put("reading", ids));
 
     let searching = SearcherPrompts::load("standard").unwrap();
@@ -229,7 +230,8 @@ fn prompts_with(tokenizer: &PolicyTokenizer, text: &str) -> Vec<(String, Vec<u32
     let said = tokenizer.encode_text(format!("so <search>x {text} y</search>")).unwrap();
     let mut parrot = Parrot { said, prompts: Vec::new() };
     let task = SearchTask { number: 0, questions: vec![text.to_owned()] };
-    searcher.search(&mut parrot, &Shelf(text), &[task], 1).unwrap();
+    let shelf: Arc<dyn Retriever> = Arc::new(Shelf(text.to_owned()));
+    searcher.search(&mut RolloutEngine::new(&mut parrot), &shelf, &[task], 1).unwrap();
     parrot.prompts.into_iter().for_each(|ids| put("searching", ids));
     prompts
 }

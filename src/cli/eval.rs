@@ -21,6 +21,8 @@ use super::print::print_line;
 use super::setup::{self, Workbench};
 use crate::eval::reconstruction::ReconstructionReport;
 use crate::eval::record::RecordError;
+use crate::run::RunError;
+use crate::run::signal::StopRequest;
 
 /// Arguments of `memtrain eval`.
 #[derive(Debug, Args)]
@@ -90,6 +92,14 @@ fn told<T>(result: Result<T, RecordError>) -> anyhow::Result<T> {
     })
 }
 
+/// Says of an evaluation that was stopped that nothing of it is kept.
+fn unkept<T>(result: anyhow::Result<T>) -> anyhow::Result<T> {
+    result.map_err(|error| match RunError::is_stop(&error) {
+        true => error.context("nothing of this evaluation is kept; run the same command again to begin anew"),
+        false => error,
+    })
+}
+
 /// Checks, before the work, that a report may be written: nothing is there, or a report of the same kind.
 fn check_out<T: DeserializeOwned>(out: Option<&Path>) -> anyhow::Result<()> {
     let is_report = |path: &Path| store::read_json::<T>(path).is_ok();
@@ -106,7 +116,7 @@ fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
     setup::check_corpus(&config, &args.config)?;
     models::place(&mut config)?;
     let bench = Workbench::new(config)?;
-    let report = bench.evaluate(&bench.starting_policy()?)?;
+    let report = unkept(bench.evaluate(&bench.starting_policy()?, &StopRequest::on_signals()?))?;
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;
     }

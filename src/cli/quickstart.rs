@@ -80,7 +80,7 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
     let (chosen_on, all) = (bench.config.eval.documents, bench.documents(Split::Heldout)?.len());
     tracing::info!("evaluating before and after training on {} held-out documents", all.saturating_sub(chosen_on));
     let policies = [("before".to_owned(), &start), ("after".to_owned(), &after)];
-    let report = bench.evaluate_memories(&policies, chosen_on..all)?;
+    let report = bench.evaluate_memories(&policies, chosen_on..all, &stop)?;
     let seconds_beside_training = (prepared + evaluating.elapsed()).as_secs_f64();
     let record = Record { report, best_step, seconds_beside_training };
     store::write_json(&path, &record)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -22,6 +23,8 @@ use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluat
 use crate::objectives::Search;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Policy, PolicyTokenizer, directory, preset};
+use crate::rollout::RolloutEngine;
+use crate::run::signal::StopRequest;
 use crate::run::{RunDirectory, RunSetup};
 use crate::sampler::{self, ChatServer};
 use crate::train::documents::{self, DocumentSet};
@@ -49,7 +52,7 @@ pub struct Searching {
     /// Its limits.
     pub config: SearcherConfig,
     /// What finds passages.
-    pub retriever: Box<dyn Retriever>,
+    pub retriever: Arc<dyn Retriever>,
     /// What is searched: the address of a server, or the hash of an index.
     pub source: String,
 }
@@ -57,7 +60,7 @@ pub struct Searching {
 impl Searching {
     /// As an objective takes it.
     pub fn as_search(&self) -> Search<'_> {
-        Search { prompts: &self.prompts, config: &self.config, retriever: self.retriever.as_ref() }
+        Search { prompts: &self.prompts, config: &self.config, retriever: &self.retriever }
     }
 }
 
@@ -117,16 +120,16 @@ impl Workbench {
             return Ok(None);
         }
         let prompts = SearcherPrompts::load(&config.searcher.prompts)?;
-        let (retriever, source): (Box<dyn Retriever>, String) = match &config.search.server {
+        let (retriever, source): (Arc<dyn Retriever>, String) = match &config.search.server {
             Some(server) => {
                 let timeout = Duration::from_secs(config.search.timeout_s.max(1));
-                (Box::new(HttpRetriever::new(server, timeout)), server.clone())
+                (Arc::new(HttpRetriever::new(server, timeout)), server.clone())
             }
             None => {
                 let corpus = config.search.corpus.as_ref().unwrap_or(&config.run.corpus);
                 let alone = corpus.join("index.json");
                 let manifest = if store::exists(&alone) { alone } else { corpus.join("index").join("manifest.json") };
-                (Box::new(super::index::open(corpus)?), store::hash_file(&manifest)?)
+                (Arc::new(super::index::open(corpus)?), store::hash_file(&manifest)?)
             }
         };
         Ok(Some(Searching { prompts, config: config.searcher.clone(), retriever, source }))
@@ -244,36 +247,45 @@ impl Workbench {
         Reader { tokenizer: &policy.tokenizer, prompts: &self.prompts, config: &self.config.reader, draw, round }
     }
 
+    /// Plays with a policy and the configured sampler.
+    ///
+    /// # Errors
+    /// If the device refuses, or the server.
+    pub fn engine(&self, policy: &Policy, stop: &StopRequest) -> anyhow::Result<RolloutEngine<'static>> {
+        let sampler = sampler::of_policy(&self.config.sampler, policy, Some(&self.sampler_weights()))?;
+        Ok(RolloutEngine::new(sampler).with_stop(stop))
+    }
+
     /// Evaluates a policy on the first held-out documents.
     ///
     /// # Errors
-    /// If the corpus cannot be read or sampling fails.
-    pub fn evaluate(&self, policy: &Policy) -> anyhow::Result<ReconstructionReport> {
+    /// If the corpus cannot be read, sampling fails, or somebody asks to stop.
+    pub fn evaluate(&self, policy: &Policy, stop: &StopRequest) -> anyhow::Result<ReconstructionReport> {
         let eval = &self.config.eval;
         let draw = DrawConfig { temperature: eval.temperature, ..DrawConfig::default() };
         let reader = self.reader(policy, &draw, EVALUATION_STEP);
         let documents = documents::first(&self.documents(Split::Heldout)?, eval.documents, &reader)?;
-        let mut sampler = sampler::of_policy(&self.config.sampler, policy, Some(&self.sampler_weights()))?;
-        evaluate(&reader, &mut sampler, &documents, &self.config.objective.memtrain(), eval.recall_questions)
+        let mut engine = self.engine(policy, stop)?;
+        evaluate(&reader, &mut engine, &documents, &self.config.objective.memtrain(), eval.recall_questions)
     }
 
     /// Lets named policies read the held-out documents of these numbers, and answer from each other's memories and from the
     /// controls.
     ///
     /// # Errors
-    /// If the corpus cannot be read or sampling fails.
+    /// If the corpus cannot be read, sampling fails, or somebody asks to stop.
     pub fn evaluate_memories(
         &self,
         policies: &[(String, &Policy)],
         numbers: Range<usize>,
+        stop: &StopRequest,
     ) -> anyhow::Result<MemoryReport> {
         let eval = &self.config.eval;
         let draw = DrawConfig { temperature: eval.temperature, ..DrawConfig::default() };
         let mut contenders = Vec::new();
         for (name, policy) in policies {
-            let sampler = sampler::of_policy(&self.config.sampler, policy, Some(&self.sampler_weights()))?;
-            let reader = self.reader(policy, &draw, EVALUATION_STEP);
-            contenders.push(Contender { name: name.clone(), reader, sampler });
+            let (engine, reader) = (self.engine(policy, stop)?, self.reader(policy, &draw, EVALUATION_STEP));
+            contenders.push(Contender { name: name.clone(), reader, engine });
         }
         let Some(first) = contenders.first() else { anyhow::bail!("there is no policy to evaluate") };
         let mut documents = documents::first(&self.documents(Split::Heldout)?, numbers.end, &first.reader)?;

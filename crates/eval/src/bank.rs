@@ -1,16 +1,16 @@
-//! Questions to a bank: a policy keeps it, a frozen answerer reads it.
+//! Questions to a bank: a policy writes it, a frozen answerer reads it.
 //!
 //! An item is a task or a document with all its questions. Each answer is scored by itself, the item's scores are their means.
 //! What the record says besides is in its details: the objective's own measurements, every question with its answer, why each
 //! turn was rewarded, and the bank.
 
 use anyhow::Context;
-use memtrain_engine::sampler::Sampler;
 use memtrain_model::scoring::PromptResponse;
 use memtrain_rl::agents::bank::BankReading;
 use memtrain_rl::agents::bank::answerer::{Answerer, Words};
-use memtrain_rl::agents::reader::{Reader, TooLong, Turn};
+use memtrain_rl::agents::reader::{Reader, TooLong};
 use memtrain_rl::objectives::{AskedBank, Item, Objective, Played, Scorer, Stage, means};
+use memtrain_rl::rollout::{RolloutEngine, Turn};
 use memtrain_tasks::Question;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -37,9 +37,9 @@ pub fn key(item: &Item) -> ItemKey {
     ItemKey { task: item.id().to_owned(), length, question: 0, method: METHOD.to_owned() }
 }
 
-/// Who keeps banks and who is asked about them.
+/// Who writes banks and who is asked about them.
 pub struct BankEval<'a> {
-    /// Tokenizer, limits, and how the keeper's calls are drawn.
+    /// Tokenizer, limits, and how the writer's calls are drawn.
     pub reader: Reader<'a>,
     /// Limits and texts of banks.
     pub reading: &'a BankReading,
@@ -74,21 +74,21 @@ impl Answerer for Witness<'_> {
 type Answered = (Played, Vec<(Words, Turn)>);
 
 impl BankEval<'_> {
-    /// Keeps a bank over each item and asks it; records and turns in the order of the items.
+    /// Writes a bank over each item and asks it; records and turns in the order of the items.
     ///
     /// # Errors
-    /// If the keeper or the answerer fails: that is no fault of a bank, and the evaluation can go on later. An item whose
+    /// If the writer or the answerer fails, or somebody asks to stop: that is no fault of a bank, and the evaluation can go on later. An item whose
     /// prompts do not fit is a failed item.
     pub fn answer(
         &self,
-        keeper: &mut dyn Sampler,
+        engine: &mut RolloutEngine<'_>,
         answerer: &mut dyn Answerer,
         items: &[Item],
     ) -> anyhow::Result<(Vec<ItemRecord>, Vec<EvalTurn>)> {
-        let played: Vec<anyhow::Result<Answered>> = match self.play(keeper, answerer, items) {
+        let played: Vec<anyhow::Result<Answered>> = match self.play(engine, answerer, items) {
             Err(error) if is_too_long(&error) => {
                 let alone = |item: &Item| {
-                    self.play(keeper, answerer, std::slice::from_ref(item))?.pop().context("nothing was played")
+                    self.play(engine, answerer, std::slice::from_ref(item))?.pop().context("nothing was played")
                 };
                 items.iter().map(alone).collect()
             }
@@ -112,7 +112,7 @@ impl BankEval<'_> {
 
     fn play(
         &self,
-        keeper: &mut dyn Sampler,
+        engine: &mut RolloutEngine<'_>,
         answerer: &mut dyn Answerer,
         items: &[Item],
     ) -> anyhow::Result<Vec<Answered>> {
@@ -121,12 +121,13 @@ impl BankEval<'_> {
             reader: Reader { ..self.reader },
             bank: self.reading,
             search: None,
-            sampler: keeper,
+            engine: engine.reborrow(),
             frozen: Some(&mut witness),
             scorer: &NoScorer,
             frozen_scorer: None,
         };
         let played = self.objective.roll_out(&mut stage, items, 1)?;
+        drop(stage);
         let heard_of = |item: &Item| {
             let of_item = |(words, _): &&(Words, Turn)| words.address.0 == item.number();
             witness.heard.iter().filter(of_item).cloned().collect()
@@ -134,9 +135,9 @@ impl BankEval<'_> {
         Ok(played.into_iter().zip(items.iter().map(heard_of)).collect())
     }
 
-    /// The keeper's turns, then the answers in the order in which they were asked for.
+    /// The writer's turns, then the answers in the order in which they were asked for.
     fn turns(&self, key: &ItemKey, played: &Played, heard: &[(Words, Turn)]) -> anyhow::Result<Vec<EvalTurn>> {
-        let kept = played.graded.iter().map(|graded| (None, &graded.turn));
+        let written = played.graded.iter().map(|graded| (None, &graded.turn));
         let answered = heard.iter().map(|(words, turn)| (Some(words), turn));
         let turn = |(number, (words, turn)): (usize, (Option<&Words>, &Turn))| {
             // What a server has made of the words, it alone knows.
@@ -146,7 +147,7 @@ impl BankEval<'_> {
             };
             Ok(EvalTurn::new(key, number, turn, prompt))
         };
-        kept.chain(answered).enumerate().map(turn).collect()
+        written.chain(answered).enumerate().map(turn).collect()
     }
 
     fn unanswered(&self, item: &Item) -> ItemRecord {

@@ -48,7 +48,7 @@ fn reconstructed(
     recall_questions: usize,
 ) -> anyhow::Result<HeldOut> {
     let documents = memtrain::documents(items)?;
-    let report = reconstruction::evaluate(&stage.reader, stage.sampler, &documents, config, recall_questions)?;
+    let report = reconstruction::evaluate(&stage.reader, &mut stage.engine, &documents, config, recall_questions)?;
     let weight = if config.variant == Variant::EndToEnd { 0.0 } else { config.recall_weight };
     let recall = if report.recall.count == 0 { 0.0 } else { report.recall.mean };
     Ok(HeldOut {

@@ -3,9 +3,11 @@
 //! An item is a question at a length by a method. Every item counts: one that fails (a prompt that does not fit, a sampler
 //! that gives up) is wrong and counted as failed, never left out.
 
-use memtrain_engine::sampler::Sampler;
+use anyhow::Context;
 use memtrain_rl::agents::full_context::{self, ContextPrompt, ContextQuestion};
-use memtrain_rl::agents::reader::{Reader, ReadingTask, Turn};
+use memtrain_rl::agents::reader::{Reader, ReadingTask};
+use memtrain_rl::rollout::{RolloutEngine, Turn};
+use memtrain_run::RunError;
 use memtrain_tasks::{ContextKind, Task};
 use serde::{Deserialize, Serialize};
 
@@ -81,10 +83,10 @@ impl LongQa<'_> {
     /// by one, so that one item does not take others with it.
     ///
     /// # Errors
-    /// If a prompt that was shown cannot be decoded.
+    /// If a prompt that was shown cannot be decoded, or somebody asks to stop.
     pub fn answer(
         &self,
-        sampler: &mut dyn Sampler,
+        engine: &mut RolloutEngine<'_>,
         items: &[Item<'_>],
     ) -> anyhow::Result<(Vec<ItemRecord>, Vec<EvalTurn>)> {
         let mut answered: Vec<Option<anyhow::Result<Answered>>> = items.iter().map(|_| None).collect();
@@ -94,13 +96,17 @@ impl LongQa<'_> {
             if together.is_empty() {
                 continue;
             }
-            match self.attempt(method, sampler, &together) {
+            match self.attempt(method, engine, &together) {
                 Ok(all) => places.iter().zip(all).for_each(|(&at, one)| answered[at] = Some(Ok(one))),
+                Err(error) if RunError::is_stop(&error) => return Err(error),
                 Err(_) => {
                     for &at in &places {
-                        let alone = self.attempt(method, sampler, &items[at..=at]);
-                        let alone = alone.and_then(|mut all| all.pop().ok_or_else(|| anyhow::anyhow!("no answer")));
-                        answered[at] = Some(alone);
+                        let alone = self.attempt(method, engine, &items[at..=at]);
+                        let alone = alone.and_then(|mut all| all.pop().context("no answer"));
+                        answered[at] = Some(match alone {
+                            Err(error) if RunError::is_stop(&error) => return Err(error),
+                            alone => alone,
+                        });
                     }
                 }
             }
@@ -119,7 +125,12 @@ impl LongQa<'_> {
         Ok((records, turns))
     }
 
-    fn attempt(&self, method: Method, sampler: &mut dyn Sampler, items: &[Item<'_>]) -> anyhow::Result<Vec<Answered>> {
+    fn attempt(
+        &self,
+        method: Method,
+        engine: &mut RolloutEngine<'_>,
+        items: &[Item<'_>],
+    ) -> anyhow::Result<Vec<Answered>> {
         let problem = |item: &Item<'_>| item.task.questions[item.key.question as usize].text.clone();
         match method {
             Method::Reader => {
@@ -128,8 +139,8 @@ impl LongQa<'_> {
                     Ok(ReadingTask { document: item.key.number(), problem: Some(problem(item)), chunks })
                 };
                 let tasks = items.iter().map(task).collect::<anyhow::Result<Vec<_>>>()?;
-                let trajectories = self.reader.read(sampler, &tasks, 1)?;
-                Ok(trajectories.into_iter().map(|read| Answered { turns: read.turns, dropped_tokens: 0 }).collect())
+                let trajectories = self.reader.read(engine, &tasks, 1)?.into_iter().flatten();
+                Ok(trajectories.map(|read| Answered { turns: read.turns, dropped_tokens: 0 }).collect())
             }
             Method::FullContext => {
                 let question = |item: &Item<'_>| ContextQuestion {
@@ -139,7 +150,7 @@ impl LongQa<'_> {
                 };
                 let questions: Vec<ContextQuestion> = items.iter().map(question).collect();
                 let (prompt, limit) = (self.context_prompt, self.full_context_tokens);
-                let answers = full_context::answer(&self.reader, prompt, sampler, &questions, limit)?;
+                let answers = full_context::answer(&self.reader, prompt, engine, &questions, limit)?;
                 Ok(answers
                     .into_iter()
                     .map(|answer| Answered { turns: vec![answer.turn], dropped_tokens: answer.dropped_tokens })

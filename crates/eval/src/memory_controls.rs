@@ -9,12 +9,13 @@ use std::collections::HashSet;
 
 use memtrain_corpora::document::MASK;
 use memtrain_corpora::rng;
-use memtrain_engine::sampler::{FinishReason, Sampler};
+use memtrain_engine::sampler::FinishReason;
 use memtrain_rl::agents::answer::{Equality, last_boxed};
 use memtrain_rl::agents::prompts::EMPTY_MEMORY;
-use memtrain_rl::agents::reader::{AnswerPrompt, Reader, RecallPrompt, Trajectory, Turn};
+use memtrain_rl::agents::reader::{AnswerPrompt, Reader, RecallPrompt};
 use memtrain_rl::agents::sentences::{fitting, sentences};
 use memtrain_rl::objectives::memtrain::{ChunkedDocument, is_right};
+use memtrain_rl::rollout::{RolloutEngine, Trajectory, Turn};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -121,8 +122,8 @@ pub struct Contender<'a> {
     pub name: String,
     /// How it reads.
     pub reader: Reader<'a>,
-    /// What draws its responses.
-    pub sampler: Box<dyn Sampler + 'a>,
+    /// Plays with it.
+    pub engine: RolloutEngine<'a>,
 }
 
 /// The memories of one keeper: a document each, and in it one after each chunk.
@@ -132,7 +133,7 @@ type Memories = Vec<Vec<String>>;
 /// from the controls. Documents and question numbers alone address questions and controls.
 ///
 /// # Errors
-/// If a sampler or a tokenizer fails.
+/// If a sampler or a tokenizer fails, or somebody asks to stop.
 pub fn evaluate(
     contenders: &mut [Contender<'_>],
     documents: &[ChunkedDocument],
@@ -143,7 +144,7 @@ pub fn evaluate(
     let mut readings = Vec::new();
     for contender in contenders.iter_mut() {
         let tasks: Vec<_> = documents.iter().map(ChunkedDocument::task).collect();
-        let trajectories = contender.reader.read(contender.sampler.as_mut(), &tasks, 1)?;
+        let trajectories = contender.reader.read(&mut contender.engine, &tasks, 1)?.concat();
         readings.push((quality(&trajectories, documents), example(&trajectories, documents)));
         let memories = |trajectory: &Trajectory| {
             (1..trajectory.turns.len()).map(|read| trajectory.memory(read).to_owned()).collect()
@@ -196,7 +197,7 @@ impl Contender<'_> {
             AnswerPrompt { document: document.number, turn, memory }
         };
         let prompts: Vec<AnswerPrompt> = documents.iter().zip(memories).map(prompt).collect();
-        let turns = self.reader.answer(self.sampler.as_mut(), &prompts)?;
+        let turns = self.reader.answer(&mut self.engine, &prompts)?;
         let is_right = |pair: &(&Turn, &ChunkedDocument)| is_right(&pair.0.text, &pair.1.document.answer, equality);
         Ok(Estimate::of_share(turns.iter().zip(documents).filter(is_right).count(), documents.len()))
     }
@@ -211,7 +212,7 @@ impl Contender<'_> {
     ) -> anyhow::Result<Estimate> {
         let prompts: Vec<RecallPrompt> =
             asked.iter().zip(memories).map(|(asked, memory)| asked.prompt(documents, memory)).collect();
-        let answers = self.reader.recall(self.sampler.as_mut(), &prompts, 1)?;
+        let answers = self.reader.recall(&mut self.engine, &prompts, 1)?;
         let shares = scores(documents.len(), asked, &answers, equality);
         Ok(Estimate::of_means(&shares.into_iter().flatten().collect::<Vec<_>>()))
     }

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use memtrain_corpora::rng;
-use memtrain_engine::sampler::Sampler;
 use memtrain_rl::agents::reader::{Reader, RecallPrompt};
 use memtrain_rl::objectives::memtrain::{ChunkedDocument, MemTrainConfig, is_right, recall_at};
+use memtrain_rl::rollout::RolloutEngine;
 use serde::{Deserialize, Serialize};
 
 use super::interval::Estimate;
@@ -76,19 +76,19 @@ const PURPOSE: &str = "evaluate/recall-by-distance";
 /// asked the same. `advanced` is told after each batch of documents how many are done.
 ///
 /// # Errors
-/// If the sampler or the tokenizer fails, or `advanced` does.
+/// If the sampler or the tokenizer fails, or somebody asks to stop.
 pub fn evaluate(
     reader: &Reader<'_>,
-    sampler: &mut dyn Sampler,
+    engine: &mut RolloutEngine<'_>,
     documents: &[ChunkedDocument],
     objective: &MemTrainConfig,
     options: RecallOptions,
-    mut advanced: impl FnMut(usize) -> anyhow::Result<()>,
+    mut advanced: impl FnMut(usize),
 ) -> anyhow::Result<RecallReport> {
     let (mut answered, mut without_entity) = (Vec::new(), 0);
     for (batch, members) in documents.chunks(BATCH).enumerate() {
         let tasks: Vec<_> = members.iter().map(ChunkedDocument::task).collect();
-        let trajectories = reader.read(sampler, &tasks, 1)?;
+        let trajectories = reader.read(engine, &tasks, 1)?.concat();
         let (mut prompts, mut asked) = (Vec::new(), Vec::new());
         for (at, (document, trajectory)) in members.iter().zip(&trajectories).enumerate() {
             let mut number = 0;
@@ -113,12 +113,12 @@ pub fn evaluate(
                 }
             }
         }
-        let answers = reader.recall(sampler, &prompts, 1)?;
+        let answers = reader.recall(engine, &prompts, 1)?;
         for ((document, memory_step, chunk_step, target), turns) in asked.into_iter().zip(answers) {
             let right = turns.iter().any(|turn| is_right(&turn.text, &target, objective.equality));
             answered.push(Answered { document, memory_step, chunk_step, right });
         }
-        advanced(batch * BATCH + members.len())?;
+        advanced(batch * BATCH + members.len());
     }
     Ok(report(&answered, documents.len(), without_entity))
 }

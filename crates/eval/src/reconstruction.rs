@@ -1,10 +1,10 @@
 //! End-to-end reconstruction and intermediate recall on held-out documents: the two things MemTrain trains.
 
 use memtrain_corpora::rng;
-use memtrain_engine::sampler::Sampler;
 use memtrain_rl::agents::answer::Equality;
-use memtrain_rl::agents::reader::{Reader, RecallPrompt, Turn};
+use memtrain_rl::agents::reader::{Reader, RecallPrompt};
 use memtrain_rl::objectives::memtrain::{ChunkedDocument, MemTrainConfig, RecallQuestion, draw_recall, is_right};
+use memtrain_rl::rollout::{RolloutEngine, Turn};
 use serde::{Deserialize, Serialize};
 
 use super::interval::Estimate;
@@ -112,20 +112,20 @@ pub(super) fn scores(documents: usize, asked: &[Asked], answers: &[Vec<Turn>], e
 /// Reads each document once and asks it `recall_questions` recall questions.
 ///
 /// # Errors
-/// If the sampler or the tokenizer fails.
+/// If the sampler or the tokenizer fails, or somebody asks to stop.
 pub fn evaluate(
     reader: &Reader<'_>,
-    sampler: &mut dyn Sampler,
+    engine: &mut RolloutEngine<'_>,
     documents: &[ChunkedDocument],
     objective: &MemTrainConfig,
     recall_questions: usize,
 ) -> anyhow::Result<ReconstructionReport> {
     let tasks: Vec<_> = documents.iter().map(ChunkedDocument::task).collect();
-    let trajectories = reader.read(sampler, &tasks, 1)?;
+    let trajectories = reader.read(engine, &tasks, 1)?.concat();
     let asked = questions(documents, objective, recall_questions, reader.round.seed);
     let memory = |asked: &Asked| trajectories[asked.document].memory(asked.question.memory_step).to_owned();
     let prompts: Vec<RecallPrompt> = asked.iter().map(|asked| asked.prompt(documents, memory(asked))).collect();
-    let answers = reader.recall(sampler, &prompts, 1)?;
+    let answers = reader.recall(engine, &prompts, 1)?;
     let recalls = scores(documents.len(), &asked, &answers, objective.equality);
     let correct: Vec<bool> = documents
         .iter()

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, LockGuard, Occupant, StoreError, TableWriter};
 use memtrain_engine::sampler::FinishReason;
-use memtrain_rl::agents::reader::Turn;
+use memtrain_rl::rollout::Turn;
 use memtrain_run::trash;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -3,10 +3,12 @@
 //! An item is a task of one or more questions. Its answers are compared one by one with what is accepted, and the item's
 //! scores are their means; too few or too many answers are wrong altogether, as in MEM1's evaluation.
 
+use std::sync::Arc;
+
 use memtrain_corpora::rng;
-use memtrain_engine::sampler::Sampler;
 use memtrain_rl::agents::retrieve::Retriever;
 use memtrain_rl::agents::searcher::{SearchTask, SearchTrajectory, Searcher};
+use memtrain_rl::rollout::RolloutEngine;
 use memtrain_tasks::{ContextKind, Task};
 use rand::Rng;
 use serde::Serialize;
@@ -71,12 +73,12 @@ pub fn join(tasks: Vec<Task>, objectives: usize, seed: u64) -> (Vec<Task>, usize
 /// Searches for the answers of tasks; records and turns in the order of the tasks.
 ///
 /// # Errors
-/// If the sampler or the retriever fails: that is no fault of an answer, and the evaluation can go on later. A prompt that
+/// If the sampler or the retriever fails, or somebody asks to stop: that is no fault of an answer, and the evaluation can go on later. A prompt that
 /// does not fit is a failed item.
 pub fn answer(
     searcher: &Searcher<'_>,
-    sampler: &mut dyn Sampler,
-    retriever: &dyn Retriever,
+    engine: &mut RolloutEngine<'_>,
+    retriever: &Arc<dyn Retriever>,
     tasks: &[Task],
 ) -> anyhow::Result<(Vec<ItemRecord>, Vec<EvalTurn>)> {
     let search_task = |task: &Task| SearchTask {
@@ -84,7 +86,7 @@ pub fn answer(
         questions: task.questions.iter().map(|question| question.text.clone()).collect(),
     };
     let search_tasks: Vec<SearchTask> = tasks.iter().map(search_task).collect();
-    let trajectories = searcher.search(sampler, retriever, &search_tasks, 1)?;
+    let trajectories = searcher.search(engine, retriever, &search_tasks, 1)?.into_iter().flatten();
     let (mut records, mut turns) = (Vec::with_capacity(tasks.len()), Vec::new());
     for (task, trajectory) in tasks.iter().zip(trajectories) {
         let record = graded(task, &trajectory);
@@ -97,7 +99,7 @@ pub fn answer(
 }
 
 fn graded(task: &Task, trajectory: &SearchTrajectory) -> ItemRecord {
-    let answers = trajectory.answers().unwrap_or_default();
+    let answers = trajectory.outcome.answers().unwrap_or_default();
     let scores = if answers.len() == task.questions.len() {
         let one = |(answer, question): (&String, &memtrain_tasks::Question)| score_answer(answer, &question.answers);
         Scores::mean(&answers.iter().zip(&task.questions).map(one).collect::<Vec<_>>())
@@ -107,7 +109,7 @@ fn graded(task: &Task, trajectory: &SearchTrajectory) -> ItemRecord {
     let accepted = task.questions.iter().map(|question| question.answers.clone()).collect();
     let mut record = ItemRecord {
         answer: answers.join("; "),
-        failure: trajectory.failure.clone(),
+        failure: trajectory.outcome.failure.clone(),
         scores,
         ..ItemRecord::new(item(task), &task.source, accepted)
     };
@@ -147,7 +149,7 @@ impl SearchQaReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use memtrain_rl::agents::searcher::action;
+    use memtrain_rl::agents::searcher::{SearchOutcome, action};
     use memtrain_tasks::Question;
 
     fn task(questions: &[(&str, &[&str])]) -> Task {
@@ -168,9 +170,8 @@ mod tests {
     }
 
     fn said(response: &str) -> SearchTrajectory {
-        let mut trajectory = SearchTrajectory::default();
-        trajectory.actions.push(action(response).0);
-        trajectory
+        let outcome = SearchOutcome { actions: vec![action(response).0], failure: None };
+        SearchTrajectory { rollout: 0, turns: Vec::new(), outcome }
     }
 
     fn em(task: &Task, response: &str) -> f64 {

@@ -124,6 +124,11 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// Whether an error is [`Self::Stopped`] or comes of it.
+    pub fn is_stop(error: &anyhow::Error) -> bool {
+        error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Self::Stopped)))
+    }
+
     /// What the user can do, without a full stop at the end.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use memtrain_engine::sampler::{self, ChatServer, LocalSampler, Sampler, SamplerConfig, SamplerKind};
+use memtrain_engine::sampler::{self, ChatServer, LocalSampler, SamplerConfig, SamplerKind};
 use memtrain_eval::held_out;
 use memtrain_eval::reconstruction::{self, ReconstructionConfig};
 use memtrain_model::policy::{Decoder, Generation, Origin, Policy, PolicyTokenizer};
@@ -18,12 +18,12 @@ use memtrain_rl::grpo::Conversation;
 use memtrain_rl::grpo::loss::LossConfig;
 use memtrain_rl::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
 use memtrain_rl::objectives::{Item, Metric, Objective, Played, Scorer, Search, Stage};
+use memtrain_rl::rollout::RolloutEngine;
 use memtrain_run::RolloutRow;
 use memtrain_run::signal::StopRequest;
 use memtrain_run::watch::Watch;
 
 use super::diagnosis::{Diagnosis, StepNumbers};
-use super::interrupt::Interruptible;
 use super::items::ItemOrder;
 use super::metrics;
 use super::speed::{PassWork, peak_memory_gib};
@@ -73,7 +73,7 @@ pub struct GrpoTraining<'a> {
     pub max_refills: usize,
     /// Operations a second that MFU is a share of.
     pub peak_flops: f64,
-    /// Asked between the turns of rollouts.
+    /// Ends a step within a response of its rollouts.
     pub stop: &'a StopRequest,
     /// Told what is waited for.
     pub watch: Watch,
@@ -193,23 +193,20 @@ impl Training for GrpoTraining<'_> {
     }
 }
 
-impl<'a> GrpoTraining<'a> {
+impl GrpoTraining<'_> {
     /// Responses drawn greedily are scored at temperature 1.
     fn temperature(&self) -> f64 {
         if self.draw.temperature > 0.0 { self.draw.temperature } else { 1.0 }
     }
 
-    /// The configured sampler, with the weights as they are now.
-    fn sampler<'w>(&self, decoder: &Decoder, watch: &'w Watch) -> anyhow::Result<Interruptible<'w, Box<dyn Sampler>>>
-    where
-        'a: 'w,
-    {
+    /// Plays with the configured sampler and the weights as they are now.
+    fn engine(&self, decoder: &Decoder) -> anyhow::Result<RolloutEngine<'static>> {
         let (tokenizer, generation) = (self.tokenizer.clone(), self.generation.clone());
         let policy = Policy { decoder: decoder.frozen()?, tokenizer, generation, origin: self.origin.clone() };
         let weights = (!self.served.get()).then_some(self.weights.as_path());
         let sampler = sampler::of_policy(self.sampler, &policy, weights)?;
         self.served.set(true);
-        Ok(Interruptible { sampler, stop: self.stop, watch })
+        Ok(RolloutEngine::new(sampler).with_stop(self.stop).with_watch(&self.watch))
     }
 
     /// Sets the stage with a policy: its sampler and scorer, and those of the reference where the objective asks for them.
@@ -224,21 +221,17 @@ impl<'a> GrpoTraining<'a> {
         let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
         let limits = self.update.limits(1.0);
         let reference = self.reference.as_ref().filter(|_| self.objective.needs_reference());
-        let mut sampler = self.sampler(decoder, &self.watch)?;
+        let engine = self.engine(decoder)?;
         let (stop, watch) = (self.stop, &self.watch);
         // A server that draws has the policy's weights; the reference is always asked in this process.
         let mut frozen: Option<Box<dyn Answerer>> = match (&self.answerer, reference) {
             (Some(server), _) => {
-                let goes_on = |ended: usize, asked: usize| {
-                    watch.progress(format_args!("{ended} of {asked} answers have come"));
-                    Ok(stop.check()?)
-                };
-                Some(Box::new(ServerAnswerer { server: server.clone(), goes_on }))
+                Some(Box::new(ServerAnswerer { server: server.clone(), stop: stop.clone(), watch: watch.clone() }))
             }
             (None, Some(reference)) => {
                 let (stop_ids, allowed) = (&self.generation.eos_token_ids, self.tokenizer.vocab_size());
                 let sampler = LocalSampler::with_ids(reference, stop_ids, allowed)?;
-                Some(Box::new(Interruptible { sampler, stop, watch }))
+                Some(Box::new(RolloutEngine::new(sampler).with_stop(stop).with_watch(watch)))
             }
             (None, None) => None,
         };
@@ -247,7 +240,7 @@ impl<'a> GrpoTraining<'a> {
             reader: Reader { tokenizer, prompts, config, draw, round },
             bank: self.bank,
             search: self.search,
-            sampler: &mut sampler,
+            engine,
             frozen: frozen.as_deref_mut().map(|frozen| frozen as &mut dyn Answerer),
             scorer: &DecoderScorer { decoder, limits },
             frozen_scorer: frozen_scorer.as_ref().map(|scorer| scorer as &dyn Scorer),

@@ -8,7 +8,6 @@ pub mod diagnosis;
 mod divergence;
 pub mod documents;
 pub mod grpo;
-mod interrupt;
 pub mod items;
 mod metrics;
 pub mod optimizer;
@@ -293,7 +292,7 @@ impl Session<'_> {
         };
         let mut outcome = match self.training.step(context) {
             Ok(outcome) => outcome,
-            Err(error) if is_stop(&error) => {
+            Err(error) if RunError::is_stop(&error) => {
                 self.training.set_cursor(cursor);
                 if self.done > 0 {
                     self.save()?;
@@ -339,7 +338,7 @@ impl Session<'_> {
         let evaluation = match self.training.evaluate(&self.policy.decoder) {
             Ok(Some(evaluation)) => evaluation,
             Ok(None) => return Ok(()),
-            Err(error) if is_stop(&error) => return Err(self.stopped()),
+            Err(error) if RunError::is_stop(&error) => return Err(self.stopped()),
             Err(error) if divergence::is_of(&error) => {
                 return Err(self.diverged(step, error.root_cause().to_string(), step));
             }
@@ -374,10 +373,6 @@ impl Session<'_> {
         };
         anyhow::Error::from(RunError::Stopped).context(told)
     }
-}
-
-fn is_stop(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(RunError::Stopped)))
 }
 
 /// Metrics as the records take them.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use memtrain_engine::sampler::FinishReason;
-use memtrain_rl::agents::reader::Turn;
 use memtrain_rl::grpo::Conversation;
 use memtrain_rl::objectives::played::TOTAL;
 use memtrain_rl::objectives::{Graded, GroupCounts, Metric, means};
+use memtrain_rl::rollout::Turn;
 use memtrain_rollout_types::RolloutKind;
 
 use super::grpo::Rollouts;

@@ -7,7 +7,7 @@ use clap::Args;
 use memtrain_corpora::{Split, store};
 use serde_json::{Map, Value, json};
 
-use super::benchmarked::{all_failed, answer_all, sampler};
+use super::benchmarked::{all_failed, answer_all, engine};
 use super::told;
 use crate::agents::bank::BankConfig;
 use crate::agents::bank::answerer::{Answerer, ServerAnswerer};
@@ -24,6 +24,9 @@ use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::eval::record::{ItemKey, Record, RunNote};
 use crate::eval::summary;
 use crate::policy::{Policy, PolicyTokenizer};
+use crate::rollout::RolloutEngine;
+use crate::run::signal::StopRequest;
+use crate::run::watch::Watch;
 use crate::sampler::config::is_url;
 use crate::sampler::{ChatServer, LocalSampler};
 
@@ -97,15 +100,17 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
     let mut record = told(Record::open(folder, &note, keys, args.batch, args.clean))?;
     let objective = bench.config.objective.objective();
     let bank_eval = BankEval { reader, reading: &bench.bank, objective };
-    let mut keeper = sampler(&bench.config.sampler, &policy, folder)?;
+    let stop = StopRequest::on_signals()?;
+    let mut engine = engine(&bench.config.sampler, &policy, folder, &stop)?;
     let mut answerer: Box<dyn Answerer> = match frozen {
-        Frozen::Server(server) => Box::new(ServerAnswerer { server, goes_on: |_, _| Ok(()) }),
+        Frozen::Server(server) => Box::new(ServerAnswerer { server, stop: stop.clone(), watch: Watch::default() }),
         Frozen::Policy(policy) => {
             let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
-            Box::new(LocalSampler::with_ids(&policy.decoder, stop_ids, allowed)?.with_config(&bench.config.sampler))
+            let sampler = LocalSampler::with_ids(&policy.decoder, stop_ids, allowed)?;
+            Box::new(RolloutEngine::new(sampler.with_config(&bench.config.sampler)).with_stop(&stop))
         }
     };
-    answer_all(&mut record, |_, range| bank_eval.answer(&mut keeper, answerer.as_mut(), &items[range]))?;
+    answer_all(&mut record, &stop, |_, range| bank_eval.answer(&mut engine, answerer.as_mut(), &items[range]))?;
     let report = BankReport::of(record.done());
     let records = told(record.finish(&report))?;
     if args.json {

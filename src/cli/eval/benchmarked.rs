@@ -18,10 +18,10 @@ use crate::cli::models;
 use crate::config::Config;
 use crate::eval::record::{EvalTurn, ItemKey, ItemRecord, Record};
 use crate::policy::{Policy, TemplateSettings, built_in, directory};
-use crate::run::RunError;
+use crate::rollout::RolloutEngine;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::sampler::{self, Sampler, SamplerConfig, SamplingParams};
+use crate::sampler::{self, SamplerConfig, SamplingParams};
 
 /// The policy and how it is sampled.
 #[derive(Clone, Debug, Args)]
@@ -75,11 +75,16 @@ impl Evaluated {
     }
 }
 
-/// What draws: the policy in this process, or the configured server, whose weights are written under `out`.
-pub(super) fn sampler(config: &SamplerConfig, policy: &Policy, out: &Path) -> anyhow::Result<Box<dyn Sampler>> {
+/// Plays with the policy in this process, or with the configured server, whose weights are written under `out`.
+pub(super) fn engine(
+    config: &SamplerConfig,
+    policy: &Policy,
+    out: &Path,
+    stop: &StopRequest,
+) -> anyhow::Result<RolloutEngine<'static>> {
     let named = &config.http.weights;
     let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
-    sampler::of_policy(config, policy, Some(&weights))
+    Ok(RolloutEngine::new(sampler::of_policy(config, policy, Some(&weights))?).with_stop(stop))
 }
 
 impl PolicyArgs {
@@ -132,22 +137,20 @@ impl PolicyArgs {
     }
 }
 
-/// Answers the items of a record that are not done, batch by batch; `answer` is given their keys and numbers. A signal ends it
-/// between two batches, with all that is done kept.
+/// Answers the items of a record that are not done, batch by batch; `answer` is given their keys and numbers. A stop ends it
+/// between two batches, and `answer` within one; the batches that are done are kept.
 pub(super) fn answer_all(
     record: &mut Record,
+    stop: &StopRequest,
     mut answer: impl FnMut(&[ItemKey], Range<usize>) -> anyhow::Result<(Vec<ItemRecord>, Vec<EvalTurn>)>,
 ) -> anyhow::Result<()> {
-    let stop = StopRequest::on_signals()?;
     let bar = Bar::new("items", record.items().len() as u64, record.done().len() as u64);
     loop {
         let range = record.next_batch();
         if range.is_empty() {
             break;
         }
-        if stop.requested() {
-            return Err(RunError::Stopped.into());
-        }
+        stop.check()?;
         let (records, turns) = answer(&record.items()[range.clone()], range.clone())?;
         told(record.add(records, turns))?;
         bar.advance(range.len() as u64);

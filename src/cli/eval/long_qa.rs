@@ -7,7 +7,7 @@ use clap::Args;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 
-use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, sampler};
+use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, engine};
 use super::told;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::PromptSet;
@@ -20,6 +20,7 @@ use crate::eval::metrics::Metric;
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::eval::record::{ItemKey, Record, RunNote};
 use crate::eval::summary;
+use crate::run::signal::StopRequest;
 use crate::tasks::{Task, read};
 
 /// Arguments of `memtrain eval long-qa`.
@@ -76,13 +77,14 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     let Evaluated { config, draw, policy, .. } = &evaluated;
     let reader = Reader { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config.reader, draw, round };
     let benchmark = LongQa { reader, context_prompt: &context_prompt, full_context_tokens };
-    let mut sampler = sampler(&evaluated.config.sampler, &evaluated.policy, &args.out)?;
+    let stop = StopRequest::on_signals()?;
+    let mut engine = engine(&evaluated.config.sampler, &evaluated.policy, &args.out, &stop)?;
     let mut upcoming = Box::new(every_item(&tables, args.limit, &methods)?.skip(record.done().len()));
-    answer_all(&mut record, |keys, _| {
+    answer_all(&mut record, &stop, |keys, _| {
         let batch = upcoming.by_ref().take(keys.len()).collect::<anyhow::Result<Vec<_>>>()?;
         let members = keys.iter().zip(&batch).map(|(key, (task, method))| Item { key, task, method: *method });
         let members: Vec<Item<'_>> = members.collect();
-        benchmark.answer(&mut sampler, &members)
+        benchmark.answer(&mut engine, &members)
     })?;
     let report = LongQaReport::of(record.done());
     let records = told(record.finish(&report))?;

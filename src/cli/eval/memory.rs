@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use memtrain_corpora::store;
 
+use super::unkept;
 use crate::cli::configuration::{ConfigArgs, DeviceArgs};
 use crate::cli::models;
 use crate::cli::print::print_line;
 use crate::cli::setup::{self, Workbench};
 use crate::eval::interval::Estimate;
 use crate::eval::memory_controls::{MemoryReport, Quality};
+use crate::run::signal::StopRequest;
 
 /// Arguments of `memtrain eval memory`.
 #[derive(Debug, Args)]
@@ -36,7 +38,7 @@ pub struct MemoryArgs {
 /// Evaluates and prints.
 ///
 /// # Errors
-/// If the corpus or a policy cannot be read.
+/// If the corpus or a policy cannot be read, or a signal asked to stop.
 pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
     let config = args.config.load_for(&args.device)?;
     setup::check_corpus(&config, &args.config)?;
@@ -61,7 +63,7 @@ pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
     let Some(bench) = bench else { return Ok(()) };
     let named: Vec<_> = policies.iter().map(|(name, policy)| (name.clone(), policy)).collect();
     let numbers = args.skip..args.skip + bench.config.eval.documents;
-    let report = bench.evaluate_memories(&named, numbers)?;
+    let report = unkept(bench.evaluate_memories(&named, numbers, &StopRequest::on_signals()?))?;
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use memtrain_corpora::{Split, store};
 
+use super::unkept;
 use crate::agents::reader::DrawConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::models;
@@ -12,10 +13,8 @@ use crate::cli::print::print_line;
 use crate::cli::setup::{self, Workbench};
 use crate::eval::recall::{RecallCell, RecallOptions, RecallReport, evaluate};
 use crate::eval::reconstruction::EVALUATION_STEP;
-use crate::run::RunError;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::sampler;
 use crate::train::documents;
 
 /// Arguments of `memtrain eval recall`.
@@ -59,15 +58,12 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
     let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
     let documents = documents::first(&bench.documents(Split::Heldout)?, bench.config.eval.documents, &reader)?;
-    let mut sampler = sampler::of_policy(&bench.config.sampler, &policy, Some(&bench.sampler_weights()))?;
-    let stop = StopRequest::on_signals()?;
+    let mut engine = bench.engine(&policy, &StopRequest::on_signals()?)?;
     let bar = Bar::new("documents", documents.len() as u64, 0);
     let options = RecallOptions { questions: args.questions, include_current: args.include_current };
-    let advanced = |done: usize| {
-        bar.advance_to(done as u64, "");
-        if stop.requested() { Err(RunError::Stopped.into()) } else { Ok(()) }
-    };
-    let report = evaluate(&reader, &mut sampler, &documents, &bench.config.objective.memtrain(), options, advanced)?;
+    let advanced = |done: usize| bar.advance_to(done as u64, "");
+    let objective = bench.config.objective.memtrain();
+    let report = unkept(evaluate(&reader, &mut engine, &documents, &objective, options, advanced))?;
     bar.finish();
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;

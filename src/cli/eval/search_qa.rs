@@ -1,13 +1,14 @@
 //! `memtrain eval search-qa`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 
-use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, sampler};
+use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, engine};
 use super::told;
 use crate::agents::reader::DrawRound;
 use crate::agents::retrieve::{HttpRetriever, Retriever};
@@ -19,6 +20,7 @@ use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::eval::record::{Record, RunNote};
 use crate::eval::search_qa::{METRICS, SearchQaReport, answer, item, join};
 use crate::eval::summary;
+use crate::run::signal::StopRequest;
 use crate::tasks::{Task, load};
 
 /// Arguments of `memtrain eval search-qa`.
@@ -87,11 +89,11 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     let evaluated = args.policy.open()?;
     let config = config(args, &evaluated)?;
     let prompts = SearcherPrompts::load(&args.prompts)?;
-    let retriever: Box<dyn Retriever> = match (&args.corpus, &args.server) {
-        (Some(corpus), _) => Box::new(index::open(corpus)?),
+    let retriever: Arc<dyn Retriever> = match (&args.corpus, &args.server) {
+        (Some(corpus), _) => Arc::new(index::open(corpus)?),
         (None, server) => {
             let address = server.as_deref().unwrap_or_default();
-            Box::new(HttpRetriever::new(address, Duration::from_secs(args.timeout.max(1))))
+            Arc::new(HttpRetriever::new(address, Duration::from_secs(args.timeout.max(1))))
         }
     };
     let note = note(args, &evaluated, &config, &prompts)?;
@@ -100,8 +102,9 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     let Evaluated { draw, policy, .. } = &evaluated;
     let round = DrawRound { seed: args.policy.seed, step: EVALUATION_STEP };
     let searcher = Searcher { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config, draw, round };
-    let mut sampler = sampler(&evaluated.config.sampler, &evaluated.policy, &args.out)?;
-    answer_all(&mut record, |_, range| answer(&searcher, &mut sampler, retriever.as_ref(), &tasks[range]))?;
+    let stop = StopRequest::on_signals()?;
+    let mut engine = engine(&evaluated.config.sampler, &evaluated.policy, &args.out, &stop)?;
+    answer_all(&mut record, &stop, |_, range| answer(&searcher, &mut engine, &retriever, &tasks[range]))?;
     let report = SearchQaReport::of(record.done());
     let records = told(record.finish(&report))?;
     if args.json {

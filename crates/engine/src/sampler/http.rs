@@ -22,6 +22,7 @@ mod wire;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Poll;
 
 use anyhow::{Context, Result, ensure};
 use memtrain_corpora::{rng, store};
@@ -231,7 +232,7 @@ impl SampleStream for HttpStream<Draws> {
         self.put(ticket, request)
     }
 
-    fn next(&mut self) -> Result<Option<(usize, Completion)>> {
+    fn poll(&mut self) -> Result<Poll<Option<(usize, Completion)>>> {
         self.take()
     }
 }

@@ -28,6 +28,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::task::Poll;
 
 use anyhow::Context;
 use memtrain_model::policy::Policy;
@@ -159,14 +160,38 @@ pub trait SampleStream {
     /// If the request can never be answered.
     fn submit(&mut self, ticket: usize, request: SampleRequest) -> anyhow::Result<()>;
 
-    /// The next response that has ended, with its ticket; `None` if nothing is under way.
+    /// Draws for a moment: one forward pass, or a tenth of a second of waiting for a server. Gives the next response that
+    /// has ended with its ticket, `Pending` while all go on, and `Ready(None)` if nothing is under way. Whoever polls can
+    /// do something else between two passes: look whether to stop, submit further requests.
     ///
     /// # Errors
     /// If the policy cannot be evaluated.
-    fn next(&mut self) -> anyhow::Result<Option<(usize, Completion)>>;
+    fn poll(&mut self) -> anyhow::Result<Poll<Option<(usize, Completion)>>>;
+
+    /// The next response that has ended, with its ticket; `None` if nothing is under way.
+    ///
+    /// # Errors
+    /// As [`Self::poll`].
+    fn next(&mut self) -> anyhow::Result<Option<(usize, Completion)>> {
+        loop {
+            if let Poll::Ready(next) = self.poll()? {
+                return Ok(next);
+            }
+        }
+    }
 }
 
-impl Sampler for Box<dyn Sampler> {
+impl<S: Sampler + ?Sized> Sampler for Box<S> {
+    fn sample(&mut self, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
+        (**self).sample(requests)
+    }
+
+    fn stream(&mut self) -> anyhow::Result<Box<dyn SampleStream + '_>> {
+        (**self).stream()
+    }
+}
+
+impl<S: Sampler + ?Sized> Sampler for &mut S {
     fn sample(&mut self, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
         (**self).sample(requests)
     }
@@ -222,11 +247,11 @@ impl<S: Sampler + ?Sized> SampleStream for Rounds<'_, S> {
         Ok(())
     }
 
-    fn next(&mut self) -> anyhow::Result<Option<(usize, Completion)>> {
+    fn poll(&mut self) -> anyhow::Result<Poll<Option<(usize, Completion)>>> {
         if self.ended.is_empty() && !self.submitted.is_empty() {
             let (tickets, requests): (Vec<_>, Vec<_>) = std::mem::take(&mut self.submitted).into_iter().unzip();
             self.ended.extend(tickets.into_iter().zip(self.sampler.sample(&requests)?));
         }
-        Ok(self.ended.pop_front())
+        Ok(Poll::Ready(self.ended.pop_front()))
     }
 }

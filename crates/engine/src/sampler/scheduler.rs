@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
@@ -359,11 +360,14 @@ impl SampleStream for Scheduler<'_> {
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<(usize, Completion)>> {
+    fn poll(&mut self) -> Result<Poll<Option<(usize, Completion)>>> {
         anyhow::ensure!(!self.has_failed, "the sampler has failed before");
-        while self.ended.is_empty() && !(self.live.is_empty() && self.waiting.is_empty()) {
+        if self.ended.is_empty() && !(self.live.is_empty() && self.waiting.is_empty()) {
             self.step().inspect_err(|_| self.has_failed = true)?;
+            if self.ended.is_empty() {
+                return Ok(Poll::Pending);
+            }
         }
-        Ok(self.ended.pop_front())
+        Ok(Poll::Ready(self.ended.pop_front()))
     }
 }

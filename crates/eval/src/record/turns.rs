@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use memtrain_corpora::store::columns::{Columns, list, list_of, numbers, required, strings};
 use memtrain_corpora::store::{Row, RowError};
 use memtrain_engine::sampler::FinishReason;
-use memtrain_rl::agents::reader::Turn;
+use memtrain_rl::rollout::Turn;
 
 use super::ItemKey;
 

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use memtrain_corpora::store;
-use memtrain_engine::sampler::{DrawAddress, SampleRequest, Sampler};
 use memtrain_model::policy::{PolicyTokenizer, PromptText};
 use memtrain_rollout_types::RolloutKind;
 
 use super::prompts::{PromptError, fill};
-use super::reader::{Reader, Turn};
+use super::reader::Reader;
+use crate::rollout::{Observation, RolloutEngine, SingleTurn, Turn};
 
 const STANDARD: &str = include_str!("../../../../configs/prompts/standard/context.txt");
 const COMPACT: &str = include_str!("../../../../configs/prompts/compact/context.txt");
@@ -82,30 +82,24 @@ pub struct ContextAnswer {
 /// Answers each question in one turn. Prompt and response take at most `limit` tokens.
 ///
 /// # Errors
-/// If the sampler or the tokenizer fails, or a question alone does not fit.
+/// If the sampler or the tokenizer fails, a question alone does not fit, or somebody asks to stop.
 pub fn answer(
     reader: &Reader<'_>,
     prompt: &ContextPrompt,
-    sampler: &mut dyn Sampler,
+    engine: &mut RolloutEngine<'_>,
     questions: &[ContextQuestion],
     limit: usize,
 ) -> anyhow::Result<Vec<ContextAnswer>> {
-    let max_tokens = reader.config.answer_tokens;
-    let mut requests = Vec::with_capacity(questions.len());
-    let mut dropped = Vec::with_capacity(questions.len());
+    let (max_tokens, kind) = (reader.config.answer_tokens, RolloutKind::Answer);
+    let (mut prompts, mut dropped) = (Vec::with_capacity(questions.len()), Vec::with_capacity(questions.len()));
     for question in questions {
         let (prompt_ids, left_out) = fitted(reader.tokenizer, prompt, question, limit.saturating_sub(max_tokens))?;
-        let (seed, step) = (reader.round.seed, reader.round.step);
-        let address = DrawAddress { seed, step, document: question.number, ..DrawAddress::default() };
-        requests.push(SampleRequest { prompt_ids, params: reader.draw.params(max_tokens), address });
+        let observation = Observation { kind, prompt_ids, params: reader.draw.params(max_tokens) };
+        prompts.push(SingleTurn::new(reader.round.address(question.number, 0), observation));
         dropped.push(left_out);
     }
-    let completions = sampler.sample(&requests)?;
-    let answers = requests.into_iter().zip(completions).zip(dropped).map(|((request, completion), dropped_tokens)| {
-        let turn = reader.turn(RolloutKind::Answer, request.prompt_ids, completion)?;
-        Ok(ContextAnswer { turn, dropped_tokens })
-    });
-    answers.collect()
+    let turns = engine.respond_all(reader.tokenizer, prompts)?.into_iter().zip(dropped);
+    Ok(turns.map(|(turn, dropped_tokens)| ContextAnswer { turn, dropped_tokens }).collect())
 }
 
 /// A prompt of at most `limit` tokens, and how many tokens of the context it lacks.

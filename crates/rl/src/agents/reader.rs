@@ -4,14 +4,14 @@
 //! shows the problem and `m_{T−1}`; the response is the answer. A recall question shows an earlier memory and a chunk
 //! with one entity hidden.
 
-use anyhow::Context;
-use memtrain_engine::sampler::{Completion, DrawAddress, SampleRequest, Sampler, SamplingParams};
+use memtrain_engine::sampler::SamplingParams;
 use memtrain_model::policy::{PolicyTokenizer, PromptText};
 use memtrain_rollout_types::RolloutKind;
 use serde::{Deserialize, Serialize};
 
 use super::chunks::{self, CutAt};
 use super::prompts::{EMPTY_MEMORY, PromptConfig, PromptSet};
+use crate::rollout::{DrawAddress, Environment, Observation, RolloutEngine, SingleTurn, Step, Trajectory, Turn};
 
 /// How a reader reads. Defaults: MemTrain §4.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,19 +78,6 @@ impl DrawConfig {
     }
 }
 
-/// One prompt and the policy's response to it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Turn {
-    /// What it was for.
-    pub kind: RolloutKind,
-    /// Token ids of the prompt.
-    pub prompt_ids: Vec<u32>,
-    /// What the sampler returned: the ids that are trained on.
-    pub completion: Completion,
-    /// The response as text, special tokens dropped.
-    pub text: String,
-}
-
 /// A document to read: its chunks, and its number in draw addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadingTask {
@@ -102,17 +89,7 @@ pub struct ReadingTask {
     pub chunks: Vec<String>,
 }
 
-/// One reading of one document: `T − 1` memory turns and an answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Trajectory {
-    /// Index of the task it belongs to.
-    pub task: usize,
-    /// Number of the rollout in the task's group.
-    pub rollout: usize,
-    /// The turns in order; the last is the answer.
-    pub turns: Vec<Turn>,
-}
-
+/// A reading of a document: `T − 1` memory turns and an answer.
 impl Trajectory {
     /// The memory after `num_chunks` chunks; the empty memory for 0.
     pub fn memory(&self, num_chunks: usize) -> &str {
@@ -163,6 +140,13 @@ pub struct DrawRound {
     pub step: u64,
 }
 
+impl DrawRound {
+    /// The address of a rollout's first draw.
+    pub(super) fn address(self, document: u64, rollout: u64) -> DrawAddress {
+        DrawAddress { seed: self.seed, step: self.step, document, rollout, turn: 0 }
+    }
+}
+
 /// A prompt that leaves no room for its longest response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a prompt of {prompt} tokens and a response of up to {max_tokens} exceed `context_tokens` = {limit}")]
@@ -198,127 +182,129 @@ impl Reader<'_> {
         Ok(chunks::split(text, self.tokenizer, self.config.chunk_tokens, self.config.cut_at)?)
     }
 
-    /// Reads every task `group_size` times. Each reading goes on as soon as its own turn has ended, so that long turns and
-    /// long documents keep none of the others waiting.
+    /// Reads every task `group_size` times; the readings of a task stand together.
     ///
     /// # Errors
-    /// If the sampler or the tokenizer fails, or a prompt does not fit the context.
+    /// If the sampler or the tokenizer fails, a prompt does not fit the context, or somebody asks to stop.
     pub fn read(
         &self,
-        sampler: &mut dyn Sampler,
+        engine: &mut RolloutEngine<'_>,
         tasks: &[ReadingTask],
         group_size: usize,
-    ) -> anyhow::Result<Vec<Trajectory>> {
-        let mut trajectories: Vec<Trajectory> = (0..tasks.len())
-            .flat_map(|task| (0..group_size).map(move |rollout| Trajectory { task, rollout, turns: Vec::new() }))
-            .collect();
+    ) -> anyhow::Result<Vec<Vec<Trajectory>>> {
         let about = |task: &ReadingTask| task.problem.as_deref().map(|problem| self.prompts.about(problem));
-        let own_prompts: Vec<Option<PromptSet>> = tasks.iter().map(about).collect();
-        let next_request = |trajectory: &Trajectory| {
-            let shown = own_prompts[trajectory.task].as_ref().unwrap_or(self.prompts);
-            self.next_request(shown, trajectory, &tasks[trajectory.task])
-        };
-        let mut prompts: Vec<Vec<u32>> = vec![Vec::new(); trajectories.len()];
-        let mut stream = sampler.stream()?;
-        for (index, trajectory) in trajectories.iter().enumerate() {
-            let request = next_request(trajectory)?;
-            prompts[index].clone_from(&request.prompt_ids);
-            stream.submit(index, request)?;
-        }
-        while let Some((index, completion)) = stream.next()? {
-            let trajectory = &mut trajectories[index];
-            let task = &tasks[trajectory.task];
-            let is_answer = trajectory.turns.len() == task.chunks.len();
-            let kind = if is_answer { RolloutKind::Answer } else { RolloutKind::Read };
-            trajectory.turns.push(self.turn(kind, std::mem::take(&mut prompts[index]), completion)?);
-            if !is_answer {
-                let request = next_request(trajectory)?;
-                prompts[index].clone_from(&request.prompt_ids);
-                stream.submit(index, request)?;
-            }
-        }
-        Ok(trajectories)
-    }
-
-    /// The request of a trajectory's next turn.
-    fn next_request(
-        &self,
-        prompts: &PromptSet,
-        trajectory: &Trajectory,
-        task: &ReadingTask,
-    ) -> anyhow::Result<SampleRequest> {
-        let turn = trajectory.turns.len();
-        let (user, max_tokens) = match task.chunks.get(turn) {
-            Some(chunk) => (prompts.memory_turn(trajectory.memory(turn), chunk), self.config.memory_tokens),
-            None => (prompts.answer_turn(trajectory.memory(turn)), self.config.answer_tokens),
-        };
-        self.request(&user, max_tokens, (task.document, trajectory.rollout as u64, turn as u64))
+        let tasks: Vec<(&ReadingTask, Option<PromptSet>)> = tasks.iter().map(|task| (task, about(task))).collect();
+        engine.groups(self.tokenizer, &tasks, group_size, None, |(task, own_prompts), rollout| Reading {
+            reader: self,
+            prompts: own_prompts.as_ref().unwrap_or(self.prompts),
+            task,
+            rollout,
+            memory: EMPTY_MEMORY.to_owned(),
+            num_read: 0,
+        })
     }
 
     /// Answers every recall question `samples` times; the answers of a question stand together.
     ///
     /// # Errors
-    /// If the sampler or the tokenizer fails, or a prompt does not fit the context.
+    /// As [`Self::read`].
     pub fn recall(
         &self,
-        sampler: &mut dyn Sampler,
+        engine: &mut RolloutEngine<'_>,
         questions: &[RecallPrompt],
         samples: usize,
     ) -> anyhow::Result<Vec<Vec<Turn>>> {
-        let mut requests = Vec::with_capacity(questions.len() * samples);
+        let mut prompts = Vec::with_capacity(questions.len() * samples);
         for question in questions {
             let user = self.prompts.recall_turn(&question.memory, &question.masked_chunk);
             for sample in 0..samples as u64 {
                 let address = (question.document, question.rollout, question.first_turn + sample);
-                requests.push(self.request(&user, self.config.answer_tokens, address)?);
+                prompts.push(self.single_turn(RolloutKind::Recall, &user, address)?);
             }
         }
-        let completions = sampler.sample(&requests)?;
-        let mut turns = requests
-            .into_iter()
-            .zip(completions)
-            .map(|(request, completion)| self.turn(RolloutKind::Recall, request.prompt_ids, completion));
-        questions.iter().map(|_| turns.by_ref().take(samples).collect()).collect()
+        let mut turns = engine.respond_all(self.tokenizer, prompts)?.into_iter();
+        Ok(questions.iter().map(|_| turns.by_ref().take(samples).collect()).collect())
     }
 
     /// Answers the reader's own question once from each memory.
     ///
     /// # Errors
-    /// If the sampler or the tokenizer fails, or a prompt does not fit the context.
-    pub fn answer(&self, sampler: &mut dyn Sampler, prompts: &[AnswerPrompt]) -> anyhow::Result<Vec<Turn>> {
-        let request = |prompt: &AnswerPrompt| {
+    /// As [`Self::read`].
+    pub fn answer(&self, engine: &mut RolloutEngine<'_>, prompts: &[AnswerPrompt]) -> anyhow::Result<Vec<Turn>> {
+        let prompt = |prompt: &AnswerPrompt| {
             let user = self.prompts.answer_turn(&prompt.memory);
-            self.request(&user, self.config.answer_tokens, (prompt.document, 0, prompt.turn))
+            self.single_turn(RolloutKind::Answer, &user, (prompt.document, 0, prompt.turn))
         };
-        let requests: Vec<SampleRequest> = prompts.iter().map(request).collect::<anyhow::Result<_>>()?;
-        let completions = sampler.sample(&requests)?;
-        let turns = requests.into_iter().zip(completions);
-        turns.map(|(request, completion)| self.turn(RolloutKind::Answer, request.prompt_ids, completion)).collect()
+        engine.respond_all(self.tokenizer, prompts.iter().map(prompt).collect::<anyhow::Result<_>>()?)
     }
 
-    /// The request of one user message.
+    /// A user message that is answered with at most `answer_tokens` tokens.
+    ///
+    /// # Errors
+    /// As [`Self::observation`].
+    pub(super) fn single_turn(
+        &self,
+        kind: RolloutKind,
+        user: &PromptText,
+        (document, rollout, turn): (u64, u64, u64),
+    ) -> anyhow::Result<SingleTurn> {
+        let observation = self.observation(kind, user, self.config.answer_tokens)?;
+        Ok(SingleTurn::new(DrawAddress { turn, ..self.round.address(document, rollout) }, observation))
+    }
+
+    /// What the policy is shown by a user message.
     ///
     /// # Errors
     /// If the prompt and its longest response do not fit the context.
-    pub(super) fn request(
+    pub(super) fn observation(
         &self,
+        kind: RolloutKind,
         user: &PromptText,
         max_tokens: usize,
-        (document, rollout, turn): (u64, u64, u64),
-    ) -> anyhow::Result<SampleRequest> {
+    ) -> anyhow::Result<Observation> {
         let prompt_ids = self.tokenizer.chat_prompt_ids(user)?;
         let (prompt, limit) = (prompt_ids.len(), self.config.context_tokens);
         if prompt + max_tokens > limit {
             return Err(TooLong { prompt, max_tokens, limit }.into());
         }
-        let DrawRound { seed, step } = self.round;
-        let address = DrawAddress { seed, step, document, rollout, turn };
-        Ok(SampleRequest { prompt_ids, params: self.draw.params(max_tokens), address })
+        Ok(Observation { kind, prompt_ids, params: self.draw.params(max_tokens) })
+    }
+}
+
+/// A document that is being read.
+struct Reading<'a> {
+    reader: &'a Reader<'a>,
+    prompts: &'a PromptSet,
+    task: &'a ReadingTask,
+    rollout: usize,
+    memory: String,
+    num_read: usize,
+}
+
+impl Environment for Reading<'_> {
+    type Outcome = ();
+
+    fn address(&self) -> DrawAddress {
+        self.reader.round.address(self.task.document, self.rollout as u64)
     }
 
-    /// A request and its completion as a turn.
-    pub(super) fn turn(&self, kind: RolloutKind, prompt_ids: Vec<u32>, completion: Completion) -> anyhow::Result<Turn> {
-        let text = self.tokenizer.decode_response(&completion.token_ids).context("a response cannot be decoded")?;
-        Ok(Turn { kind, prompt_ids, completion, text: text.trim().to_owned() })
+    fn first(&mut self) -> anyhow::Result<Step> {
+        let limits = self.reader.config;
+        let (kind, user, max_tokens) = match self.task.chunks.get(self.num_read) {
+            Some(chunk) => (RolloutKind::Read, self.prompts.memory_turn(&self.memory, chunk), limits.memory_tokens),
+            None => (RolloutKind::Answer, self.prompts.answer_turn(&self.memory), limits.answer_tokens),
+        };
+        Ok(Step::Observe(self.reader.observation(kind, &user, max_tokens)?))
     }
+
+    fn next(&mut self, turn: &mut Turn) -> anyhow::Result<Step> {
+        if turn.kind == RolloutKind::Answer {
+            return Ok(Step::End);
+        }
+        self.memory.clone_from(&turn.text);
+        self.num_read += 1;
+        self.first()
+    }
+
+    fn outcome(self) {}
 }

@@ -9,16 +9,17 @@
 //! sequence with a mask instead, which hides what the policy saw.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use memtrain_corpora::store;
-use memtrain_engine::sampler::{DrawAddress, SampleRequest, Sampler, SamplingParams};
 use memtrain_model::policy::{PolicyTokenizer, PromptText};
 use memtrain_rollout_types::RolloutKind;
 use serde::{Deserialize, Serialize};
 
 use super::prompts::{PromptError, fill};
-use super::reader::{DrawConfig, DrawRound, Turn};
+use super::reader::{DrawConfig, DrawRound};
 use super::retrieve::{Found, Retriever};
+use crate::rollout::{DrawAddress, Environment, Observation, RolloutEngine, Step, Trajectory, Turn};
 
 /// How a searcher searches. Defaults: MEM1's released code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,24 +169,16 @@ pub struct SearchTask {
     pub questions: Vec<String>,
 }
 
-/// One attempt at a task.
+/// What a searcher has done.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SearchTrajectory {
-    /// Index of the task.
-    pub task: usize,
-    /// Number of the attempt in the task's group.
-    pub rollout: usize,
-    /// The turns in order.
-    pub turns: Vec<Turn>,
+pub struct SearchOutcome {
     /// What each turn did.
     pub actions: Vec<Action>,
     /// Why it broke off, where it did.
     pub failure: Option<String>,
-    /// What the next turn is shown of the last one.
-    last_turn: PromptText,
 }
 
-impl SearchTrajectory {
+impl SearchOutcome {
     /// The answers, one a question if the form was kept; none where there was no answer.
     pub fn answers(&self) -> Option<&[String]> {
         match self.actions.last() {
@@ -193,11 +186,10 @@ impl SearchTrajectory {
             _ => None,
         }
     }
-
-    fn is_over(&self, max_turns: usize) -> bool {
-        self.failure.is_some() || self.answers().is_some() || self.turns.len() >= max_turns
-    }
 }
+
+/// One attempt at a task.
+pub type SearchTrajectory = Trajectory<SearchOutcome>;
 
 /// Searches with a policy.
 pub struct Searcher<'a> {
@@ -214,109 +206,27 @@ pub struct Searcher<'a> {
 }
 
 impl Searcher<'_> {
-    /// Works on every task `group_size` times. All attempts advance together, one turn at a time, so that each turn is one
-    /// batch for the sampler and one for the retriever.
+    /// Works on every task `group_size` times; the attempts at a task stand together. Passages are looked up beside the
+    /// draws.
     ///
     /// # Errors
-    /// If the sampler, the tokenizer or the retriever fails. A prompt that does not fit ends its attempt alone.
+    /// If the sampler, the tokenizer or the retriever fails, or somebody asks to stop. A prompt that does not fit ends its
+    /// attempt alone.
     pub fn search(
         &self,
-        sampler: &mut dyn Sampler,
-        retriever: &dyn Retriever,
+        engine: &mut RolloutEngine<'_>,
+        retriever: &Arc<dyn Retriever>,
         tasks: &[SearchTask],
         group_size: usize,
-    ) -> anyhow::Result<Vec<SearchTrajectory>> {
-        let attempt = |task, rollout| SearchTrajectory { task, rollout, ..SearchTrajectory::default() };
-        let mut trajectories: Vec<SearchTrajectory> =
-            (0..tasks.len()).flat_map(|task| (0..group_size).map(move |rollout| attempt(task, rollout))).collect();
-        for turn in 0..self.config.max_turns {
-            let (mut live, mut requests) = (Vec::new(), Vec::new());
-            for (index, trajectory) in trajectories.iter_mut().enumerate() {
-                if trajectory.is_over(self.config.max_turns) {
-                    continue;
-                }
-                match self.request(&tasks[trajectory.task], trajectory, turn)? {
-                    Ok(request) => {
-                        requests.push(request);
-                        live.push(index);
-                    }
-                    Err(failure) => trajectory.failure = Some(failure),
-                }
-            }
-            if live.is_empty() {
-                break;
-            }
-            let completions = sampler.sample(&requests)?;
-            for ((&index, request), completion) in live.iter().zip(requests).zip(completions) {
-                let trajectory = &mut trajectories[index];
-                let text = self.tokenizer.decode_response(&completion.token_ids)?.trim().to_owned();
-                let (action, end) = action(&text);
-                trajectory.last_turn = PromptText::foreign(&text[..end]);
-                let answers = matches!(action, Action::Answer(_));
-                let kind = if answers { RolloutKind::Answer } else { RolloutKind::Search };
-                trajectory.actions.push(action);
-                trajectory.turns.push(Turn { kind, prompt_ids: request.prompt_ids, completion, text });
-            }
-            self.look_up(retriever, &mut trajectories, &live)?;
-        }
-        Ok(trajectories)
-    }
-
-    /// The request of the next turn, or why there is none.
-    fn request(
-        &self,
-        task: &SearchTask,
-        trajectory: &SearchTrajectory,
-        turn: usize,
-    ) -> anyhow::Result<Result<SampleRequest, String>> {
-        let problem = task.questions.join("; ");
-        let words = self.prompts.words(&problem, &trajectory.last_turn, self.config.max_turns - turn);
-        let prompt_ids = self.tokenizer.chat_prompt_ids(&words)?;
-        let (max_tokens, limit) = (self.config.response_tokens, self.config.context_tokens);
-        if prompt_ids.len() + max_tokens > limit {
-            return Ok(Err(format!(
-                "turn {}: a prompt of {} tokens and a response of up to {max_tokens} exceed {limit}",
-                turn + 1,
-                prompt_ids.len()
-            )));
-        }
-        let DrawConfig { temperature, top_p, top_k } = *self.draw;
-        let params = SamplingParams { temperature, top_p, top_k, max_tokens };
-        let DrawRound { seed, step } = self.round;
-        let (document, rollout, turn) = (task.number, trajectory.rollout as u64, turn as u64);
-        let address = DrawAddress { seed, step, document, rollout, turn };
-        Ok(Ok(SampleRequest { prompt_ids, params, address }))
-    }
-
-    /// Searches for all queries of a turn, and adds what was found to what the next turn is shown.
-    fn look_up(
-        &self,
-        retriever: &dyn Retriever,
-        trajectories: &mut [SearchTrajectory],
-        live: &[usize],
-    ) -> anyhow::Result<()> {
-        let query = |index: &usize| match trajectories[*index].actions.last() {
-            Some(Action::Search(query)) => Some((*index, query.clone())),
-            _ => None,
+    ) -> anyhow::Result<Vec<Vec<SearchTrajectory>>> {
+        let searching = |task, rollout| Searching {
+            searcher: self,
+            task,
+            rollout,
+            last_turn: PromptText::default(),
+            outcome: SearchOutcome::default(),
         };
-        // Whoever is at the last turn would not see the results.
-        let goes_on = |index: &&usize| !trajectories[**index].is_over(self.config.max_turns);
-        let queries: Vec<(usize, String)> = live.iter().filter(goes_on).filter_map(query).collect();
-        let texts: Vec<&str> = queries.iter().map(|(_, query)| query.as_str()).collect();
-        let found = if texts.is_empty() { Vec::new() } else { retriever.retrieve(&texts, self.config.topk)? };
-        let mut found = found.into_iter();
-        for &index in live {
-            let trajectory = &mut trajectories[index];
-            let results = match trajectory.actions.last() {
-                _ if trajectory.is_over(self.config.max_turns) => continue,
-                Some(Action::Search(_)) => self.shown(&found.next().unwrap_or_default())?,
-                _ => PromptText::own(self.prompts.invalid.as_str()),
-            };
-            let turns_left = PromptText::own((self.config.max_turns - trajectory.turns.len()).to_string());
-            let wrapped = fill(&self.prompts.results, &[("{results}", &results), ("{turns_left}", &turns_left)]);
-            trajectory.last_turn.push(&wrapped);
-        }
-        Ok(())
+        engine.groups(self.tokenizer, tasks, group_size, Some((retriever, self.config.topk)), searching)
     }
 
     /// Passages as they are read, at most so many tokens.
@@ -338,6 +248,78 @@ impl Searcher<'_> {
             text.truncate(end);
         }
         Ok(PromptText::foreign(text))
+    }
+}
+
+/// A task that is being worked on.
+struct Searching<'a> {
+    searcher: &'a Searcher<'a>,
+    task: &'a SearchTask,
+    rollout: usize,
+    /// What the next turn is shown of the last one.
+    last_turn: PromptText,
+    outcome: SearchOutcome,
+}
+
+impl Searching<'_> {
+    fn turns_left(&self) -> usize {
+        self.searcher.config.max_turns.saturating_sub(self.outcome.actions.len())
+    }
+
+    /// Goes on with these results of the last turn.
+    fn go_on(&mut self, results: &PromptText) -> anyhow::Result<Step> {
+        let turns_left = PromptText::own(self.turns_left().to_string());
+        let prompts = self.searcher.prompts;
+        self.last_turn.push(&fill(&prompts.results, &[("{results}", results), ("{turns_left}", &turns_left)]));
+        self.first()
+    }
+}
+
+impl Environment for Searching<'_> {
+    type Outcome = SearchOutcome;
+
+    fn address(&self) -> DrawAddress {
+        self.searcher.round.address(self.task.number, self.rollout as u64)
+    }
+
+    fn first(&mut self) -> anyhow::Result<Step> {
+        let Searcher { tokenizer, prompts, config, draw, .. } = *self.searcher;
+        let words = prompts.words(&self.task.questions.join("; "), &self.last_turn, self.turns_left());
+        let prompt_ids = tokenizer.chat_prompt_ids(&words)?;
+        let (prompt, max_tokens, limit) = (prompt_ids.len(), config.response_tokens, config.context_tokens);
+        if prompt + max_tokens > limit {
+            let turn = self.outcome.actions.len() + 1;
+            self.outcome.failure = Some(format!(
+                "turn {turn}: a prompt of {prompt} tokens and a response of up to {max_tokens} exceed {limit}"
+            ));
+            return Ok(Step::End);
+        }
+        Ok(Step::Observe(Observation { kind: RolloutKind::Search, prompt_ids, params: draw.params(max_tokens) }))
+    }
+
+    fn next(&mut self, turn: &mut Turn) -> anyhow::Result<Step> {
+        let (action, end) = action(&turn.text);
+        self.last_turn = PromptText::foreign(&turn.text[..end]);
+        self.outcome.actions.push(action.clone());
+        match action {
+            Action::Answer(_) => {
+                turn.kind = RolloutKind::Answer;
+                Ok(Step::End)
+            }
+            // Whoever is at the last turn would not see the results.
+            _ if self.turns_left() == 0 => Ok(Step::End),
+            Action::Search(query) => Ok(Step::Search(query)),
+            Action::None => self.go_on(&PromptText::own(self.searcher.prompts.invalid.as_str())),
+        }
+    }
+
+    fn found(&mut self, passages: Vec<Found>) -> anyhow::Result<Step> {
+        let results = self.searcher.shown(&passages)?;
+        self.go_on(&results)
+    }
+
+    fn outcome(self) -> SearchOutcome {
+        self.outcome
     }
 }
 

@@ -16,12 +16,12 @@
 //! Read in third-party summaries; two agree. Open there: `r_format` (here the share of calls that fit their schema, 0 where nothing is
 //! called), `r_compression` (here 1 − tokens of the last bank / tokens of the chunks, at least 0). Chunk questions without labels are ours.
 
+use super::banks::{Banks, Credit, compression, mean};
 use super::questions::{Asked, ItemQuestions, QuestionCounts, Scored, ask};
-use super::{AskedBank, Graded, Item, Objective, Played, Reason, Stage, played};
+use super::{Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::Equality;
 use crate::agents::bank::Layout;
-use crate::agents::bank::keeper::{Keeper, Keeping, Outcome};
-use crate::agents::reader::ReadingTask;
+use crate::agents::bank::writer::{BankStep, BankTrajectory};
 use crate::grpo::advantage::RewardScale;
 
 /// Constants of the objective.
@@ -97,117 +97,6 @@ pub fn evidence_rewards(scores: &[(f64, &[u32])], num_steps: usize, weight: f64)
     evidence_shares(scores, num_steps).into_iter().map(|share| even + weight * share).collect()
 }
 
-/// 0 of nothing.
-pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
-    sum / count.max(1) as f64
-}
-
-/// 1 − memory / text, in tokens, at least 0; a text without tokens cannot be compressed.
-pub(super) fn compression(memory_tokens: usize, text_tokens: usize) -> f64 {
-    if text_tokens == 0 { 0.0 } else { (1.0 - memory_tokens as f64 / text_tokens as f64).max(0.0) }
-}
-
-/// Banks kept for a set of items, and what they were asked.
-pub(super) struct Kept {
-    /// The rollouts of each item.
-    pub(super) groups: Vec<Vec<Keeping>>,
-    /// What each item is asked.
-    pub(super) questions: Vec<ItemQuestions>,
-    /// Chunks of each item.
-    pub(super) chunks: Vec<Vec<String>>,
-    /// Their tokens.
-    pub(super) text_tokens: Vec<usize>,
-}
-
-/// Keeps a bank over every item, `group_size` times.
-///
-/// # Errors
-/// If the sampler or the tokenizer fails, or an item has nothing to read.
-pub(super) fn keep(
-    stage: &mut Stage<'_>,
-    items: &[Item],
-    group_size: usize,
-    layout: Layout,
-    counts: QuestionCounts,
-    equality: Equality,
-) -> anyhow::Result<Kept> {
-    let reader = &stage.reader;
-    let tasks: Vec<ReadingTask> = items.iter().map(|item| item.reading(reader.prompts)).collect();
-    if let Some(empty) = tasks.iter().position(|task| task.chunks.is_empty()) {
-        anyhow::bail!("`{}` has no context to read: such tasks are for `objective.kind = \"mem1\"`", items[empty].id());
-    }
-    let prompts = (reader.prompts, &stage.bank.prompts);
-    let questions = items.iter().map(|item| ItemQuestions::of(item, counts, equality, prompts, reader.round)).collect();
-    let keeper = Keeper { reader, reading: stage.bank, layout };
-    let keepings = keeper.keep(stage.sampler, &tasks, group_size)?;
-    let mut groups: Vec<Vec<Keeping>> = items.iter().map(|_| Vec::new()).collect();
-    for keeping in keepings {
-        groups[keeping.task].push(keeping);
-    }
-    let mut text_tokens = Vec::with_capacity(tasks.len());
-    for task in &tasks {
-        let mut sum = 0;
-        for chunk in &task.chunks {
-            sum += reader.tokenizer.encode_text(chunk)?.len();
-        }
-        text_tokens.push(sum);
-    }
-    Ok(Kept { groups, questions, chunks: tasks.into_iter().map(|task| task.chunks).collect(), text_tokens })
-}
-
-/// The global questions of all items, asked of the last bank of each rollout: scores by item, rollout and question.
-pub(super) fn ask_globally(
-    stage: &mut Stage<'_>,
-    items: &[Item],
-    kept: &Kept,
-    equality: Equality,
-) -> anyhow::Result<Vec<Vec<Vec<Scored>>>> {
-    let mut asked = Vec::new();
-    for ((item, group), questions) in items.iter().zip(&kept.groups).zip(&kept.questions) {
-        for keeping in group {
-            let Some(last) = keeping.turns.last() else { continue };
-            let (bank, item, rollout) = (&last.bank, item.number(), keeping.rollout);
-            asked.extend(questions.global.iter().map(|question| Asked { bank, question, item, rollout }));
-        }
-    }
-    let mut scored = ask(stage, &asked, equality)?.into_iter();
-    let of_rollout = |questions: &ItemQuestions, scored: &mut dyn Iterator<Item = Scored>| {
-        scored.take(questions.global.len()).collect::<Vec<_>>()
-    };
-    let of_item = |(group, questions): (&Vec<Keeping>, &ItemQuestions)| {
-        group.iter().map(|_| of_rollout(questions, &mut scored)).collect()
-    };
-    Ok(kept.groups.iter().zip(&kept.questions).map(of_item).collect())
-}
-
-/// What is measured of a rollout's bank, whatever is rewarded.
-pub(super) fn gauges(keeping: &Keeping) -> Vec<(&'static str, f64)> {
-    let calls = || keeping.turns.iter().flat_map(|turn| &turn.outcomes);
-    let done = calls().filter(|outcome| outcome.is_done()).count() as f64;
-    let turns = keeping.turns.len().max(1) as f64;
-    let last = keeping.turns.last();
-    vec![
-        ("bank/items", last.map_or(0.0, |turn| turn.bank.entries().len() as f64)),
-        ("bank/memory_tokens", last.map_or(0.0, |turn| turn.memory_tokens as f64)),
-        ("bank/calls", calls().count() as f64 / turns),
-        ("bank/calls_failed", (calls().count() as f64 - done) / turns),
-    ]
-}
-
-/// The last bank of a rollout with what it was asked.
-pub(super) fn asked_bank(keeping: &Keeping, asked: Vec<Scored>) -> Option<AskedBank> {
-    keeping.turns.last().map(|turn| AskedBank { bank: turn.bank.clone(), asked })
-}
-
-/// What a keeper's turn has to say for itself: what was called, what went wrong.
-pub(super) fn notes(outcomes: &[Outcome]) -> Vec<String> {
-    if outcomes.is_empty() {
-        return vec!["nothing was called".to_owned()];
-    }
-    outcomes.iter().filter_map(Outcome::complaint).collect()
-}
-
 /// The parts of one rollout's rewards.
 struct Parts {
     global: Vec<Scored>,
@@ -218,12 +107,12 @@ struct Parts {
 
 impl FineMemConfig {
     /// Mean scores of chunk questions by item, rollout and step; 0 where a chunk has none.
-    fn chunk_rewards(&self, stage: &mut Stage<'_>, items: &[Item], kept: &Kept) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+    fn chunk_rewards(&self, stage: &mut Stage<'_>, banks: &Banks<'_>) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
         let mut asked = Vec::new();
-        for ((item, group), questions) in items.iter().zip(&kept.groups).zip(&kept.questions) {
-            for keeping in group {
-                for (turn, of_chunk) in keeping.turns.iter().zip(&questions.of_chunk) {
-                    let (bank, item, rollout) = (&turn.bank, item.number(), keeping.rollout);
+        for ((item, group), questions) in banks.items.iter().zip(&banks.groups).zip(&banks.questions) {
+            for trajectory in group {
+                for (step, of_chunk) in trajectory.outcome.iter().zip(&questions.of_chunk) {
+                    let (bank, item, rollout) = (&step.bank, item.number(), trajectory.rollout);
                     asked.extend(of_chunk.iter().map(|question| Asked { bank, question, item, rollout }));
                 }
             }
@@ -232,44 +121,38 @@ impl FineMemConfig {
         let mut of_step = |questions: &Vec<memtrain_tasks::Question>| {
             mean(scored.by_ref().take(questions.len()).map(|scored| scored.score))
         };
-        let mut of_item = |(group, questions): (&Vec<Keeping>, &ItemQuestions)| -> Vec<Vec<f64>> {
+        let mut of_item = |(group, questions): (&Vec<BankTrajectory>, &ItemQuestions)| -> Vec<Vec<f64>> {
             group.iter().map(|_| questions.of_chunk.iter().map(&mut of_step).collect()).collect()
         };
-        Ok(kept.groups.iter().zip(&kept.questions).map(&mut of_item).collect())
+        Ok(banks.groups.iter().zip(&banks.questions).map(&mut of_item).collect())
     }
 
     /// `r_t` of a rollout for each step, with what it is made of.
-    fn step_rewards(&self, keeping: &Keeping, parts: &Parts) -> Vec<(f64, Reason)> {
+    fn step_rewards(&self, steps: &[BankStep], parts: &Parts) -> Vec<(f64, Reason)> {
         let scores: Vec<(f64, &[u32])> =
             parts.global.iter().map(|scored| (scored.score, scored.evidence.as_slice())).collect();
         let global = mean(scores.iter().map(|(score, _)| *score));
-        let evidence = evidence_rewards(&scores, keeping.turns.len(), self.evidence_weight);
-        let of_step = |(turn, (evidence, chunk)): (&crate::agents::bank::keeper::KeeperTurn, (f64, &f64))| {
-            let format = turn.formed_share();
+        let evidence = evidence_rewards(&scores, steps.len(), self.evidence_weight);
+        let of_step = |(step, (evidence, chunk)): (&BankStep, (f64, &f64))| {
+            let format = step.formed_share();
             let reward = evidence + format + self.chunk_weight * chunk + self.compression_weight * parts.compression;
-            let mut reason = Reason::of(&[
+            let reason = Reason::of(&[
                 ("global", global),
                 ("evidence", evidence),
                 ("format", format),
                 ("chunk", *chunk),
                 ("compression", parts.compression),
             ]);
-            reason.notes = notes(&turn.outcomes);
             (reward, reason)
         };
-        let mut rewards: Vec<(f64, Reason)> =
-            keeping.turns.iter().zip(evidence.into_iter().zip(&parts.chunk)).map(of_step).collect();
-        if let Some((_, reason)) = rewards.last_mut() {
-            reason.notes.extend(parts.global.iter().map(Scored::note));
-        }
-        rewards
+        steps.iter().zip(evidence.into_iter().zip(&parts.chunk)).map(of_step).collect()
     }
 
     /// Credit of the rollouts of an item: a group a step.
-    fn credit(&self, rollouts: Vec<(Keeping, Parts)>) -> Played {
+    fn credit(&self, rollouts: Vec<(BankTrajectory, Parts)>) -> Played {
         let mut played = Played::default();
         let rewards: Vec<Vec<(f64, Reason)>> =
-            rollouts.iter().map(|(keeping, parts)| self.step_rewards(keeping, parts)).collect();
+            rollouts.iter().map(|(trajectory, parts)| self.step_rewards(&trajectory.outcome, parts)).collect();
         let num_steps = rewards.iter().map(Vec::len).max().unwrap_or(0);
         let judged: Vec<_> = (0..num_steps)
             .map(|step| {
@@ -277,31 +160,20 @@ impl FineMemConfig {
                 played.judge(STEP, &group, self.reward_scale, self.filter_groups)
             })
             .collect();
-        for (place, ((keeping, parts), rewards)) in rollouts.into_iter().zip(rewards).enumerate() {
+        for (place, ((trajectory, parts), rewards)) in rollouts.into_iter().zip(rewards).enumerate() {
             played.scores.push(("global", mean(parts.global.iter().map(|scored| scored.score))));
             played.scores.push(("compression", parts.compression));
-            played.gauges.extend(gauges(&keeping));
-            played.banks.extend(asked_bank(&keeping, parts.global));
-            let rollout = keeping.rollout;
-            for (number, (turn, (reward, reason))) in keeping.turns.into_iter().zip(rewards).enumerate() {
-                played.scores.push((played::TOTAL, reward));
+            let credits = rewards.into_iter().zip(&judged).map(|((reward, reason), judged)| {
+                let (advantage, trained) = (judged.advantages[place], judged.trained);
+                Credit { reward, advantage, trained, reason }
+            });
+            let credits: Vec<Credit> = credits.collect();
+            for Credit { reward, reason, .. } in &credits {
+                played.scores.push((played::TOTAL, *reward));
                 let of_step = reason.parts.iter().filter(|(name, _)| matches!(*name, "evidence" | "format" | "chunk"));
                 played.scores.extend(of_step.copied());
-                let readable = turn.formed_share() > 0.0;
-                let (advantage, trained) = (judged[number].advantages[place], judged[number].trained);
-                let (turn, target) = (turn.turn, String::new());
-                played.graded.push(Graded {
-                    turn,
-                    rollout,
-                    number,
-                    target,
-                    reward,
-                    advantage,
-                    trained,
-                    readable,
-                    reason,
-                });
             }
+            played.add_bank_rollout(trajectory, parts.global, credits);
         }
         played
     }
@@ -330,15 +202,15 @@ impl Objective for FineMemConfig {
 
     fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
         let counts = QuestionCounts { global: self.questions, of_chunk: self.chunk_questions };
-        let mut kept = keep(stage, items, group_size, Layout::Flat, counts, self.equality)?;
-        let global = ask_globally(stage, items, &kept, self.equality)?;
-        let chunk = self.chunk_rewards(stage, items, &kept)?;
-        let groups = std::mem::take(&mut kept.groups);
-        let of_item = groups.into_iter().zip(global.into_iter().zip(chunk)).zip(&kept.text_tokens);
+        let mut banks = Banks::write(stage, items, group_size, Layout::Flat, counts, self.equality)?;
+        let global = banks.ask_globally(stage, self.equality)?;
+        let chunk = self.chunk_rewards(stage, &banks)?;
+        let groups = std::mem::take(&mut banks.groups);
+        let of_item = groups.into_iter().zip(global.into_iter().zip(chunk)).zip(&banks.text_tokens);
         let credited = of_item.map(|((group, (global, chunk)), &text_tokens)| {
-            let rollouts = group.into_iter().zip(global.into_iter().zip(chunk)).map(|(keeping, (global, chunk))| {
-                let compression = compression(keeping.memory_tokens(), text_tokens);
-                (keeping, Parts { global, chunk, compression })
+            let rollouts = group.into_iter().zip(global.into_iter().zip(chunk)).map(|(trajectory, (global, chunk))| {
+                let compression = compression(trajectory.memory_tokens(), text_tokens);
+                (trajectory, Parts { global, chunk, compression })
             });
             self.credit(rollouts.collect())
         });
@@ -364,13 +236,6 @@ mod tests {
         for (got, expected) in rewards.iter().zip([0.125 + 5.0 / 24.0, 0.125 + 1.0 / 24.0, 0.125 + 3.0 / 24.0]) {
             assert!((got - expected).abs() < 1e-12, "{rewards:?}");
         }
-    }
-
-    #[test]
-    fn compression_is_bounded() {
-        assert_eq!(compression(0, 100), 1.0);
-        assert_eq!(compression(25, 100), 0.75);
-        assert_eq!((compression(200, 100), compression(5, 0)), (0.0, 0.0));
     }
 
     proptest! {

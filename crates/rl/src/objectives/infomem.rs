@@ -20,8 +20,8 @@ use super::memagent::{self, CORRECT, Rewarded, read};
 use super::{Item, Objective, Played, Reason, Scorer, Stage};
 use crate::agents::answer::{Equality, boxed};
 use crate::agents::prompts::EMPTY_MEMORY;
-use crate::agents::reader::Trajectory;
 use crate::grpo::advantage::RewardScale;
+use crate::rollout::Trajectory;
 
 /// Whose log-probabilities the gain is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -119,6 +119,19 @@ impl Item {
         ReadingTask { document: self.number(), problem, chunks: self.chunks() }
     }
 
+    /// The items as the reader reads them.
+    ///
+    /// # Errors
+    /// If one has nothing to read.
+    pub(super) fn readings(items: &[Self], prompts: &PromptSet) -> anyhow::Result<Vec<ReadingTask>> {
+        let tasks: Vec<ReadingTask> = items.iter().map(|item| item.reading(prompts)).collect();
+        if let Some(empty) = tasks.iter().position(|task| task.chunks.is_empty()) {
+            let id = items[empty].id();
+            anyhow::bail!("`{id}` has no context to read: such tasks are for `objective.kind = \"mem1\"`");
+        }
+        Ok(tasks)
+    }
+
     /// The document, where it is one.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use memtrain_tasks::Question;
 use super::memagent::{self, Rewarded};
 use super::{AnswerForm, Asking, Item, Objective, Played, Reason, Stage};
 use crate::agents::answer::Equality;
-use crate::agents::searcher::{Action, SearchTask, SearchTrajectory, Searcher};
+use crate::agents::searcher::{Action, SearchOutcome, SearchTask, SearchTrajectory, Searcher};
 use crate::grpo::advantage::RewardScale;
 
 /// Constants of the objective.
@@ -68,12 +68,12 @@ pub fn num_right(answers: &[String], questions: &[Question], equality: Equality)
 }
 
 impl Mem1Config {
-    fn reward(&self, trajectory: &SearchTrajectory, questions: &[Question]) -> (f64, Reason) {
-        let right = trajectory.answers().map_or(0, |answers| num_right(answers, questions, self.equality));
-        let searches = trajectory.actions.iter().filter(|action| matches!(action, Action::Search(_))).count();
+    fn reward(&self, outcome: &SearchOutcome, questions: &[Question]) -> (f64, Reason) {
+        let right = outcome.answers().map_or(0, |answers| num_right(answers, questions, self.equality));
+        let searches = outcome.actions.iter().filter(|action| matches!(action, Action::Search(_))).count();
         let reason = Reason {
             parts: vec![("right", right as f64), ("questions", questions.len() as f64), ("searches", searches as f64)],
-            notes: trajectory.failure.iter().cloned().collect(),
+            notes: outcome.failure.iter().cloned().collect(),
         };
         (right as f64, reason)
     }
@@ -132,18 +132,17 @@ impl Objective for Mem1Config {
             draw: reader.draw,
             round: reader.round,
         };
-        let trajectories = searcher.search(stage.sampler, search.retriever, &tasks, group_size)?;
-        let mut groups: Vec<Vec<Rewarded>> = items.iter().map(|_| Vec::new()).collect();
-        for trajectory in trajectories {
-            let (reward, reason) = self.reward(&trajectory, questions[trajectory.task]);
-            let readable = trajectory.actions.iter().map(|action| *action != Action::None).collect();
-            let SearchTrajectory { task, rollout, turns, .. } = trajectory;
-            groups[task].push(Rewarded { rollout, turns, readable, reward, reason });
-        }
+        let groups = searcher.search(&mut stage.engine, search.retriever, &tasks, group_size)?;
         let credited = groups.into_iter().zip(questions).map(|(group, questions)| {
+            let rewarded = group.into_iter().map(|SearchTrajectory { rollout, turns, outcome }| {
+                let (reward, reason) = self.reward(&outcome, questions);
+                let readable = outcome.actions.iter().map(|action| *action != Action::None).collect();
+                Rewarded { rollout, turns, readable, reward, reason }
+            });
+            let rewarded = rewarded.collect();
             let golds = questions.iter().filter_map(|question| question.answers.first().map(String::as_str));
             let target = golds.collect::<Vec<_>>().join("; ");
-            memagent::assign_credit(group, &target, self.reward_scale, self.filter_groups)
+            memagent::assign_credit(rewarded, &target, self.reward_scale, self.filter_groups)
         });
         Ok(credited.collect())
     }

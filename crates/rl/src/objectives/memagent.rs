@@ -13,8 +13,8 @@
 use super::memtrain::{is_readable, is_right};
 use super::{Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::Equality;
-use crate::agents::reader::{ReadingTask, Trajectory, Turn};
 use crate::grpo::advantage::RewardScale;
+use crate::rollout::{Trajectory, Turn};
 
 /// Constants of the objective. Defaults: MemAgent's released code.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,19 +73,18 @@ pub(super) fn read(
     group_size: usize,
     equality: Equality,
 ) -> anyhow::Result<Vec<Vec<(Trajectory, bool)>>> {
-    let tasks: Vec<ReadingTask> = items.iter().map(|item| item.reading(stage.reader.prompts)).collect();
-    if let Some(empty) = tasks.iter().position(|task| task.chunks.is_empty()) {
-        anyhow::bail!("`{}` has no context to read: such tasks are for `objective.kind = \"mem1\"`", items[empty].id());
-    }
-    let trajectories = stage.reader.read(stage.sampler, &tasks, group_size)?;
-    let mut groups: Vec<Vec<(Trajectory, bool)>> = items.iter().map(|_| Vec::new()).collect();
-    let accepted: Vec<Vec<String>> = items.iter().map(|item| item.question(stage.reader.prompts).answers).collect();
-    for trajectory in trajectories {
-        let answers = &accepted[trajectory.task];
-        let right = answers.iter().any(|answer| is_right(trajectory.answer(), answer, equality));
-        groups[trajectory.task].push((trajectory, right));
-    }
-    Ok(groups)
+    let tasks = Item::readings(items, stage.reader.prompts)?;
+    let groups = stage.reader.read(&mut stage.engine, &tasks, group_size)?;
+    let graded = groups.into_iter().zip(items).map(|(group, item)| {
+        let accepted = item.question(stage.reader.prompts).answers;
+        let is_right = |read: &Trajectory| accepted.iter().any(|answer| is_right(read.answer(), answer, equality));
+        let graded = |read: Trajectory| {
+            let right = is_right(&read);
+            (read, right)
+        };
+        group.into_iter().map(graded).collect()
+    });
+    Ok(graded.collect())
 }
 
 /// Credit of a group of readings: one advantage a trajectory, copied to all its turns.

@@ -18,12 +18,12 @@
 use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::finemem::{Kept, ask_globally, asked_bank, compression, gauges, keep, mean, notes};
+use super::banks::{Banks, Credit, compression, mean};
 use super::questions::{QuestionCounts, Scored};
-use super::{Graded, Item, Objective, Played, Reason, Stage, played};
+use super::{Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::Equality;
 use crate::agents::bank::answerer::{self, Judged};
-use crate::agents::bank::keeper::Keeping;
+use crate::agents::bank::writer::{BankStep, BankTrajectory};
 use crate::agents::bank::{Call, Layout};
 use crate::grpo::advantage::RewardScale;
 
@@ -142,13 +142,12 @@ impl MemAlphaConfig {
     }
 
     /// Share of calls whose content is accepted, by item, rollout and chunk.
-    fn contents(&self, stage: &mut Stage<'_>, items: &[Item], kept: &Kept) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
-        let groups = &kept.groups;
+    fn contents(&self, stage: &mut Stage<'_>, banks: &Banks<'_>) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
         let mut written: Vec<Judged<'_>> = Vec::new();
-        for ((item, group), chunks) in items.iter().zip(groups).zip(&kept.chunks) {
+        for ((item, group), chunks) in banks.items.iter().zip(&banks.groups).zip(&banks.chunks) {
             let document = item.number();
-            for (turn, section) in group.iter().flat_map(|keeping| keeping.turns.iter().zip(chunks)) {
-                let contents = turn.done().filter_map(Call::content);
+            for (step, section) in group.iter().flat_map(|trajectory| trajectory.outcome.iter().zip(chunks)) {
+                let contents = step.done().filter_map(Call::content);
                 written.extend(contents.map(|content| Judged { section, content, document }));
             }
         }
@@ -162,55 +161,36 @@ impl MemAlphaConfig {
             }
         };
         let mut verdicts = verdicts.into_iter();
-        let mut of_turn = |turn: &crate::agents::bank::keeper::KeeperTurn| {
-            let written = turn.done().filter(|call| call.content().is_some()).count();
+        let mut of_step = |step: &BankStep| {
+            let written = step.done().filter(|call| call.content().is_some()).count();
             let accepted = verdicts.by_ref().take(written).filter(|accepted| *accepted).count();
-            accepted as f64 / turn.outcomes.len().max(1) as f64
+            accepted as f64 / step.outcomes.len().max(1) as f64
         };
-        let mut of_item = |group: &Vec<Keeping>| -> Vec<Vec<f64>> {
-            group.iter().map(|keeping| keeping.turns.iter().map(&mut of_turn).collect()).collect()
+        let mut of_item = |group: &Vec<BankTrajectory>| -> Vec<Vec<f64>> {
+            group.iter().map(|trajectory| trajectory.outcome.iter().map(&mut of_step).collect()).collect()
         };
-        Ok(groups.iter().map(&mut of_item).collect())
+        Ok(banks.groups.iter().map(&mut of_item).collect())
     }
 
-    fn played(&self, rollouts: Vec<(Keeping, Vec<Scored>, Parts)>) -> Played {
+    fn played(&self, rollouts: Vec<(BankTrajectory, Vec<Scored>, Parts)>) -> Played {
         let mut played = Played::default();
         let rewards: Vec<Vec<f64>> = rollouts.iter().map(|(_, _, parts)| self.rewards(parts)).collect();
         let (advantages, trained) = self.credit(&mut played, &rewards);
-        for (place, (keeping, scored, parts)) in rollouts.into_iter().enumerate() {
+        for (place, (trajectory, scored, parts)) in rollouts.into_iter().enumerate() {
             played.scores.extend([("accuracy", parts.accuracy), ("compression", parts.compression)]);
-            played.gauges.extend(gauges(&keeping));
-            let (rollout, num_turns) = (keeping.rollout, keeping.turns.len());
-            let asked_notes: Vec<String> = scored.iter().map(Scored::note).collect();
-            played.banks.extend(asked_bank(&keeping, scored));
-            for (number, turn) in keeping.turns.into_iter().enumerate() {
-                let (reward, advantage) = (rewards[place][number], advantages[place][number]);
+            let mut credits = Vec::with_capacity(trajectory.turns.len());
+            for (number, (&reward, &advantage)) in rewards[place].iter().zip(&advantages[place]).enumerate() {
                 let (done, content) = (parts.done[number], parts.content[number]);
                 played.scores.extend([(played::TOTAL, reward), ("calls", done), ("content", content)]);
-                let mut reason = Reason::of(&[
+                let reason = Reason::of(&[
                     ("accuracy", parts.accuracy),
                     ("calls", done),
                     ("compression", parts.compression),
                     ("content", content),
                 ]);
-                reason.notes = notes(&turn.outcomes);
-                if number + 1 == num_turns {
-                    reason.notes.extend(asked_notes.iter().cloned());
-                }
-                let readable = turn.formed_share() > 0.0;
-                let (turn, target) = (turn.turn, String::new());
-                played.graded.push(Graded {
-                    turn,
-                    rollout,
-                    number,
-                    target,
-                    reward,
-                    advantage,
-                    trained,
-                    readable,
-                    reason,
-                });
+                credits.push(Credit { reward, advantage, trained, reason });
             }
+            played.add_bank_rollout(trajectory, scored, credits);
         }
         played
     }
@@ -247,22 +227,22 @@ impl Objective for MemAlphaConfig {
 
     fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
         let counts = QuestionCounts { global: self.questions, of_chunk: 0 };
-        let mut kept = keep(stage, items, group_size, Layout::Sections, counts, self.equality)?;
-        let global = ask_globally(stage, items, &kept, self.equality)?;
-        let contents = self.contents(stage, items, &kept)?;
-        let groups = std::mem::take(&mut kept.groups);
-        let of_item = groups.into_iter().zip(global.into_iter().zip(contents)).zip(&kept.text_tokens);
+        let mut banks = Banks::write(stage, items, group_size, Layout::Sections, counts, self.equality)?;
+        let global = banks.ask_globally(stage, self.equality)?;
+        let contents = self.contents(stage, &banks)?;
+        let groups = std::mem::take(&mut banks.groups);
+        let of_item = groups.into_iter().zip(global.into_iter().zip(contents)).zip(&banks.text_tokens);
         let credited = of_item.map(|((group, (global, contents)), &text_tokens)| {
-            let rollouts =
-                group.into_iter().zip(global.into_iter().zip(contents)).map(|(keeping, (scored, content))| {
-                    let parts = Parts {
-                        accuracy: mean(scored.iter().map(|scored| scored.score)),
-                        done: keeping.turns.iter().map(|turn| turn.done_share()).collect(),
-                        compression: compression(keeping.memory_tokens(), text_tokens),
-                        content,
-                    };
-                    (keeping, scored, parts)
-                });
+            let rollouts = group.into_iter().zip(global.into_iter().zip(contents));
+            let rollouts = rollouts.map(|(trajectory, (scored, content))| {
+                let parts = Parts {
+                    accuracy: mean(scored.iter().map(|scored| scored.score)),
+                    done: trajectory.outcome.iter().map(BankStep::done_share).collect(),
+                    compression: compression(trajectory.memory_tokens(), text_tokens),
+                    content,
+                };
+                (trajectory, scored, parts)
+            });
             self.played(rollouts.collect())
         });
         Ok(credited.collect())

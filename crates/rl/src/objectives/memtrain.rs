@@ -17,16 +17,16 @@ use std::collections::HashSet;
 use memtrain_corpora::document::{MASK, TARGET};
 use memtrain_corpora::mask::{self, Matching};
 use memtrain_corpora::{Document, Span, rng};
-use memtrain_engine::sampler::Sampler;
 use memtrain_rollout_types::FinishReason;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::{Graded, Item, Objective, Played, Reason, Stage, played};
 use crate::agents::answer::{Equality, last_boxed};
-use crate::agents::reader::{Reader, ReadingTask, RecallPrompt, Trajectory, Turn};
+use crate::agents::reader::{Reader, ReadingTask, RecallPrompt};
 use crate::agents::sentences::sentences;
 use crate::grpo::advantage::RewardScale;
+use crate::rollout::{RolloutEngine, Trajectory, Turn};
 
 /// Which parts of the objective are trained (MemTrain §5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,49 +233,59 @@ const RECALL_PURPOSE: &str = "memtrain/recall-question";
 /// If the sampler or the tokenizer fails.
 pub fn roll_out(
     reader: &Reader<'_>,
-    sampler: &mut dyn Sampler,
+    engine: &mut RolloutEngine<'_>,
     documents: &[ChunkedDocument],
     config: &MemTrainConfig,
 ) -> anyhow::Result<Vec<Vec<GradedTrajectory>>> {
     let tasks: Vec<ReadingTask> = documents.iter().map(ChunkedDocument::task).collect();
-    let trajectories = reader.read(sampler, &tasks, config.group_size)?;
+    let groups = reader.read(engine, &tasks, config.group_size)?;
     let mut questions = Vec::new();
     let mut prompts = Vec::new();
-    for (index, trajectory) in trajectories.iter().enumerate() {
-        let document = &documents[trajectory.task];
-        if config.variant == Variant::EndToEnd {
-            break;
+    for (document, group) in documents.iter().zip(&groups) {
+        for trajectory in group {
+            let question = recall_question(reader, document, trajectory, config);
+            prompts.extend(question.as_ref().map(|question| RecallPrompt {
+                document: document.number,
+                rollout: trajectory.rollout as u64,
+                first_turn: trajectory.turns.len() as u64,
+                memory: trajectory.memory(question.memory_step).to_owned(),
+                masked_chunk: question.masked_chunk.clone(),
+            }));
+            questions.push(question);
         }
-        let address = [reader.round.step, document.number, trajectory.rollout as u64];
-        let mut generator = rng::addressed(RECALL_PURPOSE, reader.round.seed, &address);
-        let Some(question) = draw_recall(document, config, &mut generator) else { continue };
-        prompts.push(RecallPrompt {
-            document: document.number,
-            rollout: trajectory.rollout as u64,
-            first_turn: trajectory.turns.len() as u64,
-            memory: trajectory.memory(question.memory_step).to_owned(),
-            masked_chunk: question.masked_chunk.clone(),
+    }
+    let mut answers = reader.recall(engine, &prompts, config.recall_samples)?.into_iter();
+    let mut questions = questions.into_iter();
+    let mut graded = |document: &ChunkedDocument, trajectory: Trajectory| {
+        let recall = questions.next().flatten().map(|question| {
+            let turns = answers.next().unwrap_or_default();
+            let reward = |turn: &Turn| f64::from(u8::from(is_right(&turn.text, &question.target, config.equality)));
+            let rewards = turns.iter().map(reward).collect();
+            GradedRecall { question, turns, rewards }
         });
-        questions.push((index, question));
-    }
-    let answers = reader.recall(sampler, &prompts, config.recall_samples)?;
-    let mut recalls: Vec<Option<GradedRecall>> = trajectories.iter().map(|_| None).collect();
-    for ((index, question), turns) in questions.into_iter().zip(answers) {
-        let rewards: Vec<f64> = turns
-            .iter()
-            .map(|turn| f64::from(u8::from(is_right(&turn.text, &question.target, config.equality))))
-            .collect();
-        recalls[index] = Some(GradedRecall { question, turns, rewards });
-    }
-    let mut graded: Vec<Vec<GradedTrajectory>> = documents.iter().map(|_| Vec::new()).collect();
-    for (trajectory, recall) in trajectories.into_iter().zip(recalls) {
-        let correct = is_right(trajectory.answer(), &documents[trajectory.task].document.answer, config.equality);
+        let correct = is_right(trajectory.answer(), &document.document.answer, config.equality);
         let penalty = form_penalty(&trajectory, config);
         let earned = trajectory_reward(correct, recall.as_ref().map(|recall| recall.rewards.as_slice()), config);
-        let reward = earned - penalty;
-        graded[trajectory.task].push(GradedTrajectory { trajectory, correct, recall, penalty, reward });
+        GradedTrajectory { trajectory, correct, recall, penalty, reward: earned - penalty }
+    };
+    let of_document = documents.iter().zip(groups);
+    let of_document =
+        of_document.map(|(document, group)| group.into_iter().map(|read| graded(document, read)).collect());
+    Ok(of_document.collect())
+}
+
+/// The recall question of a trajectory, where one is asked.
+fn recall_question(
+    reader: &Reader<'_>,
+    document: &ChunkedDocument,
+    trajectory: &Trajectory,
+    config: &MemTrainConfig,
+) -> Option<RecallQuestion> {
+    if config.variant == Variant::EndToEnd {
+        return None;
     }
-    Ok(graded)
+    let address = [reader.round.step, document.number, trajectory.rollout as u64];
+    draw_recall(document, config, &mut rng::addressed(RECALL_PURPOSE, reader.round.seed, &address))
 }
 
 /// Whether the boxed answer of a response is `gold`.
@@ -380,7 +390,7 @@ impl Objective for MemTrainConfig {
     fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
         let documents = documents(items)?;
         let config = Self { group_size, ..self.clone() };
-        let graded = roll_out(&stage.reader, stage.sampler, &documents, &config)?;
+        let graded = roll_out(&stage.reader, &mut stage.engine, &documents, &config)?;
         let credited = graded.into_iter().zip(&documents);
         Ok(credited.map(|(group, document)| assign_credit(group, &document.document.answer, &config)).collect())
     }

@@ -10,7 +10,10 @@
 //! * [`finemem`]: a bank of items, rewards a chunk, credit to the step that wrote the evidence
 //! * [`memalpha`]: a bank of three sections, four rewards
 //! * [`mem1`]: search, with several questions at once
+//!
+//! `banks` is what those with a bank share.
 
+mod banks;
 pub mod config;
 pub mod finemem;
 pub mod infomem;
@@ -26,7 +29,8 @@ pub use config::{Kind, ObjectiveConfig};
 pub use item::{ChunkedTask, Item};
 pub use played::{AskedBank, Graded, GroupCounts, Played, Reason};
 
-use memtrain_engine::sampler::Sampler;
+use std::sync::Arc;
+
 use memtrain_model::scoring::PromptResponse;
 
 use crate::agents::bank::answerer::Answerer;
@@ -34,6 +38,7 @@ use crate::agents::bank::{BankReading, Layout};
 use crate::agents::reader::Reader;
 use crate::agents::retrieve::Retriever;
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
+use crate::rollout::RolloutEngine;
 
 /// A metric's name and value.
 pub type Metric = (std::borrow::Cow<'static, str>, f64);
@@ -56,7 +61,7 @@ pub struct Search<'a> {
     /// Its limits.
     pub config: &'a SearcherConfig,
     /// What finds passages.
-    pub retriever: &'a dyn Retriever,
+    pub retriever: &'a Arc<dyn Retriever>,
 }
 
 /// What an objective plays with.
@@ -67,8 +72,8 @@ pub struct Stage<'a> {
     pub bank: &'a BankReading,
     /// Where a searcher searches; there where [`Objective::searches`].
     pub search: Option<Search<'a>>,
-    /// The policy.
-    pub sampler: &'a mut dyn Sampler,
+    /// Plays with the policy.
+    pub engine: RolloutEngine<'a>,
     /// Who answers and judges: the frozen reference policy or a server; there where [`Objective::needs_reference`].
     pub frozen: Option<&'a mut dyn Answerer>,
     /// Scores with the policy.

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::questions::Scored;
 use crate::agents::bank::Bank;
-use crate::agents::reader::Turn;
 use crate::grpo::Conversation;
 use crate::grpo::advantage::{RewardScale, advantages, has_zero_variance};
+use crate::rollout::Turn;
 
 /// The name of the whole reward among scores: its metrics are `reward/mean` and `reward/std`.
 pub const TOTAL: &str = "total";

@@ -1,4 +1,4 @@
-//! A simple keeper of a bank to imitate: it copies sentences, and does not think.
+//! A simple writer of a bank to imitate: it copies sentences, and does not think.
 //!
 //! It inserts whole sentences of each chunk, drawn at random while its calls fit the response, and answers from what
 //! retrieval finds. It shows the policy the form of calls and of answers; what is worth keeping is for the reward to find

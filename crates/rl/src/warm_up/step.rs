@@ -81,7 +81,7 @@ pub struct Material<'a> {
     pub tokenizer: &'a PolicyTokenizer,
     /// Longest memory in tokens.
     pub memory_tokens: usize,
-    /// Imitate a keeper of such a bank instead of a reader.
+    /// Imitate a writer of such a bank instead of a reader.
     pub bank: Option<(&'a BankReading, Layout)>,
 }
 

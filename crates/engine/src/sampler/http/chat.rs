@@ -9,6 +9,7 @@
 //! The words go out as they are: whether `</think>` in a document is text to the server's tokenizer, the server decides.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -72,7 +73,8 @@ impl ChatServer {
         &self.asks.client.model
     }
 
-    /// Answers all requests, in their order. After each, `goes_on` is told how many have been answered; its error ends it.
+    /// Answers all requests, in their order. After each, and ten times a second, `goes_on` is told how many have been
+    /// answered; its error ends it.
     ///
     /// # Errors
     /// If the server does not answer, or with something else, or as `goes_on` says.
@@ -87,9 +89,15 @@ impl ChatServer {
             stream.put(ticket, request)?;
         }
         let mut ended = 0;
-        while let Some((ticket, answer)) = stream.take()? {
-            answers[ticket] = Some(answer);
-            ended += 1;
+        loop {
+            match stream.take()? {
+                Poll::Ready(None) => break,
+                Poll::Ready(Some((ticket, answer))) => {
+                    answers[ticket] = Some(answer);
+                    ended += 1;
+                }
+                Poll::Pending => {}
+            }
             goes_on(ended)?;
         }
         answers.into_iter().map(|answer| answer.context("a request was not answered")).collect()

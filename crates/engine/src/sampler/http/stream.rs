@@ -1,12 +1,17 @@
 //! Requests under way at a server, so many at a time.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::client::{Client, HttpError};
+
+/// How long an answer is waited for before whoever waits may do something else.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a stream asks of a server.
 pub(super) trait Ask: Send + Sync + 'static {
@@ -60,6 +65,9 @@ pub(super) struct HttpStream<A: Ask> {
     under_way: usize,
 }
 
+/// An answer with its ticket.
+type Answered<A> = (usize, <A as Ask>::Answer);
+
 /// What a thread of a stream does: it asks until the stream is over.
 fn work<A: Ask>(asks: &A, queue: &Queue<A::Question>, ended: &Sender<Ended<A::Answer>>) {
     while let Some((ticket, question)) = queue.take() {
@@ -90,15 +98,18 @@ impl<A: Ask> HttpStream<A> {
         Ok(())
     }
 
-    /// The next answer, with its ticket; `None` if nothing is under way.
-    pub(super) fn take(&mut self) -> Result<Option<(usize, A::Answer)>> {
+    /// The next answer, with its ticket; `Pending` if none comes in [`PATIENCE`], `Ready(None)` if nothing is under way.
+    pub(super) fn take(&mut self) -> Result<Poll<Option<Answered<A>>>> {
         if self.under_way == 0 {
-            return Ok(None);
+            return Ok(Poll::Ready(None));
         }
-        let (ticket, answer) = self.ended.recv()?;
+        let (ticket, answer) = match self.ended.recv_timeout(PATIENCE) {
+            Err(RecvTimeoutError::Timeout) => return Ok(Poll::Pending),
+            ended => ended?,
+        };
         self.under_way -= 1;
         let answer = answer.with_context(|| format!("request {ticket} cannot be answered"))?;
-        Ok(Some((ticket, answer)))
+        Ok(Poll::Ready(Some((ticket, answer))))
     }
 }
 

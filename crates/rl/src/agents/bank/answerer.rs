@@ -1,17 +1,20 @@
 //! A frozen answerer: what does a bank say to a question?
 //!
 //! It is shown the core and the items that BM25 finds for the question, and answers greedily. It is not trained: what
-//! it can answer is a measure of what the bank holds. A policy answers ([`Sampler`]), or a server ([`ServerAnswerer`]) that is asked
+//! it can answer is a measure of what the bank holds. A policy answers ([`RolloutEngine`]), or a server ([`ServerAnswerer`]) that is asked
 //! in words and may be any model.
 
 use memtrain_engine::sampler::http::chat::{ChatAnswer, ChatRequest};
-use memtrain_engine::sampler::{ChatServer, Completion, SampleRequest, Sampler};
+use memtrain_engine::sampler::{ChatServer, Completion};
 use memtrain_model::policy::PromptText;
 use memtrain_rollout_types::RolloutKind;
+use memtrain_run::signal::StopRequest;
+use memtrain_run::watch::Watch;
 
 use super::{Bank, BankReading, Entry, retrieval};
 use crate::agents::answer::last_boxed;
-use crate::agents::reader::{DrawConfig, Reader, Turn};
+use crate::agents::reader::{DrawConfig, Reader};
+use crate::rollout::{RolloutEngine, Turn};
 
 /// First turn number in the addresses of an answerer's draws, apart from those of any agent.
 const FIRST_TURN: u64 = 1 << 32;
@@ -35,27 +38,25 @@ pub trait Answerer {
     fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>>;
 }
 
-impl<S: Sampler + ?Sized> Answerer for S {
+impl Answerer for RolloutEngine<'_> {
     fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
         let reader = Reader { draw: &DrawConfig::GREEDY, ..*reader };
-        let request = |words: &Words| reader.request(&words.user, reader.config.answer_tokens, words.address);
-        let requests = asked.iter().map(request).collect::<anyhow::Result<Vec<SampleRequest>>>()?;
-        let completions = self.sample(&requests)?;
-        let turns = requests.into_iter().zip(completions);
-        turns.map(|(request, completion)| reader.turn(RolloutKind::Answer, request.prompt_ids, completion)).collect()
+        let prompt = |words: &Words| reader.single_turn(RolloutKind::Answer, &words.user, words.address);
+        self.respond_all(reader.tokenizer, asked.iter().map(prompt).collect::<anyhow::Result<_>>()?)
     }
 }
 
-/// A server that answers in words. After each response `goes_on` is told how many have come, and of how many; its error ends
-/// the asking.
-pub struct ServerAnswerer<F> {
+/// A server that answers in words.
+pub struct ServerAnswerer {
     /// The server.
     pub server: ChatServer,
-    /// Whether to go on.
-    pub goes_on: F,
+    /// Ends the asking, within an answer.
+    pub stop: StopRequest,
+    /// Told how many answers have come.
+    pub watch: Watch,
 }
 
-impl<F: FnMut(usize, usize) -> anyhow::Result<()>> Answerer for ServerAnswerer<F> {
+impl Answerer for ServerAnswerer {
     fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
         let max_tokens = reader.config.answer_tokens;
         let request = |words: &Words| ChatRequest { user: words.user.as_str().to_owned(), max_tokens };
@@ -65,7 +66,14 @@ impl<F: FnMut(usize, usize) -> anyhow::Result<()>> Answerer for ServerAnswerer<F
             completion: Completion { token_ids: Vec::new(), log_probs: Vec::new(), finish },
             text: text.trim().to_owned(),
         };
-        let goes_on = |ended| (self.goes_on)(ended, asked.len());
+        let mut told = 0;
+        let goes_on = |ended| {
+            if ended > told {
+                told = ended;
+                self.watch.progress(format_args!("{ended} of {} answers have come", asked.len()));
+            }
+            Ok(self.stop.check()?)
+        };
         let answers = self.server.answer(asked.iter().map(request).collect(), goes_on)?;
         Ok(answers.into_iter().map(turn).collect())
     }
@@ -122,7 +130,7 @@ pub fn answer(
         let mut items = retrieve(ask.bank, ask.question, reading.config.retrieved(ask.bank.layout()));
         let limit = reader.config.context_tokens.saturating_sub(reader.config.answer_tokens);
         let user = loop {
-            // In the order of writing, as the keeper sees them.
+            // In the order of writing, as the writer sees them.
             let mut shown = items.clone();
             shown.sort_by_key(|entry| entry.id);
             let user = reading.prompts.question_turn(ask.question, &ask.bank.written(&shown));

@@ -6,13 +6,13 @@
 //! * [`Layout::Flat`]: one list, each item with the step that wrote it (Fine-Mem, arXiv 2601.08435)
 //! * [`Layout::Sections`]: one core text, and a semantic and an episodic list (Mem-α, arXiv 2509.25911)
 //!
-//! How it is written is [`call`] and [`keeper`], how it is read [`retrieval`] and [`answerer`].
+//! How it is written is [`call`] and [`writer`], how it is read [`retrieval`] and [`answerer`].
 
 pub mod answerer;
 pub mod call;
-pub mod keeper;
 pub mod prompts;
 pub mod retrieval;
+pub mod writer;
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a keeper of a bank is shown, and its limits.
+//! What the writer of a bank is shown, and its limits.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ pub struct BankConfig {
     pub prompts: String,
     /// Longest core in tokens. Mem-α: 512.
     pub core_tokens: usize,
-    /// Newest items of each list that the keeper is shown; fewer where the prompt would not fit.
+    /// Newest items of each list that the writer is shown; fewer where the prompt would not fit.
     pub recent_items: usize,
     /// Items of each list that are retrieved for a question; 0 for what the layout's paper has: 2 of Fine-Mem's list, 20
     /// of each of Mem-α's.

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use memtrain_engine::sampler::{Completion, FinishReason};
+use memtrain_engine::sampler::{Completion, FinishReason, SampleRequest, Sampler};
 use memtrain_model::policy::PolicyTokenizer;
 
 use super::*;
@@ -11,12 +11,10 @@ struct Script<'a> {
     tokenizer: &'a PolicyTokenizer,
     lines: Vec<&'static str>,
     prompts: Vec<String>,
-    rounds: usize,
 }
 
 impl Sampler for Script<'_> {
     fn sample(&mut self, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
-        self.rounds += 1;
         let mut completions = Vec::new();
         for request in requests {
             self.prompts.push(self.tokenizer.decode(&request.prompt_ids)?);
@@ -30,7 +28,7 @@ impl Sampler for Script<'_> {
 }
 
 #[derive(Default)]
-struct Shelf(Mutex<Vec<String>>);
+struct Shelf(Arc<Mutex<Vec<String>>>);
 
 impl Retriever for Shelf {
     fn retrieve(&self, queries: &[&str], k: usize) -> Result<Vec<Vec<Found>>, RetrieveError> {
@@ -66,11 +64,13 @@ fn play(
         questions: questions.iter().map(|&question| question.to_owned()).collect(),
     };
     let tasks: Vec<SearchTask> = questions.iter().zip(0..).map(task).collect();
-    let mut script = Script { tokenizer: &tokenizer, lines: lines.to_vec(), prompts: Vec::new(), rounds: 0 };
-    let shelf = Shelf::default();
-    let trajectories = searcher.search(&mut script, &shelf, &tasks, 1).unwrap();
+    let mut script = Script { tokenizer: &tokenizer, lines: lines.to_vec(), prompts: Vec::new() };
+    let asked = Arc::default();
+    let shelf: Arc<dyn Retriever> = Arc::new(Shelf(Arc::clone(&asked)));
+    let groups = searcher.search(&mut RolloutEngine::new(&mut script), &shelf, &tasks, 1).unwrap();
     assert!(script.lines.is_empty(), "every line was said");
-    (trajectories, script.prompts, shelf.0.into_inner().unwrap())
+    let queries = asked.lock().unwrap().clone();
+    (groups.concat(), script.prompts, queries)
 }
 
 fn config(max_turns: usize) -> SearcherConfig {
@@ -87,7 +87,7 @@ fn only_the_last_turn_and_its_results_stay() {
     let (trajectories, prompts, queries) = play(&config(6), &[&["What is Lorn?", "Where?"]], &lines);
     assert_eq!(queries, ["lorn", "velmora"]);
     let trajectory = &trajectories[0];
-    assert_eq!(trajectory.answers().unwrap(), ["a river", "Velmora"]);
+    assert_eq!(trajectory.outcome.answers().unwrap(), ["a river", "Velmora"]);
     assert_eq!(trajectory.turns.len(), 3);
     assert!(prompts.iter().all(|prompt| prompt.contains("Questions: What is Lorn?; Where?")));
     assert!(!prompts[0].contains("<information>"));
@@ -106,13 +106,16 @@ fn only_the_last_turn_and_its_results_stay() {
 }
 
 #[test]
-fn attempts_advance_together_and_end_when_they_are_done() {
+fn attempts_end_when_they_are_done() {
     let lines = ["<search>one</search>", "<answer>b</answer>", "no action at all", "<search>nothing</search>"];
     let (trajectories, prompts, queries) = play(&config(3), &[&["a?"], &["b?"]], &lines);
     assert_eq!(queries, ["one"], "nobody searches at the last turn");
-    assert_eq!(trajectories[1].answers().unwrap(), ["b"]);
-    assert_eq!(trajectories[0].answers(), None);
-    assert_eq!(trajectories[0].actions, [Action::Search("one".into()), Action::None, Action::Search("nothing".into())]);
+    assert_eq!(trajectories[1].outcome.answers().unwrap(), ["b"]);
+    assert_eq!(trajectories[0].outcome.answers(), None);
+    assert_eq!(
+        trajectories[0].outcome.actions,
+        [Action::Search("one".into()), Action::None, Action::Search("nothing".into())]
+    );
     assert_eq!(prompts.len(), 4);
     assert!(
         prompts[3].contains("neither a query")
@@ -130,8 +133,8 @@ fn results_are_cut_and_what_does_not_fit_ends_alone() {
     let long = "why? ".repeat(2000);
     let (trajectories, prompts, _) = play(&config(3), &[&[&long], &["b?"]], &["<answer>b</answer>"]);
     assert_eq!(prompts.len(), 1);
-    assert!(trajectories[0].failure.as_ref().unwrap().starts_with("turn 1: a prompt of "));
-    assert_eq!(trajectories[1].answers().unwrap(), ["b"]);
+    assert!(trajectories[0].outcome.failure.as_ref().unwrap().starts_with("turn 1: a prompt of "));
+    assert_eq!(trajectories[1].outcome.answers().unwrap(), ["b"]);
     let (_, prompts, _) = play(&config(2), &[&["a?"]], &["<search>nothing</search>", "<answer></answer>"]);
     assert!(prompts[1].contains("Nothing was found."));
 }

@@ -1,14 +1,14 @@
-//! The keeper: chunk by chunk, function calls on a bank.
+//! The memory writer: chunk by chunk, function calls on a bank.
 //!
 //! Turn `t` shows the bank `M_{t−1}` (the core and the newest items of each list) and chunk `c_t`; the calls of the response,
 //! executed in order, make `M_t`. Each turn is a prompt of its own.
 
-use memtrain_engine::sampler::Sampler;
 use memtrain_model::policy::PromptText;
 use memtrain_rollout_types::RolloutKind;
 
-use super::{Accepted, Bank, BankReading, Call, Layout, Refusal, Section, call};
-use crate::agents::reader::{Reader, ReadingTask, Turn};
+use super::{Bank, BankReading, Call, Layout, Refusal, Section, call};
+use crate::agents::reader::{Reader, ReadingTask};
+use crate::rollout::{DrawAddress, Environment, RolloutEngine, Step, Trajectory, Turn};
 
 /// What came of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +37,9 @@ impl Outcome {
     }
 }
 
-/// A turn: what was said, what came of it, and the bank afterwards.
+/// What came of a turn.
 #[derive(Clone, Debug)]
-pub struct KeeperTurn {
-    /// Prompt and response.
-    pub turn: Turn,
+pub struct BankStep {
     /// The calls in order.
     pub outcomes: Vec<Outcome>,
     /// `M_t`.
@@ -50,7 +48,7 @@ pub struct KeeperTurn {
     pub memory_tokens: usize,
 }
 
-impl KeeperTurn {
+impl BankStep {
     /// Share of calls that were done; 0 where nothing was called.
     pub fn done_share(&self) -> f64 {
         share(self.outcomes.iter().filter(|outcome| outcome.is_done()).count(), self.outcomes.len())
@@ -75,34 +73,18 @@ fn share(part: usize, all: usize) -> f64 {
     part as f64 / all.max(1) as f64
 }
 
-/// One reading of one item.
-#[derive(Clone, Debug)]
-pub struct Keeping {
-    /// Index of the task it belongs to.
-    pub task: usize,
-    /// Number of the rollout in the task's group.
-    pub rollout: usize,
-    /// The turns, one a chunk.
-    pub turns: Vec<KeeperTurn>,
-}
+/// One reading of one item: a turn and a step of the bank for each chunk.
+pub type BankTrajectory = Trajectory<Vec<BankStep>>;
 
-impl Keeping {
+impl BankTrajectory {
     /// Tokens of the bank after the last turn; 0 where there was none.
     pub fn memory_tokens(&self) -> usize {
-        self.turns.last().map_or(0, |turn| turn.memory_tokens)
-    }
-
-    /// The calls that were done, to make the bank again.
-    pub fn log(&self) -> Vec<Accepted> {
-        let of_turn = |(step, turn): (u32, &KeeperTurn)| -> Vec<Accepted> {
-            turn.done().map(|call| Accepted { step, call: call.clone() }).collect()
-        };
-        (1..).zip(&self.turns).flat_map(of_turn).collect()
+        self.outcome.last().map_or(0, |step| step.memory_tokens)
     }
 }
 
-/// Keeps banks with a policy.
-pub struct Keeper<'a> {
+/// Writes banks with a policy.
+pub struct MemoryWriter<'a> {
     /// Tokenizer, limits, and how tokens are drawn.
     pub reader: &'a Reader<'a>,
     /// Limits and texts of banks.
@@ -111,44 +93,20 @@ pub struct Keeper<'a> {
     pub layout: Layout,
 }
 
-impl Keeper<'_> {
-    /// Reads every task `group_size` times. All readings advance together, a chunk at a time.
+impl MemoryWriter<'_> {
+    /// Reads every task `group_size` times; the rollouts of a task stand together.
     ///
     /// # Errors
-    /// If the sampler or the tokenizer fails, or a chunk does not fit the context even beside an empty memory.
-    pub fn keep(
+    /// If the sampler or the tokenizer fails, a chunk does not fit the context even beside an empty memory, or somebody
+    /// asks to stop.
+    pub fn write(
         &self,
-        sampler: &mut dyn Sampler,
+        engine: &mut RolloutEngine<'_>,
         tasks: &[ReadingTask],
         group_size: usize,
-    ) -> anyhow::Result<Vec<Keeping>> {
-        let mut keepings: Vec<Keeping> = (0..tasks.len())
-            .flat_map(|task| (0..group_size).map(move |rollout| Keeping { task, rollout, turns: Vec::new() }))
-            .collect();
-        let num_turns = tasks.iter().map(|task| task.chunks.len()).max().unwrap_or(0);
-        let empty = Bank::new(self.layout);
-        for turn in 0..num_turns {
-            let mut live = Vec::new();
-            let mut requests = Vec::new();
-            for (index, keeping) in keepings.iter().enumerate() {
-                let task = &tasks[keeping.task];
-                let Some(chunk) = task.chunks.get(turn) else { continue };
-                let bank = keeping.turns.last().map_or(&empty, |turn| &turn.bank);
-                let user = self.prompt(bank, chunk)?;
-                let address = (task.document, keeping.rollout as u64, turn as u64);
-                requests.push(self.reader.request(&user, self.reader.config.memory_tokens, address)?);
-                live.push(index);
-            }
-            let completions = sampler.sample(&requests)?;
-            for ((index, request), completion) in live.into_iter().zip(requests).zip(completions) {
-                let turn = self.reader.turn(RolloutKind::Write, request.prompt_ids, completion)?;
-                let keeping = &mut keepings[index];
-                let before = keeping.turns.last().map_or(&empty, |turn| &turn.bank).clone();
-                let step = keeping.turns.len() as u32 + 1;
-                keeping.turns.push(self.execute(turn, before, step)?);
-            }
-        }
-        Ok(keepings)
+    ) -> anyhow::Result<Vec<Vec<BankTrajectory>>> {
+        let writing = |task, rollout| Writing { writer: self, task, rollout, steps: Vec::new() };
+        engine.groups(self.reader.tokenizer, tasks, group_size, None, writing)
     }
 
     /// The prompt with as many of the newest items as fit.
@@ -165,9 +123,10 @@ impl Keeper<'_> {
         }
     }
 
-    fn execute(&self, turn: Turn, mut bank: Bank, step: u32) -> anyhow::Result<KeeperTurn> {
+    /// Does what a response calls, as step `step` of the bank.
+    fn execute(&self, response: &str, mut bank: Bank, step: u32) -> anyhow::Result<BankStep> {
         let mut outcomes = Vec::new();
-        for parsed in call::parse(&turn.text, self.layout) {
+        for parsed in call::parse(response, self.layout) {
             outcomes.push(match parsed {
                 Err(error) => Outcome::Malformed(error),
                 Ok(call) => match self.check_core(&call)?.map_or_else(|| bank.apply(&call, step), Err) {
@@ -180,7 +139,7 @@ impl Keeper<'_> {
         for content in bank.contents() {
             memory_tokens += self.reader.tokenizer.encode_text(content)?.len();
         }
-        Ok(KeeperTurn { turn, outcomes, bank, memory_tokens })
+        Ok(BankStep { outcomes, bank, memory_tokens })
     }
 
     /// Refuses a core that is too long.
@@ -192,5 +151,43 @@ impl Keeper<'_> {
         };
         let (tokens, limit) = (self.reader.tokenizer.encode_text(content)?.len(), self.reading.config.core_tokens);
         Ok((tokens > limit).then_some(Refusal::CoreTooLong { tokens, limit }))
+    }
+}
+
+/// A bank that is being written.
+struct Writing<'a> {
+    writer: &'a MemoryWriter<'a>,
+    task: &'a ReadingTask,
+    rollout: usize,
+    steps: Vec<BankStep>,
+}
+
+impl Writing<'_> {
+    fn bank(&self) -> Bank {
+        self.steps.last().map_or_else(|| Bank::new(self.writer.layout), |step| step.bank.clone())
+    }
+}
+
+impl Environment for Writing<'_> {
+    type Outcome = Vec<BankStep>;
+
+    fn address(&self) -> DrawAddress {
+        self.writer.reader.round.address(self.task.document, self.rollout as u64)
+    }
+
+    fn first(&mut self) -> anyhow::Result<Step> {
+        let Some(chunk) = self.task.chunks.get(self.steps.len()) else { return Ok(Step::End) };
+        let (reader, user) = (self.writer.reader, self.writer.prompt(&self.bank(), chunk)?);
+        Ok(Step::Observe(reader.observation(RolloutKind::Write, &user, reader.config.memory_tokens)?))
+    }
+
+    fn next(&mut self, turn: &mut Turn) -> anyhow::Result<Step> {
+        let step = self.steps.len() as u32 + 1;
+        self.steps.push(self.writer.execute(&turn.text, self.bank(), step)?);
+        self.first()
+    }
+
+    fn outcome(self) -> Vec<BankStep> {
+        self.steps
     }
 }

@@ -1,0 +1,148 @@
+//! What objectives with a bank share: banks written over items, questions asked of them, rows of their turns.
+
+use super::questions::{Asked, ItemQuestions, QuestionCounts, Scored, ask};
+use super::{AskedBank, Graded, Item, Played, Reason, Stage};
+use crate::agents::answer::Equality;
+use crate::agents::bank::Layout;
+use crate::agents::bank::writer::{BankStep, BankTrajectory, MemoryWriter, Outcome};
+
+/// 0 of nothing.
+pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
+    sum / count.max(1) as f64
+}
+
+/// 1 − memory / text, in tokens, at least 0; a text without tokens cannot be compressed.
+pub(super) fn compression(memory_tokens: usize, text_tokens: usize) -> f64 {
+    if text_tokens == 0 { 0.0 } else { (1.0 - memory_tokens as f64 / text_tokens as f64).max(0.0) }
+}
+
+/// Banks written over a set of items, and what they are asked.
+pub(super) struct Banks<'a> {
+    /// The items.
+    pub(super) items: &'a [Item],
+    /// The rollouts of each item.
+    pub(super) groups: Vec<Vec<BankTrajectory>>,
+    /// What each item is asked.
+    pub(super) questions: Vec<ItemQuestions>,
+    /// Chunks of each item.
+    pub(super) chunks: Vec<Vec<String>>,
+    /// Their tokens.
+    pub(super) text_tokens: Vec<usize>,
+}
+
+impl<'a> Banks<'a> {
+    /// Writes a bank over every item, `group_size` times.
+    ///
+    /// # Errors
+    /// If the sampler or the tokenizer fails, or an item has nothing to read.
+    pub(super) fn write(
+        stage: &mut Stage<'_>,
+        items: &'a [Item],
+        group_size: usize,
+        layout: Layout,
+        counts: QuestionCounts,
+        equality: Equality,
+    ) -> anyhow::Result<Self> {
+        let reader = &stage.reader;
+        let tasks = Item::readings(items, reader.prompts)?;
+        let prompts = (reader.prompts, &stage.bank.prompts);
+        let of_item = |item| ItemQuestions::of(item, counts, equality, prompts, reader.round);
+        let questions = items.iter().map(of_item).collect();
+        let writer = MemoryWriter { reader, reading: stage.bank, layout };
+        let groups = writer.write(&mut stage.engine, &tasks, group_size)?;
+        let mut text_tokens = Vec::with_capacity(tasks.len());
+        for task in &tasks {
+            let mut sum = 0;
+            for chunk in &task.chunks {
+                sum += reader.tokenizer.encode_text(chunk)?.len();
+            }
+            text_tokens.push(sum);
+        }
+        let chunks = tasks.into_iter().map(|task| task.chunks).collect();
+        Ok(Self { items, groups, questions, chunks, text_tokens })
+    }
+
+    /// The global questions of all items, asked of the last bank of each rollout: scores by item, rollout and question.
+    pub(super) fn ask_globally(
+        &self,
+        stage: &mut Stage<'_>,
+        equality: Equality,
+    ) -> anyhow::Result<Vec<Vec<Vec<Scored>>>> {
+        let mut asked = Vec::new();
+        for ((item, group), questions) in self.items.iter().zip(&self.groups).zip(&self.questions) {
+            for trajectory in group {
+                let Some(last) = trajectory.outcome.last() else { continue };
+                let (bank, item, rollout) = (&last.bank, item.number(), trajectory.rollout);
+                asked.extend(questions.global.iter().map(|question| Asked { bank, question, item, rollout }));
+            }
+        }
+        let mut scored = ask(stage, &asked, equality)?.into_iter();
+        let of_item = |(group, questions): (&Vec<BankTrajectory>, &ItemQuestions)| {
+            group.iter().map(|_| scored.by_ref().take(questions.global.len()).collect()).collect()
+        };
+        Ok(self.groups.iter().zip(&self.questions).map(of_item).collect())
+    }
+}
+
+/// What a turn earned.
+pub(super) struct Credit {
+    pub(super) reward: f64,
+    pub(super) advantage: f64,
+    pub(super) trained: bool,
+    /// Why, but for what went wrong and what was asked.
+    pub(super) reason: Reason,
+}
+
+impl Played {
+    /// Adds a rollout of a bank: its turns with what each earned, its last bank with what it was asked, and what is
+    /// measured of it whatever is rewarded.
+    pub(super) fn add_bank_rollout(&mut self, trajectory: BankTrajectory, asked: Vec<Scored>, credits: Vec<Credit>) {
+        self.gauges.extend(gauges(&trajectory.outcome));
+        let (rollout, steps) = (trajectory.rollout, trajectory.outcome);
+        let num_turns = steps.len();
+        for (number, ((turn, step), credit)) in trajectory.turns.into_iter().zip(&steps).zip(credits).enumerate() {
+            let Credit { reward, advantage, trained, mut reason } = credit;
+            reason.notes = notes(&step.outcomes);
+            if number + 1 == num_turns {
+                reason.notes.extend(asked.iter().map(Scored::note));
+            }
+            let (readable, target) = (step.formed_share() > 0.0, String::new());
+            self.graded.push(Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason });
+        }
+        self.banks.extend(steps.into_iter().next_back().map(|last| AskedBank { bank: last.bank, asked }));
+    }
+}
+
+fn gauges(steps: &[BankStep]) -> [(&'static str, f64); 4] {
+    let calls = || steps.iter().flat_map(|step| &step.outcomes);
+    let done = calls().filter(|outcome| outcome.is_done()).count() as f64;
+    let turns = steps.len().max(1) as f64;
+    let last = steps.last();
+    [
+        ("bank/items", last.map_or(0.0, |step| step.bank.entries().len() as f64)),
+        ("bank/memory_tokens", last.map_or(0.0, |step| step.memory_tokens as f64)),
+        ("bank/calls", calls().count() as f64 / turns),
+        ("bank/calls_failed", (calls().count() as f64 - done) / turns),
+    ]
+}
+
+/// What a turn has to say for itself: what was called, what went wrong.
+fn notes(outcomes: &[Outcome]) -> Vec<String> {
+    if outcomes.is_empty() {
+        return vec!["nothing was called".to_owned()];
+    }
+    outcomes.iter().filter_map(Outcome::complaint).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compression_is_bounded() {
+        assert_eq!(compression(0, 100), 1.0);
+        assert_eq!(compression(25, 100), 0.75);
+        assert_eq!((compression(200, 100), compression(5, 0)), (0.0, 0.0));
+    }
+}

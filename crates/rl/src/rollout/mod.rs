@@ -1,0 +1,129 @@
+//! Rollouts: environments in which a policy acts, and the engine that plays them.
+//!
+//! An [`Environment`] is one trajectory in the making. It shows the policy an observation (a prompt and the limits of the
+//! response), takes the response, and shows the next observation or ends. Environments know nothing of each other. The
+//! [`RolloutEngine`] keeps a request of each of them in the sampler's stream, so that none waits for the response of another.
+//!
+//! Draws are addressed by (seed, step, document, rollout, turn), and trajectories come back in the order of their
+//! environments. So neither depends on the order in which responses end.
+
+mod engine;
+mod lookups;
+
+pub use self::engine::RolloutEngine;
+pub use memtrain_rollout_types::DrawAddress;
+
+use memtrain_engine::sampler::{Completion, SamplingParams};
+use memtrain_rollout_types::RolloutKind;
+
+use crate::agents::retrieve::Found;
+
+/// What the policy is shown: a prompt, and how its response is drawn.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// What the turn is for.
+    pub kind: RolloutKind,
+    /// Token ids of the prompt.
+    pub prompt_ids: Vec<u32>,
+    /// How the response is drawn, and its longest length.
+    pub params: SamplingParams,
+}
+
+/// One prompt and the policy's response to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// What it was for.
+    pub kind: RolloutKind,
+    /// Token ids of the prompt.
+    pub prompt_ids: Vec<u32>,
+    /// What the sampler returned: the ids that are trained on.
+    pub completion: Completion,
+    /// The response as text, special tokens dropped.
+    pub text: String,
+}
+
+/// The turns of one rollout, and what else its environment has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trajectory<T = ()> {
+    /// Number of the rollout in its group.
+    pub rollout: usize,
+    /// The turns in order.
+    pub turns: Vec<Turn>,
+    /// Beside the turns: banks, actions.
+    pub outcome: T,
+}
+
+/// What an environment does next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// It shows the policy something.
+    Observe(Observation),
+    /// It looks for passages, and goes on with [`Environment::found`].
+    Search(String),
+    /// The trajectory is complete.
+    End,
+}
+
+/// One trajectory in the making. An error of any of its methods ends all rollouts that are played with it.
+pub trait Environment {
+    /// What it knows at its end.
+    type Outcome;
+
+    /// What the draws of the first turn are for; the turns are counted from there.
+    fn address(&self) -> DrawAddress;
+
+    /// The first step.
+    ///
+    /// # Errors
+    /// If the tokenizer fails, or a prompt does not fit.
+    fn first(&mut self) -> anyhow::Result<Step>;
+
+    /// The step after a turn. It may say anew what the turn was for.
+    ///
+    /// # Errors
+    /// As [`Self::first`].
+    fn next(&mut self, turn: &mut Turn) -> anyhow::Result<Step>;
+
+    /// The step after a search.
+    ///
+    /// # Errors
+    /// As [`Self::first`].
+    fn found(&mut self, _passages: Vec<Found>) -> anyhow::Result<Step> {
+        anyhow::bail!("an environment that asks for no passages was given some")
+    }
+
+    /// What is known when it has ended.
+    fn outcome(self) -> Self::Outcome;
+}
+
+/// An environment of one turn: a question and the response to it.
+#[derive(Clone, Debug)]
+pub struct SingleTurn {
+    address: DrawAddress,
+    observation: Option<Observation>,
+}
+
+impl SingleTurn {
+    /// Shows this, and ends with the response to it.
+    pub fn new(address: DrawAddress, observation: Observation) -> Self {
+        Self { address, observation: Some(observation) }
+    }
+}
+
+impl Environment for SingleTurn {
+    type Outcome = ();
+
+    fn address(&self) -> DrawAddress {
+        self.address
+    }
+
+    fn first(&mut self) -> anyhow::Result<Step> {
+        Ok(self.observation.take().map_or(Step::End, Step::Observe))
+    }
+
+    fn next(&mut self, _turn: &mut Turn) -> anyhow::Result<Step> {
+        Ok(Step::End)
+    }
+
+    fn outcome(self) {}
+}
