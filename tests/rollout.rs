@@ -1,11 +1,12 @@
 //! One rollout engine for all agents, over a sampler whose responses end in an order that a test chooses: results do not
 //! depend on it, nobody waits for the response of another, and a stop ends a rollout within a response.
 
+mod scripted_stream;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 use memtrain::agents::answer::Equality;
@@ -35,115 +36,16 @@ use memtrain::policy::{PolicyTokenizer, PromptText, built_in};
 use memtrain::rollout::RolloutEngine;
 use memtrain::run::RunError;
 use memtrain::run::signal::StopRequest;
-use memtrain::sampler::{Completion, DrawAddress, FinishReason, SampleRequest, SampleStream, Sampler};
+use memtrain::sampler::DrawAddress;
 use memtrain::scoring::PromptResponse;
 use memtrain::tasks::{ContextKind, ContextPassage, Question, Task};
-use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split, rng, store};
-use rand::Rng;
+use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split, store};
+use scripted_stream::{Order, Says, Scripted};
 use serde_json::Map;
-
-/// Which of the responses under way ends next.
-#[derive(Clone, Debug)]
-enum Order {
-    First,
-    Last,
-    /// By chance, and now and then none at all.
-    Drawn(u64),
-    /// The first, but none of this document's rollout while there is another.
-    SlowLast(u64, u64),
-    /// None; this is asked to stop amid the responses.
-    Never(StopRequest),
-}
-
-/// A response as a function of the prompt and of what the draw is for.
-type Says = fn(&str, &DrawAddress) -> String;
-
-/// Ends responses in an order, and keeps what they were drawn for in that order.
-struct Scripted<'a> {
-    tokenizer: &'a PolicyTokenizer,
-    says: Says,
-    order: Order,
-    ended: Vec<DrawAddress>,
-    /// Told of each response that has ended.
-    tell: Option<Sender<DrawAddress>>,
-}
-
-impl Scripted<'_> {
-    fn new(tokenizer: &PolicyTokenizer, says: Says, order: Order) -> Scripted<'_> {
-        Scripted { tokenizer, says, order, ended: Vec::new(), tell: None }
-    }
-
-    /// Documents and rollouts of the responses in the order in which they ended.
-    fn rollouts(&self) -> Vec<(u64, u64)> {
-        self.ended.iter().map(|address| (address.document, address.rollout)).collect()
-    }
-}
-
-impl Sampler for Scripted<'_> {
-    fn sample(&mut self, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
-        memtrain::sampler::drawn_together(&mut *self.stream()?, requests)
-    }
-
-    fn stream(&mut self) -> anyhow::Result<Box<dyn SampleStream + '_>> {
-        Ok(Box::new(ScriptedStream { script: self, under_way: Vec::new(), polls: 0 }))
-    }
-}
-
-struct ScriptedStream<'s, 'a> {
-    script: &'s mut Scripted<'a>,
-    under_way: Vec<(usize, SampleRequest)>,
-    polls: u64,
-}
-
-impl SampleStream for ScriptedStream<'_, '_> {
-    fn submit(&mut self, ticket: usize, request: SampleRequest) -> anyhow::Result<()> {
-        assert!(self.under_way.iter().all(|(under_way, _)| *under_way != ticket), "two requests of one conversation");
-        self.under_way.push((ticket, request));
-        Ok(())
-    }
-
-    fn poll(&mut self) -> anyhow::Result<Poll<Option<(usize, Completion)>>> {
-        if self.under_way.is_empty() {
-            return Ok(Poll::Ready(None));
-        }
-        self.polls += 1;
-        let last = self.under_way.len() - 1;
-        let place = match &self.script.order {
-            Order::First => 0,
-            Order::Last => last,
-            Order::Drawn(seed) => match rng::addressed("test/order", *seed, &[self.polls]).random_range(0..=last + 1) {
-                place if place > last => return Ok(Poll::Pending),
-                place => place,
-            },
-            Order::SlowLast(document, rollout) => {
-                let is_slow = |request: &SampleRequest| {
-                    (request.address.document, request.address.rollout) == (*document, *rollout)
-                };
-                self.under_way.iter().position(|(_, request)| !is_slow(request)).unwrap_or(0)
-            }
-            Order::Never(stop) => {
-                if self.polls == 3 {
-                    stop.request();
-                }
-                anyhow::ensure!(self.polls < 1_000, "nobody looks whether to stop");
-                return Ok(Poll::Pending);
-            }
-        };
-        let (ticket, request) = self.under_way.remove(place);
-        let said = (self.script.says)(&self.script.tokenizer.decode(&request.prompt_ids)?, &request.address);
-        let token_ids = self.script.tokenizer.encode_text(format!(" {said}"))?;
-        let log_probs = vec![-1.0; token_ids.len()];
-        self.script.ended.push(request.address);
-        if let Some(tell) = &self.script.tell {
-            let _ = tell.send(request.address);
-        }
-        Ok(Poll::Ready(Some((ticket, Completion { token_ids, log_probs, finish: FinishReason::Stop }))))
-    }
-}
 
 /// A reader's memories and answers: other ones in each rollout.
 fn reads(prompt: &str, address: &DrawAddress) -> String {
-    let right = (address.rollout + address.turn) % 2 == 0;
+    let right = (address.rollout + address.turn).is_multiple_of(2);
     format!("rollout {} after {} \\boxed{{{}}}", address.rollout, prompt.len(), if right { "velm" } else { "gogo" })
 }
 
@@ -485,22 +387,22 @@ fn assert_nobody_waited(script: &Scripted<'_>, of_others: usize, of_slow: usize)
 #[test]
 fn a_long_response_delays_no_other_conversation() {
     let setting = Setting::new();
-    let (reader, slow) = (setting.reader(), Order::SlowLast(0, 0));
+    let reader = setting.reader();
 
-    let mut script = setting.scripted(reads, &slow);
+    let mut script = setting.scripted(reads, &Order::SlowLast(3 * 4));
     let read = reader.read(&mut RolloutEngine::new(&mut script), &readings(), 2).unwrap();
     assert_nobody_waited(&script, 3 * 4, 4);
     assert_eq!((read.len(), read[0].len(), read[0][0].turns.len()), (2, 2, 4));
     assert!(read.iter().flatten().zip([0, 1, 0, 1]).all(|(trajectory, rollout)| trajectory.rollout == rollout));
 
-    let mut script = setting.scripted(writes_sections, &slow);
+    let mut script = setting.scripted(writes_sections, &Order::SlowLast(3 * 3));
     let writer = MemoryWriter { reader: &reader, reading: &setting.bank, layout: Layout::Sections };
     let written = writer.write(&mut RolloutEngine::new(&mut script), &readings(), 2).unwrap();
     assert_nobody_waited(&script, 3 * 3, 3);
     let last = written[0][0].outcome.last().unwrap();
     assert_eq!(last.bank.to_string(), "semantic:\n[1] rollout 0 has 0\n[2] rollout 0 has 1\n[3] rollout 0 has 2");
 
-    let mut script = setting.scripted(searches, &slow);
+    let mut script = setting.scripted(searches, &Order::SlowLast(3 + 2 + 3));
     let found = setting.searcher().search(&mut RolloutEngine::new(&mut script), &setting.retriever, &search_tasks(), 2);
     // Rollout 0 of a task takes two turns, rollout 1 three.
     assert_nobody_waited(&script, 3 + 2 + 3, 2);
@@ -508,7 +410,7 @@ fn a_long_response_delays_no_other_conversation() {
     assert!(found.iter().flatten().all(|attempt| attempt.outcome.answers().is_some()));
     assert!(reader.tokenizer.decode(&found[0][0].turns[1].prompt_ids).unwrap().contains("about rollout 0 of 0"));
 
-    let mut script = setting.scripted(reads, &slow);
+    let mut script = setting.scripted(reads, &Order::SlowLast(3));
     let question = |number: u64| ContextQuestion { number, problem: "who?".into(), context: chunks(number).join(" ") };
     let questions: Vec<ContextQuestion> = (0..4).map(question).collect();
     let mut engine = RolloutEngine::new(&mut script);

@@ -153,11 +153,11 @@ fn config(args: &BankArgs) -> anyhow::Result<(Config, Option<String>)> {
 }
 
 /// Who answers: the server where there is one, else the policy of this name, else the one that keeps banks.
-fn frozen(bench: &Workbench, keeper: &Policy, name: Option<String>) -> anyhow::Result<Frozen> {
+fn frozen(bench: &Workbench, writer: &Policy, name: Option<String>) -> anyhow::Result<Frozen> {
     if let Some(server) = bench.answering_server()? {
         return Ok(Frozen::Server(server));
     }
-    let Some(name) = name else { return Ok(Frozen::Policy(Box::new(keeper.clone()))) };
+    let Some(name) = name else { return Ok(Frozen::Policy(Box::new(writer.clone()))) };
     let mut other = bench.config.clone();
     (other.policy.path, other.policy.preset) = (Some(name), None);
     models::place(&mut other)?;
@@ -166,7 +166,7 @@ fn frozen(bench: &Workbench, keeper: &Policy, name: Option<String>) -> anyhow::R
         tokenizer.files().iter().find(|(name, _)| name == "tokenizer.json").map(|(_, bytes)| bytes.clone())
     };
     anyhow::ensure!(
-        vocabulary(&policy.tokenizer) == vocabulary(&keeper.tokenizer),
+        vocabulary(&policy.tokenizer) == vocabulary(&writer.tokenizer),
         "the policy that answers has another tokenizer than the one that keeps the bank: let a server answer, which is asked in words"
     );
     Ok(Frozen::Policy(Box::new(policy)))
