@@ -8,7 +8,7 @@
 //! * [`write_json`], [`read_json`]: small metadata files.
 //! * [`lock`]: keeps two workers from the same work.
 //! * [`claim`], [`replace`], [`remove_owned`]: folders that bear our mark, so that no others are ever replaced or removed;
-//!   [`check_file`] is the same for single files.
+//!   [`check_file`] is the same for single files, [`check_as_written`] compares a folder with its mark.
 //! * [`resolve`], [`relation`]: what paths lead to.
 //! * [`Verifier`]: compares files with the hashes that were recorded when they were written.
 //! * [`link_durably`], [`link_target`]: symbolic links, for people to follow.
@@ -17,6 +17,7 @@
 //! Everything else in the workspace goes through here (`clippy.toml` bans `std::fs`), so that every error names its path
 //! and what was being done, and nothing half-written ever stands in place of something whole.
 
+mod as_written;
 mod atomic;
 #[cfg(feature = "tables")]
 pub mod columns;
@@ -47,7 +48,8 @@ mod verified;
 
 #[cfg(feature = "tables")]
 pub use arrow::array::RecordBatch;
-pub use atomic::{AtomicFile, sweep_temporaries, sweep_temporaries_of, write_atomic};
+pub use as_written::{check_as_written, differences};
+pub use atomic::{AtomicFile, is_temporary, sweep_temporaries, sweep_temporaries_of, write_atomic};
 pub use error::{RowError, StoreError, TO_UTF8};
 pub use file::{
     MAX_READ_BYTES, MAX_WEIGHTS_BYTES, append, check_file, create_dir_all, exists, hash_bytes, hash_file, head, is_dir,
@@ -64,7 +66,7 @@ pub use owned::{
     MARKER, Marker, Occupant, OwnedFile, Sibling, check_replaceable, claim, hidden_sibling, mark, occupant,
     remove_owned, replace,
 };
-pub use resolve::{Relation, is_link, refuse_overlap, relation, resolve};
+pub use resolve::{Relation, is_link, is_mount_point, refuse_overlap, relation, resolve};
 #[cfg(feature = "tables")]
 pub use rows::number_passages;
 pub use scalar::ScalarIndex;

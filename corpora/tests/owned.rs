@@ -180,10 +180,19 @@ fn a_folder_says_whose_it_is() {
     // Of another program, of a later version, cut off: none of them is ours.
     write(&folder.join(MARKER), r#"{"program": "other", "format": 1, "kind": "tables", "files": {}}"#);
     assert!(matches!(store::check_replaceable(&folder, KIND), Err(StoreError::Foreign { .. })));
+    for other in [r#"{"program": 7, "files": []}"#, "[1]", r#""memtrain""#] {
+        write(&folder.join(MARKER), other);
+        assert!(matches!(store::check_replaceable(&folder, KIND), Err(StoreError::Foreign { .. })), "{other}");
+    }
     write(&folder.join(MARKER), r#"{"program": "memtrain", "format": 7}"#);
     assert!(matches!(store::check_replaceable(&folder, KIND), Err(StoreError::Schema { .. })));
     write(&folder.join(MARKER), r#"{"program": "mem"#);
     assert!(matches!(store::check_replaceable(&folder, KIND), Err(StoreError::Json { .. })));
+    #[cfg(target_os = "linux")]
+    for mounted in ["/proc", "/proc/"] {
+        let error = store::check_replaceable(Path::new(mounted), KIND).unwrap_err();
+        assert!(error.to_string().contains("is a mount point"), "{error}");
+    }
     write(&scratch.path().join("file"), "text");
     assert!(matches!(
         store::check_replaceable(&scratch.path().join("file"), KIND),
@@ -384,4 +393,83 @@ fn a_circle_of_links_is_an_error() {
     assert!(store::resolve(&scratch.path().join("a/c")).is_err());
     write(&scratch.path().join("file"), "text");
     assert!(store::resolve(&scratch.path().join("file/inside")).is_err());
+}
+
+#[test]
+fn a_byte_that_changes_in_a_folder_of_ours_is_named() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("target");
+    put(&target, &FIRST).unwrap();
+    assert!(store::differences(&target, Some(KIND)).is_empty());
+    store::check_as_written(&target.join("a.txt")).unwrap();
+    let names = |found: Vec<StoreError>| -> Vec<PathBuf> {
+        let path = |error: StoreError| match error {
+            StoreError::NotAsWritten { path, .. } | StoreError::Json { path, .. } | StoreError::Schema { path, .. } => {
+                path
+            }
+            StoreError::OtherKind { path, .. } => path.join(MARKER),
+            error => panic!("{error}"),
+        };
+        found.into_iter().map(path).collect()
+    };
+    for name in FIRST.map(|(name, _)| name).into_iter().chain([MARKER]) {
+        let path = target.join(name);
+        let whole = fs::read(&path).unwrap();
+        for (place, bit) in (0..whole.len()).flat_map(|place| [(place, 1), (place, 16), (place, 32), (place, 128)]) {
+            let mut bytes = whole.clone();
+            bytes[place] ^= bit;
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(
+                names(store::differences(&target, Some(KIND))),
+                std::slice::from_ref(&path),
+                "bit {bit} of byte {place}"
+            );
+        }
+        fs::write(&path, &whole).unwrap();
+        if name == "a.txt" {
+            fs::remove_file(&path).unwrap();
+            let error = store::check_as_written(&path).unwrap_err();
+            assert!(matches!(&error, StoreError::NotAsWritten { path: of, .. } if *of == path), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains(MARKER)));
+            fs::write(&path, &whole).unwrap();
+        }
+    }
+    // What others have put beside is not ours to judge; without a marker nothing is on record.
+    write(&target.join("notes.txt"), "mine");
+    assert!(store::differences(&target, Some(KIND)).is_empty());
+    assert_eq!(names(store::differences(&target, Some("policy"))), [target.join(MARKER)]);
+    assert!(store::differences(&target, None).is_empty());
+    fs::remove_file(target.join(MARKER)).unwrap();
+    assert_eq!(names(store::differences(&target, Some(KIND))), [target.join(MARKER)]);
+    write(&target.join("a.txt"), "other");
+    store::check_as_written(&target.join("a.txt")).unwrap();
+}
+
+#[test]
+fn a_marker_of_an_earlier_version_has_no_checksum_and_is_read() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("target");
+    put(&target, &FIRST).unwrap();
+    let text = fs::read_to_string(target.join(MARKER)).unwrap();
+    let (before, _) = text.split_once(",\n  \"check\"").unwrap();
+    write(&target.join(MARKER), &format!("{before}\n}}\n"));
+    assert!(store::differences(&target, Some(KIND)).is_empty());
+    assert!(matches!(store::occupant(&target).unwrap(), Occupant::Ours(marker) if marker.check.is_none()));
+    put(&target, &[("a.txt", "new")]).unwrap();
+}
+
+#[test]
+fn a_list_that_points_outside_is_not_followed_by_a_reader() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (folder, thesis) = (scratch.path().join("folder"), scratch.path().join("thesis.tex"));
+    write(&thesis, "text");
+    fs::create_dir(&folder).unwrap();
+    let listed = OwnedFile { bytes: 4, blake3: store::hash_bytes(b"text") };
+    for name in ["../thesis.tex", thesis.to_str().unwrap(), "", "./a", "a/../../thesis.tex"] {
+        store::mark(&folder, KIND, [(name.to_owned(), listed.clone())].into()).unwrap();
+        let found = store::differences(&folder, Some(KIND));
+        let named =
+            |error: &StoreError| matches!(error, StoreError::NotAsWritten { path, .. } if path.ends_with(MARKER));
+        assert!(found.len() == 1 && found.iter().all(named), "{name}: {found:?}");
+    }
 }

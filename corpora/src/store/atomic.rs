@@ -160,7 +160,7 @@ fn sweep(entries: Vec<PathBuf>) -> usize {
 }
 
 /// Whether a file has the name of an [`AtomicFile`] that is not committed.
-pub(super) fn is_temporary(path: &Path) -> bool {
+pub fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.starts_with('.') && name.ends_with(SUFFIX))
 }

@@ -152,6 +152,14 @@ pub enum StoreError {
         /// What it is for.
         got: String,
     },
+    /// A file in a folder with our marker is not what the marker says, or the marker is not what was written.
+    #[error("`{}` is not as memtrain has written it: {detail}", path.display())]
+    NotAsWritten {
+        /// The file.
+        path: PathBuf,
+        /// How it differs.
+        detail: String,
+    },
     /// What stands under a name must not be replaced.
     #[error("`{}` {what}", path.display())]
     ForeignFile {
@@ -227,6 +235,10 @@ impl StoreError {
             ),
             StoreError::Foreign { .. } => Some("name another folder, or move away what is in it; nothing was changed"),
             StoreError::OtherKind { .. } => Some("name another folder; nothing was changed"),
+            StoreError::NotAsWritten { .. } => Some(
+                "have the folder written anew, or take it from a copy; if somebody has changed it on purpose, remove its list \
+                 of what was written, `.memtrain.json` or `checkpoint.json`: then it is read as it is",
+            ),
             StoreError::ForeignFile { .. } => {
                 Some("name another path, or move away what is there; nothing was changed")
             }

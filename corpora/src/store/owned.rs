@@ -12,6 +12,8 @@
 //! * [`check_replaceable`] tells before hours of work what [`replace`] would refuse after them.
 //! * [`remove_owned`] removes a folder file by file.
 //!
+//! `as_written` compares a folder with its marker.
+//!
 //! Lists are compared with what is found by walking the folder, links not followed. A list never leads to a path by itself:
 //! a marker with `../thesis.tex` in it, from whomever it comes, reaches nothing.
 //!
@@ -28,9 +30,10 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic::is_temporary;
 use super::file::parent;
+use super::resolve::is_mount_point;
 use super::{
-    AtomicFile, LockGuard, Result, StoreError, hash_file, is_link, list, remove_dir_all, rename_durably, resolve,
-    sweep_temporaries, write_json,
+    AtomicFile, LockGuard, Result, StoreError, hash_bytes, hash_file, is_link, list, remove_dir_all, rename_durably,
+    resolve, sweep_temporaries, write_json,
 };
 
 /// Name of the file that makes a folder ours.
@@ -39,11 +42,14 @@ pub const MARKER: &str = ".memtrain.json";
 const PROGRAM: &str = "memtrain";
 /// Version of the marker.
 const FORMAT: u32 = 1;
+/// Far more than any list of files needs. Markers come with downloaded models, too.
+const MAX_MARKER_BYTES: u64 = 16 << 20;
 /// Kind of a folder that [`replace`] has not finished.
 const UNFINISHED: &str = "unfinished";
 
 /// Contents of a [`MARKER`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Marker {
     /// Version of the marker's format.
     pub format: u32,
@@ -55,6 +61,18 @@ pub struct Marker {
     pub kind: String,
     /// Files that were written, by their path in the folder with `/` as separator; the marker itself is not among them.
     pub files: BTreeMap<String, OwnedFile>,
+    /// BLAKE3 of the marker without this field, as JSON without spaces; absent in markers of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+}
+
+/// What tells a marker of ours and its version.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    program: Option<String>,
+    #[serde(default)]
+    format: Option<u64>,
 }
 
 /// What is known of a file that was written.
@@ -82,11 +100,24 @@ pub enum Occupant {
 impl Marker {
     fn new(kind: &str, files: BTreeMap<String, OwnedFile>) -> Self {
         let (program, version) = (PROGRAM.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-        Self { format: FORMAT, program, version, kind: kind.to_owned(), files }
+        let mut marker = Self { format: FORMAT, program, version, kind: kind.to_owned(), files, check: None };
+        marker.check = Some(marker.checksum());
+        marker
+    }
+
+    fn checksum(&self) -> String {
+        hash_bytes(&serde_json::to_vec(&Self { check: None, ..self.clone() }).unwrap_or_default())
+    }
+
+    /// The bytes of the file.
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
     }
 
     /// The marker of a folder; `None` where there is none of ours.
-    fn read(folder: &Path) -> Result<Option<Self>> {
+    pub(super) fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(MARKER);
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -94,17 +125,29 @@ impl Marker {
             Ok(metadata) if !metadata.is_file() => return Ok(None),
             Ok(_) => {}
         }
-        let value: serde_json::Value = super::read_json(&path)?;
-        if value["program"] != PROGRAM {
+        let bytes = super::read_at_most(&path, MAX_MARKER_BYTES)?;
+        let damaged = |source| StoreError::Json { action: "read", path: path.clone(), source };
+        // Whatever else another program or another version says is not kept in memory.
+        let head = match serde_json::from_slice::<Head>(&bytes) {
+            Err(error) if error.is_data() => return Ok(None),
+            head => head.map_err(damaged)?,
+        };
+        if head.program.as_deref() != Some(PROGRAM) {
             return Ok(None);
         }
-        let format = value["format"].as_u64();
-        if format != Some(u64::from(FORMAT)) {
-            let got = format!("a marker of format {}", value["format"]);
-            return Err(StoreError::Schema { path, expected: format!("format {FORMAT}"), got });
+        let marker = serde_json::from_slice::<Self>(&bytes);
+        // Before the format: a digit of it may be what is damaged.
+        if let Ok(marker) = &marker
+            && marker.check.as_ref().is_some_and(|check| *check != marker.checksum())
+        {
+            let detail = "its checksum is not that of what it says".to_owned();
+            return Err(StoreError::NotAsWritten { path, detail });
         }
-        let parsed = serde_json::from_value(value);
-        parsed.map(Some).map_err(|source| StoreError::Json { action: "read", path, source })
+        if let Some(format) = head.format.filter(|format| *format != u64::from(FORMAT)) {
+            let (expected, got) = (format!("format {FORMAT}"), format!("a marker of format {format}"));
+            return Err(StoreError::Schema { path, expected, got });
+        }
+        marker.map(Some).map_err(damaged)
     }
 
     /// Checks that `folder`, which this is the marker of, is for `kind`.
@@ -388,8 +431,7 @@ impl<'a> Replacement<'a> {
     fn mark(&self, marker: &Marker) -> Result<LockGuard> {
         let path = self.fresh.join(MARKER);
         let failed = |source| StoreError::Json { action: "write", path: path.clone(), source };
-        let mut bytes = serde_json::to_vec_pretty(marker).map_err(failed)?;
-        bytes.push(b'\n');
+        let bytes = marker.to_bytes().map_err(failed)?;
         let mut file = AtomicFile::create(&path)?;
         file.write_all(&bytes).map_err(|source| StoreError::io("write", &path, source))?;
         file.commit_locked()
@@ -447,14 +489,18 @@ fn files_in(folder: &Path) -> Result<BTreeMap<String, OwnedFile>> {
 }
 
 /// A folder that is replaced must be a name in another folder, and no link: the link would be replaced, or what is behind
-/// it, and either may be wanted.
+/// it, and either may be wanted. The system refuses to rename a mount point, after the work.
 fn check_place(target: &Path) -> Result<()> {
     let refuse = |what| Err(StoreError::ForeignFile { path: target.to_path_buf(), what });
     if is_link(target) {
         return refuse("is a link, and will not be replaced");
     }
-    if resolve(target)?.file_name().is_none() {
+    let resolved = resolve(target)?;
+    if resolved.file_name().is_none() {
         return refuse("is the root of the file system, and will not be replaced");
+    }
+    if is_mount_point(&resolved) {
+        return refuse("is a mount point, which cannot be replaced: name a folder inside it");
     }
     Ok(())
 }

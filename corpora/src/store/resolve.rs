@@ -78,6 +78,36 @@ pub fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(bare).is_ok_and(|metadata| metadata.is_symlink())
 }
 
+/// Whether another file system, or another folder of this one, is mounted at a folder. Such a folder cannot be renamed or
+/// removed. `path` is as [`resolve`] gives it.
+#[cfg(unix)]
+pub fn is_mount_point(path: &Path) -> bool {
+    let Some((here, above)) = identity(path).zip(path.parent().and_then(identity)) else { return false };
+    // A folder of the same file system that is mounted a second time is on the same device; Linux lists it.
+    here.0 != above.0 || fs::read("/proc/self/mountinfo").is_ok_and(|table| lists_mount(&table, path))
+}
+
+/// Whether something is mounted at a folder.
+#[cfg(not(unix))]
+pub fn is_mount_point(_: &Path) -> bool {
+    false
+}
+
+/// Whether the system's table has a folder in its fifth column, where blanks and backslashes are octal escapes.
+#[cfg(unix)]
+fn lists_mount(table: &[u8], path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let mut wanted = Vec::new();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => wanted.extend(format!("\\{byte:03o}").bytes()),
+            byte => wanted.push(byte),
+        }
+    }
+    let lines = table.split(|&byte| byte == b'\n');
+    lines.filter_map(|line| line.split(|&byte| byte == b' ').nth(4)).any(|mounted| mounted == wanted)
+}
+
 /// How two paths lie to each other by what they lead to: through links, `..`, and folders that are mounted twice.
 ///
 /// # Errors
@@ -118,4 +148,19 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 #[cfg(not(unix))]
 fn identity(_: &Path) -> Option<(u64, u64)> {
     None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_mount_point(Path::new("/proc")));
+        assert!(!is_mount_point(folder.path()) && !is_mount_point(&folder.path().join("new")));
+        let table = b"21 29 0:20 / /sys rw - sysfs sysfs rw\n99 29 8:1 /data/a /mnt/my\\040disk rw,relatime - ext4 /dev/sda1 rw\n";
+        assert!(lists_mount(table, Path::new("/mnt/my disk")) && lists_mount(table, Path::new("/sys")));
+        assert!(!lists_mount(table, Path::new("/mnt/my")) && !lists_mount(table, Path::new("/data/a")));
+    }
 }
