@@ -50,7 +50,8 @@ fn verify_names_what_is_damaged_and_build_mends_it() {
     small_world::write(folder.path(), "");
     said(folder.path(), &["corpus", "build", "--config", "small.toml"]);
     let whole = said(folder.path(), &["corpus", "verify", "corpus"]);
-    assert_eq!(whole.lines().count(), 5, "{whole}");
+    // A line each for the stages and for the policy beside them.
+    assert_eq!(whole.lines().count(), 6, "{whole}");
     assert_eq!(said(folder.path(), &["corpus", "verify", "--config", "small.toml"]), whole);
 
     let name = "corpus/synthesize/data/train-00000-of-00001.parquet";

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::folder::{Checked, StageFolder, Stored, shard_name};
+pub(crate) use self::folder::{CARD, Checked, StageFolder, Stored, shard_name};
 pub use self::plan::{Input, Plan, PlannedShard};
 pub(crate) use self::plan::{to_value, work_of};
 pub use self::record::{FileRecord, Manifest, ManifestShard, ShardOutput, ShardRecord};

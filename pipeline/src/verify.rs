@@ -1,4 +1,4 @@
-//! A corpus compared with its records: every file read, every table decoded page by page.
+//! A corpus compared with its records: every file read, every table decoded page by page, every mark with what it lists.
 //!
 //! Readers compare a file with its record when they open it, and of a large corpus only what has changed since the last
 //! time. Here all is read, whatever is known of it.
@@ -12,13 +12,15 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::{PipelineError, Result};
-use crate::stage::{Manifest, Progress, ShardRecord, StageFolder, StageName, Stored};
+use crate::stage::{CARD, Manifest, Progress, ShardRecord, StageFolder, StageName, Stored};
 
 /// What was found of a corpus.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verification {
     /// The stages that are there, in order.
     pub stages: Vec<VerifiedStage>,
+    /// Other folders in the corpus that bear a mark, built-in policies for example; their files were compared with it.
+    pub folders: Vec<PathBuf>,
     /// What is not as it was written; empty where all is well.
     pub damaged: Vec<Damage>,
 }
@@ -65,6 +67,20 @@ pub fn verify(out_dir: &Path, progress: &dyn Progress) -> Result<Verification> {
     }
     if found.stages.is_empty() {
         return Err(PipelineError::NoCorpus { path: out_dir.to_path_buf() });
+    }
+    for path in store::list(out_dir)? {
+        let is_stage = StageName::ALL.iter().any(|stage| path.ends_with(stage.as_str()));
+        if !is_stage && store::is_dir(&path) && store::try_exists(&path.join(store::MARKER))? {
+            if progress.stopping() {
+                return Err(PipelineError::Stopped);
+            }
+            let differences = store::differences(&path, None).into_iter();
+            found.damaged.extend(differences.map(|error| Damage {
+                problem: format!("{}; remove the folder, and its command writes it again", problem_of(&error)),
+                path: path_of(&path, &error),
+            }));
+            found.folders.push(path);
+        }
     }
     Ok(found)
 }
@@ -126,6 +142,7 @@ impl Reading {
         if self.stage.committed && self.damaged.is_empty() {
             self.open_whole(&records);
         }
+        self.compare_mark();
         Ok(())
     }
 
@@ -149,6 +166,21 @@ impl Reading {
             self.damaged.push(Damage { path: self.folder.join("manifest.json"), problem });
         }
         records
+    }
+
+    /// The mark of the folder, and the card that it lists.
+    fn compare_mark(&mut self) {
+        for error in store::differences(&self.folder.path, Some(&self.folder.kind())) {
+            let (path, mut problem) = (path_of(&self.folder.path, &error), problem_of(&error));
+            if path.ends_with(CARD) {
+                // The list comes before the card, which comes before the commit.
+                if !self.stage.committed {
+                    continue;
+                }
+                problem += "; it is damaged, or somebody has edited it: once it is removed, it is written again";
+            }
+            self.damaged.push(Damage { path, problem });
+        }
     }
 
     /// What only those notice who use a stage as a whole: files that belong together and do not fit.
@@ -194,6 +226,22 @@ fn problem(path: &Path, error: &StoreError) -> String {
         StoreError::Corrupt { path: of, detail } if of == path => detail.clone(),
         error if error.io_kind() == Some(ErrorKind::NotFound) => "it is missing".to_owned(),
         error => error.to_string(),
+    }
+}
+
+/// What is wrong with a folder's mark or a file on its list, without its name.
+fn problem_of(error: &StoreError) -> String {
+    match error {
+        StoreError::NotAsWritten { detail, .. } => detail.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// Which file of a marked folder an error is about.
+fn path_of(folder: &Path, error: &StoreError) -> PathBuf {
+    match error {
+        StoreError::NotAsWritten { path, .. } | StoreError::Io { path, .. } => path.clone(),
+        _ => folder.join(store::MARKER),
     }
 }
 

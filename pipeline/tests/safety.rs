@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 
-use memtrain_corpora::store::{self, StoreError};
+use memtrain_corpora::store::{self, MARKER, StoreError};
 use memtrain_corpora::{Document, Split};
 use memtrain_pipeline::{
     CorpusConfig, Damage, PipelineError, StageName, StageState, build, finish, mentions, passages, plan, run_shard,
@@ -141,10 +141,34 @@ fn files_beside_ours_survive_a_changed_plan() {
 fn a_corpus_without_marks_is_still_ours() {
     let built = Built::new();
     for stage in StageName::ALL {
-        fs::remove_file(built.out.join(stage.as_str()).join(store::MARKER)).unwrap();
+        fs::remove_file(built.out.join(stage.as_str()).join(MARKER)).unwrap();
     }
     assert!(build(&built.config, &built.out, &()).unwrap().is_unchanged());
     assert!(built.is_as_it_was(), "marked again, and nothing else");
+}
+
+#[test]
+fn a_mark_that_was_copied_into_a_folder_of_others_does_not_make_it_ours() {
+    let built = Built::new();
+    let out = built.folder.path().join("theirs");
+    for name in ["plan.json", "manifest.json", "data/articles-00000-of-00001.parquet", "notes.txt"] {
+        let folder = out.join("ingest");
+        fs::create_dir_all(folder.join("data")).unwrap();
+        fs::copy(built.out.join("ingest").join(MARKER), folder.join(MARKER)).unwrap();
+        fs::write(folder.join(name), "years of work").unwrap();
+        let before = snapshot(&out);
+        let error = build(&built.config, &out, &()).unwrap_err();
+        assert!(matches!(&error, PipelineError::Store(StoreError::Foreign { .. })), "{name}: {error}");
+        assert_eq!(snapshot(&out), before, "{name}");
+        fs::remove_dir_all(&out).unwrap();
+    }
+    // What a start leaves that is killed before its plan is nobody's.
+    for name in ["data", "shards"] {
+        fs::create_dir_all(out.join("ingest").join(name)).unwrap();
+    }
+    fs::copy(built.out.join("ingest").join(MARKER), out.join("ingest").join(MARKER)).unwrap();
+    fs::write(out.join("ingest/lock"), "").unwrap();
+    build(&built.config, &out, &()).unwrap();
 }
 
 #[test]
@@ -313,12 +337,12 @@ fn a_replacement_that_was_cut_off_is_finished() {
                 copy(&kept.join(path.strip_prefix(&main).unwrap()), path.clone());
             }
         } else {
-            copy(&kept.join(store::MARKER), main.join(store::MARKER));
+            copy(&kept.join(MARKER), main.join(MARKER));
         }
         for (number, path) in moved.iter().enumerate() {
             copy(path, if number < done { main.join(inside(path)) } else { next.join(inside(path)) });
         }
-        copy(&new.join(store::MARKER), next.join(store::MARKER));
+        copy(&new.join(MARKER), next.join(MARKER));
         build(&changed, &built.out, &()).unwrap();
         let found: Vec<PathBuf> = snapshot(&main).into_keys().collect();
         let wanted: Vec<PathBuf> = snapshot(&new).into_keys().map(|path| main.join(inside(&path))).collect();
@@ -369,8 +393,6 @@ fn a_flipped_bit_anywhere_is_named_by_readers_and_by_verify_and_is_mended() {
     let built = Built::new();
     let files: Vec<String> =
         built.whole.keys().map(|path| path.strip_prefix(&built.out).unwrap().to_str().unwrap().to_owned()).collect();
-    let checked = |name: &&String| !name.ends_with("README.md") && !name.ends_with(store::MARKER);
-    let files: Vec<&String> = files.iter().filter(checked).collect();
     let whole = verify(&built.out, &()).unwrap();
     assert!(whole.damaged.is_empty(), "{whole:?}");
     assert_eq!(whole.stages.len(), 5);
@@ -383,7 +405,7 @@ fn a_flipped_bit_anywhere_is_named_by_readers_and_by_verify_and_is_mended() {
     let flips = (0..files.len(), any::<usize>(), 0u8..8);
     runner
         .run(&flips, |(file, byte, bit)| {
-            let name = files[file];
+            let name = &files[file];
             let path = built.out.join(name);
             let before = fs::read(&path).unwrap();
             flip(&path, byte, bit);
@@ -391,8 +413,9 @@ fn a_flipped_bit_anywhere_is_named_by_readers_and_by_verify_and_is_mended() {
             let named = |damage: &Damage| damage.path == path || name.ends_with("index.json");
             let plain = name.ends_with(".json") && is_same_json(&before, &fs::read(&path).unwrap());
             prop_assert!(plain || found.damaged.iter().any(named), "{name}: {found:?}");
-            // Only the stages themselves read articles, redirects, plans, and what the index has besides `index.json`.
-            let internal = ["articles", "redirects", "plan.json", "index/shards", "index/manifest.json"];
+            // Only the stages themselves read articles, redirects, plans, marks, and what the index has besides `index.json`.
+            let internal =
+                ["articles", "redirects", "plan.json", "index/shards", "index/manifest.json", MARKER, "README.md"];
             let internal = internal.iter().any(|part| name.contains(part));
             let outcome = read(&built.out, name);
             prop_assert!(plain || internal || outcome.is_err(), "{name} was read as if it were whole");
@@ -400,6 +423,10 @@ fn a_flipped_bit_anywhere_is_named_by_readers_and_by_verify_and_is_mended() {
                 // What `index.json` says wrongly of a file looks like damage of that file.
                 let named = error.to_string().contains(path.file_name().unwrap().to_str().unwrap());
                 prop_assert!(named || name.ends_with("index.json"), "{error}");
+            }
+            if name.ends_with("README.md") {
+                // It may be somebody's edit, and stays until it is removed.
+                fs::remove_file(&path).unwrap();
             }
             build(&built.config, &built.out, &()).unwrap();
             prop_assert!(plain || built.is_as_it_was(), "{name} was not mended");
@@ -413,6 +440,40 @@ fn a_flipped_bit_anywhere_is_named_by_readers_and_by_verify_and_is_mended() {
 fn is_same_json(one: &[u8], other: &[u8]) -> bool {
     let parse = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
     parse(one).is_some() && parse(one) == parse(other)
+}
+
+#[test]
+fn verify_compares_marks_cards_and_the_policies_beside_the_stages() {
+    let built = Built::new();
+    let damaged = || verify(&built.out, &()).unwrap().damaged.into_iter().map(|damage| damage.path).collect::<Vec<_>>();
+    let policy = built.out.join("policy-mini");
+    store::replace(&policy, "policy", |fresh| store::write_atomic(&fresh.join("model.safetensors"), "weights"))
+        .unwrap();
+    assert_eq!(verify(&built.out, &()).unwrap().folders, std::slice::from_ref(&policy));
+    assert_eq!(damaged(), Vec::<PathBuf>::new());
+    let stages = ["ingest", "entities", "tokenizer", "index", "synthesize"].map(|stage| format!("{stage}/{MARKER}"));
+    let beside = ["synthesize/README.md", "policy-mini/.memtrain.json", "policy-mini/model.safetensors"];
+    for name in stages.iter().map(String::as_str).chain(beside) {
+        let path = built.out.join(name);
+        let whole = fs::read(&path).unwrap();
+        for place in (0..whole.len().min(500)).step_by(29) {
+            flip(&path, place, u8::try_from(place % 8).unwrap());
+            assert_eq!(damaged(), std::slice::from_ref(&path), "byte {place} of {name}");
+            fs::write(&path, &whole).unwrap();
+        }
+        fs::remove_file(&path).unwrap();
+        // A folder that nothing marks is somebody else's.
+        let is_told = name != "policy-mini/.memtrain.json";
+        assert_eq!(damaged(), if is_told { vec![path.clone()] } else { Vec::new() }, "{name} is gone");
+        fs::write(&path, &whole).unwrap();
+    }
+    // A card that somebody has edited stays through a build, and is on no list after it that says otherwise.
+    let card = built.out.join("synthesize/README.md");
+    let edited = fs::read_to_string(&card).unwrap() + "Made for a thesis.\n";
+    fs::write(&card, &edited).unwrap();
+    build(&built.config, &built.out, &()).unwrap();
+    assert_eq!(fs::read_to_string(&card).unwrap(), edited);
+    assert_eq!(damaged(), [card]);
 }
 
 #[test]

@@ -220,6 +220,9 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
             )?;
         }
         for damage in &found.damaged {
+        for folder in &found.folders {
+            print_line!("{}  compared with its mark", folder.display())?;
+        }
             print_line!("damaged: `{}`: {}", damage.path.display(), damage.problem)?;
         }
     }

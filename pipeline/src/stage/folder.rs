@@ -15,7 +15,7 @@ use super::{
 use crate::error::{PipelineError, Result};
 
 /// The card of a stage, as the Hugging Face hub calls it.
-pub(super) const CARD: &str = "README.md";
+pub(crate) const CARD: &str = "README.md";
 
 /// A small file of a stage, as it was found.
 pub(crate) enum Stored<T> {
@@ -66,7 +66,7 @@ pub(crate) enum Checked {
 /// The folder of a stage, or the one inside it in which another plan is carried out.
 #[derive(Clone)]
 pub(crate) struct StageFolder {
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     pub(super) stage: StageName,
 }
 
@@ -238,7 +238,10 @@ impl StageFolder {
             let path = self.path.join(CARD);
             // What somebody has written into the card of these very files stays.
             if !is_committed || !store::try_exists(&path)? {
+                self.list_card(&card)?;
                 store::write_atomic(&path, card)?;
+            } else if store::read(&path)? == card.as_bytes() {
+                self.list_card(&card)?;
             }
         }
         if !is_committed {

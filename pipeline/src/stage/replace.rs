@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store::{self, LockGuard, Occupant, StoreError};
+use memtrain_corpora::store::{self, LockGuard, Occupant, OwnedFile, StoreError};
 
 use super::folder::{CARD, Stored, read_record};
 use super::{Manifest, Plan, ShardRecord, Stage, StageFolder, StageName};
@@ -24,14 +24,22 @@ impl StageFolder {
     }
 
     /// Kind of the folder in its mark.
-    fn kind(&self) -> String {
+    pub(crate) fn kind(&self) -> String {
         format!("{} stage", self.stage)
     }
 
     /// Refuses a folder that others have filled; nothing is written.
     pub(crate) fn check_ours(&self) -> Result<()> {
-        match store::occupant(&self.path)? {
-            Occupant::Ours(marker) => Ok(marker.expect_kind(&self.path, &self.kind())?),
+        match self.occupant()? {
+            Occupant::Ours(marker) => {
+                marker.expect_kind(&self.path, &self.kind())?;
+                let names = self.beside_a_mark()?;
+                // Of a replacement that was cut off the plan and the records may all be in `next/` still.
+                if names.is_empty() || self.is_unmarked_stage()? || self.next().is_unmarked_stage()? {
+                    return Ok(());
+                }
+                Err(StoreError::Foreign { path: self.path.clone(), kind: self.kind(), names }.into())
+            }
             Occupant::Foreign(names) if !self.is_unmarked_stage()? => {
                 Err(StoreError::Foreign { path: self.path.clone(), kind: self.kind(), names }.into())
             }
@@ -39,14 +47,48 @@ impl StageFolder {
         }
     }
 
+    /// Whose the folder is. A stage whose mark is damaged counts as one without: its plan and records tell whose it is.
+    fn occupant(&self) -> Result<Occupant> {
+        match store::occupant(&self.path) {
+            Err(StoreError::NotAsWritten { .. } | StoreError::Json { .. }) if self.is_unmarked_stage()? => {
+                Ok(Occupant::Foreign(vec![store::MARKER.to_owned()]))
+            }
+            occupant => Ok(occupant?),
+        }
+    }
+
     /// Marks the folder as ours, and keeps two processes from planning or committing the same stage at once.
     pub(crate) fn lock(&self) -> Result<LockGuard> {
         self.check_ours()?;
-        match store::occupant(&self.path)? {
+        match self.occupant()? {
             Occupant::Foreign(_) => store::mark(&self.path, &self.kind(), BTreeMap::new())?,
             _ => store::claim(&self.path, &self.kind())?,
         }
         Ok(store::lock(&self.path.join("lock"))?)
+    }
+
+    /// What is in the folder that a stage without a plan, a manifest and records would not have: a mark may have been copied
+    /// into a folder of somebody's.
+    fn beside_a_mark(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for path in if store::is_dir(&self.path) { store::list(&self.path)? } else { Vec::new() } {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_blank = |path: &Path| -> store::Result<bool> {
+                let is_left = |path: &PathBuf| {
+                    path.extension().is_some_and(|extension| extension == "lock") || store::is_temporary(path)
+                };
+                Ok(store::is_dir(path) && store::list(path)?.iter().all(is_left))
+            };
+            let is_expected = match &*name {
+                "lock" | store::MARKER | NEXT => true,
+                "data" | "shards" => is_blank(&path)?,
+                _ => store::is_temporary(&path),
+            };
+            if !is_expected {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// Whether an earlier version, which left no mark, has written the folder: its plan, its manifest or a record tells.
@@ -139,6 +181,9 @@ impl StageFolder {
                 self.take(&next, &format!("shards/{}", path.file_name().unwrap_or_default().to_string_lossy()))?;
             }
         }
+        if let Occupant::Ours(marker) = next.occupant()? {
+            store::mark(&self.path, &self.kind(), marker.files)?;
+        }
         for name in last.iter().chain(&["plan.json", "manifest.json"]) {
             self.take(&next, name)?;
         }
@@ -172,6 +217,17 @@ impl StageFolder {
         Ok(())
     }
 
+    /// Puts the text of a card on the list of the mark. The list comes before the file, so that a kill leaves none that is not
+    /// on record.
+    pub(super) fn list_card(&self, text: &str) -> Result<()> {
+        let card = OwnedFile { bytes: text.len() as u64, blake3: store::hash_bytes(text.as_bytes()) };
+        let files = BTreeMap::from([(CARD.to_owned(), card)]);
+        match self.occupant()? {
+            Occupant::Ours(marker) if marker.files == files => Ok(()),
+            _ => Ok(store::mark(&self.path, &self.kind(), files)?),
+        }
+    }
+
     /// Moves a file out of `next/`, unless that was done.
     fn take(&self, next: &StageFolder, name: &str) -> Result<()> {
         let (from, to) = (next.join(name), self.join(name));
@@ -192,7 +248,8 @@ impl StageFolder {
                 return Err(StoreError::Foreign { path: self.path.clone(), kind: self.kind(), names }.into());
             }
             Occupant::Absent => return Ok(()),
-            Occupant::Empty | Occupant::Ours(_) => {}
+            Occupant::Empty => {}
+            Occupant::Ours(marker) => marker.expect_kind(&self.path, &self.kind())?,
         }
         for path in store::list(&self.path)?.iter().filter(|path| !path.ends_with(store::MARKER)) {
             if store::is_dir(path) { store::remove_dir_all(path)? } else { store::remove_file(path)? }
