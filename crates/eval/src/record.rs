@@ -237,6 +237,17 @@ impl Record {
                 return Err(RecordError::Other { differs: differences(&found, note), folder });
             }
         }
+        if !store::exists(&folder.join(RUN)) {
+            // The note comes first: without it, these are somebody's, whatever mark was copied there.
+            let theirs: Vec<PathBuf> = [ITEMS, REPORT, ALL_TURNS]
+                .map(PathBuf::from)
+                .into_iter()
+                .filter(|name| store::exists(&folder.join(name)))
+                .collect();
+            if !theirs.is_empty() {
+                trash::move_aside(&folder, &theirs)?;
+            }
+        }
         store::create_dir_all(&folder.join(TURNS))?;
         store::write_json(&folder.join(RUN), note)?;
         let done = whole_batches(&folder.join(ITEMS), &items, batch)?;

@@ -13,7 +13,7 @@ use super::rollouts::RolloutRow;
 use super::{Result, RunError, trash};
 
 /// What the marker of a run directory says that it is for.
-const KIND: &str = "run";
+pub(super) const KIND: &str = "run";
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const LOCK: &str = ".lock";
 pub(super) const ROLLOUTS: &str = "rollouts";
@@ -62,6 +62,7 @@ impl RunDirectory {
         let manifest = match before {
             Some(manifest) => accept(root, &setup.config, manifest, &wanted)?,
             None => {
+                trash::put_aside(root, &setup.config)?;
                 store::write_atomic(&root.join(CONFIG), &setup.config)?;
                 // The manifest is what makes it a run: it comes last.
                 wanted.write(root)?;
@@ -152,7 +153,7 @@ impl RunDirectory {
 /// # Errors
 /// If it holds something else, or cannot be read.
 pub fn check_out(root: &Path) -> Result<()> {
-    match store::occupant(root)? {
+    match occupant(root)? {
         Occupant::Absent | Occupant::Empty => Ok(()),
         Occupant::Ours(marker) => Ok(marker.expect_kind(root, KIND)?),
         Occupant::Foreign(names) => match Manifest::read(root) {
@@ -164,10 +165,22 @@ pub fn check_out(root: &Path) -> Result<()> {
     }
 }
 
+/// Whose the folder is. A run whose mark is damaged counts as one without: its manifest tells whose it is.
+fn occupant(root: &Path) -> Result<Occupant> {
+    match store::occupant(root) {
+        Err(StoreError::NotAsWritten { .. } | StoreError::Json { .. })
+            if matches!(Manifest::read(root), Ok(Some(_))) =>
+        {
+            Ok(Occupant::Foreign(vec![store::MARKER.to_owned()]))
+        }
+        occupant => Ok(occupant?),
+    }
+}
+
 /// Marks a folder as that of a run.
 fn make_ours(root: &Path) -> Result<()> {
     check_out(root)?;
-    match store::occupant(root)? {
+    match occupant(root)? {
         Occupant::Foreign(_) => Ok(store::mark(root, KIND, BTreeMap::new())?),
         _ => Ok(store::claim(root, KIND)?),
     }
@@ -318,10 +331,42 @@ mod tests {
     #[test]
     fn a_start_that_was_killed_before_the_manifest_starts_again() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        drop(RunDirectory::open(folder.path(), &setup("half = true"))?);
-        store::remove_file(&folder.path().join("manifest.json"))?;
-        assert!(RunDirectory::open(folder.path(), &setup("a = 1"))?.is_new());
-        assert_eq!(store::read_to_string(&folder.path().join(CONFIG))?, "a = 1");
+        let root = folder.path().join("a");
+        drop(RunDirectory::open(&root, &setup("half = true"))?);
+        for config in ["half = true", "a = 1"] {
+            store::remove_file(&root.join("manifest.json"))?;
+            assert!(RunDirectory::open(&root, &setup(config))?.is_new());
+            assert_eq!(store::read_to_string(&root.join(CONFIG))?, config);
+        }
+        // The configuration of another start may as well be somebody's.
+        assert_eq!(store::list(folder.path())?.len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn a_mark_that_was_copied_into_a_folder_of_others_costs_them_nothing() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (run, theirs) = (folder.path().join("a"), folder.path().join("site"));
+        drop(RunDirectory::open(&run, &setup("a = 1"))?);
+        let texts = [
+            ("config.toml", "title = \"a site\"\n"),
+            ("metrics.jsonl", "{\"visits\": 7}\n"),
+            ("rollouts/step_000001.parquet", "mine"),
+            ("notes.txt", "mine, too"),
+        ];
+        for (name, text) in texts {
+            store::create_dir_all(theirs.join(name).parent().expect("a folder"))?;
+            store::write_atomic(&theirs.join(name), text)?;
+        }
+        store::write_atomic(&theirs.join(store::MARKER), store::read(&run.join(store::MARKER))?)?;
+        let opened = RunDirectory::open(&theirs, &setup("a = 1"))?;
+        assert!(opened.is_new());
+        opened.rewind(0, true)?;
+        let trash = store::list(folder.path())?.pop().expect("the trash");
+        for (name, text) in texts {
+            let path = if name == "notes.txt" { theirs.join(name) } else { trash.join(name) };
+            assert_eq!(store::read_to_string(&path)?, text);
+        }
         Ok(())
     }
 

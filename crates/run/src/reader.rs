@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use memtrain_corpora::store;
 
 use super::checkpoint::{Checkpoint, step_of};
-use super::directory::{CHECKPOINTS, rollout_tables, rollouts_path};
+use super::directory::{CHECKPOINTS, KIND, rollout_tables, rollouts_path};
 use super::json_lines::{self, Line};
 use super::manifest::{MANIFEST, Manifest};
-use super::records::{FILES, OF_EACH_STEP, RolloutTable};
+use super::records::{FILES, OF_EACH_STEP, RolloutTable, TENSORBOARD};
+use super::tensorboard::EventFile;
+use super::trash::SAMPLER_WEIGHTS;
 use super::{Result, RunError, read_if_there};
 
 /// A run's folder, read from. It is not locked: the run may go on meanwhile.
@@ -82,8 +84,9 @@ impl RunReader {
         if self.manifest.has_checksums() { RolloutTable::all(&self.root) } else { Ok(Vec::new()) }
     }
 
-    /// Reads everything of the run whose contents are known: configuration, logs of steps, rollout tables, checkpoints. Not
-    /// compared are `logs/` and `tb/`, and lines and rollout tables of layout version 1, of which no checksums were kept.
+    /// Reads everything of the run whose contents are known: mark, configuration, logs of steps, rollout tables, checkpoints,
+    /// event files, a server's weights. Not compared are `logs/`, `report.html` and `quickstart.json`, and lines and rollout
+    /// tables of layout version 1, of which no checksums were kept.
     ///
     /// # Errors
     /// If a folder cannot be listed; damage is no error here.
@@ -92,6 +95,10 @@ impl RunReader {
         // The manifest has been compared when it was opened.
         found.read(&self.root.join(MANIFEST), Ok(()))?;
         found.read(&self.root.join(super::directory::CONFIG), self.config().map(drop))?;
+        self.compare_marks(&mut found)?;
+        for path in EventFile::all(&self.root.join(TENSORBOARD))? {
+            found.read(&path, EventFile::verify(&path))?;
+        }
         let steps = self.checkpoint_steps()?;
         for file in FILES {
             self.verify_lines(file, steps.last().copied().unwrap_or(0), &mut found)?;
@@ -110,6 +117,20 @@ impl RunReader {
             }
         }
         Ok(found)
+    }
+
+    /// The mark of the run, which those of earlier versions do not have, and of the folder that a server draws from.
+    fn compare_marks(&self, found: &mut Verification) -> Result<()> {
+        let (weights, marker) = (self.root.join(SAMPLER_WEIGHTS), self.root.join(store::MARKER));
+        for (folder, kind) in [(&weights, None), (&self.root, Some(KIND))] {
+            let marker = folder.join(store::MARKER);
+            let is_expected = kind.is_some() && self.manifest.has_checksums();
+            if is_expected || store::exists(&marker) {
+                found.damage.extend(store::differences(folder, kind).into_iter().map(RunError::from));
+            }
+        }
+        found.read(&weights, Ok(()))?;
+        found.read(&marker, Ok(()))
     }
 
     fn checkpoint_steps(&self) -> Result<Vec<u64>> {

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, StoreError};
 
-use super::Result;
 use super::crc32c::crc32c;
+use super::{Result, RunError};
 
 /// Beginning and end of a file's name, with the time of its making between them.
 const NAME: (&str, &str) = ("events.out.tfevents.", ".memtrain");
@@ -72,6 +72,31 @@ impl EventFile {
             time.is_some_and(|time| time.bytes().all(|byte| byte.is_ascii_digit()))
         });
         Ok(paths)
+    }
+
+    /// Compares the records of a file with their checksums. A last one that is cut off, as a kill leaves it, passes.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a record is not what was written.
+    pub fn verify(path: &Path) -> Result<()> {
+        let bytes = store::read(path)?;
+        let checked = |at: usize, length: usize| {
+            let data = bytes.get(at..)?.get(..length)?;
+            let sum = bytes.get(at + length..)?.first_chunk()?;
+            Some((data, masked_crc32c(data) == u32::from_le_bytes(*sum)))
+        };
+        let (mut at, mut number) = (0, 1);
+        while let Some((length, is_whole)) = checked(at, 8) {
+            let length = u64::from_le_bytes(length.try_into().unwrap_or_default());
+            let message = usize::try_from(length).ok().and_then(|length| checked(at + 12, length));
+            if !is_whole || message.is_some_and(|(_, is_whole)| !is_whole) {
+                let detail = format!("record {number} does not have the checksum that it was written with");
+                return Err(RunError::DamagedTable { path: path.to_path_buf(), detail });
+            }
+            let Some((message, _)) = message else { break };
+            (at, number) = (at + 16 + message.len(), number + 1);
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -289,6 +314,17 @@ mod tests {
         );
         assert_eq!((scalars[1].tag.as_str(), scalars[1].value), ("kl", -1.25));
         assert!(scalars[2].step == 300 && scalars[2].value.is_nan() && scalars[2].tag.len() > 127);
+        EventFile::verify(events.path())?;
+        for at in 0..bytes.len() {
+            let mut broken = bytes.clone();
+            broken[at] ^= 1 << (at % 8);
+            store::write_atomic(events.path(), broken)?;
+            assert!(EventFile::verify(events.path()).is_err(), "a flipped bit of byte {at} passed");
+        }
+        for cut in 1..100 {
+            store::write_atomic(events.path(), &bytes[..bytes.len() - cut])?;
+            EventFile::verify(events.path())?;
+        }
         let mut broken = bytes;
         let at = broken.len() - 9;
         broken[at] ^= 1;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, Occupant, StoreError};
 
 use super::Result;
 use super::checkpoint::{CHECKPOINT_LINKS, step_of};
@@ -16,12 +16,16 @@ use super::tensorboard::EventFile;
 
 /// What commands put into a run's folder beside what the run records: a page, the quickstart's results, and the weights
 /// that a server draws with.
-const COMPANIONS: [&str; 3] = ["report.html", "quickstart.json", "sampler-weights"];
+const COMPANIONS: [&str; 3] = ["report.html", "quickstart.json", SAMPLER_WEIGHTS];
+pub(super) const SAMPLER_WEIGHTS: &str = "sampler-weights";
+/// The folders of a run.
+const FOLDERS: [&str; 4] = [ROLLOUTS, TENSORBOARD, LOGS, CHECKPOINTS];
 /// Entries that are listed one by one.
 const LISTED: usize = 24;
 
 /// Moves the run in a folder to a new folder beside it, and says so. Its manifest goes last: killed amid this, the folder
-/// still is that of a run, and can be begun anew again.
+/// still is that of a run, and can be begun anew again. Rollouts and logs go before the checkpoints: a start without `--clean`
+/// that finds checkpoints alone refuses, and one that finds neither has nothing to remove.
 pub(super) fn discard(root: &Path) -> Result<()> {
     // One that cannot be read, since it is damaged or of another version, is moved like any other.
     if !store::exists(&root.join(MANIFEST)) {
@@ -35,6 +39,20 @@ pub(super) fn discard(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Moves what has a name of a run's in a folder without a run, but for the configuration that is about to be written. A start
+/// that was killed has left no more than that: the mark was copied there, and the files are somebody's.
+pub(super) fn put_aside(root: &Path, config: &str) -> Result<()> {
+    let is_there = |entry: &PathBuf| store::exists(&root.join(entry)) || store::is_link(&root.join(entry));
+    let mut found: Vec<PathBuf> = entries(root)?.into_iter().filter(is_there).collect();
+    if found == [PathBuf::from(CONFIG)] && store::read(&root.join(CONFIG))? == config.as_bytes() {
+        found.clear();
+    }
+    if !found.is_empty() {
+        move_aside(root, &found)?;
+    }
+    Ok(())
+}
+
 /// Moves entries of a folder, in their order, to a new folder beside it, and says so. Those that are not there are passed
 /// over.
 ///
@@ -42,11 +60,18 @@ pub(super) fn discard(root: &Path) -> Result<()> {
 /// If the system refuses; what has been moved until then stays in the new folder.
 pub fn move_aside(root: &Path, entries: &[PathBuf]) -> store::Result<()> {
     let root = &store::resolve(root)?;
+    check_movable(root, entries)?;
     let trash = free_place(root, SystemTime::now());
     let mut moved = Vec::new();
     for entry in entries {
         let (from, to) = (root.join(entry), trash.join(entry));
         if store::exists(&from) || store::is_link(&from) {
+            // What is moved stays ours: `run verify` and the next `--clean` know the folder as they knew the other one.
+            if moved.is_empty()
+                && let Ok(Occupant::Ours(marker)) = store::occupant(root)
+            {
+                store::claim(&trash, &marker.kind)?;
+            }
             store::create_dir_all(to.parent().unwrap_or(&trash))?;
             store::rename_durably(&from, &to)?;
             moved.push(entry.clone());
@@ -61,6 +86,18 @@ pub fn move_aside(root: &Path, entries: &[PathBuf]) -> store::Result<()> {
     Ok(())
 }
 
+/// Refuses, before anything is moved, what no rename brings to a folder beside the root.
+fn check_movable(root: &Path, entries: &[PathBuf]) -> store::Result<()> {
+    let folders = entries.iter().filter_map(|entry| entry.parent());
+    for folder in std::iter::once(root.to_path_buf()).chain(folders.map(|folder| root.join(folder))) {
+        if store::is_mount_point(&folder) {
+            let what = "is a mount point: what is in it cannot be moved to a folder beside the run";
+            return Err(StoreError::ForeignFile { path: folder, what });
+        }
+    }
+    Ok(())
+}
+
 /// A name beside the folder that nothing has: `NAME.trash-20260131T235959Z`.
 fn free_place(root: &Path, now: SystemTime) -> PathBuf {
     let name = root.file_name().unwrap_or_default().to_string_lossy();
@@ -69,7 +106,7 @@ fn free_place(root: &Path, now: SystemTime) -> PathBuf {
         0 => root.with_file_name(format!("{name}.trash-{stamp}")),
         number => root.with_file_name(format!("{name}.trash-{stamp}-{number}")),
     };
-    (0..).map(place).find(|place| !store::exists(place)).unwrap_or_else(|| place(u32::MAX))
+    (0..).map(place).find(|place| !store::exists(place) && !store::is_link(place)).unwrap_or_else(|| place(u32::MAX))
 }
 
 /// Seconds since 1970 as `20260131T235959Z`, in UTC.
@@ -88,15 +125,19 @@ fn stamp(unix_s: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// What in the folder is the run's, relative to it, the manifest last.
+/// What in the folder is the run's, relative to it, the manifest last. A folder of the run that somebody has replaced by a link
+/// is moved as a link: what it leads to may be another run's.
 fn entries(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut entries: Vec<PathBuf> = FILES.iter().chain(&COMPANIONS).map(PathBuf::from).collect();
-    entries.extend(names_in(root, CHECKPOINTS, |name| step_of(name).is_some() || CHECKPOINT_LINKS.contains(&name))?);
-    entries.extend(names_in(root, LOGS, |name| attempt_of(name).is_some() || name == LATEST_LOG)?);
-    let tables = rollout_tables(root)?.into_iter().map(|(_, path)| path);
-    let events = EventFile::all(&root.join(TENSORBOARD))?;
+    let found = rollout_tables(root)?.into_iter().map(|(_, path)| path).chain(EventFile::all(&root.join(TENSORBOARD))?);
     let within = |path: PathBuf| path.strip_prefix(root).map(Path::to_path_buf).ok();
-    entries.extend(tables.chain(events).filter_map(within));
+    let mut entries: Vec<PathBuf> = found.filter_map(within).collect();
+    entries.extend(FILES.iter().chain(&COMPANIONS).map(PathBuf::from));
+    entries.extend(names_in(root, LOGS, |name| attempt_of(name).is_some() || name == LATEST_LOG)?);
+    entries.extend(names_in(root, CHECKPOINTS, |name| step_of(name).is_some() || CHECKPOINT_LINKS.contains(&name))?);
+    let links: Vec<PathBuf> =
+        FOLDERS.map(PathBuf::from).into_iter().filter(|name| store::is_link(&root.join(name))).collect();
+    entries.retain(|entry| !links.iter().any(|link| entry.starts_with(link)));
+    entries.extend(links);
     entries.extend([CONFIG, MANIFEST].map(PathBuf::from));
     Ok(entries)
 }
@@ -116,7 +157,7 @@ fn foreign_entries(root: &Path) -> Result<Vec<PathBuf>> {
     let mut foreign = Vec::new();
     for path in store::list(root)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if [CHECKPOINTS, ROLLOUTS, LOGS, TENSORBOARD].contains(&name) {
+        if FOLDERS.contains(&name) {
             foreign.extend(names_in(root, name, |_| true)?);
         } else if ![LOCK, store::MARKER].contains(&name) {
             foreign.push(PathBuf::from(path.file_name().unwrap_or_default()));
@@ -202,6 +243,92 @@ mod tests {
         }
         assert!(!store::exists(&root.join("metrics.jsonl")));
         Ok(())
+    }
+
+    /// A run of two steps that has saved the second; gives the contents of its files, sorted.
+    fn begun(root: &Path) -> Result<Vec<Vec<u8>>> {
+        let setup = RunSetup { config: "a = 1".into(), inputs: BTreeMap::new(), clean: false };
+        let run = RunDirectory::open(root, &setup)?;
+        run.log_file()?;
+        let mut records = run.rewind(0, true)?;
+        for step in 1..=2 {
+            records.step(step, &[("train/loss", 0.5)], &[])?;
+            records.rollouts(step, &run.write_rollouts(step, [])?)?;
+        }
+        store::create_dir_all(&root.join("checkpoints/step_000002"))?;
+        store::write_atomic(&root.join("checkpoints/step_000002/model.safetensors"), "weights")?;
+        contents(root)
+    }
+
+    /// Contents of all files of a run's that no other start makes anew.
+    fn contents(folder: &Path) -> Result<Vec<Vec<u8>>> {
+        let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+        while let Some(folder) = folders.pop() {
+            for path in store::list(&folder)? {
+                match store::is_dir(&path) {
+                    _ if store::is_link(&path) => {}
+                    true => folders.push(path),
+                    false if path.ends_with(store::MARKER) || path.to_string_lossy().contains("/tb/") => {}
+                    false => found.push(store::read(&path)?),
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    #[test]
+    fn killed_amid_the_moving_nothing_is_lost_whatever_is_done_next() -> Result<()> {
+        for clean in [true, false] {
+            for killed_after in 0.. {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let root = folder.path().join("runs/a");
+                let before = begun(&root)?;
+                let all = entries(&root)?;
+                if killed_after > all.len() {
+                    break;
+                }
+                move_aside(&root, &all[..killed_after])?;
+                let setup = RunSetup { config: "a = 1".into(), inputs: BTreeMap::new(), clean };
+                let opened = RunDirectory::open(&root, &setup);
+                let saved = if store::exists(&root.join("checkpoints/step_000002")) { 2 } else { 0 };
+                // What cannot be gone on with is refused.
+                let _ = opened.and_then(|run| run.rewind(saved, true));
+                let after = contents(&folder.path().join("runs"))?;
+                let lost: Vec<_> = before
+                    .iter()
+                    .filter(|text| !after.contains(text))
+                    .map(|text| String::from_utf8_lossy(text))
+                    .collect();
+                assert!(lost.is_empty(), "killed after {killed_after}, clean: {clean}: {lost:?}");
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_link_leads_to_stays_where_it_is() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (root, other) = (folder.path().join("runs/a"), folder.path().join("runs/b"));
+        begun(&root)?;
+        begun(&other)?;
+        store::rename_durably(&root.join("checkpoints"), &root.join("own"))?;
+        store::link_durably(Path::new("../b/checkpoints"), &root.join("checkpoints"))?;
+        let setup = RunSetup { config: "a = 2".into(), inputs: BTreeMap::new(), clean: true };
+        assert!(RunDirectory::open(&root, &setup)?.is_new());
+        assert!(store::exists(&other.join("checkpoints/step_000002/model.safetensors")));
+        assert!(store::exists(&root.join("own/step_000002")) && !store::exists(&root.join("checkpoints")));
+        let trash = store::list(&folder.path().join("runs"))?.pop().expect("the trash");
+        assert!(store::exists(&trash.join("checkpoints/step_000002")), "the link still leads there");
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_mount_point_is_refused_before_anything_is_moved() {
+        let error = move_aside(Path::new("/proc"), &["nothing".into()]).expect_err("refused");
+        assert!(error.to_string().starts_with("`/proc` is a mount point"), "{error}");
     }
 
     #[test]

@@ -124,3 +124,19 @@ fn numbers_of_items_differ_in_every_part() {
     ];
     assert!(others.iter().all(|other| other.number() != key.number()));
 }
+
+#[test]
+fn items_under_a_mark_that_was_copied_are_moved_aside() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (own, theirs) = (scratch.path().join("own"), scratch.path().join("theirs"));
+    assert!(work(&own, 8, 3));
+    store::create_dir_all(&theirs).unwrap();
+    store::write_atomic(&theirs.join(store::MARKER), store::read(&own.join(store::MARKER)).unwrap()).unwrap();
+    store::write_atomic(&theirs.join(ITEMS), "{\"mine\": 1}\n").unwrap();
+    store::write_atomic(&theirs.join("notes.txt"), "mine").unwrap();
+    assert!(work(&theirs, 8, 3));
+    let trash = store::list(scratch.path()).unwrap().pop().unwrap();
+    assert_eq!(store::read_to_string(&trash.join(ITEMS)).unwrap(), "{\"mine\": 1}\n");
+    assert_eq!(store::read_to_string(&theirs.join("notes.txt")).unwrap(), "mine");
+    assert_eq!(store::read(&theirs.join(ITEMS)).unwrap(), store::read(&own.join(ITEMS)).unwrap());
+}
