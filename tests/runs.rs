@@ -144,6 +144,56 @@ fn a_bit_that_flips_anywhere_in_a_run_is_found() {
 }
 
 #[test]
+fn a_weight_that_flips_is_named_by_every_command_that_reads_the_policy() {
+    let folder = trained();
+    let path = folder.path();
+    let succeeds = |arguments: &[&str]| {
+        let output = memtrain(path, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    };
+    store::write_atomic(&path.join("lines.jsonl"), r#"{"prompt_ids": [5, 6, 7, 8], "response_ids": [9, 10, 2]}"#)
+        .unwrap();
+    let conversation = r#"{"prompt_ids": [5, 6, 7], "response_ids": [8, 2], "advantages": [0.5, 0.5]}"#;
+    store::write_atomic(&path.join("batch.jsonl"), conversation).unwrap();
+    store::write_atomic(&path.join("prompts.jsonl"), r#"{"prompt_ids": [5, 6, 7]}"#).unwrap();
+    succeeds(&["policy", "convert", "--model", "corpus/policy-tiny", "--out", "own", "--max-shard-size", "2MB"]);
+    succeeds(&["policy", "convert", "--model", "runs/a/checkpoints/step_000002", "--out", "out"]);
+    let shard = files(&path.join("own")).into_iter().find(|path| path.to_string_lossy().contains("model-00002-of"));
+    let checkpoint = path.join("runs/a/checkpoints/step_000002/model.safetensors");
+    for (policy, weights, list) in [
+        ("own", shard.as_ref().unwrap(), ".memtrain.json"),
+        ("runs/a/checkpoints/latest", &checkpoint, "checkpoint.json"),
+    ] {
+        let commands: [&[&str]; 8] = [
+            &["policy", "info", policy],
+            &["policy", "score", policy, "--input", "lines.jsonl"],
+            &["policy", "generate", policy, "--input", "prompts.jsonl", "--max-tokens", "1"],
+            &["policy", "convert", "--model", policy, "--out", "out", "--dtype", "bf16"],
+            &["policy", "gradient", "--model", policy, "--batch", "batch.jsonl", "--loss", "grpo"],
+            &["train", "--config", "small.toml", "--set", "run.name=b", "--set", &format!("policy.path={policy:?}")],
+            &["eval", "reconstruction", "--config", "small.toml", "--policy", policy],
+            &["eval", "recall", "--config", "small.toml", "--policy", policy],
+        ];
+        let whole = store::read(weights).unwrap();
+        let mut bytes = whole.clone();
+        let last = bytes.len() - 4;
+        bytes[last] ^= 1;
+        store::write_atomic(weights, bytes).unwrap();
+        let name = weights.file_name().unwrap().to_string_lossy().into_owned();
+        for command in commands {
+            let output = memtrain(path, command);
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {}", said(&output));
+            for part in [&*name, "is not as memtrain has written it", "hint: Have the folder written anew", list] {
+                assert!(said(&output).contains(part), "{command:?} did not say `{part}`: {}", said(&output));
+            }
+        }
+        store::write_atomic(weights, whole).unwrap();
+        succeeds(commands[0]);
+        succeeds(commands[1]);
+    }
+}
+
+#[test]
 fn a_run_begun_anew_keeps_the_old_one_and_what_a_user_put_beside_it() {
     let folder = trained();
     let run = folder.path().join("runs/a");

@@ -159,7 +159,11 @@ pub fn describe(failure: &anyhow::Error, coloured: bool) -> String {
             told = cause;
         }
     }
-    if let Some(hint) = causes(failure).find_map(hint_of) {
+    // What is known of a file that has changed says more than what a command adds.
+    let changed =
+        causes(failure).filter_map(store_error).find(|error| matches!(error, StoreError::NotAsWritten { .. }));
+    let changed = changed.and_then(StoreError::hint).map(str::to_owned);
+    if let Some(hint) = changed.or_else(|| causes(failure).find_map(hint_of)) {
         let _ = writeln!(text, "{} {}", paint("36", "hint:"), visible(&capital(&hint)));
     }
     text
@@ -190,13 +194,17 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<HubError>() {
         return Some(error.hint());
     }
-    if let Some(PolicyError::Store(error)) = cause.downcast_ref::<PolicyError>() {
-        return error.hint().map(str::to_owned);
-    }
     if let Some(error) = cause.downcast_ref::<DumpError>() {
         return error.hint().map(str::to_owned);
     }
-    cause.downcast_ref::<StoreError>().and_then(|error| error.hint().map(str::to_owned))
+    store_error(cause).and_then(StoreError::hint).map(str::to_owned)
+}
+
+fn store_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a StoreError> {
+    match cause.downcast_ref::<PolicyError>() {
+        Some(PolicyError::Store(error)) => Some(error),
+        _ => cause.downcast_ref::<StoreError>(),
+    }
 }
 
 fn capital(text: &str) -> String {

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::device::DeviceChoice;
 use crate::plan::memory::{self, Phase, changes_to_fit, gib};
 use crate::plan::{ComputePlan, Conversations, Device, MemoryPlan, Place, Setting};
+use crate::policy::stored::{self, StoredWeights};
 use crate::policy::{PolicyConfig, built_in, directory, preset};
 
 /// Peak of an H100 or H200 in bf16 without sparsity, 10¹² operations a second (NVIDIA's data sheets).
@@ -192,7 +193,7 @@ impl Shape {
         let folder = &super::models::local_folder(Path::new(path));
         if store::exists(&folder.join("config.json")) {
             let (config, origin) = (directory::load_config(folder)?, format!("`{}/config.json`", folder.display()));
-            let is_here = crate::policy::stored::StoredWeights::open(folder).is_ok();
+            let is_here = stored::weight_files(folder).and_then(StoredWeights::open_files).is_ok();
             return Ok(Some(Self { config, origin, is_here }));
         }
         let name = path.to_ascii_lowercase();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::lora::{Adapter, Target};
 use super::stored::{Entry, StoredWeights, write_file};
 use super::tokenizer::{object, pretty};
-use super::{Decoder, PolicyError};
+use super::{Decoder, PolicyError, recorded};
 
 /// What makes a folder an adapter.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -37,6 +37,7 @@ impl AdapterConfig {
     /// pattern, weight decomposition.
     pub fn read(folder: &Path) -> Result<Self, PolicyError> {
         let path = folder.join(ADAPTER_CONFIG);
+        recorded::check(&path)?;
         if !store::exists(&path) {
             return Err(PolicyError::Missing {
                 path,
@@ -173,6 +174,7 @@ impl AdapterWeights {
     fn open(folder: &Path) -> Result<Self, PolicyError> {
         let config = AdapterConfig::read(folder)?;
         let path = folder.join(ADAPTER_WEIGHTS);
+        recorded::check(&path)?;
         if !store::exists(&path) {
             return Err(PolicyError::Missing { path, hint: "adapters are read from safetensors alone" });
         }

@@ -11,12 +11,12 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use super::adapter;
-use super::directory::{CONFIG, KIND, load_config, put_dtype, read_object};
+use super::directory::{CONFIG, GENERATION, KIND, load_config, put_dtype, read_object};
 use super::lora::Target;
 use super::stored::{self, Entry, Layout, StoredWeights, WEIGHTS_INDEX};
 use super::stored_decoder::check_tensors;
-use super::tokenizer::pretty;
-use super::{Decoder, PolicyConfig, PolicyError, Weights};
+use super::tokenizer::{self, pretty};
+use super::{Decoder, PolicyConfig, PolicyError, Weights, recorded};
 
 /// What of a directory is changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -195,11 +195,16 @@ fn adapter_of(adapted: &Decoder, name: &str) -> Option<(usize, Target)> {
 fn copy_companions(from: &Path, to: &Path) -> Result<(), PolicyError> {
     /// Weights in other formats, and the list of a checkpoint's files, which would be of other files.
     const LEFT: [&str; 7] = ["safetensors", "bin", "pt", "pth", "gguf", "h5", "msgpack"];
+    // What is on record and is gone would be missing from the copy without a word.
+    for name in tokenizer::FILES.into_iter().chain([GENERATION]) {
+        recorded::check(&from.join(name))?;
+    }
     for path in store::list(from)? {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let extension = path.extension().map(|extension| extension.to_string_lossy().into_owned()).unwrap_or_default();
         let is_index = name.ends_with(".index.json") || name == "checkpoint.json" || name == CONFIG;
         if !store::is_dir(&path) && !name.starts_with('.') && !is_index && !LEFT.contains(&extension.as_str()) {
+            recorded::check(&path)?;
             copy_into(&path, to)?;
         }
     }

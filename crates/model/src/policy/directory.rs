@@ -14,18 +14,17 @@ use memtrain_corpora::store;
 use serde_json::{Map, Value, json};
 
 use super::adapter::{self, AdapterConfig};
-use super::end_of_turn;
 use super::stored::{self, Entry, Layout, MAX_SHARD_BYTES, StoredWeights};
 use super::stored_decoder::build;
 use super::tokenizer::{object, pretty};
-use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, TemplateSettings};
+use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, TemplateSettings, end_of_turn, recorded};
 
 pub(super) const CONFIG: &str = "config.json";
 /// What the marker of a policy directory says that it is.
 pub(super) const KIND: &str = "policy";
 /// The largest `config.json` or other settings of a directory that are read; real ones have kilobytes.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
-const GENERATION: &str = "generation_config.json";
+pub(super) const GENERATION: &str = "generation_config.json";
 
 /// What ends a response, with the other keys of `generation_config.json`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,6 +85,8 @@ impl Policy {
 /// Reads a policy directory. The decoder is trainable ([`Decoder::frozen`] gives a view that is not); tensors are
 /// converted to `dtype`. The folder of an adapter is read with the base that it names; then the adapter alone is
 /// trainable.
+///
+/// Files of a directory that this program has written, and of a checkpoint, are compared with their recorded hashes.
 ///
 /// # Errors
 /// If a file is missing or damaged, the architecture is unknown, or a tensor is missing or has another shape.
@@ -161,6 +162,7 @@ pub fn restore(policy: &mut Policy, checkpoint: &Path) -> Result<(), PolicyError
 /// If it is missing, or asks for what the decoder is not.
 pub fn load_config(directory: &Path) -> Result<PolicyConfig, PolicyError> {
     let path = directory.join(CONFIG);
+    recorded::check(&path)?;
     if !store::exists(&path) {
         return Err(PolicyError::Missing {
             path,
@@ -214,6 +216,7 @@ pub fn load_generation(
     tokenizer: &PolicyTokenizer,
 ) -> Result<Generation, PolicyError> {
     let path = directory.join(GENERATION);
+    recorded::check(&path)?;
     let other = if store::exists(&path) { read_object(&path)? } else { Map::new() };
     let configured = [end_of_turn::of_config(&other), end_of_turn::of_config(&config.other)].concat();
     let ids = configured.into_iter().chain(tokenizer.eos_token_ids().iter().copied());
@@ -364,7 +367,7 @@ mod tests {
     fn all_that_names_an_end_of_a_response_is_one() -> Outcome {
         let folder = tempfile::tempdir()?;
         let directory = folder.path().join("policy");
-        save(&policy()?, &directory)?;
+        write(&policy()?, &directory)?;
         // 256 <|endoftext|>, 257 <|im_start|>, 258 <|im_end|>, with which the template ends a turn.
         let write = |name: &str, change: Value| -> Outcome {
             let path = directory.join(name);
@@ -392,7 +395,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let directory = folder.path().join("policy");
         let policy = policy()?;
-        save(&policy, &directory)?;
+        write(&policy, &directory)?;
         store::remove_file(&directory.join(WEIGHTS))?;
         let named = policy.decoder.weights.named();
         let mut map = Map::new();
@@ -418,7 +421,7 @@ mod tests {
         policy.decoder = policy.decoder.to_dtype(DType::BF16)?;
         // Two types in one directory, in two shards, and a configuration in somebody else's hand.
         policy.decoder.weights.norm = policy.decoder.weights.norm.to_dtype(DType::F32)?;
-        save(&policy, &first)?;
+        write(&policy, &first)?;
         let config = store::read_to_string(&first.join(CONFIG))?.replace("1e-6", "1e-06").replace("  ", "\t");
         store::write_atomic(&first.join(CONFIG), &config)?;
         store::remove_file(&first.join(GENERATION))?;
@@ -430,12 +433,12 @@ mod tests {
         assert_eq!(loaded.decoder.weights.norm.dtype(), DType::F32);
         save(&loaded, &second)?;
         let names = |folder: &Path| -> Result<Vec<_>, StoreError> {
-            Ok(store::list(folder)?.iter().filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect())
+            let names = store::list(folder)?.into_iter().filter_map(|path| path.file_name().map(ToOwned::to_owned));
+            Ok(names.filter(|name| name != store::MARKER).collect())
         };
         assert_eq!(names(&first)?, names(&second)?);
         assert!(names(&first)?.len() > 5, "several shards");
-        // The first was changed since its marker was written.
-        for name in names(&first)?.into_iter().filter(|name| name != store::MARKER) {
+        for name in names(&first)? {
             assert_eq!(store::read(&first.join(&name))?, store::read(&second.join(&name))?, "{name:?}");
         }
         // In another type the configuration says so, and keeps its other keys.
@@ -480,7 +483,7 @@ mod tests {
         let message =
             || load(&directory, &Device::Cpu, DType::F32).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(message().contains("config.json"), "{}", message());
-        save(&policy()?, &directory)?;
+        write(&policy()?, &directory)?;
         let config = store::read_to_string(&directory.join(CONFIG))?;
         store::write_atomic(
             &directory.join(CONFIG),

@@ -8,16 +8,16 @@ use memtrain_corpora::store;
 use serde_json::{Map, Value, json};
 
 use super::PolicyTokenizer;
-use super::directory::{self, load, save};
+use super::directory::{self, load, write};
 use super::stored::{StoredWeights, WEIGHTS, WEIGHTS_INDEX};
 use super::{Decoder, Policy, PolicyConfig, PolicyError, preset, stored_decoder};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Writes a whole policy.
+/// Writes a whole policy, as others do: nothing is on record of its files.
 fn sound(directory: &Path) -> Result<(), PolicyError> {
     let config = PolicyConfig { hidden_size: 16, intermediate_size: 24, num_hidden_layers: 1, ..preset::tiny(260) };
-    save(&Policy::new(Decoder::init(config, 5, &Device::Cpu, DType::F32)?, PolicyTokenizer::of_bytes()?)?, directory)
+    write(&Policy::new(Decoder::init(config, 5, &Device::Cpu, DType::F32)?, PolicyTokenizer::of_bytes()?)?, directory)
 }
 
 fn change(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Outcome {

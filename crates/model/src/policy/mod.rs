@@ -19,6 +19,7 @@ pub mod lora;
 mod marks;
 pub mod preset;
 pub mod prompt_text;
+mod recorded;
 mod special_tokens;
 pub mod stored;
 pub mod stored_decoder;

@@ -14,8 +14,8 @@ use memtrain_corpora::store::{self, AtomicFile};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
-use super::PolicyError;
 use super::tokenizer::object;
+use super::{PolicyError, recorded};
 
 /// The file that holds all weights where there is one alone.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -33,12 +33,17 @@ pub struct StoredWeights {
 }
 
 impl StoredWeights {
-    /// Maps the one file with all weights, or the shards that the index lists.
+    /// Maps the one file with all weights, or the shards that the index lists, each compared with what is on record of it.
     ///
     /// # Errors
-    /// If a file is missing or damaged, or the index is none.
+    /// If a file is missing, damaged or not as it was written, or the index is none.
     pub fn open(directory: &Path) -> Result<Self, PolicyError> {
-        Self::open_files(weight_files(directory)?)
+        for name in [WEIGHTS, WEIGHTS_INDEX] {
+            recorded::check(&directory.join(name))?;
+        }
+        let files = weight_files(directory)?;
+        files.iter().filter(|path| !path.ends_with(WEIGHTS)).try_for_each(|path| recorded::check(path))?;
+        Self::open_files(files)
     }
 
     /// Maps these files.
@@ -125,7 +130,10 @@ fn map(path: &Path) -> candle_core::Result<MmapedSafetensors> {
 }
 
 /// The file with all weights, or the shards that the index lists.
-fn weight_files(directory: &Path) -> Result<Vec<PathBuf>, PolicyError> {
+///
+/// # Errors
+/// If one is missing, or the index is none.
+pub fn weight_files(directory: &Path) -> Result<Vec<PathBuf>, PolicyError> {
     let (single, index) = (directory.join(WEIGHTS), directory.join(WEIGHTS_INDEX));
     if store::exists(&single) {
         return Ok(vec![single]);

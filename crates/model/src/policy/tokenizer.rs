@@ -13,10 +13,10 @@ use tokenizers::{AddedToken, OffsetType, Tokenizer};
 
 use super::chat_template::{ChatTemplate, TemplateError, TemplateSettings};
 use super::marks::Marks;
-use super::{PolicyError, PromptText, end_of_turn, special_tokens};
+use super::{PolicyError, PromptText, end_of_turn, recorded, special_tokens};
 
 /// Files of a policy directory that belong to the tokenizer; all are kept as they are.
-const FILES: [&str; 7] = [
+pub(super) const FILES: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -91,6 +91,7 @@ impl PolicyTokenizer {
     /// If the file is missing or cannot be read as a tokenizer, or the template is no Jinja.
     pub fn from_file(path: &Path) -> Result<Self, PolicyError> {
         let folder = path.parent().unwrap_or(Path::new("."));
+        recorded::check(path)?;
         if !store::exists(path) {
             let hint = "train one with `memtrain corpus build`, or take that of the policy you start from";
             return Err(PolicyError::Missing { path: path.to_path_buf(), hint });
@@ -98,6 +99,7 @@ impl PolicyTokenizer {
         let mut files = vec![("tokenizer.json".to_owned(), store::read(path)?)];
         for name in FILES.into_iter().skip(1) {
             let path = folder.join(name);
+            recorded::check(&path)?;
             if store::exists(&path) {
                 files.push((name.to_owned(), store::read(&path)?));
             }
