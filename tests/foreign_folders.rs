@@ -78,12 +78,56 @@ fn a_policy_is_written_over_nothing_but_a_policy_of_this_program() {
         refused(path, &["policy", "convert", "--model", "base", "--out", out, "--dtype", "bf16"], &[]);
     }
     refused(path, &["policy", "convert", "--model", "base", "--out", "/"], &[]);
+    if cfg!(target_os = "linux") {
+        refused(path, &["policy", "convert", "--model", "base", "--out", "/proc"], &["is a mount point"]);
+        refused(path, &["policy", "init", "--tokenizer", tokenizer, "--out", "/proc"], &["is a mount point"]);
+    }
     // One of its own gives way until somebody has put something into it.
     let convert = ["policy", "convert", "--model", "base", "--out", "own", "--dtype", "f16"];
     succeeds(path, &convert);
     succeeds(path, &convert);
     write(&path.join("own/evaluation.md"), "it forgets names");
     refused(path, &convert, &["`evaluation.md`"]);
+}
+
+#[test]
+fn a_name_that_is_no_text_is_refused_before_anything_is_written() {
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path();
+    let commands: [&[&str]; 19] = [
+        &["world"],
+        &["quickstart"],
+        &["corpus", "build", "--config", "a.toml"],
+        &["index", "eval", "set", "--keep"],
+        &["policy", "init", "--tokenizer", "tokenizer.json"],
+        &["policy", "convert", "--model", "base"],
+        &["policy", "merge-lora", "--adapter", "adapter"],
+        &["policy", "gradient", "--model", "base", "--gradients"],
+        &["warm-up", "--config", "a.toml"],
+        &["tasks", "import", "set.json"],
+        &["tasks", "compose", "tasks.parquet"],
+        &["tasks", "export", "tasks.parquet"],
+        &["eval", "reconstruction", "--config", "a.toml"],
+        &["eval", "recall", "--config", "a.toml"],
+        &["eval", "memory", "--config", "a.toml"],
+        &["eval", "long-qa", "tasks.parquet"],
+        &["eval", "search-qa", "set.json"],
+        &["eval", "bank", "--config", "a.toml"],
+        &["report", "runs/a"],
+    ];
+    for arguments in commands {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_memtrain"));
+        command.current_dir(path).args(arguments);
+        if !arguments.last().is_some_and(|last| matches!(*last, "--keep" | "--gradients")) {
+            command.arg("--out");
+        }
+        let output = command.arg(std::ffi::OsStr::from_bytes(b"out\xff")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains("the name is not UTF-8"), "{arguments:?}: {said}");
+        assert!(files(path).is_empty(), "{arguments:?}");
+    }
 }
 
 #[test]

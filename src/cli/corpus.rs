@@ -14,6 +14,7 @@ use super::failure::{Usage, WithHint};
 use super::models;
 use super::print::{output, print_line};
 use super::progress::CorpusProgress;
+use super::written::written_path;
 use crate::config::Config;
 use crate::run::signal::StopRequest;
 
@@ -59,7 +60,7 @@ pub struct BuildArgs {
     #[arg(long)]
     pub accept_truncated: bool,
     /// Folder of the corpus instead of the configuration's
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: Option<PathBuf>,
 }
 
@@ -219,10 +220,10 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
                 stage.rows
             )?;
         }
-        for damage in &found.damaged {
         for folder in &found.folders {
             print_line!("{}  compared with its mark", folder.display())?;
         }
+        for damage in &found.damaged {
             print_line!("damaged: `{}`: {}", damage.path.display(), damage.problem)?;
         }
     }

@@ -19,6 +19,7 @@ use super::failure::WithHint;
 use super::models;
 use super::print::print_line;
 use super::setup::{self, Workbench};
+use super::written::written_path;
 use crate::eval::reconstruction::ReconstructionReport;
 use crate::eval::record::RecordError;
 use crate::run::RunError;
@@ -64,7 +65,7 @@ pub struct ReconstructionArgs {
     #[arg(long, value_name = "DIR")]
     pub policy: Option<String>,
     /// Write the report as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: Option<PathBuf>,
 }
 

@@ -18,6 +18,7 @@ use super::configuration::{change, insert};
 use super::failure::{Usage, WithHint, parse_config};
 use super::models;
 use super::print::output;
+use super::written::written_path;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
 
@@ -135,7 +136,7 @@ pub struct EvalArgs {
     #[arg(long)]
     pub ignore_identical_ids: bool,
     /// Keep the index in this folder and use it again for the same set and settings
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub keep: Option<PathBuf>,
     /// Print the report as one JSON object
     #[arg(long)]

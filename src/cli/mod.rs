@@ -28,6 +28,7 @@ mod template_holes;
 pub mod train;
 pub mod wikitext;
 pub mod world;
+mod written;
 
 use clap::{Parser, Subcommand};
 

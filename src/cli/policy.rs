@@ -16,6 +16,7 @@ use memtrain_hub::Needed;
 use super::failure::{Usage, WithHint};
 use super::models;
 use super::print::print_line;
+use super::written::written_path;
 use crate::device::DeviceChoice;
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Policy, PolicyTokenizer, directory, preset};
@@ -60,7 +61,7 @@ pub struct InitArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Folder to write, a Hugging Face directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
 }
 

@@ -14,6 +14,7 @@ use super::eval::memory;
 use super::models;
 use super::print::print_line;
 use super::setup::Workbench;
+use super::written::written_path;
 use super::{corpus, train};
 use crate::agents::sentences::sentences;
 use crate::eval::memory_controls::{Example, MemoryReport};
@@ -29,7 +30,7 @@ const CONFIG: &str = include_str!("../../configs/quickstart.toml");
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
     /// Folder for everything it writes
-    #[arg(long, value_name = "DIR", default_value = "quickstart")]
+    #[arg(long, value_name = "DIR", default_value = "quickstart", value_parser = written_path())]
     pub out: PathBuf,
     /// Seed of the training's draws; each seed is a run of its own
     #[arg(long, default_value_t = 1)]

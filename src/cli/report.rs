@@ -6,6 +6,7 @@ use clap::Args;
 use memtrain_corpora::store;
 
 use super::print::print_line;
+use super::written::written_path;
 use crate::report::{Selection, is_page, page};
 
 /// Arguments of `memtrain report`.
@@ -24,7 +25,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "N", default_value_t = Selection::default().rollouts)]
     pub rollouts: usize,
     /// The page; `report.html` in the run's folder without it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: Option<PathBuf>,
 }
 

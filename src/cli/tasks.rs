@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::failure::{Usage, WithHint};
 use super::models;
 use super::print::print_line;
+use super::written::written_path;
 use crate::policy::PolicyTokenizer;
 use crate::run::progress::Bar;
 use crate::tasks::compose::{Chosen, ComposeConfig, Pool, choose, compose};
@@ -44,7 +45,7 @@ pub struct ImportArgs {
     /// The set: JSON, JSON lines or Parquet
     pub file: PathBuf,
     /// The table to write: Parquet, or JSON lines where the name ends in .jsonl
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: PathBuf,
     /// What the file is: hotpotqa, 2wiki, musique, squad, open, ruler, memalpha, verl or memtrain [default: found out]
     #[arg(long, value_name = "NAME")]
@@ -64,7 +65,7 @@ pub struct ComposeArgs {
     #[arg(required = true)]
     pub tasks: Vec<PathBuf>,
     /// Folder to write: a table a length, and manifest.json
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
     /// Passages of a context, separated by commas
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = ComposeConfig::default().lengths)]
@@ -106,7 +107,7 @@ pub struct ExportArgs {
     #[arg(long, value_enum, default_value = "verl")]
     pub format: ExportFormat,
     /// Parquet file to write
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: PathBuf,
 }
 

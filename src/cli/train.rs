@@ -12,6 +12,7 @@ use super::memory_plan::MachineArgs;
 use super::models;
 use super::print::print_line;
 use super::setup::{self, Searching, Workbench};
+use super::written::written_path;
 use crate::agents::reader::DrawConfig;
 use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
@@ -56,7 +57,7 @@ pub struct WarmUpArgs {
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Where the warmed policy goes
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
     /// Start anew: what there is of the run of this name is moved to a folder beside it
     #[arg(long)]

@@ -7,12 +7,13 @@ use memtrain_corpora::store;
 use memtrain_corpora::world::{self, WorldConfig};
 
 use super::print::print_line;
+use super::written::written_path;
 
 /// Arguments of `memtrain world`.
 #[derive(Debug, Args)]
 pub struct WorldArgs {
     /// Dump to write, bz2-compressed MediaWiki XML
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: PathBuf,
     /// Articles
     #[arg(long, default_value_t = WorldConfig::default().num_pages)]

@@ -7,6 +7,7 @@ use clap::Args;
 use memtrain_corpora::{Split, store};
 use serde_json::{Map, Value, json};
 
+use super::super::written::written_path;
 use super::benchmarked::{all_failed, answer_all, engine};
 use super::told;
 use crate::agents::bank::BankConfig;
@@ -50,7 +51,7 @@ pub struct BankArgs {
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Folder of the evaluation: items, turns, report; run again, it goes on [default: nothing is kept]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: Option<PathBuf>,
     /// Items played together
     #[arg(long, value_name = "N", default_value_t = 8)]

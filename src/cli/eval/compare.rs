@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use memtrain_corpora::store;
 
+use super::super::written::written_path;
 use super::{check_out, told};
 use crate::cli::failure::Usage;
 use crate::cli::print::print_line;
@@ -31,7 +32,7 @@ pub struct CompareArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Write the comparison as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: Option<PathBuf>,
     /// Print it as JSON
     #[arg(long)]

@@ -7,6 +7,7 @@ use clap::Args;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 
+use super::super::written::written_path;
 use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, engine};
 use super::told;
 use crate::agents::full_context::ContextPrompt;
@@ -30,7 +31,7 @@ pub struct LongQaArgs {
     #[arg(required = true)]
     pub tasks: Vec<PathBuf>,
     /// Folder of the evaluation: items, turns, report; run again, it goes on
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
     /// Which policy
     #[command(flatten)]

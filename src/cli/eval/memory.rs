@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use memtrain_corpora::store;
 
+use super::super::written::written_path;
 use super::unkept;
 use crate::cli::configuration::{ConfigArgs, DeviceArgs};
 use crate::cli::models;
@@ -31,7 +32,7 @@ pub struct MemoryArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip: usize,
     /// Write the report as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: Option<PathBuf>,
 }
 

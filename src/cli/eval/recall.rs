@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use memtrain_corpora::{Split, store};
 
+use super::super::written::written_path;
 use super::unkept;
 use crate::agents::reader::DrawConfig;
 use crate::cli::configuration::ConfigArgs;
@@ -33,7 +34,7 @@ pub struct RecallArgs {
     #[arg(long)]
     pub include_current: bool,
     /// Write the report as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]

@@ -8,6 +8,7 @@ use clap::Args;
 use memtrain_corpora::store;
 use serde_json::{Value, json};
 
+use super::super::written::written_path;
 use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, engine};
 use super::told;
 use crate::agents::reader::DrawRound;
@@ -31,7 +32,7 @@ pub struct SearchQaArgs {
     #[arg(required = true)]
     pub sets: Vec<PathBuf>,
     /// Folder of the evaluation: items, turns, report; run again, it goes on
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
     /// Search the index of this corpus
     #[arg(long, value_name = "DIR", required_unless_present = "server", conflicts_with = "server")]

@@ -6,6 +6,7 @@ use candle_core::DType;
 use clap::{Args, ValueEnum};
 use memtrain_hub::Needed;
 
+use super::super::written::written_path;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::print_line;
@@ -31,7 +32,7 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Directory to write
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
     /// Type of all weights; each keeps its own without it
     #[arg(long)]
@@ -51,7 +52,7 @@ pub struct MergeLoraArgs {
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
     /// Directory to write
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
 }
 

@@ -12,6 +12,7 @@ use memtrain_hub::Needed;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::super::written::written_path;
 use super::lines::{self, Line};
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
@@ -47,7 +48,7 @@ pub struct GradientArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Write the gradients as safetensors, in f32, by the names of the parameters
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub gradients: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
