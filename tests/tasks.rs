@@ -154,3 +154,15 @@ fn what_cannot_be_used_is_refused_with_a_hint() {
     refused(path, &["tasks", "export", "odd.json", "--out", "x.parquet"], 1, &["odd.json:1", "hint: "]);
     assert!(!store::exists(&path.join("long/manifest.json")));
 }
+
+#[test]
+fn rows_that_are_no_objects_are_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    for text in ["[1, 2]", "[[", "1\n2\n"] {
+        store::write_atomic(&folder.path().join("set.json"), text).unwrap();
+        let output = memtrain(folder.path(), &["tasks", "import", "set.json", "--out", "out.parquet"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}: {said}");
+        assert!(said.contains("hint: ") && !said.contains("``"), "{text}: {said}");
+    }
+}

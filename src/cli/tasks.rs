@@ -156,8 +156,12 @@ fn run_import(args: &ImportArgs) -> anyhow::Result<()> {
     if report.tasks == 0 {
         let causes: Vec<String> = report.left_out.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
         let causes = if causes.is_empty() { "it is empty".to_owned() } else { causes.join(", ") };
-        return Err(anyhow::anyhow!("no task came of `{}`: {causes}", args.file.display()))
-            .hint(|| format!("it was read as `{}`; say what it is with `--format`", report.format));
+        // Rows that are no objects show no format.
+        let hint = match &*report.format {
+            "" => "each row of a set is a JSON object: an array of them, or one a line".to_owned(),
+            format => format!("it was read as `{format}`; say what it is with `--format`"),
+        };
+        return Err(anyhow::anyhow!("no task came of `{}`: {causes}", args.file.display())).hint(|| hint);
     }
     told(writer.finish())?;
     let text = if args.json { serde_json::to_string(&report)? } else { import_table(&report) };
