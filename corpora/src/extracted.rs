@@ -23,6 +23,7 @@ mod json_lines;
 mod lines;
 mod markdown;
 mod outline;
+#[cfg(feature = "tables")]
 mod parquet;
 
 use std::collections::VecDeque;
@@ -113,7 +114,13 @@ const ONE_IN: usize = 4;
 pub fn open(path: &Path) -> Result<Texts, DumpError> {
     let mut site = SiteInfo::default();
     let rows: Rows = match recognise(path)? {
+        #[cfg(feature = "tables")]
         Form::Parquet => Box::new(parquet::rows(path)?),
+        #[cfg(not(feature = "tables"))]
+        Form::Parquet => {
+            let detail = "it is a Parquet table, which this build does not read".to_owned();
+            return Err(DumpError::NotADump { path: path.to_path_buf(), detail });
+        }
         Form::JsonLines => {
             let rows = json_lines::rows(path)?;
             site = rows.site();

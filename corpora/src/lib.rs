@@ -19,7 +19,7 @@ pub mod article;
 pub mod document;
 pub mod dump;
 pub mod entity;
-#[cfg(feature = "tables")]
+#[cfg(feature = "extracted")]
 pub mod extracted;
 pub mod json;
 pub mod mask;
