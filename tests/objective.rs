@@ -3,8 +3,8 @@
 use memtrain::agents::chunks::{CutAt, split};
 use memtrain::objectives::GroupCounts;
 use memtrain::objectives::memtrain::{
-    ChunkedDocument, END_TO_END, GradedRecall, GradedTrajectory, MemTrainConfig, RECALL, RecallQuestion, Variant,
-    assign_credit, draw_recall, form_penalty, trajectory_reward,
+    ChunkedDocument, END_TO_END, GradedRecall, GradedTrajectory, MemTrainConfig, MemoryForm, RECALL, RecallQuestion,
+    Variant, assign_credit, draw_recall, trajectory_reward,
 };
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::rollout::{Trajectory, Turn};
@@ -139,13 +139,13 @@ fn graded(
     GradedTrajectory {
         trajectory: Trajectory { rollout, turns, outcome: () },
         correct,
-        recall: Some(GradedRecall {
+        recalls: vec![GradedRecall {
             question,
             turns: recall.iter().map(|_| turn(RolloutKind::Recall, 4)).collect(),
             rewards: recall.to_vec(),
-        }),
-        penalty: 0.0,
-        reward: trajectory_reward(correct, Some(recall), config),
+        }],
+        form: MemoryForm::default(),
+        reward: trajectory_reward(correct, recall, config),
     }
 }
 
@@ -172,11 +172,11 @@ fn credit_by_hand() {
 #[test]
 fn ablations() {
     let full = MemTrainConfig::default();
-    assert_eq!(trajectory_reward(false, Some(&[1.0, 1.0]), &full), 0.5);
+    assert_eq!(trajectory_reward(false, &[1.0, 1.0], &full), 0.5);
     for variant in [Variant::Decoupled, Variant::EndToEnd] {
         let config = MemTrainConfig { variant, ..MemTrainConfig::default() };
-        assert_eq!(trajectory_reward(false, Some(&[1.0, 1.0]), &config), 0.0);
-        assert_eq!(trajectory_reward(true, None, &config), 1.0);
+        assert_eq!(trajectory_reward(false, &[1.0, 1.0], &config), 0.0);
+        assert_eq!(trajectory_reward(true, &[], &config), 1.0);
     }
     // Decoupled: equal final answers drop the trajectories, but recall is trained all the same.
     let config = MemTrainConfig { variant: Variant::Decoupled, ..MemTrainConfig::default() };
@@ -195,17 +195,47 @@ fn ablations() {
 #[test]
 fn penalties_are_means_over_memory_turns() {
     let config = MemTrainConfig { overlong_penalty: 0.5, repetition_penalty: 1.0, ..MemTrainConfig::default() };
+    let document = document();
     let mut reading = graded(0, 3, true, &[], &config).trajectory;
-    assert_eq!(form_penalty(&reading, &config), 0.0);
+    assert_eq!(MemoryForm::of(&reading, &document).penalty(&config), 0.0);
     reading.turns[0].text = "Aba sold salt. Aba sold salt. Aba sold salt. It rained.".to_owned();
     reading.turns[1].completion.finish = FinishReason::Length;
     // Half of the first memory's sentences are there already, the second was cut off.
-    assert_eq!(form_penalty(&reading, &config), (0.5 + 0.5) / 2.0);
+    assert_eq!(MemoryForm::of(&reading, &document).penalty(&config), (0.5 + 0.5) / 2.0);
     // An answer is no memory.
     reading.turns[2].completion.finish = FinishReason::Length;
     reading.turns[2].text = "Aba. Aba.".to_owned();
-    assert_eq!(form_penalty(&reading, &config), 0.5);
-    assert_eq!(form_penalty(&reading, &MemTrainConfig::default()), 0.0);
+    assert_eq!(MemoryForm::of(&reading, &document).penalty(&config), 0.5);
+    assert_eq!(MemoryForm::of(&reading, &document).penalty(&MemTrainConfig::default()), 0.0);
+}
+
+#[test]
+fn a_sentence_is_supported_once_its_chunk_was_read() {
+    let config = MemTrainConfig { unsupported_penalty: 1.0, ..MemTrainConfig::default() };
+    let mut reading = graded(0, 3, true, &[], &config).trajectory;
+    // Of the first chunk; of the second, which is read later; changed; cut off.
+    reading.turns[0].text = "Aba met Bebo. Coda left. Aba met Coda. Aba met".to_owned();
+    reading.turns[1].text = "Aba met Bebo. Coda left.".to_owned();
+    assert_eq!(MemoryForm::of(&reading, &document()).penalty(&config), 0.75 / 2.0);
+}
+
+#[test]
+fn each_recall_question_has_a_group_of_its_own_and_the_reading_gets_their_mean() {
+    let config = MemTrainConfig { recall_weight: 1.0, ..MemTrainConfig::default() };
+    let mut asked_twice = graded(0, 3, false, &[1.0, 0.0], &config);
+    asked_twice.recalls.extend(graded(0, 3, false, &[1.0, 1.0, 1.0, 0.0], &config).recalls);
+    asked_twice.reward = trajectory_reward(false, &[1.0, 0.0, 1.0, 1.0, 1.0, 0.0], &config);
+    let group = vec![asked_twice, graded(1, 3, false, &[0.0, 0.0], &config)];
+    let played = assign_credit(group, "Hidi", &config);
+    let of = |kind| {
+        let graded = played.graded.iter().filter(move |graded| graded.rollout == 0 && graded.turn.kind == kind);
+        graded.map(|graded| (graded.number, graded.advantage)).collect::<Vec<_>>()
+    };
+    let third = 2.0 / 3.0 / 2.0;
+    assert_eq!(of(RolloutKind::Read), [(0, third), (1, third)]);
+    let expected = [(3, 0.5), (4, -0.5), (5, 0.25), (6, 0.25), (7, 0.25), (8, -0.75)];
+    assert_eq!(of(RolloutKind::Recall), expected);
+    assert_eq!(played.counts(RECALL), GroupCounts { groups: 3, all_zero: 1, all_equal: 0 });
 }
 
 #[test]

@@ -79,13 +79,15 @@ fn check_size(config: &Config) -> anyhow::Result<()> {
     const MOST: [usize; 2] = [1 << 20, 1 << 24];
     let trajectories = config.train.documents_per_step.saturating_mul(config.objective.objective().group_size());
     let recalls = match &config.objective {
-        ObjectiveConfig::MemTrain(objective) => trajectories.saturating_mul(objective.recall_samples),
+        ObjectiveConfig::MemTrain(objective) => {
+            trajectories.saturating_mul(objective.recall_questions).saturating_mul(objective.recall_samples)
+        }
         _ => 0,
     };
     if trajectories > MOST[0] || recalls > MOST[1] {
         return Err(Usage(format!(
             "a step of {trajectories} trajectories and {recalls} recall answers is more than {} and {}: lower \
-             `train.documents_per_step`, `objective.group_size` or `objective.recall_samples`",
+             `train.documents_per_step`, `objective.group_size`, `objective.recall_questions` or `objective.recall_samples`",
             MOST[0], MOST[1]
         ))
         .into());
@@ -116,7 +118,8 @@ pub(super) fn conversations_a_step(config: &Config) -> (usize, usize) {
     let trajectories = config.train.documents_per_step * config.objective.objective().group_size();
     match &config.objective {
         ObjectiveConfig::MemTrain(objective) => {
-            let recalls = if objective.variant == Variant::EndToEnd { 0 } else { objective.recall_samples };
+            let answers = objective.recall_questions * objective.recall_samples;
+            let recalls = if objective.variant == Variant::EndToEnd { 0 } else { answers };
             (trajectories * (chunks + 1), trajectories * recalls)
         }
         ObjectiveConfig::MemAgent(_) | ObjectiveConfig::InfoMem(_) => (trajectories * (chunks + 1), 0),

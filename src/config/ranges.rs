@@ -88,7 +88,7 @@ const SECONDS: Allowed = within(0.0, 1e6).above_low();
 const TEMPERATURE: Allowed = within(1e-3, 1e6).or_zero();
 
 /// Keys and what they may be.
-const RANGES: [(&str, Allowed); 139] = [
+const RANGES: &[(&str, Allowed)] = &[
     ("bank.answerer.backoff_s", SECONDS),
     ("bank.answerer.concurrency", within(1.0, 4_096.0)),
     ("bank.answerer.retries", within(0.0, 1_000.0)),
@@ -162,9 +162,11 @@ const RANGES: [(&str, Allowed); 139] = [
     ("objective.objectives", POSITIVE_GROUP),
     ("objective.overlong_penalty", WEIGHT),
     ("objective.questions", GROUP),
+    ("objective.recall_questions", GROUP),
     ("objective.recall_samples", GROUP),
     ("objective.recall_weight", WEIGHT),
     ("objective.repetition_penalty", WEIGHT),
+    ("objective.unsupported_penalty", WEIGHT),
     ("optimizer.beta1", SHARE.below_high()),
     ("optimizer.beta2", SHARE.below_high()),
     ("optimizer.eps", SHARE.above_low()),
@@ -333,8 +335,8 @@ mod tests {
     fn what_is_no_number_is_refused_everywhere_and_others_by_their_ranges() {
         for (key, allowed) in RANGES {
             assert!(!allowed.holds(f64::NAN) && !allowed.holds(f64::NEG_INFINITY), "{key}");
-            let is_bounded = allowed != ANY && allowed.high.is_finite();
-            assert!(allowed == ANY || !allowed.holds(-1.0), "{key}");
+            let is_bounded = *allowed != ANY && allowed.high.is_finite();
+            assert!(*allowed == ANY || !allowed.holds(-1.0), "{key}");
             assert!(!is_bounded || !allowed.holds(1e300) && !allowed.holds(i64::MAX as f64), "{key}");
         }
         assert!(SECONDS.holds(0.5) && !SECONDS.holds(0.0));

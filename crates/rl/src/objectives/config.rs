@@ -78,11 +78,17 @@ struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
     group_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    recall_questions: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recall_shared: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     recall_samples: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlong_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     repetition_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsupported_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recall_includes_current: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,8 +171,8 @@ macro_rules! keys_of {
 
 keys_of! {
     MemTrain, MemTrainConfig {
-        variant, recall_weight, group_size, recall_samples, overlong_penalty, repetition_penalty, recall_includes_current, equality,
-        reward_scale, filter_groups
+        variant, recall_weight, group_size, recall_questions, recall_shared, recall_samples, overlong_penalty,
+        repetition_penalty, unsupported_penalty, recall_includes_current, equality, reward_scale, filter_groups
     };
     MemAgent, MemAgentConfig { group_size, equality, reward_scale, filter_groups };
     InfoMem, InfoMemConfig { group_size, gain_weight, scorer, equality, reward_scale, filter_groups };

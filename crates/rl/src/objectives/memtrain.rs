@@ -4,13 +4,14 @@
 //!
 //! ```text
 //! R^I_ij = 1[ŷ_ij = ỹ_i]
-//! R^E_i  = 1[ŷ_i = y] + (λ / G2) · Σ_j R^I_ij − penalties of the memories' form, 0 by default
+//! R^E_i  = 1[ŷ_i = y] + λ · mean_j R^I_ij − penalties of the memories' form, 0 by default
 //! A^E_i  = R^E_i − mean_i' R^E_i'         copied to every token of every turn of trajectory i
 //! A^I_ij = R^I_ij − mean_j' R^I_ij'       copied to every token of recall sample j
 //! ```
 //!
 //! The recall question of trajectory `i` is drawn after it is complete: a step `k`, an earlier chunk `l < k`, an entity of
-//! `c_l`; all its occurrences in `c_l` read `[TARGET]`, and the policy answers from `m_k` (§3.2).
+//! `c_l`; all its occurrences in `c_l` read `[TARGET]`, and the policy answers from `m_k` (§3.2). With several questions a
+//! trajectory, each has `G2` samples and a group of its own, and `R^E` takes the mean over all of them.
 
 use std::collections::HashSet;
 
@@ -51,7 +52,12 @@ pub struct MemTrainConfig {
     pub recall_weight: f64,
     /// G1, readings of a document.
     pub group_size: usize,
-    /// G2, answers to a trajectory's recall question.
+    /// Recall questions of a trajectory. The paper asks one; more estimate what a memory holds with less variance.
+    pub recall_questions: usize,
+    /// Ask all readings of a document the same recall questions, so that their rewards differ by what they remember and
+    /// not by what they were asked. The paper draws anew for each reading.
+    pub recall_shared: bool,
+    /// G2, answers to each recall question.
     pub recall_samples: usize,
     /// Taken from the trajectory's reward, times the share of its memories that were cut off by their limit (after DAPO's
     /// overlong punishment, arXiv 2503.14476 §3.4).
@@ -59,6 +65,9 @@ pub struct MemTrainConfig {
     /// Taken from the trajectory's reward, times the mean share of a memory's sentences that it holds already (after the
     /// n-gram repetition penalty of arXiv 2502.03373).
     pub repetition_penalty: f64,
+    /// Taken from the trajectory's reward, times the mean share of a memory's sentences that do not stand word for word in
+    /// what was read (the complement of the density of extractive summaries, arXiv 1804.11283 §4.1, in whole sentences).
+    pub unsupported_penalty: f64,
     /// Whether the questioned chunk may be the one just read (`l ≤ k`). The paper asks for earlier ones.
     pub recall_includes_current: bool,
     /// When an answer is right. The paper is silent.
@@ -77,9 +86,12 @@ impl Default for MemTrainConfig {
             variant: Variant::Full,
             recall_weight: 0.5,
             group_size: 8,
+            recall_questions: 1,
+            recall_shared: false,
             recall_samples: 8,
             overlong_penalty: 0.0,
             repetition_penalty: 0.0,
+            unsupported_penalty: 0.0,
             recall_includes_current: false,
             equality: Equality::Strict,
             reward_scale: RewardScale::None,
@@ -203,10 +215,10 @@ pub struct GradedTrajectory {
     pub trajectory: Trajectory,
     /// Whether the final answer is the hidden entity.
     pub correct: bool,
-    /// The recall question and its answers, where one was asked.
-    pub recall: Option<GradedRecall>,
-    /// What its memories' form takes from the reward.
-    pub penalty: f64,
+    /// The recall questions and their answers.
+    pub recalls: Vec<GradedRecall>,
+    /// The form of its memories.
+    pub form: MemoryForm,
     /// `R^E`.
     pub reward: f64,
 }
@@ -243,30 +255,34 @@ pub fn roll_out(
     let mut prompts = Vec::new();
     for (document, group) in documents.iter().zip(&groups) {
         for trajectory in group {
-            let question = recall_question(reader, document, trajectory, config);
-            prompts.extend(question.as_ref().map(|question| RecallPrompt {
+            let asked = recall_questions(reader, document, trajectory, config);
+            prompts.extend(asked.iter().enumerate().map(|(number, question)| RecallPrompt {
                 document: document.number,
                 rollout: trajectory.rollout as u64,
-                first_turn: trajectory.turns.len() as u64,
+                first_turn: (trajectory.turns.len() + number * config.recall_samples) as u64,
                 memory: trajectory.memory(question.memory_step).to_owned(),
                 masked_chunk: question.masked_chunk.clone(),
             }));
-            questions.push(question);
+            questions.push(asked);
         }
     }
     let mut answers = reader.recall(engine, &prompts, config.recall_samples)?.into_iter();
     let mut questions = questions.into_iter();
     let mut graded = |document: &ChunkedDocument, trajectory: Trajectory| {
-        let recall = questions.next().flatten().map(|question| {
-            let turns = answers.next().unwrap_or_default();
-            let reward = |turn: &Turn| f64::from(u8::from(is_right(&turn.text, &question.target, config.equality)));
-            let rewards = turns.iter().map(reward).collect();
-            GradedRecall { question, turns, rewards }
-        });
+        let asked = questions.next().unwrap_or_default().into_iter();
+        let recalls: Vec<GradedRecall> = asked
+            .map(|question| {
+                let turns = answers.next().unwrap_or_default();
+                let reward = |turn: &Turn| f64::from(u8::from(is_right(&turn.text, &question.target, config.equality)));
+                let rewards = turns.iter().map(reward).collect();
+                GradedRecall { question, turns, rewards }
+            })
+            .collect();
         let correct = is_right(trajectory.answer(), &document.document.answer, config.equality);
-        let penalty = form_penalty(&trajectory, config);
-        let earned = trajectory_reward(correct, recall.as_ref().map(|recall| recall.rewards.as_slice()), config);
-        GradedTrajectory { trajectory, correct, recall, penalty, reward: earned - penalty }
+        let form = MemoryForm::of(&trajectory, document);
+        let recalled: Vec<f64> = recalls.iter().flat_map(|recall| recall.rewards.iter().copied()).collect();
+        let reward = trajectory_reward(correct, &recalled, config) - form.penalty(config);
+        GradedTrajectory { trajectory, correct, recalls, form, reward }
     };
     let of_document = documents.iter().zip(groups);
     let of_document =
@@ -274,18 +290,21 @@ pub fn roll_out(
     Ok(of_document.collect())
 }
 
-/// The recall question of a trajectory, where one is asked.
-fn recall_question(
+/// The recall questions that a trajectory is asked.
+fn recall_questions(
     reader: &Reader<'_>,
     document: &ChunkedDocument,
     trajectory: &Trajectory,
     config: &MemTrainConfig,
-) -> Option<RecallQuestion> {
+) -> Vec<RecallQuestion> {
     if config.variant == Variant::EndToEnd {
-        return None;
+        return Vec::new();
     }
-    let address = [reader.round.step, document.number, trajectory.rollout as u64];
-    draw_recall(document, config, &mut rng::addressed(RECALL_PURPOSE, reader.round.seed, &address))
+    let drawn_for = if config.recall_shared { 0 } else { trajectory.rollout as u64 };
+    let mut generator =
+        rng::addressed(RECALL_PURPOSE, reader.round.seed, &[reader.round.step, document.number, drawn_for]);
+    let drawn = (0..config.recall_questions).map_while(|_| draw_recall(document, config, &mut generator));
+    drawn.collect()
 }
 
 /// Whether the boxed answer of a response is `gold`.
@@ -293,17 +312,42 @@ pub fn is_right(response: &str, gold: &str, equality: Equality) -> bool {
     last_boxed(response).is_some_and(|answer| equality.holds(answer, gold))
 }
 
-/// What the form of a trajectory's memories takes from its reward: the mean over its memory turns.
-pub fn form_penalty(trajectory: &Trajectory, config: &MemTrainConfig) -> f64 {
-    let Some((_answer, turns)) = trajectory.turns.split_last() else { return 0.0 };
-    let of_turn = |turn: &Turn| {
-        let all: Vec<&str> = sentences(&turn.text).collect();
-        let distinct: HashSet<&str> = all.iter().copied().collect();
-        let repeated = (all.len() - distinct.len()) as f64 / all.len().max(1) as f64;
-        let cut_off = f64::from(u8::from(turn.completion.finish == FinishReason::Length));
-        config.repetition_penalty * repeated + config.overlong_penalty * cut_off
-    };
-    turns.iter().map(of_turn).sum::<f64>() / turns.len().max(1) as f64
+/// The form of a trajectory's memories: means over its memory turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MemoryForm {
+    /// Share of a memory's sentences that it holds already.
+    pub repeated: f64,
+    /// Share of a memory's sentences that do not stand word for word in what was read.
+    pub unsupported: f64,
+    /// Share of memories cut off by their limit.
+    pub cut_off: f64,
+}
+
+impl MemoryForm {
+    /// The form of the memories that a reading of this document wrote.
+    pub fn of(trajectory: &Trajectory, document: &ChunkedDocument) -> Self {
+        let mut form = Self::default();
+        let Some((_answer, turns)) = trajectory.turns.split_last() else { return form };
+        let mut read: HashSet<&str> = HashSet::new();
+        for (chunk, turn) in turns.iter().enumerate() {
+            read.extend(sentences(document.chunk(chunk)));
+            let all: Vec<&str> = sentences(&turn.text).collect();
+            let distinct: HashSet<&str> = all.iter().copied().collect();
+            let unsupported = all.iter().filter(|sentence| !read.contains(*sentence)).count();
+            let share = |count: usize, of: usize| count as f64 / of.max(1) as f64 / turns.len() as f64;
+            form.repeated += share(all.len() - distinct.len(), all.len());
+            form.unsupported += share(unsupported, all.len());
+            form.cut_off += share(usize::from(turn.completion.finish == FinishReason::Length), 1);
+        }
+        form
+    }
+
+    /// What is taken from the trajectory's reward.
+    pub fn penalty(&self, config: &MemTrainConfig) -> f64 {
+        config.repetition_penalty * self.repeated
+            + config.unsupported_penalty * self.unsupported
+            + config.overlong_penalty * self.cut_off
+    }
 }
 
 /// `R^E` of a trajectory before penalties.
@@ -311,13 +355,11 @@ pub fn form_penalty(trajectory: &Trajectory, config: &MemTrainConfig) -> f64 {
 /// ```
 /// use memtrain_rl::objectives::memtrain::{MemTrainConfig, trajectory_reward};
 /// let config = MemTrainConfig::default();
-/// assert_eq!(trajectory_reward(true, Some(&[1.0, 0.0]), &config), 1.25);
+/// assert_eq!(trajectory_reward(true, &[1.0, 0.0], &config), 1.25);
 /// ```
-pub fn trajectory_reward(correct: bool, recall_rewards: Option<&[f64]>, config: &MemTrainConfig) -> f64 {
+pub fn trajectory_reward(correct: bool, recall_rewards: &[f64], config: &MemTrainConfig) -> f64 {
     let weight = if config.variant == Variant::Full { config.recall_weight } else { 0.0 };
-    let recalled = recall_rewards
-        .filter(|rewards| !rewards.is_empty())
-        .map_or(0.0, |rewards| rewards.iter().sum::<f64>() / rewards.len() as f64);
+    let recalled = recall_rewards.iter().sum::<f64>() / recall_rewards.len().max(1) as f64;
     f64::from(u8::from(correct)) + weight * recalled
 }
 
@@ -338,13 +380,19 @@ pub fn assign_credit(group: Vec<GradedTrajectory>, answer: &str, config: &MemTra
         let correct = f64::from(u8::from(graded.correct));
         played.scores.extend([(played::TOTAL, graded.reward), (END_TO_END, correct)]);
         let mut reason = Reason::of(&[(END_TO_END, correct)]);
-        if graded.penalty != 0.0 {
-            played.scores.push((FORM, -graded.penalty));
-            reason.parts.push((FORM, -graded.penalty));
+        let penalty = graded.form.penalty(config);
+        if penalty != 0.0 {
+            played.scores.push((FORM, -penalty));
+            reason.parts.push((FORM, -penalty));
         }
-        if let Some(recall) = &graded.recall {
-            played.scores.extend(recall.rewards.iter().map(|&reward| (RECALL, reward)));
-            reason.parts.push((RECALL, recall.rewards.iter().sum::<f64>() / recall.rewards.len().max(1) as f64));
+        played.gauges.extend([
+            ("rollout/memory_repeated", graded.form.repeated),
+            ("rollout/memory_unsupported", graded.form.unsupported),
+        ]);
+        let recalled: Vec<f64> = graded.recalls.iter().flat_map(|recall| recall.rewards.iter().copied()).collect();
+        if !recalled.is_empty() {
+            played.scores.extend(recalled.iter().map(|&reward| (RECALL, reward)));
+            reason.parts.push((RECALL, recalled.iter().sum::<f64>() / recalled.len() as f64));
         }
         let rollout = graded.trajectory.rollout;
         let num_turns = graded.trajectory.turns.len();
@@ -353,17 +401,29 @@ pub fn assign_credit(group: Vec<GradedTrajectory>, answer: &str, config: &MemTra
             let (reward, trained, readable) = (graded.reward, judged.trained, is_readable(&turn));
             Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason }
         }));
-        let Some(recall) = graded.recall else { continue };
-        let of_recall = played.judge(RECALL, &recall.rewards, config.reward_scale, config.filter_groups);
-        let GradedRecall { question, turns, rewards } = recall;
-        for (sample, (turn, reward)) in turns.into_iter().zip(rewards).enumerate() {
-            let reason = Reason {
-                parts: vec![(RECALL, reward)],
-                notes: vec![format!("memory {}, chunk {}", question.memory_step, question.chunk_step)],
-            };
-            let (number, target, readable) = (num_turns + sample, question.target.clone(), is_readable(&turn));
-            let (advantage, trained) = (of_recall.advantages[sample], of_recall.trained);
-            played.graded.push(Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason });
+        let mut number = num_turns;
+        for GradedRecall { question, turns, rewards } in graded.recalls {
+            let of_recall = played.judge(RECALL, &rewards, config.reward_scale, config.filter_groups);
+            let credited = turns.into_iter().zip(rewards).zip(of_recall.advantages);
+            for ((turn, reward), advantage) in credited {
+                let reason = Reason {
+                    parts: vec![(RECALL, reward)],
+                    notes: vec![format!("memory {}, chunk {}", question.memory_step, question.chunk_step)],
+                };
+                let (target, readable, trained) = (question.target.clone(), is_readable(&turn), of_recall.trained);
+                played.graded.push(Graded {
+                    turn,
+                    rollout,
+                    number,
+                    target,
+                    reward,
+                    advantage,
+                    trained,
+                    readable,
+                    reason,
+                });
+                number += 1;
+            }
         }
     }
     played
