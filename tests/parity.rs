@@ -175,7 +175,11 @@ fn a_sharded_directory_of_transformers_comes_back_byte_for_byte() -> Outcome {
     directory::save(&policy, &saved)?;
     assert_same_files(&copy, &saved)?;
     // In one file and back in another type, values are the same.
-    convert(&copy, &single, Conversion { dtype: Some(DType::F32), max_shard_bytes: Some(1 << 30) })?;
+    convert(
+        &copy,
+        &single,
+        Conversion { dtype: Some(DType::F32), max_shard_bytes: Some(1 << 30), ..Conversion::default() },
+    )?;
     let wide = directory::load_as_stored(&single, &Device::Cpu)?;
     for ((name, narrow), (_, wide)) in policy.decoder.weights.named().iter().zip(wide.decoder.weights.named()) {
         assert_eq!(wide.dtype(), DType::F32);

@@ -40,6 +40,9 @@ pub struct ConvertArgs {
     /// Largest weights file, for example `5GB` or `500MiB`; the files stay as they are without it
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_shard_size: Option<u64>,
+    /// Put this temperature into the weights: drawn at 1, the new policy draws as the old one at this temperature
+    #[arg(long, value_parser = temperature)]
+    pub temperature: Option<f64>,
 }
 
 /// Arguments of `memtrain policy merge-lora`.
@@ -60,6 +63,12 @@ fn size(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| format!("`{text}` is no size: write it as `5GB` or `500MiB`"))
 }
 
+/// Logits beyond 100 times their size, or a hundredth of it, are of no use to anybody.
+fn temperature(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.01..=100.0).contains(number));
+    number.ok_or_else(|| format!("`{text}` is no temperature between 0.01 and 100"))
+}
+
 /// Converts a policy directory; prints the new one.
 ///
 /// # Errors
@@ -72,7 +81,8 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         StoredType::F16 => DType::F16,
         StoredType::F32 => DType::F32,
     });
-    convert(&model, &args.out, Conversion { dtype, max_shard_bytes: args.max_shard_size })
+    let conversion = Conversion { dtype, max_shard_bytes: args.max_shard_size, temperature: args.temperature };
+    convert(&model, &args.out, conversion)
         .hint(|| "`--model` is a Hugging Face directory of a Qwen2, Qwen3 or Llama model".into())?;
     print_line!("{}", args.out.display())?;
     Ok(())
@@ -115,7 +125,13 @@ mod tests {
         let model = word_policy(folder.path())?;
         store::write_atomic(&model.join("README.md"), "a card")?;
         let out = folder.path().join("out");
-        let mut args = ConvertArgs { model: model.clone(), out: out.clone(), dtype: None, max_shard_size: None };
+        let mut args = ConvertArgs {
+            model: model.clone(),
+            out: out.clone(),
+            dtype: None,
+            max_shard_size: None,
+            temperature: None,
+        };
         run(&args)?;
         // The marker of the second lists the card, too.
         for path in store::list(&model)?.iter().filter(|path| !path.ends_with(store::MARKER)) {
@@ -135,10 +151,17 @@ mod tests {
         // Back again: one file, in f32, with the rounded numbers.
         let back = folder.path().join("back");
         let dtype = Some(StoredType::F32);
-        run(&ConvertArgs { model: out.clone(), out: back.clone(), dtype, max_shard_size: Some(1 << 40) })?;
+        run(&ConvertArgs {
+            model: out.clone(),
+            out: back.clone(),
+            dtype,
+            max_shard_size: Some(1 << 40),
+            temperature: None,
+        })?;
         assert_eq!(directory::load_as_stored(&back, &Device::Cpu)?.decoder.dtype(), DType::F32);
         assert!(store::exists(&back.join("model.safetensors")));
-        let told = run(&ConvertArgs { model: out.clone(), out, dtype, max_shard_size: None }).expect_err("itself");
+        let told = run(&ConvertArgs { model: out.clone(), out, dtype, max_shard_size: None, temperature: None })
+            .expect_err("itself");
         assert!(describe(&told, false).contains("which is read"));
         assert!(size("5GB").is_ok() && size("big").is_err());
         Ok(())
@@ -156,7 +179,13 @@ mod tests {
             policy.decoder.weights.norm = norm;
             directory::save(&policy, &large)?;
             let dtype = Some(StoredType::F16);
-            let done = run(&ConvertArgs { model: large.clone(), out: out.clone(), dtype, max_shard_size: None });
+            let done = run(&ConvertArgs {
+                model: large.clone(),
+                out: out.clone(),
+                dtype,
+                max_shard_size: None,
+                temperature: None,
+            });
             let told = done.as_ref().err().map(|error| describe(error, false)).unwrap_or_default();
             assert_eq!(done.is_err(), is_refused, "{told}");
             if is_refused {
@@ -165,6 +194,34 @@ mod tests {
         }
         // What stood there before the refusal stands there still.
         assert_eq!(directory::load_as_stored(&out, &Device::Cpu)?.decoder.dtype(), DType::F16);
+        Ok(())
+    }
+
+    #[test]
+    fn a_temperature_in_the_weights_divides_the_logits() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (model, out) = (word_policy(folder.path())?, folder.path().join("out"));
+        let args = ConvertArgs {
+            model: model.clone(),
+            out: out.clone(),
+            dtype: None,
+            max_shard_size: None,
+            temperature: Some(0.8),
+        };
+        run(&args)?;
+        let mut batch = PackedBatch::default();
+        batch.push(&[4, 5, 6, 7, 8, 1], None);
+        let logits = |folder| -> anyhow::Result<candle_core::Tensor> {
+            let decoder = directory::load(folder, &Device::Cpu, DType::F32)?.decoder;
+            Ok(decoder.logits(&decoder.hidden(&batch)?)?)
+        };
+        let (before, after) = (logits(&model)?, logits(&out)?);
+        assert_close(&(&after * 0.8)?, &before, 1e-5)?;
+        assert!(max_difference(&after, &before)? > 1e-2);
+        assert!(temperature("0.8").is_ok());
+        for wrong in ["0", "-1", "nan", "inf", "warm"] {
+            assert!(temperature(wrong).is_err_and(|told| told.contains(wrong)), "{wrong}");
+        }
         Ok(())
     }
 
@@ -189,8 +246,11 @@ mod tests {
         assert_close(&logits(&merged)?, &logits(&policy)?, 1e-5)?;
         let base = directory::load(&model, &Device::Cpu, DType::F32)?;
         assert!(max_difference(&logits(&merged)?, &logits(&base)?)? > 1e-2);
-        let told =
-            describe(&run(&ConvertArgs { model: adapter, out, dtype: None, max_shard_size: None }).unwrap_err(), false);
+        let told = describe(
+            &run(&ConvertArgs { model: adapter, out, dtype: None, max_shard_size: None, temperature: None })
+                .unwrap_err(),
+            false,
+        );
         assert!(told.contains("merge-lora"), "{told}");
         Ok(())
     }

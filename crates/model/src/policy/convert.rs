@@ -25,7 +25,13 @@ pub struct Conversion {
     pub dtype: Option<DType>,
     /// The largest shard in bytes; the shards as they are where none is given.
     pub max_shard_bytes: Option<u64>,
+    /// The temperature that is put into the weights: drawn at 1, the new policy draws as the old one at this temperature.
+    /// The logits are divided by it, through the weight of the final norm.
+    pub temperature: Option<f64>,
 }
+
+/// The tensor that scales all logits alike.
+const FINAL_NORM: &str = "model.norm.weight";
 
 /// Writes the policy directory `from` to `to`. Where nothing is to be changed, every file is the same to the byte.
 ///
@@ -39,8 +45,12 @@ pub fn convert(from: &Path, to: &Path, conversion: Conversion) -> Result<(), Pol
     let dtypes = checked_types(&stored, &config)?;
     let target = |name: &str| conversion.dtype.unwrap_or(dtypes[name]);
     let changes_type = dtypes.iter().any(|(name, dtype)| target(name) != *dtype);
+    let converted = |name: &String| match conversion.temperature {
+        Some(temperature) if name == FINAL_NORM => divided_entry(&stored, name, target(name), temperature),
+        _ => entry(&stored, name, target(name)),
+    };
     store::replace(to, KIND, |fresh| {
-        if !changes_type && conversion.max_shard_bytes.is_none() {
+        if !changes_type && conversion.max_shard_bytes.is_none() && conversion.temperature.is_none() {
             for (path, _) in stored.files() {
                 copy_into(path, fresh)?;
             }
@@ -49,7 +59,7 @@ pub fn convert(from: &Path, to: &Path, conversion: Conversion) -> Result<(), Pol
             }
         } else {
             let order = order(&config, &stored);
-            let entries = order.iter().map(|name| entry(&stored, name, target(name))).collect::<Result<_, _>>()?;
+            let entries = order.iter().map(converted).collect::<Result<_, _>>()?;
             stored::write(fresh, entries, &layout(&stored, conversion.max_shard_bytes))?;
         }
         copy_companions(from, fresh)?;
@@ -123,6 +133,14 @@ fn entry<'a>(stored: &'a StoredWeights, name: &str, dtype: DType) -> Result<Entr
         true => Ok(Cow::Borrowed(view.data())),
         false => raw(&narrowed(&own_name, &tensor(&view)?, dtype)?),
     };
+    Ok(Entry::made(name.to_owned(), Dtype::from(dtype), shape, bytes))
+}
+
+/// A stored tensor divided by a number: in f32, and rounded once to the type asked for.
+fn divided_entry<'a>(stored: &'a StoredWeights, name: &str, dtype: DType, by: f64) -> Result<Entry<'a>, PolicyError> {
+    let view = stored.view(name)?;
+    let (shape, own_name) = (view.shape().to_vec(), name.to_owned());
+    let bytes = move || raw(&narrowed(&own_name, &(tensor(&view)?.to_dtype(DType::F32)? / by)?, dtype)?);
     Ok(Entry::made(name.to_owned(), Dtype::from(dtype), shape, bytes))
 }
 
