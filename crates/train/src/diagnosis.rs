@@ -3,7 +3,7 @@
 //! The three usual causes of a reward that does not move: all rewards of a group are equal, answers are cut off by their
 //! limit, or answers hold nothing that can be read. They look the same in a loss curve.
 
-use memtrain_rl::objectives::{AnswerForm, Graded};
+use memtrain_rl::objectives::{AnswerForm, Graded, GroupCounts};
 
 use super::grpo::Rollouts;
 use super::metrics::{graded, groups, is_clipped, share};
@@ -24,11 +24,11 @@ pub struct StepNumbers {
     pub gradient_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Groups.
+    /// Groups of the branch that has the fewest without a difference in reward: one branch that teaches is enough.
     pub groups: usize,
-    /// Groups whose rewards are all 0.
+    /// Those whose rewards are all 0.
     pub all_zero: usize,
-    /// Groups whose rewards are all equal, but not 0.
+    /// Those whose rewards are all equal, but not 0.
     pub all_equal: usize,
     /// What an answer should hold.
     pub form: AnswerForm,
@@ -43,7 +43,9 @@ pub struct StepNumbers {
 impl StepNumbers {
     /// The numbers of a step's rollouts; what came of the update is for the caller to fill in.
     pub(super) fn of(rollouts: &Rollouts, form: AnswerForm) -> Self {
-        let branches = groups(rollouts);
+        let branches = groups(rollouts).into_iter().map(|(_, counts)| counts).filter(|counts| counts.groups > 0);
+        let without = |counts: &GroupCounts| share(counts.without_variance(), counts.groups);
+        let best = branches.min_by(|a, b| without(a).total_cmp(&without(b))).unwrap_or_default();
         let clipped = |of: &[&Graded]| share(of.iter().filter(|graded| is_clipped(&graded.turn)).count(), of.len());
         let (memories, answers): (Vec<&Graded>, Vec<&Graded>) =
             graded(rollouts).partition(|graded| graded.turn.kind.is_reading());
@@ -51,9 +53,9 @@ impl StepNumbers {
         let formed = if form == AnswerForm::Call { &memories } else { &answers };
         let unreadable = formed.iter().filter(|graded| !graded.readable).count();
         Self {
-            groups: branches.iter().map(|(_, counts)| counts.groups).sum(),
-            all_zero: branches.iter().map(|(_, counts)| counts.all_zero).sum(),
-            all_equal: branches.iter().map(|(_, counts)| counts.all_equal).sum(),
+            groups: best.groups,
+            all_zero: best.all_zero,
+            all_equal: best.all_equal,
             form,
             unreadable: share(unreadable, formed.len()),
             clipped_answers: clipped(&answers),
