@@ -6,6 +6,7 @@ mod stub_server;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ fn keeper(forgets: &'static str, kind: &'static str) -> Draws {
     built_in::write("tiny", folder.path()).unwrap();
     let tokenizer = PolicyTokenizer::from_file(&folder.path().join("tokenizer.json")).unwrap();
     let end = tokenizer.eos_token_ids()[0];
-    Box::new(move |prompt| {
+    Arc::new(move |prompt| {
         let prompt = tokenizer.decode(prompt).unwrap();
         let chunk = prompt.split("Text: ").last().unwrap().split("\nCalls:").next().unwrap();
         let call = match kind {

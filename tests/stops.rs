@@ -63,7 +63,7 @@ impl Withholding {
         let tokenizer = PolicyTokenizer::from_file(&folder.path().join("tokenizer.json")).unwrap();
         let (stub, gate) = (Stub::start(), Arc::new(Gate(Mutex::new(responses), Condvar::new())));
         let (passes, end) = (Arc::clone(&gate), tokenizer.eos_token_ids()[0]);
-        *stub.script.draws.lock().unwrap() = Some(Box::new(move |prompt| {
+        *stub.script.draws.lock().unwrap() = Some(Arc::new(move |prompt| {
             passes.pass();
             let text = tokenizer.decode(prompt).unwrap();
             let sum: i64 = prompt.iter().map(|&id| i64::from(id)).sum();
@@ -201,8 +201,11 @@ fn training_and_each_evaluation_end_amid_a_response() {
     let server = Withholding::start(0, 0);
     let (_, said) = server.stopped(path, &["eval", "recall", "--config", "small.toml"], 1);
     assert!(said.contains("nothing of this evaluation is kept"), "{said}");
+    let train = [&["train", "--set", "run.name=again"][..], &BANK].concat();
+    let (code, said) = server.stopped(path, &train, server.num_asked() + 1);
+    assert_eq!(code, Some(75), "{said}");
     server.gate.open(usize::MAX);
-    done(server.command(path, &[&["train", "--set", "run.name=banks"][..], &BANK].concat()));
+    done(server.command(path, &train));
 }
 
 fn contents(folder: &Path, files: &[&str]) -> Vec<String> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub type Speaks = Box<dyn Fn(&str) -> String + Send + Sync>;
 
 /// Token ids to token ids.
-pub type Draws = Box<dyn Fn(&[u32]) -> Vec<u32> + Send + Sync>;
+pub type Draws = Arc<dyn Fn(&[u32]) -> Vec<u32> + Send + Sync>;
 
 /// The one stop token of what is answered by rule.
 pub const STOP: u32 = 7;
@@ -113,7 +113,9 @@ fn answer(mut request: tiny_http::Request, script: &Script) {
         "/v1/models" => json!({"data": [{"id": "the-policy"}]}),
         "/v1/completions" => {
             let (prompt, most) = (numbers(&body["prompt"]), body["max_tokens"].as_u64().unwrap() as usize);
-            let drawn = script.draws.lock().unwrap().as_ref().map(|draws| draws(&prompt));
+            // Out of the lock, so that responses that take their time do not wait for one another.
+            let draws = script.draws.lock().unwrap().clone();
+            let drawn = draws.map(|draws| draws(&prompt));
             let (ids, log_probs, finish) = match drawn {
                 Some(ids) if ids.len() <= most => (ids.clone(), vec![-0.5; ids.len()], "stop"),
                 Some(ids) => (ids[..most].to_vec(), vec![-0.5; most], "length"),
