@@ -30,7 +30,7 @@ mod site;
 pub use error::DumpError;
 pub use page::Page;
 pub(crate) use page::character_reference;
-#[cfg(feature = "tables")]
+#[cfg(feature = "extracted")]
 pub(crate) use page::{too_long, unescape};
 pub use part::{Part, open_part, parts};
 pub use reader::{DumpReader, from_reader, open};

@@ -69,7 +69,7 @@ impl DumpError {
     }
 
     /// The same, after so many whole pages.
-    #[cfg(feature = "tables")]
+    #[cfg(feature = "extracted")]
     pub(crate) fn after(mut self, given: u64) -> DumpError {
         if let DumpError::Truncated { pages, .. } | DumpError::Damaged { pages, .. } = &mut self {
             *pages = given;
