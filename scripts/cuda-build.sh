@@ -14,41 +14,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 export CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-90}"
-# Kernels and host code of one release; candle 0.11 knows it.
-release=13.0
+source scripts/cuda-toolkit.sh
 arguments=("$@")
 [ ${#arguments[@]} -gt 0 ] || arguments=(build --release -p memtrain --bin memtrain)
 
-if ! command -v nvcc >/dev/null; then
-    folder="${MEMTRAIN_CUDA_DIR:-$target/cuda-toolkit}"
-    toolkit="$folder/nvidia/cu13"
-    if [ ! -x "$toolkit/bin/nvcc" ]; then
-        mkdir -p "$folder/wheels"
-        for part in nvcc crt nvvm runtime cccl; do
-            name="nvidia-cuda-$part"
-            [ "$part" = nvvm ] && name=nvidia-nvvm
-            python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-                --dest "$folder/wheels" "$name==$release.*"
-        done
-        python3 - "$folder" <<'PYTHON'
-import pathlib, sys, zipfile
-folder = pathlib.Path(sys.argv[1])
-for wheel in sorted(folder.glob("wheels/*.whl")):
-    zipfile.ZipFile(wheel).extractall(folder)
-# A zip file keeps no right to execute.
-for program in [*folder.glob("nvidia/cu13/bin/**/*"), *folder.glob("nvidia/cu13/nvvm/bin/*")]:
-    if program.is_file():
-        program.chmod(0o755)
-PYTHON
-    fi
-    [ -e "$toolkit/lib64" ] || ln -s lib "$toolkit/lib64"
-    [ -e "$toolkit/lib/libcudart.so" ] || ln -s libcudart.so.13 "$toolkit/lib/libcudart.so"
-    export PATH="$toolkit/bin:$PATH" CUDA_HOME="$toolkit" CUDA_PATH="$toolkit" CUDA_ROOT="$toolkit"
-    export CUDARC_CUDA_VERSION="${CUDARC_CUDA_VERSION:-13000}"
-    libraries="$toolkit/lib"
-else
-    libraries="$(dirname "$(dirname "$(command -v nvcc)")")/lib64"
-fi
+cuda_toolkit "${MEMTRAIN_CUDA_DIR:-$target/cuda-toolkit}"
+libraries="$cuda_libraries"
 
 # What stands in for libraries that are not here, made from the names that cudarc declares.
 cargo fetch --quiet
