@@ -60,9 +60,9 @@ static_assert(offsetof(BackwardArguments, padded) == 16 && offsetof(BackwardArgu
 static_assert(offsetof(BackwardArguments, items) == 72 && offsetof(BackwardArguments, partial) == 112);
 static_assert(offsetof(ReduceArguments, items) == 16 && offsetof(ReduceArguments, dv) == 40);
 
-// Entries of a list: tile << 16 | masked << 8 | visible, with a bit for each warp of the block.
-constexpr int LARGEST_TILE = 128, MOST_WARPS = 8, MOST_TILES = 1 << 16;
+constexpr float LOG2_E = 1.4426950408889634f;  // softmax works in base 2
 
+// Entries of a list: tile << 16 | masked << 8 | visible, with a bit for each warp of the block.
 __device__ __forceinline__ int tile_of(uint32_t entry) { return int(entry >> 16); }
 __device__ __forceinline__ bool visible_to(uint32_t entry, int warp) { return entry >> warp & 1; }
 __device__ __forceinline__ bool masked_for(uint32_t entry, int warp) { return entry >> (8 + warp) & 1; }
