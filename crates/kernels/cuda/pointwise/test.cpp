@@ -1,0 +1,33 @@
+// Property tests of the kernels of this folder in the emulator, against f64 (against the CPU's bits where those are
+// promised).
+//
+//   test [seed]   a fault of the emulator, an error above its bound, or a bit that should be equal and is not, fails
+#include <chrono>
+#include <cstdlib>
+
+#include "test_activation.h"
+#include "test_log_prob.h"
+#include "test_norm.h"
+#include "test_optimizer.h"
+#include "test_rope.h"
+#include "test_rows.h"
+
+int main(int argc, char** argv) {
+    emu::machine.stacks.get(1023);  // those of the largest block, before any is in use
+    const auto start = std::chrono::steady_clock::now();
+    test::Random random(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1);
+    test::test_norms(random, 40);
+    test::test_ropes(random, 40);
+    test::test_activations(random, 30);
+    test::test_log_probs(random, 40);
+    test::test_rows(random, 20);
+    test::test_optimizer(random, 10);
+    for (auto& [what, w] : test::worst) std::printf("  %-28s %.1e of %.1e\n", what.c_str(), w.error, w.bound);
+    for (auto& [kernel, report] : test::launched) {
+        std::printf("  %s: %llu blocks\n", kernel.c_str(), (unsigned long long)report.blocks);
+        report.print_traffic();
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    std::printf("%.1f s\n", seconds);
+    return check::summary("pointwise");
+}
