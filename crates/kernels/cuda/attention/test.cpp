@@ -14,11 +14,13 @@
 
 using namespace reference;
 
-// One width instead of three, for the planting of faults, which compiles the kernels anew for each.
+// The planting of faults compiles the kernels anew for each: one width instead of three, and the first failure ends it.
 #ifdef FAULTS_QUICK
 #define WIDTH(D) 64
+constexpr bool STOP_AT_FAILURE = true;
 #else
 #define WIDTH(D) D
+constexpr bool STOP_AT_FAILURE = false;
 #endif
 
 // Table, lists and items against the mask's definition, pair by pair.
@@ -162,6 +164,7 @@ static void test(const char* what, Segments segments, int group, int kv_heads, d
     if (!good)
         for (auto& s : p.segments) std::printf("      rows %d..%d after %d\n", s.start, s.end, s.prefix);
     check::that(good, what);
+    if (!good && STOP_AT_FAILURE) std::exit(check::summary("attention"));
 }
 
 static void fixed_cases(Random& random) {

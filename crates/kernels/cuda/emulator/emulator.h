@@ -96,8 +96,8 @@ inline void begin_block(std::uint64_t number, unsigned threads) {
 }
 
 inline bool within_limits(Dim3 grid, Dim3 block, std::size_t shared_bytes, const Options& options) {
-    return block.count() >= 1 && block.count() <= 1024 && block.z <= 64 && grid.count() >= 1 && grid.x <= 0x7FFFFFFF &&
-           grid.y <= 0xFFFF && grid.z <= 0xFFFF && shared_bytes <= options.most_shared_bytes;
+    return block.count() >= 1 && block.count() <= Stacks::COUNT && block.z <= 64 && grid.count() >= 1 &&
+           grid.x <= 0x7FFFFFFF && grid.y <= 0xFFFF && grid.z <= 0xFFFF && shared_bytes <= options.most_shared_bytes;
 }
 
 // Runs `body`, a call of the kernel, for every thread of every block.

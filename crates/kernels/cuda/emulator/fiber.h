@@ -71,30 +71,28 @@ struct Fiber {
 
 constexpr std::size_t STACK_BYTES = 128 << 10;
 
-// Stacks of a block, kept from block to block, with a page below each that faults.
+// Stacks for the threads of the largest block, kept from block to block, with a page below each that faults. Pages that
+// no thread touches take no memory.
 class Stacks {
 public:
+    static constexpr unsigned COUNT = 1024;
     char* get(unsigned number) {
-        if (number >= count_) grow(number + 1 < 64 ? 64 : number + 1);
+        if (!base_) map();
         return base_ + number * STRIDE + GUARD;
     }
     ~Stacks() {
-        if (base_) munmap(base_, count_ * STRIDE);
+        if (base_) munmap(base_, COUNT * STRIDE);
     }
 
 private:
     static constexpr std::size_t GUARD = 4096, STRIDE = STACK_BYTES + GUARD;
     char* base_ = nullptr;
-    unsigned count_ = 0;
-    void grow(unsigned count) {
-        if (base_) munmap(base_, count_ * STRIDE);
-        count = (count + 255) / 256 * 256;
+    void map() {
         constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-        void* base = mmap(nullptr, count * STRIDE, PROT_READ | PROT_WRITE, flags, -1, 0);
+        void* base = mmap(nullptr, COUNT * STRIDE, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (base == MAP_FAILED) std::abort();
         base_ = static_cast<char*>(base);
-        for (unsigned i = 0; i < count; ++i) mprotect(base_ + i * STRIDE, GUARD, PROT_NONE);
-        count_ = count;
+        for (unsigned i = 0; i < COUNT; ++i) mprotect(base_ + i * STRIDE, GUARD, PROT_NONE);
     }
 };
 

@@ -57,15 +57,22 @@ static void overwrite(float* out, bool with_barrier, unsigned distance) {
     store_global(out + t, x);
 }
 
-// All read one value; then one warp overwrites it, before or after a barrier.
-static void overwrite_broadcast(float* out, bool with_barrier) {
+// Threads that access one word of shared memory in an order that only a barrier promises: the first writes, or reads
+// what thread 0 has written; the second writes or reads after it. Both by the order in which the emulator runs them.
+enum class Do { Write, Read, AllRead, WarpReads };
+static void conflict(unsigned first, Do what, unsigned second, Do then, bool with_barrier) {
     const unsigned t = threadIdx.x;
-    if (t == 0) put(0, 1.0f);
-    __syncthreads();
-    const float x = get(0);
+    if (what != Do::Write) {
+        if (t == 0) put(0, 1.0f);
+        __syncthreads();
+    }
+    const bool reads =
+        (what == Do::Read && t == first) || what == Do::AllRead || (what == Do::WarpReads && t / 32 == first / 32);
+    if (reads) get(0);
+    if (what == Do::AllRead) __syncwarp();  // orders the own warp's reads, not those of others
+    if (what == Do::Write && t == first) put(0, 2.0f);
     if (with_barrier) __syncthreads();
-    if (t == 32) put(0, 2.0f);
-    store_global(out + t, x);
+    if (t == second) then == Do::Write ? put(0, 3.0f) : void(get(0));
 }
 
 static void shift(const float* in, float* out, int by) {
@@ -124,7 +131,7 @@ static void races_in_shared_memory() {
     Buffer<float> in("in", ramp());
     emu::Options reversed;
     reversed.reverse_warps = true;
-    Buffer<float> a("a", 128), b("b", 128), c("c", 128), d("d", 128), e("e", 128), f("f", 128);
+    Buffer<float> a("a", 128), b("b", 128), c("c", 128), d("d", 128), e("e", 128);
     expect_clean(launch("rotate", 1, 128, 512, [&] { rotate(in.data(), a.data(), true); }), "a barrier orders warps");
     bool right = true;
     for (std::size_t i = 0; i < 128; ++i) right = right && a[i] == in[(i + 32) % 128];
@@ -144,11 +151,30 @@ static void races_in_shared_memory() {
         expect(launch("overwrite", 1, 128, 512, [&] { overwrite(e.data(), false, distance); }), Fault::SharedRace,
                "overwriting what another thread reads");
     }
-    expect_clean(launch("broadcast", 1, 128, 512, [&] { overwrite_broadcast(f.data(), true); }),
-                 "overwriting what all have read");
-    expect(launch(
-               "broadcast", 1, 128, 512, [&] { overwrite_broadcast(f.data(), false); }, reversed),
-           Fault::SharedRace, "overwriting what all read");
+    struct {
+        unsigned first;
+        Do what;
+        unsigned second;
+        Do then;
+        const char* name;
+    } conflicts[] = {{0, Do::Write, 127, Do::Write, "two warps that write one word"},
+                     {96, Do::Write, 127, Do::Write, "two lanes that write one word"},
+                     {0, Do::Write, 127, Do::Read, "a read of what another warp wrote"},
+                     {96, Do::Write, 127, Do::Read, "a read of what another lane wrote"},
+                     {0, Do::Read, 127, Do::Write, "overwriting what another warp read"},
+                     {96, Do::Read, 127, Do::Write, "overwriting what another lane read"},
+                     {96, Do::WarpReads, 127, Do::Write, "overwriting what the own warp read"},
+                     {0, Do::WarpReads, 127, Do::Write, "overwriting what all of another warp read"},
+                     {0, Do::AllRead, 127, Do::Write, "overwriting what all read"}};
+    for (auto& c : conflicts)
+        for (bool with_barrier : {true, false}) {
+            auto report =
+                launch("conflict", 1, 128, 4, [&] { conflict(c.first, c.what, c.second, c.then, with_barrier); });
+            if (with_barrier)
+                expect_clean(report, c.name);
+            else
+                expect(report, Fault::SharedRace, c.name);
+        }
 }
 
 static void global_memory() {
