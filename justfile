@@ -48,6 +48,10 @@ bench *names="train sample prefix ingest synthesize":
 cuda-build *arguments:
     scripts/cuda-build.sh {{ arguments }}
 
+# CUDA kernels without a card: `test`, `faults`, `compile`
+cuda-kernels *arguments="test":
+    scripts/cuda-kernels.sh {{ arguments }}
+
 # On a machine with a card: parity, a step of a 4B policy, speed of drawing, a short run (`cpu tiny` goes the same way without one)
 gpu-check device="cuda:0" size="qwen3-4b":
     scripts/gpu-check.sh {{ device }} {{ size }}

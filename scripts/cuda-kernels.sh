@@ -5,6 +5,7 @@
 #   scripts/cuda-kernels.sh faults [--quick] [NAME]  plants faults that these tests must find (scripts/cuda_faults.py)
 #   scripts/cuda-kernels.sh compile [FOLDER]         kernels for sm_80, sm_89 and sm_90: a table of registers, shared memory and spills,
 #                                                    and a .fatbin and a .ptx each in FOLDER; fails if anything spills
+#   scripts/cuda-kernels.sh plan                     what the plan of forest attention is worth, by batch (attention/README.md)
 #   scripts/cuda-kernels.sh ci                       test with seed 1, faults --quick, compile
 #
 # Each folder of crates/kernels/cuda is one set of kernels, FOLDER/FOLDER.cu, with FOLDER/test.cpp and FOLDER/faults.toml. nvcc comes from
@@ -65,6 +66,11 @@ case "${1:-}" in
     test) run_tests "${2:-$(($(date +%s) % 1000000))}" ;;
     faults) python3 scripts/cuda_faults.py "$build/faults" "${@:2}" ;;
     compile) compile "${2:-}" ;;
+    plan)
+        mkdir -p "$build"
+        "$CXX" -std=c++17 -O2 -o "$build/plan" "$kernels/attention/plan_report.cpp"
+        "$build/plan"
+        ;;
     ci)
         run_tests 1
         python3 scripts/cuda_faults.py "$build/faults" --quick

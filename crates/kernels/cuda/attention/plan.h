@@ -63,28 +63,24 @@ inline std::vector<TableRow> make_table(const std::vector<Segment>& segments) {
     return table;
 }
 
-// How many pairs of rows of a cell of `query_rows` by `key_rows` see each other.
-struct Cell {
-    int keys;  // number of the stretch of key rows
-    long long pairs;
-};
-
-// For each stretch of `query_rows` rows its cells with at least one pair, ascending.
-inline std::vector<std::vector<Cell>> count_pairs(const std::vector<Segment>& segments, int query_rows, int key_rows) {
+// Calls `visit(stretch, cell, pairs)` for each stretch of `query_rows` rows and each cell of `key_rows` rows of which
+// any row is seen, both ascending; `pairs` is how many pairs of their rows see each other.
+template <class Visit>
+inline void for_each_cell(const std::vector<Segment>& segments, int query_rows, int key_rows, Visit visit) {
     const int rows = count_rows(segments);
-    std::vector<std::vector<Cell>> cells;
     std::vector<long long> pairs(tiles(rows, key_rows));
-    std::vector<int> touched;
+    int low = 0, high = 0;  // cells [low, high) are all that were added to; others are 0
     // Adds `sum(a, b)`, the pairs of the key rows a..b, to each cell that [start, end) falls into.
     auto add = [&](int start, int end, auto sum) {
-        for (int cell = start / key_rows; cell * key_rows < end; ++cell) {
-            if (pairs[cell] == 0) touched.push_back(cell);
+        low = std::min(low, start / key_rows);
+        high = std::max(high, tiles(end, key_rows));
+        for (int cell = start / key_rows; cell * key_rows < end; ++cell)
             pairs[cell] += sum(std::max(start, cell * key_rows), std::min(end, (cell + 1) * key_rows));
-        }
     };
     std::size_t first_segment = 0;  // the first that reaches into the stretch
     for (int first = 0; first < rows; first += query_rows) {
         const int last = std::min(first + query_rows, rows);
+        low = int(pairs.size()), high = 0;
         while (segments[first_segment].end <= first) ++first_segment;
         for (std::size_t s = first_segment; s < segments.size() && segments[s].start < last; ++s) {
             const int start = segments[s].start, from = std::max(first, start), to = std::min(last, segments[s].end);
@@ -96,22 +92,14 @@ inline std::vector<std::vector<Cell>> count_pairs(const std::vector<Segment>& se
             // Key row j is seen by the to - j rows from itself on.
             add(from, to, [&](int a, int b) { return (long long)(b - a) * (2LL * to - a - b + 1) / 2; });
         }
-        std::sort(touched.begin(), touched.end());
-        cells.emplace_back();
-        for (int cell : touched) {
-            cells.back().push_back({cell, pairs[cell]});
+        for (int cell = low; cell < high; ++cell) {
+            if (pairs[cell] > 0) visit(first / query_rows, cell, pairs[cell]);
             pairs[cell] = 0;
         }
-        touched.clear();
     }
-    return cells;
 }
 
-// Adds a cell of one warp to the list of its own tile, whose entries come in ascending order of `tile`.
-inline void add_cell(std::vector<std::uint32_t>& list, int tile, int warp, bool all_seen) {
-    if (list.empty() || list.back() >> 16 != std::uint32_t(tile)) list.push_back(std::uint32_t(tile) << 16);
-    list.back() |= 1u << warp | (all_seen ? 0u : 1u << (8 + warp));
-}
+inline std::uint32_t warp_bits(int warp, bool all_seen) { return 1u << warp | (all_seen ? 0u : 1u << (8 + warp)); }
 
 inline void check_shape(const TileShape& shape, int rows) {
     if (shape.warps() > 8 || shape.own % shape.warp_rows) throw std::invalid_argument("a block has 8 warps at most");
@@ -121,30 +109,41 @@ inline void check_shape(const TileShape& shape, int rows) {
 
 // By tile of queries, the tiles of keys that any of its rows sees.
 inline std::vector<std::vector<std::uint32_t>> query_lists(const std::vector<Segment>& segments, TileShape shape) {
-    const int rows = count_rows(segments), full = shape.warp_rows * shape.other;
+    const int rows = count_rows(segments), full = shape.warp_rows * shape.other, warps = shape.warps();
     check_shape(shape, rows);
-    auto cells = count_pairs(segments, shape.warp_rows, shape.other);
     std::vector<std::vector<std::uint32_t>> lists(tiles(rows, shape.own));
-    std::vector<std::pair<Cell, int>> merged;
-    for (std::size_t tile = 0; tile < lists.size(); ++tile) {
-        merged.clear();
-        for (int warp = 0; warp < shape.warps() && tile * shape.warps() + warp < cells.size(); ++warp)
-            for (auto& cell : cells[tile * shape.warps() + warp]) merged.push_back({cell, warp});
-        std::stable_sort(merged.begin(), merged.end(), [](auto& a, auto& b) { return a.first.keys < b.first.keys; });
-        for (auto& [cell, warp] : merged) add_cell(lists[tile], cell.keys, warp, cell.pairs == full);
-    }
+    std::vector<std::uint32_t> bits(tiles(rows, shape.other));  // of the own tile `current`
+    int current = 0, low = int(bits.size()), high = 0;
+    auto finish = [&] {
+        for (int tile = low; tile < high; ++tile) {
+            if (bits[tile]) lists[current].push_back(std::uint32_t(tile) << 16 | bits[tile]);
+            bits[tile] = 0;
+        }
+        low = int(bits.size()), high = 0;
+    };
+    for_each_cell(segments, shape.warp_rows, shape.other, [&](int stretch, int cell, long long pairs) {
+        if (stretch / warps != current) {
+            finish();
+            current = stretch / warps;
+        }
+        bits[cell] |= warp_bits(stretch % warps, pairs == full);
+        low = std::min(low, cell);
+        high = std::max(high, cell + 1);
+    });
+    if (!lists.empty()) finish();
     return lists;
 }
 
 // By tile of keys, the tiles of queries of which any row sees one of its rows.
 inline std::vector<std::vector<std::uint32_t>> key_lists(const std::vector<Segment>& segments, TileShape shape) {
-    const int rows = count_rows(segments), full = shape.warp_rows * shape.other;
+    const int rows = count_rows(segments), full = shape.warp_rows * shape.other, warps = shape.warps();
     check_shape(shape, rows);
-    auto cells = count_pairs(segments, shape.other, shape.warp_rows);
     std::vector<std::vector<std::uint32_t>> lists(tiles(rows, shape.own));
-    for (std::size_t queries = 0; queries < cells.size(); ++queries)
-        for (auto& cell : cells[queries])
-            add_cell(lists[cell.keys / shape.warps()], int(queries), cell.keys % shape.warps(), cell.pairs == full);
+    for_each_cell(segments, shape.other, shape.warp_rows, [&](int stretch, int cell, long long pairs) {
+        auto& list = lists[cell / warps];
+        if (list.empty() || list.back() >> 16 != std::uint32_t(stretch)) list.push_back(std::uint32_t(stretch) << 16);
+        list.back() |= warp_bits(cell % warps, pairs == full);
+    });
     return lists;
 }
 
