@@ -82,10 +82,9 @@ void test_log_prob(const LogProbShape& s, Random& random) {
     const double bound = 1.3e-7 * largest + 3e-6;
     near_absolute("log_prob: log_probs", wide<float>(log_probs), expected_logs, 2 * bound, s.text());
     near_absolute("log_prob: entropies", wide<float>(entropies), expected_entropies, bound, s.text());
-    if (sizeof(T) == 4)
-        note(named<T>("log_prob: slopes"), slope_error, 2 * bound, s.text());
-    else
-        near_rounded(named<T>("log_prob: slopes"), got, expected, s.text());
+    note(named<T>("log_prob: slopes"), slope_error, sizeof(T) == 2 ? 1.0 / 256 + 2 * bound : 2 * bound, s.text());
+    // Where little cancels, they are those that bf16 has nearest.
+    if (sizeof(T) == 2 && s.size < 10) near_rounded(named<T>("log_prob: slopes"), got, expected, s.text());
 }
 
 inline void test_log_probs(Random& random, int rounds) {

@@ -68,7 +68,7 @@ struct RopePart {
 };
 
 template <class T>
-void expect_rope(const RopeShape& s, const Angles& angles, bool norm, const std::vector<double>& x,
+void expect_rope(const RopeShape& s, const Angles& angles, bool norm, float eps, const std::vector<double>& x,
                  const std::vector<double>& dout, RopePart& part) {
     const unsigned D = s.head_dim;
     part.out.resize(std::size_t(s.rows) * part.heads * D);
@@ -83,7 +83,7 @@ void expect_rope(const RopeShape& s, const Angles& angles, bool norm, const std:
             std::vector<double> n(in, in + D);
             double squares = 0, pull = 0;
             for (double v : n) squares += v * v;
-            const double r = 1 / std::sqrt(squares / D + 1e-6f);
+            const double r = 1 / std::sqrt(squares / D + eps);
             for (unsigned i = 0; i < D; ++i) {
                 if (norm)
                     n[i] = stored<T>(stored<T>(n[i] * r) * part.per_head[i]);
@@ -114,6 +114,7 @@ std::vector<T> columns(const std::vector<T>& x, const RopeShape& s, const RopePa
 
 template <class T>
 void test_rope(const RopeShape& s, bool norm, Random& random) {
+    const float eps = random() % 2 ? 1e-6f : 0.5f;
     const unsigned D = s.head_dim, stride = s.stride(), lanes = head_lanes(s.half(), pointwise::PACKET<T>);
     const std::size_t queries = std::size_t(s.rows) * s.heads * D, keys = std::size_t(s.rows) * s.kv_heads * D;
     const auto x = tensor<T>(random, std::size_t(s.rows) * stride, 2);
@@ -127,8 +128,8 @@ void test_rope(const RopeShape& s, bool norm, Random& random) {
     const Angles angles = make_tables(s, cos, sin, random);
     RopePart q{s.heads, 0, {}, {}, {}, {}}, k{s.kv_heads, std::size_t(s.heads) * D, {}, {}, {}, {}};
     if (norm || s.with_bias) q.per_head = wide<T>(q_per), k.per_head = wide<T>(k_per);
-    expect_rope<T>(s, angles, norm, wide<T>(x), wide<T>(dq_out), q);
-    expect_rope<T>(s, angles, norm, wide<T>(x), wide<T>(dk_out), k);
+    expect_rope<T>(s, angles, norm, eps, wide<T>(x), wide<T>(dq_out), q);
+    expect_rope<T>(s, angles, norm, eps, wide<T>(x), wide<T>(dk_out), k);
 
     const unsigned most = divide_up(s.rows * s.heads * lanes, 256);
     const unsigned grid = random() % 3 == 0 ? 1 + below(random, most) : most;
@@ -140,7 +141,7 @@ void test_rope(const RopeShape& s, bool norm, Random& random) {
     const auto report = run(forward.c_str(), random, {grid, 2}, 256, 0, [&] {
         if (norm)
             KERNEL(qk_norm_rope, T, q_in, k_in, q_gain.data(), k_gain.data(), cos.data(), sin.data(), q_out.data(),
-                   k_out.data(), s.rows, s.heads, s.kv_heads, D, stride, stride, 1e-6f);
+                   k_out.data(), s.rows, s.heads, s.kv_heads, D, stride, stride, eps);
         else
             KERNEL(rope, T, q_in, k_in, s.with_bias ? q_gain.data() : nullptr, s.with_bias ? k_gain.data() : nullptr,
                    cos.data(), sin.data(), q_out.data(), k_out.data(), s.rows, s.heads, s.kv_heads, D, stride, stride);
@@ -150,7 +151,7 @@ void test_rope(const RopeShape& s, bool norm, Random& random) {
         run(backward.c_str(), random, {blocks, 2}, 256, 64 * pointwise::PACKET<T> * lanes, [&] {
             KERNEL(qk_norm_rope_backward, T, q_in, k_in, q_gain.data(), k_gain.data(), cos.data(), sin.data(),
                    dqs.data(), dks.data(), dq, dk, s.with_gain ? parts.data() : nullptr, s.rows, s.heads, s.kv_heads, D,
-                   stride, stride, rows_per_block, 1e-6f);
+                   stride, stride, rows_per_block, eps);
         });
     else
         run(backward.c_str(), random, {grid, 2}, 256, 0, [&] {
@@ -185,7 +186,8 @@ inline void test_ropes(Random& random, int rounds) {
         const RopeShape shape{1 + below(random, 9),     kv_heads * (1 + below(random, 4)),        kv_heads,
                               widths[below(random, 9)], random() % 3 == 0 ? below(random, 9) : 0, random() % 4 != 0,
                               random() % 2 == 0};
-        const bool norm = random() % 2 == 0;
+        // The norm of two elements leaves no slope but its rounding.
+        const bool norm = random() % 2 == 0 && shape.head_dim > 2;
         if (round % 3 == 0)
             test_rope<float>(shape, norm, random);
         else
