@@ -86,6 +86,27 @@ static bool plan_is_right(Random& random) {
     return good;
 }
 
+template <class Call>
+static bool throws(Call call) {
+    try {
+        call();
+    } catch (const std::invalid_argument&) {
+        return true;
+    }
+    return false;
+}
+
+static void plan_at_its_limits() {
+    const forest::TileShape shape{64, 16, 16};
+    const auto nothing = forest::key_work({}, shape, 2, 5);
+    check::that(nothing.items.empty() && nothing.list.empty() && nothing.slots == 0, "a plan of no rows has no work");
+    check::that(forest::query_work({}, shape).items.empty() && forest::make_table({}).empty(), "nor a table");
+    check::that(throws([] { forest::make_table({{0, 4, 0}}); }), "a segment is no prefix of its own");
+    check::that(throws([] { forest::make_table({{0, 4, 1}, {4, 8, -1}}); }), "a prefix is not a later segment");
+    check::that(throws([&] { forest::query_work({{0, 64, -1}}, {144, 16, 16}); }), "nine warps do not fit an entry");
+    check::that(throws([&] { forest::key_work({{0, (1 << 20) + 1, -1}}, shape, 1, 0); }), "nor do 65,537 tiles");
+}
+
 // kernels.tsv, which launchers read, says what the templates say.
 static std::string table_of_kernels() {
     std::ostringstream out;
@@ -216,6 +237,7 @@ int main(int argc, char** argv) {
     Random random(seed);
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < 40; ++i) check::that(plan_is_right(random), "a plan equals the mask's definition");
+    plan_at_its_limits();
     const std::string here = __FILE__, folder = here.substr(0, here.find_last_of('/') + 1);
     check::that(read_file(folder + "kernels.tsv") == table_of_kernels(), "kernels.tsv is that of the kernels");
     fixed_cases(random);
