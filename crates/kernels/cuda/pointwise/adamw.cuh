@@ -59,12 +59,12 @@ struct Chunk {
     __device__ __forceinline__ Chunk(const AdamWTensor* table, const ChunkPlace& place, float keep_decayed,
                                      float clip_factor) {
         const AdamWTensor* tensor = table + place.tensor;
-        weight = load_global(&tensor->weight) + place.start;
+        weight = of_global_memory(load_global(&tensor->weight)) + place.start;
         rounded = load_global(&tensor->rounded);
         if (rounded) rounded += place.start;
-        gradient = load_global(&tensor->gradient) + place.start;
-        first = static_cast<Moment*>(load_global(&tensor->first)) + place.start;
-        second = static_cast<Moment*>(load_global(&tensor->second)) + place.start;
+        gradient = of_global_memory(load_global(&tensor->gradient)) + place.start;
+        first = static_cast<Moment*>(of_global_memory(load_global(&tensor->first))) + place.start;
+        second = static_cast<Moment*>(of_global_memory(load_global(&tensor->second))) + place.start;
         count = place.count;
         keep = load_global(&tensor->decays) ? keep_decayed : 1.0f;
         factor = clip_factor;
@@ -91,7 +91,7 @@ struct Chunk {
         store_packet(first, at, count, whole, m);
         store_packet(second, at, count, whole, v);
         store_packet(weight, at, count, whole, w);
-        if (rounded) store_packet(rounded, at, count, whole, w);
+        if (rounded) store_packet(of_global_memory(rounded), at, count, whole, w);
     }
 };
 

@@ -55,8 +55,8 @@ __device__ __forceinline__ bool whole_quad(unsigned at, unsigned count) { return
 template <class T>
 __device__ __forceinline__ void add_gradients(const GradientTensor* table, const uint2* chunks, unsigned overwrite) {
     const ChunkPlace place(table, chunks);
-    float* sum = load_global(&table[place.tensor].sum) + place.start;
-    const T* term = static_cast<const T*>(load_global(&table[place.tensor].term)) + place.start;
+    float* sum = of_global_memory(load_global(&table[place.tensor].sum)) + place.start;
+    const T* term = static_cast<const T*>(of_global_memory(load_global(&table[place.tensor].term))) + place.start;
 #pragma unroll 4
     for (unsigned at = threadIdx.x * QUAD; at < place.count; at += blockDim.x * QUAD) {
         const bool whole = whole_quad(at, place.count);
@@ -73,7 +73,7 @@ __device__ __forceinline__ void add_gradients(const GradientTensor* table, const
 
 __device__ __forceinline__ void sum_of_squares(const GradientTensor* table, const uint2* chunks, double* parts) {
     const ChunkPlace place(table, chunks);
-    const float* sum = load_global(&table[place.tensor].sum) + place.start;
+    const float* sum = of_global_memory(load_global(&table[place.tensor].sum)) + place.start;
     double total = 0.0;
 #pragma unroll 4
     for (unsigned at = threadIdx.x * QUAD; at < place.count; at += blockDim.x * QUAD) {
@@ -107,7 +107,7 @@ __device__ __forceinline__ void scale_gradients_by(const GradientTensor* table, 
     const float factor = load_global(&clip->factor);
     if (factor == 1.0f) return;
     const ChunkPlace place(table, chunks);
-    float* sum = load_global(&table[place.tensor].sum) + place.start;
+    float* sum = of_global_memory(load_global(&table[place.tensor].sum)) + place.start;
 #pragma unroll 4
     for (unsigned at = threadIdx.x * QUAD; at < place.count; at += blockDim.x * QUAD) {
         const bool whole = whole_quad(at, place.count);

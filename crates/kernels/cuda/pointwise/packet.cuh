@@ -35,6 +35,16 @@ __device__ __forceinline__ float rounded(float x) {
     return widen(narrow<T>(x));
 }
 
+// A pointer that was read from a table. Told that it is one of global memory, the compiler does without generic
+// accesses.
+template <class T>
+__device__ __forceinline__ T* of_global_memory(T* pointer) {
+#ifdef __CUDACC__
+    __builtin_assume(__isGlobal(pointer));
+#endif
+    return pointer;
+}
+
 // Elements [at, at + N) of a row of `width`. N is PACKET<T>, or what another tensor's packet has: 8 elements of f32 go
 // in two parts, 4 of bf16 in 8 bytes.
 template <class T, unsigned N>
