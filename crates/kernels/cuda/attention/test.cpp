@@ -23,6 +23,10 @@ constexpr bool STOP_AT_FAILURE = true;
 constexpr bool STOP_AT_FAILURE = false;
 #endif
 
+static void stop_if_failed() {
+    if (STOP_AT_FAILURE && check::failures > 0) std::exit(check::summary("attention"));
+}
+
 // Table, lists and items against the mask's definition, pair by pair.
 static bool plan_is_right(Random& random) {
     const auto segments = random_forest(random, 700);
@@ -185,7 +189,7 @@ static void test(const char* what, Segments segments, int group, int kv_heads, d
     if (!good)
         for (auto& s : p.segments) std::printf("      rows %d..%d after %d\n", s.start, s.end, s.prefix);
     check::that(good, what);
-    if (!good && STOP_AT_FAILURE) std::exit(check::summary("attention"));
+    stop_if_failed();
 }
 
 static void fixed_cases(Random& random) {
@@ -240,6 +244,7 @@ int main(int argc, char** argv) {
     plan_at_its_limits();
     const std::string here = __FILE__, folder = here.substr(0, here.find_last_of('/') + 1);
     check::that(read_file(folder + "kernels.tsv") == table_of_kernels(), "kernels.tsv is that of the kernels");
+    stop_if_failed();
     fixed_cases(random);
     for (int round = 0; round < rounds; ++round) random_case(round, random);
     check_traffic();
