@@ -25,9 +25,9 @@ void test_swiglu(unsigned rows, unsigned width, unsigned padding, bool fused, Ra
     T *dgate = in_place ? gate : slopes.data(), *dup = in_place ? up : slopes.data() + (up - gate);
     const unsigned grid = 1 + below(random, rows);
     const auto name = named<T>("swiglu"), back_name = named<T>("swiglu_backward");
-    const auto report = run(name.c_str(), random, grid, 256, 0,
-                            [&] { KERNEL(swiglu, T, gate, up, out.data(), rows, width, stride, stride); });
-    const auto back = run(back_name.c_str(), random, grid, 256, 0, [&] {
+    const auto report =
+        run(name, random, grid, 256, 0, [&] { KERNEL(swiglu, T, gate, up, out.data(), rows, width, stride, stride); });
+    const auto back = run(back_name, random, grid, 256, 0, [&] {
         KERNEL(swiglu_backward, T, gate, up, douts.data(), dgate, dup, with_out ? again.data() : nullptr, rows, width,
                stride, stride);
     });
@@ -72,11 +72,11 @@ void test_columns(unsigned rows, unsigned width, unsigned padding, Random& rando
     const auto before = random() % 2 == 0 ? tensor<float>(random, width) : std::vector<float>();
     Buffer<float> parts("parts", std::size_t(blocks) * width);
     InOut<float> sums("sums", before.empty() ? std::vector<float>(width, NAN) : before);
-    run(name.c_str(), random, {divide_up(width, tile), blocks}, 256, 8 * tile * 4,
+    run(name, random, {divide_up(width, tile), blocks}, 256, 8 * tile * 4,
         [&] { KERNEL(column_sums, T, xs.data(), parts.data(), rows, width, stride, rows_per_block, 0); });
     run("column_sums_f32", random, divide_up(width, 128), 256, 4096,
         [&] { column_sums_f32(parts.data(), sums.data(), blocks, width, width, blocks, !before.empty()); });
-    run(bias_name.c_str(), random, 1 + below(random, rows), 256, 0,
+    run(bias_name, random, 1 + below(random, rows), 256, 0,
         [&] { KERNEL(add_bias, T, xs.data(), biases.data(), rows, width, stride); });
     check::that(parts.unwritten() == 0, "all parts are written");
     auto expected = wide<T>(x);

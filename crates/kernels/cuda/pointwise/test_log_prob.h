@@ -41,7 +41,7 @@ void test_log_prob(const LogProbShape& s, Random& random) {
     T* slopes = narrow.data();
     if constexpr (sizeof(T) == 4) slopes = zs.data();
     const auto name = named<T>("log_prob_slopes");
-    const auto report = run(name.c_str(), random, {s.rows, 1 + below(random, 4)}, 256, 0, [&] {
+    const auto report = run(name, random, {s.rows, 1 + below(random, 4)}, 256, 0, [&] {
         KERNEL(log_prob_slopes, T, zs.data(), target_ids.data(), dlogs.data(), s.with_entropy ? dhs.data() : nullptr,
                log_sums.data(), entropies.data(), slopes, s.rows, s.vocabulary, stride, stride, inverse);
     });

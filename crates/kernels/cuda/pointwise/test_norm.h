@@ -47,7 +47,7 @@ void test_norm(const NormShape& s, Random& random) {
     Buffer<float> inverse("inverse_rms", s.rows), parts("parts", std::size_t(blocks) * s.width);
     T* sum = s.add ? (s.in_place ? xs.data() : sums.data()) : xs.data();
     const auto forward = named<T>(s.add ? "add_rms_norm" : "rms_norm"), backward = named<T>("rms_norm_backward");
-    const auto report = run(forward.c_str(), random, grid, threads, 256, [&] {
+    const auto report = run(forward, random, grid, threads, 256, [&] {
         if (s.add)
             KERNEL(add_rms_norm, T, xs.data(), others.data(), gains.data(), sum, out.data(), inverse.data(), s.rows,
                    s.width, eps);
@@ -58,7 +58,7 @@ void test_norm(const NormShape& s, Random& random) {
     check::that(report.global_bytes_read == sizeof(T) * (count * (s.add ? 2 : 1) + std::size_t(s.rows) * s.width) &&
                     report.global_bytes_written == sizeof(T) * count * (s.add ? 2 : 1) + 4 * s.rows,
                 "bytes of the norm");
-    const auto back = run(backward.c_str(), random, blocks, threads, 256, [&] {
+    const auto back = run(backward, random, blocks, threads, 256, [&] {
         KERNEL(rms_norm_backward, T, sum, gains.data(), douts.data(), inverse.data(), s.add ? dx.data() : nullptr,
                dx.data(), s.with_gain ? parts.data() : nullptr, s.rows, s.width, rows_per_block);
     });

@@ -69,7 +69,7 @@ void test_gradients(Random& random) {
     Buffer<double> parts("parts", chunks.size()), again("parts again", chunks.size());
     Buffer<Clip> clip("clip", 1);
     const unsigned grid = unsigned(chunks.size());
-    run(named<T>("add_gradients").c_str(), random, grid, 256, 0,
+    run(named<T>("add_gradients"), random, grid, 256, 0,
         [&] { KERNEL(add_gradients, T, tables.data(), places.data(), overwrite); });
     for (std::size_t i = 0; i < counts.size(); ++i)
         check::that(sums[i]->values() == expected[i], "sums of gradients, to the bit");

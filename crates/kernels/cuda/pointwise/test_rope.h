@@ -137,8 +137,9 @@ void test_rope(const RopeShape& s, bool norm, Random& random) {
     Buffer<float> parts("parts", std::size_t(2) * blocks * D);
     const T *q_in = product.data(), *k_in = product.data() + k.offset;
     T *dq = slopes.data(), *dk = slopes.data() + k.offset;
-    const auto forward = named<T>(norm ? "qk_norm_rope" : "rope"), backward = forward + " backward";
-    const auto report = run(forward.c_str(), random, {grid, 2}, 256, 0, [&] {
+    const auto forward = named<T>(norm ? "qk_norm_rope" : "rope"),
+               backward = named<T>(norm ? "qk_norm_rope_backward" : "rope_backward");
+    const auto report = run(forward, random, {grid, 2}, 256, 0, [&] {
         if (norm)
             KERNEL(qk_norm_rope, T, q_in, k_in, q_gain.data(), k_gain.data(), cos.data(), sin.data(), q_out.data(),
                    k_out.data(), s.rows, s.heads, s.kv_heads, D, stride, stride, eps);
@@ -148,13 +149,13 @@ void test_rope(const RopeShape& s, bool norm, Random& random) {
     });
     check::that(report.global_bytes_written == sizeof(T) * (queries + keys), "bytes that the rotation writes");
     if (norm)
-        run(backward.c_str(), random, {blocks, 2}, 256, 64 * pointwise::PACKET<T> * lanes, [&] {
+        run(backward, random, {blocks, 2}, 256, 64 * pointwise::PACKET<T> * lanes, [&] {
             KERNEL(qk_norm_rope_backward, T, q_in, k_in, q_gain.data(), k_gain.data(), cos.data(), sin.data(),
                    dqs.data(), dks.data(), dq, dk, s.with_gain ? parts.data() : nullptr, s.rows, s.heads, s.kv_heads, D,
                    stride, stride, rows_per_block, eps);
         });
     else
-        run(backward.c_str(), random, {grid, 2}, 256, 0, [&] {
+        run(backward, random, {grid, 2}, 256, 0, [&] {
             KERNEL(rope_backward, T, dqs.data(), dks.data(), cos.data(), sin.data(), dq, dk, s.rows, s.heads,
                    s.kv_heads, D, stride, stride);
         });

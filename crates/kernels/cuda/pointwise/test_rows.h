@@ -14,7 +14,7 @@ void test_gather(unsigned rows, unsigned width, unsigned vocabulary, Random& ran
     for (auto& index : indices) index = random() % 5 == 0 ? pointwise::NO_ROW : below(random, vocabulary);
     Buffer<T> tables("table", table), out("out", std::size_t(rows) * width);
     Buffer<unsigned> numbers("indices", indices);
-    run(named<T>("gather_rows").c_str(), random, 1 + below(random, rows), 128, 0,
+    run(named<T>("gather_rows"), random, 1 + below(random, rows), 128, 0,
         [&] { KERNEL(gather_rows, T, tables.data(), numbers.data(), out.data(), rows, width); });
     bool equal = true;
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -43,7 +43,7 @@ void test_embedding_gradient(unsigned rows, unsigned width, unsigned vocabulary,
     const unsigned P = pointwise::PACKET<T>;
     auto once = [&] {
         InOut<float> gradient("gradient", before);
-        run(named<T>("embedding_gradient").c_str(), random, {unsigned(ids.size()), divide_up(width, 32 * P)}, 128,
+        run(named<T>("embedding_gradient"), random, {unsigned(ids.size()), divide_up(width, 32 * P)}, 128,
             4 * 32 * P * 4, [&] {
                 KERNEL(embedding_gradient, T, douts.data(), orders.data(), segment_starts.data(), segment_ids.data(),
                        gradient.data(), unsigned(ids.size()), width);

@@ -54,20 +54,27 @@ inline unsigned some_width(Random& random, unsigned most) {
     }
 }
 
-// Sums over all launches of a kernel.
-inline std::map<std::string, emu::Report> launched;
+// Sums over all launches of a kernel, and the most that one asked for.
+struct Launched {
+    emu::Report report;
+    unsigned threads = 0, shared_bytes = 0;
+};
+inline std::map<std::string, Launched> launched;
 
-inline emu::Report run(const char* kernel, Random& random, emu::Dim3 grid, unsigned block, unsigned shared,
+inline emu::Report run(const std::string& kernel, Random& random, emu::Dim3 grid, unsigned block, unsigned shared_bytes,
                        const std::function<void()>& body) {
     emu::Options options;
     options.reverse_warps = random() & 1;
     options.reverse_blocks = random() & 1;
     options.count_traffic = true;
-    emu::Report report = emu::launch(kernel, grid, block, shared, body, options);
-    if (!check::that(report.clean(), kernel)) report.print_faults(stdout);
+    emu::Report report = emu::launch(kernel.c_str(), grid, block, shared_bytes, body, options);
+    if (!check::that(report.clean(), kernel.c_str())) report.print_faults(stdout);
     for (auto& [kind, traffic] : report.banks)
         check::that(traffic.excess() < 1.05, (kind + " without bank conflicts").c_str());
-    launched[kernel] += report;
+    Launched& all = launched[kernel];
+    all.report += report;
+    all.threads = std::max(all.threads, block);
+    all.shared_bytes = std::max(all.shared_bytes, shared_bytes);
     return report;
 }
 
