@@ -51,6 +51,9 @@ cuda-build *arguments:
 # CUDA kernels without a card: `test`, `faults`, `compile`
 cuda-kernels *arguments="test":
     scripts/cuda-kernels.sh {{ arguments }}
+# What a training step and a decode pass ask of a card: counted without one
+cuda-record *arguments:
+    scripts/cuda-record.sh {{ arguments }}
 
 # On a machine with a card: parity, a step of a 4B policy, speed of drawing, a short run (`cpu tiny` goes the same way without one)
 gpu-check device="cuda:0" size="qwen3-4b":

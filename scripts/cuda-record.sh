@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Counts what memtrain asks of an NVIDIA card, without one, and fails where a count is above its budget.
+#
+#   scripts/cuda-record.sh               builds, counts, prints a table
+#   scripts/cuda-record.sh ci            the same, and compares the counts with their budgets
+#   scripts/cuda-record.sh run ARGUMENTS one command of the program, and the driver's report of it on standard error
+#
+# The program is built with the feature `cuda` against a driver that computes nothing and counts
+# (crates/kernels/cuda/recorder): launches by kernel, matrix products by shape, copies and bytes by direction,
+# allocations, events, live and peak memory. Its kernels are names without code, so no nvcc is needed; what is counted
+# is what candle and memtrain ask for, not how long it takes. What comes back from the device is zeros. The runs are
+# listed in scripts/cuda_record.py, the budgets in crates/kernels/cuda/recorder/budgets.txt.
+#
+# Everything that is built lies in MEMTRAIN_CUDA_TARGET, by default the folder `cuda-target` beside cargo's target
+# folder.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+ordinary="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/memtrain/target}"
+target="${MEMTRAIN_CUDA_TARGET:-$(dirname "$ordinary")/cuda-target}"
+sources="$PWD/crates/kernels/cuda/recorder"
+libraries="$target/recorder"
+
+# Sources of the crates whose names the driver has to know, as the lockfile names them.
+read -r cudarc candle < <(cargo metadata --locked --format-version 1 --features cuda | python3 -c '
+import json, os, sys
+folders = {p["name"]: os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"]}
+print(folders["cudarc"], folders["candle-kernels"])')
+"$sources/build.sh" "$libraries" "$cudarc" "$candle"
+gcc -std=gnu11 -Wall -Wextra -Werror -o "$libraries/test" "$sources/test.c" -ldl
+"$libraries/test" "$libraries" 2>/dev/null | sed 's/^/test of the recording driver: /'
+
+# cudarc asks a toolkit for its version unless it is told. The linker is told by its own path: the flags of
+# .cargo/config.toml must stay as they are. The level of optimization, which code that is not there does not need,
+# gives these candle-kernels a place of their own among what is built: a build with a real nvcc never takes them for
+# its own.
+export CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=90 NVCC="$sources/nvcc"
+export LIBRARY_PATH="$libraries" CARGO_TARGET_DIR="$target"
+cargo build --release --locked --config 'profile.release.package.candle-kernels.opt-level=1' \
+    -p memtrain --features cuda --bin memtrain --bench record
+bench="$(ls -t "$target"/release/deps/record-* | grep -v '\.d$' | head -n 1)"
+
+export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+if [ "${1:-}" = run ]; then
+    shift
+    exec "$target/release/memtrain" "$@"
+fi
+exec python3 scripts/cuda_record.py "$target/release/memtrain" "$bench" ${1:+"$sources/budgets.txt"}
