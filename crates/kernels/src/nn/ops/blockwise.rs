@@ -10,9 +10,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 
+use super::graft::{self, accumulated};
 use crate::nn::{Segment, prefixes};
 
 const NAME: &str = "blockwise attention";
@@ -20,8 +20,8 @@ const NAME: &str = "blockwise attention";
 /// Query rows worked on together: 268 MB of scores for 32 heads over 8,192 keys.
 const BLOCK: usize = 256;
 
-/// What a score of a key that is not seen becomes.
-const UNSEEN: f32 = -1e30;
+/// What is added to the score of a key that is not seen.
+const UNSEEN: f64 = -1e30;
 
 /// Attention of `q` `[N, H, D]` over `k`, `v` `[N, K, D]`: `[N, H, D]`.
 ///
@@ -54,11 +54,7 @@ impl CustomOp3 for Graft {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (storage, layout) = self.out.storage_and_layout();
-        match &*storage {
-            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
-            _ => candle_core::bail!("{NAME}: a tensor on the CPU is expected"),
-        }
+        graft::on_cpu(NAME, &self.out)
     }
 
     fn cuda_fwd(
@@ -70,11 +66,7 @@ impl CustomOp3 for Graft {
         _: &CudaStorage,
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (storage, layout) = self.out.storage_and_layout();
-        match &*storage {
-            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
-            _ => candle_core::bail!("{NAME}: a tensor on a CUDA device is expected"),
-        }
+        graft::on_cuda(NAME, &self.out)
     }
 
     fn bwd(
@@ -98,6 +90,8 @@ struct Blocks<'a> {
     k: Tensor,
     /// `[K, N, D]`.
     v: Tensor,
+    /// `[BLOCK, BLOCK]`: [`UNSEEN`] where the key comes after the query, else 0.
+    later: Tensor,
     segments: &'a [Segment],
     /// `K`, `g`, `N`, `D`.
     sizes: (usize, usize, usize, usize),
@@ -117,7 +111,8 @@ impl<'a> Blocks<'a> {
         let sizes = (kv_heads, heads / kv_heads, n, width);
         let q = heads_first(q, sizes)?;
         let of_keys = |x: &Tensor| x.detach().transpose(0, 1)?.contiguous();
-        Ok(Self { q, k: of_keys(k)?, v: of_keys(v)?, segments, sizes })
+        let later = later_keys(accumulated(q.dtype()), q.device())?;
+        Ok(Self { q, k: of_keys(k)?, v: of_keys(v)?, later, segments, sizes })
     }
 
     fn seen(&self, segment: usize) -> Result<Seen> {
@@ -143,20 +138,16 @@ impl<'a> Blocks<'a> {
 
     /// Weights `[K, g R, T]` in f32 of a block of rows, `first` rows into its segment, over the `T` keys it may see.
     fn weights(&self, rows: &Range<usize>, first: usize, seen: &Seen) -> Result<Tensor> {
-        let (_, group, _, width) = self.sizes;
+        let (kv_heads, group, _, width) = self.sizes;
         let num_keys = seen.num_prefix + first + rows.len();
         let keys = seen.k.narrow(1, 0, num_keys)?.transpose(1, 2)?.contiguous()?;
         let scores =
             (self.rows(&self.q, rows)?.matmul(&keys)?.to_dtype(accumulated(self.q.dtype()))? / (width as f64).sqrt())?;
-        let mask: Vec<f32> = (0..group * rows.len())
-            .flat_map(|row| {
-                let seen = seen.num_prefix + first + row % rows.len() + 1;
-                (0..num_keys).map(move |key| if key < seen { 0.0 } else { UNSEEN })
-            })
-            .collect();
-        let mask =
-            Tensor::from_vec(mask, (1, group * rows.len(), num_keys), scores.device())?.to_dtype(scores.dtype())?;
-        let scores = scores.broadcast_add(&mask)?;
+        // Of the keys that a segment sees only those of the block itself come after one of its rows.
+        let later = self.later.narrow(0, 0, rows.len())?.narrow(1, 0, rows.len())?;
+        let later = later.pad_with_zeros(1, num_keys - rows.len(), 0)?.unsqueeze(0)?;
+        let shape = scores.shape().clone();
+        let scores = scores.reshape((kv_heads * group, rows.len(), num_keys))?.broadcast_add(&later)?.reshape(shape)?;
         let exponents = scores.broadcast_sub(&scores.max_keepdim(2)?)?.exp()?;
         exponents.broadcast_div(&exponents.sum_keepdim(2)?)
     }
@@ -256,9 +247,11 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// The type in which scores and sums are kept.
-fn accumulated(dtype: DType) -> DType {
-    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+/// What is added to the scores of a block for its own keys, made on the device from a list of its rows.
+fn later_keys(dtype: DType, device: &Device) -> Result<Tensor> {
+    let rows = Tensor::arange(0u32, BLOCK as u32, device)?;
+    let later = rows.reshape((1, BLOCK))?.broadcast_gt(&rows.reshape((BLOCK, 1))?)?;
+    later.to_dtype(dtype)? * UNSEEN
 }
 
 /// `[N, H, D]` without its tape as `[K, g, N, D]`.

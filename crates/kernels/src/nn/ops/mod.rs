@@ -4,6 +4,7 @@ mod attention;
 mod bias;
 mod blockwise;
 mod gather;
+mod graft;
 mod linear;
 mod log_prob;
 pub mod real;
