@@ -10,6 +10,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
+use super::log_prob_chunks::log_prob_chunks;
 use super::real::{Host, Real, has_kernel, max, sum, with_real};
 
 const NAME: &str = "log-prob";
@@ -34,7 +35,7 @@ pub fn log_prob(hidden: &Tensor, head: &Tensor, targets: &[u32], temperature: f6
         candle_core::bail!("{NAME}: temperature {temperature} is not positive");
     }
     if !has_kernel(hidden) {
-        return naive_log_prob(hidden, head, targets, temperature);
+        return log_prob_chunks(hidden, head, targets, temperature);
     }
     let op = LogProb { targets: targets.into(), temperature };
     hidden.contiguous()?.apply_op2(&head.contiguous()?, op)

@@ -7,6 +7,7 @@ mod gather;
 mod graft;
 mod linear;
 mod log_prob;
+mod log_prob_chunks;
 pub mod real;
 mod rms_norm;
 mod rope;
