@@ -1,4 +1,8 @@
-//! Which device computes?
+//! The device that computes, by its name.
+
+#[cfg(feature = "cuda")]
+mod cuda;
+mod peak;
 
 use std::fmt;
 use std::str::FromStr;
@@ -56,10 +60,30 @@ impl DeviceChoice {
     pub fn open(self) -> Result<Device, DeviceError> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(_) if !cfg!(feature = "cuda") => Err(DeviceError::NotBuilt),
-            Self::Cuda(number) => Device::new_cuda(number)
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda(_) => Err(DeviceError::NotBuilt),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => cuda::open(number)
                 .map_err(|error| DeviceError::Unusable { name: self.to_string(), detail: error.to_string() }),
         }
+    }
+}
+
+/// Bytes of a card that can still be allocated; nothing for the processor, or where the driver does not say.
+pub fn free_bytes_of_card(device: &Device) -> Option<usize> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::free_bytes(device),
+        _ => None,
+    }
+}
+
+/// What the driver calls a card, `NVIDIA H100 80GB HBM3` for example; nothing for the processor.
+pub fn card_name(device: &Device) -> Option<String> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::name(device),
+        _ => None,
     }
 }
 
@@ -98,6 +122,13 @@ impl From<DeviceChoice> for String {
     fn from(choice: DeviceChoice) -> Self {
         choice.to_string()
     }
+}
+
+/// Floating-point operations a second that a card can do at most, in dense bf16 by its data sheet; nothing for the processor
+/// and for cards that are not known. MFU is a share of it: a product measured at the start would say how well that product
+/// suits the card, and one in f32 leaves the tensor cores alone.
+pub fn peak_flops_of_card(device: &Device) -> Option<f64> {
+    card_name(device).and_then(|name| peak::of_card(&name))
 }
 
 #[cfg(test)]

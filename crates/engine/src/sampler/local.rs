@@ -15,6 +15,7 @@ use std::sync::atomic::AtomicU64;
 use anyhow::Result;
 use candle_core::{DType, Device};
 use memtrain_corpora::store;
+use memtrain_kernels::device::free_bytes_of_card;
 use memtrain_model::policy::{Decoder, PolicyTokenizer};
 
 use super::blocks::BLOCK_TOKENS;
@@ -208,9 +209,7 @@ pub fn free_bytes(device: &Device) -> Option<usize> {
             let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
             Some(kib * 1024)
         }
-        #[cfg(feature = "cuda")]
-        Device::Cuda(_) => candle_core::cuda_backend::cudarc::driver::result::mem_get_info().ok().map(|(free, _)| free),
-        _ => None,
+        _ => free_bytes_of_card(device),
     }
 }
 
