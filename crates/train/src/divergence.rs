@@ -1,6 +1,6 @@
 //! Weights that are no longer those of a language model.
 
-use candle_core::{DType, Result, Var};
+use candle_core::{D, DType, Result, Tensor, Var};
 use memtrain_engine::sampler::SampleError;
 
 /// The largest weight that a policy may have: the largest finite number of 16-bit floating point, in which servers compute.
@@ -10,23 +10,33 @@ const LARGEST_WEIGHT: f64 = 65_504.0;
 /// What is wrong with weights that have diverged; `None` if all are finite and none is too large.
 ///
 /// They are read once, as for a single token of a rollout: after each step, so that nothing is drawn, recorded or saved with
-/// weights that have diverged.
+/// weights that have diverged. A card is asked for two numbers a parameter, all at once.
 pub(super) fn of(parameters: &[(String, Var)]) -> Result<Option<String>> {
-    for (name, parameter) in parameters {
-        let sizes = parameter.as_detached_tensor().to_dtype(DType::F32)?.flatten_all()?.abs()?;
-        if sizes.elem_count() == 0 {
-            continue;
-        }
+    let filled: Vec<_> = parameters.iter().filter(|(_, parameter)| parameter.elem_count() > 0).collect();
+    if filled.is_empty() {
+        return Ok(None);
+    }
+    let sizes = filled.iter().map(|(_, parameter)| sum_and_largest(parameter)).collect::<Result<Vec<_>>>()?;
+    for ((name, _), sizes) in filled.iter().zip(Tensor::stack(&sizes, 0)?.to_vec2::<f32>()?) {
         // A maximum passes over NaN, a sum does not.
-        if !sizes.sum_all()?.to_scalar::<f32>()?.is_finite() {
+        if !sizes[0].is_finite() {
             return Ok(Some(format!("`{name}` has weights that are not finite")));
         }
-        let largest = f64::from(sizes.max_all()?.to_scalar::<f32>()?);
+        let largest = f64::from(sizes[1]);
         if largest > LARGEST_WEIGHT {
             return Ok(Some(format!("`{name}` has a weight of {largest:.3e}, more than {LARGEST_WEIGHT}")));
         }
     }
     Ok(None)
+}
+
+/// Sum and largest of the absolute weights, `[2]` in f32 on their device: of the rows first, each the work of a block of
+/// threads, where one sum over everything would be the work of a single block.
+fn sum_and_largest(parameter: &Var) -> Result<Tensor> {
+    let width = parameter.dims().last().copied().unwrap_or(1);
+    let sizes = parameter.as_detached_tensor().to_dtype(DType::F32)?.abs()?;
+    let sizes = sizes.reshape((parameter.elem_count() / width, width))?;
+    Tensor::stack(&[sizes.sum(D::Minus1)?.sum_all()?, sizes.max(D::Minus1)?.max_all()?], 0)
 }
 
 /// Whether an error says that the policy's probabilities are not finite.

@@ -1,6 +1,6 @@
 //! Sums of gradients over micro-batches, and their norm.
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var};
+use candle_core::{CpuStorage, D, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var};
 use memtrain_kernels::nn::ops::real::Host;
 use rayon::prelude::*;
 
@@ -59,8 +59,10 @@ impl GradientBuffer {
         if slot.shape != *gradient.shape() {
             candle_core::bail!("gradient buffer: {:?} expected, got {:?}", slot.shape, gradient.shape());
         }
+        let is_converted = gradient.dtype() != slot.dtype;
         let gradient = gradient.detach().to_dtype(slot.dtype)?.contiguous()?;
         match &slot.sum {
+            None if is_converted => slot.sum = Some(gradient),
             // A copy: the storage of what was given may be shared.
             None => slot.sum = Some(gradient.copy()?),
             Some(sum) if sum.device().is_cpu() => sum.inplace_op2(&gradient, &AddInPlace)?,
@@ -119,14 +121,20 @@ fn add<T: std::ops::AddAssign + Copy + Send + Sync>(sum: &mut [T], term: &[T]) {
     });
 }
 
-/// Euclidean norm of all gradients together, summed in f64 in a fixed order.
+/// Euclidean norm of all gradients together, summed in f64 in a fixed order: on the CPU from the values themselves, on a card
+/// from its sums of squares, one a gradient, which are read at once.
 ///
 /// # Errors
 /// If a gradient cannot be read.
 pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
+    if gradients.iter().any(|gradient| !gradient.device().is_cpu()) {
+        let sums: Vec<Tensor> =
+            gradients.iter().map(|gradient| sum_of_squares_on_device(gradient, SQUARES)).collect::<Result<_>>()?;
+        return Ok(Tensor::stack(&sums, 0)?.to_vec1::<f64>()?.into_iter().sum::<f64>().sqrt());
+    }
     let mut total = 0.0;
     for gradient in gradients {
-        let gradient = gradient.detach().to_device(&Device::Cpu)?.contiguous()?;
+        let gradient = gradient.detach().contiguous()?;
         let host = Host::new(&gradient);
         total += match gradient.dtype() {
             DType::F32 => sum_of_squares(host.slice::<f32>("norm")?),
@@ -145,6 +153,28 @@ fn sum_of_squares<T: Into<f64> + Copy + Sync>(values: &[T]) -> f64 {
     };
     let parts: Vec<f64> = values.par_chunks(16_384).map(|part| part.iter().map(square).sum()).collect();
     parts.iter().sum()
+}
+
+/// Elements whose squares exist at one time.
+const SQUARES: usize = 1 << 26;
+
+/// A number in f64 on the gradient's device, from `at_once` squares at a time. Squares are summed in the gradient's type along the last dimension, a block of
+/// threads a row, and the sums of the rows in f64: one sum over everything would be the work of a single block.
+fn sum_of_squares_on_device(gradient: &Tensor, at_once: usize) -> Result<Tensor> {
+    let gradient = gradient.detach();
+    let width = gradient.dims().last().copied().unwrap_or(1).max(1);
+    let rows = gradient.elem_count() / width;
+    let gradient = gradient.reshape((rows, width))?;
+    let some_rows = (at_once / width).max(1);
+    let sum = |first: usize| -> Result<Tensor> {
+        let part = gradient.narrow(0, first, some_rows.min(rows - first))?;
+        part.sqr()?.sum(D::Minus1)?.to_dtype(DType::F64)
+    };
+    let sums: Vec<Tensor> = (0..rows).step_by(some_rows).map(sum).collect::<Result<_>>()?;
+    match sums.is_empty() {
+        true => Tensor::zeros((), DType::F64, gradient.device()),
+        false => Tensor::cat(&sums, 0)?.sum_all(),
+    }
 }
 
 /// Scales the gradients so that their global norm is at most `max_norm`, and returns the norm they had. If that is not
@@ -177,6 +207,20 @@ mod tests {
         let mut broken = [Tensor::new(&[f32::NAN, 1.0], &Device::Cpu)?];
         assert!(!clip_global_norm(&mut broken, 1.0)?.is_finite());
         assert_eq!(broken[0].to_vec1::<f32>()?[1], 1.0);
+        Ok(())
+    }
+
+    #[test]
+    fn sums_of_a_card_are_those_of_the_cpu() -> Result<()> {
+        // Widths of norms, of matrices and of none; one of them in several parts.
+        for dims in [&[7][..], &[300, 70], &[3, 5, 11], &[0, 4], &[]] {
+            let gradient = wave(dims, DType::F32, 1.0)?;
+            let expected = global_norm(std::slice::from_ref(&gradient))?;
+            for at_once in [1, 1_000, SQUARES] {
+                let got = sum_of_squares_on_device(&gradient, at_once)?.to_scalar::<f64>()?.sqrt();
+                assert!((got - expected).abs() <= 1e-6 * expected, "{dims:?}: {got} and {expected}");
+            }
+        }
         Ok(())
     }
 
