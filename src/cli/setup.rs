@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use candle_core::DType;
+use candle_core::{DType, Device};
 use memtrain_corpora::{Split, store};
 
 use super::configuration::ConfigArgs;
@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::eval::memory_controls::{self, Contender, MemoryReport};
 use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, questions};
 use crate::objectives::Search;
+use crate::policy::stored::{StoredWeights, weight_files};
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Policy, PolicyTokenizer, directory, preset};
 use crate::rollout::RolloutEngine;
@@ -186,7 +187,8 @@ impl Workbench {
         let settings = self.config.policy.template_settings();
         match (&self.config.policy.path, &self.config.policy.preset) {
             (Some(path), _) => {
-                Ok(directory::load(Path::new(path), &device, DType::F32)?.with_template_settings(&settings))
+                let policy = directory::load_at_precision(Path::new(path), &device, self.config.policy.precision)?;
+                Ok(policy.with_template_settings(&settings))
             }
             (None, Some(name)) => {
                 let tokenizer = memtrain_pipeline::tokenizer::file(&self.config.run.corpus)?;
@@ -296,14 +298,27 @@ impl Workbench {
     }
 }
 
-/// BLAKE3 of all weights, in the order of their names, and of adapters after them.
+/// Weights hashed at a time.
+const HASHED: usize = 1 << 18;
+
+/// BLAKE3 of all weights in f32 of a policy as it was loaded or made, in the order of their names, and of adapters after them.
+/// Those on a card are read from the files they were loaded from, not back over the bus.
 pub(super) fn weights_hash(policy: &Policy) -> anyhow::Result<String> {
     let mut hasher = blake3::Hasher::new();
     let weights = &policy.decoder.weights;
+    let origin = policy.origin.as_ref().filter(|_| !policy.decoder.device().is_cpu());
+    let stored = origin.map(|origin| StoredWeights::open_files(weight_files(&origin.directory)?)).transpose()?;
+    let mut bytes = Vec::with_capacity(4 * HASHED);
     for (name, tensor) in weights.named().into_iter().chain(weights.named_adapters()) {
         hasher.update(name.as_bytes());
-        for value in tensor.detach().flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()? {
-            hasher.update(&value.to_le_bytes());
+        let values = match stored.as_ref().filter(|stored| stored.view(&name).is_ok()) {
+            Some(stored) => stored.load(&name, Some(DType::F32), &Device::Cpu)?,
+            None => tensor.detach().to_dtype(DType::F32)?,
+        };
+        for values in values.flatten_all()?.to_vec1::<f32>()?.chunks(HASHED) {
+            bytes.clear();
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            hasher.update(&bytes);
         }
     }
     Ok(hasher.finalize().to_hex().to_string())

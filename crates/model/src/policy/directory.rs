@@ -17,7 +17,7 @@ use super::adapter::{self, AdapterConfig};
 use super::stored::{self, Entry, Layout, MAX_SHARD_BYTES, StoredWeights};
 use super::stored_decoder::build;
 use super::tokenizer::{object, pretty};
-use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, TemplateSettings, end_of_turn, recorded};
+use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, Precision, TemplateSettings, end_of_turn, recorded};
 
 pub(super) const CONFIG: &str = "config.json";
 /// What the marker of a policy directory says that it is.
@@ -91,7 +91,7 @@ impl Policy {
 /// # Errors
 /// If a file is missing or damaged, the architecture is unknown, or a tensor is missing or has another shape.
 pub fn load(directory: &Path, device: &Device, dtype: DType) -> Result<Policy, PolicyError> {
-    read(directory, device, Some(dtype))
+    read(directory, device, ReadAs::Type(dtype))
 }
 
 /// As [`load`], with each tensor in the type it is stored in.
@@ -99,12 +99,45 @@ pub fn load(directory: &Path, device: &Device, dtype: DType) -> Result<Policy, P
 /// # Errors
 /// As [`load`].
 pub fn load_as_stored(directory: &Path, device: &Device) -> Result<Policy, PolicyError> {
-    read(directory, device, None)
+    read(directory, device, ReadAs::Stored)
 }
 
-fn read(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Policy, PolicyError> {
+/// As [`load`], for computing at a precision. A card gets weights in that type if all are stored in it: widened, they would
+/// take twice the memory, and be rounded again to the same values. Otherwise, and on the CPU, they are f32: what masters of
+/// rounded weights start from.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_at_precision(directory: &Path, device: &Device, precision: Precision) -> Result<Policy, PolicyError> {
+    read(directory, device, ReadAs::Precision(precision))
+}
+
+/// The type that tensors are read in.
+#[derive(Clone, Copy)]
+enum ReadAs {
+    Type(DType),
+    Stored,
+    Precision(Precision),
+}
+
+impl ReadAs {
+    /// The type, or nothing where each tensor keeps its own.
+    fn of(self, origin: &Origin, device: &Device) -> Option<DType> {
+        match self {
+            Self::Type(dtype) => Some(dtype),
+            Self::Stored => None,
+            Self::Precision(precision) => {
+                let dtype = precision.dtype();
+                let is_stored = origin.dtypes.values().all(|&stored| stored == dtype);
+                Some(if is_stored && !device.is_cpu() { dtype } else { DType::F32 })
+            }
+        }
+    }
+}
+
+fn read(directory: &Path, device: &Device, read_as: ReadAs) -> Result<Policy, PolicyError> {
     if adapter::is_adapter(directory) {
-        return read_adapter(directory, device, dtype);
+        return read_adapter(directory, device, read_as);
     }
     let config = load_config(directory)?;
     let tokenizer = PolicyTokenizer::from_file(&directory.join("tokenizer.json"))?;
@@ -112,12 +145,12 @@ fn read(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Polic
     let generation = load_generation(directory, &config, &tokenizer)?;
     let weights = StoredWeights::open(directory)?;
     let origin = Origin::read(directory, &config, &generation, &weights)?;
-    let decoder = build(&weights, config, device, dtype)?;
+    let decoder = build(&weights, config, device, read_as.of(&origin, device))?;
     Ok(Policy { decoder, tokenizer, generation, origin: Some(origin) })
 }
 
-fn read_adapter(directory: &Path, device: &Device, dtype: Option<DType>) -> Result<Policy, PolicyError> {
-    let mut policy = read(&base_of(directory)?, device, dtype)?;
+fn read_adapter(directory: &Path, device: &Device, read_as: ReadAs) -> Result<Policy, PolicyError> {
+    let mut policy = read(&base_of(directory)?, device, read_as)?;
     policy.decoder = adapter::attach(&policy.decoder, directory)?;
     Ok(policy)
 }

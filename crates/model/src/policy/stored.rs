@@ -99,8 +99,13 @@ impl StoredWeights {
         if !is_finite(&view) {
             return Err(PolicyError::NotFinite { name: name.to_owned(), origin: self.origin() });
         }
+        let dtype = dtype.unwrap_or(stored);
+        if dtype == stored {
+            // Straight out of the map.
+            return Ok(Tensor::from_raw_buffer(view.data(), stored, view.shape(), device)?);
+        }
         let tensor = Tensor::from_raw_buffer(view.data(), stored, view.shape(), &Device::Cpu)?;
-        Ok(tensor.to_dtype(dtype.unwrap_or(stored))?.to_device(device)?)
+        Ok(tensor.to_dtype(dtype)?.to_device(device)?)
     }
 
     fn origin(&self) -> String {
