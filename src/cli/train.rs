@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use candle_core::Device;
 use clap::Args;
 use memtrain_corpora::Split;
 
@@ -14,6 +15,7 @@ use super::print::print_line;
 use super::setup::{self, Searching, Workbench};
 use super::written::written_path;
 use crate::agents::reader::DrawConfig;
+use crate::device::{card_name, peak_flops_of_card};
 use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
 use crate::run::signal::StopRequest;
@@ -111,11 +113,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
             bench.items(Split::Heldout)?.first(config.eval.documents, &reader)?
         }
     };
-    let peak_flops = if config.train.peak_tflops > 0.0 {
-        1e12 * config.train.peak_tflops
-    } else {
-        measured_peak_flops(start.decoder.device())?
-    };
+    let peak_flops = peak_flops(config.train.peak_tflops, start.decoder.device())?;
     let watch = Watch::default();
     let _guard = watch.guard(Duration::from_secs(config.train.watch_after_s.max(1)));
     let precision = config.policy.precision;
@@ -163,6 +161,24 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
     let the_loop = Loop { run, config: &config.train, optimizer: &config.optimizer, precision, stop };
     let path = the_loop.go(&mut policy, &mut training)?.unwrap_or_else(|| bench.run_path());
     Ok(Trained { policy, path })
+}
+
+/// What MFU is a share of: what the configuration says, else what is known of a card, or measured of the processor.
+fn peak_flops(configured_tflops: f64, device: &Device) -> candle_core::Result<Option<f64>> {
+    if configured_tflops > 0.0 {
+        return Ok(Some(1e12 * configured_tflops));
+    }
+    if device.is_cpu() {
+        return measured_peak_flops(device).map(Some);
+    }
+    let peak = peak_flops_of_card(device);
+    if peak.is_none() {
+        let name = card_name(device).unwrap_or_default();
+        tracing::warn!(
+            "the peak of the card `{name}` is not known, so there is no `perf/mfu`; `train.peak_tflops` says it"
+        );
+    }
+    Ok(peak)
 }
 
 /// Warms a policy up and writes it to `--out`.

@@ -72,7 +72,7 @@ pub struct GrpoTraining<'a> {
     /// Further rounds of documents drawn when the zero-variance filter leaves fewer than `documents_per_step`.
     pub max_refills: usize,
     /// Operations a second that MFU is a share of.
-    pub peak_flops: f64,
+    pub peak_flops: Option<f64>,
     /// Ends a step within a response of its rollouts.
     pub stop: &'a StopRequest,
     /// Told what is waited for.
@@ -349,8 +349,8 @@ impl GrpoTraining<'_> {
             ("perf/rollout_tokens_per_s", rate(rollouts.response_tokens() as f64, "time/rollout_s")),
             ("perf/update_tokens_per_s", rate(work.tokens as f64 * epochs, update)),
             ("perf/update_tflops_per_s", rate(work.training_flops() * epochs, update) / 1e12),
-            ("perf/mfu", rate(work.training_flops() * epochs, update) / self.peak_flops),
         ]);
+        timings.extend(self.peak_flops.map(|peak| ("perf/mfu", rate(work.training_flops() * epochs, update) / peak)));
         timings.extend(peak_memory_gib().map(|gib| ("perf/peak_memory_gib", gib)));
         timings
     }

@@ -59,8 +59,8 @@ pub struct TrainConfig {
     pub tensorboard: bool,
     /// Seconds without any movement after which the log says what is waited for.
     pub watch_after_s: u64,
-    /// What the device can do at most, in 10¹² floating-point operations a second: what MFU is a share of. 0 measures a
-    /// large matrix product at the start.
+    /// What the device can do at most, in 10¹² floating-point operations a second: what MFU is a share of. 0 takes the dense
+    /// bf16 rate of a card that is known by its name, and on the processor measures a matrix product at the start.
     pub peak_tflops: f64,
 }
 

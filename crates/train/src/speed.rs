@@ -55,7 +55,7 @@ impl PassWork {
 /// Edge of the matrices whose product measures what a machine can do.
 const PROBE: usize = 768;
 
-/// Floating-point operations a second of one large matrix product in f32: what MFU is measured against where the
+/// Floating-point operations a second of one matrix product in f32: what MFU is measured against on a processor, where the
 /// configuration names no peak. The fastest of a few, since other work on the machine only ever slows.
 ///
 /// # Errors
