@@ -6,6 +6,8 @@
 //! Each operation in [`ops`] has a forward and a backward of its own on the CPU and a naive twin composed of candle's
 //! differentiable operations. The twin is what the fast kernel is tested against, and what runs on other devices.
 
+#[cfg(any(feature = "cuda", test))]
+pub mod block_mask;
 pub mod gradient_check;
 pub mod ops;
 pub mod packed;
