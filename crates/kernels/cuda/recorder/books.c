@@ -55,6 +55,8 @@ Counter* book_counter(enum Book book, const char* name) {
     return counter;
 }
 
+const char* book_name(const Counter* counter) { return counter->name; }
+
 void book_add(Counter* counter, uint64_t amount) {
     pthread_mutex_lock(&lock);
     ++counter->count;

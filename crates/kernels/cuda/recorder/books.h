@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 // What the driver answers, by the numbers of cuda.h.
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_SUPPORTED = 801 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NOT_FOUND = 500, LAUNCH_FAILED = 719,
+       NOT_SUPPORTED = 801 };
 typedef int Result;
 typedef uint64_t Pointer;  // an address of the device
 typedef void* Handle;
@@ -26,6 +27,7 @@ enum Book {
 
 // The counter of a name, made where there is none. It stays where it is.
 Counter* book_counter(enum Book book, const char* name);
+const char* book_name(const Counter* counter);
 // Counts one more, of this amount.
 void book_add(Counter* counter, uint64_t amount);
 void book_count(enum Book book, const char* name, uint64_t amount);
@@ -50,6 +52,17 @@ void memory_synchronized(void);
 
 // Ends a part of the run: its own counts are written under this name. A program finds it by dlsym.
 void recorder_mark(const char* name);
+// What a driver that is built to execute has besides (../executor); null in one that only counts.
+__attribute__((weak)) Pointer executor_allocate(size_t bytes);
+__attribute__((weak)) void executor_release(Pointer at);
+__attribute__((weak)) void executor_written(Pointer at, size_t bytes);
+__attribute__((weak)) int executor_launch(const char* name, const unsigned* grid, const unsigned* block, unsigned shared,
+                                          void** arguments);
+__attribute__((weak)) void executor_product(int transpose_a, int transpose_b, int m, int n, int k, const void* alpha,
+                                            const void* a, int type_a, int lead_a, long long stride_a, const void* b,
+                                            int type_b, int lead_b, long long stride_b, const void* beta, void* c,
+                                            int type_c, int lead_c, long long stride_c, int batch);
+
 // Where names end that the recorder does not define (build.sh makes them from cudarc's declarations).
 Result recorder_missing(const char* name);
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds the recording CUDA driver: the libraries that a program with the feature `cuda` is linked against and loads.
 #
-#   build.sh FOLDER CUDARC CANDLE_KERNELS       FOLDER for the libraries, then the sources of the two crates
+#   build.sh FOLDER CUDARC CANDLE_KERNELS [execute]   FOLDER for the libraries, then the sources of the two crates
+#
+# With `execute`, launches of the project's own kernels run in the emulator (../executor), on memory of the host.
 #
 # All code is in libcuda.so.1; libcublas, libcublasLt, libcurand, libnvrtc and libcudart are empty and need it, so that
 # there is one set of counters, found by the linker (cudarc's `dynamic-linking`) and by dlopen with dlsym
@@ -30,7 +32,10 @@ comm -23 "$work/declared" "$work/defined" | awk '
     { printf "int %s(void) { return recorder_missing(\"%s\"); }\n", $1, $1 }' >"$work/missing.c"
 gcc -O1 -w -fPIC -c "$work/missing.c" -o "$work/missing.o"
 
-gcc -shared -Wl,-soname,libcuda.so.1 -o "$folder/libcuda.so.1" "$work"/*.o -ldl -lpthread
+if [ "${4:-}" = execute ]; then
+    g++ -std=c++17 -O2 -march=native -Wall -Wno-unknown-pragmas -fPIC -c "$here/../executor/executor.cpp" -o "$work/executor.o"
+fi
+g++ -shared -Wl,-soname,libcuda.so.1 -o "$folder/libcuda.so.1" "$work"/*.o -ldl -lpthread
 ln -sf libcuda.so.1 "$folder/libcuda.so"
 for library in cublas:13 cublasLt:13 curand:10 nvrtc:13 cudart:13; do
     name="lib${library%:*}.so" versioned="lib${library%:*}.so.${library#*:}"

@@ -254,7 +254,7 @@ Result cuModuleGetFunction(Handle* function, Handle module, const char* name) {
 Result cuLaunchKernel(Handle function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                       unsigned block_y, unsigned block_z, unsigned shared, Handle stream, void** arguments,
                       void** extra) {
-    (void)stream, (void)arguments, (void)extra;
+    (void)stream, (void)extra;
     const uint64_t blocks = (uint64_t)grid_x * grid_y * grid_z, threads = (uint64_t)block_x * block_y * block_z;
     if (!function || blocks == 0 || threads == 0 || threads > THREADS_OF_BLOCK || block_z > 64 || grid_y > 65535 ||
         grid_z > 65535 || shared > SHARED_OF_BLOCK) {
@@ -262,6 +262,10 @@ Result cuLaunchKernel(Handle function, unsigned grid_x, unsigned grid_y, unsigne
         return INVALID_VALUE;
     }
     book_add(function, blocks);
+    if (executor_launch) {
+        const unsigned grid[] = {grid_x, grid_y, grid_z}, block[] = {block_x, block_y, block_z};
+        if (!executor_launch(book_name(function), grid, block, shared, arguments)) return LAUNCH_FAILED;
+    }
     return OK;
 }
 

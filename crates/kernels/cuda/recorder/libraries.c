@@ -83,9 +83,11 @@ Result cublasGemmStridedBatchedEx(Handle handle, int transpose_a, int transpose_
                                   const void* alpha, const void* a, int type_a, int lead_a, long long stride_a,
                                   const void* b, int type_b, int lead_b, long long stride_b, const void* beta, void* c,
                                   int type_c, int lead_c, long long stride_c, int batch, int compute, int algorithm) {
-    (void)handle, (void)alpha, (void)lead_a, (void)stride_a, (void)type_b, (void)lead_b, (void)stride_b, (void)beta;
-    (void)lead_c, (void)stride_c, (void)compute, (void)algorithm;
+    (void)handle, (void)compute, (void)algorithm;
     const Product p = {"gemm", type_a, type_c, transpose_a, transpose_b, m, n, k, batch};
+    if (executor_product)
+        executor_product(transpose_a, transpose_b, m, n, k, alpha, a, type_a, lead_a, stride_a, b, type_b, lead_b,
+                         stride_b, beta, c, type_c, lead_c, stride_c, batch);
     return product(&p, a, b, c);
 }
 

@@ -1,5 +1,7 @@
 // Memory of the recording CUDA driver: addresses with nothing behind them, a pool's books, copies of zeros.
 //
+// A driver that executes has memory of the host behind its addresses instead, and copies are copies.
+//
 // Addresses are handed out once and never again, so a use after a free is seen. An allocation counts in whole units of
 // 512 bytes, as a card's does. The pool behind cuMemAllocAsync is modelled by two numbers: what is used, and what is
 // reserved of the card. Reserved grows with the peak of used; where the host waits for the device it falls to the
@@ -51,7 +53,8 @@ static Block* block_at(Pointer at) {
 }
 
 static void forget_the_dead(void) {
-    if (num_dead < 1024 || 2 * num_dead < num_blocks) return;
+    // An executor may hand an address out again, which must not be found dead.
+    if (!executor_release && (num_dead < 1024 || 2 * num_dead < num_blocks)) return;
     size_t kept = 0;
     for (size_t i = 0; i < num_blocks; ++i)
         if (blocks[i].live) blocks[kept++] = blocks[i];
@@ -73,10 +76,17 @@ static Result allocate(Pointer* at, size_t bytes, char pooled) {
         room = room ? 2 * room : 1024;
         blocks = realloc(blocks, room * sizeof(Block));
     }
-    *at = next_address;
-    // A gap of a unit: a copy past the end of one allocation does not reach the next.
-    next_address += more + UNIT;
-    blocks[num_blocks++] = (Block){*at, bytes, 1, pooled};
+    if (executor_allocate) {
+        *at = executor_allocate(bytes);
+    } else {
+        *at = next_address;
+        // A gap of a unit: a copy past the end of one allocation does not reach the next.
+        next_address += more + UNIT;
+    }
+    // Addresses ascend unless an executor hands out those of the host.
+    size_t place = num_blocks++;
+    for (; place > 0 && blocks[place - 1].at > *at; --place) blocks[place] = blocks[place - 1];
+    blocks[place] = (Block){*at, bytes, 1, pooled};
     ++state.allocations;
     ++state.live;
     state.allocated_bytes += bytes;
@@ -106,6 +116,7 @@ static Result release(Pointer at) {
     state.live_bytes -= whole(block->bytes);
     if (block->pooled) pool_used -= whole(block->bytes);
     ++num_dead;
+    if (executor_release) executor_release(at);
     forget_the_dead();
     pthread_mutex_unlock(&lock);
     return OK;
@@ -245,9 +256,15 @@ Result cuMemPoolGetAttribute(Handle pool, int attribute, void* value) {
 
 // -------------------------------------------------------------------------------------------------------------- copies
 
+static void write_memory(Pointer to, const void* from, size_t bytes) {
+    if (!executor_allocate) return;
+    memmove((void*)to, from, bytes);
+    executor_written(to, bytes);
+}
+
 Result cuMemcpyHtoD_v2(Pointer to, const void* from, size_t bytes) {
-    (void)from;
     memory_check("copy to the device past what is allocated", to, bytes);
+    write_memory(to, from, bytes);
     book_count(COPIES, "host to device", bytes);
     return OK;
 }
@@ -259,7 +276,8 @@ Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, Handle s
 
 Result cuMemcpyDtoH_v2(void* to, Pointer from, size_t bytes) {
     memory_check("copy from the device past what is allocated", from, bytes);
-    memset(to, 0, bytes);
+    if (executor_allocate) memcpy(to, (const void*)from, bytes);
+    else memset(to, 0, bytes);
     book_count(COPIES, "device to host", bytes);
     return OK;
 }
@@ -272,6 +290,7 @@ Result cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, Handle stream)
 Result cuMemcpyDtoD_v2(Pointer to, Pointer from, size_t bytes) {
     memory_check("copy on the device to what is not allocated", to, bytes);
     memory_check("copy on the device from what is not allocated", from, bytes);
+    write_memory(to, (const void*)from, bytes);
     book_count(COPIES, "device to device", bytes);
     return OK;
 }
@@ -282,8 +301,11 @@ Result cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, Handle strea
 }
 
 Result cuMemsetD8_v2(Pointer to, unsigned char value, size_t bytes) {
-    (void)value;
     memory_check("memset past what is allocated", to, bytes);
+    if (executor_allocate) {
+        memset((void*)to, value, bytes);
+        executor_written(to, bytes);
+    }
     book_count(COPIES, "memset", bytes);
     return OK;
 }
