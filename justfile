@@ -51,6 +51,7 @@ cuda-build *arguments:
 # CUDA kernels without a card: `test`, `faults`, `compile`
 cuda-kernels *arguments="test":
     scripts/cuda-kernels.sh {{ arguments }}
+
 # What a training step and a decode pass ask of a card: counted without one
 cuda-record *arguments:
     scripts/cuda-record.sh {{ arguments }}

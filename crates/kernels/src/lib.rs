@@ -3,5 +3,7 @@
 //! * [`nn`]: operations with backward passes of their own, each beside a naive twin
 //! * [`device`]: what computes
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 pub mod nn;

@@ -155,6 +155,19 @@ impl AdamW {
         let AdamWConfig { beta1, beta2, eps, weight_decay, .. } = self.config;
         let steps = self.num_steps as f64;
         let (correction1, correction2) = (1.0 - beta1.powf(steps), 1.0 - beta2.powf(steps));
+        #[cfg(feature = "cuda")]
+        if self.is_fused() {
+            let steps = memtrain_kernels::cuda::AdamWStep {
+                step: self.num_steps,
+                beta1,
+                beta2,
+                keep: 1.0 - lr * weight_decay,
+                rate: lr / correction1,
+                root_correction: 1.0 / correction2.sqrt(),
+                eps,
+            };
+            return self.step_fused(gradients, &steps);
+        }
         for (index, gradient) in gradients.iter().enumerate() {
             let decay = if self.parameters[index].1.rank() >= 2 { weight_decay } else { 0.0 };
             let update = Update {
@@ -166,6 +179,37 @@ impl AdamW {
             self.step_one(index, &gradient.detach(), &update)?;
         }
         Ok(())
+    }
+
+    /// Whether the card's kernel takes all parameters with their moments.
+    #[cfg(feature = "cuda")]
+    fn is_fused(&self) -> bool {
+        let weights = self.parameters.iter().zip(&self.masters).zip(&self.first);
+        !self.config.offload_moments
+            && weights.into_iter().all(|(((_, parameter), master), first)| {
+                let rounded = master.is_some().then_some(parameter.as_tensor());
+                memtrain_kernels::cuda::has_adamw(master.as_ref().unwrap_or(parameter), rounded, first)
+            })
+    }
+
+    /// The step of all parameters in one launch.
+    #[cfg(feature = "cuda")]
+    fn step_fused(&mut self, gradients: &[Tensor], step: &memtrain_kernels::cuda::AdamWStep) -> Result<()> {
+        let gradients = gradients.iter().map(Tensor::contiguous).collect::<Result<Vec<_>>>()?;
+        let mut tensors = Vec::with_capacity(gradients.len());
+        for (index, (_, parameter)) in self.parameters.iter().enumerate() {
+            let master = self.masters[index].as_ref();
+            tensors.push(memtrain_kernels::cuda::AdamWTensor {
+                weight: master.unwrap_or(parameter),
+                rounded: master.map(|_| parameter.as_tensor()),
+                gradient: &gradients[index],
+                first: &self.first[index],
+                second: &self.second[index],
+                parameter: index,
+                decays: parameter.rank() >= 2,
+            });
+        }
+        memtrain_kernels::cuda::adamw(&tensors, step)
     }
 
     fn step_one(&mut self, index: usize, gradient: &Tensor, update: &Update) -> Result<()> {
@@ -378,6 +422,43 @@ impl InplaceOp3 for Update {
             }
             _ => candle_core::bail!("{name}: f32 or f64 expected"),
         }
+    }
+}
+
+/// These run on a card, or under the driver that executes.
+#[cfg(all(test, feature = "cuda"))]
+mod card_tests {
+    use super::*;
+
+    /// Weights after three steps, of the same start, gradients and draws.
+    fn steps(device: &Device, moments: MomentType) -> Result<Vec<Vec<f32>>> {
+        let values = |len: usize, scale: f32| (0..len).map(move |i| ((i * 37 % 101) as f32 / 50.0 - 1.0) * scale);
+        let start =
+            |shape: &[usize]| Tensor::from_iter(values(shape.iter().product(), 1.0), &Device::Cpu)?.reshape(shape);
+        let shapes: [&[usize]; 3] = [&[40, 500], &[7], &[3, 1]];
+        let variable =
+            |shape: &&[usize]| Ok((format!("{shape:?}"), Var::from_tensor(&start(shape)?.to_device(device)?)?));
+        let parameters = shapes.iter().map(variable).collect::<Result<Vec<_>>>()?;
+        let mut optimizer = AdamW::new(parameters.clone(), AdamWConfig { moments, ..AdamWConfig::default() })?;
+        for step in 0..3 {
+            let gradient = |shape: &&[usize]| {
+                let values = values(shape.iter().product(), 0.1 + 0.05 * step as f32);
+                Tensor::from_iter(values, &Device::Cpu)?.reshape(*shape)?.to_device(device)
+            };
+            optimizer.step(&shapes.iter().map(gradient).collect::<Result<Vec<_>>>()?, 1e-2)?;
+        }
+        let host = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+        let all = parameters.iter().map(|(_, parameter)| parameter.as_tensor());
+        all.chain(&optimizer.first).chain(&optimizer.second).map(host).collect()
+    }
+
+    #[test]
+    fn the_card_takes_the_steps_of_the_cpu_to_the_bit() -> Result<()> {
+        let card = Device::new_cuda(0)?;
+        for moments in [MomentType::Bf16, MomentType::F32] {
+            assert_eq!(steps(&card, moments)?, steps(&Device::Cpu, moments)?, "{moments:?}");
+        }
+        Ok(())
     }
 }
 

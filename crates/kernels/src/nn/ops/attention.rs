@@ -33,6 +33,10 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Re
         candle_core::bail!("{NAME}: k {:?} and v {:?} differ", k.shape(), v.shape());
     }
     check_segments(segments, q.dim(0)?)?;
+    #[cfg(feature = "cuda")]
+    if crate::cuda::has_forest_attention(q) {
+        return crate::cuda::forest_attention(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, segments);
+    }
     if !has_kernel(q) {
         return blockwise_attention(q, k, v, segments);
     }
@@ -474,14 +478,14 @@ impl<T: Real> Kernel<'_, T> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::nn::PackedBatch;
     use crate::nn::gradient_check::{assert_close, check_against_twin, check_gradients, wave};
     use candle_core::DType;
 
     /// Segments of these lengths and prefixes, and the tokens they have together.
-    pub(in crate::nn::ops) fn segments(lengths: &[(usize, Option<usize>)]) -> (Vec<Segment>, usize) {
+    pub(crate) fn segments(lengths: &[(usize, Option<usize>)]) -> (Vec<Segment>, usize) {
         let mut batch = PackedBatch::default();
         for &(length, prefix) in lengths {
             batch.push(&vec![0; length], prefix);
@@ -490,13 +494,7 @@ pub(super) mod tests {
     }
 
     /// Queries, keys and values.
-    pub(in crate::nn::ops) fn inputs(
-        n: usize,
-        heads: usize,
-        kv_heads: usize,
-        width: usize,
-        dtype: DType,
-    ) -> Result<[Tensor; 3]> {
+    pub(crate) fn inputs(n: usize, heads: usize, kv_heads: usize, width: usize, dtype: DType) -> Result<[Tensor; 3]> {
         Ok([
             wave(&[n, heads, width], dtype, 1.0)?,
             wave(&[n, kv_heads, width], dtype, 1.2)?,

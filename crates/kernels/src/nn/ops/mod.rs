@@ -1,6 +1,6 @@
 //! The operations of a decoder. Each file: what it computes, its own backward, its naive twin, and their tests.
 
-mod attention;
+pub(crate) mod attention;
 mod bias;
 mod blockwise;
 mod gather;

@@ -21,6 +21,10 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     if x.dim(D::Minus1)? != gain.dims1()? {
         candle_core::bail!("{NAME}: gain {:?} does not fit x {:?}", gain.shape(), x.shape());
     }
+    #[cfg(feature = "cuda")]
+    if crate::cuda::has_rms_norm(x, gain) {
+        return crate::cuda::rms_norm(&x.contiguous()?, &gain.contiguous()?, eps);
+    }
     if !has_kernel(x) {
         return naive_rms_norm(x, gain, eps);
     }

@@ -20,12 +20,12 @@ pub struct Rotary {
 
 impl Rotary {
     /// Angles for explicit positions and the `D / 2` frequencies of a head (radians a position), computed in f64 and
-    /// rounded once, so that far positions keep their precision.
+    /// rounded once, so that far positions keep their precision: to `dtype`, on a card to f32, which its kernels read.
     ///
     /// # Errors
     /// If the device refuses the tables.
     pub fn new(positions: &[u32], frequencies: &[f64], dtype: DType, device: &Device) -> Result<Self> {
-        let half = frequencies.len();
+        let (half, dtype) = (frequencies.len(), if device.is_cuda() { DType::F32 } else { dtype });
         let angles = positions.iter().flat_map(|&p| frequencies.iter().map(move |frequency| f64::from(p) * frequency));
         let (cos, sin): (Vec<f64>, Vec<f64>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
         let table = |values: Vec<f64>| {
@@ -54,6 +54,10 @@ pub fn rope(x: &Tensor, rotary: &Rotary) -> Result<Tensor> {
     if rotary.cos.dims2()? != (rows, width / 2) || width % 2 != 0 {
         candle_core::bail!("{NAME}: tables {:?} do not fit x {:?}", rotary.cos.shape(), x.shape());
     }
+    #[cfg(feature = "cuda")]
+    if crate::cuda::has_rope(x) {
+        return crate::cuda::rope(&x.contiguous()?, rotary);
+    }
     if !has_kernel(x) {
         return naive_rope(x, rotary);
     }
@@ -67,7 +71,8 @@ pub fn rope(x: &Tensor, rotary: &Rotary) -> Result<Tensor> {
 pub fn naive_rope(x: &Tensor, rotary: &Rotary) -> Result<Tensor> {
     let half = x.dim(2)? / 2;
     let (first, second) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
-    let (cos, sin) = (rotary.cos.unsqueeze(1)?, rotary.sin.unsqueeze(1)?);
+    let table = |table: &Tensor| table.to_dtype(x.dtype())?.unsqueeze(1);
+    let (cos, sin) = (table(&rotary.cos)?, table(&rotary.sin)?);
     let turned_first = (first.broadcast_mul(&cos)? - second.broadcast_mul(&sin)?)?;
     let turned_second = (second.broadcast_mul(&cos)? + first.broadcast_mul(&sin)?)?;
     Tensor::cat(&[&turned_first, &turned_second], 2)

@@ -19,6 +19,10 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if gate.shape() != up.shape() {
         candle_core::bail!("{NAME}: gate {:?} and up {:?} differ", gate.shape(), up.shape());
     }
+    #[cfg(feature = "cuda")]
+    if crate::cuda::has_swiglu(gate) {
+        return crate::cuda::swiglu(&gate.contiguous()?, &up.contiguous()?);
+    }
     if !has_kernel(gate) {
         return naive_swiglu(gate, up);
     }

@@ -1,0 +1,476 @@
+//! Forest attention on a card: launches of the kernels of `cuda/attention`, forward and backward.
+//!
+//! The function is [`crate::nn::ops::attention()`] in bf16 with f32 sums, for heads of width 64, 96 and 128. The forward
+//! keeps the log-sum-exp of each row, so the backward computes the weights of a tile again and nothing of size `N x N`
+//! exists (Dao et al. 2022, "FlashAttention"). Which tiles meet is planned on the host once a batch ([`BlockMask`]), copied
+//! to the card and used in all layers. No sum depends on the order of thread blocks, so equal inputs give equal bits.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, sys};
+use candle_core::cuda_backend::{CudaDevice, CudaStorage, DeviceId, WrapErr};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS;
+
+use super::{Family, Grid, NOTHING, address, card, function, launch_with, room, room_like, storage_address};
+use crate::nn::Segment;
+use crate::nn::block_mask::{BlockMask, TileShape, row_intervals};
+
+const NAME: &str = "forest attention";
+
+/// Widths of a head that the kernels are compiled for.
+const WIDTHS: [usize; 3] = [64, 96, 128];
+
+/// Which of the two sets of tiles: `large` reads shared memory less often, which is the limit on an H100.
+const TILES: &str = "large";
+
+/// Threads of the kernels that go through all elements once.
+const STREAMING_THREADS: u32 = 256;
+
+/// Heads and rows that one block of `forest_preprocess_D` takes.
+const PREPROCESSED: usize = 8;
+
+/// Plans of the last batches, the newest first: a step goes back and forth between few.
+const KEPT_PLANS: usize = 4;
+
+/// Whether the kernels take these queries.
+pub(crate) fn has_forest_attention(q: &Tensor) -> bool {
+    q.device().is_cuda() && q.dtype() == DType::BF16 && q.dims3().is_ok_and(|(.., width)| WIDTHS.contains(&width))
+}
+
+/// Attention of contiguous `q` `[N, H, D]` over `k`, `v` `[N, K, D]`, all of them bf16 on one card: `[N, H, D]`.
+pub(crate) fn forest_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Result<Tensor> {
+    let sizes = Sizes::new(q.shape(), k.shape())?;
+    let plan = DevicePlan::cached(card(q)?, segments, sizes)?;
+    q.apply_op3(k, v, ForestAttention { sizes, plan, log_sum_exp: OnceLock::new() })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    rows: usize,
+    heads: usize,
+    kv_heads: usize,
+    width: usize,
+}
+
+impl Sizes {
+    fn new(q: &Shape, k: &Shape) -> Result<Self> {
+        let ((rows, heads, width), (_, kv_heads, _)) = (q.dims3()?, k.dims3()?);
+        Ok(Self { rows, heads, kv_heads, width })
+    }
+
+    fn of_kernels(self) -> KernelShape {
+        let [rows, heads, kv_heads] = [self.rows, self.heads, self.kv_heads].map(|size| size as i32);
+        KernelShape { rows, heads, kv_heads, scale: (1.0 / (self.width as f64).sqrt()) as f32 }
+    }
+}
+
+/// `forest::Shape`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct KernelShape {
+    rows: i32,
+    heads: i32,
+    kv_heads: i32,
+    scale: f32,
+}
+
+/// `forest::ForwardArguments`.
+#[repr(C)]
+struct ForwardArguments {
+    shape: KernelShape,
+    q: sys::CUdeviceptr,
+    k: sys::CUdeviceptr,
+    v: sys::CUdeviceptr,
+    table: sys::CUdeviceptr,
+    items: sys::CUdeviceptr,
+    list: sys::CUdeviceptr,
+    out: sys::CUdeviceptr,
+    log_sum_exp: sys::CUdeviceptr,
+}
+
+/// `forest::PreprocessArguments`.
+#[repr(C)]
+struct PreprocessArguments {
+    shape: KernelShape,
+    padded: i32,
+    out: sys::CUdeviceptr,
+    out_gradient: sys::CUdeviceptr,
+    log_sum_exp: sys::CUdeviceptr,
+    statistics: sys::CUdeviceptr,
+}
+
+/// `forest::BackwardArguments`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct BackwardArguments {
+    shape: KernelShape,
+    padded: i32,
+    q: sys::CUdeviceptr,
+    k: sys::CUdeviceptr,
+    v: sys::CUdeviceptr,
+    out_gradient: sys::CUdeviceptr,
+    table: sys::CUdeviceptr,
+    statistics: sys::CUdeviceptr,
+    items: sys::CUdeviceptr,
+    list: sys::CUdeviceptr,
+    q_gradient: sys::CUdeviceptr,
+    k_gradient: sys::CUdeviceptr,
+    v_gradient: sys::CUdeviceptr,
+    partial: sys::CUdeviceptr,
+}
+
+/// `forest::ReduceArguments`.
+#[repr(C)]
+struct ReduceArguments {
+    shape: KernelShape,
+    items: sys::CUdeviceptr,
+    partial: sys::CUdeviceptr,
+    k_gradient: sys::CUdeviceptr,
+    v_gradient: sys::CUdeviceptr,
+}
+
+// Plain numbers in C's layout, as `cuda/attention/arguments.h` declares them.
+unsafe impl DeviceRepr for ForwardArguments {}
+unsafe impl DeviceRepr for PreprocessArguments {}
+unsafe impl DeviceRepr for BackwardArguments {}
+unsafe impl DeviceRepr for ReduceArguments {}
+
+const _: () = {
+    assert!(size_of::<ForwardArguments>() == 80 && size_of::<PreprocessArguments>() == 56);
+    assert!(size_of::<BackwardArguments>() == 120 && size_of::<ReduceArguments>() == 48);
+    assert!(std::mem::offset_of!(BackwardArguments, items) == 72 && std::mem::offset_of!(BackwardArguments, q) == 24);
+    assert!(std::mem::offset_of!(PreprocessArguments, out) == 24);
+};
+
+/// A kernel's launch and tiles, from `cuda/attention/kernels.tsv`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KernelTiles {
+    name: String,
+    threads: u32,
+    shared_bytes: u32,
+    shape: TileShape,
+}
+
+impl KernelTiles {
+    fn find(name: String) -> Result<Self> {
+        let lines = include_str!("../../cuda/attention/kernels.tsv").lines();
+        let mut rows = lines.map(|line| line.split('\t').collect::<Vec<_>>());
+        let numbers = rows.find(|row| row[0] == name).map(|row| row[1..].iter().map(|field| field.parse()).collect());
+        let Some(Ok::<Vec<usize>, _>(numbers)) = numbers else { candle_core::bail!("{NAME}: no tiles for {name}") };
+        let [threads, shared_bytes, own, other, warp_rows] = numbers[..] else {
+            candle_core::bail!("{NAME}: {} numbers for {name}, five are expected", numbers.len());
+        };
+        let shape = TileShape { own, other, warp_rows };
+        Ok(Self { name, threads: threads as u32, shared_bytes: shared_bytes as u32, shape })
+    }
+
+    fn launch<A: DeviceRepr>(&self, device: &CudaDevice, num_blocks: usize, arguments: &A) -> Result<()> {
+        let function = function(device, Family::Attention, &self.name, self.shared_bytes)?;
+        let grid = Grid { blocks: num_blocks, threads: self.threads, shared_bytes: self.shared_bytes };
+        launch_with(device, &function, grid, arguments)
+    }
+}
+
+/// Lists of one kernel on the card.
+struct DeviceLists {
+    tiles: KernelTiles,
+    list: CudaSlice<u32>,
+    items: CudaSlice<i32>,
+    num_items: usize,
+}
+
+impl DeviceLists {
+    fn new(device: &CudaDevice, tiles: KernelTiles, mask: &BlockMask) -> Result<Self> {
+        let Some(list) = mask.pairs.iter().map(|pair| pair.encoded()).collect::<Option<Vec<u32>>>() else {
+            candle_core::bail!("{NAME}: {} tiles are too many", mask.items.len());
+        };
+        let items = mask.items.iter().flat_map(|item| {
+            let slot = item.slot.map_or(-1, |slot| slot as i32);
+            [item.tile as i32, item.begin as i32, item.end as i32, slot]
+        });
+        Ok(Self {
+            tiles,
+            list: device.clone_htod(&list)?,
+            items: device.clone_htod(&items.collect::<Vec<i32>>())?,
+            num_items: mask.items.len(),
+        })
+    }
+}
+
+/// What the kernels need to know of a batch, on the card.
+struct DevicePlan {
+    /// Position and reach of each row, padded to whole tiles.
+    table: CudaSlice<i32>,
+    padded: usize,
+    forward: DeviceLists,
+    query_gradient: DeviceLists,
+    key_gradients: DeviceLists,
+    /// Tiles of keys that were cut: tile, first slot, number of slots, 0.
+    reductions: CudaSlice<i32>,
+    num_reductions: usize,
+    num_slots: usize,
+}
+
+type PlanKey = (DeviceId, Sizes, Vec<Segment>);
+static PLANS: LazyLock<Mutex<VecDeque<(PlanKey, Arc<DevicePlan>)>>> = LazyLock::new(Mutex::default);
+
+impl DevicePlan {
+    fn cached(device: &CudaDevice, segments: &[Segment], sizes: Sizes) -> Result<Arc<Self>> {
+        let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |((id, of, rows), _): &(PlanKey, _)| *id == device.id() && *of == sizes && rows == segments;
+        if let Some((_, plan)) = plans.iter().find(|plan| known(plan)) {
+            return Ok(plan.clone());
+        }
+        let plan = Arc::new(Self::new(device, segments, sizes)?);
+        plans.push_front(((device.id(), sizes, segments.to_vec()), plan.clone()));
+        plans.truncate(KEPT_PLANS);
+        Ok(plan)
+    }
+
+    fn new(device: &CudaDevice, segments: &[Segment], sizes: Sizes) -> Result<Self> {
+        let tiles = |kernel: &str| KernelTiles::find(format!("forest_{kernel}_{TILES}_{}", sizes.width));
+        let (forward, query_gradient, key_gradients) = (tiles("forward")?, tiles("dq")?, tiles("dkv")?);
+        let of_queries = |tiles: KernelTiles| {
+            let mask = BlockMask::of_queries(segments, tiles.shape);
+            DeviceLists::new(device, tiles, &mask)
+        };
+        // Two blocks of `dkv` fit on a multiprocessor at most.
+        let num_blocks = 2 * device.cuda_stream().context().attribute(MULTIPROCESSORS).w()? as usize;
+        let group = sizes.heads / sizes.kv_heads;
+        let keys = BlockMask::of_keys(segments, key_gradients.shape, group, sizes.kv_heads, num_blocks);
+        let reductions = keys.reductions.iter();
+        let reductions = reductions.flat_map(|cut| [cut.tile as i32, cut.first_slot as i32, cut.num_slots as i32, 0]);
+        let table = row_intervals(segments);
+        Ok(Self {
+            padded: table.len(),
+            table: copied(device, table.iter().flat_map(|row| [row.position, row.reach]))?,
+            forward: of_queries(forward)?,
+            query_gradient: of_queries(query_gradient)?,
+            reductions: copied(device, reductions)?,
+            num_reductions: keys.reductions.len(),
+            num_slots: keys.num_slots,
+            key_gradients: DeviceLists::new(device, key_gradients, &keys)?,
+        })
+    }
+}
+
+/// Numbers on the card; where there are none, room for one, as nothing is allocated for nothing.
+fn copied(device: &CudaDevice, numbers: impl Iterator<Item = i32>) -> Result<CudaSlice<i32>> {
+    let mut numbers: Vec<i32> = numbers.collect();
+    numbers.resize(numbers.len().max(1), 0);
+    device.clone_htod(&numbers)
+}
+
+struct ForestAttention {
+    sizes: Sizes,
+    plan: Arc<DevicePlan>,
+    /// `[H, N]`, natural logarithm; set by the forward.
+    log_sum_exp: OnceLock<Tensor>,
+}
+
+impl ForestAttention {
+    /// The output `[N, H, D]`; keeps the log-sum-exp.
+    fn forward(&self, device: &CudaDevice, [q, k, v]: [sys::CUdeviceptr; 3]) -> Result<CudaStorage> {
+        let Sizes { rows, heads, width, .. } = self.sizes;
+        let stream = device.cuda_stream();
+        let shape = Shape::from((rows, heads, width));
+        let out = room(device, DType::BF16, shape.elem_count())?;
+        let log_sum_exp = room_like((heads, rows), DType::F32, device)?;
+        let lists = &self.plan.forward;
+        let arguments = ForwardArguments {
+            shape: self.sizes.of_kernels(),
+            q,
+            k,
+            v,
+            table: self.plan.table.device_ptr(&stream).0,
+            items: lists.items.device_ptr(&stream).0,
+            list: lists.list.device_ptr(&stream).0,
+            out: storage_address(&out, &Layout::contiguous(shape))?,
+            log_sum_exp: address(&log_sum_exp)?,
+        };
+        lists.tiles.launch(device, lists.num_items * heads, &arguments)?;
+        // An operation is applied once, so nothing was there.
+        let _ = self.log_sum_exp.set(log_sum_exp);
+        Ok(out)
+    }
+
+    /// Gradients of queries, keys and values.
+    fn backward(&self, inputs: [&Tensor; 3], out: &Tensor, out_gradient: &Tensor) -> Result<[Tensor; 3]> {
+        let Some(log_sum_exp) = self.log_sum_exp.get() else { candle_core::bail!("{NAME}: backward before forward") };
+        let device = card(out)?;
+        let (plan, Sizes { rows, heads, kv_heads, width }) = (&self.plan, self.sizes);
+        let stream = device.cuda_stream();
+        let own = plan.key_gradients.tiles.shape.own;
+        let statistics = room_like((heads, plan.padded, 2), DType::F32, device)?;
+        let partial = room_like((plan.num_slots, kv_heads, 2, own, width), DType::F32, device)?;
+        let of_keys = || room_like((rows, kv_heads, width), DType::BF16, device);
+        let gradients = [room_like((rows, heads, width), DType::BF16, device)?, of_keys()?, of_keys()?];
+        let (shape, padded) = (self.sizes.of_kernels(), plan.padded as i32);
+        let preprocess = PreprocessArguments {
+            shape,
+            padded,
+            out: address(out)?,
+            out_gradient: address(out_gradient)?,
+            log_sum_exp: address(log_sum_exp)?,
+            statistics: address(&statistics)?,
+        };
+        let streaming = |blocks: usize| Grid { blocks, threads: STREAMING_THREADS, shared_bytes: 0 };
+        let kernel = function(device, Family::Attention, &format!("forest_preprocess_{width}"), 0)?;
+        launch_with(device, &kernel, streaming(plan.padded * heads / PREPROCESSED), &preprocess)?;
+        let arguments = BackwardArguments {
+            shape,
+            padded,
+            q: address(inputs[0])?,
+            k: address(inputs[1])?,
+            v: address(inputs[2])?,
+            out_gradient: preprocess.out_gradient,
+            table: plan.table.device_ptr(&stream).0,
+            statistics: preprocess.statistics,
+            items: NOTHING,
+            list: NOTHING,
+            q_gradient: address(&gradients[0])?,
+            k_gradient: address(&gradients[1])?,
+            v_gradient: address(&gradients[2])?,
+            partial: address(&partial)?,
+        };
+        for (lists, of_item) in [(&plan.query_gradient, heads), (&plan.key_gradients, kv_heads)] {
+            let (items, list) = (lists.items.device_ptr(&stream).0, lists.list.device_ptr(&stream).0);
+            let arguments = BackwardArguments { items, list, ..arguments };
+            lists.tiles.launch(device, lists.num_items * of_item, &arguments)?;
+        }
+        let reduce = ReduceArguments {
+            shape,
+            items: plan.reductions.device_ptr(&stream).0,
+            partial: arguments.partial,
+            k_gradient: arguments.k_gradient,
+            v_gradient: arguments.v_gradient,
+        };
+        let kernel = function(device, Family::Attention, &format!("forest_reduce_{TILES}_{width}"), 0)?;
+        launch_with(device, &kernel, streaming(plan.num_reductions * kv_heads), &reduce)?;
+        Ok(gradients)
+    }
+}
+
+impl CustomOp3 for ForestAttention {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        candle_core::bail!("{NAME}: a tensor on a card is expected")
+    }
+
+    fn cuda_fwd(
+        &self,
+        q: &CudaStorage,
+        q_l: &Layout,
+        k: &CudaStorage,
+        k_l: &Layout,
+        v: &CudaStorage,
+        v_l: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let inputs = [storage_address(q, q_l)?, storage_address(k, k_l)?, storage_address(v, v_l)?];
+        Ok((self.forward(&q.device, inputs)?, q_l.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [q_gradient, k_gradient, v_gradient] = self.backward([q, k, v], out, &grad.contiguous()?)?;
+        Ok((Some(q_gradient), Some(k_gradient), Some(v_gradient)))
+    }
+}
+
+/// These run on a card, or under the driver that executes (`scripts/cuda-record.sh execute`).
+#[cfg(test)]
+mod tests {
+    use candle_core::op::BackpropOp;
+    use candle_core::{Device, Storage, Var};
+
+    use super::*;
+    use crate::nn::ops::attention;
+    use crate::nn::ops::attention::tests::{inputs, segments};
+
+    /// `|a - b| / |b|` over all elements, `|a - b|` where `b` is less than one: gradients of a single row are zeros.
+    fn difference(found: &Tensor, expected: &Tensor) -> Result<f64> {
+        let found = found.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        let expected = expected.to_dtype(DType::F64)?;
+        let norm = |x: &Tensor| x.sqr()?.sum_all()?.to_scalar::<f64>();
+        Ok((norm(&(found - &expected)?)? / norm(&expected)?.max(1.0)).sqrt())
+    }
+
+    /// Output and gradients for a slope of the output, of the CPU's kernel in f64.
+    fn expected(inputs: &[Tensor], slope: &Tensor, segments: &[Segment]) -> Result<Vec<Tensor>> {
+        let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        let out = attention(&variables[0], &variables[1], &variables[2], segments)?;
+        let gradients = (&out * slope)?.sum_all()?.backward()?;
+        let of = |variable: &Var| gradients.get(variable).cloned().unwrap_or_else(|| panic!("no gradient"));
+        Ok([out].into_iter().chain(variables.iter().map(of)).collect())
+    }
+
+    /// The output, and the operation that has its log-sum-exp. Without a tape: its backward begins with candle's kernels.
+    fn operation(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Result<(Tensor, ForestAttention)> {
+        let sizes = Sizes::new(q.shape(), k.shape())?;
+        let plan = DevicePlan::cached(card(q)?, segments, sizes)?;
+        let op = ForestAttention { sizes, plan, log_sum_exp: OnceLock::new() };
+        let out = Storage::Cuda(op.forward(card(q)?, [address(q)?, address(k)?, address(v)?])?);
+        Ok((Tensor::from_storage(out, q.shape(), BackpropOp::none(), false), op))
+    }
+
+    #[test]
+    fn equals_the_kernel_of_the_cpu() -> Result<()> {
+        let card = Device::new_cuda(0)?;
+        let forests: [&[(usize, Option<usize>)]; 4] = [
+            &[(1, None)],
+            &[(150, None), (40, Some(0)), (70, Some(0)), (7, None), (0, None), (3, Some(3)), (35, Some(2))],
+            &[(300, None)],
+            &[(260, None), (9, Some(0)), (9, Some(0)), (9, Some(0)), (9, Some(0)), (9, Some(0)), (130, Some(0))],
+        ];
+        for (forest, width, heads, kv_heads) in [
+            (forests[0], 64, 2, 1),
+            (forests[1], 64, 4, 2),
+            (forests[2], 96, 2, 2),
+            (forests[1], 128, 7, 1),
+            (forests[3], 128, 8, 2),
+        ] {
+            let (segments, rows) = segments(forest);
+            let rounded = |x: &Tensor| x.to_dtype(DType::BF16)?.to_dtype(DType::F64);
+            let host =
+                inputs(rows, heads, kv_heads, width, DType::F32)?.iter().map(rounded).collect::<Result<Vec<_>>>()?;
+            let slope = rounded(&inputs(rows, heads, kv_heads, width, DType::F32)?[0].affine(-0.7, 0.1)?)?;
+            let expected = expected(&host, &slope, &segments)?;
+
+            let put = |x: &Tensor| x.to_dtype(DType::BF16)?.to_device(&card);
+            let device_inputs = host.iter().map(put).collect::<Result<Vec<_>>>()?;
+            let [q, k, v] = &device_inputs[..] else { unreachable!("three inputs") };
+            let (out, op) = operation(q, k, v, &segments)?;
+            let (q_gradient, k_gradient, v_gradient) = op.bwd(q, k, v, &out, &put(&slope)?)?;
+            let found = [Some(out.clone()), q_gradient, k_gradient, v_gradient];
+            for (name, (found, expected)) in ["out", "dq", "dk", "dv"].into_iter().zip(found.iter().zip(&expected)) {
+                let found = found.as_ref().unwrap_or_else(|| panic!("no {name}"));
+                let error = difference(found, expected)?;
+                // bf16 has 8 bits; the weights and slopes are rounded to it for the second products.
+                assert!(error < 0.01, "{name} of {forest:?}, width {width}: {error}");
+            }
+            // The same bits every time.
+            let again = forest_attention(q, k, v, &segments)?;
+            assert_eq!(difference(&again, &out.to_device(&Device::Cpu)?)?, 0.0);
+        }
+        Ok(())
+    }
+}
