@@ -55,6 +55,7 @@ fn part<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     Ok(done)
 }
 
+#[expect(unsafe_code, reason = "a function is found by its name where a driver may or may not have it")]
 unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
 }

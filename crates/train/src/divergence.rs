@@ -48,7 +48,7 @@ pub(super) fn is_of(error: &anyhow::Error) -> bool {
 mod tests {
     use super::super::{Loop, OptimizerConfig, StepContext, StepOutcome, TrainConfig, Training};
     use super::*;
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
     use memtrain_corpora::store;
     use memtrain_model::policy::PolicyTokenizer;
     use memtrain_model::policy::{Decoder, Policy, PolicyConfig, Precision, preset};
