@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use memtrain::cli::{
     Cli, Command, completions, config, corpus, doctor, entities, environment, eval, failure, index, man, policy,
-    quickstart, report, run, serve_index, tasks, train, wikitext, world,
+    quickstart, read, report, run, serve_index, tasks, train, wikitext, world,
 };
 
 fn main() -> ExitCode {
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::WarmUp(args) => train::warm_up(&args),
         Command::Train(args) => train::run(&args),
+        Command::Read(args) => read::run(&args),
         Command::Tasks(args) => tasks::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Run(args) => run::run(&args),

@@ -1,8 +1,8 @@
 //! Articles that somebody has already extracted: `wikimedia/wikipedia`-style Parquet and JSON lines (`id`, `url`, `title`, `text`), what
 //! WikiExtractor writes, as `<doc>` elements or as JSON, Markdown in either table, and the NDJSON of Wikimedia Enterprise.
 //!
-//! Plain texts have no links and no markup; their sections are found again as far as the form tells ([`outline`]). Markdown and wikitext
-//! become what a page of a dump becomes ([`clean`]).
+//! Plain texts have no links and no markup; their sections are found again as far as the form tells ([`outline`]). Markdown, HTML and
+//! wikitext become what a page of a dump becomes ([`clean`]).
 //!
 //! ```
 //! use memtrain_corpora::extracted;
@@ -19,6 +19,7 @@
 mod doc;
 mod enterprise;
 mod form;
+mod html;
 mod json_lines;
 mod lines;
 mod markdown;
@@ -46,6 +47,8 @@ pub enum Markup {
     WikiExtractor,
     /// Markdown.
     Markdown,
+    /// A page of HTML; no table of articles is told to be in it.
+    Html,
     /// The wikitext of the page.
     Wikitext,
 }
@@ -89,6 +92,7 @@ pub fn clean(text: &Text, context: &WikiContext) -> CleanPage {
             CleanPage { text, sections, ..CleanPage::default() }
         }
         Markup::Markdown => clean_titled(&markdown::wikitext(text), &text.title, context),
+        Markup::Html => clean_titled(&html::wikitext(&text.text), &text.title, context),
         Markup::Wikitext => clean_titled(&text.text, &text.title, context),
     }
 }

@@ -74,6 +74,29 @@ pub struct CleanPage {
     pub infoboxes: Vec<String>,
 }
 
+impl CleanPage {
+    /// The text with its headings, as `## Heading` between blank lines.
+    ///
+    /// ```
+    /// use memtrain_corpora::wikitext::{WikiContext, clean};
+    /// let page = clean("Mira is a town.\n== History ==\nIt is old.", &WikiContext::default());
+    /// assert_eq!(page.text_with_headings(), "Mira is a town.\n\n## History\n\nIt is old.");
+    /// ```
+    pub fn text_with_headings(&self) -> String {
+        let mut parts = Vec::new();
+        for section in &self.sections {
+            if !section.title.is_empty() {
+                parts.push(format!("{} {}", "#".repeat(section.level.into()), section.title));
+            }
+            let text = &self.text[section.span.clone()];
+            if !text.is_empty() {
+                parts.push(text.to_owned());
+            }
+        }
+        parts.join("\n\n")
+    }
+}
+
 /// Cleans the wikitext of one page. Never fails: broken markup costs words of that page at worst, and time is linear in the
 /// length of the page whatever it holds.
 pub fn clean(wikitext: &str, context: &WikiContext) -> CleanPage {

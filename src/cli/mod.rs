@@ -10,6 +10,7 @@ pub mod environment;
 pub mod eval;
 pub mod failure;
 pub mod index;
+mod input;
 pub mod inspect;
 pub mod man;
 pub mod memory_plan;
@@ -19,6 +20,7 @@ pub mod policy;
 pub mod print;
 pub mod progress;
 pub mod quickstart;
+pub mod read;
 pub mod report;
 pub mod run;
 pub mod serve_index;
@@ -68,6 +70,8 @@ pub enum Command {
     WarmUp(train::WarmUpArgs),
     /// Train a policy with GRPO
     Train(train::TrainArgs),
+    /// Read a text of any length chunk by chunk with a memory, and answer questions from it
+    Read(read::ReadArgs),
     /// Turn question sets into tasks, and tasks into long contexts
     Tasks(tasks::TasksArgs),
     /// Evaluate a policy: held-out documents, long contexts, searched questions

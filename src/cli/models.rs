@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use memtrain_hub::{Hub, Needed};
 use memtrain_index::{EmbedBackend, IndexConfig, Method};
+use tempfile::TempDir;
 
 use crate::config::Config;
 use crate::policy::built_in;
@@ -17,6 +19,29 @@ pub fn folder(source: &Path, needed: Needed) -> anyhow::Result<PathBuf> {
     let hub = Hub::from_env();
     // A path that no model can have is left to its reader, whose message names the file that is missing.
     if Hub::is_name(name) { Ok(hub.resolve(name, needed)?) } else { Ok(source.to_path_buf()) }
+}
+
+/// The folder of a model. That of a built-in policy is gone with this value.
+#[derive(Debug)]
+pub struct ModelFolder {
+    /// The folder.
+    pub path: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl ModelFolder {
+    /// The folder of a model that is named by a path, as on the hub, or as `built-in:NAME`.
+    ///
+    /// # Errors
+    /// As [`folder`], and if no built-in policy has the name or there is no room for it.
+    pub fn find(source: &str, needed: Needed) -> anyhow::Result<Self> {
+        let Some(name) = source.strip_prefix("built-in:") else {
+            return Ok(Self { path: folder(Path::new(source), needed)?, _temporary: None });
+        };
+        let temporary = tempfile::tempdir().context("there is no room for the built-in policy")?;
+        built_in::write(name, temporary.path())?;
+        Ok(Self { path: temporary.path().to_path_buf(), _temporary: Some(temporary) })
+    }
 }
 
 /// What is here of a model without asking anybody: its folder, or that of the hub's cache.

@@ -24,7 +24,7 @@ use crate::run::signal::StopRequest;
 use crate::run::{self, Checkpoint, RunDirectory, RunReader};
 
 /// The configuration the program carries.
-const CONFIG: &str = include_str!("../../configs/quickstart.toml");
+pub(super) const CONFIG: &str = include_str!("../../configs/quickstart.toml");
 
 /// Arguments of `memtrain quickstart`.
 #[derive(Debug, Args)]

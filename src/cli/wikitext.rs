@@ -1,14 +1,15 @@
 //! `memtrain wikitext`: the clean text of one page of markup, as the corpus gets it.
 
+use std::borrow::Cow;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use memtrain_corpora::store::{self, ScalarIndex};
+use memtrain_corpora::store::ScalarIndex;
 use memtrain_corpora::wikitext::{CleanOptions, CleanPage, Keep, Math, WikiContext, clean_titled, redirect_target};
 use serde::Serialize;
 
-use super::failure::WithHint;
+use super::input::Input;
 use super::print::{output, raw_output};
 use super::template_holes;
 
@@ -125,7 +126,7 @@ pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
     if let Some(most) = args.holes {
         return template_holes::run(args.file.as_deref(), args.language.as_deref(), most);
     }
-    let wikitext = read(args.file.as_deref())?;
+    let wikitext = Input::read(args.file.as_deref())?.text()?;
     let options = CleanOptions {
         tables: args.tables.into(),
         infoboxes: args.infoboxes.into(),
@@ -147,44 +148,13 @@ pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
         if let Some(target) = redirect {
             tracing::warn!("the page has no text: it is a redirect to `{target}`");
         }
-        write_text(&page, args.headings, &mut out)?;
+        let text =
+            if args.headings { Cow::Owned(page.text_with_headings()) } else { Cow::Borrowed(page.text.as_str()) };
+        if !text.is_empty() {
+            writeln!(out, "{text}")?;
+        }
     }
     out.flush()?;
-    Ok(())
-}
-
-/// The whole input as text.
-fn read(file: Option<&Path>) -> anyhow::Result<String> {
-    let (name, bytes) = match file.filter(|file| *file != Path::new("-")) {
-        Some(file) => (format!("`{}`", file.display()), store::read(file)?),
-        None => {
-            let bytes = store::read_stream(Path::new("stdin"), std::io::stdin().lock(), store::MAX_READ_BYTES)?;
-            ("stdin".to_owned(), bytes)
-        }
-    };
-    let text = String::from_utf8(bytes).map_err(|error| {
-        anyhow::anyhow!("{name} is not UTF-8 text: byte {} is wrong", error.utf8_error().valid_up_to())
-    });
-    let text = text.hint(|| "convert it first, for example with `iconv -f UTF-16 -t UTF-8`".into())?;
-    Ok(text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text))
-}
-
-fn write_text(page: &CleanPage, headings: bool, out: &mut impl Write) -> std::io::Result<()> {
-    if !headings {
-        return if page.text.is_empty() { Ok(()) } else { writeln!(out, "{}", page.text) };
-    }
-    let mut first = true;
-    for section in &page.sections {
-        let text = &page.text[section.span.clone()];
-        let heading = format!("{} {}", "#".repeat(section.level.into()), section.title);
-        for part in [heading.as_str(), text] {
-            if part.is_empty() || section.title.is_empty() && part != text {
-                continue;
-            }
-            writeln!(out, "{}{part}", if first { "" } else { "\n" })?;
-            first = false;
-        }
-    }
     Ok(())
 }
 

@@ -306,15 +306,16 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 /// Writes text so that nothing in it is a mark of wikitext.
 fn escape(text: &str, out: &mut String) {
-    for character in text.chars() {
-        match character {
-            '\'' | '[' | ']' | '{' | '}' | '|' | '<' | '>' | '&' | '=' | '*' | '#' | ':' | ';' | '_' | '~' | '!'
-            | '-' => {
-                let _ = write!(out, "&#{};", character as u32);
-            }
-            '\n' => out.push(' '),
-            character => out.push(character),
+    text.chars().for_each(|letter| escape_letter(if letter == '\n' { ' ' } else { letter }, out));
+}
+
+/// Writes a letter as itself, or as a character reference where wikitext has a meaning for it.
+pub(super) fn escape_letter(letter: char, out: &mut String) {
+    match letter {
+        '\'' | '[' | ']' | '{' | '}' | '|' | '<' | '>' | '&' | '=' | '*' | '#' | ':' | ';' | '_' | '~' | '!' | '-' => {
+            let _ = write!(out, "&#{};", letter as u32);
         }
+        letter => out.push(letter),
     }
 }
 

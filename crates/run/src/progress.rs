@@ -52,6 +52,14 @@ impl Write for Stderr {
     }
 }
 
+/// Writes what goes to a terminal beside stderr, with the bars out of the way meanwhile.
+pub fn suspended<R>(write: impl FnOnce() -> R) -> R {
+    match bars() {
+        Some(bars) => bars.suspend(write),
+        None => write(),
+    }
+}
+
 /// A piece of work whose progress is shown. It may be advanced from several threads.
 #[derive(Debug)]
 pub struct Bar {

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use candle_core::DType;
 use clap::Args;
 use memtrain_corpora::store;
@@ -14,10 +13,10 @@ use super::told;
 use crate::agents::reader::DrawConfig;
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
-use crate::cli::models;
+use crate::cli::models::ModelFolder;
 use crate::config::Config;
 use crate::eval::record::{EvalTurn, ItemKey, ItemRecord, Record};
-use crate::policy::{Policy, TemplateSettings, built_in, directory};
+use crate::policy::{Policy, TemplateSettings, directory};
 use crate::rollout::RolloutEngine;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
@@ -101,18 +100,8 @@ impl PolicyArgs {
         let source = source
             .ok_or_else(|| Usage("no policy is named".to_owned()))
             .hint(|| "give `--policy DIR`, or a configuration with `policy.path`".to_owned())?;
-        let (temporary, found);
-        let folder = match source.strip_prefix("built-in:") {
-            Some(name) => {
-                temporary = tempfile::tempdir().context("there is no room for the built-in policy")?;
-                built_in::write(name, temporary.path())?;
-                temporary.path()
-            }
-            None => {
-                found = models::folder(Path::new(&source), Needed::Model)?;
-                found.as_path()
-            }
-        };
+        let found = ModelFolder::find(&source, Needed::Model)?;
+        let folder = found.path.as_path();
         let policy = directory::load(folder, &config.policy.device.open()?, DType::F32)
             .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?
             .with_template_settings(&config.policy.template_settings());

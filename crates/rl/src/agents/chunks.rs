@@ -53,6 +53,59 @@ pub fn split(
     Ok(chunks)
 }
 
+/// Bytes of a long text that are encoded together: ids, offsets and words of so much take some tens of megabytes.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// Cuts a text of any length as [`split`] does, in memory that does not grow with it: the chunks come window by window.
+///
+/// A text of at most one window (1 MiB) is cut exactly as by [`split`]. In a longer one every window begins where the last
+/// whole chunk of the one before ends, so a cut may lie some tokens from where [`split`] would have it.
+///
+/// # Errors
+/// If the tokenizer fails; the iterator ends then.
+pub fn split_long<'t>(
+    text: &'t str,
+    tokenizer: &'t PolicyTokenizer,
+    max_tokens: usize,
+    cut_at: CutAt,
+) -> impl Iterator<Item = Result<Vec<Span>, PolicyError>> + 't {
+    split_windows(text, WINDOW_BYTES, move |window| split(window, tokenizer, max_tokens, cut_at))
+}
+
+fn split_windows<'t>(
+    text: &'t str,
+    mut window_bytes: usize,
+    split: impl Fn(&'t str) -> Result<Vec<Span>, PolicyError> + 't,
+) -> impl Iterator<Item = Result<Vec<Span>, PolicyError>> + 't {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        while start < text.len() {
+            let end = floor_char_boundary(text, text.len().min(start.saturating_add(window_bytes)));
+            // A placeholder whose end is not seen would be cut in two.
+            let end = outside_placeholder(text, start, end);
+            let mut chunks = match split(&text[start..end]) {
+                Ok(chunks) => chunks,
+                Err(error) => {
+                    start = text.len();
+                    return Some(Err(error));
+                }
+            };
+            if end < text.len() {
+                // The window ends the last chunk, not the text.
+                chunks.pop();
+            }
+            let Some(last) = chunks.last() else {
+                window_bytes = window_bytes.saturating_mul(2);
+                continue;
+            };
+            let (offset, read) = (start, last.end);
+            start += read;
+            return Some(Ok(chunks.into_iter().map(|chunk| chunk.start + offset..chunk.end + offset).collect()));
+        }
+        None
+    })
+}
+
 /// End of the chunk that begins at byte `start` and holds at most `limit` of the document's tokens.
 fn window_end(text: &str, offsets: &[Span], first_token: usize, start: usize, limit: usize, cut_at: CutAt) -> usize {
     let Some(next) = offsets.get(first_token + limit) else { return text.len() };
@@ -109,4 +162,36 @@ fn last_sentence_end(text: &str) -> Option<usize> {
         end -= 1;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn windows_cover_the_text_once_with_chunks_that_fit(
+            text in "([a-zé.]{1,9}[ \n]|\\[MASK\\]){0,120}", window in 1_usize..200, max_tokens in 1_usize..60, sentences: bool,
+        ) {
+            let tokenizer = PolicyTokenizer::of_bytes().unwrap();
+            let cut_at = if sentences { CutAt::Sentence } else { CutAt::Token };
+            let cut = |text: &str| split(text, &tokenizer, max_tokens, cut_at);
+            let in_windows: Vec<Span> =
+                split_windows(&text, window, cut).collect::<Result<Vec<_>, _>>().unwrap().concat();
+            let read: String = in_windows.iter().map(|chunk| &text[chunk.clone()]).collect();
+            prop_assert_eq!(&read, &text);
+            // Only what cannot be cut, a character or a placeholder, may be longer.
+            for chunk in &in_windows {
+                let chunk = &text[chunk.clone()];
+                prop_assert!(chunk.len() <= max_tokens || chunk == MASK || chunk.chars().count() == 1, "{chunk:?}");
+            }
+            // Bytes are the same tokens wherever they stand, so that a window moves no cut.
+            prop_assert_eq!(&in_windows, &cut(&text).unwrap());
+            let whole = split_long(&text, &tokenizer, max_tokens, cut_at).collect::<Result<Vec<_>, _>>().unwrap();
+            prop_assert_eq!(whole.concat(), in_windows);
+        }
+    }
 }

@@ -194,14 +194,23 @@ impl Reader<'_> {
     ) -> anyhow::Result<Vec<Vec<Trajectory>>> {
         let about = |task: &ReadingTask| task.problem.as_deref().map(|problem| self.prompts.about(problem));
         let tasks: Vec<(&ReadingTask, Option<PromptSet>)> = tasks.iter().map(|task| (task, about(task))).collect();
-        engine.groups(self.tokenizer, &tasks, group_size, None, |(task, own_prompts), rollout| Reading {
-            reader: self,
-            prompts: own_prompts.as_ref().unwrap_or(self.prompts),
-            task,
-            rollout,
-            memory: EMPTY_MEMORY.to_owned(),
-            num_read: 0,
+        engine.groups(self.tokenizer, &tasks, group_size, None, |(task, own_prompts), rollout| {
+            let prompts = own_prompts.as_ref().unwrap_or(self.prompts);
+            self.reading(prompts, (task.document, rollout), task.chunks.iter().map(String::as_str))
         })
+    }
+
+    /// The environment in which chunks are read one after the other with these prompts, and their problem is answered.
+    /// `document` and `rollout` are those of the draw addresses.
+    pub fn reading<'a>(
+        &'a self,
+        prompts: &'a PromptSet,
+        (document, rollout): (u64, usize),
+        chunks: impl Iterator<Item = &'a str> + 'a,
+    ) -> Reading<'a> {
+        let address = self.round.address(document, rollout as u64);
+        let (chunks, memory) = (Box::new(chunks), EMPTY_MEMORY.to_owned());
+        Reading { reader: self, prompts, address, chunks, memory, answers: true }
     }
 
     /// Answers every recall question `samples` times; the answers of a question stand together.
@@ -271,28 +280,37 @@ impl Reader<'_> {
     }
 }
 
-/// A document that is being read.
-struct Reading<'a> {
+/// A text that is being read, see [`Reader::reading`].
+pub struct Reading<'a> {
     reader: &'a Reader<'a>,
     prompts: &'a PromptSet,
-    task: &'a ReadingTask,
-    rollout: usize,
+    address: DrawAddress,
+    chunks: Box<dyn Iterator<Item = &'a str> + 'a>,
     memory: String,
-    num_read: usize,
+    answers: bool,
+}
+
+impl Reading<'_> {
+    /// The same reading, which ends with the memory of the last chunk.
+    #[must_use]
+    pub fn without_answer(self) -> Self {
+        Self { answers: false, ..self }
+    }
 }
 
 impl Environment for Reading<'_> {
     type Outcome = ();
 
     fn address(&self) -> DrawAddress {
-        self.reader.round.address(self.task.document, self.rollout as u64)
+        self.address
     }
 
     fn first(&mut self) -> anyhow::Result<Step> {
         let limits = self.reader.config;
-        let (kind, user, max_tokens) = match self.task.chunks.get(self.num_read) {
+        let (kind, user, max_tokens) = match self.chunks.next() {
             Some(chunk) => (RolloutKind::Read, self.prompts.memory_turn(&self.memory, chunk), limits.memory_tokens),
-            None => (RolloutKind::Answer, self.prompts.answer_turn(&self.memory), limits.answer_tokens),
+            None if self.answers => (RolloutKind::Answer, self.prompts.answer_turn(&self.memory), limits.answer_tokens),
+            None => return Ok(Step::End),
         };
         Ok(Step::Observe(self.reader.observation(kind, &user, max_tokens)?))
     }
@@ -302,7 +320,6 @@ impl Environment for Reading<'_> {
             return Ok(Step::End);
         }
         self.memory.clone_from(&turn.text);
-        self.num_read += 1;
         self.first()
     }
 

@@ -11,10 +11,9 @@ mod engine;
 mod lookups;
 
 pub use self::engine::RolloutEngine;
-pub use memtrain_rollout_types::DrawAddress;
+pub use memtrain_rollout_types::{DrawAddress, RolloutKind};
 
 use memtrain_engine::sampler::{Completion, SamplingParams};
-use memtrain_rollout_types::RolloutKind;
 
 use crate::agents::retrieve::Found;
 
@@ -126,4 +125,44 @@ impl Environment for SingleTurn {
     }
 
     fn outcome(self) {}
+}
+
+/// An environment whose turns somebody follows: each is handed over once the next step is taken, and what is removed from it
+/// then is not kept in the trajectory either.
+pub struct Followed<E, F> {
+    environment: E,
+    follow: F,
+}
+
+impl<E: Environment, F: FnMut(&mut Turn) -> anyhow::Result<()>> Followed<E, F> {
+    /// The environment with who follows it.
+    pub fn new(environment: E, follow: F) -> Self {
+        Self { environment, follow }
+    }
+}
+
+impl<E: Environment, F: FnMut(&mut Turn) -> anyhow::Result<()>> Environment for Followed<E, F> {
+    type Outcome = E::Outcome;
+
+    fn address(&self) -> DrawAddress {
+        self.environment.address()
+    }
+
+    fn first(&mut self) -> anyhow::Result<Step> {
+        self.environment.first()
+    }
+
+    fn next(&mut self, turn: &mut Turn) -> anyhow::Result<Step> {
+        let step = self.environment.next(turn)?;
+        (self.follow)(turn)?;
+        Ok(step)
+    }
+
+    fn found(&mut self, passages: Vec<Found>) -> anyhow::Result<Step> {
+        self.environment.found(passages)
+    }
+
+    fn outcome(self) -> E::Outcome {
+        self.environment.outcome()
+    }
 }

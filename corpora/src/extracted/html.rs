@@ -1,0 +1,245 @@
+//! HTML, written as the wikitext that shows the same.
+//!
+//! html5gum gives the tokens of the WHATWG standard, which makes tokens of any bytes. Tags that wikitext has as well (paragraphs,
+//! lists, tables, superscripts) are passed on without their attributes, headings become wikitext's, every letter that has a meaning in
+//! wikitext a character reference: [`crate::wikitext`] alone knows what is shown. No tree is built, so an end tag that is missing
+//! costs a break between two paragraphs at most.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use html5gum::{DefaultEmitter, Token, Tokenizer};
+
+use super::markdown::escape_letter;
+
+/// Elements whose content is no prose: what runs, what is drawn, what is typed into, what leads elsewhere.
+const HIDDEN: [&str; 20] = [
+    "audio", "button", "canvas", "datalist", "iframe", "map", "nav", "noembed", "noframes", "noscript", "object",
+    "script", "select", "style", "svg", "template", "textarea", "title", "video", "dialog",
+];
+
+/// What a tag is in wikitext.
+enum Shown {
+    /// The same tag.
+    Same,
+    /// A break between paragraphs.
+    Paragraph,
+    /// A heading of this level.
+    Heading(usize),
+    /// Lines that stay as they are.
+    Lines,
+    /// Nothing, and its content is part of what stands around it.
+    Nothing,
+}
+
+fn shown(name: &str) -> Shown {
+    match name {
+        "blockquote" | "br" | "caption" | "dd" | "div" | "dl" | "dt" | "hr" | "li" | "ol" | "p" | "rt" | "rp"
+        | "ruby" | "sub" | "sup" | "table" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr" | "ul" => Shown::Same,
+        "address" | "article" | "aside" | "body" | "details" | "fieldset" | "figcaption" | "figure" | "footer"
+        | "form" | "header" | "hgroup" | "legend" | "main" | "menu" | "optgroup" | "search" | "section" | "summary" => {
+            Shown::Paragraph
+        }
+        "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => Shown::Heading(usize::from(name.as_bytes()[1] - b'0')),
+        "listing" | "pre" | "xmp" => Shown::Lines,
+        _ => Shown::Nothing,
+    }
+}
+
+fn tokens(html: &str) -> impl Iterator<Item = Token> {
+    let mut emitter = DefaultEmitter::default();
+    // Without a tree the tokenizer has to see itself that a script or a title holds no tags.
+    emitter.naively_switch_states(true);
+    // What is read from memory cannot fail.
+    Tokenizer::new_with_emitter(html, emitter).filter_map(Result::ok)
+}
+
+/// A page of HTML as wikitext.
+pub(super) fn wikitext(html: &str) -> String {
+    let mut writer = Writer { out: String::with_capacity(html.len()), ..Writer::default() };
+    for token in tokens(html) {
+        if let Token::EndTag(tag) = token {
+            *writer.ends.entry(lossy(&tag.name)).or_default() += 1;
+        }
+    }
+    for token in tokens(html) {
+        writer.token(token);
+    }
+    writer.end_heading();
+    writer.out
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[derive(Default)]
+struct Writer {
+    out: String,
+    /// End tags by name that are still ahead. An element whose end is missing hides nothing, or the rest of the page would be lost.
+    ends: HashMap<String, usize>,
+    /// The element that is not shown, and how many of its name are open in it.
+    hidden: Option<(String, usize)>,
+    /// Where the words of an open heading begin, and its level.
+    heading: Option<(usize, usize)>,
+    /// Inside of lines that stay as they are.
+    in_lines: bool,
+}
+
+impl Writer {
+    fn token(&mut self, token: Token) {
+        match token {
+            Token::StartTag(tag) => {
+                let name = lossy(&tag.name);
+                let is_hidden = HIDDEN.contains(&name.as_str()) || tag.attributes.contains_key(b"hidden".as_slice());
+                match &mut self.hidden {
+                    Some((hidden, depth)) => *depth += usize::from(*hidden == name && !tag.self_closing),
+                    None if is_hidden && self.ends.get(&name).is_some_and(|ahead| *ahead > 0) => {
+                        self.hidden = Some((name, 1));
+                    }
+                    None => self.tag(&name, true),
+                }
+            }
+            Token::EndTag(tag) => {
+                let name = lossy(&tag.name);
+                if let Some(ahead) = self.ends.get_mut(&name) {
+                    *ahead = ahead.saturating_sub(1);
+                }
+                match &mut self.hidden {
+                    Some((hidden, depth)) if *hidden == name => {
+                        *depth -= 1;
+                        if *depth == 0 {
+                            self.hidden = None;
+                        }
+                    }
+                    Some((hidden, _)) if self.ends.get(hidden).is_none_or(|ahead| *ahead == 0) => self.hidden = None,
+                    Some(_) => {}
+                    None => self.tag(&name, false),
+                }
+            }
+            Token::String(text) if self.hidden.is_none() => self.text(&lossy(&text)),
+            _ => {}
+        }
+    }
+
+    fn tag(&mut self, name: &str, opens: bool) {
+        let shown = shown(name);
+        if self.in_lines && !matches!(shown, Shown::Lines | Shown::Nothing) {
+            return;
+        }
+        if !matches!(shown, Shown::Nothing) && name != "sup" && name != "sub" && name != "br" {
+            self.end_heading();
+        }
+        let slash = if opens { "" } else { "/" };
+        let _ = match shown {
+            Shown::Same => write!(self.out, "<{slash}{name}>"),
+            Shown::Paragraph => write!(self.out, "<{slash}div>"),
+            Shown::Heading(level) => {
+                self.out.push_str("\n\n");
+                self.heading = opens.then_some((self.out.len(), level));
+                Ok(())
+            }
+            Shown::Lines if opens != self.in_lines => {
+                self.in_lines = opens;
+                write!(self.out, "{}<{slash}pre>{}", if opens { "\n\n" } else { "" }, if opens { "" } else { "\n\n" })
+            }
+            Shown::Lines | Shown::Nothing => Ok(()),
+        };
+    }
+
+    /// Puts the marks around a heading.
+    fn end_heading(&mut self) {
+        let Some((start, level)) = self.heading.take() else { return };
+        let words = self.out.split_off(start);
+        if !words.trim().is_empty() {
+            // The first level is that of the title.
+            let marks = "=".repeat(level.max(2));
+            let _ = write!(self.out, "{marks} {} {marks}\n\n", words.trim());
+        }
+    }
+
+    /// White space is one space, and none where a line of wikitext would begin with it.
+    fn text(&mut self, text: &str) {
+        for letter in text.chars() {
+            if self.in_lines {
+                if letter == '\n' { self.out.push('\n') } else { escape_letter(letter, &mut self.out) }
+            } else if !letter.is_ascii_whitespace() {
+                escape_letter(letter, &mut self.out);
+            } else if !self.out.is_empty() && !self.out.ends_with([' ', '\n']) {
+                self.out.push(' ');
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::extracted::{Markup, Text, clean};
+    use crate::wikitext::{CleanOptions, Keep, WikiContext};
+
+    fn prose(html: &str) -> String {
+        let options = CleanOptions { tables: Keep::Keep, ..CleanOptions::default() };
+        let text = Text { text: html.to_owned(), markup: Markup::Html, ..Text::default() };
+        clean(&text, &WikiContext::default().with_options(options)).text_with_headings()
+    }
+
+    #[test]
+    fn tags_go_and_words_stay() {
+        for (html, expected) in [
+            ("<p>Mira is a <b>small</b> <a href=\"/x\">town</a>.<p>It is old.", "Mira is a small town.\n\nIt is old."),
+            (
+                "<h1>Mira</h1><p>A town.</p><h2>Its <i>walls</i></h2><div>High.</div>",
+                "## Mira\n\nA town.\n\n## Its walls\n\nHigh.",
+            ),
+            ("<ul>\n <li>one</li>\n <li>two</li>\n</ul><p>after", "one\ntwo\n\nafter"),
+            ("a<br>b &amp; c &lt;d&gt; caf&eacute;", "a\nb & c <d> café"),
+            (
+                "<table><tr><th>year</th><th>height</th></tr><tr><td>1901</td><td>3 m</td></tr></table>",
+                "year | height\n1901 | 3 m",
+            ),
+            ("10<sup>6</sup> H<sub>2</sub>O", "10⁶ H2O"),
+            ("<section><main>x</main></section><custom-tag>y</custom-tag>", "x\n\ny"),
+            ("a\n  b\t c", "a b c"),
+        ] {
+            assert_eq!(prose(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_prose_is_not_shown_and_hides_no_more_than_itself() {
+        let page = "<!doctype html><html><head><title>T</title><style>p{x:1}</style><script>if (a</b>) \"<p>\"</script></head>\
+            <body><nav><ul><li>Home</ul></nav><p>Mira.<!-- no --><svg><text>x</text></svg><p hidden>secret</p><p>End.";
+        assert_eq!(prose(page), "Mira.\n\nEnd.");
+        assert_eq!(prose("<nav><a>Home</a><p>Mira is a town."), "Home\n\nMira is a town.");
+        assert_eq!(prose("<nav><nav>a</nav>Mira."), "aMira.");
+        assert_eq!(prose("<div hidden>a<div>b</div>c</div>d"), "d");
+    }
+
+    #[test]
+    fn marks_of_wikitext_are_text() {
+        for text in ["''x'' [[y]] {{z}}", "= no heading =", ": no indent", "* no list", "__TOC__ -{a}- ~~~~", "{| a |}"]
+        {
+            assert_eq!(prose(&format!("<p>{text}</p>")), text, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_laid_out_stay() {
+        assert_eq!(prose("<p>Run:</p><pre>ls <b>-l</b>\n  &lt;tmp</pre><p>Done."), "Run:\n\nls -l\n<tmp\n\nDone.");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_goes_through(html in "(<|>|/|!|--|&|;|p|nav|pre|h1|table|td|sup|script| |\n|\"|=|'|[a-z]{1,3}){0,60}") {
+            let _ = prose(&html);
+        }
+
+        #[test]
+        fn every_word_of_a_paragraph_is_kept(words in proptest::collection::vec("[a-zé0-9]{1,8}", 1..20)) {
+            let html: String = words.iter().map(|word| format!("<p>{word}</p>")).collect();
+            prop_assert_eq!(prose(&html), words.join("\n\n"));
+        }
+    }
+}

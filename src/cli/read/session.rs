@@ -1,0 +1,202 @@
+//! The policy that reads, its prompts and limits, and what draws.
+//!
+//! A policy reads best as it was trained. So the limits of a checkpoint are those of its run, whose configuration lies two folders
+//! above it; without a run they are MemTrain's (§4.1), and the command line may change each.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::DType;
+use clap::Args;
+use memtrain_corpora::store;
+use memtrain_hub::Needed;
+
+use super::ReadArgs;
+use crate::agents::prompts::PromptSet;
+use crate::agents::reader::ReaderConfig;
+use crate::cli::configuration::resolve;
+use crate::cli::failure::{Usage, WithHint};
+use crate::cli::models::ModelFolder;
+use crate::cli::quickstart;
+use crate::config::Config;
+use crate::policy::{Policy, PolicyConfig, PolicyTokenizer, directory};
+use crate::sampler::local::free_bytes;
+use crate::sampler::{self, HttpSampler, Sampler, SamplerConfig, SamplerKind, SamplingParams};
+
+/// The policy that reads where none is named.
+const BUILT_IN: &str = "built-in:mini";
+
+/// Limits of a reading, each that of the configuration if it is not given.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Limits {
+    /// Longest chunk [default: that of the policy's run, else 5120]
+    #[arg(long, value_name = "N")]
+    pub chunk_tokens: Option<usize>,
+    /// Longest memory [default: that of the policy's run, else 1024]
+    #[arg(long, value_name = "N")]
+    pub memory_tokens: Option<usize>,
+    /// Longest answer [default: that of the policy's run, else 1024]
+    #[arg(long, value_name = "N")]
+    pub answer_tokens: Option<usize>,
+    /// Prompt set: `standard`, `compact` or a folder [default: that of the policy's run, else `standard`]
+    #[arg(long, value_name = "SET")]
+    pub prompts: Option<String>,
+}
+
+/// What a reading works with.
+pub struct Session {
+    /// Limits; `context_tokens` is what the policy can take.
+    pub reader: ReaderConfig,
+    /// What the agent is shown.
+    pub prompts: PromptSet,
+    /// The policy's tokenizer.
+    pub tokenizer: PolicyTokenizer,
+    sampler: SamplerConfig,
+    draws: Draws,
+}
+
+/// Who draws.
+enum Draws {
+    /// The policy in this process.
+    Policy(Box<Policy>),
+    /// A server that has the policy, whose responses end in these tokens.
+    Server { stop_ids: Vec<u32> },
+}
+
+impl Session {
+    /// Resolves the configuration and loads the policy, or its tokenizer where a server draws.
+    pub fn open(args: &ReadArgs) -> anyhow::Result<Self> {
+        let mut config = configuration(args)?;
+        let params = SamplingParams { temperature: args.temperature, top_p: 1.0, top_k: 0, max_tokens: 1 };
+        params.check().map_err(Usage)?;
+        config.sampler.kind = if args.server.is_some() { SamplerKind::Http } else { SamplerKind::Local };
+        if let Some(server) = &args.server {
+            config.sampler.http.url.clone_from(server);
+        }
+        config.sampler.validate().map_err(Usage)?;
+        let reader = limits(&config.reader, &args.limits)?;
+        let prompts = PromptSet::load(&reader.prompts, reader.prompt.layout)?;
+        let source = named(args, &config);
+        let needed = if args.server.is_some() { Needed::Tokenizer } else { Needed::Model };
+        let found = ModelFolder::find(&source, needed)?;
+        let told = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
+        let settings = config.policy.template_settings();
+        let (tokenizer, positions, draws) = match args.server {
+            Some(_) => {
+                let folder = directory::base_of(&found.path)?;
+                let shape = directory::load_config(&folder).hint(told)?;
+                let tokenizer = PolicyTokenizer::from_file(&folder.join("tokenizer.json"))?;
+                let stop_ids = directory::load_generation(&folder, &shape, &tokenizer)?.eos_token_ids;
+                (tokenizer, shape.max_position_embeddings, Draws::Server { stop_ids })
+            }
+            None => {
+                let policy = directory::load(&found.path, &args.device.open()?, DType::F32).hint(told)?;
+                let positions = policy.decoder.config.max_position_embeddings;
+                (policy.tokenizer.clone(), positions, Draws::Policy(Box::new(policy)))
+            }
+        };
+        let reader = ReaderConfig { context_tokens: positions, ..reader };
+        let tokenizer = tokenizer.with_template_settings(&settings);
+        Ok(Self { reader, prompts, tokenizer, sampler: config.sampler, draws })
+    }
+
+    /// Tokens of the longest prompt with its response, by the limits. A memory may be some more when it is read again.
+    ///
+    /// # Errors
+    /// If they are more than the policy can take.
+    pub fn check_room<'p>(&self, problems: impl Iterator<Item = &'p PromptSet>) -> anyhow::Result<usize> {
+        let mut frame = 0;
+        for prompts in problems {
+            for turn in [prompts.memory_turn("", ""), prompts.answer_turn("")] {
+                frame = frame.max(self.tokenizer.chat_prompt_ids(turn)?.len());
+            }
+        }
+        let ReaderConfig { chunk_tokens, memory_tokens, answer_tokens, context_tokens, .. } = self.reader;
+        let parts = [frame, chunk_tokens, memory_tokens, memory_tokens.max(answer_tokens)];
+        let needed = parts.iter().fold(0, |sum: usize, part| sum.saturating_add(*part));
+        if needed <= context_tokens {
+            return Ok(needed);
+        }
+        Err(Usage(format!(
+            "a question in its prompt takes {frame} tokens, a chunk {chunk_tokens}, a memory {memory_tokens} and a response {}: \
+             the policy was made for {context_tokens} positions",
+            parts[3]
+        )))
+        .hint(|| "lower `--chunk-tokens`, `--memory-tokens` or `--answer-tokens`".to_owned())
+    }
+
+    /// What draws for so many readings at a time, none of which needs more than about `longest` tokens at once.
+    ///
+    /// # Errors
+    /// If the device refuses, or the server cannot be reached.
+    pub fn sampler(&self, readings: usize, longest: usize) -> anyhow::Result<Box<dyn Sampler>> {
+        match &self.draws {
+            Draws::Server { stop_ids } => {
+                Ok(Box::new(HttpSampler::connect(&self.sampler.http, stop_ids, self.tokenizer.vocab_size())?))
+            }
+            Draws::Policy(policy) => {
+                let mut config = self.sampler.clone();
+                if config.cache_gib == 0.0 {
+                    config.cache_gib = cache_gib(policy, readings, longest);
+                }
+                sampler::of_policy(&config, policy, None)
+            }
+        }
+    }
+}
+
+/// GiB that keys and values may take: twice what the readings need at once, and no more than by default. Nothing that was read
+/// comes again, so that a cache of half the memory would fill without use.
+fn cache_gib(policy: &Policy, readings: usize, longest: usize) -> f64 {
+    let PolicyConfig { num_hidden_layers, num_key_value_heads, head_dim, max_position_embeddings, .. } =
+        policy.decoder.config;
+    let token_bytes = 2 * num_hidden_layers * num_key_value_heads * head_dim * size_of::<f32>();
+    let at_once = readings.saturating_mul(2 * longest).max(max_position_embeddings.min(4 * longest));
+    let free = free_bytes(policy.decoder.device()).map_or(usize::MAX, |free| free / 2);
+    at_once.saturating_mul(token_bytes).min(free) as f64 / f64::from(1 << 30)
+}
+
+/// The policy that is named: on the command line, in the configuration that was given, or the program's own.
+fn named(args: &ReadArgs, config: &Config) -> String {
+    let configured = config.policy.path.as_ref().filter(|_| args.config.is_some());
+    args.policy.as_ref().or(configured).map_or(BUILT_IN, String::as_str).to_owned()
+}
+
+/// The configuration that was given, that of the policy's run, or that of the built-in policies; else the defaults.
+fn configuration(args: &ReadArgs) -> anyhow::Result<Config> {
+    let policy = args.policy.as_deref();
+    let run = policy.and_then(run_configuration);
+    match args.config.as_ref().or(run.as_ref()) {
+        Some(path) => resolve(path, &store::read_to_string(path)?, &args.set),
+        None if policy.is_none_or(|policy| policy.starts_with("built-in:")) => {
+            resolve(Path::new("configs/quickstart.toml"), quickstart::CONFIG, &args.set)
+        }
+        None => resolve(Path::new("--set"), "", &args.set),
+    }
+}
+
+/// `RUN/config.toml` of the policy `RUN/checkpoints/NAME`.
+fn run_configuration(policy: &str) -> Option<PathBuf> {
+    let policy = std::path::absolute(policy).ok().filter(|policy| store::is_dir(policy))?;
+    let checkpoints = policy.parent().filter(|folder| folder.ends_with("checkpoints"))?;
+    Some(checkpoints.parent()?.join("config.toml")).filter(|path| store::exists(path))
+}
+
+/// The configured limits with those that were typed.
+fn limits(configured: &ReaderConfig, typed: &Limits) -> anyhow::Result<ReaderConfig> {
+    let reader = ReaderConfig {
+        chunk_tokens: typed.chunk_tokens.unwrap_or(configured.chunk_tokens),
+        memory_tokens: typed.memory_tokens.unwrap_or(configured.memory_tokens),
+        answer_tokens: typed.answer_tokens.unwrap_or(configured.answer_tokens),
+        prompts: typed.prompts.clone().unwrap_or_else(|| configured.prompts.clone()),
+        ..configured.clone()
+    };
+    let limits = [
+        ("--chunk-tokens", reader.chunk_tokens),
+        ("--memory-tokens", reader.memory_tokens),
+        ("--answer-tokens", reader.answer_tokens),
+    ];
+    match limits.into_iter().find(|(_, tokens)| *tokens == 0) {
+        Some((option, _)) => Err(Usage(format!("`{option}` is 0: it must be at least 1")).into()),
+        None => Ok(reader),
+    }
+}
