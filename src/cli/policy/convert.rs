@@ -12,7 +12,7 @@ use crate::cli::models;
 use crate::cli::print::print_line;
 use crate::policy::adapter::AdapterConfig;
 use crate::policy::convert::{Conversion, convert, merge_lora, parse_bytes};
-use crate::policy::directory;
+use crate::policy::{directory, gguf};
 
 /// The types that weights can be converted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,13 +28,13 @@ pub enum StoredType {
 /// Arguments of `memtrain policy convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// Policy directory, or a name of the Hugging Face hub
+    /// Policy directory, a name of the Hugging Face hub, or a GGUF file of architecture llama, qwen2 or qwen3
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Directory to write
     #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
-    /// Type of all weights; each keeps its own without it
+    /// Type of all weights; each keeps its own without it, and those of a GGUF file become f32
     #[arg(long)]
     pub dtype: Option<StoredType>,
     /// Largest weights file, for example `5GB` or `500MiB`; the files stay as they are without it
@@ -74,7 +74,8 @@ fn temperature(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If the policy cannot be read or the directory cannot be written.
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
-    let model = models::folder(&args.model, Needed::Model)?;
+    let is_gguf = gguf::is_gguf(&args.model)?;
+    let model = if is_gguf { args.model.clone() } else { models::folder(&args.model, Needed::Model)? };
     directory::check_target(&args.out, &[&model])?;
     let dtype = args.dtype.map(|dtype| match dtype {
         StoredType::Bf16 => DType::BF16,
@@ -82,8 +83,12 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         StoredType::F32 => DType::F32,
     });
     let conversion = Conversion { dtype, max_shard_bytes: args.max_shard_size, temperature: args.temperature };
-    convert(&model, &args.out, conversion)
-        .hint(|| "`--model` is a Hugging Face directory of a Qwen2, Qwen3 or Llama model".into())?;
+    match is_gguf {
+        true => gguf::convert(&model, &args.out, conversion)
+            .hint(|| "GGUF files of Llama, Qwen2 and Qwen3 models with byte-level BPE are read; for others take the original model".into())?,
+        false => convert(&model, &args.out, conversion)
+            .hint(|| "`--model` is a Hugging Face directory of a Qwen2, Qwen3 or Llama model, or a GGUF file".into())?,
+    }
     print_line!("{}", args.out.display())?;
     Ok(())
 }

@@ -31,7 +31,7 @@ pub struct Conversion {
 }
 
 /// The tensor that scales all logits alike.
-const FINAL_NORM: &str = "model.norm.weight";
+pub(super) const FINAL_NORM: &str = "model.norm.weight";
 
 /// Writes the policy directory `from` to `to`. Where nothing is to be changed, every file is the same to the byte.
 ///
@@ -169,7 +169,7 @@ fn tensor(view: &TensorView<'_>) -> Result<Tensor, PolicyError> {
 }
 
 /// A tensor in another type that can hold each of its numbers: none becomes infinite.
-fn narrowed(name: &str, tensor: &Tensor, dtype: DType) -> Result<Tensor, PolicyError> {
+pub(super) fn narrowed(name: &str, tensor: &Tensor, dtype: DType) -> Result<Tensor, PolicyError> {
     let size = |tensor: &Tensor| -> Result<f64, PolicyError> {
         match tensor.elem_count() {
             0 => Ok(0.0),
@@ -190,7 +190,7 @@ fn narrowed(name: &str, tensor: &Tensor, dtype: DType) -> Result<Tensor, PolicyE
     Ok(changed)
 }
 
-fn raw(tensor: &Tensor) -> Result<Cow<'static, [u8]>, PolicyError> {
+pub(super) fn raw(tensor: &Tensor) -> Result<Cow<'static, [u8]>, PolicyError> {
     Ok(Cow::Owned(safetensors::View::data(&tensor.contiguous()?).into_owned()))
 }
 

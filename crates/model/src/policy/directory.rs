@@ -256,7 +256,7 @@ pub fn load_generation(
     Ok(Generation { eos_token_ids: end_of_turn::each_once(ids), other })
 }
 
-fn check_vocabulary(config: &PolicyConfig, tokenizer: &PolicyTokenizer) -> Result<(), PolicyError> {
+pub(super) fn check_vocabulary(config: &PolicyConfig, tokenizer: &PolicyTokenizer) -> Result<(), PolicyError> {
     let (tokenizer, embedding) = (tokenizer.vocab_size(), config.vocab_size);
     if tokenizer > embedding {
         return Err(PolicyError::Vocabulary { tokenizer, embedding });

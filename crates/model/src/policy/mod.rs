@@ -13,6 +13,7 @@ pub mod copying;
 pub mod decoder;
 pub mod directory;
 mod end_of_turn;
+pub mod gguf;
 #[cfg(test)]
 mod hostile;
 pub mod lora;
