@@ -1,5 +1,7 @@
 //! `memtrain corpus`: from a dump to training documents.
 
+mod export;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +47,8 @@ pub enum Action {
     Verify(VerifyArgs),
     /// Lengths, kinds, answers, rejections: what the corpus is like
     Stats(StatsArgs),
+    /// Write the documents as rows that another trainer reads
+    Export(export::ExportArgs),
 }
 
 /// Arguments of the actions on a whole corpus.
@@ -195,6 +199,7 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         Action::Inspect(args) => super::inspect::run(args),
         Action::Verify(args) => verify(args),
         Action::Stats(args) => stats(args),
+        Action::Export(args) => export::run(args),
     }
 }
 

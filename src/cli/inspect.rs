@@ -53,6 +53,15 @@ pub enum SplitArgument {
     Heldout,
 }
 
+impl From<SplitArgument> for Split {
+    fn from(split: SplitArgument) -> Self {
+        match split {
+            SplitArgument::Train => Self::Train,
+            SplitArgument::Heldout => Self::Heldout,
+        }
+    }
+}
+
 /// A role as it is typed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum RoleArgument {
@@ -77,11 +86,8 @@ pub enum ColorArgument {
 
 impl InspectArgs {
     fn name(&self) -> String {
-        let split = match self.split {
-            SplitArgument::Train => Split::Train,
-            SplitArgument::Heldout => Split::Heldout,
-        };
-        self.document.parse().map_or_else(|_| self.document.clone(), |number| documents::name(split, number))
+        let number = self.document.parse();
+        number.map_or_else(|_| self.document.clone(), |number| documents::name(self.split.into(), number))
     }
 
     fn look(&self) -> Look {

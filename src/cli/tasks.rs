@@ -131,7 +131,8 @@ pub(super) fn told<T>(result: Result<T, TaskError>) -> anyhow::Result<T> {
     })
 }
 
-fn make_parent(path: &Path) -> anyhow::Result<()> {
+/// Creates the folder that a file is written into.
+pub(super) fn make_parent(path: &Path) -> anyhow::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => Ok(store::create_dir_all(folder)?),
         _ => Ok(()),

@@ -3,11 +3,13 @@
 //! * [`Task`] is a row of a task table; [`read`] and [`TaskWriter`] know the table as Parquet and as JSON lines
 //! * [`import`] turns other people's question sets into tasks
 //! * [`compose`] builds long contexts of many passages around the same questions
+//! * [`documents`] writes documents with a hidden entity as rows for other trainers
 //! * [`verl`] writes tasks as rows that verl trains on
 //!
 //! The formats are written down in `docs/formats.md`.
 
 pub mod compose;
+pub mod documents;
 pub mod import;
 mod lines;
 mod table;

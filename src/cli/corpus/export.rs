@@ -1,0 +1,139 @@
+//! `memtrain corpus export`: documents as rows that another trainer reads.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use memtrain_corpora::store::{self, AtomicFile, Row, TableReader, TableWriter};
+use memtrain_corpora::{Document, Split};
+use serde_json::{Map, Value};
+
+use super::super::inspect::SplitArgument;
+use crate::agents::answer::boxed;
+use crate::agents::full_context::ContextPrompt;
+use crate::agents::prompts::{PromptLayout, PromptSet};
+use crate::cli::failure::WithHint;
+use crate::cli::print::print_line;
+use crate::cli::tasks::make_parent;
+use crate::cli::written::written_path;
+use crate::tasks::documents::{ChatRow, DocumentRow, RELEASED_SOURCE, check};
+
+/// Forms of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Parquet as MemTrain's released trainer, MemAgent's recipe and verl read it: question, masked text, hidden entity
+    Verl,
+    /// Parquet with `messages`: the whole document and the question, and the boxed answer
+    HfChat,
+    /// The rows of `verl` as JSON lines
+    Jsonl,
+}
+
+/// Arguments of `memtrain corpus export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of the corpus
+    pub corpus: PathBuf,
+    /// The form
+    #[arg(long, value_enum, default_value = "verl")]
+    pub format: ExportFormat,
+    /// Which documents
+    #[arg(long, value_enum, default_value_t = SplitArgument::Train)]
+    pub split: SplitArgument,
+    /// File to write
+    #[arg(long, value_name = "FILE", value_parser = written_path())]
+    pub out: PathBuf,
+    /// Only the first N documents
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// `data_source` of the rows, by which a trainer chooses the reward; MemTrain's knows this name alone
+    #[arg(long, value_name = "NAME", default_value = RELEASED_SOURCE)]
+    pub data_source: String,
+    /// Prompt set with the question, and for `hf-chat` with the words around it: `standard`, `compact` or a folder
+    #[arg(long, value_name = "SET", default_value = "standard")]
+    pub prompts: String,
+}
+
+/// Writes the documents, all of them or no file.
+///
+/// # Errors
+/// If the corpus is not finished, a document is not as its record says, or something else is in the way.
+pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    let question = PromptSet::load(&args.prompts, PromptLayout::MemoryFirst)?.problem;
+    let row =
+        |(index, document): (usize, &Document)| DocumentRow::of(document, index as u64, &question, &args.data_source);
+    let rows = match args.format {
+        ExportFormat::Verl => write_table(args, |at| Ok(row(at)?))?,
+        ExportFormat::HfChat => {
+            let prompt = ContextPrompt::load(&args.prompts)?;
+            write_table(args, |(_, document)| {
+                check(document)?;
+                let user = prompt.turn(&question, &document.text).as_str().to_owned();
+                Ok(ChatRow { id: document.id.clone(), user, assistant: boxed(&document.answer).as_str().to_owned() })
+            })?
+        }
+        ExportFormat::Jsonl => write_lines(args, |at| Ok(serde_json::to_string(&row(at)?)?))?,
+    };
+    print_line!("{rows} rows  {}", args.out.display())?;
+    Ok(())
+}
+
+/// The documents that were asked for, with their numbers.
+fn documents(args: &ExportArgs) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(usize, Document)>>> {
+    store::refuse_overlap(&args.out, &args.corpus)?;
+    let split: Split = args.split.into();
+    let documents = memtrain_pipeline::documents::documents(&args.corpus, split)?;
+    let numbered = documents.take(args.limit.unwrap_or(usize::MAX)).enumerate();
+    Ok(numbered.map(|(index, document)| Ok((index, document?))))
+}
+
+fn write_table<R: Row + Clone>(
+    args: &ExportArgs,
+    row: impl Fn((usize, &Document)) -> anyhow::Result<R>,
+) -> anyhow::Result<u64> {
+    store::check_file(&args.out, |path| TableReader::<R>::open(path).is_ok())?;
+    let documents = documents(args)?;
+    make_parent(&args.out)?;
+    let mut writer = TableWriter::create(&args.out)?;
+    for document in documents {
+        let (index, document) = document?;
+        writer.push(told(row((index, &document)))?)?;
+    }
+    some(args, writer.rows())?;
+    Ok(writer.finish()?.rows)
+}
+
+fn write_lines(args: &ExportArgs, line: impl Fn((usize, &Document)) -> anyhow::Result<String>) -> anyhow::Result<u64> {
+    store::check_file(&args.out, is_ours)?;
+    let documents = documents(args)?;
+    make_parent(&args.out)?;
+    let mut file = AtomicFile::create(&args.out)?;
+    let mut rows = 0;
+    for document in documents {
+        let (index, document) = document?;
+        let line = told(line((index, &document)))?;
+        writeln!(file, "{line}").with_context(|| format!("`{}` cannot be written", args.out.display()))?;
+        rows += 1;
+    }
+    some(args, rows)?;
+    file.commit()?;
+    Ok(rows)
+}
+
+/// Whether a file of lines is one of these.
+fn is_ours(path: &Path) -> bool {
+    let Ok(file) = store::open(path) else { return false };
+    let first = store::lines(std::io::BufReader::new(file)).next().and_then(Result::ok);
+    let row = first.and_then(|line| serde_json::from_str::<Map<String, Value>>(&line).ok());
+    row.is_some_and(|row| row.contains_key("reward_model") && row["extra_info"]["retrieved_indices"].is_array())
+}
+
+fn told<T>(row: anyhow::Result<T>) -> anyhow::Result<T> {
+    row.hint(|| "`memtrain corpus verify` says whether the corpus is damaged".to_owned())
+}
+
+fn some(args: &ExportArgs, rows: u64) -> anyhow::Result<()> {
+    anyhow::ensure!(rows > 0, "there are no such documents in `{}`", args.corpus.display());
+    Ok(())
+}

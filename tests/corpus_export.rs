@@ -1,0 +1,80 @@
+//! `memtrain corpus export`: documents leave as rows for other trainers and come back.
+
+mod small_world;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use memtrain::tasks::documents::{ChatRow, DocumentRow};
+use memtrain_corpora::store::{self, json_rows, read_table};
+use memtrain_corpora::{PassageRole, Split};
+use serde_json::Value;
+
+fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_memtrain")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn done(folder: &Path, arguments: &[&str]) -> String {
+    let output = memtrain(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn documents_leave_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    let not_there = memtrain(path, &["corpus", "export", "corpus", "--out", "none.parquet"]);
+    assert_eq!(not_there.status.code(), Some(1));
+    assert!(!store::exists(&path.join("none.parquet")));
+    done(path, &["corpus", "build", "small.toml"]);
+    let documents = |split| memtrain_pipeline::documents::documents(&path.join("corpus"), split).unwrap();
+    let documents = |split| documents(split).collect::<Result<Vec<_>, _>>().unwrap();
+    let (train, heldout) = (documents(Split::Train), documents(Split::Heldout));
+    assert_eq!(
+        done(path, &["corpus", "export", "corpus", "--out", "out/train.parquet"]),
+        "6 rows  out/train.parquet\n"
+    );
+    let rows: Vec<DocumentRow> =
+        read_table(&path.join("out/train.parquet")).unwrap().collect::<Result<_, _>>().unwrap();
+    for (index, (row, document)) in rows.iter().zip(&train).enumerate() {
+        assert_eq!((&row.context, &row.reward_model.ground_truth), (&document.text, &vec![document.answer.clone()]));
+        assert_eq!((row.extra_info.index, row.data_source.as_str()), (index as i64, "hotpotqa"));
+        let pivot = document.passages.iter().find(|passage| passage.role == PassageRole::Pivot).unwrap();
+        assert_eq!(row.extra_info.anchor_idx, pivot.passage_id as i64);
+        let ids: Vec<i64> = document.passages.iter().map(|passage| passage.passage_id as i64).collect();
+        assert_eq!((row.extra_info.num_docs as usize, &row.extra_info.retrieved_indices), (ids.len(), &ids));
+        assert!(row.prompt[0].content.contains("[MASK]"));
+    }
+    // The same as lines, which are written over by themselves alone.
+    let lines = ["corpus", "export", "corpus", "--format", "jsonl", "--split", "heldout", "--out", "heldout.jsonl"];
+    done(path, &lines);
+    done(path, &lines);
+    let text = store::read_to_string(&path.join("heldout.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), heldout.len());
+    let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(first["context"], heldout[0].text);
+    let over = memtrain(path, &["corpus", "export", "corpus", "--out", "small.toml"]);
+    assert_eq!(over.status.code(), Some(1), "a file of somebody else stays");
+    // Conversations.
+    done(path, &["corpus", "export", "corpus", "--format", "hf-chat", "--out", "chat.parquet", "--limit", "2"]);
+    let chat: Vec<ChatRow> = read_table(&path.join("chat.parquet")).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(chat.len(), 2);
+    assert!(chat[0].user.contains(&train[0].text));
+    assert_eq!(chat[0].assistant, format!("\\boxed{{{}}}", train[0].answer));
+    assert_eq!(json_rows(&path.join("chat.parquet")).unwrap().count(), 2);
+    // Here they are tasks with one question each: the context, what is asked, and the accepted answer.
+    for (file, count) in [("out/train.parquet", train.len()), ("heldout.jsonl", heldout.len())] {
+        let told = done(path, &["tasks", "import", file, "--out", "tasks.parquet", "--json"]);
+        let report: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!((&report["format"], &report["tasks"]), (&Value::from("verl"), &Value::from(count)), "{told}");
+        let task = memtrain::tasks::read(&path.join("tasks.parquet")).unwrap().next().unwrap().unwrap();
+        let document = if file.ends_with("jsonl") { &heldout[0] } else { &train[0] };
+        assert_eq!(
+            (task.context(), &task.questions[0].answers),
+            (document.text.clone(), &vec![document.answer.clone()])
+        );
+    }
+}
