@@ -324,6 +324,61 @@ fn hidden_folders_of_others_are_left_alone() {
 }
 
 #[test]
+fn a_whole_folder_under_a_hidden_name_is_only_removed_with_what_it_lists() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("target");
+    let fresh = store::hidden_sibling(&target, Sibling::New);
+    put(&fresh, &FIRST).unwrap();
+    write(&fresh.join("thesis.tex"), "years of work");
+    let before = tree(scratch.path());
+    let refused = put(&target, &FIRST);
+    assert!(matches!(&refused, Err(StoreError::Foreign { names, .. }) if names == &["thesis.tex"]), "{refused:?}");
+    fs::rename(fresh.join("thesis.tex"), scratch.path().join("thesis.tex")).unwrap();
+    store::mark(&fresh, "index", BTreeMap::new()).unwrap();
+    assert!(matches!(put(&target, &FIRST), Err(StoreError::OtherKind { .. })));
+    fs::remove_dir_all(&fresh).unwrap();
+    assert!(before.len() > tree(scratch.path()).len());
+    put(&target, &FIRST).unwrap();
+}
+
+#[test]
+fn a_folder_with_the_name_of_an_unfinished_file_is_somebodys() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("target");
+    put(&target, &FIRST).unwrap();
+    write(&target.join(".b.memtrain-tmp/thesis.tex"), "years of work");
+    let before = tree(scratch.path());
+    let refused = put(&target, &[("a.txt", "new")]);
+    assert!(
+        matches!(&refused, Err(StoreError::Foreign { names, .. }) if names == &[".b.memtrain-tmp/"]),
+        "{refused:?}"
+    );
+    assert_eq!(tree(scratch.path()), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_unfinished_folder_that_was_removed_in_part_is_still_ours() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("target");
+    let fresh = store::hidden_sibling(&target, Sibling::New);
+    let (half, locked) = (fresh.join("half.txt"), fresh.join("sub"));
+    write(&half, "half");
+    write(&locked.join("more.txt"), "more");
+    store::mark(&fresh, "unfinished", BTreeMap::new()).unwrap();
+    let allow = |mode| fs::set_permissions(&locked, fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o500);
+    // Refused amid the removal, but to whom the system refuses nothing.
+    if put(&target, &FIRST).is_err() {
+        assert!(fresh.join(MARKER).exists() && locked.join("more.txt").exists());
+        allow(0o700);
+        put(&target, &FIRST).unwrap();
+    }
+    assert!(target.join("a.txt").exists() && !fresh.exists());
+}
+
+#[test]
 fn two_writers_of_one_folder_do_not_meet() {
     let scratch = tempfile::tempdir().unwrap();
     let target = scratch.path().join("target");

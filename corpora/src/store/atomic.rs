@@ -159,8 +159,10 @@ fn sweep(entries: Vec<PathBuf>) -> usize {
     removed
 }
 
-/// Whether a file has the name of an [`AtomicFile`] that is not committed.
+/// Whether a path is that of an [`AtomicFile`] that is not committed: a file with such a name. A folder or a link of that name
+/// is somebody's.
 pub fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.starts_with('.') && name.ends_with(SUFFIX))
+        && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }

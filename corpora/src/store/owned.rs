@@ -414,7 +414,7 @@ impl<'a> Replacement<'a> {
         recover(&target, kind)?;
         check(&target, kind, true)?;
         let fresh = hidden_sibling(&target, Sibling::New);
-        clear_unfinished(&fresh)?;
+        clear_unfinished(&fresh, kind)?;
         super::create_dir_all(parent(&target))?;
         match fs::create_dir(&fresh) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -466,7 +466,7 @@ impl Drop for Replacement<'_> {
     fn drop(&mut self) {
         if self.lock.is_some() {
             // The error that has led here is the one to report; a full disk may also refuse the removal.
-            let _ = remove_dir_all(&self.fresh);
+            let _ = remove_unfinished(&self.fresh);
         }
     }
 }
@@ -519,20 +519,35 @@ fn recover(target: &Path, kind: &str) -> Result<()> {
     rename_durably(&old, target)
 }
 
-/// Removes the hidden folder of a replacement that was cut off. Nobody else uses its name, and it bears our marker: all that
-/// is in it is ours.
-fn clear_unfinished(fresh: &Path) -> Result<()> {
+/// Removes the hidden folder of a replacement that was cut off. While it is being written its marker says so, and all that is
+/// in it is ours. Once it is whole its marker lists what was written, and it may as well be somebody's whom its name pleased:
+/// then the same holds for it as for the folder that it was to be.
+fn clear_unfinished(fresh: &Path, kind: &str) -> Result<()> {
     check_place(fresh)?;
-    let names = match occupant(fresh)? {
+    let marker = match occupant(fresh)? {
         Occupant::Absent => return Ok(()),
         Occupant::Foreign(names) => return Err(foreign(fresh, UNFINISHED, names)),
-        Occupant::Empty => Vec::new(),
-        Occupant::Ours(_) => list(fresh)?,
+        Occupant::Empty => return remove_dir_all(fresh),
+        Occupant::Ours(marker) => marker,
     };
-    let marker = fresh.join(MARKER);
-    let file = if names.is_empty() { None } else { File::open(&marker).ok() };
-    if let Some(Err(TryLockError::WouldBlock)) = file.map(|file| file.try_lock()) {
+    if let Some(Err(TryLockError::WouldBlock)) = File::open(fresh.join(MARKER)).ok().map(|file| file.try_lock()) {
         return Err(StoreError::Locked { path: fresh.to_path_buf(), holder: None });
     }
-    remove_dir_all(fresh)
+    if marker.kind != UNFINISHED {
+        check(fresh, kind, true)?;
+        return remove_listed(fresh);
+    }
+    remove_unfinished(fresh)
+}
+
+/// Removes a folder whose marker says that it is unfinished. The marker goes last: killed amid this, the folder is still ours.
+fn remove_unfinished(fresh: &Path) -> Result<()> {
+    for path in list(fresh)?.iter().filter(|path| !path.ends_with(MARKER)) {
+        match fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+            true => remove_dir_all(path)?,
+            false => super::remove_file(path)?,
+        }
+    }
+    super::remove_file(&fresh.join(MARKER))?;
+    fs::remove_dir(fresh).map_err(|source| StoreError::io("remove folder", fresh, source))
 }
