@@ -194,6 +194,41 @@ fn a_weight_that_flips_is_named_by_every_command_that_reads_the_policy() {
 }
 
 #[test]
+fn a_log_that_lacks_lines_of_saved_steps_is_named_and_not_begun_anew() {
+    let folder = trained();
+    let run = folder.path().join("runs/a");
+    let commands: [&[&str]; 3] = [
+        &["run", "verify", "runs/a"],
+        &["report", "runs/a"],
+        &["train", "--config", "small.toml", "--set", "run.name=a"],
+    ];
+    for name in ["rollouts.jsonl", "metrics.jsonl", "timings.jsonl"] {
+        let path = run.join(name);
+        let whole = store::read(&path).unwrap();
+        let first = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+        let spoiled = [Some(&b""[..]), Some(&whole[..first]), Some(&whole[first..]), Some(&[0; 100]), None];
+        for (number, left) in spoiled.into_iter().enumerate() {
+            match left {
+                Some(left) => store::write_atomic(&path, left).unwrap(),
+                None => store::remove_file(&path).unwrap(),
+            }
+            for command in commands {
+                let output = memtrain(folder.path(), command);
+                let told = said(&output);
+                assert_eq!(output.status.code(), Some(1), "{name} spoiled by {number}, {command:?}: {told}");
+                assert!(told.contains(name) && told.contains("missing"), "{name} by {number}, {command:?}: {told}");
+            }
+            assert_eq!(store::exists(&path), left.is_some(), "{name} was begun anew");
+        }
+        store::write_atomic(&path, whole).unwrap();
+    }
+    commands.iter().for_each(|command| {
+        let output = memtrain(folder.path(), command);
+        assert!(output.status.success(), "{command:?}: {}", said(&output));
+    });
+}
+
+#[test]
 fn a_run_begun_anew_keeps_the_old_one_and_what_a_user_put_beside_it() {
     let folder = trained();
     let run = folder.path().join("runs/a");

@@ -109,7 +109,9 @@ impl RunDirectory {
     /// # Errors
     /// If a file cannot be read, written or removed, or what was recorded up to the step is not whole.
     pub fn rewind(&self, step: u64, tensorboard: bool) -> Result<Records> {
-        let records = Records::open(&self.root, step, tensorboard, self.manifest.has_checksums())?;
+        let checked = self.manifest.has_checksums();
+        records::check_complete(&self.root, &self.manifest.config(&self.root)?, step, checked)?;
+        let records = Records::open(&self.root, step, tensorboard, checked)?;
         for (recorded, path) in rollout_tables(&self.root)? {
             if recorded > step {
                 store::remove_file(&path)?;

@@ -54,7 +54,7 @@ impl JsonLines {
                 store::write_atomic(path, &before[..kept.bytes])?;
             }
         }
-        Ok(Self { path: path.to_path_buf(), file: store::append(path)?, checked, last_step: kept.last_step })
+        Ok(Self { path: path.to_path_buf(), file: store::append(path)?, checked, last_step: kept.last_step() })
     }
 
     /// Appends a line, and returns when it is on the disk. Numbers that are not finite become `null`.
@@ -105,6 +105,24 @@ impl JsonLines {
 pub fn read(path: &Path, checked: bool) -> Result<Vec<Line>> {
     let bytes = read_if_there(path)?.unwrap_or_default();
     parse(path, &bytes, checked).map(|line| line.map(|(line, _)| line)).collect()
+}
+
+/// The lines that [`JsonLines::open`] would keep. Nothing is written.
+///
+/// # Errors
+/// If the file cannot be read or a line up to the step is damaged.
+pub(super) fn read_up_to(path: &Path, last_step: u64, checked: bool) -> Result<Vec<Line>> {
+    let bytes = read_if_there(path)?.unwrap_or_default();
+    Ok(kept_up_to(path, &bytes, last_step, checked)?.lines)
+}
+
+/// The first of the steps, in ascending order, that has no line.
+pub(super) fn first_without_line(steps: impl IntoIterator<Item = u64>, lines: &[Line]) -> Option<u64> {
+    let mut left = lines.iter().map(|(step, _)| *step).peekable();
+    steps.into_iter().find(|&step| {
+        while left.next_if(|&of| of < step).is_some() {}
+        left.peek() != Some(&step)
+    })
 }
 
 /// The lines of a log's bytes, each with its length in bytes; damaged ones are errors, and those after them come all the
@@ -158,21 +176,28 @@ fn unsealed(line: &[u8], checked: bool) -> Option<Vec<u8>> {
 #[derive(Default)]
 struct Kept {
     bytes: usize,
-    last_step: Option<u64>,
+    lines: Vec<Line>,
+}
+
+impl Kept {
+    fn last_step(&self) -> Option<u64> {
+        self.lines.last().map(|(step, _)| *step)
+    }
 }
 
 /// The leading lines up to a step. What follows the line of that step goes, whatever it is.
 fn kept_up_to(path: &Path, bytes: &[u8], last_step: u64, checked: bool) -> Result<Kept> {
     let mut kept = Kept::default();
     for line in parse(path, bytes, checked) {
-        if last_step == 0 || kept.last_step == Some(last_step) {
+        if last_step == 0 || kept.last_step() == Some(last_step) {
             break;
         }
-        let ((step, _), length) = line?;
-        if step > last_step {
+        let (line, length) = line?;
+        if line.0 > last_step {
             break;
         }
-        kept = Kept { bytes: kept.bytes + length, last_step: Some(step) };
+        kept.bytes += length;
+        kept.lines.push(line);
     }
     Ok(kept)
 }
@@ -228,6 +253,14 @@ mod tests {
             prop_assert_eq!(JsonLines::open(&path, line, true)?.last_step(), (line > 0).then_some(line));
             prop_assert_eq!(read(&path, true)?.len() as u64, line);
         }
+    }
+
+    #[test]
+    fn the_first_step_without_a_line_is_found() {
+        let lines: Vec<Line> = [1, 2, 4, 6].map(|step| (step, Map::new())).into();
+        let first = |steps: &[u64]| first_without_line(steps.iter().copied(), &lines);
+        assert_eq!((first(&[]), first(&[1, 2, 4, 6]), first(&[2, 6])), (None, None, None));
+        assert_eq!((first(&[1, 2, 3, 4]), first(&[4, 5, 6]), first(&[6, 8])), (Some(3), Some(5), Some(8)));
     }
 
     #[test]

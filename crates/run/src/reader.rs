@@ -8,7 +8,7 @@ use super::checkpoint::{Checkpoint, step_of};
 use super::directory::{CHECKPOINTS, KIND, rollout_tables, rollouts_path};
 use super::json_lines::{self, Line};
 use super::manifest::{MANIFEST, Manifest};
-use super::records::{FILES, OF_EACH_STEP, RolloutTable, TENSORBOARD};
+use super::records::{self, FILES, OF_EACH_STEP, ROLLOUT_TABLES, RolloutTable, TENSORBOARD};
 use super::tensorboard::EventFile;
 use super::trash::SAMPLER_WEIGHTS;
 use super::{Result, RunError, read_if_there};
@@ -49,21 +49,36 @@ impl RunReader {
         self.manifest.config(&self.root)
     }
 
-    /// The lines of one of the [`FILES`]; none if there is no such file.
+    /// The lines of one of the [`FILES`]; none if there is no such file and nothing was recorded in it yet.
     ///
     /// # Errors
-    /// If it cannot be read or is damaged.
+    /// If it cannot be read or is damaged, or a line of a step that is saved is missing.
     pub fn lines(&self, file: &str) -> Result<Vec<Line>> {
-        json_lines::read(&self.root.join(file), self.manifest.has_checksums())
+        let saved = self.saved()?;
+        let lines = json_lines::read(&self.root.join(file), self.manifest.has_checksums())?;
+        self.first_missing(file, saved, &lines)?.map_or(Ok(lines), Err)
+    }
+
+    /// The step of the newest checkpoint, 0 without one: all up to it was recorded before it was saved.
+    fn saved(&self) -> Result<u64> {
+        Ok(self.checkpoint_steps()?.last().copied().unwrap_or(0))
+    }
+
+    fn first_missing(&self, file: &str, saved: u64, lines: &[Line]) -> Result<Option<RunError>> {
+        // Runs of layout version 1 have no list of tables.
+        match self.manifest.has_checksums() || OF_EACH_STEP.contains(&file) {
+            true => records::first_missing(&self.root, file, &self.config()?, saved, lines),
+            false => Ok(None),
+        }
     }
 
     /// Steps with a rollout table.
     ///
     /// # Errors
-    /// If the list of tables is damaged or the folder cannot be listed.
+    /// If the list of tables is damaged or not complete, or the folder cannot be listed.
     pub fn rollout_steps(&self) -> Result<Vec<u64>> {
         if self.manifest.has_checksums() {
-            return Ok(RolloutTable::all(&self.root)?.iter().map(|table| table.step).collect());
+            return Ok(self.lines(ROLLOUT_TABLES)?.into_iter().map(|(step, _)| step).collect());
         }
         Ok(rollout_tables(&self.root)?.into_iter().map(|(step, _)| step).collect())
     }
@@ -152,17 +167,20 @@ impl RunReader {
             }
             return Ok(());
         };
-        let mut last = 0;
+        let (mut lines, mut damage) = (Vec::new(), Vec::new());
         for line in json_lines::parse(&path, &bytes, self.manifest.has_checksums()) {
             match line {
-                Ok(((step, _), _)) => last = step,
-                Err(error) => found.damage.push(error),
+                Ok((line, _)) => lines.push(line),
+                Err(error) => damage.push(error),
             }
         }
-        if OF_EACH_STEP.contains(&file) && last < saved {
-            let detail = format!("the line of step {saved} is missing");
-            found.damage.push(RunError::DamagedRecord { path: path.clone(), detail, step: last + 1 });
+        // A damaged line and a damaged configuration are named by themselves.
+        if damage.is_empty()
+            && let Ok(missing) = self.first_missing(file, saved, &lines)
+        {
+            damage.extend(missing);
         }
+        found.damage.append(&mut damage);
         found.read(&path, Ok(()))
     }
 }

@@ -6,17 +6,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use memtrain_corpora::store::{self, TableSummary};
 use serde_json::{Map, Number, Value};
 
-use super::json_lines::{self, JsonLines};
+use super::json_lines::{self, JsonLines, Line};
 use super::tensorboard::EventFile;
-use super::{Result, RunError};
+use super::{Result, RunError, read_if_there};
 
 const METRICS: &str = "metrics.jsonl";
 const TIMINGS: &str = "timings.jsonl";
 const EVALUATIONS: &str = "evaluations.jsonl";
-const ROLLOUT_TABLES: &str = "rollouts.jsonl";
+pub(super) const ROLLOUT_TABLES: &str = "rollouts.jsonl";
 pub(super) const TENSORBOARD: &str = "tb";
 /// Key of the time a line of timings was written at, in seconds since 1970.
 const UNIX_S: &str = "time/unix_s";
+
+/// Metric of a step that counts its turns: where there are any, they are what a rollout table holds.
+const TURNS: &str = "rollout/turns";
 
 /// Files of a run that hold its records.
 pub const FILES: [&str; 4] = [METRICS, TIMINGS, EVALUATIONS, ROLLOUT_TABLES];
@@ -68,6 +71,58 @@ impl RolloutTable {
     }
 }
 
+/// Checks that every step up to `step` has its line in the logs that have one for each, and each of their rollout tables
+/// its line in the list of tables, if the run keeps one (`checked`). Nothing is written.
+///
+/// # Errors
+/// [`RunError::DamagedRecord`] names the first line that is missing or damaged.
+pub(super) fn check_complete(root: &Path, config: &str, step: u64, checked: bool) -> Result<()> {
+    for name in OF_EACH_STEP.into_iter().chain(checked.then_some(ROLLOUT_TABLES)) {
+        let lines = json_lines::read_up_to(&root.join(name), step, checked)?;
+        if let Some(missing) = first_missing(root, name, config, step, &lines)? {
+            return Err(missing);
+        }
+    }
+    Ok(())
+}
+
+/// The first line up to `step` that a log should have and has not: `lines` are those that were found in it.
+///
+/// # Errors
+/// If the metrics, which tell what is expected of the list of tables, cannot be read.
+pub(super) fn first_missing(
+    root: &Path,
+    name: &str,
+    config: &str,
+    step: u64,
+    lines: &[Line],
+) -> Result<Option<RunError>> {
+    let missing = match name {
+        METRICS | TIMINGS => json_lines::first_without_line(1..=step, lines),
+        ROLLOUT_TABLES => json_lines::first_without_line(steps_with_table(root, config, step)?, lines),
+        _ => None,
+    };
+    Ok(missing.map(|step| {
+        let detail = format!("the line of step {step} is missing");
+        RunError::DamagedRecord { path: root.join(name), detail, step }
+    }))
+}
+
+/// Steps up to `step` whose rollouts were written down: those with turns, every `train.rollouts_every`.
+fn steps_with_table(root: &Path, config: &str, step: u64) -> Result<Vec<u64>> {
+    let config = config.parse::<toml::Table>().unwrap_or_default();
+    let every = config.get("train").and_then(|train| train.get("rollouts_every")).and_then(toml::Value::as_integer);
+    let every = every.and_then(|every| u64::try_from(every).ok()).unwrap_or(0);
+    let path = root.join(METRICS);
+    let bytes = read_if_there(&path)?.unwrap_or_default();
+    // Damaged metrics are named by whoever reads them for themselves.
+    let metrics = json_lines::parse(&path, &bytes, true).filter_map(Result::ok).map(|(line, _)| line);
+    let has_turns =
+        |fields: &Map<String, Value>| fields.get(TURNS).and_then(Value::as_f64).is_some_and(|turns| turns > 0.0);
+    let has_table = |(of, fields): &Line| *of <= step && every > 0 && of.is_multiple_of(every) && has_turns(fields);
+    Ok(metrics.filter(has_table).map(|(step, _)| step).collect())
+}
+
 /// The records of a run. The JSON lines are the truth; the event file is made anew from them at each start.
 #[derive(Debug)]
 pub struct Records {
@@ -82,21 +137,14 @@ pub struct Records {
 }
 
 impl Records {
-    /// Opens the records in `root` to go on after `step`: what is of later steps is dropped. Lines have checksums if
-    /// `checked`.
+    /// Opens the records in `root` to go on after `step`, of which [`check_complete`] has said that they are complete: what
+    /// is of later steps is dropped. Lines have checksums if `checked`.
     ///
     /// # Errors
-    /// If a file cannot be read or written, or what was recorded up to the step is not whole.
+    /// If a file cannot be read or written, or what was recorded up to the step is damaged.
     pub(super) fn open(root: &Path, step: u64, tensorboard: bool, checked: bool) -> Result<Self> {
         let open = |name: &str| JsonLines::open(&root.join(name), step, checked);
         let (metrics, timings, evaluations) = (open(METRICS)?, open(TIMINGS)?, open(EVALUATIONS)?);
-        for log in [&metrics, &timings] {
-            let last = log.last_step().unwrap_or(0);
-            if last != step {
-                let detail = format!("the line of step {} is missing", last + 1);
-                return Err(RunError::DamagedRecord { path: log.path().to_path_buf(), detail, step: last + 1 });
-            }
-        }
         let rollout_tables = checked.then(|| open(ROLLOUT_TABLES)).transpose()?;
         let evaluated = evaluations.read()?;
         let folder = root.join(TENSORBOARD);
@@ -203,7 +251,9 @@ fn unix_s() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rollouts::RolloutRow;
     use super::*;
+    use memtrain_corpora::store::TableWriter;
 
     const REWARD: &str = "eval/reward/mean";
 
@@ -229,8 +279,41 @@ mod tests {
             bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
         };
         assert_eq!((count("train/loss"), count("time/step_s"), count(REWARD), count("unix_s")), (2, 2, 2, 0));
+        check_complete(folder.path(), "", 2, true)?;
+        let error = check_complete(folder.path(), "", 3, true).expect_err("gone back to the second");
+        assert!(error.to_string().ends_with("metrics.jsonl` is damaged: the line of step 3 is missing"), "{error}");
         let without = Records::open(folder.path(), 2, false, true)?;
         assert!(without.events.is_none() && EventFile::all(&folder.path().join(TENSORBOARD))?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_table_whose_line_is_missing_is_named() -> Result<()> {
+        const CONFIG: &str = "[train]\nrollouts_every = 2\n";
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut records = Records::open(folder.path(), 0, false, true)?;
+        for step in 1..=6 {
+            // The fourth drew nothing, and has no table.
+            let turns = if step == 4 { 0.0 } else { 8.0 };
+            records.step(step, &[(TURNS, turns)], &[])?;
+            if step.is_multiple_of(2) && turns > 0.0 {
+                let table = TableWriter::<RolloutRow>::create(&folder.path().join("table.parquet"))?.finish()?;
+                records.rollouts(step, &table)?;
+            }
+        }
+        check_complete(folder.path(), CONFIG, 6, true)?;
+        let list = folder.path().join(ROLLOUT_TABLES);
+        let whole = store::read(&list)?;
+        let first = whole.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        for (left, missing) in [(&whole[..first], 6), (&whole[first..], 2), (&b""[..], 2), (&[0; 300][..], 2)] {
+            store::write_atomic(&list, left)?;
+            let error = check_complete(folder.path(), CONFIG, 6, true).expect_err("a line is missing");
+            assert!(matches!(error, RunError::DamagedRecord { step, .. } if step == missing), "{error}");
+        }
+        store::remove_file(&list)?;
+        check_complete(folder.path(), CONFIG, 6, true).expect_err("the list is missing");
+        check_complete(folder.path(), CONFIG, 1, true)?;
+        assert!(!store::exists(&list), "nothing is written");
         Ok(())
     }
 }
