@@ -60,6 +60,10 @@ pub fn verify(out_dir: &Path, progress: &dyn Progress) -> Result<Verification> {
         for folder in [main.next(), main] {
             if let Some(mut reading) = Reading::begin(folder, name)? {
                 reading.read(progress)?;
+                for needed in &reading.made_from {
+                    let missing = found.missing_input(out_dir, *needed, name)?;
+                    found.damaged.extend(missing);
+                }
                 found.stages.push(reading.stage);
                 found.damaged.extend(reading.damaged);
             }
@@ -85,6 +89,21 @@ pub fn verify(out_dir: &Path, progress: &dyn Progress) -> Result<Verification> {
     Ok(found)
 }
 
+impl Verification {
+    /// The manifest of a stage that another one was made from, where nothing has its name. One that has changed since is not
+    /// damaged: the other stage is to be built again.
+    fn missing_input(&self, out_dir: &Path, needed: StageName, stage: StageName) -> Result<Option<Damage>> {
+        let folder = StageFolder::new(out_dir, needed);
+        let path = folder.join("manifest.json");
+        let is_told = self.damaged.iter().any(|damage| damage.path == path);
+        // Of a replacement that was cut off it may still lie in `next/`.
+        if is_told || store::try_exists(&path)? || store::try_exists(&folder.next().join("manifest.json"))? {
+            return Ok(None);
+        }
+        Ok(Some(Damage { path, problem: format!("it is missing, and stage `{stage}` was made from it") }))
+    }
+}
+
 /// The reading of one stage's folder.
 struct Reading {
     folder: StageFolder,
@@ -93,6 +112,8 @@ struct Reading {
     /// The shards that `plan.json` lists, or else `manifest.json`; the folder of a stage without either is passed over.
     shards: usize,
     manifest: Option<Manifest>,
+    /// Stages whose manifests the plan lists as its inputs.
+    made_from: Vec<StageName>,
 }
 
 impl Reading {
@@ -109,13 +130,22 @@ impl Reading {
             let problem = "it is not the plan that the stage was committed with".to_owned();
             damaged.push(Damage { path: folder.join("plan.json"), problem });
         }
+        // It is put in its place before the manifest.
+        let is_told = damaged.iter().any(|damage| damage.path == folder.join("plan.json"));
+        if manifest.is_some() && plan.is_none() && !is_told {
+            damaged.push(Damage { path: folder.join("plan.json"), problem: "it is missing".to_owned() });
+        }
+        let inputs = plan.iter().flat_map(|plan| &plan.inputs);
+        let stages = inputs.filter_map(|input| input.name.strip_suffix("/manifest.json"));
+        let made_from =
+            stages.filter_map(|name| StageName::ALL.into_iter().find(|stage| stage.as_str() == name)).collect();
         let shards = match (&manifest, &plan) {
             (Some(manifest), _) => manifest.shards.len(),
             (None, Some(plan)) => plan.shards.len(),
             (None, None) => 0,
         };
         let stage = VerifiedStage { stage: name, committed: manifest.is_some(), files: 0, bytes: 0, rows: 0 };
-        Ok(Some(Self { folder, stage, damaged, shards, manifest }))
+        Ok(Some(Self { folder, stage, damaged, shards, manifest, made_from }))
     }
 
     fn read(&mut self, progress: &dyn Progress) -> Result<()> {

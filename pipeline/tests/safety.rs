@@ -477,6 +477,29 @@ fn verify_compares_marks_cards_and_the_policies_beside_the_stages() {
 }
 
 #[test]
+fn verify_names_a_stage_that_is_gone_though_others_were_made_from_it() {
+    let built = Built::new();
+    let away = built.folder.path().join("away");
+    for name in ["ingest", "entities", "index"] {
+        let plan = built.out.join(name).join("plan.json");
+        fs::rename(&plan, &away).unwrap();
+        let damaged = verify(&built.out, &()).unwrap().damaged;
+        fs::rename(&away, &plan).unwrap();
+        assert!(matches!(&damaged[..], [damage] if damage.path == plan), "{damaged:?}");
+        for gone in [format!("{name}/manifest.json"), name.to_owned()] {
+            let (path, manifest) = (built.out.join(&gone), built.out.join(name).join("manifest.json"));
+            fs::rename(&path, &away).unwrap();
+            let damaged = verify(&built.out, &()).unwrap().damaged;
+            fs::rename(&away, &path).unwrap();
+            assert_eq!(damaged.len(), 1, "{gone}: {damaged:?}");
+            assert_eq!(damaged[0].path, manifest);
+            assert!(damaged[0].problem.contains("it is missing, and stage `"), "{gone}: {damaged:?}");
+        }
+    }
+    assert!(verify(&built.out, &()).unwrap().damaged.is_empty());
+}
+
+#[test]
 fn verify_reads_what_is_finished_of_an_unfinished_corpus() {
     let built = Built::new();
     let out = built.folder.path().join("begun");
