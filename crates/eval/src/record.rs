@@ -166,6 +166,14 @@ pub enum RecordError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Turns that were recorded are gone.
+    #[error("`{}` is missing: the turns of {items} items that are done are not there any more", path.display())]
+    TurnsMissing {
+        /// Where they should be.
+        path: PathBuf,
+        /// How many items are done.
+        items: usize,
+    },
     /// It is no evaluation.
     #[error("there is no evaluation in `{}`", folder.display())]
     Missing {
@@ -189,6 +197,14 @@ impl RecordError {
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Other { .. } => Some("name another folder with `--out`, or begin anew with `--clean`".to_owned()),
             Self::Foreign { .. } => Some("name another folder with `--out`".to_owned()),
+            Self::TurnsMissing { path, .. } => Some(format!(
+                "restore it from a copy; or begin anew with `--clean`; or remove `{}`, and the items are answered again",
+                path.ancestors()
+                    .map(|above| above.join(ITEMS))
+                    .find(|items| store::exists(items))
+                    .unwrap_or_default()
+                    .display()
+            )),
             Self::Missing { .. } => Some("name the folder that `memtrain eval … --out` wrote".to_owned()),
             Self::Busy { .. } => Some("wait for it, or name another folder with `--out`".to_owned()),
         }
@@ -209,7 +225,7 @@ impl Record {
     /// Opens the folder for these items, to begin or to go on. `batch` items are done together.
     ///
     /// # Errors
-    /// If the folder holds anything else, or another process writes it.
+    /// If the folder holds anything else, turns that were recorded are gone, or another process writes it.
     pub fn open(
         folder: &Path,
         note: &RunNote,
@@ -223,7 +239,12 @@ impl Record {
             source @ StoreError::Locked { .. } => RecordError::Busy { folder: folder.clone(), source },
             error => error.into(),
         })?;
-        if store::exists(&folder.join(RUN)) {
+        // Behind a link they are somebody's; and the note comes before the first batch.
+        let is_begun = store::exists(&folder.join(RUN));
+        if store::is_link(&folder.join(TURNS)) || !is_begun && !batches(&folder)?.is_empty() {
+            return Err(RecordError::Foreign { folder: folder.join(TURNS) });
+        }
+        if is_begun {
             let found: RunNote = store::read_json(&folder.join(RUN))?;
             if clean {
                 // The note last: killed amid this, the folder still is that of an evaluation.
@@ -252,7 +273,23 @@ impl Record {
         store::write_json(&folder.join(RUN), note)?;
         let done = whole_batches(&folder.join(ITEMS), &items, batch)?;
         let file = store::append(&folder.join(ITEMS))?;
-        Ok(Self { folder, items, batch, done, file, _lock: lock })
+        let record = Self { folder, items, batch, done, file, _lock: lock };
+        // Before hours of work that would end in the same error.
+        record.check_turns()?;
+        Ok(record)
+    }
+
+    /// Checks that the turns of all items that are done are there: in the tables of their batches, or in that of all.
+    fn check_turns(&self) -> Result<(), RecordError> {
+        let is_all_done = self.done.len() == self.items.len();
+        let is_lost = |batch: &usize| !store::exists(&self.turns_of(*batch));
+        let Some(lost) = (0..self.done.len().div_ceil(self.batch)).find(is_lost) else { return Ok(()) };
+        let all = self.folder.join(ALL_TURNS);
+        match is_all_done {
+            true if store::exists(&all) => Ok(()),
+            true => Err(RecordError::TurnsMissing { path: all, items: self.done.len() }),
+            false => Err(RecordError::TurnsMissing { path: self.turns_of(lost), items: self.done.len() }),
+        }
     }
 
     /// All items in their order.
@@ -306,20 +343,23 @@ impl Record {
     /// If something cannot be read or written.
     pub fn finish(self, report: &impl Serialize) -> Result<Vec<ItemRecord>, RecordError> {
         let all = self.folder.join(ALL_TURNS);
-        if store::is_dir(&self.folder.join(TURNS)) && !store::exists(&self.folder.join(REPORT)) {
+        let tables: Vec<PathBuf> =
+            (0..self.items.len().div_ceil(self.batch)).map(|batch| self.turns_of(batch)).collect();
+        // Removed one by one once all turns are in one table: where one is gone, that table was written.
+        if tables.iter().all(|path| store::exists(path)) {
             let mut writer = TableWriter::create(&all)?;
-            for batch in 0..self.items.len().div_ceil(self.batch) {
-                for turn in store::read_table::<EvalTurn>(&self.turns_of(batch))? {
+            for path in &tables {
+                for turn in store::read_table::<EvalTurn>(path)? {
                     writer.push(turn?)?;
                 }
             }
             writer.finish()?;
         }
         store::write_json(&self.folder.join(REPORT), report)?;
-        batches(&self.folder)?.iter().try_for_each(|path| store::remove_file(path))?;
-        if turns_in(&self.folder)?.is_empty() {
-            store::remove_dir_all(&self.folder.join(TURNS))?;
-        }
+        tables.iter().try_for_each(|path| store::remove_file(path))?;
+        let turns = self.folder.join(TURNS);
+        store::sweep_temporaries(&turns)?;
+        store::remove_empty_dir(&turns)?;
         Ok(self.done)
     }
 
@@ -358,7 +398,7 @@ fn parsed(lines: &[u8], path: &Path) -> Result<Vec<ItemRecord>, RecordError> {
 fn make_ours(folder: &Path) -> Result<(), RecordError> {
     if let Occupant::Foreign(names) = store::occupant(folder)? {
         let is_note = |path: &Path| store::read_json::<RunNote>(path).is_ok_and(|note| note.format == FORMAT);
-        let is_begun = names.iter().all(|name| name == LOCK || name == "turns/") && only_batches(folder)?;
+        let is_begun = names.iter().all(|name| name == LOCK || name == "turns/") && turns_in(folder)?.is_empty();
         if !is_note(&folder.join(RUN)) && !is_begun {
             return Err(RecordError::Foreign { folder: folder.to_path_buf() });
         }
@@ -372,10 +412,6 @@ fn batches(folder: &Path) -> Result<Vec<PathBuf>, RecordError> {
     let mut paths = turns_in(folder)?;
     paths.retain(|path| is_batch(path));
     Ok(paths)
-}
-
-fn only_batches(folder: &Path) -> Result<bool, RecordError> {
-    Ok(turns_in(folder)?.iter().all(|path| is_batch(path)))
 }
 
 fn turns_in(folder: &Path) -> Result<Vec<PathBuf>, RecordError> {

@@ -140,3 +140,63 @@ fn items_under_a_mark_that_was_copied_are_moved_aside() {
     assert_eq!(store::read_to_string(&theirs.join("notes.txt")).unwrap(), "mine");
     assert_eq!(store::read(&theirs.join(ITEMS)).unwrap(), store::read(&own.join(ITEMS)).unwrap());
 }
+
+#[test]
+fn a_report_that_was_removed_is_written_again_and_turns_that_were_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(work(folder.path(), 8, 3));
+    let whole = contents(folder.path());
+    store::remove_file(&folder.path().join(REPORT)).unwrap();
+    assert!(work(folder.path(), 8, 0));
+    assert_eq!(contents(folder.path()), whole);
+    store::remove_file(&folder.path().join(ALL_TURNS)).unwrap();
+    let open = |count: usize| Record::open(folder.path(), &note(), keys(count), 3, false).map(drop);
+    let error = open(8).unwrap_err();
+    assert!(matches!(&error, RecordError::TurnsMissing { path, items: 8 } if path.ends_with(ALL_TURNS)), "{error}");
+    let items = folder.path().join(ITEMS);
+    assert!(error.hint().unwrap().contains(&format!("remove `{}`", items.display())), "{:?}", error.hint());
+    // As the hint says.
+    store::remove_file(&items).unwrap();
+    assert!(work(folder.path(), 8, 3));
+    assert_eq!(contents(folder.path()), whole);
+
+    let folder = tempfile::tempdir().unwrap();
+    assert!(!work(folder.path(), 8, 2));
+    store::remove_file(&folder.path().join("turns/batch-000001.parquet")).unwrap();
+    let error = Record::open(folder.path(), &note(), keys(8), 3, false).err().unwrap();
+    assert!(matches!(&error, RecordError::TurnsMissing { path, items: 6 } if path.ends_with("batch-000001.parquet")));
+}
+
+#[test]
+fn turns_of_others_are_refused_and_stay() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (own, theirs, elsewhere) =
+        (scratch.path().join("own"), scratch.path().join("theirs"), scratch.path().join("elsewhere"));
+    assert!(work(&own, 8, 3));
+    let batch = theirs.join("turns/batch-000000.parquet");
+    store::create_dir_all(batch.parent().unwrap()).unwrap();
+    store::write_atomic(&batch, "mine").unwrap();
+    let refused = || {
+        let error = Record::open(&theirs, &note(), keys(8), 3, false).err().unwrap();
+        assert!(matches!(error, RecordError::Foreign { .. }), "{error}");
+    };
+    refused();
+    store::write_atomic(&theirs.join(store::MARKER), store::read(&own.join(store::MARKER)).unwrap()).unwrap();
+    refused();
+    assert_eq!(store::read(&batch).unwrap(), b"mine");
+    // Behind a link they are somebody's, whatever else is there.
+    assert!(!work(&elsewhere, 8, 1));
+    store::rename_durably(&elsewhere.join(TURNS), &scratch.path().join("real")).unwrap();
+    store::link_durably(&scratch.path().join("real"), &elsewhere.join(TURNS)).unwrap();
+    if store::is_link(&elsewhere.join(TURNS)) {
+        let error = Record::open(&elsewhere, &note(), keys(8), 3, false).err().unwrap();
+        assert!(matches!(error, RecordError::Foreign { .. }), "{error}");
+        assert!(store::exists(&scratch.path().join("real/batch-000000.parquet")));
+    }
+    // Beyond the evaluation's own batches nothing is removed.
+    let more = scratch.path().join("more");
+    assert!(!work(&more, 8, 1));
+    store::write_atomic(&more.join("turns/batch-000077.parquet"), "mine").unwrap();
+    assert!(work(&more, 8, 2));
+    assert_eq!(store::read(&more.join("turns/batch-000077.parquet")).unwrap(), b"mine");
+}
