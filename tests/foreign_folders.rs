@@ -275,3 +275,37 @@ fn a_quickstart_or_a_build_that_is_refused_has_written_nothing() {
         }
     }
 }
+
+#[test]
+fn a_manual_page_of_others_stays_and_none_is_written_beside_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    write(&folder.join("man/memtrain-train.1"), ".TH memtrain-train 1 \"mine\"\n");
+    refused(folder, &["man", "man"], &["memtrain-train.1` is there already"]);
+    store::remove_file(&folder.join("man/memtrain-train.1")).unwrap();
+    succeeds(folder, &["man", "man"]);
+    let written = files(folder);
+    // A page of another version.
+    let page = folder.join("man/memtrain.1");
+    write(&page, &store::read_to_string(&page).unwrap().replace("memtrain 0.", "memtrain 9."));
+    succeeds(folder, &["man", "man"]);
+    assert_eq!(files(folder), written);
+}
+
+#[test]
+fn a_run_has_a_name_and_not_a_path() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    write(&folder.join("small.toml"), "[run]\nname = \"a\"\n");
+    for name in ["../x", "x/y", "/x", ".", "..", "", "x/", "./x"] {
+        let set = format!("run.name={name:?}");
+        for command in [&["config", "show", "small.toml"][..], &["train", "--config", "small.toml"]] {
+            let before = files(folder);
+            let output = memtrain(folder, &[command, &["--set", &set]].concat());
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.code() == Some(2) && said.contains("the name of one folder"), "{name}: {said}");
+            assert_eq!(files(folder), before, "{name}");
+        }
+    }
+    succeeds(folder, &["config", "show", "small.toml", "--set", "run.name=seed-1.b"]);
+}

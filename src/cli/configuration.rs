@@ -1,6 +1,6 @@
 //! A configuration file and what the command line changes in it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -80,7 +80,22 @@ pub fn resolve(path: &Path, text: &str, set: &[String]) -> anyhow::Result<Config
     }
     let resolved = toml::Table::try_from(&config).context("the configuration cannot be written")?;
     check_numbers(path, text, set, &resolved)?;
+    check_name(&config.run.name)?;
     Ok(config)
+}
+
+/// Checks that the name of a run is a name: what leads out of `run.runs`, or down into another run, would mix runs up.
+fn check_name(name: &str) -> Result<(), Usage> {
+    let mut components = Path::new(name).components();
+    let first = components.next();
+    // Blanks of a path, such as the `/.` of `a/.`, are no component.
+    match matches!(first, Some(Component::Normal(only)) if only == name) && !name.contains(['/', '\\', '\0']) {
+        true => Ok(()),
+        false => Err(Usage(format!(
+            "`run.name` is `{}`, and must be the name of one folder: `run.runs` says where that lies",
+            name.escape_debug()
+        ))),
+    }
 }
 
 /// Applies `key=value` as `--set` takes it.

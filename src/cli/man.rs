@@ -18,28 +18,40 @@ pub struct ManArgs {
     pub folder: PathBuf,
 }
 
-/// Writes a page for each command: `memtrain.1`, `memtrain-train.1` and so on. Pages of these names are written over.
+/// Writes a page for each command: `memtrain.1`, `memtrain-train.1` and so on. Pages of any version are written over.
 ///
 /// # Errors
-/// If a page cannot be written.
+/// If a file of such a name is not a page of this command, which stays with all others; if a page cannot be written.
 pub fn run(args: &ManArgs) -> anyhow::Result<()> {
     store::create_dir_all(&args.folder)?;
     let mut command = Cli::command();
     command.build();
-    let pages = write(&command, "memtrain", &args.folder)?;
-    print_line!("{pages} pages in {}", args.folder.display())?;
+    let pages = pages(&command, "memtrain")?;
+    let written = pages.iter().map(|(name, page)| (args.folder.join(format!("{name}.1")), page));
+    for (path, page) in written.clone() {
+        store::check_file(&path, |path| is_page(path, page))?;
+    }
+    for (path, page) in written {
+        store::write_atomic(&path, page)?;
+    }
+    print_line!("{} pages in {}", pages.len(), args.folder.display())?;
     Ok(())
 }
 
-/// Writes the page of a command and those of its subcommands; gives how many.
-fn write(command: &Command, name: &str, folder: &Path) -> anyhow::Result<usize> {
+/// Whether a file begins as a page does, up to the version: with the preamble and the name of the command.
+fn is_page(path: &Path, page: &[u8]) -> bool {
+    let until_version = page.iter().position(|&byte| byte == b'"').unwrap_or(page.len());
+    store::head(path, until_version as u64).is_ok_and(|head| head == page[..until_version])
+}
+
+/// The pages of a command and its subcommands, each after its name.
+fn pages(command: &Command, name: &str) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let mut page = Vec::new();
     let named = command.clone().display_name(name).disable_help_subcommand(true);
     Man::new(named).render(&mut page).context("a manual page cannot be written")?;
-    store::write_atomic(&folder.join(format!("{name}.1")), page)?;
-    let mut pages = 1;
+    let mut found = vec![(name.to_owned(), page)];
     for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
-        pages += write(below, &format!("{name}-{}", below.get_name()), folder)?;
+        found.extend(pages(below, &format!("{name}-{}", below.get_name()))?);
     }
-    Ok(pages)
+    Ok(found)
 }
