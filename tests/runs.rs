@@ -48,11 +48,15 @@ fn said(output: &Output) -> String {
 
 /// A folder with a corpus and a run of two steps.
 fn trained() -> tempfile::TempDir {
+    trained_with(&[])
+}
+
+fn trained_with(more: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     small_world::write(folder.path(), CONFIG);
     let built = memtrain(folder.path(), &["corpus", "build", "--config", "small.toml"]);
     assert!(built.status.success(), "{}", said(&built));
-    let done = train(folder.path(), &[]);
+    let done = train(folder.path(), more);
     assert!(done.status.success(), "{}", said(&done));
     folder
 }
@@ -195,19 +199,23 @@ fn a_weight_that_flips_is_named_by_every_command_that_reads_the_policy() {
 
 #[test]
 fn a_log_that_lacks_lines_of_saved_steps_is_named_and_not_begun_anew() {
-    let folder = trained();
+    let folder = trained_with(&["--set", "train.evaluate_every=1"]);
     let run = folder.path().join("runs/a");
     let commands: [&[&str]; 3] = [
         &["run", "verify", "runs/a"],
         &["report", "runs/a"],
-        &["train", "--config", "small.toml", "--set", "run.name=a"],
+        &["train", "--config", "small.toml", "--set", "run.name=a", "--set", "train.evaluate_every=1"],
     ];
-    for name in ["rollouts.jsonl", "metrics.jsonl", "timings.jsonl"] {
+    // `evaluations.jsonl` has a line for each step here, the last of which may be to come.
+    for name in ["rollouts.jsonl", "metrics.jsonl", "timings.jsonl", "evaluations.jsonl"] {
         let path = run.join(name);
         let whole = store::read(&path).unwrap();
         let first = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
         let spoiled = [Some(&b""[..]), Some(&whole[..first]), Some(&whole[first..]), Some(&[0; 100]), None];
         for (number, left) in spoiled.into_iter().enumerate() {
+            if name == "evaluations.jsonl" && number == 1 {
+                continue;
+            }
             match left {
                 Some(left) => store::write_atomic(&path, left).unwrap(),
                 None => store::remove_file(&path).unwrap(),
@@ -226,6 +234,97 @@ fn a_log_that_lacks_lines_of_saved_steps_is_named_and_not_begun_anew() {
         let output = memtrain(folder.path(), command);
         assert!(output.status.success(), "{command:?}: {}", said(&output));
     });
+}
+
+#[test]
+fn checkpoints_and_links_that_are_gone_or_lead_elsewhere_are_named() {
+    let folder = trained();
+    let (run, away) = (folder.path().join("runs/a"), folder.path().join("away"));
+    let verify = || {
+        let output = memtrain(folder.path(), &["run", "verify", "runs/a"]);
+        (output.status.code(), said(&output))
+    };
+    assert_eq!(verify().0, Some(0), "{}", verify().1);
+    store::rename_durably(&run.join("checkpoints"), &away).unwrap();
+    for is_folder in [false, true] {
+        let (code, told) = verify();
+        assert!(code == Some(1) && told.contains("checkpoints` holds no checkpoint of step"), "{is_folder}: {told}");
+        store::create_dir_all(&run.join("checkpoints")).unwrap();
+    }
+    store::remove_empty_dir(&run.join("checkpoints")).unwrap();
+    store::rename_durably(&away, &run.join("checkpoints")).unwrap();
+    for (name, target) in [
+        ("latest", None),
+        ("latest", Some("step_000001")),
+        ("latest", Some("step_000007")),
+        ("best", None),
+        ("best", Some("../../../corpus")),
+        ("best", Some("step_000001")),
+    ] {
+        let link = run.join("checkpoints").join(name);
+        let whole = store::link_target(&link).unwrap().unwrap();
+        match target {
+            Some(target) => store::link_durably(Path::new(target), &link).unwrap(),
+            None => store::remove_file(&link).unwrap(),
+        }
+        let (code, told) = verify();
+        assert!(
+            code == Some(1) && told.contains(&format!("the link `runs/a/checkpoints/{name}`")),
+            "{target:?}: {told}"
+        );
+        store::link_durably(&whole, &link).unwrap();
+    }
+    assert_eq!(verify().0, Some(0), "{}", verify().1);
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_link_is_named_before_the_work_and_stays() {
+    let folder = trained();
+    let run = folder.path().join("runs/a");
+    for (name, is_folder) in [("checkpoints/latest", true), ("checkpoints/best", false), ("logs/latest.log", false)] {
+        let path = run.join(name);
+        let target = store::link_target(&path).unwrap().unwrap();
+        store::remove_file(&path).unwrap();
+        let inside = if is_folder { path.join("model.safetensors") } else { path.clone() };
+        store::create_dir_all(inside.parent().unwrap()).unwrap();
+        store::write_atomic(&inside, "mine").unwrap();
+        let left_over = run.join("checkpoints/.latest.77.link");
+        store::link_durably(Path::new("step_000002"), &left_over).unwrap();
+        let output = train(folder.path(), &[]);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{name}: {told}");
+        assert!(told.contains(&format!("runs/a/{name}` is a f")) && told.contains("cp -a"), "{name}: {told}");
+        assert_eq!(store::read(&inside).unwrap(), b"mine");
+        assert!(!store::is_link(&left_over), "a link that a kill has left is removed");
+        if name.starts_with("checkpoints") {
+            assert!(said(&memtrain(folder.path(), &["run", "verify", "runs/a"])).contains(&format!("{name}` is a f")));
+        }
+        store::rename_durably(&path, &folder.path().join(target.with_extension("mine"))).unwrap();
+        store::link_durably(&target, &path).unwrap();
+    }
+    assert!(train(folder.path(), &[]).status.success());
+}
+
+#[test]
+fn nothing_is_removed_through_a_link_to_another_run() {
+    let folder = trained();
+    let output = train(folder.path(), &["--set", "run.name=b"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let (run, other) = (folder.path().join("runs/b"), folder.path().join("runs/a"));
+    let before = files(&other);
+    for name in ["checkpoints", "rollouts", "logs", "tb", "metrics.jsonl"] {
+        store::rename_durably(&run.join(name), &folder.path().join("own")).unwrap();
+        store::link_durably(&Path::new("../a").join(name), &run.join(name)).unwrap();
+        let output = train(folder.path(), &["--set", "run.name=b"]);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{name}: {told}");
+        assert!(told.contains(&format!("{name}` is a link")) && told.contains("run.runs"), "{name}: {told}");
+        store::remove_file(&run.join(name)).unwrap();
+        store::rename_durably(&folder.path().join("own"), &run.join(name)).unwrap();
+    }
+    assert_eq!(files(&other), before);
+    let output = train(folder.path(), &["--set", "run.name=b"]);
+    assert!(output.status.success(), "{}", said(&output));
 }
 
 #[test]

@@ -252,15 +252,25 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes `link` a symbolic link to `target` (a path as seen from the link's folder), replacing a link that is there in
 /// one step. Where there are no symbolic links this does nothing: links are a convenience, nothing reads them.
+///
+/// # Errors
+/// [`StoreError::ForeignFile`] if something is there that is no link; if the link cannot be made.
 pub fn link_durably(target: &Path, link: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         let failed = |source| StoreError::io("link", link, source);
+        if fs::symlink_metadata(link).is_ok_and(|there| !there.is_symlink()) {
+            let what = "is not a link, and will not be replaced by one";
+            return Err(StoreError::ForeignFile { path: link.to_path_buf(), what });
+        }
         let name = link.file_name().unwrap_or_default().to_string_lossy();
         let temporary = parent(link).join(format!(".{name}.{}.link", std::process::id()));
         remove_file(&temporary)?;
         std::os::unix::fs::symlink(target, &temporary).map_err(failed)?;
-        fs::rename(&temporary, link).map_err(failed)?;
+        if let Err(source) = fs::rename(&temporary, link) {
+            remove_file(&temporary)?;
+            return Err(failed(source));
+        }
         sync_folder(parent(link))?;
     }
     #[cfg(not(unix))]

@@ -58,6 +58,11 @@ mod tests {
         assert_eq!(sweep_links(folder.path())?, 1);
         assert!(exists(&file) && link_target(&folder.path().join(".latest.77.link"))?.is_none());
         assert_eq!(list(folder.path())?.len(), 4);
+        for place in [&file, folder.path()] {
+            let error = link_durably(Path::new("step_000001"), place).expect_err("no link");
+            assert!(matches!(error, StoreError::ForeignFile { .. }), "{error}");
+        }
+        assert_eq!(list(folder.path())?.len(), 4, "nothing is left under a hidden name");
         Ok(())
     }
 }

@@ -16,8 +16,8 @@ const FORMAT: u32 = 1;
 const CONTENTS: &str = "checkpoint.json";
 const TRAINING_STATE: &str = "training_state";
 const STATE: &str = "training_state/state.json";
-const LATEST: &str = "latest";
-const BEST: &str = "best";
+pub(super) const LATEST: &str = "latest";
+pub(super) const BEST: &str = "best";
 /// Links among the checkpoints.
 pub(super) const CHECKPOINT_LINKS: [&str; 2] = [LATEST, BEST];
 const PARTIAL_SUFFIX: &str = ".partial";

@@ -10,7 +10,7 @@ use super::checkpoint::{Checkpoints, Retention, step_name, step_of};
 use super::manifest::Manifest;
 use super::records::{self, Records};
 use super::rollouts::RolloutRow;
-use super::{Result, RunError, trash};
+use super::{Result, RunError, links, trash};
 
 /// What the marker of a run directory says that it is for.
 pub(super) const KIND: &str = "run";
@@ -20,6 +20,8 @@ pub(super) const ROLLOUTS: &str = "rollouts";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 pub(super) const LOGS: &str = "logs";
 pub(super) const LATEST_LOG: &str = "latest.log";
+/// The folders of a run.
+pub(super) const FOLDERS: [&str; 4] = [ROLLOUTS, records::TENSORBOARD, LOGS, CHECKPOINTS];
 
 /// What a run is started from.
 #[derive(Clone, Debug, Default)]
@@ -48,11 +50,11 @@ impl RunDirectory {
     ///
     /// # Errors
     /// If another process holds it; if it holds a run of another configuration or other inputs and `clean` is not set;
-    /// if it holds something that is not a run, which is left as it is.
+    /// if it holds something that is not a run, which is left as it is; if a folder of the run is a link to elsewhere, or
+    /// something else stands where a link belongs.
     pub fn open(root: &Path, setup: &RunSetup) -> Result<Self> {
         make_ours(root)?;
         let lock = store::lock(&root.join(LOCK))?;
-        sweep(root)?;
         if setup.clean {
             trash::discard(root)?;
         }
@@ -69,6 +71,9 @@ impl RunDirectory {
                 wanted
             }
         };
+        links::check_own(root)?;
+        sweep(root)?;
+        links::check_links(root)?;
         store::create_dir_all(&root.join(ROLLOUTS))?;
         store::create_dir_all(&root.join(LOGS))?;
         let attempt = attempts(root)? + 1;
@@ -188,9 +193,9 @@ fn make_ours(root: &Path) -> Result<()> {
     }
 }
 
-/// Removes what killed processes have left under hidden names; that of checkpoints [`Checkpoints::open`] removes.
+/// Removes what killed processes have left under hidden names; what of it is a folder [`Checkpoints::open`] removes.
 fn sweep(root: &Path) -> Result<()> {
-    for folder in [root.to_path_buf(), root.join(ROLLOUTS), root.join(LOGS), root.join(records::TENSORBOARD)] {
+    for folder in std::iter::once(root.to_path_buf()).chain(FOLDERS.map(|name| root.join(name))) {
         if store::is_dir(&folder) {
             store::sweep_temporaries(&folder)?;
             store::sweep_links(&folder)?;

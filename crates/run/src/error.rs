@@ -90,6 +90,38 @@ pub enum RunError {
         /// Which file, and what is wrong with it.
         detail: String,
     },
+    /// A folder or log of the run is not in the run's folder, so that what is removed there may be another run's.
+    #[error("`{}` is {what}: a run writes and removes in its own folder alone", path.display())]
+    Elsewhere {
+        /// The folder or file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Something else stands where a link of the run's belongs.
+    #[error("`{}` {what}", path.display())]
+    NotOurLink {
+        /// The place of the link.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
+    /// A link to a checkpoint does not lead where it should.
+    #[error("the link `{}` is damaged: {detail}", path.display())]
+    DamagedLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        detail: String,
+    },
+    /// Steps were saved, and their checkpoints are gone.
+    #[error("`{}` holds no checkpoint of step {step} or later, though there was one", path.display())]
+    MissingCheckpoint {
+        /// The folder of the checkpoints.
+        path: PathBuf,
+        /// The newest step that is known to have been saved.
+        step: u64,
+    },
     /// A run was read through, and not all is as it was written.
     #[error("`{}` is damaged in {places} places; {files} files were read", path.display())]
     Damaged {
@@ -161,6 +193,20 @@ impl RunError {
             RunError::DamagedTable { .. } => {
                 Some("restore it from a copy; training does not read it and goes on without".into())
             }
+            RunError::Elsewhere { path, what } => Some(format!(
+                "put {} of its own in the place of `{}`; to keep runs on another disk, let `run.runs` name a folder there",
+                if *what == "a link" { "what it leads to, or a copy" } else { "a folder" },
+                path.display()
+            )),
+            RunError::NotOurLink { path, .. } => Some(format!(
+                "if the run was copied without its links, remove `{}`, or copy the run with `cp -a`; else move it away: the \
+                 next start makes the link",
+                path.display()
+            )),
+            RunError::DamagedLink { .. } => Some("no command depends on it; the next start of the run makes it anew".into()),
+            RunError::MissingCheckpoint { .. } => Some(
+                "restore the folder from a copy, or run the same command again: it takes the steps that are not saved anew".into(),
+            ),
             RunError::Damaged { .. } | RunError::Save { .. } => None,
             RunError::Diverged { sound: Some(path), .. } => Some(format!(
                 "the newest sound checkpoint is `{path}`: start another run from it, with `--set policy.path={path} --set \

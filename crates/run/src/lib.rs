@@ -33,6 +33,7 @@ pub mod crc32c;
 pub mod directory;
 pub mod error;
 pub mod json_lines;
+mod links;
 pub mod log;
 pub mod manifest;
 pub mod progress;

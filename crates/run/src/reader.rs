@@ -8,10 +8,12 @@ use super::checkpoint::{Checkpoint, step_of};
 use super::directory::{CHECKPOINTS, KIND, rollout_tables, rollouts_path};
 use super::json_lines::{self, Line};
 use super::manifest::{MANIFEST, Manifest};
-use super::records::{self, FILES, OF_EACH_STEP, ROLLOUT_TABLES, RolloutTable, TENSORBOARD};
+use super::records::{
+    self, EVALUATIONS, FILES, HELD_OUT_REWARD, METRICS, OF_EACH_STEP, ROLLOUT_TABLES, RolloutTable, TENSORBOARD,
+};
 use super::tensorboard::EventFile;
 use super::trash::SAMPLER_WEIGHTS;
-use super::{Result, RunError, read_if_there};
+use super::{Result, RunError, links, read_if_there};
 
 /// A run's folder, read from. It is not locked: the run may go on meanwhile.
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl RunReader {
         if self.manifest.has_checksums() { RolloutTable::all(&self.root) } else { Ok(Vec::new()) }
     }
 
-    /// Reads everything of the run whose contents are known: mark, configuration, logs of steps, rollout tables, checkpoints,
+    /// Reads everything of the run whose contents are known, and looks for what should be there beside: mark, configuration, logs of steps, rollout tables, checkpoints,
     /// event files, a server's weights. Not compared are `logs/`, `report.html` and `quickstart.json`, and lines and rollout
     /// tables of layout version 1, of which no checksums were kept.
     ///
@@ -123,7 +125,7 @@ impl RunReader {
             let path = rollouts_path(&self.root, table.step);
             found.read(&path, table.verify(&path))?;
         }
-        for step in steps {
+        for &step in &steps {
             let path = self.root.join(CHECKPOINTS).join(super::checkpoint::step_name(step));
             let opened = Checkpoint::open(&path);
             // The run may have removed an old one meanwhile.
@@ -131,7 +133,34 @@ impl RunReader {
                 found.read(&path, opened.map(drop))?;
             }
         }
+        let evaluated = self.whole_lines(EVALUATIONS)?;
+        let best = records::best_of(&evaluated, HELD_OUT_REWARD).map(|(step, _)| step);
+        found.damage.extend(links::damaged(&self.root, &steps, best)?);
+        found.damage.extend(self.missing_checkpoint(&evaluated)?);
         Ok(found)
+    }
+
+    /// The lines of a log that are not damaged.
+    fn whole_lines(&self, file: &str) -> Result<Vec<Line>> {
+        let path = self.root.join(file);
+        let bytes = read_if_there(&path)?.unwrap_or_default();
+        let lines = json_lines::parse(&path, &bytes, self.manifest.has_checksums()).filter_map(Result::ok);
+        Ok(lines.map(|(line, _)| line).collect())
+    }
+
+    /// What tells that there are fewer checkpoints than were saved: a step before the last one that was due, an evaluation,
+    /// which follows the checkpoint, or steps without the folder, which is made before the first. The last step itself may
+    /// be being saved.
+    fn missing_checkpoint(&self, evaluated: &[Line]) -> Result<Option<RunError>> {
+        let last = self.whole_lines(METRICS)?.last().map_or(0, |(step, _)| *step);
+        let every = self.config().map_or(0, |config| records::train_setting(&config, "checkpoint_every"));
+        let due = last.saturating_sub(1).checked_div(every).map_or(0, |times| times * every);
+        let known = evaluated.last().map_or(due, |(step, _)| due.max(*step));
+        let path = self.root.join(CHECKPOINTS);
+        let is_gone = last > 0 && self.manifest.has_checksums() && !store::exists(&path);
+        // Listed last: the run may have gone on meanwhile, and saves before it prunes.
+        let is_short = self.saved()? < known;
+        Ok((is_gone || is_short).then(|| RunError::MissingCheckpoint { path, step: known.max(1) }))
     }
 
     /// The mark of the run, which those of earlier versions do not have, and of the folder that a server draws from.

@@ -6,13 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use memtrain_corpora::store::{self, TableSummary};
 use serde_json::{Map, Number, Value};
 
+use super::checkpoint::BEST;
+use super::directory::CHECKPOINTS;
 use super::json_lines::{self, JsonLines, Line};
 use super::tensorboard::EventFile;
 use super::{Result, RunError, read_if_there};
 
-const METRICS: &str = "metrics.jsonl";
+pub(super) const METRICS: &str = "metrics.jsonl";
 const TIMINGS: &str = "timings.jsonl";
-const EVALUATIONS: &str = "evaluations.jsonl";
+pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
 pub(super) const ROLLOUT_TABLES: &str = "rollouts.jsonl";
 pub(super) const TENSORBOARD: &str = "tb";
 /// Key of the time a line of timings was written at, in seconds since 1970.
@@ -20,6 +22,9 @@ const UNIX_S: &str = "time/unix_s";
 
 /// Metric of a step that counts its turns: where there are any, they are what a rollout table holds.
 const TURNS: &str = "rollout/turns";
+
+/// Metric of an evaluation by which the best checkpoint is chosen.
+pub const HELD_OUT_REWARD: &str = "eval/reward/mean";
 
 /// Files of a run that hold its records.
 pub const FILES: [&str; 4] = [METRICS, TIMINGS, EVALUATIONS, ROLLOUT_TABLES];
@@ -71,13 +76,14 @@ impl RolloutTable {
     }
 }
 
-/// Checks that every step up to `step` has its line in the logs that have one for each, and each of their rollout tables
-/// its line in the list of tables, if the run keeps one (`checked`). Nothing is written.
+/// Checks that every step up to `step` has its line in the logs that have one for each, each of their evaluations its own,
+/// and each of their rollout tables its line in the list of tables, if the run keeps one (`checked`). Nothing is written.
 ///
 /// # Errors
 /// [`RunError::DamagedRecord`] names the first line that is missing or damaged.
 pub(super) fn check_complete(root: &Path, config: &str, step: u64, checked: bool) -> Result<()> {
-    for name in OF_EACH_STEP.into_iter().chain(checked.then_some(ROLLOUT_TABLES)) {
+    let names = OF_EACH_STEP.into_iter().chain([EVALUATIONS]).chain(checked.then_some(ROLLOUT_TABLES));
+    for name in names {
         let lines = json_lines::read_up_to(&root.join(name), step, checked)?;
         if let Some(missing) = first_missing(root, name, config, step, &lines)? {
             return Err(missing);
@@ -100,6 +106,7 @@ pub(super) fn first_missing(
     let missing = match name {
         METRICS | TIMINGS => json_lines::first_without_line(1..=step, lines),
         ROLLOUT_TABLES => json_lines::first_without_line(steps_with_table(root, config, step)?, lines),
+        EVALUATIONS => json_lines::first_without_line(steps_evaluated(root, config, step, lines)?, lines),
         _ => None,
     };
     Ok(missing.map(|step| {
@@ -108,11 +115,24 @@ pub(super) fn first_missing(
     }))
 }
 
+/// A number of steps from the section `train` of a configuration; 0 where there is none.
+pub(super) fn train_setting(config: &str, key: &str) -> u64 {
+    let config = config.parse::<toml::Table>().unwrap_or_default();
+    let value = config.get("train").and_then(|train| train.get(key)).and_then(toml::Value::as_integer);
+    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
+}
+
+/// Steps before `step`, whose own evaluation may be to come, that were evaluated: every `train.evaluate_every`, if any was.
+/// A run without held-out documents has neither evaluations nor a best checkpoint.
+fn steps_evaluated(root: &Path, config: &str, step: u64, lines: &[Line]) -> Result<Vec<u64>> {
+    let every = train_setting(config, "evaluate_every");
+    let is_evaluated = !lines.is_empty() || store::link_target(&root.join(CHECKPOINTS).join(BEST))?.is_some();
+    Ok((1..step).filter(|step| is_evaluated && every > 0 && step.is_multiple_of(every)).collect())
+}
+
 /// Steps up to `step` whose rollouts were written down: those with turns, every `train.rollouts_every`.
 fn steps_with_table(root: &Path, config: &str, step: u64) -> Result<Vec<u64>> {
-    let config = config.parse::<toml::Table>().unwrap_or_default();
-    let every = config.get("train").and_then(|train| train.get("rollouts_every")).and_then(toml::Value::as_integer);
-    let every = every.and_then(|every| u64::try_from(every).ok()).unwrap_or(0);
+    let every = train_setting(config, "rollouts_every");
     let path = root.join(METRICS);
     let bytes = read_if_there(&path)?.unwrap_or_default();
     // Damaged metrics are named by whoever reads them for themselves.
@@ -215,14 +235,7 @@ impl Records {
 
     /// The evaluated step with the highest value of a metric, the earliest of equals.
     pub fn best(&self, metric: &str) -> Option<(u64, f64)> {
-        let mut best = None;
-        for (step, line) in &self.evaluated {
-            let Some(value) = line.get(metric).and_then(Value::as_f64) else { continue };
-            if best.is_none_or(|(_, highest)| value > highest) {
-                best = Some((*step, value));
-            }
-        }
-        best
+        best_of(&self.evaluated, metric)
     }
 
     fn event(&mut self, step: u64, unix_s: f64, values: &[(&str, f64)]) -> Result<()> {
@@ -231,6 +244,18 @@ impl Records {
             None => Ok(()),
         }
     }
+}
+
+/// The step with the highest value of a metric, the earliest of equals.
+pub(super) fn best_of(evaluated: &[Line], metric: &str) -> Option<(u64, f64)> {
+    let mut best = None;
+    for (step, line) in evaluated {
+        let Some(value) = line.get(metric).and_then(Value::as_f64) else { continue };
+        if best.is_none_or(|(_, highest)| value > highest) {
+            best = Some((*step, value));
+        }
+    }
+    best
 }
 
 fn numbers(line: &Map<String, Value>) -> impl Iterator<Item = (&str, f64)> {

@@ -9,7 +9,7 @@ use memtrain_corpora::store::{self, Occupant, StoreError};
 
 use super::Result;
 use super::checkpoint::{CHECKPOINT_LINKS, step_of};
-use super::directory::{CHECKPOINTS, CONFIG, LATEST_LOG, LOCK, LOGS, ROLLOUTS, attempt_of, rollout_tables};
+use super::directory::{CHECKPOINTS, CONFIG, FOLDERS, LATEST_LOG, LOCK, LOGS, attempt_of, rollout_tables};
 use super::manifest::MANIFEST;
 use super::records::{FILES, TENSORBOARD};
 use super::tensorboard::EventFile;
@@ -18,8 +18,6 @@ use super::tensorboard::EventFile;
 /// that a server draws with.
 const COMPANIONS: [&str; 3] = ["report.html", "quickstart.json", SAMPLER_WEIGHTS];
 pub(super) const SAMPLER_WEIGHTS: &str = "sampler-weights";
-/// The folders of a run.
-const FOLDERS: [&str; 4] = [ROLLOUTS, TENSORBOARD, LOGS, CHECKPOINTS];
 /// Entries that are listed one by one.
 const LISTED: usize = 24;
 
@@ -88,11 +86,12 @@ pub fn move_aside(root: &Path, entries: &[PathBuf]) -> store::Result<()> {
 
 /// Refuses, before anything is moved, what no rename brings to a folder beside the root.
 fn check_movable(root: &Path, entries: &[PathBuf]) -> store::Result<()> {
-    let folders = entries.iter().filter_map(|entry| entry.parent());
-    for folder in std::iter::once(root.to_path_buf()).chain(folders.map(|folder| root.join(folder))) {
-        if store::is_mount_point(&folder) {
-            let what = "is a mount point: what is in it cannot be moved to a folder beside the run";
-            return Err(StoreError::ForeignFile { path: folder, what });
+    let within = entries.iter().flat_map(|entry| entry.ancestors()).map(|entry| root.join(entry));
+    for path in std::iter::once(root.to_path_buf()).chain(within) {
+        // What a link leads to is not moved with it.
+        if store::is_mount_point(&path) && !store::is_link(&path) {
+            let what = "is a mount point: it cannot be moved to a folder beside the run, nor what is in it";
+            return Err(StoreError::ForeignFile { path, what });
         }
     }
     Ok(())
@@ -329,6 +328,11 @@ mod tests {
     fn a_mount_point_is_refused_before_anything_is_moved() {
         let error = move_aside(Path::new("/proc"), &["nothing".into()]).expect_err("refused");
         assert!(error.to_string().starts_with("`/proc` is a mount point"), "{error}");
+        // One that is itself to be moved, or holds what is; the first entry is not moved either.
+        for entry in ["proc", "proc/self/maps"] {
+            let error = check_movable(Path::new("/"), &["nothing".into(), entry.into()]).expect_err("refused");
+            assert!(error.to_string().starts_with("`/proc` is a mount point"), "{error}");
+        }
     }
 
     #[test]

@@ -27,12 +27,12 @@ use memtrain_run::signal::StopRequest;
 use memtrain_run::{Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, Schedule, TrainingState};
 use serde::{Deserialize, Serialize};
 
+pub use memtrain_run::records::HELD_OUT_REWARD;
+
 use self::optimizer::OptimizerConfig;
 
 /// File of the optimizer's state in a checkpoint.
 const OPTIMIZER: &str = "optimizer.safetensors";
-/// The metric by which the best checkpoint is chosen.
-pub const HELD_OUT_REWARD: &str = "eval/reward/mean";
 
 /// How long a run trains and what it keeps. Defaults: MemTrain §4.1 where it says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
