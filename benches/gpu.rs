@@ -15,7 +15,7 @@ use memtrain::device::DeviceChoice;
 use memtrain::nn::{PackedBatch, Segment, ops, tape};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
 use memtrain::policy::{Decoder, Precision, preset};
-use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain::scoring::{PassLimits, accumulate};
 use memtrain::scoring::{PromptResponse, Sharing};
 use memtrain::train::speed::PassWork;
@@ -208,7 +208,7 @@ fn sampling(decoder: &Decoder) -> Result<()> {
         let request = |number: u64| SampleRequest {
             prompt_ids: (0..prompt).map(|i| ((i * 7 + number as u32 * 13) % 200) + 1).collect(),
             params: SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: response },
-            address: DrawAddress { document: number, ..DrawAddress::default() },
+            rng_key: RngKey { document: number, ..RngKey::default() },
         };
         let requests: Vec<SampleRequest> = (0..live).map(request).collect();
         let start = Instant::now();

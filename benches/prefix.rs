@@ -2,19 +2,20 @@
 //!
 //! Groups of eight readings of a document whose prompts are laid out chunk first. The same rollouts are trained on with
 //! every conversation by itself, with equal prompts computed once, and with equal beginnings computed once: operations,
-//! CPU-seconds of a gradient, and by how much the gradients differ. Then the same for drawing: tokens read and CPU-seconds.
+//! CPU-seconds of a gradient, and by how much the gradients differ. Then the same for sampling: tokens read and
+//! CPU-seconds.
 
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use memtrain::grpo::Conversation;
+use memtrain::grpo::TrainingSample;
 use memtrain::grpo::loss::LossConfig;
 use memtrain::grpo::update::accumulate_loss;
 use memtrain::optim::GradientBuffer;
 use memtrain::policy::{Decoder, preset};
-use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain::scoring::PassLimits;
 use memtrain::scoring::Sharing;
 use memtrain::train::speed::PassWork;
@@ -47,12 +48,7 @@ fn requests() -> Vec<SampleRequest> {
     let request = |(document, chunk, reading): (u32, u32, u32)| SampleRequest {
         prompt_ids: prompt(document, reading, chunk),
         params,
-        address: DrawAddress {
-            document: document.into(),
-            rollout: reading.into(),
-            turn: chunk.into(),
-            ..DrawAddress::default()
-        },
+        rng_key: RngKey { document: document.into(), rollout: reading.into(), turn: chunk.into(), ..RngKey::default() },
     };
     turns.map(request).collect()
 }
@@ -87,11 +83,11 @@ fn main() -> Result<()> {
     );
     let requests = requests();
     let completions = draw(&decoder, &requests)?;
-    let conversations: Vec<Conversation> = requests
+    let samples: Vec<TrainingSample> = requests
         .iter()
         .zip(completions)
         .enumerate()
-        .map(|(number, (request, completion))| Conversation {
+        .map(|(number, (request, completion))| TrainingSample {
             prompt_ids: request.prompt_ids.clone(),
             advantages: vec![[0.5, -0.25, 0.75, -1.0][number % 4]; completion.token_ids.len()],
             sampler_log_probs: Some(completion.log_probs),
@@ -100,10 +96,10 @@ fn main() -> Result<()> {
             reference_log_probs: None,
         })
         .collect();
-    train(&decoder, &conversations)
+    train(&decoder, &samples)
 }
 
-/// Draws with shared blocks; then each response by a sampler of its own, that has nothing to share with.
+/// Samples with shared blocks; then each response by a sampler of its own, that has nothing to share with.
 fn draw(decoder: &Decoder, requests: &[SampleRequest]) -> Result<Vec<memtrain::sampler::Completion>> {
     let mut sampler = LocalSampler::with_ids(decoder, &[], VOCABULARY as usize)?;
     let mut completions = Vec::new();
@@ -129,9 +125,9 @@ fn draw(decoder: &Decoder, requests: &[SampleRequest]) -> Result<Vec<memtrain::s
     Ok(completions)
 }
 
-fn train(decoder: &Decoder, conversations: &[Conversation]) -> Result<()> {
+fn train(decoder: &Decoder, samples: &[TrainingSample]) -> Result<()> {
     let parameters = decoder.parameters()?;
-    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+    let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
     let mut truth: Option<(Vec<Tensor>, f64, f64)> = None;
     for (name, sharing) in [
         ("every conversation by itself", Sharing::None),
@@ -144,7 +140,7 @@ fn train(decoder: &Decoder, conversations: &[Conversation]) -> Result<()> {
         let mut gradients = Vec::new();
         let seconds = cpu_seconds(|| {
             let mut buffer = GradientBuffer::new(&parameters)?;
-            accumulate_loss(decoder, &parameters, conversations, &LossConfig::default(), limits, &mut buffer)?;
+            accumulate_loss(decoder, &parameters, samples, &LossConfig::default(), limits, &mut buffer)?;
             gradients = buffer.take()?;
             Ok(())
         })?;

@@ -1,6 +1,6 @@
 //! Speed of the sampler on this machine: `cargo bench --bench sample`.
 //!
-//! Prints tokens drawn per second by the tiny policy for several numbers of live responses, in groups of eight that
+//! Prints tokens sampled per second by the tiny policy for several numbers of live responses, in groups of eight that
 //! share a prompt of 80 tokens, and for comparison without sharing and without a cache. Then conversations of different
 //! numbers of turns and lengths of response, each turn following from the one before: continuously, and turn by turn with
 //! all waiting for the slowest.
@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Device};
 use memtrain::policy::{Decoder, preset};
-use memtrain::sampler::{Completion, DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{Completion, LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 
 const VOCABULARY: u32 = 1_024;
 const PROMPT: u32 = 80;
@@ -21,9 +21,9 @@ const RUNS: usize = 5;
 fn requests(live: u32, group: u32) -> Vec<SampleRequest> {
     let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: RESPONSE };
     let prompt = |number: u32| (0..PROMPT).map(|i| (number * 31 + i * i * 7 + i) % VOCABULARY).collect();
-    let address = |number: u32| DrawAddress { document: number.into(), ..DrawAddress::default() };
+    let rng_key = |number: u32| RngKey { document: number.into(), ..RngKey::default() };
     (0..live)
-        .map(|number| SampleRequest { prompt_ids: prompt(number / group), params, address: address(number) })
+        .map(|number| SampleRequest { prompt_ids: prompt(number / group), params, rng_key: rng_key(number) })
         .collect()
 }
 
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
 /// Conversations of [`ragged`].
 const CONVERSATIONS: u64 = 48;
 
-/// A sampler that knows no stream: what was submitted is drawn when all of the last round has ended.
+/// A sampler that knows no stream: what was submitted is sampled when all of the last round has ended.
 struct InRounds(LocalSampler);
 
 impl Sampler for InRounds {
@@ -78,15 +78,11 @@ fn turn(conversation: u64, turn: u64) -> Option<SampleRequest> {
             (0..PROMPT as u64).map(|i| ((conversation * 31 + turn * 17 + i * i * 7) % 1_000) as u32).collect();
         let max_tokens = 4 + (length * length / 110) as usize;
         let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens };
-        SampleRequest {
-            prompt_ids,
-            params,
-            address: DrawAddress { document: conversation, turn, ..DrawAddress::default() },
-        }
+        SampleRequest { prompt_ids, params, rng_key: RngKey { document: conversation, turn, ..RngKey::default() } }
     })
 }
 
-/// Plays all conversations; the tokens drawn.
+/// Plays all conversations; the tokens sampled.
 fn play(sampler: &mut dyn Sampler) -> Result<usize> {
     let mut next_turn = vec![0_u64; CONVERSATIONS as usize];
     let mut stream = sampler.stream()?;

@@ -9,14 +9,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result};
-use memtrain::grpo::Conversation;
+use memtrain::grpo::TrainingSample;
 use memtrain::grpo::advantage::{RewardScale, advantages};
 use memtrain::grpo::loss::{LossAggregation, LossConfig};
 use memtrain::grpo::trainer::{UpdateConfig, UpdatePlan, train_on};
 use memtrain::nn::{PackedBatch, tape};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
 use memtrain::policy::{Decoder, preset};
-use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain_corpora::store;
 
 const VOCABULARY: u32 = 1_024;
@@ -189,15 +189,15 @@ fn grpo_step(decoder: &Decoder, prompts: &[Vec<u32>]) -> anyhow::Result<f64> {
             .map(|number| SampleRequest {
                 prompt_ids: prompts[number / GROUP].clone(),
                 params,
-                address: DrawAddress { step, document: number as u64, ..DrawAddress::default() },
+                rng_key: RngKey { step, document: number as u64, ..RngKey::default() },
             })
             .collect();
         let completions = LocalSampler::with_ids(&decoder, &[], VOCABULARY as usize)?.sample(&requests)?;
-        let mut conversations = Vec::new();
+        let mut samples = Vec::new();
         for (requests, completions) in requests.chunks(GROUP).zip(completions.chunks(GROUP)) {
             let rewards: Vec<f64> = completions.iter().map(|one| f64::from(one.token_ids[0] % 2)).collect();
             let group = requests.iter().zip(completions).zip(advantages(&rewards, RewardScale::None));
-            conversations.extend(group.map(|((request, completion), advantage)| Conversation {
+            samples.extend(group.map(|((request, completion), advantage)| TrainingSample {
                 prompt_ids: request.prompt_ids.clone(),
                 response_ids: completion.token_ids.clone(),
                 sampler_log_probs: Some(completion.log_probs.clone()),
@@ -207,7 +207,7 @@ fn grpo_step(decoder: &Decoder, prompts: &[Vec<u32>]) -> anyhow::Result<f64> {
             }));
         }
         let plan = UpdatePlan { loss: &loss, config: &config, temperature: 1.0, learning_rate: 1e-6 };
-        train_on(&decoder, &mut optimizer, &mut gradients, conversations, plan)?;
+        train_on(&decoder, &mut optimizer, &mut gradients, samples, plan)?;
         Ok(())
     })
 }

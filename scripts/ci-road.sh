@@ -30,7 +30,7 @@ sample=(--config configs/enwiki-sample.toml --set "corpus.ingest.dumps=[\"$dump\
 # A policy made from nothing earns no reward on real text, so a little warming up shows the gradient at work.
 road() {
     "$memtrain" corpus build "${sample[@]}" &&
-        "$memtrain" warm-up "${sample[@]}" --out data/warmed &&
+        "$memtrain" sft "${sample[@]}" --out data/warmed &&
         "$memtrain" train "${sample[@]}" --set policy.path=data/warmed
 }
 mkdir undisturbed disturbed
@@ -42,7 +42,7 @@ echo "-- the same, killed on the way"
     cd disturbed
     for seconds in 0.4 1.5 4 9 15; do
         timeout --signal=KILL "$seconds" "$memtrain" corpus build "${sample[@]}" 2>/dev/null || true
-        timeout --signal=KILL "$seconds" "$memtrain" warm-up "${sample[@]}" --out data/warmed 2>/dev/null || true
+        timeout --signal=KILL "$seconds" "$memtrain" sft "${sample[@]}" --out data/warmed 2>/dev/null || true
     done
     road
 )

@@ -126,12 +126,12 @@ banks() {
 
 bank() {
     once corpus-bank "$memtrain" corpus build --config "$recipes/bank-warm-up.toml"
-    once warm-up-finemem "$memtrain" warm-up --config "$recipes/bank-warm-up.toml" --set run.name=wu-fine --out data/lab-bank/policy-finemem
+    once warm-up-finemem "$memtrain" sft --config "$recipes/bank-warm-up.toml" --set run.name=wu-fine --out data/lab-bank/policy-finemem
     banks finemem-start finemem
     banks finemem-blank finemem --set reader.memory_tokens=1 # no call is ever closed: what is answered from an empty bank
     # Mem-α's calls from a policy that has the language and Fine-Mem's calls already.
-    once warm-up-memalpha "$memtrain" warm-up --config "$recipes/bank-warm-up.toml" --set run.name=wu-alpha --set objective.kind=memalpha \
-        --set policy.path=data/lab-bank/policy-finemem --set warm_up.steps=500 --out data/lab-bank/policy-memalpha
+    once warm-up-memalpha "$memtrain" sft --config "$recipes/bank-warm-up.toml" --set run.name=wu-alpha --set objective.kind=memalpha \
+        --set policy.path=data/lab-bank/policy-finemem --set sft.steps=500 --out data/lab-bank/policy-memalpha
     banks memalpha-start memalpha
     banks memalpha-blank memalpha --set reader.memory_tokens=1
     for seed in $seeds; do

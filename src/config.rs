@@ -1,7 +1,8 @@
-//! What was typed: one TOML file. Every key is known, an unknown one is refused, and every default stands in the room
-//! that uses it.
+//! Configuration of a run: one TOML file. Every key is known, an unknown one is refused, and every default stands in
+//! the module that uses it.
 
 pub mod ranges;
+pub mod renamed;
 
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use memtrain_pipeline::CorpusConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::agents::bank::BankConfig;
-use crate::agents::reader::{DrawConfig, ReaderConfig};
+use crate::agents::reader::{ReaderConfig, SamplingConfig};
 use crate::agents::searcher::SearcherConfig;
 use crate::device::DeviceChoice;
 use crate::eval::reconstruction::ReconstructionConfig;
@@ -20,9 +21,9 @@ use crate::objectives::ObjectiveConfig;
 use crate::policy::chat_template::Date;
 use crate::policy::{LoraConfig, Precision, TemplateSettings};
 use crate::sampler::SamplerConfig;
+use crate::sft::step::SftConfig;
 use crate::train::TrainConfig;
 use crate::train::optimizer::OptimizerConfig;
-use crate::warm_up::step::WarmUpConfig;
 
 /// The whole configuration of a run, from dump to policy.
 ///
@@ -50,11 +51,12 @@ pub struct Config {
     pub searcher: SearcherConfig,
     /// Where it searches.
     pub search: SearchConfig,
-    /// How rollouts are drawn.
-    pub draw: DrawConfig,
+    /// Sampling parameters of rollouts.
+    #[serde(alias = "draw")]
+    pub sampling: SamplingConfig,
     /// Tasks with labels, instead of the corpus's documents.
     pub tasks: TasksConfig,
-    /// Who draws them.
+    /// What samples them: this process, or a server.
     pub sampler: SamplerConfig,
     /// What is rewarded.
     pub objective: ObjectiveConfig,
@@ -68,8 +70,9 @@ pub struct Config {
     pub train: TrainConfig,
     /// Evaluation on held-out documents.
     pub eval: ReconstructionConfig,
-    /// Warming up a policy made from nothing.
-    pub warm_up: WarmUpConfig,
+    /// Supervised fine-tuning of a policy made from nothing.
+    #[serde(alias = "warm_up")]
+    pub sft: SftConfig,
 }
 
 /// Names and folders of a run.
@@ -82,7 +85,7 @@ pub struct RunConfig {
     pub runs: PathBuf,
     /// Folder of the corpus: one folder a stage.
     pub corpus: PathBuf,
-    /// Seed of the training's draws.
+    /// Seed of the training's random numbers.
     pub seed: u64,
 }
 
@@ -124,7 +127,7 @@ impl Default for SearchConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyConfig {
-    /// A Hugging Face directory, or `built-in:tiny` for the warmed policy that the program carries.
+    /// A Hugging Face directory, or `built-in:tiny` for the fine-tuned policy that the program carries.
     pub path: Option<String>,
     /// The preset to make, with the corpus's tokenizer, where no path is given.
     pub preset: Option<String>,

@@ -31,5 +31,5 @@ pub mod serve;
 pub use memtrain_engine::sampler;
 pub use memtrain_kernels::{device, nn};
 pub use memtrain_model::{optim, plan, policy, scoring};
-pub use memtrain_rl::{agents, grpo, objectives, rollout, warm_up};
+pub use memtrain_rl::{agents, grpo, objectives, rollout, sft};
 pub use {memtrain_eval as eval, memtrain_run as run, memtrain_tasks as tasks, memtrain_train as train};

@@ -9,7 +9,7 @@ use memtrain::cli::{
 };
 
 fn main() -> ExitCode {
-    environment::settle();
+    environment::reexec();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Command::Entities(args) => entities::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Policy(args) => policy::run(args),
-        Command::WarmUp(args) => train::warm_up(&args),
+        Command::Sft(args) => train::sft(&args),
         Command::Train(args) => train::run(&args),
         Command::Read(args) => read::run(&args),
         Command::Tasks(args) => tasks::run(&args),

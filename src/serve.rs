@@ -1,4 +1,4 @@
-//! Who may ask the index? Everybody who speaks the retrieval protocol of Search-R1 and MEM1, over HTTP.
+//! Retrieval server: an index over HTTP, with the protocol of Search-R1 and MEM1.
 //!
 //! | | |
 //! |---|---|
@@ -179,7 +179,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// What is asked, within the bounds.
-struct Asked {
+struct SearchRequest {
     queries: Vec<String>,
     topk: usize,
     with_scores: bool,
@@ -251,7 +251,7 @@ impl Server<'_> {
     }
 
     /// Reads the body of a request.
-    fn asked(&self, body: &[u8]) -> Result<Asked, Response> {
+    fn asked(&self, body: &[u8]) -> Result<SearchRequest, Response> {
         let wrong = |detail: String| Response::error(400, &detail);
         let request: RetrieveRequest = serde_json::from_slice(body).map_err(|error| {
             let expected = r#"{"queries": ["…"], "topk": 3, "return_scores": true}"#;
@@ -268,7 +268,7 @@ impl Server<'_> {
         if !(1..=self.config.max_topk as u64).contains(&topk) {
             return Err(wrong(format!("`topk` is {topk}, not 1 to {}", self.config.max_topk)));
         }
-        Ok(Asked { queries, topk: topk as usize, with_scores: return_scores.unwrap_or(false) })
+        Ok(SearchRequest { queries, topk: topk as usize, with_scores: return_scores.unwrap_or(false) })
     }
 
     /// Finds passages and sends them, a few queries at a time.
@@ -276,7 +276,7 @@ impl Server<'_> {
         &self,
         connection: &mut Connection<'_>,
         request: &Request,
-        asked: &Asked,
+        asked: &SearchRequest,
         keep: bool,
     ) -> io::Result<bool> {
         let mut answer = Answer::new(connection, request.minor, keep);

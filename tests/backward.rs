@@ -59,7 +59,7 @@ fn gradients(decoder: &Decoder, parameters: &[(String, Var)], checkpointing: boo
     let scored = ScoredRows { batch, rows, targets, temperature: 0.9 };
     let mut gradients: Vec<Option<Tensor>> = vec![None; parameters.len()];
     let mut cotangent = |scores: &memtrain::policy::ScoredTokens| wave(scores.log_probs.dims(), DType::F64, 1.7);
-    decoder.pull_back(&scored, parameters, checkpointing, &mut cotangent, &mut |number, gradient| {
+    decoder.backward(&scored, parameters, checkpointing, &mut cotangent, &mut |number, gradient| {
         assert!(!gradient.track_op(), "a gradient that holds a tape keeps every activation alive");
         assert!(gradients[number].replace(gradient).is_none(), "{} twice", parameters[number].0);
         Ok(())

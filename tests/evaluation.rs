@@ -112,7 +112,7 @@ fn long_qa_is_resumable_and_two_of_them_are_compared() {
     // Killed again and again, it ends with the same bytes.
     let started = Instant::now();
     eval_said("timed", &[]);
-    let (whole, mut generator) = (started.elapsed(), rng::addressed("test/evaluation", 1, &[]));
+    let (whole, mut generator) = (started.elapsed(), rng::keyed("test/evaluation", 1, &[]));
     for _ in 0..6 {
         let arguments = eval("killed", &[]);
         let mut child = command(path, &arguments.iter().map(String::as_str).collect::<Vec<_>>())

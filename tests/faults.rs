@@ -99,7 +99,7 @@ fn killed_anywhere_it_goes_on_to_the_same_bytes() {
     let (undisturbed, disturbed) = (prepared(), prepared());
     let expected = whole(undisturbed.path());
     assert!(expected.len() > 4 * 8, "{expected:?}");
-    let mut generator = rng::addressed("test/faults", 1, &[]);
+    let mut generator = rng::keyed("test/faults", 1, &[]);
     let (mut killed, mut halfway) = (0, 0);
     for round in 0..40 {
         let mut child = command(disturbed.path(), "build", &[]).stderr(Stdio::null()).spawn().unwrap();

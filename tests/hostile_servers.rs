@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use memtrain::agents::retrieve::{HttpRetriever, Retriever};
 use memtrain::sampler::config::HttpConfig;
 use memtrain::sampler::http::chat::ChatRequest;
-use memtrain::sampler::{ChatConfig, ChatServer, DrawAddress, HttpSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{ChatConfig, ChatServer, HttpSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use serde_json::Value;
 use stub_server::{STOP, Stub};
 
@@ -112,7 +112,7 @@ fn http(url: &str, timeout_s: f64) -> HttpConfig {
 
 fn request(max_tokens: usize) -> SampleRequest {
     let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens };
-    SampleRequest { prompt_ids: vec![1, 2, 3], params, address: DrawAddress::default() }
+    SampleRequest { prompt_ids: vec![1, 2, 3], params, rng_key: RngKey::default() }
 }
 
 fn complaint<T: Debug>(result: anyhow::Result<T>) -> String {

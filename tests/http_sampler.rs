@@ -12,7 +12,7 @@ use memtrain::policy::{Decoder, LoraConfig, Policy, PolicyTokenizer, directory, 
 use memtrain::sampler::config::{Dialect, HttpConfig, ServerCall};
 use memtrain::sampler::http::chat::{ChatAnswer, ChatRequest};
 use memtrain::sampler::{
-    ChatConfig, ChatServer, Completion, DrawAddress, FinishReason, HttpSampler, SampleRequest, Sampler, SamplingParams,
+    ChatConfig, ChatServer, Completion, FinishReason, HttpSampler, RngKey, SampleRequest, Sampler, SamplingParams,
 };
 use serde_json::{Value, json};
 use stub_server::{STOP, Stub, response};
@@ -27,7 +27,7 @@ fn requests(count: u64) -> Vec<SampleRequest> {
     let request = |number: u64| SampleRequest {
         prompt_ids: (0..1 + number as u32 % 5).map(|i| i + number as u32).collect(),
         params: SamplingParams { temperature: 1.0, top_p: 0.9, top_k: 0, max_tokens: 1 + number as usize % 6 },
-        address: DrawAddress { seed: 3, document: number, ..DrawAddress::default() },
+        rng_key: RngKey { seed: 3, document: number, ..RngKey::default() },
     };
     (0..count).map(request).collect()
 }

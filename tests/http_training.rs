@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use candle_core::{DType, Device};
 use memtrain::grpo::trainer::UpdateConfig;
 use memtrain::policy::{Policy, directory};
-use memtrain::sampler::{DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{FinishReason, LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain::scoring::PromptResponse;
 use memtrain::scoring::score;
 use memtrain_corpora::store;
@@ -77,7 +77,7 @@ fn complete(policy: &Policy, scores_prompts: bool, body: &Value) -> Value {
             top_k: 0,
             max_tokens: body["max_tokens"].as_u64().unwrap() as usize,
         },
-        address: DrawAddress { seed: body["seed"].as_u64().unwrap(), ..DrawAddress::default() },
+        rng_key: RngKey { seed: body["seed"].as_u64().unwrap(), ..RngKey::default() },
     };
     let stop_ids = numbers(&body["stop_token_ids"]);
     let allowed = policy.tokenizer.vocab_size();

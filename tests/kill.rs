@@ -63,7 +63,7 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
     let whole = started.elapsed();
 
     let disturbed = tempfile::tempdir().unwrap();
-    let mut generator = rng::addressed("test/kill", 1, &[]);
+    let mut generator = rng::keyed("test/kill", 1, &[]);
     let mut kills = 0;
     for _ in 0..8 {
         let mut child = quickstart(disturbed.path()).spawn().unwrap();

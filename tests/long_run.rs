@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use candle_core::{DType, Device};
-use memtrain::grpo::Conversation;
+use memtrain::grpo::TrainingSample;
 use memtrain::grpo::loss::LossConfig;
 use memtrain::grpo::trainer::{UpdateConfig, UpdatePlan, score_reference, train_on};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
 use memtrain::policy::{Decoder, PolicyConfig, preset};
-use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain_corpora::store;
 
 /// Bytes that the process holds.
@@ -31,11 +31,11 @@ fn step(
     let request = |rollout: u64| SampleRequest {
         prompt_ids: (0..40 + (number * 7 % 50) as u32).map(|i| (i * i + 3 * (rollout / 4) as u32) % 60).collect(),
         params: params(8 + (number * 5 + rollout * 3) as usize % 25),
-        address: DrawAddress { step: number, rollout, ..DrawAddress::default() },
+        rng_key: RngKey { step: number, rollout, ..RngKey::default() },
     };
     let requests: Vec<SampleRequest> = (0..12).map(request).collect();
     let completions = LocalSampler::with_ids(decoder, &[0], 60)?.sample(&requests)?;
-    let conversation = |(request, completion): (SampleRequest, memtrain::sampler::Completion)| Conversation {
+    let sample = |(request, completion): (SampleRequest, memtrain::sampler::Completion)| TrainingSample {
         advantages: vec![completion.token_ids[0] as f32 / 30.0 - 1.0; completion.token_ids.len()],
         prompt_ids: request.prompt_ids,
         response_ids: completion.token_ids,
@@ -43,11 +43,11 @@ fn step(
         old_log_probs: None,
         reference_log_probs: None,
     };
-    let mut conversations: Vec<Conversation> = requests.into_iter().zip(completions).map(conversation).collect();
+    let mut samples: Vec<TrainingSample> = requests.into_iter().zip(completions).map(sample).collect();
     let config = UpdateConfig::default();
-    score_reference(reference, &mut conversations, config.limits(1.0))?;
+    score_reference(reference, &mut samples, config.limits(1.0))?;
     let plan = UpdatePlan { loss: &LossConfig::default(), config: &config, temperature: 1.0, learning_rate: 1e-4 };
-    train_on(decoder, optimizer, gradients, conversations, plan)?;
+    train_on(decoder, optimizer, gradients, samples, plan)?;
     Ok(())
 }
 

@@ -57,7 +57,7 @@ fn pass(decoder: &Decoder, sequences: usize, checkpointing: bool) -> Result<()> 
     let scored = ScoredRows { batch: &batch, rows: &rows, targets: &targets, temperature: 1.0 };
     let parameters = decoder.parameters()?;
     let mut cotangent = |scores: &memtrain::policy::ScoredTokens| scores.log_probs.ones_like();
-    decoder.pull_back(&scored, &parameters, checkpointing, &mut cotangent, &mut |_, _| Ok(()))
+    decoder.backward(&scored, &parameters, checkpointing, &mut cotangent, &mut |_, _| Ok(()))
 }
 
 /// Bytes that a pass needed at its worst, above what was there before it.

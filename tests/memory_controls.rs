@@ -2,8 +2,8 @@
 
 use memtrain::agents::answer::Equality;
 use memtrain::agents::prompts::{PromptLayout, PromptSet};
-use memtrain::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
-use memtrain::eval::memory_controls::{Contender, Keeper, MemoryReport, evaluate};
+use memtrain::agents::reader::{Reader, ReaderConfig, SamplingConfig, StepKey};
+use memtrain::eval::memory_controls::{Contender, MemoryReport, MemorySource, evaluate};
 use memtrain::eval::reconstruction::questions;
 use memtrain::objectives::memtrain::{ChunkedDocument, MemTrainConfig};
 use memtrain::policy::{PolicyTokenizer, built_in};
@@ -75,9 +75,9 @@ fn report() -> MemoryReport {
     let tokenizer = PolicyTokenizer::from_file(&folder.path().join("tokenizer.json")).unwrap();
     let prompts = PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap();
     let config = ReaderConfig { memory_tokens: 200, context_tokens: 2_000, ..ReaderConfig::default() };
-    let draw = DrawConfig::default();
-    let round = DrawRound { seed: 1, step: 1 };
-    let reader = || Reader { tokenizer: &tokenizer, prompts: &prompts, config: &config, draw: &draw, round };
+    let sampling = SamplingConfig::default();
+    let step_key = StepKey { seed: 1, step: 1 };
+    let reader = || Reader { tokenizer: &tokenizer, prompts: &prompts, config: &config, sampling: &sampling, step_key };
     let contender = |name: &str, invention| Contender {
         name: name.to_owned(),
         reader: reader(),
@@ -94,19 +94,19 @@ fn answers_are_as_good_as_the_memory_they_come_from() {
     let report = report();
     assert_eq!((report.documents, report.recall_questions, report.policies.len()), (3, 6, 2));
     for policy in &report.policies {
-        let means = |keeper: &Keeper| {
-            let found = policy.answers.iter().find(|answers| answers.keeper == *keeper).unwrap();
+        let means = |source: &MemorySource| {
+            let found = policy.answers.iter().find(|answers| answers.source == *source).unwrap();
             (found.end_to_end.map(|estimate| estimate.mean), found.recall.mean)
         };
-        let kept = |name: &str| means(&Keeper::Policy(name.to_owned()));
+        let kept = |name: &str| means(&MemorySource::Policy(name.to_owned()));
         assert_eq!(kept("copies"), (Some(0.0), 1.0), "the buyer stands in it, the hidden entity does not");
         assert_eq!(kept("invents"), (Some(1.0), 0.0), "and here it is the other way round");
-        assert_eq!(means(&Keeper::Empty), (Some(0.0), 0.0));
-        assert_eq!(means(&Keeper::Told).0, None);
+        assert_eq!(means(&MemorySource::Empty), (Some(0.0), 0.0));
+        assert_eq!(means(&MemorySource::Oracle).0, None);
         // The last sentence with a placeholder is not the one that names the buyer, and comes last in the memory.
-        assert_eq!(means(&Keeper::LastPlaceholders), (Some(0.0), 0.0));
+        assert_eq!(means(&MemorySource::LastPlaceholders), (Some(0.0), 0.0));
         let another = if policy.name == "copies" { (Some(0.0), 0.0) } else { (Some(1.0), 0.0) };
-        assert_eq!(means(&Keeper::Another), another, "what another document says helps only who invents");
+        assert_eq!(means(&MemorySource::Another), another, "what another document says helps only who invents");
     }
 }
 

@@ -51,7 +51,7 @@ fn what_needs_a_corpus_names_the_command_that_makes_it_before_the_hub_is_asked()
     let change = "policy.path=someone/large";
     for command in [
         &["train", "small.toml", "--set", change][..],
-        &["warm-up", "--config", "small.toml", "--set", change, "--out", "warmed"],
+        &["sft", "--config", "small.toml", "--set", change, "--out", "warmed"],
         &["eval", "reconstruction", "small.toml", "--set", change],
         &["eval", "recall", "small.toml", "--set", change],
         &["eval", "memory", "small.toml", "--set", change],
@@ -61,6 +61,31 @@ fn what_needs_a_corpus_names_the_command_that_makes_it_before_the_hub_is_asked()
     }
     // What is wrong with the configuration comes first.
     refused(path, &["train", "small.toml", "--set", "reader.context_tokens=100"], 2, &["reader.context_tokens"]);
+}
+
+#[test]
+fn old_names_of_keys_work_with_one_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let old = "[draw]\ntop_k = 7\n[corpus.ingest]\nleftovers = \"keep\"\n";
+    store::write_atomic(&path.join("old.toml"), old).unwrap();
+    let output = memtrain(path, &["config", "show", "old.toml", "--set", "warm_up.steps=3"]);
+    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for shown in ["[sampling]\n", "top_k = 7\n", "short_passages = \"keep\"\n", "[sft]\nsteps = 3\n"] {
+        assert!(out.contains(shown), "{shown}: {out}");
+    }
+    assert!(!["[draw]", "leftovers", "warm_up"].iter().any(|old| out.contains(old)), "{out}");
+    assert_eq!(said.lines().filter(|line| line.contains("old names of keys")).count(), 1, "{said}");
+    for (old, new) in
+        [("draw", "sampling"), ("warm_up", "sft"), ("corpus.ingest.leftovers", "corpus.ingest.short_passages")]
+    {
+        assert!(said.contains(&format!("`{old}` is now `{new}`")), "{said}");
+    }
+    store::write_atomic(&path.join("new.toml"), out.as_bytes()).unwrap();
+    let again = memtrain(path, &["config", "show", "new.toml"]);
+    assert_eq!(again.stdout, output.stdout);
+    assert!(again.stderr.is_empty(), "{}", String::from_utf8_lossy(&again.stderr));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use memtrain::agents::chunks::{CutAt, split};
 use memtrain::objectives::GroupCounts;
 use memtrain::objectives::memtrain::{
-    ChunkedDocument, END_TO_END, GradedRecall, GradedTrajectory, MemTrainConfig, MemoryForm, RECALL, RecallQuestion,
+    ChunkedDocument, END_TO_END, MemTrainConfig, MemoryForm, RECALL, RecallQuestion, ScoredRecall, ScoredTrajectory,
     Variant, assign_credit, draw_recall, trajectory_reward,
 };
 use memtrain::policy::{PolicyTokenizer, built_in};
@@ -86,7 +86,7 @@ fn recall_questions_are_uniform_over_k_and_then_l_and_hide_every_occurrence() {
     let draws = 6_000;
     let mut counts = std::collections::BTreeMap::new();
     for number in 0..draws {
-        let mut generator = rng::addressed("test", 3, &[number]);
+        let mut generator = rng::keyed("test", 3, &[number]);
         let question = draw_recall(&document, &config, &mut generator).unwrap();
         assert!(question.chunk_step < question.memory_step && question.memory_step <= 4);
         assert!(!question.masked_chunk.contains(&question.target));
@@ -112,7 +112,7 @@ fn recall_questions_are_uniform_over_k_and_then_l_and_hide_every_occurrence() {
 fn a_single_chunk_is_asked_about_itself_and_no_entity_means_no_question() {
     let mut document = document();
     document.chunks = std::iter::once(0..document.document.text.len()).collect();
-    let mut generator = rng::addressed("test", 4, &[]);
+    let mut generator = rng::keyed("test", 4, &[]);
     let question = draw_recall(&document, &MemTrainConfig::default(), &mut generator).unwrap();
     assert_eq!((question.memory_step, question.chunk_step), (1, 1));
     document.document.entities.clear();
@@ -125,21 +125,21 @@ fn turn(kind: RolloutKind, tokens: usize) -> Turn {
     Turn { kind, prompt_ids: vec![2, 3], completion, text: String::new() }
 }
 
-fn graded(
+fn scored(
     rollout: usize,
     num_turns: usize,
     correct: bool,
     recall: &[f64],
     config: &MemTrainConfig,
-) -> GradedTrajectory {
+) -> ScoredTrajectory {
     let mut turns: Vec<Turn> = (1..num_turns).map(|_| turn(RolloutKind::Read, 3)).collect();
     turns.push(turn(RolloutKind::Answer, 2));
     let question =
         RecallQuestion { memory_step: 2, chunk_step: 1, target: "Aba".to_owned(), masked_chunk: String::new() };
-    GradedTrajectory {
+    ScoredTrajectory {
         trajectory: Trajectory { rollout, turns, outcome: () },
         correct,
-        recalls: vec![GradedRecall {
+        recalls: vec![ScoredRecall {
             question,
             turns: recall.iter().map(|_| turn(RolloutKind::Recall, 4)).collect(),
             rewards: recall.to_vec(),
@@ -154,19 +154,19 @@ fn credit_by_hand() {
     // Two trajectories of 5 turns: R^E = 1 + ½·½ and 0 + ½·1, mean 0.875, advantages ±0.375. The first recall group has
     // rewards 1, 0 and advantages ±½; the second, 1 and 1, gives no gradient and is dropped.
     let config = MemTrainConfig { group_size: 2, recall_samples: 2, ..MemTrainConfig::default() };
-    let group = vec![graded(0, 5, true, &[1.0, 0.0], &config), graded(1, 5, false, &[1.0, 1.0], &config)];
-    let played = assign_credit(group, "Hidi", &config);
-    let conversations: Vec<_> = played.conversations().collect();
-    assert_eq!(conversations.len(), 5 + 2 + 5);
-    assert_eq!(played.graded.len(), 5 + 2 + 5 + 2, "what is not trained on is kept in the records");
-    assert_eq!(played.counts(END_TO_END), GroupCounts { groups: 1, all_zero: 0, all_equal: 0 });
-    assert_eq!(played.counts(RECALL), GroupCounts { groups: 2, all_zero: 0, all_equal: 1 });
-    assert_eq!(played.graded[0].reason.to_json(), r#"{"end_to_end":1.0,"recall":0.5}"#);
-    assert_eq!(played.graded[5].reason.to_json(), r#"{"recall":1.0,"notes":["memory 2, chunk 1"]}"#);
-    assert_eq!((played.graded[0].target.as_str(), played.graded[5].target.as_str()), ("Hidi", "Aba"));
-    let advantages: Vec<f32> = conversations.iter().map(|conversation| conversation.advantages[0]).collect();
+    let group = vec![scored(0, 5, true, &[1.0, 0.0], &config), scored(1, 5, false, &[1.0, 1.0], &config)];
+    let rollout_group = assign_credit(group, "Hidi", &config);
+    let samples: Vec<_> = rollout_group.training_samples().collect();
+    assert_eq!(samples.len(), 5 + 2 + 5);
+    assert_eq!(rollout_group.samples.len(), 5 + 2 + 5 + 2, "what is not trained on is kept in the records");
+    assert_eq!(rollout_group.counts(END_TO_END), GroupCounts { groups: 1, all_zero: 0, all_equal: 0 });
+    assert_eq!(rollout_group.counts(RECALL), GroupCounts { groups: 2, all_zero: 0, all_equal: 1 });
+    assert_eq!(rollout_group.samples[0].reason.to_json(), r#"{"end_to_end":1.0,"recall":0.5}"#);
+    assert_eq!(rollout_group.samples[5].reason.to_json(), r#"{"recall":1.0,"notes":["memory 2, chunk 1"]}"#);
+    assert_eq!((rollout_group.samples[0].target.as_str(), rollout_group.samples[5].target.as_str()), ("Hidi", "Aba"));
+    let advantages: Vec<f32> = samples.iter().map(|sample| sample.advantages[0]).collect();
     assert_eq!(advantages, [0.375, 0.375, 0.375, 0.375, 0.375, 0.5, -0.5, -0.375, -0.375, -0.375, -0.375, -0.375]);
-    assert!(conversations.iter().all(|c| c.advantages.len() == c.response_ids.len()));
+    assert!(samples.iter().all(|c| c.advantages.len() == c.response_ids.len()));
 }
 
 #[test]
@@ -180,23 +180,23 @@ fn ablations() {
     }
     // Decoupled: equal final answers drop the trajectories, but recall is trained all the same.
     let config = MemTrainConfig { variant: Variant::Decoupled, ..MemTrainConfig::default() };
-    let group = vec![graded(0, 3, false, &[1.0, 0.0], &config), graded(1, 3, false, &[0.0, 0.0], &config)];
-    let played = assign_credit(group.clone(), "Hidi", &config);
-    assert_eq!(played.conversations().count(), 2);
-    assert_eq!((played.counts(END_TO_END).all_zero, played.counts(RECALL).all_zero), (1, 1));
-    assert!(!played.teaches(), "recall alone does not count as a document that teaches");
+    let group = vec![scored(0, 3, false, &[1.0, 0.0], &config), scored(1, 3, false, &[0.0, 0.0], &config)];
+    let rollout_group = assign_credit(group.clone(), "Hidi", &config);
+    assert_eq!(rollout_group.training_samples().count(), 2);
+    assert_eq!((rollout_group.counts(END_TO_END).all_zero, rollout_group.counts(RECALL).all_zero), (1, 1));
+    assert!(!rollout_group.has_reward_variance(), "recall alone does not count as a document that teaches");
     // Without the filter they stay, with advantages of zero.
     let config = MemTrainConfig { filter_groups: false, ..config };
-    let played = assign_credit(group, "Hidi", &config);
-    assert_eq!(played.conversations().count(), 2 * 3 + 2 * 2);
-    assert_eq!(played.conversations().filter(|conversation| conversation.advantages[0] != 0.0).count(), 2);
+    let rollout_group = assign_credit(group, "Hidi", &config);
+    assert_eq!(rollout_group.training_samples().count(), 2 * 3 + 2 * 2);
+    assert_eq!(rollout_group.training_samples().filter(|sample| sample.advantages[0] != 0.0).count(), 2);
 }
 
 #[test]
 fn penalties_are_means_over_memory_turns() {
     let config = MemTrainConfig { overlong_penalty: 0.5, repetition_penalty: 1.0, ..MemTrainConfig::default() };
     let document = document();
-    let mut reading = graded(0, 3, true, &[], &config).trajectory;
+    let mut reading = scored(0, 3, true, &[], &config).trajectory;
     assert_eq!(MemoryForm::of(&reading, &document).penalty(&config), 0.0);
     reading.turns[0].text = "Aba sold salt. Aba sold salt. Aba sold salt. It rained.".to_owned();
     reading.turns[1].completion.finish = FinishReason::Length;
@@ -212,7 +212,7 @@ fn penalties_are_means_over_memory_turns() {
 #[test]
 fn a_sentence_is_supported_once_its_chunk_was_read() {
     let config = MemTrainConfig { unsupported_penalty: 1.0, ..MemTrainConfig::default() };
-    let mut reading = graded(0, 3, true, &[], &config).trajectory;
+    let mut reading = scored(0, 3, true, &[], &config).trajectory;
     // Of the first chunk; of the second, which is read later; changed; cut off.
     reading.turns[0].text = "Aba met Bebo. Coda left. Aba met Coda. Aba met".to_owned();
     reading.turns[1].text = "Aba met Bebo. Coda left.".to_owned();
@@ -222,27 +222,29 @@ fn a_sentence_is_supported_once_its_chunk_was_read() {
 #[test]
 fn each_recall_question_has_a_group_of_its_own_and_the_reading_gets_their_mean() {
     let config = MemTrainConfig { recall_weight: 1.0, ..MemTrainConfig::default() };
-    let mut asked_twice = graded(0, 3, false, &[1.0, 0.0], &config);
-    asked_twice.recalls.extend(graded(0, 3, false, &[1.0, 1.0, 1.0, 0.0], &config).recalls);
+    let mut asked_twice = scored(0, 3, false, &[1.0, 0.0], &config);
+    asked_twice.recalls.extend(scored(0, 3, false, &[1.0, 1.0, 1.0, 0.0], &config).recalls);
     asked_twice.reward = trajectory_reward(false, &[1.0, 0.0, 1.0, 1.0, 1.0, 0.0], &config);
-    let group = vec![asked_twice, graded(1, 3, false, &[0.0, 0.0], &config)];
-    let played = assign_credit(group, "Hidi", &config);
+    let group = vec![asked_twice, scored(1, 3, false, &[0.0, 0.0], &config)];
+    let rollout_group = assign_credit(group, "Hidi", &config);
     let of = |kind| {
-        let graded = played.graded.iter().filter(move |graded| graded.rollout == 0 && graded.turn.kind == kind);
-        graded.map(|graded| (graded.number, graded.advantage)).collect::<Vec<_>>()
+        let scored = rollout_group.samples.iter().filter(move |scored| scored.rollout == 0 && scored.turn.kind == kind);
+        scored.map(|scored| (scored.number, scored.advantage)).collect::<Vec<_>>()
     };
     let third = 2.0 / 3.0 / 2.0;
     assert_eq!(of(RolloutKind::Read), [(0, third), (1, third)]);
     let expected = [(3, 0.5), (4, -0.5), (5, 0.25), (6, 0.25), (7, 0.25), (8, -0.75)];
     assert_eq!(of(RolloutKind::Recall), expected);
-    assert_eq!(played.counts(RECALL), GroupCounts { groups: 3, all_zero: 1, all_equal: 0 });
+    assert_eq!(rollout_group.counts(RECALL), GroupCounts { groups: 3, all_zero: 1, all_equal: 0 });
 }
 
 #[test]
 fn a_group_is_formed_of_trajectories_not_of_turns() {
     // One reading of 9 turns and one of 2: were the mean taken over turns, the advantages would not be opposite.
     let config = MemTrainConfig { variant: Variant::EndToEnd, ..MemTrainConfig::default() };
-    let group = vec![graded(0, 9, true, &[], &config), graded(1, 2, false, &[], &config)];
-    let played = assign_credit(group, "Hidi", &config);
-    assert!(played.graded.iter().all(|graded| graded.advantage == if graded.rollout == 0 { 0.5 } else { -0.5 }));
+    let group = vec![scored(0, 9, true, &[], &config), scored(1, 2, false, &[], &config)];
+    let rollout_group = assign_credit(group, "Hidi", &config);
+    assert!(
+        rollout_group.samples.iter().all(|scored| scored.advantage == if scored.rollout == 0 { 0.5 } else { -0.5 })
+    );
 }

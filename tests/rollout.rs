@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use memtrain::agents::answer::Equality;
-use memtrain::agents::bank::answerer::{Answerer, Words};
+use memtrain::agents::bank::answerer::{AnswerRequest, Answerer};
 use memtrain::agents::bank::writer::MemoryWriter;
 use memtrain::agents::bank::{BankConfig, BankReading, Layout};
 use memtrain::agents::full_context::{self, ContextPrompt, ContextQuestion};
 use memtrain::agents::prompts::{PromptLayout, PromptSet};
-use memtrain::agents::reader::{AnswerPrompt, DrawConfig, DrawRound, Reader, ReaderConfig, ReadingTask, RecallPrompt};
+use memtrain::agents::reader::{
+    AnswerPrompt, Reader, ReaderConfig, ReadingTask, RecallPrompt, SamplingConfig, StepKey,
+};
 use memtrain::agents::retrieve::{Found, RetrieveError, Retriever};
 use memtrain::agents::searcher::{SearchTask, Searcher, SearcherConfig, SearcherPrompts};
 use memtrain::eval::bank::{BankEval, BankReport};
@@ -31,12 +33,12 @@ use memtrain::objectives::mem1::Mem1Config;
 use memtrain::objectives::memagent::MemAgentConfig;
 use memtrain::objectives::memalpha::MemAlphaConfig;
 use memtrain::objectives::memtrain::{ChunkedDocument, MemTrainConfig};
-use memtrain::objectives::{ChunkedTask, Item, Objective, Scorer, Search, Stage};
+use memtrain::objectives::{ChunkedTask, Item, Objective, RolloutContext, Scorer, Search};
 use memtrain::policy::{PolicyTokenizer, PromptText, built_in};
 use memtrain::rollout::RolloutEngine;
 use memtrain::run::RunError;
 use memtrain::run::signal::StopRequest;
-use memtrain::sampler::DrawAddress;
+use memtrain::sampler::RngKey;
 use memtrain::scoring::PromptResponse;
 use memtrain::tasks::{ContextKind, ContextPassage, Question, Task};
 use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split, store};
@@ -44,38 +46,38 @@ use scripted_stream::{Order, Says, Scripted};
 use serde_json::Map;
 
 /// A reader's memories and answers: other ones in each rollout.
-fn reads(prompt: &str, address: &DrawAddress) -> String {
-    let right = (address.rollout + address.turn).is_multiple_of(2);
-    format!("rollout {} after {} \\boxed{{{}}}", address.rollout, prompt.len(), if right { "velm" } else { "gogo" })
+fn reads(prompt: &str, key: &RngKey) -> String {
+    let right = (key.rollout + key.turn).is_multiple_of(2);
+    format!("rollout {} after {} \\boxed{{{}}}", key.rollout, prompt.len(), if right { "velm" } else { "gogo" })
 }
 
 /// A writer's call, and the answers and verdicts of who is asked about it.
-fn writes(list: &str, prompt: &str, address: &DrawAddress) -> String {
-    if address.turn >= 1 << 33 {
+fn writes(list: &str, prompt: &str, key: &RngKey) -> String {
+    if key.turn >= 1 << 33 {
         return format!("\\boxed{{{}}}", if prompt.len().is_multiple_of(2) { "yes" } else { "no" });
     }
-    if address.turn >= 1 << 32 {
+    if key.turn >= 1 << 32 {
         return format!("\\boxed{{{}}}", if prompt.contains("rollout 1") { "velm" } else { "gogo" });
     }
-    let content = format!("rollout {} has {}", address.rollout, address.turn);
+    let content = format!("rollout {} has {}", key.rollout, key.turn);
     format!(r#"{{"name": "insert", "arguments": {{{list}"content": "{content}"}}}}"#)
 }
 
 /// The writer of a bank of one list.
-fn writes_flat(prompt: &str, address: &DrawAddress) -> String {
-    writes("", prompt, address)
+fn writes_flat(prompt: &str, key: &RngKey) -> String {
+    writes("", prompt, key)
 }
 
 /// The writer of a bank of sections.
-fn writes_sections(prompt: &str, address: &DrawAddress) -> String {
-    writes(r#""type": "semantic", "#, prompt, address)
+fn writes_sections(prompt: &str, key: &RngKey) -> String {
+    writes(r#""type": "semantic", "#, prompt, key)
 }
 
 /// A searcher's queries: it answers at its second or its third turn.
-fn searches(prompt: &str, address: &DrawAddress) -> String {
-    match address.turn {
-        0 => format!("<search>rollout {} of {}</search>", address.rollout, address.document),
-        1 if address.rollout == 1 => "no action".to_owned(),
+fn searches(prompt: &str, key: &RngKey) -> String {
+    match key.turn {
+        0 => format!("<search>rollout {} of {}</search>", key.rollout, key.document),
+        1 if key.rollout == 1 => "no action".to_owned(),
         _ => format!("<answer>velm; {}</answer>", prompt.len()),
     }
 }
@@ -93,7 +95,7 @@ impl Retriever for OnePassage {
 }
 
 /// Finds something for queries of the first rollout only once it is told that all others have ended.
-struct WaitsForOthers(Mutex<Receiver<DrawAddress>>, usize);
+struct WaitsForOthers(Mutex<Receiver<RngKey>>, usize);
 
 impl Retriever for WaitsForOthers {
     fn retrieve(&self, queries: &[&str], k: usize) -> Result<Vec<Vec<Found>>, RetrieveError> {
@@ -101,11 +103,11 @@ impl Retriever for WaitsForOthers {
             let ended = self.0.lock().unwrap();
             let mut of_others = 0;
             while of_others < self.1 {
-                let address = ended.recv_timeout(Duration::from_secs(30)).map_err(|_| RetrieveError::Answer {
+                let key = ended.recv_timeout(Duration::from_secs(30)).map_err(|_| RetrieveError::Answer {
                     url: "here".into(),
                     detail: "the others wait for this search".into(),
                 })?;
-                of_others += usize::from((address.document, address.rollout) != (0, 0));
+                of_others += usize::from((key.document, key.rollout) != (0, 0));
             }
         }
         OnePassage.retrieve(queries, k)
@@ -127,7 +129,7 @@ struct Setting {
     prompts: PromptSet,
     context_prompt: ContextPrompt,
     limits: ReaderConfig,
-    draw: DrawConfig,
+    sampling: SamplingConfig,
     bank: BankReading,
     searcher_prompts: SearcherPrompts,
     searcher: SearcherConfig,
@@ -152,7 +154,7 @@ impl Setting {
             prompts: PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap(),
             context_prompt: ContextPrompt::load("compact").unwrap(),
             limits,
-            draw: DrawConfig::default(),
+            sampling: SamplingConfig::default(),
             bank: BankReading::new(BankConfig { prompts, ..BankConfig::default() }).unwrap(),
             searcher_prompts: SearcherPrompts::load("standard").unwrap(),
             searcher: SearcherConfig { max_turns, response_tokens, context_tokens, ..SearcherConfig::default() },
@@ -161,8 +163,14 @@ impl Setting {
     }
 
     fn reader(&self) -> Reader<'_> {
-        let round = DrawRound { seed: 1, step: 1 };
-        Reader { tokenizer: &self.tokenizer, prompts: &self.prompts, config: &self.limits, draw: &self.draw, round }
+        let step_key = StepKey { seed: 1, step: 1 };
+        Reader {
+            tokenizer: &self.tokenizer,
+            prompts: &self.prompts,
+            config: &self.limits,
+            sampling: &self.sampling,
+            step_key,
+        }
     }
 
     fn searcher(&self) -> Searcher<'_> {
@@ -170,8 +178,8 @@ impl Setting {
             tokenizer: &self.tokenizer,
             prompts: &self.searcher_prompts,
             config: &self.searcher,
-            draw: &self.draw,
-            round: DrawRound { seed: 1, step: 1 },
+            sampling: &self.sampling,
+            step_key: StepKey { seed: 1, step: 1 },
         }
     }
 
@@ -180,9 +188,9 @@ impl Setting {
         &self,
         engine: RolloutEngine<'_>,
         frozen: &mut dyn Answerer,
-        act: impl FnOnce(&mut Stage<'_>) -> anyhow::Result<T>,
+        act: impl FnOnce(&mut RolloutContext<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        act(&mut Stage {
+        act(&mut RolloutContext {
             reader: self.reader(),
             bank: &self.bank,
             search: Some(Search {
@@ -301,11 +309,13 @@ fn what_is_trained_on_does_not_depend_on_the_order_of_responses() {
         for order in &ORDERS {
             let (mut policy, mut answerer) = (setting.scripted(says, order), setting.scripted(says, order));
             let mut frozen = RolloutEngine::new(&mut answerer);
-            let played = setting
-                .on_stage(RolloutEngine::new(&mut policy), &mut frozen, |stage| objective.roll_out(stage, &items, 3))
+            let groups = setting
+                .on_stage(RolloutEngine::new(&mut policy), &mut frozen, |context| {
+                    objective.roll_out(context, &items, 3)
+                })
                 .unwrap();
-            assert!(played.iter().all(|played| !played.graded.is_empty()));
-            *seen.entry(format!("{played:?}")).or_default() += 1;
+            assert!(groups.iter().all(|group| !group.samples.is_empty()));
+            *seen.entry(format!("{groups:?}")).or_default() += 1;
             orders.push(policy.ended);
         }
         assert_eq!(seen.len(), 1, "{:?}", objective.headlines());
@@ -425,9 +435,9 @@ fn a_long_search_delays_no_other_conversation() {
     let setting = Setting::new();
     let mut script = setting.scripted(searches, &Order::First);
     // Nobody else searches, so that none stands behind the long search.
-    script.says = |prompt, address| match (address.rollout, address.turn) {
+    script.says = |prompt, key| match (key.rollout, key.turn) {
         (1, 0) => "no action".to_owned(),
-        _ => searches(prompt, address),
+        _ => searches(prompt, key),
     };
     let (tell, ended) = channel();
     script.tell = Some(tell);
@@ -456,15 +466,15 @@ fn a_stop_ends_every_rollout_and_every_evaluation_within_a_response() {
     stopped("answering", reader.answer(&mut setting.endless(), &[prompt]).map(drop));
     let writer = MemoryWriter { reader: &reader, reading: &setting.bank, layout: Layout::Flat };
     stopped("writing", writer.write(&mut setting.endless(), &readings(), 2).map(drop));
-    let words = Words { user: PromptText::foreign("where?"), address: (0, 0, 0) };
-    stopped("an answerer", setting.endless().respond(&reader, &[words]).map(drop));
+    let request = AnswerRequest { user: PromptText::foreign("where?"), key: (0, 0, 0) };
+    stopped("an answerer", setting.endless().respond(&reader, &[request]).map(drop));
 
     // Training, and held-out items while it trains.
     for (objective, items, says) in objectives() {
         let name = objective.headlines()[0].0;
-        let roll_out = |stage: &mut Stage<'_>| objective.roll_out(stage, &items, 2).map(drop);
+        let roll_out = |context: &mut RolloutContext<'_>| objective.roll_out(context, &items, 2).map(drop);
         stopped(name, setting.on_stage(setting.endless(), &mut setting.endless(), roll_out));
-        let held_out = |stage: &mut Stage<'_>| held_out::evaluate(&*objective, stage, &items, 1).map(drop);
+        let held_out = |context: &mut RolloutContext<'_>| held_out::evaluate(&*objective, context, &items, 1).map(drop);
         stopped(name, setting.on_stage(setting.endless(), &mut setting.endless(), held_out));
         if objective.bank_layout().is_some() {
             let policy = RolloutEngine::new(setting.scripted(says, &Order::First));

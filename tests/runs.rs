@@ -86,7 +86,7 @@ fn a_bit_that_flips_anywhere_in_a_run_is_found() {
         let name = path.strip_prefix(&run).unwrap().to_string_lossy().into_owned();
         !name.starts_with("logs/") && name != ".lock"
     };
-    let mut generator = rng::addressed("test/runs", 1, &[]);
+    let mut generator = rng::keyed("test/runs", 1, &[]);
     let mut tried = 0;
     for path in known.iter().filter(is_known) {
         let whole = store::read(path).unwrap();

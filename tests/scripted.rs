@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use memtrain::agents::bank::{Bank, BankConfig, BankReading, Layout};
 use memtrain::agents::prompts::{PromptLayout, PromptSet};
-use memtrain::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
+use memtrain::agents::reader::{Reader, ReaderConfig, SamplingConfig, StepKey};
 use memtrain::agents::retrieve::{Found, RetrieveError, Retriever};
 use memtrain::agents::searcher::{SearcherConfig, SearcherPrompts};
 use memtrain::objectives::finemem::FineMemConfig;
@@ -13,7 +13,7 @@ use memtrain::objectives::infomem::InfoMemConfig;
 use memtrain::objectives::mem1::Mem1Config;
 use memtrain::objectives::memagent::MemAgentConfig;
 use memtrain::objectives::memalpha::{Grouping, Judge, MemAlphaConfig};
-use memtrain::objectives::{ChunkedTask, Item, Objective, Played, Scorer, Search, Stage};
+use memtrain::objectives::{ChunkedTask, Item, Objective, RolloutContext, RolloutGroup, Scorer, Search};
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::rollout::RolloutEngine;
 use memtrain::sampler::{Completion, FinishReason, SampleRequest, Sampler};
@@ -88,7 +88,7 @@ fn play(
     policy: &[(&'static str, &str)],
     frozen: (&[(&'static str, &str)], &'static str),
     group_size: usize,
-) -> (Played, Vec<String>) {
+) -> (RolloutGroup, Vec<String>) {
     let tokenizer = tokenizer();
     let limits = ReaderConfig {
         prompts: "compact".to_owned(),
@@ -100,19 +100,19 @@ fn play(
     };
     let prompts = PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap();
     let reading = BankReading::new(BankConfig { prompts: "compact".to_owned(), ..BankConfig::default() }).unwrap();
-    let draw = DrawConfig::default();
+    let sampling = SamplingConfig::default();
     let (searcher_prompts, searcher_config) = searcher();
     let mut sampler = Script::new(&tokenizer, policy, "nothing");
     let mut answerer = Script::new(&tokenizer, frozen.0, frozen.1);
     let mut asked = RolloutEngine::new(&mut answerer);
     let retriever: Arc<dyn Retriever> = Arc::new(OnePassage);
-    let mut stage = Stage {
+    let mut context = RolloutContext {
         reader: Reader {
             tokenizer: &tokenizer,
             prompts: &prompts,
             config: &limits,
-            draw: &draw,
-            round: DrawRound { seed: 1, step: 1 },
+            sampling: &sampling,
+            step_key: StepKey { seed: 1, step: 1 },
         },
         bank: &reading,
         search: Some(Search { prompts: &searcher_prompts, config: &searcher_config, retriever: &retriever }),
@@ -121,10 +121,10 @@ fn play(
         scorer: &ByLength,
         frozen_scorer: None,
     };
-    let played = objective.roll_out(&mut stage, &[item()], group_size).unwrap().remove(0);
-    drop(stage);
+    let rollout_group = objective.roll_out(&mut context, &[item()], group_size).unwrap().remove(0);
+    drop(context);
     drop(asked);
-    (played, answerer.prompts)
+    (rollout_group, answerer.prompts)
 }
 
 /// Finds the same for every query.
@@ -156,8 +156,8 @@ fn searcher() -> (SearcherPrompts, SearcherConfig) {
     (prompts, SearcherConfig { max_turns, response_tokens, context_tokens, ..SearcherConfig::default() })
 }
 
-fn parts(played: &Played, place: usize) -> Vec<(&'static str, f64)> {
-    played.graded[place].reason.parts.clone()
+fn parts(rollout_group: &RolloutGroup, place: usize) -> Vec<(&'static str, f64)> {
+    rollout_group.samples[place].reason.parts.clone()
 }
 
 fn assert_near(got: f64, expected: f64) {
@@ -179,29 +179,29 @@ fn finemem_by_hand() {
         ("gogo rules ebi", r"\boxed{gogo}"),
         ("lorn is in velm", r"\boxed{Velm}"),
     ];
-    let (played, asked) = play(&config, &policy, (&answers, "I do not know"), 2);
+    let (rollout_group, asked) = play(&config, &policy, (&answers, "I do not know"), 2);
     assert_eq!(asked.len(), 4, "two global questions of two rollouts");
-    assert_eq!(played.graded.len(), 4);
-    assert_eq!(played.counts("step").groups, 2);
+    assert_eq!(rollout_group.samples.len(), 4);
+    assert_eq!(rollout_group.counts("step").groups, 2);
     // First rollout: r_global = 1; each question finds one item, of steps 1 and 2: evidence ½·1/2 + ½·½ = ½ each.
     // Second: r_global = ½, evidence of step 1: ½·½/2 + ½·½ = 3/8, of step 2: 1/8.
-    let evidence: Vec<f64> = (0..4).map(|place| parts(&played, place)[1].1).collect();
+    let evidence: Vec<f64> = (0..4).map(|place| parts(&rollout_group, place)[1].1).collect();
     for (got, expected) in evidence.iter().zip([0.5, 0.5, 0.375, 0.125]) {
         assert_near(*got, expected);
     }
-    let format: Vec<f64> = (0..4).map(|place| parts(&played, place)[2].1).collect();
+    let format: Vec<f64> = (0..4).map(|place| parts(&rollout_group, place)[2].1).collect();
     assert_eq!(format, [1.0, 1.0, 0.5, 1.0]);
-    assert_eq!(played.graded[2].reason.notes, ["there is no function `forget`"]);
+    assert_eq!(rollout_group.samples[2].reason.notes, ["there is no function `forget`"]);
     assert!(
-        played.graded[1].reason.notes.iter().all(|note| note.starts_with("right: ")),
+        rollout_group.samples[1].reason.notes.iter().all(|note| note.starts_with("right: ")),
         "{:?}",
-        played.graded[1].reason
+        rollout_group.samples[1].reason
     );
-    let advantage = |place: usize| played.graded[place].advantage;
+    let advantage = |place: usize| rollout_group.samples[place].advantage;
     assert_near(advantage(0) + advantage(2), 0.0);
     assert_near(advantage(1) + advantage(3), 0.0);
     assert!(advantage(0) > 0.0 && advantage(1) > 0.0);
-    assert!(played.conversations().all(|conversation| !conversation.response_ids.is_empty()));
+    assert!(rollout_group.training_samples().all(|sample| !sample.response_ids.is_empty()));
 }
 
 #[test]
@@ -218,28 +218,28 @@ fn memalpha_by_hand() {
         ("gogo rules ebi", r"\boxed{gogo}"),
     ];
     let config = MemAlphaConfig { judge: Judge::Words, ..MemAlphaConfig::default() };
-    let (played, _) = play(&config, &policy, (&answers, "no"), 2);
-    let names: Vec<&str> = parts(&played, 0).iter().map(|(name, _)| *name).collect();
+    let (rollout_group, _) = play(&config, &policy, (&answers, "no"), 2);
+    let names: Vec<&str> = parts(&rollout_group, 0).iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["accuracy", "calls", "compression", "content"]);
     // One of three calls is a duplicate, one invented: 2/3 done, 1/3 judged to be from the chunk.
-    let first = parts(&played, 0);
+    let first = parts(&rollout_group, 0);
     assert_near(first[1].1, 2.0 / 3.0);
     assert_near(first[3].1, 1.0 / 3.0);
-    assert_eq!(played.graded[0].reason.notes, ["insert: the same words are there already"]);
-    assert_eq!((parts(&played, 2)[1].1, parts(&played, 3)[1].1), (0.0, 1.0));
-    assert_eq!(played.graded[2].reason.notes, ["nothing was called"]);
+    assert_eq!(rollout_group.samples[0].reason.notes, ["insert: the same words are there already"]);
+    assert_eq!((parts(&rollout_group, 2)[1].1, parts(&rollout_group, 3)[1].1), (0.0, 1.0));
+    assert_eq!(rollout_group.samples[2].reason.notes, ["nothing was called"]);
     // The second rollout knows of ebi alone.
-    assert_eq!((parts(&played, 0)[0].1, parts(&played, 2)[0].1), (1.0, 0.5));
-    for graded in &played.graded {
-        let part = |place: usize| graded.reason.parts[place].1;
-        assert_near(graded.reward, part(0) + part(1) + 0.05 * part(2) + 0.1 * part(3));
+    assert_eq!((parts(&rollout_group, 0)[0].1, parts(&rollout_group, 2)[0].1), (1.0, 0.5));
+    for sample in &rollout_group.samples {
+        let part = |place: usize| sample.reason.parts[place].1;
+        assert_near(sample.reward, part(0) + part(1) + 0.05 * part(2) + 0.1 * part(3));
     }
-    assert_near(played.graded.iter().map(|graded| graded.advantage).sum(), 0.0);
+    assert_near(rollout_group.samples.iter().map(|sample| sample.advantage).sum(), 0.0);
     let config = MemAlphaConfig { grouping: Grouping::Trajectory, judge: Judge::Reference, ..config };
     let yes = [("Item: lorn is in velm", r"\boxed{yes}"), ("lorn is in velm", r"\boxed{velm}")];
-    let (played, asked) = play(&config, &policy, (&yes, "no"), 2);
-    assert_eq!(played.graded[0].advantage, played.graded[1].advantage);
-    assert_near(parts(&played, 0)[3].1, 1.0 / 3.0);
+    let (rollout_group, asked) = play(&config, &policy, (&yes, "no"), 2);
+    assert_eq!(rollout_group.samples[0].advantage, rollout_group.samples[1].advantage);
+    assert_near(parts(&rollout_group, 0)[3].1, 1.0 / 3.0);
     assert_eq!(
         asked.iter().filter(|prompt| prompt.contains("Item: ")).count(),
         4,
@@ -263,24 +263,24 @@ fn readers_by_hand() {
         ("Answer:", r"\boxed{gogo}"),
         ("Answer:", "velm"),
     ];
-    let (played, _) = play(&MemAgentConfig::default(), &policy, (&[], ""), 4);
-    let answers: Vec<(f64, f64)> = played
-        .graded
+    let (rollout_group, _) = play(&MemAgentConfig::default(), &policy, (&[], ""), 4);
+    let answers: Vec<(f64, f64)> = rollout_group
+        .samples
         .iter()
-        .filter(|graded| graded.number == 2)
-        .map(|graded| (graded.reward, graded.advantage))
+        .filter(|sample| sample.number == 2)
+        .map(|sample| (sample.reward, sample.advantage))
         .collect();
     assert_eq!(answers, [(1.0, 0.5), (1.0, 0.5), (0.0, -0.5), (0.0, -0.5)]);
-    assert!(played.graded.iter().all(|graded| graded.advantage == if graded.rollout < 2 { 0.5 } else { -0.5 }));
-    assert!(!played.graded[11].readable && played.graded[8].readable);
-    let (played, _) = play(&InfoMemConfig::default(), &policy, (&[], ""), 4);
+    assert!(rollout_group.samples.iter().all(|sample| sample.advantage == if sample.rollout < 2 { 0.5 } else { -0.5 }));
+    assert!(!rollout_group.samples[11].readable && rollout_group.samples[8].readable);
+    let (rollout_group, _) = play(&InfoMemConfig::default(), &policy, (&[], ""), 4);
     let rewards: Vec<f64> =
-        played.graded.iter().filter(|graded| graded.number == 2).map(|graded| graded.reward).collect();
+        rollout_group.samples.iter().filter(|sample| sample.number == 2).map(|sample| sample.reward).collect();
     // Of two successes the one whose memory says more is worth more.
     for (reward, expected) in rewards.iter().zip([0.8, 1.2, 0.0, 0.0]) {
         assert_near(*reward, expected);
     }
-    let gains: Vec<f64> = (0..2).map(|rollout| parts(&played, 3 * rollout)[1].1).collect();
+    let gains: Vec<f64> = (0..2).map(|rollout| parts(&rollout_group, 3 * rollout)[1].1).collect();
     assert!(gains[0] < gains[1], "{gains:?}");
 }
 
@@ -292,14 +292,17 @@ fn mem1_by_hand() {
         ("Q: ", "<answer>velm; zaza</answer>"),
         ("about lorn (2 left)", "<answer>Velm; the gogo</answer>"),
     ];
-    let (played, _) = play(&Mem1Config::default(), &policy, (&[], ""), 3);
+    let (rollout_group, _) = play(&Mem1Config::default(), &policy, (&[], ""), 3);
     let rewards: Vec<(usize, usize, f64)> =
-        played.graded.iter().map(|graded| (graded.rollout, graded.number, graded.reward)).collect();
+        rollout_group.samples.iter().map(|sample| (sample.rollout, sample.number, sample.reward)).collect();
     assert_eq!(rewards, [(0, 0, 2.0), (0, 1, 2.0), (1, 0, 1.0), (2, 0, 0.0), (2, 1, 0.0), (2, 2, 0.0)]);
-    assert!(played.graded.iter().all(|graded| graded.advantage == 1.0 - graded.rollout as f64), "copied to all turns");
-    assert!(played.graded.iter().all(|graded| graded.target == "velm; gogo"));
-    assert_eq!(parts(&played, 0), [("right", 2.0), ("questions", 2.0), ("searches", 1.0)]);
-    let readable: Vec<bool> = played.graded.iter().map(|graded| graded.readable).collect();
+    assert!(
+        rollout_group.samples.iter().all(|sample| sample.advantage == 1.0 - sample.rollout as f64),
+        "copied to all turns"
+    );
+    assert!(rollout_group.samples.iter().all(|sample| sample.target == "velm; gogo"));
+    assert_eq!(parts(&rollout_group, 0), [("right", 2.0), ("questions", 2.0), ("searches", 1.0)]);
+    let readable: Vec<bool> = rollout_group.samples.iter().map(|sample| sample.readable).collect();
     assert_eq!(readable, [true, true, true, false, false, false]);
 }
 

@@ -17,7 +17,7 @@ const CORPUS: &str = r#"
     dumps = ["made/dump.xml.bz2"]
     min_words = 10
     max_words = 24
-    leftovers = "drop"
+    short_passages = "drop"
     [corpus.synthesize]
     num_train = 40
     num_heldout = 8
@@ -216,7 +216,7 @@ fn readers_train_on_documents_and_on_tasks() {
 }
 
 #[test]
-fn keepers_of_banks_warm_up_and_train() {
+fn writers_of_banks_are_fine_tuned_and_train() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let own = r#"
@@ -231,7 +231,7 @@ fn keepers_of_banks_warm_up_and_train() {
         core_tokens = 32
         recent_items = 2
         retrieved_items = 2
-        [warm_up]
+        [sft]
         steps = 50
         trajectories = 2
         texts = 2
@@ -247,7 +247,7 @@ fn keepers_of_banks_warm_up_and_train() {
         let warm = format!("warm-{kind}");
         succeeds(
             path,
-            &["warm-up", "--config", "c.toml", "--out", &warm],
+            &["sft", "--config", "c.toml", "--out", &warm],
             &[
                 "policy.preset=tiny",
                 "optimizer.learning_rate=5e-3",

@@ -7,7 +7,7 @@ use memtrain::agents::bank::{BankPrompts, Call, Layout, Section};
 use memtrain::agents::chunks::{self, CutAt};
 use memtrain::agents::full_context::ContextPrompt;
 use memtrain::agents::prompts::{PromptLayout, PromptSet};
-use memtrain::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig, ReadingTask};
+use memtrain::agents::reader::{Reader, ReaderConfig, ReadingTask, SamplingConfig, StepKey};
 use memtrain::agents::retrieve::{Found, RetrieveError, Retriever};
 use memtrain::agents::searcher::{SearchTask, Searcher, SearcherConfig, SearcherPrompts};
 use memtrain::policy::tokenizer::COMPACT_CHAT_TEMPLATE;
@@ -172,7 +172,7 @@ impl Retriever for Shelf {
     }
 }
 
-const ROUND: DrawRound = DrawRound { seed: 1, step: 1 };
+const STEP_KEY: StepKey = StepKey { seed: 1, step: 1 };
 
 fn limits() -> ReaderConfig {
     ReaderConfig { chunk_tokens: 10_000, context_tokens: 1_000_000, max_chunks: 9, ..ReaderConfig::default() }
@@ -215,9 +215,9 @@ fn prompts_with(tokenizer: &PolicyTokenizer, text: &str) -> Vec<(String, Vec<u32
     let call = Call::Insert { section: Section::Items, content: text.to_owned() };
     put("a call", tokenizer.response_ids(call.to_words()).unwrap());
 
-    let (texts, config, draw) =
-        (PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap(), limits(), DrawConfig::default());
-    let reader = Reader { tokenizer, prompts: &texts, config: &config, draw: &draw, round: ROUND };
+    let (texts, config, sampling) =
+        (PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap(), limits(), SamplingConfig::default());
+    let reader = Reader { tokenizer, prompts: &texts, config: &config, sampling: &sampling, step_key: STEP_KEY };
     let task = ReadingTask { document: 0, problem: Some(text.to_owned()), chunks: vec![text.to_owned(); 2] };
     // The ids that are drawn may well be control tokens: what is read of them in the next turn is text.
     let mut parrot = Parrot { said: tokenizer.encode(text).unwrap(), prompts: Vec::new() };
@@ -226,7 +226,8 @@ fn prompts_with(tokenizer: &PolicyTokenizer, text: &str) -> Vec<(String, Vec<u32
 
     let searching = SearcherPrompts::load("standard").unwrap();
     let config = SearcherConfig { max_turns: 3, context_tokens: 1_000_000, ..SearcherConfig::default() };
-    let searcher = Searcher { tokenizer, prompts: &searching, config: &config, draw: &draw, round: ROUND };
+    let searcher =
+        Searcher { tokenizer, prompts: &searching, config: &config, sampling: &sampling, step_key: STEP_KEY };
     let said = tokenizer.encode_text(format!("so <search>x {text} y</search>")).unwrap();
     let mut parrot = Parrot { said, prompts: Vec::new() };
     let task = SearchTask { number: 0, questions: vec![text.to_owned()] };

@@ -1,7 +1,7 @@
 //! The gradient of the GRPO loss through the whole policy.
 
 use candle_core::{DType, Device, Tensor};
-use memtrain::grpo::Conversation;
+use memtrain::grpo::TrainingSample;
 use memtrain::grpo::loss::{LossAggregation, LossConfig};
 use memtrain::grpo::update::accumulate_loss;
 use memtrain::optim::GradientBuffer;
@@ -25,9 +25,9 @@ fn decoder(dtype: DType) -> Decoder {
 }
 
 /// Conversations in groups of equal prompts, two of which begin alike, off-policy enough that clipping and KL have something to do.
-fn conversations(decoder: &Decoder) -> Vec<Conversation> {
-    let mut generator = rng::addressed("test/update", 1, &[]);
-    let mut conversations = Vec::new();
+fn samples(decoder: &Decoder) -> Vec<TrainingSample> {
+    let mut generator = rng::keyed("test/update", 1, &[]);
+    let mut samples = Vec::new();
     for group in 0..3_u32 {
         let beginning = if group < 2 { 36 } else { 0 };
         let own = (0..4 + group).map(|_| generator.random_range(0..VOCABULARY as u32));
@@ -36,7 +36,7 @@ fn conversations(decoder: &Decoder) -> Vec<Conversation> {
             let response_ids: Vec<u32> =
                 (0..1 + 2 * member).map(|_| generator.random_range(0..VOCABULARY as u32)).collect();
             let advantage = [0.8_f32, -0.5, -0.3][member];
-            conversations.push(Conversation {
+            samples.push(TrainingSample {
                 advantages: vec![advantage; response_ids.len()],
                 sampler_log_probs: None,
                 old_log_probs: None,
@@ -46,16 +46,16 @@ fn conversations(decoder: &Decoder) -> Vec<Conversation> {
             });
         }
     }
-    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+    let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
     let scored = score(decoder, &pairs, LIMITS).unwrap();
-    for (conversation, tokens) in conversations.iter_mut().zip(scored) {
+    for (sample, tokens) in samples.iter_mut().zip(scored) {
         let near = |spread: f64, generator: &mut rand_chacha::ChaCha8Rng| -> Vec<f32> {
             tokens.iter().map(|token| (token.log_prob + generator.random_range(-spread..spread)) as f32).collect()
         };
-        conversation.old_log_probs = Some(near(0.4, &mut generator));
-        conversation.reference_log_probs = Some(near(0.5, &mut generator));
+        sample.old_log_probs = Some(near(0.4, &mut generator));
+        sample.reference_log_probs = Some(near(0.5, &mut generator));
     }
-    conversations
+    samples
 }
 
 const LIMITS: PassLimits = PassLimits {
@@ -71,13 +71,13 @@ fn loss_config(aggregation: LossAggregation) -> LossConfig {
 
 fn gradients(
     decoder: &Decoder,
-    conversations: &[Conversation],
+    samples: &[TrainingSample],
     loss: &LossConfig,
     limits: PassLimits,
 ) -> (f64, Vec<Tensor>) {
     let parameters = decoder.parameters().unwrap();
     let mut buffer = GradientBuffer::new(&parameters).unwrap();
-    let statistics = accumulate_loss(decoder, &parameters, conversations, loss, limits, &mut buffer).unwrap();
+    let statistics = accumulate_loss(decoder, &parameters, samples, loss, limits, &mut buffer).unwrap();
     (statistics.loss, buffer.take().unwrap())
 }
 
@@ -88,7 +88,7 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
 #[test]
 fn the_gradient_is_the_slope_of_the_loss() {
     let decoder = decoder(DType::F64);
-    let conversations = conversations(&decoder);
+    let samples = samples(&decoder);
     for aggregation in [
         LossAggregation::SeqMeanTokenSum,
         LossAggregation::TokenMean,
@@ -96,8 +96,8 @@ fn the_gradient_is_the_slope_of_the_loss() {
         LossAggregation::SeqMeanTokenSumNorm,
     ] {
         let loss = loss_config(aggregation);
-        let (_, analytic) = gradients(&decoder, &conversations, &loss, LIMITS);
-        let mut generator = rng::addressed("test/slope", 1, &[]);
+        let (_, analytic) = gradients(&decoder, &samples, &loss, LIMITS);
+        let mut generator = rng::keyed("test/slope", 1, &[]);
         for ((name, parameter), gradient) in decoder.parameters().unwrap().iter().zip(&analytic) {
             let values = flat(parameter.as_tensor());
             let at = generator.random_range(0..values.len());
@@ -105,7 +105,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
                 let mut values = values.clone();
                 values[at] += by;
                 parameter.set(&Tensor::from_vec(values, parameter.shape(), &Device::Cpu).unwrap()).unwrap();
-                gradients(&decoder, &conversations, &loss, LIMITS).0
+                gradients(&decoder, &samples, &loss, LIMITS).0
             };
             let step = 1e-6;
             let slope = (moved(step) - moved(-step)) / (2.0 * step);
@@ -122,13 +122,13 @@ fn the_gradient_is_the_slope_of_the_loss() {
 #[test]
 fn any_split_into_micro_batches_gives_the_same_gradient() {
     let decoder = decoder(DType::F32);
-    let conversations = conversations(&decoder);
+    let samples = samples(&decoder);
     let loss = loss_config(LossAggregation::SeqMeanTokenSum);
-    let (whole_loss, whole) = gradients(&decoder, &conversations, &loss, LIMITS);
+    let (whole_loss, whole) = gradients(&decoder, &samples, &loss, LIMITS);
     let splits = [1, 9, 25, LIMITS.micro_batch_tokens].map(|tokens| [(tokens, false), (tokens, true)]);
     for (micro_batch_tokens, activation_checkpointing) in splits.into_iter().flatten() {
         let limits = PassLimits { micro_batch_tokens, activation_checkpointing, ..LIMITS };
-        let (loss, parts) = gradients(&decoder, &conversations, &loss, limits);
+        let (loss, parts) = gradients(&decoder, &samples, &loss, limits);
         assert!((loss - whole_loss).abs() < 1e-5);
         for (whole, part) in whole.iter().zip(&parts) {
             for (whole, part) in flat(whole).iter().zip(flat(part)) {
@@ -141,11 +141,11 @@ fn any_split_into_micro_batches_gives_the_same_gradient() {
 #[test]
 fn what_is_computed_once_gives_the_same_losses_and_gradients() {
     let decoder = decoder(DType::F32);
-    let conversations = conversations(&decoder);
-    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+    let samples = samples(&decoder);
+    let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
     let loss = loss_config(LossAggregation::SeqMeanTokenSum);
     let apart = PassLimits { sharing: Sharing::None, ..LIMITS };
-    let truth = (score(&decoder, &pairs, apart).unwrap(), gradients(&decoder, &conversations, &loss, apart));
+    let truth = (score(&decoder, &pairs, apart).unwrap(), gradients(&decoder, &samples, &loss, apart));
     for sharing in [Sharing::Prompts, Sharing::Prefixes] {
         for micro_batch_tokens in [60, 1_000] {
             let limits = PassLimits { sharing, micro_batch_tokens, ..LIMITS };
@@ -154,7 +154,7 @@ fn what_is_computed_once_gives_the_same_losses_and_gradients() {
             {
                 assert!((scored.log_prob - truth.log_prob).abs() < 1e-5, "{} and {}", scored.log_prob, truth.log_prob);
             }
-            let (value, parts) = gradients(&decoder, &conversations, &loss, limits);
+            let (value, parts) = gradients(&decoder, &samples, &loss, limits);
             assert!((value - truth.1.0).abs() < 1e-5);
             for (whole, part) in truth.1.1.iter().zip(&parts) {
                 for (whole, part) in flat(whole).iter().zip(flat(part)) {
@@ -168,22 +168,22 @@ fn what_is_computed_once_gives_the_same_losses_and_gradients() {
 #[test]
 fn a_step_against_the_gradient_lowers_the_loss_and_on_policy_nothing_is_clipped() {
     let decoder = decoder(DType::F32);
-    let mut conversations = conversations(&decoder);
-    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+    let mut samples = samples(&decoder);
+    let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
     let scored = score(&decoder, &pairs, LIMITS).unwrap();
-    for (conversation, tokens) in conversations.iter_mut().zip(scored) {
-        conversation.sampler_log_probs = Some(tokens.iter().map(|token| token.log_prob as f32).collect());
-        conversation.old_log_probs = conversation.sampler_log_probs.clone();
+    for (sample, tokens) in samples.iter_mut().zip(scored) {
+        sample.sampler_log_probs = Some(tokens.iter().map(|token| token.log_prob as f32).collect());
+        sample.old_log_probs = sample.sampler_log_probs.clone();
     }
     let loss = loss_config(LossAggregation::TokenMean);
     let parameters = decoder.parameters().unwrap();
     let mut buffer = GradientBuffer::new(&parameters).unwrap();
-    let before = accumulate_loss(&decoder, &parameters, &conversations, &loss, LIMITS, &mut buffer).unwrap();
+    let before = accumulate_loss(&decoder, &parameters, &samples, &loss, LIMITS, &mut buffer).unwrap();
     assert_eq!((before.clip_low, before.clip_high, before.clip_dual), (0.0, 0.0, 0.0));
     assert!(before.mismatch_kl.abs() < 1e-9);
     for ((_, parameter), gradient) in parameters.iter().zip(buffer.take().unwrap()) {
         parameter.set(&(parameter.as_tensor() - (gradient * 0.01).unwrap()).unwrap()).unwrap();
     }
-    let after = accumulate_loss(&decoder, &parameters, &conversations, &loss, LIMITS, &mut buffer).unwrap();
+    let after = accumulate_loss(&decoder, &parameters, &samples, &loss, LIMITS, &mut buffer).unwrap();
     assert!(after.loss < before.loss, "{} -> {}", before.loss, after.loss);
 }

@@ -15,7 +15,7 @@ use real_data::real_data;
 
 /// An export of `count` pages; every third of them long and random, so that packed blocks lie anywhere.
 fn export(count: u64, seed: u64) -> Vec<u8> {
-    let mut generator = rng::addressed("test/packings", seed, &[]);
+    let mut generator = rng::keyed("test/packings", seed, &[]);
     let mut xml = String::from("<mediawiki version=\"0.11\" xml:lang=\"en\"><siteinfo><dbname>t</dbname></siteinfo>\n");
     for id in 1..=count {
         let words = if id % 3 == 0 { generator.random_range(1..4000) } else { generator.random_range(0..40) };
@@ -139,7 +139,7 @@ fn a_cut_of_any_packing_keeps_whole_pages_and_says_where() {
 fn flipped_bits_are_named() {
     let xml = export(40, 3);
     let expected = whole(&xml);
-    let mut generator = rng::addressed("test/flips", 1, &[]);
+    let mut generator = rng::keyed("test/flips", 1, &[]);
     for (name, pack) in &PACKINGS[1..] {
         let packed = pack(&xml);
         let mut found = 0;

@@ -1,4 +1,4 @@
-//! What does a Hugging Face encoder say about a text?
+//! Hugging Face encoders: embeddings and token classification.
 //!
 //! Reads a directory as `transformers` writes it (configuration, tokenizer, weights) of the BERT, RoBERTa (with XLM-R and
 //! CamemBERT) or DistilBERT family, and gives

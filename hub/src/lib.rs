@@ -1,4 +1,4 @@
-//! Where is the model of this name?
+//! Models of the Hugging Face hub by name: cache lookup and download.
 //!
 //! A model is named by a folder, or as on the Hugging Face hub: `Qwen/Qwen3-4B-Instruct-2507`, with `@revision` if it is not
 //! to be the newest. Names are looked up in the cache that `huggingface_hub`, `transformers` and others share; what is

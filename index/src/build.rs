@@ -11,13 +11,13 @@ use memtrain_corpora::store::{self, StoreError, Verifier};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::codes::Codes;
+use crate::binary_vectors::BinaryVectors;
 use crate::embed::{self, Embedder, RandomIndexing, Role, Sample};
 use crate::folder::{CODES, EMBEDDER, IndexFile, LEXICAL, Layout, MANIFEST, Manifest, SIGNATURES, VECTORS_ROWS};
 use crate::passages::{Passages, Watch};
 use crate::products::normalise;
 use crate::vectors::{Vectors, VectorsWriter};
-use crate::{IndexConfig, IndexError, Language, Method, analysis, indexed_text, lexical, near_copies};
+use crate::{IndexConfig, IndexError, Language, Method, analysis, indexed_text, lexical, near_duplicates};
 
 /// Passages that are read, embedded and written at a time.
 const BATCH: usize = 1_024;
@@ -143,7 +143,7 @@ impl<P: Passages> Builder<P> {
         if self.embedder.is_some() {
             files.extend(self.write_vectors(shard, watch)?);
             if self.shard_len(shard) >= self.config.ann.min_passages.max(1) {
-                files.extend(self.part(&folder, "codes", || self.write_codes(shard, watch))?);
+                files.extend(self.part(&folder, "codes", || self.write_binary_vectors(shard, watch))?);
             }
         }
         if self.config.method == Method::Lexical {
@@ -202,7 +202,7 @@ impl<P: Passages> Builder<P> {
         };
         let signatures = lexical::write(&words, &dir)?;
         let path = format!("{folder}/{SIGNATURES}");
-        near_copies::write(&self.dir.join(&path), &signatures)?;
+        near_duplicates::write(&self.dir.join(&path), &signatures)?;
         let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
         let names = store::list(&dir)?.iter().filter_map(name).collect::<Vec<_>>();
         Ok(names.into_iter().map(|name| format!("{folder}/{LEXICAL}/{name}")).chain([path]).collect())
@@ -240,11 +240,11 @@ impl<P: Passages> Builder<P> {
         Ok(files)
     }
 
-    fn write_codes(&self, shard: usize, watch: &dyn Watch) -> Result<Vec<String>, IndexError> {
+    fn write_binary_vectors(&self, shard: usize, watch: &dyn Watch) -> Result<Vec<String>, IndexError> {
         let files = self.layout.vectors(shard);
         let vectors = Vectors::open(files.into_iter().map(|(file, _)| self.dir.join(file)))?;
         let path = format!("{}/{CODES}", self.layout.folder(shard));
-        Codes::build(&vectors, &self.dir.join(&path), watch)?;
+        BinaryVectors::build(&vectors, &self.dir.join(&path), watch)?;
         Ok(vec![path])
     }
 

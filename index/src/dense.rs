@@ -1,4 +1,5 @@
-//! Nearest neighbours by cosine: through all vectors of a shard, or through those whose codes are nearest.
+//! Nearest neighbours by cosine: exact search through all vectors of a shard, or reranking of those whose binary
+//! vectors are nearest by Hamming distance.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -6,7 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::IndexError;
-use crate::codes::{Codes, distance};
+use crate::binary_vectors::{BinaryVectors, hamming_distance};
 use crate::products::{GROUP, dot, dots};
 use crate::vectors::{Rows, Vectors};
 
@@ -38,7 +39,7 @@ impl Near {
 /// The rows of a shard, and their codes where it has some.
 pub(crate) struct DenseShard {
     pub(crate) rows: Range<usize>,
-    pub(crate) codes: Option<Codes>,
+    pub(crate) binary_vectors: Option<BinaryVectors>,
 }
 
 /// The vectors of all passages and how they are searched.
@@ -91,7 +92,7 @@ impl Dense {
             for shard in &self.shards {
                 let reader = self.vectors.reader(&shard.rows)?;
                 let found = match &likely {
-                    Some(likely) if shard.codes.is_some() => {
+                    Some(likely) if shard.binary_vectors.is_some() => {
                         let everyone: Vec<u32> = (0..batch.len() as u32).collect();
                         let of_shard = |rows: &[usize]| {
                             let place = |bound: usize| rows.partition_point(|&row| row < bound);
@@ -119,17 +120,17 @@ impl Dense {
     ) -> Result<Vec<Vec<usize>>, IndexError> {
         let mut best = empty(queries.len(), candidates);
         for shard in &self.shards {
-            let Some(codes) = &shard.codes else { continue };
-            let asked: Vec<Vec<u64>> = queries.par_iter().map(|query| codes.of(query)).collect();
-            let row_bytes = codes.row_bytes();
-            codes.each_slab(|first, slab| {
+            let Some(binary_vectors) = &shard.binary_vectors else { continue };
+            let asked: Vec<Vec<u64>> = queries.par_iter().map(|query| binary_vectors.of(query)).collect();
+            let row_bytes = binary_vectors.row_bytes();
+            binary_vectors.each_slab(|first, slab| {
                 let together = best.par_chunks_mut(TOGETHER).zip(asked.par_chunks(TOGETHER)).enumerate();
                 together.for_each(|(group, (best, asked))| {
                     for (number, block) in slab.chunks(BLOCK_CODES * row_bytes).enumerate() {
                         let first = shard.rows.start + first + number * BLOCK_CODES;
                         for (query, (best, asked)) in (group * TOGETHER..).zip(best.iter_mut().zip(asked)) {
                             for (row, code) in (first..).zip(block.chunks_exact(row_bytes)) {
-                                let score = -(distance(asked, code) as f32);
+                                let score = -(hamming_distance(asked, code) as f32);
                                 if score >= best.least && !skip(query, row) {
                                     best.push(Near { row, score });
                                 }
@@ -250,7 +251,7 @@ impl Best {
 
 #[cfg(test)]
 mod tests {
-    use memtrain_corpora::rng::addressed;
+    use memtrain_corpora::rng::keyed;
     use proptest::prelude::*;
     use rand::Rng;
 
@@ -290,7 +291,7 @@ mod tests {
 
     fn scanned(vectors: Vectors) -> Dense {
         let middle = vectors.num_rows() / 3;
-        let shards = [0..middle, middle..vectors.num_rows()].map(|rows| DenseShard { rows, codes: None });
+        let shards = [0..middle, middle..vectors.num_rows()].map(|rows| DenseShard { rows, binary_vectors: None });
         Dense { vectors, shards: shards.into(), candidates: 1 }
     }
 
@@ -298,7 +299,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn blocked_search_is_its_naive_twin(seed: u64, rows in 1_usize..500, dimensions in 1_usize..50, num_hits in 0_usize..40, rows_per_file in 1_usize..300) {
-            let mut rng = addressed("test/dense", seed, &[]);
+            let mut rng = keyed("test/dense", seed, &[]);
             let mut draw = || -> Vec<f32> { (0..dimensions).map(|_| rng.random_range(-1.0..1.0)).collect() };
             let (rows, queries): (Vec<_>, Vec<_>) = ((0..rows).map(|_| draw()).collect(), (0..270).map(|_| draw()).collect());
             let dir = tempfile::tempdir().unwrap();
@@ -327,7 +328,7 @@ mod tests {
 
     /// Rows in clusters, as texts form them, all within a cone; those of two shards with codes and of one without.
     fn with_codes(dir: &std::path::Path, dimensions: usize, candidates: usize) -> Dense {
-        let mut rng = addressed("test/codes", 1, &[]);
+        let mut rng = keyed("test/codes", 1, &[]);
         let mut draw = |width: f32| -> Vec<f32> { (0..dimensions).map(|_| rng.random_range(-width..width)).collect() };
         let (cone, centres) = (draw(2.0), (0..60).map(|_| draw(1.0)).collect::<Vec<_>>());
         let rows: Vec<Vec<f32>> = (0..6_000)
@@ -342,9 +343,10 @@ mod tests {
             let folder = dir.join(range.start.to_string());
             memtrain_corpora::store::create_dir_all(&folder).unwrap();
             let path = folder.join("codes.bin");
-            Codes::build(&vectors(&folder, &rows[range.clone()], 1_000), &path, &()).unwrap();
-            let codes = (range.len() > 100).then(|| Codes::open(&path, dimensions, range.len()).unwrap());
-            DenseShard { codes, rows: range }
+            BinaryVectors::build(&vectors(&folder, &rows[range.clone()], 1_000), &path, &()).unwrap();
+            let binary_vectors =
+                (range.len() > 100).then(|| BinaryVectors::open(&path, dimensions, range.len()).unwrap());
+            DenseShard { binary_vectors, rows: range }
         });
         Dense { vectors: vectors(dir, &rows, 700), shards: shards.into(), candidates }
     }
@@ -404,11 +406,11 @@ mod tests {
         for (number, (query, found)) in queries.iter().zip(found).enumerate() {
             let mut all = Vec::new();
             for shard in &dense.shards {
-                let Some(codes) = &shard.codes else { continue };
-                let code = codes.of(query);
+                let Some(binary_vectors) = &shard.binary_vectors else { continue };
+                let code = binary_vectors.of(query);
                 for row in shard.rows.clone().filter(|&row| !skip(number, row)) {
                     // What was written is what the vector gives now.
-                    let other = codes.of(&dense.vectors.row(row).unwrap());
+                    let other = binary_vectors.of(&dense.vectors.row(row).unwrap());
                     let signs =
                         (0..64 * code.len()).filter(|&at| (code[at / 64] ^ other[at / 64]) >> (at % 64) & 1 == 1);
                     all.push((signs.count(), row));

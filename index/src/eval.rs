@@ -1,4 +1,4 @@
-//! How good is an index? Measured on questions whose answers are known.
+//! Retrieval metrics of an index on questions whose answers are known.
 //!
 //! The measures are those of trec_eval, computed a question and averaged over the questions:
 //!

@@ -1,4 +1,4 @@
-//! Which passages are related to this one?
+//! Hybrid retrieval: BM25, dense vectors, reciprocal rank fusion.
 //!
 //! * [`build`] writes an index of passages into a folder, [`Builder`] does so step by step: words (BM25 by tantivy) and
 //!   vectors ([`embed`]), cut into shards.
@@ -9,8 +9,8 @@
 //! The folder's format is written down in `index/README.md`. Its one commit point is `index.json`, written last.
 
 mod analysis;
+mod binary_vectors;
 mod build;
-mod codes;
 mod config;
 mod dense;
 pub mod embed;
@@ -20,7 +20,7 @@ mod folder;
 mod fusion;
 mod language;
 mod lexical;
-mod near_copies;
+mod near_duplicates;
 mod passages;
 mod products;
 mod vectors;
@@ -40,12 +40,12 @@ pub use self::fusion::fuse;
 pub use self::language::Language;
 pub use self::passages::{Passages, Watch};
 
-use self::codes::Codes;
+use self::binary_vectors::BinaryVectors;
 use self::dense::{Dense, DenseShard, Near};
 use self::embed::{Embedder, Role};
 use self::folder::{CODES, LEXICAL, Layout, Manifest, SIGNATURES};
 use self::lexical::Lexical;
-use self::near_copies::Signatures;
+use self::near_duplicates::Signatures;
 use self::vectors::Vectors;
 
 /// A passage that was found.
@@ -70,7 +70,7 @@ pub struct Related {
     /// What was found, best first.
     pub hits: Vec<Hit>,
     /// Passages that were left out because they are near copies of the pivot or of a better hit.
-    pub near_copies: u32,
+    pub near_duplicates: u32,
 }
 
 /// What is indexed of a passage: its title and its text.
@@ -214,7 +214,7 @@ impl Index {
             let mut again = Vec::new();
             for (at, candidates) in open.into_iter().zip(found) {
                 let exhausted = candidates.len() < wanted;
-                answers[at] = self.without_near_copies(rows[at], candidates, k);
+                answers[at] = self.without_near_duplicates(rows[at], candidates, k);
                 if answers[at].hits.len() < k && !exhausted {
                     again.push(at);
                 }
@@ -226,7 +226,7 @@ impl Index {
         Ok(answers)
     }
 
-    fn without_near_copies(&self, pivot: usize, candidates: Vec<Hit>, k: usize) -> Related {
+    fn without_near_duplicates(&self, pivot: usize, candidates: Vec<Hit>, k: usize) -> Related {
         let threshold = self.config().near_copy_similarity;
         let mut related = Related::default();
         if threshold == 0.0 {
@@ -240,8 +240,8 @@ impl Index {
                 break;
             }
             let signature = self.signature(hit.passage_id as usize);
-            if kept.iter().any(|other| near_copies::similarity(other, signature) >= threshold) {
-                related.near_copies += 1;
+            if kept.iter().any(|other| near_duplicates::similarity(other, signature) >= threshold) {
+                related.near_duplicates += 1;
             } else {
                 kept.push(signature);
                 related.hits.push(hit);
@@ -310,7 +310,8 @@ impl Index {
     /// # Errors
     /// [`IndexError::UnknownPassage`]; a file that cannot be read.
     pub fn dense_recall(&self, passage_ids: &[u64], k: usize) -> Result<Option<f64>, IndexError> {
-        let Some(dense) = self.dense.as_ref().filter(|dense| dense.shards.iter().any(|shard| shard.codes.is_some()))
+        let Some(dense) =
+            self.dense.as_ref().filter(|dense| dense.shards.iter().any(|shard| shard.binary_vectors.is_some()))
         else {
             return Ok(None);
         };
@@ -399,9 +400,9 @@ fn open_dense(dir: &Path, manifest: &Manifest, layout: Layout) -> Result<Dense, 
     let shard = |shard: usize| -> Result<DenseShard, IndexError> {
         let (range, path) = (layout.range(shard), format!("{}/{CODES}", layout.folder(shard)));
         let rows = range.start as usize..range.end as usize;
-        let has_codes = manifest.files.iter().any(|file| file.path == path);
-        let open = || Codes::open(&dir.join(&path), vectors.dimensions(), rows.len());
-        Ok(DenseShard { codes: has_codes.then(open).transpose()?, rows })
+        let has_binary_vectors = manifest.files.iter().any(|file| file.path == path);
+        let open = || BinaryVectors::open(&dir.join(&path), vectors.dimensions(), rows.len());
+        Ok(DenseShard { binary_vectors: has_binary_vectors.then(open).transpose()?, rows })
     };
     let shards = (0..layout.num_shards()).map(shard).collect::<Result<_, _>>()?;
     Ok(Dense { vectors, shards, candidates: manifest.config.ann.candidates })

@@ -200,7 +200,7 @@ fn shards_answer_as_one() {
 }
 
 #[test]
-fn near_copies_are_left_out_and_counted() {
+fn near_duplicates_are_left_out_and_counted() {
     let mut passages = world(60);
     // 30 to 33 are copies of 3 but for a word; 40 and 41 of each other.
     for copy in 30..34 {
@@ -214,7 +214,7 @@ fn near_copies_are_left_out_and_counted() {
         let of_original = answers.related(3, 40).unwrap();
         assert_eq!(of_original.hits.len(), 40, "{method:?}: there is enough else");
         assert!(of_original.hits.iter().all(|hit| !(30..34).contains(&hit.passage_id)), "{method:?}");
-        assert!(of_original.near_copies >= 4, "{method:?}: {}", of_original.near_copies);
+        assert!(of_original.near_duplicates >= 4, "{method:?}: {}", of_original.near_duplicates);
         for id in [0, 17, 55] {
             let hits = answers.related(id, 59).unwrap().hits;
             assert!(hits.iter().filter(|hit| [3, 30, 31, 32, 33].contains(&hit.passage_id)).count() <= 1, "{method:?}");
@@ -224,7 +224,7 @@ fn near_copies_are_left_out_and_counted() {
         index(dir.path(), &passages, &IndexConfig { near_copy_similarity: 0.0, ..small(method) });
         let kept = Index::open(dir.path()).unwrap().related(3, 5).unwrap();
         assert!(kept.hits.iter().filter(|hit| (30..34).contains(&hit.passage_id)).count() >= 3, "{method:?}");
-        assert_eq!(kept.near_copies, 0);
+        assert_eq!(kept.near_duplicates, 0);
     }
 }
 

@@ -1,4 +1,4 @@
-//! How fast is ingest, measured by `bzip2 -dc` on the same file?
+//! Throughput of ingest, beside `bzip2 -dc` on the same file.
 //!
 //!     just bench ingest
 //!

@@ -38,7 +38,7 @@ pub struct CorpusConfig {
 /// What happens to a passage that stays below `min_words` because its section has no more text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Leftovers {
+pub enum ShortPassages {
     /// Dropped and counted.
     Drop,
     /// Kept and counted.
@@ -65,7 +65,8 @@ pub struct IngestConfig {
     /// Most words of a passage. Default 200, as above.
     pub max_words: u32,
     /// What becomes of shorter rests of sections. Default: dropped.
-    pub leftovers: Leftovers,
+    #[serde(alias = "leftovers")]
+    pub short_passages: ShortPassages,
     /// Titles of sections to leave out with the sections below them, without regard to case, on top of those that
     /// [`memtrain_corpora::wikitext::is_boilerplate_heading`] knows in many languages (references, external links …).
     pub drop_sections: Vec<String>,
@@ -95,7 +96,7 @@ impl Default for IngestConfig {
             bytes_per_shard: 0,
             min_words: 100,
             max_words: 200,
-            leftovers: Leftovers::Drop,
+            short_passages: ShortPassages::Drop,
             drop_sections: Vec::new(),
             tables: Keep::Drop,
             infoboxes: Keep::Drop,

@@ -53,6 +53,13 @@ impl IngestStage<'_> {
         if let Some(map) = value.as_object_mut() {
             map.remove("dumps");
             map.remove("accept_truncated");
+            // Plans keep the key's first name, in its place: their fingerprints tell whether what was built is still
+            // right.
+            let stored = std::mem::take(map).into_iter().map(|(key, value)| match key.as_str() {
+                "short_passages" => ("leftovers".to_owned(), value),
+                _ => (key, value),
+            });
+            *map = stored.collect();
         }
         value
     }
@@ -109,7 +116,7 @@ impl Stage for IngestStage<'_> {
         Ok(Box::new(shard::Runner::new(&self.config.ingest, folder.clone(), files)))
     }
 
-    fn settle(&self, folder: &StageFolder, records: &mut [ShardRecord]) -> Result<()> {
+    fn finalize(&self, folder: &StageFolder, records: &mut [ShardRecord]) -> Result<()> {
         duplicates::take_out(folder, records, &self.config.ingest)?;
         numbers::number_through(folder, records)
     }

@@ -102,7 +102,7 @@ pub(crate) trait Stage: Sync {
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>>;
     /// What can only be done when all shards are there, in their order: writes some anew ([`StageFolder::rewrite`]) and keeps their
     /// records up to date. Doing it again changes nothing.
-    fn settle(&self, _folder: &StageFolder, _records: &mut [ShardRecord]) -> Result<()> {
+    fn finalize(&self, _folder: &StageFolder, _records: &mut [ShardRecord]) -> Result<()> {
         Ok(())
     }
     /// The text of a `README.md` for the folder, where it is to be shown to others: a pure function of what was committed.

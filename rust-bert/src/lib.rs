@@ -1,4 +1,4 @@
-//! What does rust-bert's pipeline for named entities say about a text?
+//! Named entities by the pipeline of `rust-bert`.
 //!
 //! A thin wall around the crate `rust-bert`, which runs models by libtorch: here alone are its types, its panics become
 //! errors, and its places in characters become bytes. Without the feature `rust-bert`, which is off by default, this crate is

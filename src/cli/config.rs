@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 
 use super::configuration::ConfigArgs;
 use super::print::print_line;
-use super::setup::Workbench;
+use super::setup::Session;
 
 /// Arguments of `memtrain config`.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub enum Action {
 pub fn run(args: &ConfigCommandArgs) -> anyhow::Result<()> {
     match &args.action {
         Action::Check(args) => {
-            Workbench::new(args.load()?)?;
+            Session::new(args.load()?)?;
             print_line!("`{}`: nothing is wrong", args.path().display())?;
         }
         Action::Show(args) => {

@@ -7,7 +7,7 @@ use clap::Args;
 use memtrain_corpora::store;
 
 use super::failure::{Usage, check_numbers, parse_config};
-use crate::config::Config;
+use crate::config::{Config, renamed};
 use crate::device::DeviceChoice;
 
 /// The largest configuration that is read.
@@ -70,14 +70,17 @@ impl ConfigArgs {
 /// As [`ConfigArgs::load`].
 pub fn resolve(path: &Path, text: &str, set: &[String]) -> anyhow::Result<Config> {
     let mut config: Config = parse_config(path, text)?;
+    let mut table: toml::Table = toml::from_str(text).context("the configuration cannot be read twice")?;
+    let mut old_names = renamed::rename(&mut table);
     if !set.is_empty() {
-        let mut table: toml::Table = toml::from_str(text).context("the configuration cannot be read twice")?;
         for key_value in set {
-            change(&mut table, key_value)?;
+            change(&mut table, &under_present_name(key_value, &mut old_names))?;
         }
+        old_names.extend(renamed::rename(&mut table));
         let changed = toml::to_string(&table).context("the changed configuration cannot be written")?;
         config = parse_config(Path::new("--set"), &changed)?;
     }
+    renamed::notice(&old_names);
     let resolved = toml::Table::try_from(&config).context("the configuration cannot be written")?;
     check_numbers(path, text, set, &resolved)?;
     check_name(&config.run.name)?;
@@ -96,6 +99,16 @@ fn check_name(name: &str) -> Result<(), Usage> {
             name.escape_debug()
         ))),
     }
+}
+
+/// A change with its key under the present name.
+fn under_present_name(key_value: &str, old_names: &mut Vec<(&'static str, &'static str)>) -> String {
+    let Some((key, value)) = key_value.split_once('=') else { return key_value.to_owned() };
+    let present = renamed::present_name(key);
+    if present != key {
+        old_names.extend(renamed::RENAMED.iter().filter(|(old, _)| key.starts_with(old)));
+    }
+    format!("{present}={value}")
 }
 
 /// Applies `key=value` as `--set` takes it.
@@ -139,6 +152,23 @@ mod tests {
         assert_eq!(config.corpus.ingest.dumps, ["x.xml"]);
         assert!(resolve(Path::new("c.toml"), text, &["train.stepz=7".to_owned()]).is_err());
         assert!(resolve(Path::new("c.toml"), text, &["train.steps.more=7".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn old_names_of_keys_work_in_the_file_and_in_changes() {
+        let text = "[draw]\ntop_p = 0.5\ntop_k = 3\n[corpus.ingest]\nleftovers = \"keep\"\n";
+        for set in ["sampling.top_k=7", "draw.top_k=7", "draw={top_p=0.5, top_k=7}"] {
+            let config = resolve(Path::new("c.toml"), text, &[set.to_owned()]).unwrap();
+            assert_eq!((config.sampling.top_p, config.sampling.top_k), (0.5, 7), "{set}");
+            assert_eq!(config.corpus.ingest.short_passages, memtrain_pipeline::config::ShortPassages::Keep);
+        }
+        let told =
+            |text: &str, set: &[String]| resolve(Path::new("c.toml"), text, set).map(drop).unwrap_err().to_string();
+        let expected = "it must be above 0 and at most 1";
+        assert_eq!(told("[draw]\ntop_p = 2.0", &[]), format!("`sampling.top_p` is 2.0 at c.toml:2:9: {expected}"));
+        let set = ["draw.top_p=3.0".to_owned()];
+        assert_eq!(told(text, &set), format!("`sampling.top_p` is 3.0 at --set: {expected}"));
+        assert!(told("[draw]\n[sampling]", &[]).contains("duplicate key `sampling`"));
     }
 
     #[test]

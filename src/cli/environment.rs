@@ -1,4 +1,4 @@
-//! Settings that a process can only be born with.
+//! Re-exec with environment variables that are read once at start.
 //!
 //! candle's own thread pool spins while it waits, and glibc gives large freed blocks back to the system only to ask for
 //! them again. Both are set in the environment, which glibc and candle read once. `.cargo/config.toml` sets them for what
@@ -16,7 +16,7 @@ const MALLOC: &str =
     "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864";
 
 /// Starts the program once more if a setting is missing. Where that is not possible it goes on without: only slower.
-pub fn settle() {
+pub fn reexec() {
     let missing = missing(|name| std::env::var_os(name));
     if !missing.is_empty() {
         start_again(&missing);

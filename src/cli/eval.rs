@@ -18,7 +18,7 @@ use super::configuration::{ConfigArgs, DeviceArgs};
 use super::failure::WithHint;
 use super::models;
 use super::print::print_line;
-use super::setup::{self, Workbench};
+use super::setup::{self, Session};
 use super::written::written_path;
 use crate::eval::reconstruction::ReconstructionReport;
 use crate::eval::record::RecordError;
@@ -86,7 +86,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
 }
 
 /// Gives the failure of an evaluation's folder its hint.
-fn told<T>(result: Result<T, RecordError>) -> anyhow::Result<T> {
+fn with_hint<T>(result: Result<T, RecordError>) -> anyhow::Result<T> {
     result.map_err(|error| match error.hint() {
         Some(hint) => Err::<(), _>(error).hint(|| hint).unwrap_err(),
         None => error.into(),
@@ -116,8 +116,8 @@ fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
     }
     setup::check_corpus(&config, &args.config)?;
     models::place(&mut config)?;
-    let bench = Workbench::new(config)?;
-    let report = unkept(bench.evaluate(&bench.starting_policy()?, &StopRequest::on_signals()?))?;
+    let session = Session::new(config)?;
+    let report = unkept(session.evaluate(&session.starting_policy()?, &StopRequest::on_signals()?))?;
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;
     }

@@ -20,7 +20,7 @@ use memtrain_statistics::StatisticsError;
 use serde::de::DeserializeOwned;
 
 use super::print::is_closed;
-use crate::config::ranges;
+use crate::config::{ranges, renamed};
 use crate::policy::PolicyError;
 use crate::run::RunError;
 use crate::sampler::http::HttpError;
@@ -257,10 +257,11 @@ fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
 pub fn check_numbers(path: &Path, text: &str, set: &[String], config: &toml::Table) -> Result<(), ConfigError> {
     let Some(wrong) = ranges::check(config) else { return Ok(()) };
     let is_changed = |change: &String| {
-        let key = change.split('=').next().unwrap_or_default();
-        wrong.key.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        let key = renamed::present_name(change.split('=').next().unwrap_or_default());
+        wrong.key.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    let start = if set.iter().any(is_changed) { None } else { value_place(text, &wrong.key) };
+    let typed = || value_place(text, &wrong.key).or_else(|| value_place(text, &renamed::earlier_name(&wrong.key)));
+    let start = if set.iter().any(is_changed) { None } else { typed() };
     let place = place(if start.is_some() { path } else { Path::new("--set") }, text, start);
     let hint = start.and_then(|start| look_at(text, start));
     Err(ConfigError { message: format!("`{}` is {} at {place}: {wrong}", wrong.key, wrong.value), hint })
@@ -312,6 +313,7 @@ fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
 fn nearest_hint(key: &str, known: &[&str]) -> String {
     /// Jaro-Winkler similarity from which a known key is worth suggesting.
     const NEAR: f64 = 0.8;
+    let known: Vec<&str> = known.iter().copied().filter(|name| !renamed::is_earlier_name(name)).collect();
     let near = known.iter().map(|&name| (strsim::jaro_winkler(key, name), name));
     match near.max_by(|(a, _), (b, _)| a.total_cmp(b)) {
         Some((similarity, name)) if similarity >= NEAR => format!("did you mean `{name}`?"),

@@ -156,8 +156,8 @@ pub fn run(args: &IndexArgs) -> anyhow::Result<()> {
         Action::Related(args) => {
             let index = open(&args.show.corpus)?;
             let related = index.related(args.passage_id, args.show.k)?;
-            if related.near_copies > 0 {
-                tracing::info!("{} near copies left out", related.near_copies);
+            if related.near_duplicates > 0 {
+                tracing::info!("{} near copies left out", related.near_duplicates);
             }
             show(&index, &related.hits, &args.show, "")
         }

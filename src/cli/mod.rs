@@ -66,8 +66,9 @@ pub enum Command {
     Index(index::IndexArgs),
     /// Make, describe, score with and sample from a policy
     Policy(policy::PolicyArgs),
-    /// Teach a policy made from nothing the language of the corpus and the form of the task
-    WarmUp(train::WarmUpArgs),
+    /// Fine-tune a policy made from nothing on the corpus's text and on demonstrations of the task (SFT)
+    #[command(visible_alias = "warm-up")]
+    Sft(train::SftArgs),
     /// Train a policy with GRPO
     Train(train::TrainArgs),
     /// Read a text of any length chunk by chunk with a memory, and answer questions from it

@@ -13,7 +13,7 @@ use super::configuration::resolve;
 use super::eval::memory;
 use super::models;
 use super::print::print_line;
-use super::setup::Workbench;
+use super::setup::Session;
 use super::written::written_path;
 use super::{corpus, train};
 use crate::agents::sentences::sentences;
@@ -58,19 +58,19 @@ struct Record {
 pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let stop = StopRequest::on_signals()?;
-    let bench = prepare(args)?;
-    let start = bench.starting_policy()?;
-    let run = bench.open_run(&start, false)?;
+    let session = prepare(args)?;
+    let start = session.starting_policy()?;
+    let run = session.open_run(&start, false)?;
     let path = run.path().join("quickstart.json");
     if store::exists(&path) {
         print_line!(
             "All is done: this is what it came to. Another seed is another run: `--seed {}`.\n",
             args.seed + 1
         )?;
-        return print(&store::read_json::<Record>(&path)?, &bench, &run);
+        return print(&store::read_json::<Record>(&path)?, &session, &run);
     }
     let prepared = started.elapsed();
-    train::train(&bench, start.clone(), &run, &stop)?;
+    train::train(&session, start.clone(), &run, &stop)?;
     let evaluating = Instant::now();
     let best = run.path().join("checkpoints").join("best");
     let (best_step, after) = match store::exists(&best) {
@@ -78,18 +78,18 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
         false => (0, start.clone()),
     };
     // Other documents than those that chose the checkpoint: the best of several is by chance a little better on them.
-    let (chosen_on, all) = (bench.config.eval.documents, bench.documents(Split::Heldout)?.len());
+    let (chosen_on, all) = (session.config.eval.documents, session.documents(Split::Heldout)?.len());
     tracing::info!("evaluating before and after training on {} held-out documents", all.saturating_sub(chosen_on));
     let policies = [("before".to_owned(), &start), ("after".to_owned(), &after)];
-    let report = bench.evaluate_memories(&policies, chosen_on..all, &stop)?;
+    let report = session.evaluate_memories(&policies, chosen_on..all, &stop)?;
     let seconds_beside_training = (prepared + evaluating.elapsed()).as_secs_f64();
     let record = Record { report, best_step, seconds_beside_training };
     store::write_json(&path, &record)?;
-    print(&record, &bench, &run)
+    print(&record, &session, &run)
 }
 
 /// Configuration, dump and corpus.
-fn prepare(args: &QuickstartArgs) -> anyhow::Result<Workbench> {
+fn prepare(args: &QuickstartArgs) -> anyhow::Result<Session> {
     let mut config = resolve(Path::new("configs/quickstart.toml"), CONFIG, &args.set)?;
     let dump = args.out.join("dump.xml.bz2");
     config.run.corpus = args.out.join("corpus");
@@ -109,11 +109,11 @@ fn prepare(args: &QuickstartArgs) -> anyhow::Result<Workbench> {
     run::check_out(&config.run.runs.join(&config.run.name))?;
     models::place(&mut config)?;
     corpus::build(&config)?;
-    Workbench::new(config)
+    Session::new(config)
 }
 
 /// The table and where everything lies. Goes to stdout: it is the result.
-fn print(record: &Record, bench: &Workbench, run: &RunDirectory) -> anyhow::Result<()> {
+fn print(record: &Record, session: &Session, run: &RunDirectory) -> anyhow::Result<()> {
     let report = &record.report;
     let page = run.path().join("report.html");
     store::check_file(&page, report::is_page)?;
@@ -129,7 +129,7 @@ fn print(record: &Record, bench: &Workbench, run: &RunDirectory) -> anyhow::Resu
     {
         print_line!("{}", side_by_side(before, after))?;
     }
-    let steps = bench.config.train.steps;
+    let steps = session.config.train.steps;
     let seconds = record.seconds_beside_training + total(run, "timings.jsonl", "time/step_s")?;
     let documents = total(run, "metrics.jsonl", "rollout/documents")?;
     let tokens = total(run, "metrics.jsonl", "rollout/tokens")?;
@@ -140,14 +140,14 @@ fn print(record: &Record, bench: &Workbench, run: &RunDirectory) -> anyhow::Resu
     )?;
     print_line!(
         "after: the best checkpoint on {} other held-out documents, of step {}",
-        bench.config.eval.documents,
+        session.config.eval.documents,
         record.best_step
     )?;
-    print_line!("\ncorpus    {}", bench.config.run.corpus.display())?;
+    print_line!("\ncorpus    {}", session.config.run.corpus.display())?;
     print_line!("run       {}", run.path().display())?;
     print_line!("policy    {}", run.path().join("checkpoints").join("best").display())?;
     print_line!("memories  {}", page.display())?;
-    print_line!("\nLook at a document:  memtrain corpus inspect {}", bench.config.run.corpus.display())?;
+    print_line!("\nLook at a document:  memtrain corpus inspect {}", session.config.run.corpus.display())?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What a command works with: configuration resolved, corpus opened, policy loaded.
+//! Session of a command: configuration resolved, corpus opened, policy loaded.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,10 +14,10 @@ use super::configuration::ConfigArgs;
 use super::failure::{Usage, WithHint};
 use crate::agents::bank::BankReading;
 use crate::agents::prompts::PromptSet;
-use crate::agents::reader::{DrawConfig, DrawRound, Reader};
+use crate::agents::reader::{Reader, SamplingConfig, StepKey};
 use crate::agents::retrieve::{HttpRetriever, Retriever};
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
-use crate::config::Config;
+use crate::config::{Config, renamed};
 use crate::eval::memory_controls::{self, Contender, MemoryReport};
 use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, questions};
 use crate::objectives::Search;
@@ -65,8 +65,8 @@ impl Searching {
     }
 }
 
-/// A corpus and what reads it.
-pub struct Workbench {
+/// A resolved configuration and what is opened by it: corpus, tasks, policy, run folder.
+pub struct Session {
     /// The configuration, built-in names resolved.
     pub config: Config,
     /// What the agent is shown.
@@ -75,7 +75,7 @@ pub struct Workbench {
     pub bank: BankReading,
 }
 
-impl Workbench {
+impl Session {
     /// Checks the configuration as far as that goes without opening anything large.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Workbench {
         match self.tasks_of(split) {
             Some(path) => Ok(ItemSet::Tasks(TaskSet::open(
                 path,
-                self.config.objective.objective().asking(),
+                self.config.objective.objective().question_mode(),
                 self.config.run.seed,
             )?)),
             None => Ok(ItemSet::Documents(self.documents(split)?)),
@@ -238,15 +238,17 @@ impl Workbench {
             };
         }
         let config = toml::to_string(&self.config).context("the configuration cannot be written")?;
-        let run = RunDirectory::open(&self.run_path(), &RunSetup { config, inputs, clean })?;
+        let earlier_spellings = vec![renamed::earlier_spelling(&config)];
+        let setup = RunSetup { config, earlier_spellings, inputs, clean };
+        let run = RunDirectory::open(&self.run_path(), &setup)?;
         crate::run::log::keep(run.log_file()?);
         Ok(run)
     }
 
     /// A reader with this configuration's limits.
-    pub fn reader<'a>(&'a self, policy: &'a Policy, draw: &'a DrawConfig, step: u64) -> Reader<'a> {
-        let round = DrawRound { seed: self.config.run.seed, step };
-        Reader { tokenizer: &policy.tokenizer, prompts: &self.prompts, config: &self.config.reader, draw, round }
+    pub fn reader<'a>(&'a self, policy: &'a Policy, sampling: &'a SamplingConfig, step: u64) -> Reader<'a> {
+        let step_key = StepKey { seed: self.config.run.seed, step };
+        Reader { tokenizer: &policy.tokenizer, prompts: &self.prompts, config: &self.config.reader, sampling, step_key }
     }
 
     /// Plays with a policy and the configured sampler.
@@ -264,8 +266,8 @@ impl Workbench {
     /// If the corpus cannot be read, sampling fails, or somebody asks to stop.
     pub fn evaluate(&self, policy: &Policy, stop: &StopRequest) -> anyhow::Result<ReconstructionReport> {
         let eval = &self.config.eval;
-        let draw = DrawConfig { temperature: eval.temperature, ..DrawConfig::default() };
-        let reader = self.reader(policy, &draw, EVALUATION_STEP);
+        let sampling = SamplingConfig { temperature: eval.temperature, ..SamplingConfig::default() };
+        let reader = self.reader(policy, &sampling, EVALUATION_STEP);
         let documents = documents::first(&self.documents(Split::Heldout)?, eval.documents, &reader)?;
         let mut engine = self.engine(policy, stop)?;
         evaluate(&reader, &mut engine, &documents, &self.config.objective.memtrain(), eval.recall_questions)
@@ -283,10 +285,10 @@ impl Workbench {
         stop: &StopRequest,
     ) -> anyhow::Result<MemoryReport> {
         let eval = &self.config.eval;
-        let draw = DrawConfig { temperature: eval.temperature, ..DrawConfig::default() };
+        let sampling = SamplingConfig { temperature: eval.temperature, ..SamplingConfig::default() };
         let mut contenders = Vec::new();
         for (name, policy) in policies {
-            let (engine, reader) = (self.engine(policy, stop)?, self.reader(policy, &draw, EVALUATION_STEP));
+            let (engine, reader) = (self.engine(policy, stop)?, self.reader(policy, &sampling, EVALUATION_STEP));
             contenders.push(Contender { name: name.clone(), reader, engine });
         }
         let Some(first) = contenders.first() else { anyhow::bail!("there is no policy to evaluate") };

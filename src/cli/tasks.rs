@@ -123,8 +123,8 @@ pub fn run(args: &TasksArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Gives a task error its hint.
-pub(super) fn told<T>(result: Result<T, TaskError>) -> anyhow::Result<T> {
+/// A task error with its hint.
+pub(super) fn with_hint<T>(result: Result<T, TaskError>) -> anyhow::Result<T> {
     result.map_err(|error| match error.hint() {
         Some(hint) => Err::<(), _>(error).hint(|| hint).unwrap_err(),
         None => error.into(),
@@ -148,9 +148,9 @@ fn run_import(args: &ImportArgs) -> anyhow::Result<()> {
     store::refuse_overlap(&args.out, &args.file)?;
     store::check_file(&args.out, |path| read(path).is_ok_and(|mut tasks| matches!(tasks.next(), Some(Ok(_)))))?;
     make_parent(&args.out)?;
-    let mut writer = told(TaskWriter::create(&args.out))?;
+    let mut writer = with_hint(TaskWriter::create(&args.out))?;
     let config = ImportConfig { format, source: args.source.clone() };
-    let report = told(import(&args.file, &config, |task| writer.push(task)))?;
+    let report = with_hint(import(&args.file, &config, |task| writer.push(task)))?;
     for example in &report.examples {
         tracing::warn!("{}, {example}", args.file.display());
     }
@@ -164,7 +164,7 @@ fn run_import(args: &ImportArgs) -> anyhow::Result<()> {
         };
         return Err(anyhow::anyhow!("no task came of `{}`: {causes}", args.file.display())).hint(|| hint);
     }
-    told(writer.finish())?;
+    with_hint(writer.finish())?;
     let text = if args.json { serde_json::to_string(&report)? } else { import_table(&report) };
     print_line!("{}", text.trim_end())?;
     Ok(())
@@ -293,14 +293,14 @@ fn input(path: &Path) -> anyhow::Result<InputFile> {
 fn gather(args: &ComposeArgs) -> anyhow::Result<(Vec<Task>, Pool)> {
     let (mut tasks, mut pool) = (Vec::new(), Pool::default());
     for path in &args.tasks {
-        for task in told(read(path))? {
-            let task = told(task)?;
+        for task in with_hint(read(path))? {
+            let task = with_hint(task)?;
             pool.add_task(&task);
             tasks.push(task);
         }
     }
     for path in &args.pool {
-        told(pool.add_source(path)).with_context(|| format!("the pool `{}` cannot be used", path.display()))?;
+        with_hint(pool.add_source(path)).with_context(|| format!("the pool `{}` cannot be used", path.display()))?;
     }
     if pool.unusable() > 0 {
         tracing::warn!("{} entries of the pool are no passages", pool.unusable());
@@ -324,7 +324,7 @@ fn write_lengths(
     let bar = Bar::new("compose", chosen.tasks.len() as u64, 0);
     for items in chosen.tasks.chunks(ITEMS_AT_ONCE) {
         let composed = items.par_iter().map(|item| -> anyhow::Result<Vec<Task>> {
-            let mut lengths = told(compose(item, pool, config))
+            let mut lengths = with_hint(compose(item, pool, config))
                 .hint(|| "give more passages with `--pool`, or fewer with `--lengths`".to_owned())?;
             if let Some(tokenizer) = tokenizer {
                 for task in &mut lengths {
@@ -384,8 +384,8 @@ fn run_export(args: &ExportArgs) -> anyhow::Result<()> {
     make_parent(&args.out)?;
     let mut writer = TableWriter::create(&args.out)?;
     let mut rows = 0;
-    for task in told(read(&args.tasks))? {
-        for row in VerlRow::of_task(&told(task)?, rows) {
+    for task in with_hint(read(&args.tasks))? {
+        for row in VerlRow::of_task(&with_hint(task)?, rows) {
             writer.push(row)?;
             rows += 1;
         }

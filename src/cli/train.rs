@@ -1,4 +1,4 @@
-//! `memtrain train` and `memtrain warm-up`.
+//! `memtrain train` and `memtrain sft`.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use super::configuration::{ConfigArgs, DeviceArgs};
 use super::memory_plan::MachineArgs;
 use super::models;
 use super::print::print_line;
-use super::setup::{self, Searching, Workbench};
+use super::setup::{self, Searching, Session};
 use super::written::written_path;
-use crate::agents::reader::DrawConfig;
+use crate::agents::reader::SamplingConfig;
 use crate::device::{card_name, peak_flops_of_card};
 use crate::policy::{Policy, directory};
 use crate::run::RunDirectory;
 use crate::run::signal::StopRequest;
 use crate::run::watch::Watch;
+use crate::sft::step::Material;
 use crate::train::diagnosis::Diagnosis;
 use crate::train::documents;
 use crate::train::grpo::GrpoTraining;
 use crate::train::items::ItemOrder;
+use crate::train::sft::SftTraining;
 use crate::train::speed::measured_peak_flops;
-use crate::train::warm_up::WarmUpTraining;
 use crate::train::{Loop, TrainConfig};
-use crate::warm_up::step::Material;
 
 /// Arguments of `memtrain train`.
 #[derive(Debug, Args)]
@@ -49,16 +49,16 @@ pub struct TrainArgs {
     pub machine: MachineArgs,
 }
 
-/// Arguments of `memtrain warm-up`.
+/// Arguments of `memtrain sft`.
 #[derive(Debug, Args)]
-pub struct WarmUpArgs {
+pub struct SftArgs {
     /// The configuration
     #[command(flatten)]
     pub config: ConfigArgs,
     /// What computes
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Where the warmed policy goes
+    /// Where the fine-tuned policy goes
     #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
     /// Start anew: what there is of the run of this name is moved to a folder beside it
@@ -81,11 +81,11 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         setup::check_corpus(&config, &args.config)?;
     }
     models::place(&mut config)?;
-    let bench = Workbench::new(config)?;
-    let start = bench.starting_policy()?;
+    let session = Session::new(config)?;
+    let start = session.starting_policy()?;
     let stop = StopRequest::on_signals()?;
-    let run = bench.open_run(&start, args.clean)?;
-    let trained = train(&bench, start, &run, &stop)?;
+    let run = session.open_run(&start, args.clean)?;
+    let trained = train(&session, start, &run, &stop)?;
     print_line!("{}", trained.path.display())?;
     Ok(())
 }
@@ -102,15 +102,15 @@ pub struct Trained {
 ///
 /// # Errors
 /// If training fails or a signal asked to stop.
-pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRequest) -> anyhow::Result<Trained> {
-    let config = &bench.config;
-    let items = bench.items(Split::Train)?;
+pub fn train(session: &Session, start: Policy, run: &RunDirectory, stop: &StopRequest) -> anyhow::Result<Trained> {
+    let config = &session.config;
+    let items = session.items(Split::Train)?;
     let (tokenizer, generation) = (start.tokenizer.clone(), start.generation.clone());
     let heldout = match config.train.evaluate_every {
         0 => Vec::new(),
         _ => {
-            let reader = bench.reader(&start, &config.draw, 0);
-            bench.items(Split::Heldout)?.first(config.eval.documents, &reader)?
+            let reader = session.reader(&start, &config.sampling, 0);
+            session.items(Split::Heldout)?.first(config.eval.documents, &reader)?
         }
     };
     let peak_flops = peak_flops(config.train.peak_tflops, start.decoder.device())?;
@@ -118,7 +118,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
     let _guard = watch.guard(Duration::from_secs(config.train.watch_after_s.max(1)));
     let precision = config.policy.precision;
     let objective = config.objective.objective();
-    let searching = bench.searching()?;
+    let searching = session.searching()?;
     let has_reference = super::plan::has_reference(config);
     // The reference has the policy's precision, so that they start equal. Nothing writes into the starting weights: where
     // the precision is theirs, and under adapters, they are shared.
@@ -128,14 +128,14 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         tokenizer: &tokenizer,
         generation: &generation,
         origin: start.origin.clone(),
-        weights: bench.sampler_weights(),
-        prompts: &bench.prompts,
+        weights: session.sampler_weights(),
+        prompts: &session.prompts,
         reader: &config.reader,
-        draw: &config.draw,
+        sampling: &config.sampling,
         sampler: &config.sampler,
         objective,
-        bank: &bench.bank,
-        answerer: bench.answering_server()?,
+        bank: &session.bank,
+        answerer: session.answering_server()?,
         search: searching.as_ref().map(Searching::as_search),
         loss: &config.loss,
         update: &config.update,
@@ -159,7 +159,7 @@ pub fn train(bench: &Workbench, start: Policy, run: &RunDirectory, stop: &StopRe
         policy.decoder = base.with_lora(lora, config.run.seed)?;
     }
     let the_loop = Loop { run, config: &config.train, optimizer: &config.optimizer, precision, stop };
-    let path = the_loop.go(&mut policy, &mut training)?.unwrap_or_else(|| bench.run_path());
+    let path = the_loop.run(&mut policy, &mut training)?.unwrap_or_else(|| session.run_path());
     Ok(Trained { policy, path })
 }
 
@@ -181,58 +181,55 @@ fn peak_flops(configured_tflops: f64, device: &Device) -> candle_core::Result<Op
     Ok(peak)
 }
 
-/// Warms a policy up and writes it to `--out`.
+/// Fine-tunes a policy on text and demonstrations (SFT) and writes it to `--out`.
 ///
 /// # Errors
 /// If something is missing or wrong, or a signal asked to stop.
-pub fn warm_up(args: &WarmUpArgs) -> anyhow::Result<()> {
+pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
     let mut config = args.config.load_for(&args.device)?;
     super::plan::check(&config)?;
     setup::check_corpus(&config, &args.config)?;
     models::place(&mut config)?;
-    // A run of its own: training with the same configuration must not take the warm-up's checkpoints for its own.
+    // A run of its own: training with the same configuration must not take the checkpoints of SFT for its own. The name
+    // is that of the command's alias, so that runs that began under it go on.
     config.run.name.push_str("-warm-up");
-    let bench = Workbench::new(config)?;
-    let config = &bench.config;
+    let session = Session::new(config)?;
+    let config = &session.config;
     // Before hours of work.
     directory::check_target(&args.out, &config.policy.path.iter().map(Path::new).collect::<Vec<_>>())?;
-    let start = bench.starting_policy()?;
+    let start = session.starting_policy()?;
     let stop = StopRequest::on_signals()?;
-    let run = bench.open_run(&start, args.clean)?;
-    let draw = DrawConfig::default();
-    let reader = bench.reader(&start, &draw, 0);
-    let train_documents = bench.documents(Split::Train)?;
-    let mut training = WarmUpTraining {
+    let run = session.open_run(&start, args.clean)?;
+    let sampling = SamplingConfig::default();
+    let reader = session.reader(&start, &sampling, 0);
+    let train_documents = session.documents(Split::Train)?;
+    let mut training = SftTraining {
         material: Material {
-            texts: passage_texts(&bench)?,
+            texts: passage_texts(&session)?,
             documents: documents::first(&train_documents, train_documents.len(), &reader)?,
-            prompts: &bench.prompts,
+            prompts: &session.prompts,
             tokenizer: &start.tokenizer,
             memory_tokens: config.reader.memory_tokens,
-            bank: config.objective.objective().bank_layout().map(|layout| (&bench.bank, layout)),
+            bank: config.objective.objective().bank_layout().map(|layout| (&session.bank, layout)),
         },
-        config: &config.warm_up,
+        config: &config.sft,
         update: &config.update,
         seed: config.run.seed,
     };
-    let steps = TrainConfig {
-        steps: config.warm_up.steps as u64,
-        rollouts_every: 0,
-        evaluate_every: 0,
-        ..config.train.clone()
-    };
+    let steps =
+        TrainConfig { steps: config.sft.steps as u64, rollouts_every: 0, evaluate_every: 0, ..config.train.clone() };
     let mut policy = start.clone();
     let precision = config.policy.precision;
     let the_loop = Loop { run: &run, config: &steps, optimizer: &config.optimizer, precision, stop: &stop };
-    the_loop.go(&mut policy, &mut training)?;
+    the_loop.run(&mut policy, &mut training)?;
     directory::save(&policy, &args.out)?;
     print_line!("{}", args.out.display())?;
     Ok(())
 }
 
 /// The passages of the corpus, as text to predict.
-fn passage_texts(bench: &Workbench) -> anyhow::Result<Vec<String>> {
-    let passages = memtrain_pipeline::passages(&bench.config.run.corpus)?;
+fn passage_texts(session: &Session) -> anyhow::Result<Vec<String>> {
+    let passages = memtrain_pipeline::passages(&session.config.run.corpus)?;
     // As in the prompts, the first word carries the space that it has in running text.
     passages.iter().map(|passage| Ok(format!(" {}", passage?.text))).collect()
 }

@@ -1,4 +1,4 @@
-//! What did the agent remember, and why was it rewarded? A page for people.
+//! HTML report of a run: curves, memories, answers, and the arithmetic of rewards and advantages.
 //!
 //! [`page`] reads a run's folder, while it runs or after, and gives one HTML page that needs nothing else: the curves of the
 //! run, then some documents of a step. Of each document all rollouts in a table, and of some the whole reading: memory by

@@ -1,4 +1,4 @@
-//! What is a corpus like?
+//! Statistics of a corpus: lengths, kinds, answers, rejections.
 //!
 //! [`statistics`] reads the tables that the stages have committed, only the columns it needs and a batch at a time, never
 //! a text, and counts them with polars. Memory grows with distinct values (answers, lengths), not with rows.

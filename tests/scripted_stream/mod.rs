@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use memtrain::policy::PolicyTokenizer;
 use memtrain::run::signal::StopRequest;
-use memtrain::sampler::{Completion, DrawAddress, FinishReason, SampleRequest, SampleStream, Sampler};
+use memtrain::sampler::{Completion, FinishReason, RngKey, SampleRequest, SampleStream, Sampler};
 use memtrain_corpora::rng;
 use rand::Rng;
 
@@ -23,17 +23,17 @@ pub enum Order {
     Never(StopRequest),
 }
 
-/// A response as a function of the prompt and of what the draw is for.
-pub type Says = fn(&str, &DrawAddress) -> String;
+/// A response as a function of the prompt and of what the sample is for.
+pub type Says = fn(&str, &RngKey) -> String;
 
-/// Ends responses in an order, and keeps what they were drawn for in that order.
+/// Ends responses in an order, and keeps what they were sampled for in that order.
 pub struct Scripted<'a> {
     pub tokenizer: &'a PolicyTokenizer,
     pub says: Says,
     pub order: Order,
-    pub ended: Vec<DrawAddress>,
+    pub ended: Vec<RngKey>,
     /// Told of each response that has ended.
-    pub tell: Option<Sender<DrawAddress>>,
+    pub tell: Option<Sender<RngKey>>,
 }
 
 impl Scripted<'_> {
@@ -43,13 +43,13 @@ impl Scripted<'_> {
 
     /// Documents and rollouts of the responses in the order in which they ended.
     pub fn rollouts(&self) -> Vec<(u64, u64)> {
-        self.ended.iter().map(|address| (address.document, address.rollout)).collect()
+        self.ended.iter().map(|key| (key.document, key.rollout)).collect()
     }
 }
 
 impl Sampler for Scripted<'_> {
     fn sample(&mut self, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
-        memtrain::sampler::drawn_together(&mut *self.stream()?, requests)
+        memtrain::sampler::sample_batch(&mut *self.stream()?, requests)
     }
 
     fn stream(&mut self) -> anyhow::Result<Box<dyn SampleStream + '_>> {
@@ -79,14 +79,14 @@ impl SampleStream for ScriptedStream<'_, '_> {
         let place = match &self.script.order {
             Order::First => 0,
             Order::Last => last,
-            Order::Drawn(seed) => match rng::addressed("test/order", *seed, &[self.polls]).random_range(0..=last + 1) {
+            Order::Drawn(seed) => match rng::keyed("test/order", *seed, &[self.polls]).random_range(0..=last + 1) {
                 place if place > last => return Ok(Poll::Pending),
                 place => place,
             },
             Order::SlowLast(others) => {
-                let is_other = |address: &DrawAddress| (address.document, address.rollout) != (0, 0);
-                let ended = self.script.ended.iter().filter(|address| is_other(address)).count();
-                match self.under_way.iter().position(|(_, request)| is_other(&request.address)) {
+                let is_other = |key: &RngKey| (key.document, key.rollout) != (0, 0);
+                let ended = self.script.ended.iter().filter(|key| is_other(key)).count();
+                match self.under_way.iter().position(|(_, request)| is_other(&request.rng_key)) {
                     Some(place) => place,
                     None if ended == *others => 0,
                     // Others look for passages.
@@ -106,12 +106,12 @@ impl SampleStream for ScriptedStream<'_, '_> {
             }
         };
         let (ticket, request) = self.under_way.remove(place);
-        let said = (self.script.says)(&self.script.tokenizer.decode(&request.prompt_ids)?, &request.address);
+        let said = (self.script.says)(&self.script.tokenizer.decode(&request.prompt_ids)?, &request.rng_key);
         let token_ids = self.script.tokenizer.encode_text(format!(" {said}"))?;
         let log_probs = vec![-1.0; token_ids.len()];
-        self.script.ended.push(request.address);
+        self.script.ended.push(request.rng_key);
         if let Some(tell) = &self.script.tell {
-            let _ = tell.send(request.address);
+            let _ = tell.send(request.rng_key);
         }
         Ok(Poll::Ready(Some((ticket, Completion { token_ids, log_probs, finish: FinishReason::Stop }))))
     }

@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_block_longer_than_what_is_held_is_decoded() {
         // Blocks that cannot be packed.
-        let mut generator = crate::rng::addressed("test/bzip2", 1, &[]);
+        let mut generator = crate::rng::keyed("test/bzip2", 1, &[]);
         let mut noise = vec![0; 3_000_000];
         rand::Rng::fill(&mut generator, &mut noise[..]);
         let packed = packed(&noise, 9);

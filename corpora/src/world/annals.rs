@@ -16,7 +16,7 @@ use super::names::Names;
 use super::phrases::{BUILDINGS, CALLINGS, SEASONS, plain_definition};
 use super::province::{Named, count};
 use super::{Draft, WorldConfig};
-use crate::rng::addressed;
+use crate::rng::keyed;
 
 /// Year of the first page of a person.
 const FIRST_YEAR: u16 = 1201;
@@ -115,7 +115,7 @@ impl Chronicler<'_> {
     fn signs(&self, person: &Named) -> [String; 2] {
         let ordinal = count(Kind::Person, person.page);
         let sign = |purpose: u64, multiplier: u64, things: &[&str; 64]| {
-            let offset: u64 = addressed("world/signs", self.config.seed, &[purpose]).random_range(0..64);
+            let offset: u64 = keyed("world/signs", self.config.seed, &[purpose]).random_range(0..64);
             // The multipliers are odd, so this is a permutation of the things.
             let thing = things[((ordinal * multiplier + offset) % 64) as usize];
             match ordinal / 64 {
@@ -129,7 +129,7 @@ impl Chronicler<'_> {
 
     fn year(&self, person: &Named, number: u16) -> String {
         let address = [self.config.annals.seed, person.page, u64::from(number)];
-        let mut rng = addressed("world/annals", self.config.seed, &address);
+        let mut rng = keyed("world/annals", self.config.seed, &address);
         let signs = self.signs(person);
         let mut said = HashSet::new();
         let mut linked = HashSet::new();

@@ -8,7 +8,7 @@
 use rand::Rng;
 
 use super::Kind;
-use crate::rng::addressed;
+use crate::rng::keyed;
 
 const CONSONANTS: &[u8; 15] = b"bdfghklmnprstvz";
 const VOWELS: &[u8; 5] = b"aeiou";
@@ -41,7 +41,7 @@ impl Names {
     /// The names of the world with this seed.
     pub(super) fn new(seed: u64) -> Self {
         let keys = std::array::from_fn(|kind| {
-            let mut rng = addressed("world/names", seed, &[kind as u64]);
+            let mut rng = keyed("world/names", seed, &[kind as u64]);
             (rng.random(), rng.random())
         });
         Self { keys }

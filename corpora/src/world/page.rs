@@ -11,7 +11,7 @@ use super::Kind;
 use super::phrases::{self as say, Relation, Topic};
 use super::province::{Fact, Named, Province};
 use super::{Length, WorldConfig};
-use crate::rng::addressed;
+use crate::rng::keyed;
 
 /// Relations whose first form says what the entity of role 0 is.
 const DEFINING: [&Relation; 9] = [
@@ -32,7 +32,7 @@ const PARAGRAPH: usize = 6;
 /// Writes the wikitext of the page of an entity of the province.
 pub(super) fn write(config: &WorldConfig, province: &Province, slot: usize) -> String {
     let subject = &province.entities[slot];
-    let rng = addressed("world/page", config.seed, &[subject.page]);
+    let rng = keyed("world/page", config.seed, &[subject.page]);
     let linked = HashSet::from([subject.name.clone()]);
     let mut writer = Writer { rng, province, slot, linked, said: HashSet::new(), out: String::new() };
     writer.page(config);

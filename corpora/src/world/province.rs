@@ -13,7 +13,7 @@ use super::Kind::{self, Battle, Book, Company, Festival, Guild, Mountain, Person
 use super::WorldConfig;
 use super::names::Names;
 use super::phrases::{self as say, EVENTS, Relation};
-use crate::rng::addressed;
+use crate::rng::keyed;
 
 /// The kinds of the entities of a province in the order of their pages; the last province goes round again.
 pub(super) const ROSTER: [Kind; 25] = [
@@ -101,7 +101,7 @@ pub(super) fn entity(names: &Names, seed: u64, province: u64, slot: u64) -> Name
     let kind = ROSTER[(slot % PROVINCE_SIZE) as usize];
     let page = province * PROVINCE_SIZE + slot;
     let name = names.name(kind, count(kind, page));
-    let mut rng = addressed("world/alias", seed, &[page]);
+    let mut rng = keyed("world/alias", seed, &[page]);
     let by_name = kind == Person && rng.random_ratio(1, 7);
     let alias = match kind {
         Person if by_name => Some(names.by_name(count(Person, page))),
@@ -131,7 +131,7 @@ impl Province {
         let layout = Layout { num_pages: config.num_pages };
         let size = layout.size(number);
         let entities = (0..size as u64).map(|slot| entity(names, config.seed, number, slot)).collect();
-        let rng = addressed("world/province", config.seed, &[number]);
+        let rng = keyed("world/province", config.seed, &[number]);
         let mut drawing = Drawing { rng, entities, facts: Vec::new(), config };
         drawing.core_facts();
         let num_provinces = layout.num_provinces();
@@ -214,7 +214,7 @@ impl Drawing<'_> {
     fn border_facts(&mut self, names: &Names, from: u64, number: u64) {
         let layout = Layout { num_pages: self.config.num_pages };
         let to = (from + 1) % layout.num_provinces();
-        let mut rng = addressed("world/border", self.config.seed, &[from]);
+        let mut rng = keyed("world/border", self.config.seed, &[from]);
         for (relation, times) in [(&say::ROAD, 2), (&say::TRADES, 1)] {
             for _ in 0..times {
                 let year = rng.random_range(YEARS);

@@ -1,4 +1,4 @@
-//! Questions to a bank: a policy writes it, a frozen answerer reads it.
+//! Question answering over a bank: a policy writes it, a frozen answerer reads it.
 //!
 //! An item is a task or a document with all its questions. Each answer is scored by itself, the item's scores are their means.
 //! What the record says besides is in its details: the objective's own measurements, every question with its answer, why each
@@ -7,9 +7,9 @@
 use anyhow::Context;
 use memtrain_model::scoring::PromptResponse;
 use memtrain_rl::agents::bank::BankReading;
-use memtrain_rl::agents::bank::answerer::{Answerer, Words};
+use memtrain_rl::agents::bank::answerer::{AnswerRequest, Answerer};
 use memtrain_rl::agents::reader::{Reader, TooLong};
-use memtrain_rl::objectives::{AskedBank, Item, Objective, Played, Scorer, Stage, means};
+use memtrain_rl::objectives::{AnsweredBank, Item, Objective, RolloutContext, RolloutGroup, Scorer, means};
 use memtrain_rl::rollout::{RolloutEngine, Turn};
 use memtrain_tasks::Question;
 use serde::Serialize;
@@ -56,22 +56,22 @@ impl Scorer for NoScorer {
     }
 }
 
-/// Notes everything that somebody else answers.
-struct Witness<'a> {
+/// Records everything that another answerer answers.
+struct RecordingAnswerer<'a> {
     answerer: &'a mut dyn Answerer,
-    heard: Vec<(Words, Turn)>,
+    recorded: Vec<(AnswerRequest, Turn)>,
 }
 
-impl Answerer for Witness<'_> {
-    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
+impl Answerer for RecordingAnswerer<'_> {
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[AnswerRequest]) -> anyhow::Result<Vec<Turn>> {
         let turns = self.answerer.respond(reader, asked)?;
-        self.heard.extend(asked.iter().cloned().zip(turns.iter().cloned()));
+        self.recorded.extend(asked.iter().cloned().zip(turns.iter().cloned()));
         Ok(turns)
     }
 }
 
-/// An item that was played, and what was answered about it.
-type Answered = (Played, Vec<(Words, Turn)>);
+/// An item that was rolled out, and what was answered about it.
+type Answered = (RolloutGroup, Vec<(AnswerRequest, Turn)>);
 
 impl BankEval<'_> {
     /// Writes a bank over each item and asks it; records and turns in the order of the items.
@@ -85,7 +85,7 @@ impl BankEval<'_> {
         answerer: &mut dyn Answerer,
         items: &[Item],
     ) -> anyhow::Result<(Vec<ItemRecord>, Vec<EvalTurn>)> {
-        let played: Vec<anyhow::Result<Answered>> = match self.play(engine, answerer, items) {
+        let groups: Vec<anyhow::Result<Answered>> = match self.play(engine, answerer, items) {
             Err(error) if is_too_long(&error) => {
                 let alone = |item: &Item| {
                     self.play(engine, answerer, std::slice::from_ref(item))?.pop().context("nothing was played")
@@ -95,15 +95,15 @@ impl BankEval<'_> {
             together => together?.into_iter().map(Ok).collect(),
         };
         let (mut records, mut turns) = (Vec::with_capacity(items.len()), Vec::new());
-        for (item, played) in items.iter().zip(played) {
-            match played {
+        for (item, group) in items.iter().zip(groups) {
+            match group {
                 Err(error) if is_too_long(&error) => {
                     records.push(ItemRecord { failure: Some(format!("{error:#}")), ..self.unanswered(item) });
                 }
-                played => {
-                    let (played, heard) = played?;
-                    turns.extend(self.turns(&key(item), &played, &heard)?);
-                    records.push(self.record(item, played));
+                group => {
+                    let (rollout_group, recorded) = group?;
+                    turns.extend(self.turns(&key(item), &rollout_group, &recorded)?);
+                    records.push(self.record(item, rollout_group));
                 }
             }
         }
@@ -116,33 +116,38 @@ impl BankEval<'_> {
         answerer: &mut dyn Answerer,
         items: &[Item],
     ) -> anyhow::Result<Vec<Answered>> {
-        let mut witness = Witness { answerer, heard: Vec::new() };
-        let mut stage = Stage {
+        let mut recording = RecordingAnswerer { answerer, recorded: Vec::new() };
+        let mut context = RolloutContext {
             reader: Reader { ..self.reader },
             bank: self.reading,
             search: None,
             engine: engine.reborrow(),
-            frozen: Some(&mut witness),
+            frozen: Some(&mut recording),
             scorer: &NoScorer,
             frozen_scorer: None,
         };
-        let played = self.objective.roll_out(&mut stage, items, 1)?;
-        drop(stage);
-        let heard_of = |item: &Item| {
-            let of_item = |(words, _): &&(Words, Turn)| words.address.0 == item.number();
-            witness.heard.iter().filter(of_item).cloned().collect()
+        let groups = self.objective.roll_out(&mut context, items, 1)?;
+        drop(context);
+        let recorded_of = |item: &Item| {
+            let of_item = |(request, _): &&(AnswerRequest, Turn)| request.key.0 == item.number();
+            recording.recorded.iter().filter(of_item).cloned().collect()
         };
-        Ok(played.into_iter().zip(items.iter().map(heard_of)).collect())
+        Ok(groups.into_iter().zip(items.iter().map(recorded_of)).collect())
     }
 
     /// The writer's turns, then the answers in the order in which they were asked for.
-    fn turns(&self, key: &ItemKey, played: &Played, heard: &[(Words, Turn)]) -> anyhow::Result<Vec<EvalTurn>> {
-        let written = played.graded.iter().map(|graded| (None, &graded.turn));
-        let answered = heard.iter().map(|(words, turn)| (Some(words), turn));
-        let turn = |(number, (words, turn)): (usize, (Option<&Words>, &Turn))| {
+    fn turns(
+        &self,
+        key: &ItemKey,
+        rollout_group: &RolloutGroup,
+        recorded: &[(AnswerRequest, Turn)],
+    ) -> anyhow::Result<Vec<EvalTurn>> {
+        let written = rollout_group.samples.iter().map(|sample| (None, &sample.turn));
+        let answered = recorded.iter().map(|(request, turn)| (Some(request), turn));
+        let turn = |(number, (request, turn)): (usize, (Option<&AnswerRequest>, &Turn))| {
             // What a server has made of the words, it alone knows.
-            let prompt = match words.filter(|_| turn.prompt_ids.is_empty()) {
-                Some(words) => words.user.as_str().to_owned(),
+            let prompt = match request.filter(|_| turn.prompt_ids.is_empty()) {
+                Some(request) => request.user.as_str().to_owned(),
                 None => self.reader.tokenizer.decode(&turn.prompt_ids)?,
             };
             Ok(EvalTurn::new(key, number, turn, prompt))
@@ -158,18 +163,22 @@ impl BankEval<'_> {
         ItemRecord::new(key(item), source, questions.iter().map(|question| question.answers.clone()).collect())
     }
 
-    fn record(&self, item: &Item, played: Played) -> ItemRecord {
+    fn record(&self, item: &Item, rollout_group: RolloutGroup) -> ItemRecord {
         let mut record = self.unanswered(item);
-        record.count(played.graded.iter().map(|graded| &graded.turn));
-        let mut measured = means(played.scores.iter().chain(&played.gauges));
+        record.count(rollout_group.samples.iter().map(|sample| &sample.turn));
+        let mut measured = means(rollout_group.scores.iter().chain(&rollout_group.gauges));
         let main = measured.iter().position(|(name, _)| *name == self.objective.held_out_score());
         let accuracy = main.map_or(0.0, |place| measured.remove(place).1);
         let measured: Map<String, Value> =
             measured.into_iter().map(|(name, mean)| (name.to_owned(), json!(mean))).collect();
-        let reasons: Vec<Value> =
-            played.graded.iter().filter_map(|graded| serde_json::from_str(&graded.reason.to_json()).ok()).collect();
+        let reasons: Vec<Value> = rollout_group
+            .samples
+            .iter()
+            .filter_map(|sample| serde_json::from_str(&sample.reason.to_json()).ok())
+            .collect();
         // One rollout has one bank.
-        let (bank, asked) = played.banks.into_iter().next().map(|AskedBank { bank, asked }| (bank, asked)).unzip();
+        let (bank, asked) =
+            rollout_group.banks.into_iter().next().map(|AnsweredBank { bank, asked }| (bank, asked)).unzip();
         let asked = asked.unwrap_or_default();
         let scores: Vec<Scores> = asked.iter().map(|one| score(&one.response, &one.question.answers)).collect();
         record.scores = Scores::mean(&scores);

@@ -1,4 +1,4 @@
-//! Two evaluations of the same items: is the difference more than chance?
+//! Paired bootstrap over two evaluations of the same items: differences, 95 % intervals, p-values.
 //!
 //! The paired bootstrap (Efron and Tibshirani 1993, §16; Koehn, EMNLP 2004): tasks are drawn with replacement, all items of
 //! a task together, and the difference of the means is taken over the items drawn, many times. The interval holds the
@@ -165,7 +165,7 @@ fn of_group(pairs: &[&Pair<'_>], method: &str, length: Option<u32>, config: &Com
     let units: Vec<([f64; METRICS], f64)> = units.into_values().collect();
     let mut draws: [Vec<f64>; METRICS] = std::array::from_fn(|_| Vec::with_capacity(config.resamples));
     let address = [length.map_or(0, |length| u64::from(length) + 1)];
-    let mut generator = rng::addressed("eval/compare", config.seed, &address);
+    let mut generator = rng::keyed("eval/compare", config.seed, &address);
     for _ in 0..config.resamples {
         let (mut sums, mut count) = ([0.0; METRICS], 0.0);
         for _ in 0..units.len() {
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn chance_is_called_a_difference_as_often_as_it_should() {
-        let mut generator = rng::addressed("test/compare", 1, &[]);
+        let mut generator = rng::keyed("test/compare", 1, &[]);
         let mut rejected = 0;
         for seed in 0..200 {
             let mut draw = |method: &str| -> Vec<ItemRecord> {

@@ -1,8 +1,8 @@
 //! Held-out items while a run trains: what its checkpoints are compared by.
 
 use memtrain_rl::objectives::memtrain::{self, MemTrainConfig, Variant};
-use memtrain_rl::objectives::played::TOTAL;
-use memtrain_rl::objectives::{Item, Metric, Objective, Stage, means};
+use memtrain_rl::objectives::rollout_group::TOTAL;
+use memtrain_rl::objectives::{Item, Metric, Objective, RolloutContext, means};
 
 use crate::reconstruction;
 
@@ -15,26 +15,27 @@ pub struct HeldOut {
     pub metrics: Vec<Metric>,
 }
 
-/// How the policy does on held-out items. Documents of MemTrain are read once and asked `recall_questions` questions each
-/// (`memtrain eval reconstruction`); items of any other objective are played once, and the means of all scores are told.
+/// How the policy does on held-out items. Documents of MemTrain are read once and asked `recall_questions` questions
+/// each (`memtrain eval reconstruction`); items of any other objective are rolled out once, and the means of all scores
+/// are told.
 ///
 /// # Errors
-/// If a sampler, a scorer or the tokenizer fails, or an item is not of the kind that the objective can play.
+/// If a sampler, a scorer or the tokenizer fails, or an item is not of the kind that the objective can roll out.
 pub fn evaluate(
     objective: &dyn Objective,
-    stage: &mut Stage<'_>,
+    context: &mut RolloutContext<'_>,
     items: &[Item],
     recall_questions: usize,
 ) -> anyhow::Result<HeldOut> {
     if let Some(config) = objective.reconstruction() {
-        return reconstructed(config, stage, items, recall_questions);
+        return reconstructed(config, context, items, recall_questions);
     }
-    let played = objective.roll_out(stage, items, 1)?;
-    let scores = means(played.iter().flat_map(|played| &played.scores));
+    let groups = objective.roll_out(context, items, 1)?;
+    let scores = means(groups.iter().flat_map(|group| &group.scores));
     let reward = scores.iter().find(|(name, _)| *name == objective.held_out_score()).map_or(0.0, |(_, mean)| *mean);
     let of_score = scores.iter().filter(|(name, _)| *name != TOTAL);
     let mut metrics: Vec<Metric> = of_score.map(|(name, mean)| (format!("eval/{name}/mean").into(), *mean)).collect();
-    let gauges = means(played.iter().flat_map(|played| &played.gauges));
+    let gauges = means(groups.iter().flat_map(|group| &group.gauges));
     metrics.extend(gauges.into_iter().map(|(name, mean)| (format!("eval/{name}").into(), mean)));
     metrics.push(("eval/documents".into(), items.len() as f64));
     Ok(HeldOut { reward, metrics })
@@ -43,12 +44,12 @@ pub fn evaluate(
 /// Greedy or sampled reconstruction with several recall questions a document.
 fn reconstructed(
     config: &MemTrainConfig,
-    stage: &mut Stage<'_>,
+    context: &mut RolloutContext<'_>,
     items: &[Item],
     recall_questions: usize,
 ) -> anyhow::Result<HeldOut> {
     let documents = memtrain::documents(items)?;
-    let report = reconstruction::evaluate(&stage.reader, &mut stage.engine, &documents, config, recall_questions)?;
+    let report = reconstruction::evaluate(&context.reader, &mut context.engine, &documents, config, recall_questions)?;
     let weight = if config.variant == Variant::EndToEnd { 0.0 } else { config.recall_weight };
     let recall = if report.recall.count == 0 { 0.0 } else { report.recall.mean };
     Ok(HeldOut {

@@ -1,10 +1,10 @@
-//! How good is it?
+//! Evaluations of policies: reconstruction, recall, question answering, search, memory controls.
 //!
 //! * [`interval`]: means with 95 % intervals
 //! * [`held_out`]: held-out items while a run trains
 //! * [`reconstruction`]: end-to-end and intermediate recall on held-out documents
 //! * [`recall`]: intermediate recall by distance and by the age of the memory
-//! * [`memory_controls`]: the same questions answered from the policy's memories and from others
+//! * [`memory_controls`]: the same questions answered from the policy's memories and from control memories
 //! * [`metrics`]: when an answer to a question is right
 //! * [`long_qa`]: questions about long contexts, read in chunks or at once
 //! * [`search_qa`]: questions that are searched for

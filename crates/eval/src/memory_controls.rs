@@ -1,9 +1,9 @@
-//! What is a memory worth? The same questions, answered from the memory that a policy kept and from others.
+//! Control memories: the same questions, answered from the memory that a policy wrote and from others.
 //!
-//! A right answer may come from the memory, from what the policy knows by heart, or from the chunk shown with a question.
-//! So each policy answers the same questions from several memories of the same documents ([`Keeper`]): its own, those of
-//! the other policies, and controls that no policy kept. Where an empty memory does as well as the own one, the memory is
-//! not needed; where random sentences do, keeping it is not learned.
+//! A right answer may come from the memory, from what the policy knows by heart, or from the chunk shown with a
+//! question. So each policy answers the same questions from several memories of the same documents ([`MemorySource`]):
+//! its own, those of the other policies, and controls that no policy wrote. Where an empty memory does as well as the
+//! own one, the memory is not needed; where random sentences do, keeping it is not learned.
 
 use std::collections::HashSet;
 
@@ -20,12 +20,12 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::interval::Estimate;
-use super::reconstruction::{Asked, scores};
+use super::reconstruction::{RecallQuery, scores};
 
-/// Who kept the memories that questions are answered from.
+/// Where the memories come from that questions are answered from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Keeper {
+pub enum MemorySource {
     /// The policy of this name.
     Policy(String),
     /// Nobody: the memory is empty.
@@ -36,12 +36,13 @@ pub enum Keeper {
     Random,
     /// A rule of one line: the last sentences with the placeholder that fit the memory.
     LastPlaceholders,
-    /// One who knows the question: the sentences of the chunk that name what is asked, then others at random. There is no
-    /// such memory for the hidden entity, which no sentence names.
-    Told,
+    /// An oracle that knows the question: the sentences of the chunk that name what is asked, then others at random.
+    /// There is no such memory for the hidden entity, which no sentence names.
+    #[serde(rename = "told")]
+    Oracle,
 }
 
-impl Keeper {
+impl MemorySource {
     /// The name in a table.
     pub fn label(&self) -> String {
         match self {
@@ -50,16 +51,17 @@ impl Keeper {
             Self::Another => "its memory of another document".into(),
             Self::Random => "random sentences that fit".into(),
             Self::LastPlaceholders => format!("last {MASK} sentences that fit"),
-            Self::Told => "what names the answer".into(),
+            Self::Oracle => "what names the answer".into(),
         }
     }
 }
 
-/// Answers from the memories of one keeper.
+/// Answers from the memories of one source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answers {
     /// Whose memories.
-    pub keeper: Keeper,
+    #[serde(rename = "keeper")]
+    pub source: MemorySource,
     /// Exact match of the hidden entity, a document each.
     pub end_to_end: Option<Estimate>,
     /// Exact match of recall questions, averaged per document.
@@ -122,11 +124,11 @@ pub struct Contender<'a> {
     pub name: String,
     /// How it reads.
     pub reader: Reader<'a>,
-    /// Plays with it.
+    /// Rolls out with it.
     pub engine: RolloutEngine<'a>,
 }
 
-/// The memories of one keeper: a document each, and in it one after each chunk.
+/// The memories of one source: a document each, and in it one after each chunk.
 type Memories = Vec<Vec<String>>;
 
 /// Lets every policy read the documents, and answer the same questions from its own memories, from those of the others and
@@ -138,7 +140,7 @@ pub fn evaluate(
     contenders: &mut [Contender<'_>],
     documents: &[ChunkedDocument],
     equality: Equality,
-    asked: &[Asked],
+    asked: &[RecallQuery],
 ) -> anyhow::Result<MemoryReport> {
     let mut own: Vec<Memories> = Vec::new();
     let mut readings = Vec::new();
@@ -155,21 +157,25 @@ pub fn evaluate(
     let mut policies = Vec::new();
     for (number, (contender, (quality, example))) in contenders.iter_mut().zip(readings).enumerate() {
         let mut answers = Vec::new();
-        let kept = names.iter().zip(&own).map(|(name, memories)| (Keeper::Policy(name.clone()), memories.clone()));
+        let kept =
+            names.iter().zip(&own).map(|(name, memories)| (MemorySource::Policy(name.clone()), memories.clone()));
         let controls = [
-            (Keeper::Empty, of_all(documents, |_, _| Ok(EMPTY_MEMORY.to_owned()))?),
-            (Keeper::Another, of_next(&own[number])),
-            (Keeper::Random, of_all(documents, |document, read| random(&contender.reader, document, read, &[]))?),
-            (Keeper::LastPlaceholders, of_all(documents, |document, read| last(&contender.reader, document, read))?),
+            (MemorySource::Empty, of_all(documents, |_, _| Ok(EMPTY_MEMORY.to_owned()))?),
+            (MemorySource::Another, of_next(&own[number])),
+            (MemorySource::Random, of_all(documents, |document, read| random(&contender.reader, document, read, &[]))?),
+            (
+                MemorySource::LastPlaceholders,
+                of_all(documents, |document, read| last(&contender.reader, document, read))?,
+            ),
         ];
-        for (keeper, memories) in kept.chain(controls) {
+        for (source, memories) in kept.chain(controls) {
             let last = memories.iter().map(|kept| kept.last().cloned().unwrap_or_default()).collect();
-            let of = |asked: &Asked| memories[asked.document][asked.question.memory_step - 1].clone();
+            let of = |asked: &RecallQuery| memories[asked.document][asked.question.memory_step - 1].clone();
             let right = contender.end_to_end(documents, equality, last)?;
             let recalled = contender.recall(documents, equality, asked, asked.iter().map(of).collect())?;
-            answers.push(Answers { keeper, end_to_end: Some(right), recall: recalled });
+            answers.push(Answers { source, end_to_end: Some(right), recall: recalled });
         }
-        let told = |asked: &Asked| {
+        let told = |asked: &RecallQuery| {
             let (document, question) = (&documents[asked.document], &asked.question);
             let naming: Vec<&str> = sentences(document.chunk(question.chunk_step - 1))
                 .filter(|sentence| sentence.contains(&question.target))
@@ -178,7 +184,7 @@ pub fn evaluate(
         };
         let told = asked.iter().map(told).collect::<anyhow::Result<_>>()?;
         let recall = contender.recall(documents, equality, asked, told)?;
-        answers.push(Answers { keeper: Keeper::Told, end_to_end: None, recall });
+        answers.push(Answers { source: MemorySource::Oracle, end_to_end: None, recall });
         policies.push(PolicyReport { name: contender.name.clone(), answers, quality, example });
     }
     Ok(MemoryReport { documents: documents.len(), recall_questions: asked.len(), policies })
@@ -207,7 +213,7 @@ impl Contender<'_> {
         &mut self,
         documents: &[ChunkedDocument],
         equality: Equality,
-        asked: &[Asked],
+        asked: &[RecallQuery],
         memories: Vec<String>,
     ) -> anyhow::Result<Estimate> {
         let prompts: Vec<RecallPrompt> =
@@ -244,7 +250,7 @@ fn budget(reader: &Reader<'_>) -> usize {
 
 /// Random sentences of the first `read` chunks, those of `first` before all others.
 fn random(reader: &Reader<'_>, document: &ChunkedDocument, read: usize, first: &[&str]) -> anyhow::Result<String> {
-    let mut generator = rng::addressed("evaluate/random-sentences", reader.round.seed, &[document.number, read as u64]);
+    let mut generator = rng::keyed("evaluate/random-sentences", reader.step_key.seed, &[document.number, read as u64]);
     let mut items: Vec<(usize, &str)> = said(document, read);
     items.shuffle(&mut generator);
     items.sort_by_key(|(_, sentence)| !first.contains(sentence));

@@ -1,4 +1,4 @@
-//! How right is an answer?
+//! Answer metrics: exact match, F1, containment, strict boxed match.
 //!
 //! | metric | an answer `p` to a question with accepted answers `g` |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Intermediate recall in detail: what does a memory still hold, by how long ago it was read and by how much was read?
+//! Intermediate recall by distance and by the age of the memory.
 //!
 //! Each document is read once. Then every memory `m_k` is asked about every chunk `c_l` that came before it: an entity of
 //! the chunk is hidden, and the policy answers from the memory (MemTrain §3.2). Answers are counted by the distance `k − l`
@@ -95,7 +95,7 @@ pub fn evaluate(
             for (memory_step, chunk_step) in pairs(document.chunks.len(), options.include_current) {
                 for question in 0..options.questions as u64 {
                     let address = [document.number, memory_step as u64, chunk_step as u64, question];
-                    let mut generator = rng::addressed(PURPOSE, reader.round.seed, &address);
+                    let mut generator = rng::keyed(PURPOSE, reader.step_key.seed, &address);
                     let drawn = recall_at(document, memory_step, chunk_step, objective.equality, &mut generator);
                     let Some(drawn) = drawn else {
                         without_entity += 1;

@@ -56,7 +56,7 @@ const EVALUATION_PURPOSE: &str = "evaluate/recall-question";
 
 /// A recall question of an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct RecallQuery {
     /// Index of its document among those evaluated.
     pub document: usize,
     /// Number among the questions of its document.
@@ -65,7 +65,7 @@ pub struct Asked {
     pub question: RecallQuestion,
 }
 
-impl Asked {
+impl RecallQuery {
     /// The prompt that asks this of a memory.
     pub(super) fn prompt(&self, documents: &[ChunkedDocument], memory: String) -> RecallPrompt {
         let document = &documents[self.document];
@@ -86,20 +86,25 @@ pub fn questions(
     objective: &MemTrainConfig,
     recall_questions: usize,
     seed: u64,
-) -> Vec<Asked> {
+) -> Vec<RecallQuery> {
     let mut asked = Vec::new();
     for (index, document) in documents.iter().enumerate() {
         for number in 0..recall_questions as u64 {
-            let mut generator = rng::addressed(EVALUATION_PURPOSE, seed, &[document.number, number]);
+            let mut generator = rng::keyed(EVALUATION_PURPOSE, seed, &[document.number, number]);
             let Some(question) = draw_recall(document, objective, &mut generator) else { continue };
-            asked.push(Asked { document: index, number, question });
+            asked.push(RecallQuery { document: index, number, question });
         }
     }
     asked
 }
 
 /// The share of right answers a document; `None` where nothing was asked.
-pub(super) fn scores(documents: usize, asked: &[Asked], answers: &[Vec<Turn>], equality: Equality) -> Vec<Option<f64>> {
+pub(super) fn scores(
+    documents: usize,
+    asked: &[RecallQuery],
+    answers: &[Vec<Turn>],
+    equality: Equality,
+) -> Vec<Option<f64>> {
     let mut counts = vec![(0_usize, 0_usize); documents];
     for (asked, turns) in asked.iter().zip(answers) {
         let right = turns.iter().any(|turn| is_right(&turn.text, &asked.question.target, equality));
@@ -122,8 +127,8 @@ pub fn evaluate(
 ) -> anyhow::Result<ReconstructionReport> {
     let tasks: Vec<_> = documents.iter().map(ChunkedDocument::task).collect();
     let trajectories = reader.read(engine, &tasks, 1)?.concat();
-    let asked = questions(documents, objective, recall_questions, reader.round.seed);
-    let memory = |asked: &Asked| trajectories[asked.document].memory(asked.question.memory_step).to_owned();
+    let asked = questions(documents, objective, recall_questions, reader.step_key.seed);
+    let memory = |asked: &RecallQuery| trajectories[asked.document].memory(asked.question.memory_step).to_owned();
     let prompts: Vec<RecallPrompt> = asked.iter().map(|asked| asked.prompt(documents, memory(asked))).collect();
     let answers = reader.recall(engine, &prompts, 1)?;
     let recalls = scores(documents.len(), &asked, &answers, objective.equality);

@@ -46,7 +46,7 @@ pub fn join(tasks: Vec<Task>, objectives: usize, seed: u64) -> (Vec<Task>, usize
     let rank = |task: &Task| -> u64 {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&blake3::hash(task.id.as_bytes()).as_bytes()[..8]);
-        rng::addressed("eval/search-qa/objectives", seed, &[u64::from_le_bytes(bytes)]).random()
+        rng::keyed("eval/search-qa/objectives", seed, &[u64::from_le_bytes(bytes)]).random()
     };
     let mut ranked: Vec<(u64, Task)> = tasks.into_iter().map(|task| (rank(&task), task)).collect();
     ranked.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.id.cmp(&right.id)));

@@ -1,13 +1,13 @@
 //! Agents, objectives and the GRPO update.
 //!
-//! * [`rollout`]: environments, and the engine that plays them
-//! * [`agents`]: how an agent reads
-//! * [`objectives`]: what is rewarded, and who gets the credit
-//! * [`grpo`]: how reward becomes a step
-//! * [`warm_up`]: what a policy imitates before it is rewarded
+//! * [`rollout`]: environments, and the engine that runs them
+//! * [`agents`]: prompting with a text memory, a memory bank, or a search engine
+//! * [`objectives`]: rewards and credit assignment
+//! * [`grpo`]: advantages, loss and optimizer steps
+//! * [`sft`]: supervised fine-tuning before any reward
 
 pub mod agents;
 pub mod grpo;
 pub mod objectives;
 pub mod rollout;
-pub mod warm_up;
+pub mod sft;

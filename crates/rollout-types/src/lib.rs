@@ -1,13 +1,13 @@
-//! What crosses the walls between engine, records and agents: requests, responses, and what a conversation is.
+//! Data types shared by engine, records and agents: sampling requests, responses, RNG keys, kinds of turns.
 //!
 //! Data alone: no model, no sampler, no file.
 
 use serde::{Deserialize, Serialize};
 
-/// What a draw is for. Each token's random number is a function of this and its position alone, so a result does not
-/// depend on what else is in the batch, on threads or on resuming.
+/// Key of the random numbers of a response, in the manner of JAX's `fold_in`: each token's random number is a function
+/// of this and its position alone, so a result does not depend on what else is in the batch, on threads or on resuming.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DrawAddress {
+pub struct RngKey {
     /// Seed of the run.
     pub seed: u64,
     /// Optimizer step (or a constant of its own for evaluation).
@@ -20,7 +20,7 @@ pub struct DrawAddress {
     pub turn: u64,
 }
 
-/// How a token is drawn from the policy's distribution.
+/// How a token is sampled from the policy's distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplingParams {
     /// 0 is greedy.
@@ -52,22 +52,22 @@ impl SamplingParams {
     }
 }
 
-/// One response to draw.
+/// One response to sample.
 #[derive(Clone, Debug)]
 pub struct SampleRequest {
     /// Prompt token ids; requests with equal prompts share their prefill.
     pub prompt_ids: Vec<u32>,
-    /// How to draw.
+    /// How to sample.
     pub params: SamplingParams,
-    /// What the draw is for.
-    pub address: DrawAddress,
+    /// Key of its random numbers.
+    pub rng_key: RngKey,
 }
 
 /// Why a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinishReason {
-    /// A stop token was drawn; it is the last of the response's ids.
+    /// A stop token was sampled; it is the last of the response's ids.
     Stop,
     /// The token limit was reached.
     Length,
@@ -76,16 +76,16 @@ pub enum FinishReason {
 /// One response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// Drawn ids, the stop token included.
+    /// Sampled ids, the stop token included.
     pub token_ids: Vec<u32>,
-    /// Log-probability of each drawn id under the policy at the request's temperature (at 1 when greedy), before top-p
-    /// and top-k cut the distribution.
+    /// Log-probability of each sampled id under the policy at the request's temperature (at 1 when greedy), before
+    /// top-p and top-k cut the distribution.
     pub log_probs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
 }
 
-/// What a conversation is.
+/// What a turn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RolloutKind {

@@ -25,7 +25,7 @@ const REMOVED_SUFFIX: &str = ".removed";
 /// Ends of the hidden names under which checkpoints come and go.
 const HIDDEN_SUFFIXES: [&str; 6] = [PARTIAL_SUFFIX, REMOVED_SUFFIX, ".memtrain-new", ".memtrain-old", ".new", ".old"];
 
-/// Where training stands, beside weights and optimizer. Randomness is addressed and needs no state.
+/// Where training stands, beside weights and optimizer. Random generators are keyed and need no state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingState {
@@ -179,8 +179,8 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Opens the folder, creating it, and removes what killed processes have left half-written. [`Self::settle`] does the
-    /// rest once the best checkpoint is known.
+    /// Opens the folder, creating it, and removes what killed processes have left half-written.
+    /// [`Self::update_links_and_prune`] does the rest once the best checkpoint is known.
     ///
     /// # Errors
     /// If the folder cannot be created, listed or cleaned.
@@ -245,7 +245,7 @@ impl Checkpoints {
                 return Err(RunError::Save { step: state.step, source });
             }
         }
-        self.settle(None)?;
+        self.update_links_and_prune(None)?;
         Ok(Checkpoint { path, state: *state })
     }
 
@@ -255,7 +255,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// If a link cannot be made or an old checkpoint not be removed.
-    pub fn settle(&mut self, best: Option<u64>) -> Result<()> {
+    pub fn update_links_and_prune(&mut self, best: Option<u64>) -> Result<()> {
         let steps = self.steps()?;
         self.best = best.filter(|step| steps.contains(step)).or(self.best);
         self.point(LATEST, steps.last().copied())?;
@@ -405,11 +405,11 @@ mod tests {
         let mut checkpoints = Checkpoints::open(folder.path(), Retention { schedule: SCHEDULE, last: 1, every: 0 })?;
         for (step, best) in [(1, 1), (2, 2), (3, 2), (4, 2), (5, 5), (6, 5)] {
             save(&mut checkpoints, step)?;
-            checkpoints.settle(Some(best))?;
+            checkpoints.update_links_and_prune(Some(best))?;
         }
         assert_eq!(checkpoints.steps()?, [5, 6]);
         assert_eq!(store::read(&folder.path().join("best/model.safetensors"))?, b"weights 5");
-        checkpoints.settle(Some(4))?;
+        checkpoints.update_links_and_prune(Some(4))?;
         assert_eq!(checkpoints.steps()?, [5, 6], "a step without a checkpoint changes nothing");
         Ok(())
     }
@@ -468,11 +468,11 @@ mod tests {
         let link = |name: &str| store::link_target(&folder.path().join(name));
         store::link_durably(Path::new("step_000001"), &folder.path().join(LATEST))?;
         store::link_durably(Path::new("step_000001"), &folder.path().join(BEST))?;
-        Checkpoints::open(folder.path(), KEEP_TWO)?.settle(Some(2))?;
+        Checkpoints::open(folder.path(), KEEP_TWO)?.update_links_and_prune(Some(2))?;
         assert_eq!(link(LATEST)?.as_deref(), Some(Path::new("step_000003")));
         assert_eq!(link(BEST)?.as_deref(), Some(Path::new("step_000002")));
         // Where nothing is evaluated, nothing is best.
-        Checkpoints::open(folder.path(), KEEP_TWO)?.settle(None)?;
+        Checkpoints::open(folder.path(), KEEP_TWO)?.update_links_and_prune(None)?;
         assert_eq!(link(BEST)?, None);
         Ok(())
     }

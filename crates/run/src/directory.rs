@@ -28,6 +28,8 @@ pub(super) const FOLDERS: [&str; 4] = [ROLLOUTS, records::TENSORBOARD, LOGS, CHE
 pub struct RunSetup {
     /// The resolved configuration as TOML, defaults included.
     pub config: String,
+    /// The same configuration as earlier versions of the program wrote it: a run that began under one of these goes on.
+    pub earlier_spellings: Vec<String>,
     /// BLAKE3 of each input (documents, starting policy, prompt templates), by name.
     pub inputs: BTreeMap<String, String>,
     /// Move a run that is there out of the way and start anew.
@@ -62,7 +64,7 @@ impl RunDirectory {
         let before = Manifest::read(root)?;
         let is_new = before.is_none();
         let manifest = match before {
-            Some(manifest) => accept(root, &setup.config, manifest, &wanted)?,
+            Some(manifest) => accept(root, setup, manifest, &wanted)?,
             None => {
                 trash::put_aside(root, &setup.config)?;
                 store::write_atomic(&root.join(CONFIG), &setup.config)?;
@@ -204,15 +206,21 @@ fn sweep(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the run in the folder is the wanted one, and gives its manifest.
-fn accept(root: &Path, config: &str, manifest: Manifest, wanted: &Manifest) -> Result<Manifest> {
+/// Checks that the run in the folder is the wanted one, and gives its manifest. The configuration stays as it was
+/// written.
+fn accept(root: &Path, setup: &RunSetup, manifest: Manifest, wanted: &Manifest) -> Result<Manifest> {
     let path = root.join(CONFIG);
-    if manifest.config_hash == wanted.config_hash && !store::exists(&path) {
+    let spellings = || std::iter::once(&setup.config).chain(&setup.earlier_spellings);
+    let same = spellings().find(|config| store::hash_bytes(config.as_bytes()) == manifest.config_hash);
+    if let Some(config) = same.filter(|_| !store::exists(&path)) {
         store::write_atomic(&path, config)?;
     }
     let before = manifest.config(root)?;
-    if manifest.config_hash != wanted.config_hash {
-        return Err(RunError::ConfigChanged { path: root.to_path_buf(), differences: differences(&before, config) });
+    if same.is_none() {
+        // Renamed keys are no differences: the nearest spelling has none of them.
+        let differences =
+            spellings().map(|config| differences(&before, config)).min_by_key(Vec::len).unwrap_or_default();
+        return Err(RunError::ConfigChanged { path: root.to_path_buf(), differences });
     }
     let names = manifest.inputs.keys().chain(wanted.inputs.keys());
     let changed = names.into_iter().find(|&name| manifest.inputs.get(name) != wanted.inputs.get(name));
@@ -286,7 +294,8 @@ mod tests {
     use super::*;
 
     fn setup(config: &str) -> RunSetup {
-        RunSetup { config: config.into(), inputs: BTreeMap::from([("documents".into(), "aa".into())]), clean: false }
+        let inputs = BTreeMap::from([("documents".into(), "aa".into())]);
+        RunSetup { config: config.into(), inputs, ..RunSetup::default() }
     }
 
     #[test]
@@ -312,6 +321,28 @@ mod tests {
         assert!(error.to_string().ends_with("another documents"), "{error}");
         let clean = RunSetup { clean: true, ..other };
         assert!(RunDirectory::open(&root, &clean)?.is_new());
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_that_began_under_old_names_of_keys_goes_on_and_keeps_them() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().join("first");
+        let (old, new) = ("[draw]\ntop_k = 3\n[train]\nsteps = 1\n", "[sampling]\ntop_k = 3\n[train]\nsteps = 1\n");
+        drop(RunDirectory::open(&root, &setup(old))?);
+        assert!(RunDirectory::open(&root, &setup(new)).is_err());
+        let renamed = RunSetup { earlier_spellings: vec![old.to_owned()], ..setup(new) };
+        for removed in [false, true] {
+            if removed {
+                store::remove_file(&root.join(CONFIG))?;
+            }
+            assert!(!RunDirectory::open(&root, &renamed)?.is_new());
+            assert_eq!(store::read_to_string(&root.join(CONFIG))?, old);
+        }
+        let longer = |text: &str| text.replace("steps = 1", "steps = 2");
+        let other = RunSetup { earlier_spellings: vec![longer(old)], ..setup(&longer(new)) };
+        let error = RunDirectory::open(&root, &other).expect_err("another configuration");
+        assert!(error.to_string().ends_with("different: `train.steps`"), "{error}");
         Ok(())
     }
 

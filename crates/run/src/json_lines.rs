@@ -47,7 +47,7 @@ impl JsonLines {
     /// # Errors
     /// If the file cannot be read or written, or a line up to the step is damaged.
     pub fn open(path: &Path, last_step: u64, checked: bool) -> Result<Self> {
-        let mut kept = Kept::default();
+        let mut kept = ValidPrefix::default();
         if let Some(before) = read_if_there(path)? {
             kept = kept_up_to(path, &before, last_step, checked)?;
             if kept.bytes < before.len() {
@@ -174,20 +174,20 @@ fn unsealed(line: &[u8], checked: bool) -> Option<Vec<u8>> {
 
 /// What of a log stays.
 #[derive(Default)]
-struct Kept {
+struct ValidPrefix {
     bytes: usize,
     lines: Vec<Line>,
 }
 
-impl Kept {
+impl ValidPrefix {
     fn last_step(&self) -> Option<u64> {
         self.lines.last().map(|(step, _)| *step)
     }
 }
 
 /// The leading lines up to a step. What follows the line of that step goes, whatever it is.
-fn kept_up_to(path: &Path, bytes: &[u8], last_step: u64, checked: bool) -> Result<Kept> {
-    let mut kept = Kept::default();
+fn kept_up_to(path: &Path, bytes: &[u8], last_step: u64, checked: bool) -> Result<ValidPrefix> {
+    let mut kept = ValidPrefix::default();
     for line in parse(path, bytes, checked) {
         if last_step == 0 || kept.last_step() == Some(last_step) {
             break;

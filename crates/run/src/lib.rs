@@ -1,4 +1,4 @@
-//! What happened, and can it go on?
+//! The run folder: configuration, records, rollouts, checkpoints, and resuming from them.
 //!
 //! A run is a folder that nobody shares:
 //!

@@ -177,7 +177,6 @@ fn listed(paths: &[PathBuf]) -> String {
 mod tests {
     use super::super::{RunDirectory, RunSetup};
     use super::*;
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     #[test]
@@ -197,7 +196,7 @@ mod tests {
     fn a_run_begun_anew_loses_nothing() -> Result<()> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let root = folder.path().join("runs/a");
-        let setup = |clean| RunSetup { config: "a = 1".into(), inputs: BTreeMap::new(), clean };
+        let setup = |clean| RunSetup { config: "a = 1".into(), clean, ..RunSetup::default() };
         let run = RunDirectory::open(&root, &setup(false))?;
         run.log_file()?;
         let mut records = run.rewind(0, true)?;
@@ -246,7 +245,7 @@ mod tests {
 
     /// A run of two steps that has saved the second; gives the contents of its files, sorted.
     fn begun(root: &Path) -> Result<Vec<Vec<u8>>> {
-        let setup = RunSetup { config: "a = 1".into(), inputs: BTreeMap::new(), clean: false };
+        let setup = RunSetup { config: "a = 1".into(), ..RunSetup::default() };
         let run = RunDirectory::open(root, &setup)?;
         run.log_file()?;
         let mut records = run.rewind(0, true)?;
@@ -288,7 +287,7 @@ mod tests {
                     break;
                 }
                 move_aside(&root, &all[..killed_after])?;
-                let setup = RunSetup { config: "a = 1".into(), inputs: BTreeMap::new(), clean };
+                let setup = RunSetup { config: "a = 1".into(), clean, ..RunSetup::default() };
                 let opened = RunDirectory::open(&root, &setup);
                 let saved = if store::exists(&root.join("checkpoints/step_000002")) { 2 } else { 0 };
                 // What cannot be gone on with is refused.
@@ -314,7 +313,7 @@ mod tests {
         begun(&other)?;
         store::rename_durably(&root.join("checkpoints"), &root.join("own"))?;
         store::link_durably(Path::new("../b/checkpoints"), &root.join("checkpoints"))?;
-        let setup = RunSetup { config: "a = 2".into(), inputs: BTreeMap::new(), clean: true };
+        let setup = RunSetup { config: "a = 2".into(), clean: true, ..RunSetup::default() };
         assert!(RunDirectory::open(&root, &setup)?.is_new());
         assert!(store::exists(&other.join("checkpoints/step_000002/model.safetensors")));
         assert!(store::exists(&root.join("own/step_000002")) && !store::exists(&root.join("checkpoints")));

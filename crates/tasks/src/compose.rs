@@ -7,7 +7,7 @@
 //!   until there are `n`: a longer context holds all passages of a shorter one;
 //! * all `n` in an order drawn for `(i, n)`: every place is equally likely for a gold passage.
 //!
-//! No distractor has the title or the text of a gold passage. The draws are addressed by the seed and the item's id, so
+//! No distractor has the title or the text of a gold passage. The random numbers are keyed by the seed and the item's id, so
 //! an item is the same whatever else is in the table.
 
 mod pool;
@@ -69,7 +69,7 @@ pub fn choose(tasks: Vec<Task>, config: &ComposeConfig) -> Chosen {
         } else if kept(&task).len() > shortest as usize {
             too_many_gold += 1;
         } else {
-            let rank: u64 = rng::addressed("tasks/compose/question", config.seed, &[key(&task.id)]).random();
+            let rank: u64 = rng::keyed("tasks/compose/question", config.seed, &[key(&task.id)]).random();
             usable.push((rank, task));
         }
     }
@@ -90,7 +90,7 @@ pub fn compose(task: &Task, pool: &Pool, config: &ComposeConfig) -> Result<Vec<T
     let mut passages: Vec<&ContextPassage> = gold.iter().map(|&place| &task.passages[place as usize]).collect();
     if config.own_distractors {
         let mut own: Vec<u32> = (0..task.passages.len() as u32).filter(|place| !golden.contains(place)).collect();
-        own.shuffle(&mut rng::addressed("tasks/compose/own", config.seed, &[key(&task.id)]));
+        own.shuffle(&mut rng::keyed("tasks/compose/own", config.seed, &[key(&task.id)]));
         for place in own {
             let passage = &task.passages[place as usize];
             if taken.is_free(passage) {
@@ -101,7 +101,7 @@ pub fn compose(task: &Task, pool: &Pool, config: &ComposeConfig) -> Result<Vec<T
     }
     let longest = config.lengths.iter().copied().max().unwrap_or(0) as usize;
     if passages.len() < longest {
-        let mut generator = rng::addressed("tasks/compose/pool", config.seed, &[key(&task.id)]);
+        let mut generator = rng::keyed("tasks/compose/pool", config.seed, &[key(&task.id)]);
         let mut order: Vec<u32> = (0..pool.passages().len() as u32).collect();
         for at in 0..order.len() {
             let other = generator.random_range(at..order.len());
@@ -130,7 +130,7 @@ pub fn compose(task: &Task, pool: &Pool, config: &ComposeConfig) -> Result<Vec<T
 /// The item with these passages in an order of its own; the first of them are the gold ones.
 fn shuffled(task: &Task, gold: &[u32], passages: &[&ContextPassage], seed: u64) -> Task {
     let mut order: Vec<usize> = (0..passages.len()).collect();
-    order.shuffle(&mut rng::addressed("tasks/compose/order", seed, &[key(&task.id), passages.len() as u64]));
+    order.shuffle(&mut rng::keyed("tasks/compose/order", seed, &[key(&task.id), passages.len() as u64]));
     let place = |wanted: usize| order.iter().position(|&at| at == wanted);
     let mut places: Vec<u32> = (0..gold.len()).filter_map(place).map(|place| place as u32).collect();
     places.sort_unstable();

@@ -1,4 +1,4 @@
-//! What is asked? Questions with their accepted answers and the context to answer them from.
+//! Tasks: questions with their accepted answers and the context to answer them from.
 //!
 //! * [`Task`] is a row of a task table; [`read`] and [`TaskWriter`] know the table as Parquet and as JSON lines
 //! * [`import`] turns other people's question sets into tasks

@@ -1,12 +1,12 @@
-//! Why is nothing learned? One plain sentence, with the numbers that tell the causes apart.
+//! Diagnosis of a run whose reward does not move: one plain sentence, with the numbers that tell the causes apart.
 //!
 //! The three usual causes of a reward that does not move: all rewards of a group are equal, answers are cut off by their
 //! limit, or answers hold nothing that can be read. They look the same in a loss curve.
 
-use memtrain_rl::objectives::{AnswerForm, Graded, GroupCounts};
+use memtrain_rl::objectives::{AnswerForm, GroupCounts, ScoredSample};
 
 use super::grpo::Rollouts;
-use super::metrics::{graded, groups, is_clipped, share};
+use super::metrics::{groups, is_clipped, scored_samples, share};
 
 /// From this share of groups with equal rewards on, it is said.
 const MANY_EQUAL: f64 = 0.5;
@@ -18,13 +18,14 @@ const SILENCE: u64 = 10;
 /// What a step taught and what stood in its way, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepNumbers {
-    /// Conversations trained on.
-    pub conversations: usize,
+    /// Samples trained on.
+    pub samples: usize,
     /// Norm of the gradient, averaged over the updates.
     pub gradient_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Groups of the branch that has the fewest without a difference in reward: one branch that teaches is enough.
+    /// Groups of the branch that has the fewest without a difference in reward: one branch with reward variance is
+    /// enough.
     pub groups: usize,
     /// Those whose rewards are all 0.
     pub all_zero: usize,
@@ -46,12 +47,13 @@ impl StepNumbers {
         let branches = groups(rollouts).into_iter().map(|(_, counts)| counts).filter(|counts| counts.groups > 0);
         let without = |counts: &GroupCounts| share(counts.without_variance(), counts.groups);
         let best = branches.min_by(|a, b| without(a).total_cmp(&without(b))).unwrap_or_default();
-        let clipped = |of: &[&Graded]| share(of.iter().filter(|graded| is_clipped(&graded.turn)).count(), of.len());
-        let (memories, answers): (Vec<&Graded>, Vec<&Graded>) =
-            graded(rollouts).partition(|graded| graded.turn.kind.is_reading());
+        let clipped =
+            |of: &[&ScoredSample]| share(of.iter().filter(|sample| is_clipped(&sample.turn)).count(), of.len());
+        let (memories, answers): (Vec<&ScoredSample>, Vec<&ScoredSample>) =
+            scored_samples(rollouts).partition(|sample| sample.turn.kind.is_reading());
         // Where memories are written in a form, it is theirs that has to be read.
         let formed = if form == AnswerForm::Call { &memories } else { &answers };
-        let unreadable = formed.iter().filter(|graded| !graded.readable).count();
+        let unreadable = formed.iter().filter(|sample| !sample.readable).count();
         Self {
             groups: best.groups,
             all_zero: best.all_zero,
@@ -69,7 +71,7 @@ impl StepNumbers {
     /// ```
     /// use memtrain_train::diagnosis::StepNumbers;
     /// let numbers = StepNumbers {
-    ///     conversations: 90,
+    ///     samples: 90,
     ///     gradient_norm: 0.1,
     ///     learning_rate: 1e-6,
     ///     groups: 50,
@@ -98,7 +100,7 @@ impl StepNumbers {
             self.form.as_str(),
             percent(if self.form == AnswerForm::Call { self.clipped_memories } else { self.clipped_answers }),
         );
-        if self.conversations == 0 {
+        if self.samples == 0 {
             return Some((Cause::NothingToTrainOn, format!("nothing was learned: {groups}")));
         }
         if !self.gradient_norm.is_finite() {
@@ -131,7 +133,7 @@ impl StepNumbers {
 /// Why little or nothing is learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// No conversation was left after the filter.
+    /// No sample was left after the filter.
     NothingToTrainOn,
     /// The gradient is not finite.
     NotFinite,
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
 
     const WELL: StepNumbers = StepNumbers {
-        conversations: 10,
+        samples: 10,
         gradient_norm: 1.0,
         learning_rate: 1e-6,
         groups: 10,
@@ -190,7 +192,7 @@ mod tests {
     fn each_cause_has_its_sentence_and_the_gravest_is_named() {
         assert_eq!(WELL.finding(), None);
         for (numbers, cause, word) in [
-            (StepNumbers { conversations: 0, all_zero: 8, ..WELL }, Cause::NothingToTrainOn, "100 % of groups"),
+            (StepNumbers { samples: 0, all_zero: 8, ..WELL }, Cause::NothingToTrainOn, "100 % of groups"),
             (StepNumbers { gradient_norm: f64::NAN, all_zero: 8, ..WELL }, Cause::NotFinite, "not finite"),
             (StepNumbers { learning_rate: 0.0, all_zero: 8, ..WELL }, Cause::NoRate, "learning rate"),
             (StepNumbers { gradient_norm: 0.0, all_zero: 8, ..WELL }, Cause::NoGradient, "gradient is 0"),

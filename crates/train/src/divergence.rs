@@ -96,7 +96,7 @@ mod tests {
                 precision: Precision::default(),
                 stop: &stop,
             };
-            the_loop.go(&mut start.clone(), &mut Spoiler { step, weight })?;
+            the_loop.run(&mut start.clone(), &mut Spoiler { step, weight })?;
             Ok(())
         };
         let names = || -> anyhow::Result<Vec<String>> {

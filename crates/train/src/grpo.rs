@@ -13,11 +13,11 @@ use memtrain_model::scoring::{PassLimits, score};
 use memtrain_rl::agents::bank::BankReading;
 use memtrain_rl::agents::bank::answerer::{Answerer, ServerAnswerer};
 use memtrain_rl::agents::prompts::PromptSet;
-use memtrain_rl::agents::reader::{DrawConfig, DrawRound, Reader, ReaderConfig};
-use memtrain_rl::grpo::Conversation;
+use memtrain_rl::agents::reader::{Reader, ReaderConfig, SamplingConfig, StepKey};
+use memtrain_rl::grpo::TrainingSample;
 use memtrain_rl::grpo::loss::LossConfig;
 use memtrain_rl::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
-use memtrain_rl::objectives::{Item, Metric, Objective, Played, Scorer, Search, Stage};
+use memtrain_rl::objectives::{Item, Metric, Objective, RolloutContext, RolloutGroup, Scorer, Search};
 use memtrain_rl::rollout::RolloutEngine;
 use memtrain_run::RolloutRow;
 use memtrain_run::signal::StopRequest;
@@ -44,7 +44,7 @@ pub struct GrpoTraining<'a> {
     /// Limits of the reader.
     pub reader: &'a ReaderConfig,
     /// How rollouts are drawn.
-    pub draw: &'a DrawConfig,
+    pub sampling: &'a SamplingConfig,
     /// Who draws them.
     pub sampler: &'a SamplerConfig,
     /// What is rewarded.
@@ -93,7 +93,7 @@ pub struct GrpoTraining<'a> {
 #[derive(Default)]
 pub(super) struct Rollouts {
     pub(super) items: Vec<Item>,
-    pub(super) played: Vec<Played>,
+    pub(super) groups: Vec<RolloutGroup>,
     pub(super) too_long: usize,
     pub(super) shortened: usize,
     pub(super) rounds: usize,
@@ -141,38 +141,39 @@ impl Training for GrpoTraining<'_> {
         self.watch.begin(format_args!("the rollouts of step {}", context.step));
         let rollouts = self.roll_out(context.decoder, context.step)?;
         phases.end("time/rollout_s");
-        let mut conversations: Vec<Conversation> = rollouts.played.iter().flat_map(Played::conversations).collect();
+        let mut samples: Vec<TrainingSample> =
+            rollouts.groups.iter().flat_map(RolloutGroup::training_samples).collect();
         let limits = self.update.limits(self.temperature());
         self.stop.check()?;
         self.watch.begin(format_args!("the old policy's log-probabilities of step {}", context.step));
-        let old_mismatch = score_old(context.decoder, &mut conversations, limits, self.update)?;
+        let old_mismatch = score_old(context.decoder, &mut samples, limits, self.update)?;
         phases.end("time/old_log_probs_s");
         if let Some(reference) = self.reference.as_ref().filter(|_| self.loss.kl_beta > 0.0) {
             self.stop.check()?;
             self.watch.begin(format_args!("the reference's log-probabilities of step {}", context.step));
-            score_reference(reference, &mut conversations, limits)?;
+            score_reference(reference, &mut samples, limits)?;
         }
         phases.end("time/reference_s");
         // The last moment at which a step can be given up: from here on weights move.
         self.stop.check()?;
-        let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+        let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
         let work = PassWork::of(&context.decoder.config, &pairs, limits.micro_batch_tokens, limits.sharing);
         drop(pairs);
         let mut metrics = metrics::of_rollouts(&rollouts);
-        metrics.extend(metrics::of_advantages(&conversations));
-        let num_conversations = conversations.len();
+        metrics.extend(metrics::of_advantages(&samples));
+        let num_samples = samples.len();
         let (temperature, learning_rate) = (limits.temperature, context.learning_rate);
         let plan = UpdatePlan { loss: self.loss, config: self.update, temperature, learning_rate };
         self.watch.begin(format_args!("the update of step {}", context.step));
         self.served.set(false);
-        let report = train_on(context.decoder, context.optimizer, context.gradients, conversations, plan)
+        let report = train_on(context.decoder, context.optimizer, context.gradients, samples, plan)
             .context("the update failed")?;
         phases.end("time/update_s");
-        self.explain(&rollouts, num_conversations, &report, &context);
+        self.explain(&rollouts, num_samples, &report, &context);
         self.compare_sampler(context.step, report.loss.sampler_difference);
         metrics.extend(self.update_metrics(&report, old_mismatch));
         metrics.push(("train/learning_rate".into(), context.learning_rate));
-        metrics.push(("train/conversations".into(), num_conversations as f64));
+        metrics.push(("train/conversations".into(), num_samples as f64));
         let timings = self.timings(&phases, &rollouts, work);
         Ok(StepOutcome { metrics, timings, rollouts: rollout_rows(context.step, &rollouts, self.tokenizer)? })
     }
@@ -182,11 +183,12 @@ impl Training for GrpoTraining<'_> {
             return Ok(None);
         }
         self.watch.begin("the evaluation on held-out documents");
-        let draw = DrawConfig { temperature: self.eval.temperature, ..DrawConfig::default() };
+        let sampling = SamplingConfig { temperature: self.eval.temperature, ..SamplingConfig::default() };
         let (items, objective, eval) = (&self.heldout, self.objective, self.eval);
-        let evaluated = self.on_stage(decoder, &draw, reconstruction::EVALUATION_STEP, |stage| {
-            held_out::evaluate(objective, stage, items, eval.recall_questions)
-        })?;
+        let evaluated =
+            self.with_rollout_context(decoder, &sampling, reconstruction::EVALUATION_STEP, |rollout_context| {
+                held_out::evaluate(objective, rollout_context, items, eval.recall_questions)
+            })?;
         let mut metrics: Vec<Metric> = vec![(HELD_OUT_REWARD.into(), evaluated.reward)];
         metrics.extend(evaluated.metrics);
         Ok(Some(Evaluation { metrics }))
@@ -196,10 +198,10 @@ impl Training for GrpoTraining<'_> {
 impl GrpoTraining<'_> {
     /// Responses drawn greedily are scored at temperature 1.
     fn temperature(&self) -> f64 {
-        if self.draw.temperature > 0.0 { self.draw.temperature } else { 1.0 }
+        if self.sampling.temperature > 0.0 { self.sampling.temperature } else { 1.0 }
     }
 
-    /// Plays with the configured sampler and the weights as they are now.
+    /// Rolls out with the configured sampler and the weights as they are now.
     fn engine(&self, decoder: &Decoder) -> anyhow::Result<RolloutEngine<'static>> {
         let (tokenizer, generation) = (self.tokenizer.clone(), self.generation.clone());
         let policy = Policy { decoder: decoder.frozen()?, tokenizer, generation, origin: self.origin.clone() };
@@ -209,15 +211,16 @@ impl GrpoTraining<'_> {
         Ok(RolloutEngine::new(sampler).with_stop(self.stop).with_watch(&self.watch))
     }
 
-    /// Sets the stage with a policy: its sampler and scorer, and those of the reference where the objective asks for them.
-    fn on_stage<T>(
+    /// Makes the context of rollouts with a policy: its sampler and scorer, and those of the reference where the
+    /// objective asks for them.
+    fn with_rollout_context<T>(
         &self,
         decoder: &Decoder,
-        draw: &DrawConfig,
+        sampling: &SamplingConfig,
         step: u64,
-        act: impl FnOnce(&mut Stage<'_>) -> anyhow::Result<T>,
+        act: impl FnOnce(&mut RolloutContext<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let round = DrawRound { seed: self.seed, step };
+        let step_key = StepKey { seed: self.seed, step };
         let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
         let limits = self.update.limits(1.0);
         let reference = self.reference.as_ref().filter(|_| self.objective.needs_reference());
@@ -236,8 +239,8 @@ impl GrpoTraining<'_> {
             (None, None) => None,
         };
         let frozen_scorer = reference.map(|decoder| DecoderScorer { decoder, limits });
-        act(&mut Stage {
-            reader: Reader { tokenizer, prompts, config, draw, round },
+        act(&mut RolloutContext {
+            reader: Reader { tokenizer, prompts, config, sampling, step_key },
             bank: self.bank,
             search: self.search,
             engine,
@@ -249,12 +252,12 @@ impl GrpoTraining<'_> {
 
     fn roll_out(&mut self, decoder: &Decoder, step: u64) -> anyhow::Result<Rollouts> {
         let mut rollouts = Rollouts::default();
-        let (objective, draw) = (self.objective, self.draw);
+        let (objective, sampling) = (self.objective, self.sampling);
         let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
-        let reader = Reader { tokenizer, prompts, config, draw, round: DrawRound { seed: self.seed, step } };
+        let reader = Reader { tokenizer, prompts, config, sampling, step_key: StepKey { seed: self.seed, step } };
         for _ in 0..=self.max_refills {
-            let teaching = |played: &&Played| !objective.filters_groups() || played.teaches();
-            let missing = self.documents_per_step.saturating_sub(rollouts.played.iter().filter(teaching).count());
+            let teaching = |group: &&RolloutGroup| !objective.filters_groups() || group.has_reward_variance();
+            let missing = self.documents_per_step.saturating_sub(rollouts.groups.iter().filter(teaching).count());
             if missing == 0 {
                 break;
             }
@@ -264,9 +267,10 @@ impl GrpoTraining<'_> {
             rollouts.too_long += taken.too_long;
             rollouts.shortened += taken.shortened;
             let items = taken.items;
-            let played =
-                self.on_stage(decoder, draw, step, |stage| objective.roll_out(stage, &items, objective.group_size()))?;
-            rollouts.played.extend(played);
+            let groups = self.with_rollout_context(decoder, sampling, step, |rollout_context| {
+                objective.roll_out(rollout_context, &items, objective.group_size())
+            })?;
+            rollouts.groups.extend(groups);
             rollouts.items.extend(items);
         }
         Ok(rollouts)
@@ -294,9 +298,9 @@ impl GrpoTraining<'_> {
     }
 
     /// Says in a sentence why a step taught little or nothing.
-    fn explain(&mut self, rollouts: &Rollouts, conversations: usize, report: &UpdateReport, context: &StepContext<'_>) {
+    fn explain(&mut self, rollouts: &Rollouts, samples: usize, report: &UpdateReport, context: &StepContext<'_>) {
         let numbers = StepNumbers {
-            conversations,
+            samples,
             gradient_norm: report.gradient_norm,
             learning_rate: context.learning_rate,
             ..StepNumbers::of(rollouts, self.objective.form())
@@ -359,26 +363,26 @@ impl GrpoTraining<'_> {
 /// Every response of the step in the order of its rollout, what was left out of training included.
 fn rollout_rows(step: u64, rollouts: &Rollouts, tokenizer: &PolicyTokenizer) -> anyhow::Result<Vec<RolloutRow>> {
     let mut rows = Vec::new();
-    for (item, played) in rollouts.items.iter().zip(&rollouts.played) {
-        for graded in &played.graded {
-            let turn = &graded.turn;
+    for (item, group) in rollouts.items.iter().zip(&rollouts.groups) {
+        for sample in &group.samples {
+            let turn = &sample.turn;
             rows.push(RolloutRow {
                 step,
                 document_id: item.id().to_owned(),
-                rollout: graded.rollout as u32,
-                turn: graded.number as u32,
+                rollout: sample.rollout as u32,
+                turn: sample.number as u32,
                 kind: turn.kind,
                 prompt: tokenizer.decode(&turn.prompt_ids)?,
                 response: turn.text.clone(),
                 prompt_ids: turn.prompt_ids.clone(),
                 response_ids: turn.completion.token_ids.clone(),
                 log_probs: turn.completion.log_probs.clone(),
-                reward: graded.reward,
-                advantage: graded.advantage,
-                target: graded.target.clone(),
+                reward: sample.reward,
+                advantage: sample.advantage,
+                target: sample.target.clone(),
                 finish: turn.completion.finish,
-                trained: graded.trained,
-                reason: graded.reason.to_json(),
+                trained: sample.trained,
+                reason: sample.reason.to_json(),
             });
         }
     }

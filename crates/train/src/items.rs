@@ -6,7 +6,7 @@ use anyhow::Context;
 use memtrain_corpora::rng;
 use memtrain_eval::search_qa;
 use memtrain_rl::agents::reader::Reader;
-use memtrain_rl::objectives::{Asking, ChunkedTask, Item};
+use memtrain_rl::objectives::{ChunkedTask, Item, QuestionMode};
 use memtrain_tasks::Task;
 use rand::seq::SliceRandom;
 
@@ -25,19 +25,19 @@ impl TaskSet {
     ///
     /// # Errors
     /// If nobody knows what the file is, or it holds no task.
-    pub fn open(path: &Path, asking: Asking, seed: u64) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, question_mode: QuestionMode, seed: u64) -> anyhow::Result<Self> {
         let (mut tasks, report) = memtrain_tasks::load(path, None)?;
         for example in report.iter().flat_map(|report| &report.examples) {
             tracing::warn!("{}, {example}", path.display());
         }
-        if let Asking::Joined(objectives) = asking
+        if let QuestionMode::Joined(objectives) = question_mode
             && tasks.iter().all(|task| task.questions.len() == 1)
         {
             tasks = search_qa::join(tasks, objectives, seed).0;
         }
         anyhow::ensure!(!tasks.is_empty(), "`{}` holds no task", path.display());
         let of_task = |(place, task): (usize, &Task)| -> Vec<(usize, Option<usize>)> {
-            match asking != Asking::One || task.questions.len() == 1 {
+            match question_mode != QuestionMode::One || task.questions.len() == 1 {
                 true => vec![(place, None)],
                 false => (0..task.questions.len()).map(|question| (place, Some(question))).collect(),
             }
@@ -175,6 +175,6 @@ pub struct Taken {
 
 fn shuffled(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
-    order.shuffle(&mut rng::addressed("train/document-order", seed, &[epoch]));
+    order.shuffle(&mut rng::keyed("train/document-order", seed, &[epoch]));
     order
 }

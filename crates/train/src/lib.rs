@@ -1,8 +1,8 @@
-//! How does a run go on from step to step?
+//! The training loop, the same for SFT and for GRPO.
 //!
-//! [`Loop`] is the same for warming up and for GRPO: take a step, record it, save now and then, stop when asked, and go on
+//! [`Loop`] goes from step to step: take a step, record it, save now and then, stop when asked, and go on
 //! where the newest checkpoint stands. What a step does is a [`Training`]: [`grpo::GrpoTraining`] or
-//! [`warm_up::WarmUpTraining`].
+//! [`sft::SftTraining`].
 
 pub mod diagnosis;
 mod divergence;
@@ -11,8 +11,8 @@ pub mod grpo;
 pub mod items;
 mod metrics;
 pub mod optimizer;
+pub mod sft;
 pub mod speed;
-pub mod warm_up;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -103,7 +103,7 @@ pub struct StepOutcome {
     pub metrics: Vec<Metric>,
     /// What the clock said, in seconds.
     pub timings: Vec<(&'static str, f64)>,
-    /// Conversations of the step.
+    /// Samples of the step.
     pub rollouts: Vec<RolloutRow>,
 }
 
@@ -187,7 +187,7 @@ pub struct Loop<'a> {
 }
 
 /// A loop under way.
-struct Session<'a> {
+struct LoopState<'a> {
     on: &'a Loop<'a>,
     policy: &'a mut Policy,
     training: &'a mut dyn Training,
@@ -206,14 +206,14 @@ impl Loop<'_> {
     /// # Errors
     /// If a checkpoint is damaged, a step fails, or something cannot be written; [`RunError::Stopped`] if a signal asked to
     /// stop, with everything saved.
-    pub fn go(&self, policy: &mut Policy, training: &mut dyn Training) -> anyhow::Result<Option<PathBuf>> {
-        let mut session = self.begin(policy, training)?;
-        session.go()?;
-        Ok(session.path)
+    pub fn run(&self, policy: &mut Policy, training: &mut dyn Training) -> anyhow::Result<Option<PathBuf>> {
+        let mut state = self.begin(policy, training)?;
+        state.run()?;
+        Ok(state.path)
     }
 
     /// Everything as the newest checkpoint has it.
-    fn begin<'a>(&'a self, policy: &'a mut Policy, training: &'a mut dyn Training) -> anyhow::Result<Session<'a>> {
+    fn begin<'a>(&'a self, policy: &'a mut Policy, training: &'a mut dyn Training) -> anyhow::Result<LoopState<'a>> {
         let retention =
             Retention { schedule: self.schedule(), last: self.config.keep_last, every: self.config.keep_every };
         let mut checkpoints = self.run.checkpoints(retention)?;
@@ -246,10 +246,10 @@ impl Loop<'_> {
             });
         }
         let records = self.run.rewind(done, self.config.tensorboard)?;
-        checkpoints.settle(records.best(HELD_OUT_REWARD).map(|(best, _)| best))?;
+        checkpoints.update_links_and_prune(records.best(HELD_OUT_REWARD).map(|(best, _)| best))?;
         let gradients = GradientBuffer::new(&policy.decoder.parameters()?)?;
         let path = newest.map(|checkpoint| checkpoint.path);
-        Ok(Session { on: self, policy, training, optimizer, gradients, checkpoints, records, done, path })
+        Ok(LoopState { on: self, policy, training, optimizer, gradients, checkpoints, records, done, path })
     }
 
     fn schedule(&self) -> Schedule {
@@ -258,8 +258,8 @@ impl Loop<'_> {
     }
 }
 
-impl Session<'_> {
-    fn go(&mut self) -> anyhow::Result<()> {
+impl LoopState<'_> {
+    fn run(&mut self) -> anyhow::Result<()> {
         let (config, stop) = (self.on.config, self.on.stop);
         let bar = Bar::new("training", config.steps, self.done);
         // A run that was stopped between a checkpoint and its evaluation goes on with the evaluation.
@@ -347,7 +347,7 @@ impl Session<'_> {
         self.records.evaluation(step, &borrowed(&evaluation.metrics))?;
         let reward = |name: &str| evaluation.metrics.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, v)| *v);
         let Some((best, highest)) = self.records.best(HELD_OUT_REWARD) else { return Ok(()) };
-        self.checkpoints.settle(Some(best))?;
+        self.checkpoints.update_links_and_prune(Some(best))?;
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(
             "step {step}: held-out reward {:.3} in {seconds:.1} s; the best is {highest:.3} of step {best}",

@@ -3,28 +3,28 @@
 use std::collections::HashMap;
 
 use memtrain_engine::sampler::FinishReason;
-use memtrain_rl::grpo::Conversation;
-use memtrain_rl::objectives::played::TOTAL;
-use memtrain_rl::objectives::{Graded, GroupCounts, Metric, means};
+use memtrain_rl::grpo::TrainingSample;
+use memtrain_rl::objectives::rollout_group::TOTAL;
+use memtrain_rl::objectives::{GroupCounts, Metric, ScoredSample, means};
 use memtrain_rl::rollout::Turn;
 use memtrain_rollout_types::RolloutKind;
 
 use super::grpo::Rollouts;
 
 /// Every response of the step.
-pub(super) fn graded(rollouts: &Rollouts) -> impl Iterator<Item = &Graded> {
-    rollouts.played.iter().flat_map(|played| &played.graded)
+pub(super) fn scored_samples(rollouts: &Rollouts) -> impl Iterator<Item = &ScoredSample> {
+    rollouts.groups.iter().flat_map(|group| &group.samples)
 }
 
 /// Every turn of the step.
 pub(super) fn turns(rollouts: &Rollouts) -> impl Iterator<Item = &Turn> {
-    graded(rollouts).map(|graded| &graded.turn)
+    scored_samples(rollouts).map(|sample| &sample.turn)
 }
 
 /// Groups of the step by branch.
 pub(super) fn groups(rollouts: &Rollouts) -> Vec<(&'static str, GroupCounts)> {
     let mut branches: Vec<(&'static str, GroupCounts)> = Vec::new();
-    for (branch, counts) in rollouts.played.iter().flat_map(|played| &played.counts) {
+    for (branch, counts) in rollouts.groups.iter().flat_map(|group| &group.counts) {
         match branches.iter_mut().find(|(known, _)| known == branch) {
             Some((_, sum)) => sum.add(*counts),
             None => branches.push((branch, *counts)),
@@ -44,9 +44,9 @@ pub(super) fn of_rollouts(rollouts: &Rollouts) -> Vec<Metric> {
         (format!("frac_reward_zero_std/{branch}").into(), share(counts.without_variance(), counts.groups))
     }));
     let trajectories: usize = rollouts
-        .played
+        .groups
         .iter()
-        .map(|played| played.graded.iter().map(|graded| graded.rollout + 1).max().unwrap_or(0))
+        .map(|group| group.samples.iter().map(|sample| sample.rollout + 1).max().unwrap_or(0))
         .sum();
     let last_memories = last_memories(rollouts);
     metrics.extend([
@@ -61,7 +61,7 @@ pub(super) fn of_rollouts(rollouts: &Rollouts) -> Vec<Metric> {
     if !last_memories.is_empty() {
         metrics.push(("rollout/memory_tokens".into(), mean(last_memories.into_iter())));
     }
-    let gauges = means(rollouts.played.iter().flat_map(|played| &played.gauges));
+    let gauges = means(rollouts.groups.iter().flat_map(|group| &group.gauges));
     metrics.extend(gauges.into_iter().map(|(name, value)| (name.into(), value)));
     metrics.extend(of_lengths(rollouts));
     metrics
@@ -71,7 +71,7 @@ pub(super) fn of_rollouts(rollouts: &Rollouts) -> Vec<Metric> {
 fn of_rewards(rollouts: &Rollouts) -> Vec<Metric> {
     let mut names: Vec<&'static str> = vec![TOTAL];
     let mut samples: HashMap<&'static str, Vec<f64>> = HashMap::new();
-    for &(name, value) in rollouts.played.iter().flat_map(|played| &played.scores) {
+    for &(name, value) in rollouts.groups.iter().flat_map(|group| &group.scores) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -90,14 +90,14 @@ fn of_rewards(rollouts: &Rollouts) -> Vec<Metric> {
 
 /// Length of the last memory that each reader wrote.
 fn last_memories(rollouts: &Rollouts) -> Vec<f64> {
-    let of_item = |graded: &[Graded]| -> Vec<f64> {
-        let rollouts = graded.iter().map(|graded| graded.rollout + 1).max().unwrap_or(0);
+    let of_item = |samples: &[ScoredSample]| -> Vec<f64> {
+        let rollouts = samples.iter().map(|sample| sample.rollout + 1).max().unwrap_or(0);
         let last = |rollout: usize| {
-            graded.iter().rev().find(|graded| graded.rollout == rollout && graded.turn.kind == RolloutKind::Read)
+            samples.iter().rev().find(|sample| sample.rollout == rollout && sample.turn.kind == RolloutKind::Read)
         };
-        (0..rollouts).filter_map(last).map(|graded| length(&graded.turn)).collect()
+        (0..rollouts).filter_map(last).map(|sample| length(&sample.turn)).collect()
     };
-    rollouts.played.iter().flat_map(|played| of_item(&played.graded)).collect()
+    rollouts.groups.iter().flat_map(|group| of_item(&group.samples)).collect()
 }
 
 fn of_lengths(rollouts: &Rollouts) -> Vec<Metric> {
@@ -128,13 +128,10 @@ fn of_lengths(rollouts: &Rollouts) -> Vec<Metric> {
     metrics
 }
 
-/// Advantages of the conversations that are trained on, each counted once.
-pub(super) fn of_advantages(conversations: &[Conversation]) -> Vec<Metric> {
-    let advantages: Vec<f64> = conversations
-        .iter()
-        .filter_map(|conversation| conversation.advantages.first())
-        .map(|&a| f64::from(a))
-        .collect();
+/// Advantages of the samples that are trained on, each counted once.
+pub(super) fn of_advantages(samples: &[TrainingSample]) -> Vec<Metric> {
+    let advantages: Vec<f64> =
+        samples.iter().filter_map(|sample| sample.advantages.first()).map(|&a| f64::from(a)).collect();
     if advantages.is_empty() {
         return Vec::new();
     }

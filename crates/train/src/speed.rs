@@ -8,7 +8,7 @@ use memtrain_corpora::store;
 use memtrain_model::policy::PolicyConfig;
 use memtrain_model::scoring::{PromptResponse, Sharing, pack};
 
-/// Work of one forward pass over conversations, shared prompts counted once.
+/// Work of one forward pass over samples, shared prompts counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PassWork {
     /// Tokens that go through the layers.

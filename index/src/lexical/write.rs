@@ -12,7 +12,7 @@ use tantivy::indexer::NoMergePolicy;
 use tantivy::{IndexSettings, IndexSortByField, Order, TantivyDocument};
 
 use super::{ANALYZER, failed, schema};
-use crate::near_copies::{self, Signature};
+use crate::near_duplicates::{self, Signature};
 use crate::passages::{Passages, Watch};
 use crate::{IndexError, Language, analysis};
 
@@ -70,7 +70,7 @@ fn fill(words: &Words<'_>, dir: &Path) -> Result<Vec<Signature>, IndexError> {
         if got != wanted.end - wanted.start {
             return Err(IndexError::Short { wanted, got });
         }
-        signatures.par_extend(read.par_iter().map(|passage| near_copies::signature(&passage.text)));
+        signatures.par_extend(read.par_iter().map(|passage| near_duplicates::signature(&passage.text)));
         for (expected, passage) in wanted.zip(read) {
             if passage.id != expected {
                 return Err(IndexError::Order { expected, got: passage.id });

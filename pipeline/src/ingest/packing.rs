@@ -7,7 +7,7 @@ use memtrain_corpora::wikitext::is_boilerplate_heading;
 use memtrain_corpora::{Article, Link, Section, Span};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::config::{IngestConfig, Leftovers};
+use crate::config::{IngestConfig, ShortPassages};
 
 /// A passage before it has a number and an article around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ struct Unit {
 ///
 /// Units are packed greedily. A passage that has enough words ends before a paragraph that does not fit as a whole; one
 /// that has not takes sentences of it. A rest that is too short is evened out with the passage before it where both can
-/// be within bounds, else it is a leftover.
+/// be within bounds, else it is a short passage.
 pub(crate) fn pack(article: &Article, config: &IngestConfig) -> Packing {
     let mut packing = Packing::default();
     let mut dropped_level = u8::MAX;
@@ -78,12 +78,12 @@ pub(crate) fn pack(article: &Article, config: &IngestConfig) -> Packing {
             let span = units[group.start].span.start..units[group.end - 1].span.end;
             let num_words = num_words(&units[group]);
             if num_words < config.min_words {
-                match config.leftovers {
-                    Leftovers::Drop => {
+                match config.short_passages {
+                    ShortPassages::Drop => {
                         packing.short_dropped += 1;
                         continue;
                     }
-                    Leftovers::Keep => packing.short_kept += 1,
+                    ShortPassages::Keep => packing.short_kept += 1,
                 }
             }
             packing.passages.push(Packed { span, num_words, section: index });
@@ -393,7 +393,7 @@ mod tests {
         let packing = pack(&article, &config(5, 9));
         assert_eq!(packing.passages.iter().map(|p| p.num_words).collect::<Vec<_>>(), [6, 5]);
         assert_eq!(packing.short_dropped, 1);
-        let packing = pack(&article, &IngestConfig { leftovers: Leftovers::Keep, ..config(5, 9) });
+        let packing = pack(&article, &IngestConfig { short_passages: ShortPassages::Keep, ..config(5, 9) });
         assert_eq!((packing.passages.len(), packing.short_kept), (3, 1));
     }
 
@@ -463,8 +463,8 @@ mod tests {
         ) {
             let named: Vec<_> = sections.iter().map(|s| ("S", 2, s.as_str())).collect();
             let article = article(&named);
-            let leftovers = if keep { Leftovers::Keep } else { Leftovers::Drop };
-            let config = IngestConfig { leftovers, ..config(min, min + extra) };
+            let short_passages = if keep { ShortPassages::Keep } else { ShortPassages::Drop };
+            let config = IngestConfig { short_passages, ..config(min, min + extra) };
             let packing = pack(&article, &config);
             let packed = &packing.passages;
             let mut end = 0;

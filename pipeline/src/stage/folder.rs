@@ -229,7 +229,7 @@ impl StageFolder {
         }
         let mut manifest = Manifest::of(self.stage, &fingerprint, &records);
         if !self.manifest()?.is(&manifest) {
-            stage.settle(self, &mut records)?;
+            stage.finalize(self, &mut records)?;
             manifest = Manifest::of(self.stage, &fingerprint, &records);
         }
         stage.accept(self, &manifest)?;

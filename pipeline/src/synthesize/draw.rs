@@ -1,6 +1,6 @@
 //! Drawing one document: pivot, hidden entity, related and random passages, order, token window.
 //!
-//! Every draw is addressed by the document's own seed, which comes from (run seed, split, number, attempt): nothing
+//! Every generator is keyed by the document's own seed, which comes from (run seed, split, number, attempt): nothing
 //! depends on which other documents were made, or in what order.
 
 use std::collections::{BTreeMap, HashSet};
@@ -116,7 +116,7 @@ impl Source<'_> {
         for attempt in 0..self.config.max_attempts {
             let identity = |(number, outcome): (u64, &Outcome)| {
                 let address = [u64::from(split == Split::Heldout), number, u64::from(attempt)];
-                let seed = rng::addressed("document", self.seed, &address).random();
+                let seed = rng::keyed("document", self.seed, &address).random();
                 let open = outcome.document.is_none() && !outcome.given_up;
                 open.then_some(Identity { split, number, seed })
             };
@@ -215,7 +215,7 @@ impl Source<'_> {
             *counts.entry("pivots_without_eligible").or_default() += 1;
             return None;
         }
-        let choice = rng::addressed("entity", identity.seed, &[]).random_range(0..eligible.len());
+        let choice = rng::keyed("entity", identity.seed, &[]).random_range(0..eligible.len());
         let entity = eligible[choice].clone();
         let names = entity.target.iter().flat_map(|title| self.aliases.of(title));
         let is_other = |name: &&str| *name != entity.surface && !is_in_placeholder(name);
@@ -233,7 +233,7 @@ impl Source<'_> {
         let mut others = Others {
             total: self.held_out.len(),
             taken,
-            rng: rng::addressed("random", identity.seed, &[]),
+            rng: rng::keyed("random", identity.seed, &[]),
             drawn: Vec::new(),
         };
         others.draw(self.config.num_random);
@@ -259,7 +259,7 @@ impl Source<'_> {
                 more.sort_unstable_by_key(|material| material.id);
             }
             let mut order = places(&fixed, random, shared, &more);
-            order.shuffle(&mut rng::addressed("order", identity.seed, &[num_random_there as u64]));
+            order.shuffle(&mut rng::keyed("order", identity.seed, &[num_random_there as u64]));
             let mut document = timed(progress, "mask", || assemble(&order, &hidden, identity, self.config));
             if timed(progress, "look for leaks", || is_leaking(&document)) {
                 return Ok(Err(Rejection::Leak));
@@ -344,7 +344,7 @@ struct Candidates {
 
 impl Candidates {
     fn new(identity: Identity) -> Self {
-        Self { identity, rng: rng::addressed("pivot", identity.seed, &[]), left: MAX_PIVOT_DRAWS }
+        Self { identity, rng: rng::keyed("pivot", identity.seed, &[]), left: MAX_PIVOT_DRAWS }
     }
 
     /// The next passage of the document's split; `None` once enough were looked at.

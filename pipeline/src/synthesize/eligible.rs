@@ -153,7 +153,7 @@ fn key(surface: &str) -> u64 {
 
 /// The split in which the passages of an article may be pivots.
 pub(crate) fn split_of(article_id: u64, seed: u64, config: &SynthesizeConfig) -> Split {
-    let share: f64 = rng::addressed("split", seed, &[article_id]).random();
+    let share: f64 = rng::keyed("split", seed, &[article_id]).random();
     if share < config.heldout_fraction { Split::Heldout } else { Split::Train }
 }
 

@@ -9,15 +9,15 @@ use serde_json::{Map, Value, json};
 
 use super::super::written::written_path;
 use super::benchmarked::{all_failed, answer_all, engine};
-use super::told;
+use super::with_hint;
 use crate::agents::bank::BankConfig;
 use crate::agents::bank::answerer::{Answerer, ServerAnswerer};
-use crate::agents::reader::DrawConfig;
+use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::{Workbench, weights_hash};
+use crate::cli::setup::{Session, weights_hash};
 use crate::config::Config;
 use crate::eval::bank::{BankEval, BankReport, key};
 use crate::eval::metrics::Metric;
@@ -76,20 +76,20 @@ enum Frozen {
 /// If something cannot be read, the sampler or the answerer fails, a signal asked to stop, or every item failed.
 pub fn run(args: &BankArgs) -> anyhow::Result<()> {
     let (config, answering_policy) = config(args)?;
-    let bench = Workbench::new(config)?;
-    let policy = bench.starting_policy()?;
-    let frozen = frozen(&bench, &policy, answering_policy)?;
-    let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
-    let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
-    let limit = args.limit.unwrap_or(bench.config.eval.documents);
-    let items = bench.items(Split::Heldout)?.first(limit, &reader)?;
+    let session = Session::new(config)?;
+    let policy = session.starting_policy()?;
+    let frozen = frozen(&session, &policy, answering_policy)?;
+    let sampling = SamplingConfig { temperature: session.config.eval.temperature, ..SamplingConfig::default() };
+    let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
+    let limit = args.limit.unwrap_or(session.config.eval.documents);
+    let items = session.items(Split::Heldout)?.first(limit, &reader)?;
     anyhow::ensure!(!items.is_empty(), "there is nothing to evaluate");
     let keys: Vec<ItemKey> = items.iter().map(key).collect();
     let mut seen = std::collections::HashSet::new();
     if let Some(twice) = keys.iter().find(|key| !seen.insert(*key)) {
         anyhow::bail!("the item `{}` stands twice", twice.task);
     }
-    let note = RunNote::new("bank", settings(args, &bench, &policy, &frozen, limit)?);
+    let note = RunNote::new("bank", settings(args, &session, &policy, &frozen, limit)?);
     let unkept;
     let folder: &Path = match &args.out {
         Some(folder) => folder,
@@ -98,22 +98,22 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
             unkept.path()
         }
     };
-    let mut record = told(Record::open(folder, &note, keys, args.batch, args.clean))?;
-    let objective = bench.config.objective.objective();
-    let bank_eval = BankEval { reader, reading: &bench.bank, objective };
+    let mut record = with_hint(Record::open(folder, &note, keys, args.batch, args.clean))?;
+    let objective = session.config.objective.objective();
+    let bank_eval = BankEval { reader, reading: &session.bank, objective };
     let stop = StopRequest::on_signals()?;
-    let mut engine = engine(&bench.config.sampler, &policy, folder, &stop)?;
+    let mut engine = engine(&session.config.sampler, &policy, folder, &stop)?;
     let mut answerer: Box<dyn Answerer> = match frozen {
         Frozen::Server(server) => Box::new(ServerAnswerer { server, stop: stop.clone(), watch: Watch::default() }),
         Frozen::Policy(policy) => {
             let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
             let sampler = LocalSampler::with_ids(&policy.decoder, stop_ids, allowed)?;
-            Box::new(RolloutEngine::new(sampler.with_config(&bench.config.sampler)).with_stop(&stop))
+            Box::new(RolloutEngine::new(sampler.with_config(&session.config.sampler)).with_stop(&stop))
         }
     };
     answer_all(&mut record, &stop, |_, range| bank_eval.answer(&mut engine, answerer.as_mut(), &items[range]))?;
     let report = BankReport::of(record.done());
-    let records = told(record.finish(&report))?;
+    let records = with_hint(record.finish(&report))?;
     if args.json {
         print_line!("{}", serde_json::to_string(&report)?)?
     } else {
@@ -154,15 +154,15 @@ fn config(args: &BankArgs) -> anyhow::Result<(Config, Option<String>)> {
 }
 
 /// Who answers: the server where there is one, else the policy of this name, else the one that keeps banks.
-fn frozen(bench: &Workbench, writer: &Policy, name: Option<String>) -> anyhow::Result<Frozen> {
-    if let Some(server) = bench.answering_server()? {
+fn frozen(session: &Session, writer: &Policy, name: Option<String>) -> anyhow::Result<Frozen> {
+    if let Some(server) = session.answering_server()? {
         return Ok(Frozen::Server(server));
     }
     let Some(name) = name else { return Ok(Frozen::Policy(Box::new(writer.clone()))) };
-    let mut other = bench.config.clone();
+    let mut other = session.config.clone();
     (other.policy.path, other.policy.preset) = (Some(name), None);
     models::place(&mut other)?;
-    let policy = Workbench::new(other)?.starting_policy()?;
+    let policy = Session::new(other)?.starting_policy()?;
     let vocabulary = |tokenizer: &PolicyTokenizer| {
         tokenizer.files().iter().find(|(name, _)| name == "tokenizer.json").map(|(_, bytes)| bytes.clone())
     };
@@ -176,12 +176,12 @@ fn frozen(bench: &Workbench, writer: &Policy, name: Option<String>) -> anyhow::R
 /// Everything that decides the result.
 fn settings(
     args: &BankArgs,
-    bench: &Workbench,
+    session: &Session,
     policy: &Policy,
     frozen: &Frozen,
     limit: usize,
 ) -> anyhow::Result<Map<String, Value>> {
-    let Config { reader, bank, objective, eval, run, .. } = &bench.config;
+    let Config { reader, bank, objective, eval, run, .. } = &session.config;
     // Where a server is does not matter, nor how patiently it is asked.
     let answerer = match frozen {
         Frozen::Policy(policy) => json!({ "policy": hash(policy)? }),
@@ -190,9 +190,9 @@ fn settings(
             json!({ "model": server.model(), "parameters": parameters })
         }
     };
-    let tasks = match bench.tasks_of(Split::Heldout) {
+    let tasks = match session.tasks_of(Split::Heldout) {
         Some(path) => store::hash_file(path)?,
-        None => bench.documents_hash()?,
+        None => session.documents_hash()?,
     };
     let settings = [
         ("policy", json!(hash(policy)?)),
@@ -202,7 +202,7 @@ fn settings(
         ("objective", serde_json::to_value(objective)?),
         ("reader", serde_json::to_value(reader)?),
         ("bank", serde_json::to_value(BankConfig { answerer: None, ..bank.clone() })?),
-        ("prompts", json!([bench.prompts.hash(), bench.bank.prompts.hash()])),
+        ("prompts", json!([session.prompts.hash(), session.bank.prompts.hash()])),
         ("temperature", json!(eval.temperature)),
         ("seed", json!(run.seed)),
         ("batch", json!(args.batch)),

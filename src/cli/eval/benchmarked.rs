@@ -9,8 +9,8 @@ use memtrain_corpora::store;
 use memtrain_hub::Needed;
 use serde_json::{Map, Value, json};
 
-use super::told;
-use crate::agents::reader::DrawConfig;
+use super::with_hint;
+use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models::ModelFolder;
@@ -50,7 +50,7 @@ pub(super) struct Evaluated {
     /// The configuration.
     pub(super) config: Config,
     /// How responses are drawn.
-    pub(super) draw: DrawConfig,
+    pub(super) sampling: SamplingConfig,
     /// The policy.
     pub(super) policy: Policy,
     /// BLAKE3 over the names and contents of its files.
@@ -93,7 +93,7 @@ impl PolicyArgs {
             Some(path) => resolve(path, &store::read_to_string(path)?, &self.set)?,
             None => resolve(Path::new("--set"), "", &self.set)?,
         };
-        let draw = DrawConfig { temperature: self.temperature, top_p: self.top_p, top_k: 0 };
+        let sampling = SamplingConfig { temperature: self.temperature, top_p: self.top_p, top_k: 0 };
         let params = SamplingParams { temperature: self.temperature, top_p: self.top_p, top_k: 0, max_tokens: 1 };
         params.check().map_err(Usage)?;
         let source = self.policy.clone().or_else(|| config.policy.path.clone());
@@ -106,7 +106,7 @@ impl PolicyArgs {
             .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?
             .with_template_settings(&config.policy.template_settings());
         let hash = hash_folder(folder)?;
-        Ok(Evaluated { config, draw, policy, hash })
+        Ok(Evaluated { config, sampling, policy, hash })
     }
 
     /// The settings of a run's note that come from here.
@@ -114,7 +114,7 @@ impl PolicyArgs {
         let mut note = Map::from_iter([
             ("policy".to_owned(), json!(evaluated.hash)),
             ("reader".to_owned(), serde_json::to_value(&evaluated.config.reader)?),
-            ("draw".to_owned(), serde_json::to_value(&evaluated.draw)?),
+            ("draw".to_owned(), serde_json::to_value(&evaluated.sampling)?),
             ("seed".to_owned(), json!(self.seed)),
         ]);
         let (settings, policy) = (evaluated.config.policy.template_settings(), &evaluated.config.policy);
@@ -141,7 +141,7 @@ pub(super) fn answer_all(
         }
         stop.check()?;
         let (records, turns) = answer(&record.items()[range.clone()], range.clone())?;
-        told(record.add(records, turns))?;
+        with_hint(record.add(records, turns))?;
         bar.advance(range.len() as u64);
     }
     bar.finish();

@@ -6,7 +6,7 @@ use clap::Args;
 use memtrain_corpora::store;
 
 use super::super::written::written_path;
-use super::{check_out, told};
+use super::{check_out, with_hint};
 use crate::cli::failure::Usage;
 use crate::cli::print::print_line;
 use crate::eval::compare::{CompareConfig, Comparison, compare, table};
@@ -45,7 +45,7 @@ pub struct CompareArgs {
 /// If a folder is no evaluation, or they have nothing in common.
 pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     check_out::<Comparison>(args.out.as_deref())?;
-    let ((note_a, a), (note_b, b)) = (told(load(&args.a))?, told(load(&args.b))?);
+    let ((note_a, a), (note_b, b)) = (with_hint(load(&args.a))?, with_hint(load(&args.b))?);
     if note_a.benchmark != note_b.benchmark {
         let wrong = format!("`{}` and `{}` cannot be compared", note_a.benchmark, note_b.benchmark);
         return Err(Usage(wrong).into());

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::super::written::written_path;
 use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, engine};
-use super::told;
+use super::with_hint;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::PromptSet;
-use crate::agents::reader::{DrawRound, Reader};
+use crate::agents::reader::{Reader, StepKey};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::print_line;
 use crate::cli::tasks;
@@ -73,10 +73,10 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     }
     let note = note(args, &evaluated, &tables, [prompts.hash(), context_prompt.hash()], full_context_tokens)?;
     let keys = keys(&tables, args.limit, &methods)?;
-    let mut record = told(Record::open(&args.out, &note, keys, args.batch, args.clean))?;
-    let round = DrawRound { seed: args.policy.seed, step: EVALUATION_STEP };
-    let Evaluated { config, draw, policy, .. } = &evaluated;
-    let reader = Reader { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config.reader, draw, round };
+    let mut record = with_hint(Record::open(&args.out, &note, keys, args.batch, args.clean))?;
+    let step_key = StepKey { seed: args.policy.seed, step: EVALUATION_STEP };
+    let Evaluated { config, sampling, policy, .. } = &evaluated;
+    let reader = Reader { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config.reader, sampling, step_key };
     let benchmark = LongQa { reader, context_prompt: &context_prompt, full_context_tokens };
     let stop = StopRequest::on_signals()?;
     let mut engine = engine(&evaluated.config.sampler, &evaluated.policy, &args.out, &stop)?;
@@ -88,7 +88,7 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
         benchmark.answer(&mut engine, &members)
     })?;
     let report = LongQaReport::of(record.done());
-    let records = told(record.finish(&report))?;
+    let records = with_hint(record.finish(&report))?;
     if args.json {
         print_line!("{}", serde_json::to_string(&report)?)?;
     } else {
@@ -159,10 +159,10 @@ pub(super) fn every_task(
 ) -> anyhow::Result<impl Iterator<Item = anyhow::Result<Task>> + use<>> {
     let mut open = Vec::with_capacity(tables.len());
     for path in tables {
-        open.push(tasks::told(read(path))?);
+        open.push(tasks::with_hint(read(path))?);
     }
     let limited = open.into_iter().flat_map(move |table| table.take(limit.unwrap_or(usize::MAX)));
-    Ok(limited.map(tasks::told))
+    Ok(limited.map(tasks::with_hint))
 }
 
 type ItemOf = anyhow::Result<(Rc<Task>, Method)>;

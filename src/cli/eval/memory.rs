@@ -11,7 +11,7 @@ use super::unkept;
 use crate::cli::configuration::{ConfigArgs, DeviceArgs};
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::{self, Workbench};
+use crate::cli::setup::{self, Session};
 use crate::eval::interval::Estimate;
 use crate::eval::memory_controls::{MemoryReport, Quality};
 use crate::run::signal::StopRequest;
@@ -45,7 +45,7 @@ pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
     setup::check_corpus(&config, &args.config)?;
     let mut policies = Vec::new();
     let paths = if args.policy.is_empty() { vec![None] } else { args.policy.iter().map(Some).collect() };
-    let mut bench = None;
+    let mut session = None;
     for path in paths {
         let mut config = config.clone();
         if let Some(path) = path {
@@ -57,14 +57,14 @@ pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
             Some(path) => Path::new(path).file_name().map_or(path.clone(), |name| name.to_string_lossy().into_owned()),
             None => config.policy.preset.clone().unwrap_or_default(),
         };
-        let with = Workbench::new(config)?;
+        let with = Session::new(config)?;
         policies.push((name, with.starting_policy()?));
-        bench.get_or_insert(with);
+        session.get_or_insert(with);
     }
-    let Some(bench) = bench else { return Ok(()) };
+    let Some(session) = session else { return Ok(()) };
     let named: Vec<_> = policies.iter().map(|(name, policy)| (name.clone(), policy)).collect();
-    let numbers = args.skip..args.skip + bench.config.eval.documents;
-    let report = unkept(bench.evaluate_memories(&named, numbers, &StopRequest::on_signals()?))?;
+    let numbers = args.skip..args.skip + session.config.eval.documents;
+    let report = unkept(session.evaluate_memories(&named, numbers, &StopRequest::on_signals()?))?;
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;
     }
@@ -83,10 +83,10 @@ pub(in crate::cli) fn table(report: &MemoryReport) -> String {
     let policies = &report.policies;
     let rows = policies.first().map_or(0, |policy| policy.answers.len());
     let of_rows = |row: usize| policies.iter().map(move |policy| &policy.answers[row]);
-    let names = |told: &str| policies.iter().map(|policy| format!("{told}{}", policy.name)).collect::<Vec<_>>();
+    let names = |prefix: &str| policies.iter().map(|policy| format!("{prefix}{}", policy.name)).collect::<Vec<_>>();
     row("the hidden entity, from", names("answers of "));
     for answers in (0..rows).map(of_rows) {
-        let label = answers.clone().next().map_or_else(String::new, |first| first.keeper.label());
+        let label = answers.clone().next().map_or_else(String::new, |first| first.source.label());
         let cells: Vec<String> = answers.filter_map(|answers| answers.end_to_end.as_ref().map(cell)).collect();
         if !cells.is_empty() {
             row(&format!("  {label}"), cells);
@@ -94,7 +94,7 @@ pub(in crate::cli) fn table(report: &MemoryReport) -> String {
     }
     row("an entity of an earlier chunk, from", Vec::new());
     for answers in (0..rows).map(of_rows) {
-        let label = answers.clone().next().map_or_else(String::new, |first| first.keeper.label());
+        let label = answers.clone().next().map_or_else(String::new, |first| first.source.label());
         row(&format!("  {label}"), answers.map(|answers| cell(&answers.recall)).collect());
     }
     row("memories", names("of "));

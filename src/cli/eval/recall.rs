@@ -7,11 +7,11 @@ use memtrain_corpora::{Split, store};
 
 use super::super::written::written_path;
 use super::unkept;
-use crate::agents::reader::DrawConfig;
+use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::{self, Workbench};
+use crate::cli::setup::{self, Session};
 use crate::eval::recall::{RecallCell, RecallOptions, RecallReport, evaluate};
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::run::progress::Bar;
@@ -54,16 +54,16 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
         config.policy.preset = None;
     }
     models::place(&mut config)?;
-    let bench = Workbench::new(config)?;
-    let policy = bench.starting_policy()?;
-    let draw = DrawConfig { temperature: bench.config.eval.temperature, ..DrawConfig::default() };
-    let reader = bench.reader(&policy, &draw, EVALUATION_STEP);
-    let documents = documents::first(&bench.documents(Split::Heldout)?, bench.config.eval.documents, &reader)?;
-    let mut engine = bench.engine(&policy, &StopRequest::on_signals()?)?;
+    let session = Session::new(config)?;
+    let policy = session.starting_policy()?;
+    let sampling = SamplingConfig { temperature: session.config.eval.temperature, ..SamplingConfig::default() };
+    let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
+    let documents = documents::first(&session.documents(Split::Heldout)?, session.config.eval.documents, &reader)?;
+    let mut engine = session.engine(&policy, &StopRequest::on_signals()?)?;
     let bar = Bar::new("documents", documents.len() as u64, 0);
     let options = RecallOptions { questions: args.questions, include_current: args.include_current };
     let advanced = |done: usize| bar.advance_to(done as u64, "");
-    let objective = bench.config.objective.memtrain();
+    let objective = session.config.objective.memtrain();
     let report = unkept(evaluate(&reader, &mut engine, &documents, &objective, options, advanced))?;
     bar.finish();
     if let Some(path) = &args.out {

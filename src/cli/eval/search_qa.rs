@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::super::written::written_path;
 use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, engine};
-use super::told;
-use crate::agents::reader::DrawRound;
+use super::with_hint;
+use crate::agents::reader::StepKey;
 use crate::agents::retrieve::{HttpRetriever, Retriever};
 use crate::agents::searcher::{Searcher, SearcherConfig, SearcherPrompts};
 use crate::cli::failure::{Usage, WithHint};
@@ -99,15 +99,15 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     };
     let note = note(args, &evaluated, &config, &prompts)?;
     let keys = tasks.iter().map(item).collect();
-    let mut record = told(Record::open(&args.out, &note, keys, args.batch, args.clean))?;
-    let Evaluated { draw, policy, .. } = &evaluated;
-    let round = DrawRound { seed: args.policy.seed, step: EVALUATION_STEP };
-    let searcher = Searcher { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config, draw, round };
+    let mut record = with_hint(Record::open(&args.out, &note, keys, args.batch, args.clean))?;
+    let Evaluated { sampling, policy, .. } = &evaluated;
+    let step_key = StepKey { seed: args.policy.seed, step: EVALUATION_STEP };
+    let searcher = Searcher { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config, sampling, step_key };
     let stop = StopRequest::on_signals()?;
     let mut engine = engine(&evaluated.config.sampler, &evaluated.policy, &args.out, &stop)?;
     answer_all(&mut record, &stop, |_, range| answer(&searcher, &mut engine, &retriever, &tasks[range]))?;
     let report = SearchQaReport::of(record.done());
-    let records = told(record.finish(&report))?;
+    let records = with_hint(record.finish(&report))?;
     if args.json {
         print_line!("{}", serde_json::to_string(&report)?)?;
     } else {
@@ -128,7 +128,7 @@ fn sets(args: &SearchQaArgs) -> anyhow::Result<Vec<Task>> {
     let (mut all, mut seen) = (Vec::new(), std::collections::HashSet::new());
     for path in &args.sets {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let (mut tasks, report) = tasks::told(load(path, Some(&name)))?;
+        let (mut tasks, report) = tasks::with_hint(load(path, Some(&name)))?;
         for example in report.iter().flat_map(|report| &report.examples) {
             tracing::warn!("{}, {example}", path.display());
         }

@@ -1,4 +1,4 @@
-//! `memtrain policy generate`: what does the policy say?
+//! `memtrain policy generate`: responses sampled from a policy.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::cli::print::output;
 use crate::device::DeviceChoice;
 use crate::policy::chat_template::Date;
 use crate::policy::{Message, Policy, PolicyTokenizer, PromptText, TemplateSettings};
-use crate::sampler::{Completion, DrawAddress, FinishReason, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use crate::sampler::{Completion, FinishReason, LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 
 /// Arguments of `memtrain policy generate`.
 #[derive(Debug, Args)]
@@ -109,8 +109,8 @@ fn write_responses(args: &GenerateArgs, out: &mut impl Write) -> anyhow::Result<
         let line = line?;
         let prompt_ids = prompt_ids(&line, &policy, params.max_tokens)?;
         for rollout in 0..args.num_samples {
-            let address = DrawAddress { seed: args.seed, document: line.number - 1, rollout, ..DrawAddress::default() };
-            batch.push(SampleRequest { prompt_ids: prompt_ids.clone(), params, address });
+            let rng_key = RngKey { seed: args.seed, document: line.number - 1, rollout, ..RngKey::default() };
+            batch.push(SampleRequest { prompt_ids: prompt_ids.clone(), params, rng_key });
             if batch.len() >= BATCH_RESPONSES {
                 write(out, &sampler.sample(&batch)?, &policy.tokenizer)?;
                 batch.clear();

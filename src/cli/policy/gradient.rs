@@ -19,7 +19,7 @@ use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::output;
 use crate::config::Config;
-use crate::grpo::Conversation;
+use crate::grpo::TrainingSample;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::update::{LossStatistics, accumulate_loss};
 use crate::optim::{GradientBuffer, global_norm};
@@ -41,7 +41,7 @@ pub struct GradientArgs {
     /// `seq-mean-token-sum-norm` (`dr_grpo`)
     #[arg(long, value_name = "NAME")]
     pub loss: Option<String>,
-    /// Configuration whose `[loss]`, `[update]` and `draw.temperature` are taken; the defaults if absent
+    /// Configuration whose `[loss]`, `[update]` and `sampling.temperature` are taken; the defaults if absent
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Change a key, for example `--set loss.kl_beta=0.04` or `--set loss.dual_clip=inf`
@@ -89,7 +89,7 @@ struct Report {
     loss: LossConfig,
     temperature: f64,
     statistics: LossStatistics,
-    conversations: usize,
+    samples: usize,
     has_reference: bool,
     gradient_norm: f64,
     parameter_norms: Vec<(String, f64)>,
@@ -113,11 +113,11 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
     let model = models::folder(&args.model, Needed::Model)?;
     let shape = directory::base_of(&model).and_then(|base| directory::load_config(&base)).hint(no_policy)?;
-    let conversations = read(args.batch.as_deref(), &shape)?;
+    let samples = read(args.batch.as_deref(), &shape)?;
     let decoder = load_decoder(&model, &Device::Cpu, DType::F32).hint(no_policy)?;
-    let temperature = if config.draw.temperature > 0.0 { config.draw.temperature } else { 1.0 };
+    let temperature = if config.sampling.temperature > 0.0 { config.sampling.temperature } else { 1.0 };
     let limits = config.update.limits(temperature);
-    let (statistics, gradients) = gradients(&decoder, &conversations, &config.loss, limits)?;
+    let (statistics, gradients) = gradients(&decoder, &samples, &config.loss, limits)?;
     if let Some(path) = &args.gradients {
         let named = gradients.iter().map(|(name, gradient)| (name, gradient));
         let (key, value) = METADATA;
@@ -130,8 +130,8 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     Ok(Report {
         temperature,
         statistics,
-        conversations: conversations.len(),
-        has_reference: conversations.iter().any(|conversation| conversation.reference_log_probs.is_some()),
+        samples: samples.len(),
+        has_reference: samples.iter().any(|sample| sample.reference_log_probs.is_some()),
         gradient_norm: parameter_norms.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt(),
         parameter_norms,
         loss: config.loss,
@@ -163,20 +163,20 @@ fn configuration(args: &GradientArgs) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn read(path: Option<&Path>, shape: &PolicyConfig) -> anyhow::Result<Vec<Conversation>> {
-    let mut conversations = Vec::new();
+fn read(path: Option<&Path>, shape: &PolicyConfig) -> anyhow::Result<Vec<TrainingSample>> {
+    let mut samples = Vec::new();
     for line in lines::read(path, EXAMPLE)? {
-        conversations.push(conversation(line?, shape)?);
+        samples.push(sample(line?, shape)?);
     }
-    anyhow::ensure!(!conversations.is_empty(), "there is no conversation to take a gradient of");
-    let with = conversations.iter().filter(|conversation| conversation.reference_log_probs.is_some()).count();
-    if with != 0 && with != conversations.len() {
-        anyhow::bail!("{with} of {} lines have `ref_logprobs`: give them in all or in none", conversations.len());
+    anyhow::ensure!(!samples.is_empty(), "there is no conversation to take a gradient of");
+    let with = samples.iter().filter(|sample| sample.reference_log_probs.is_some()).count();
+    if with != 0 && with != samples.len() {
+        anyhow::bail!("{with} of {} lines have `ref_logprobs`: give them in all or in none", samples.len());
     }
-    Ok(conversations)
+    Ok(samples)
 }
 
-fn conversation(line: Line<Request>, shape: &PolicyConfig) -> anyhow::Result<Conversation> {
+fn sample(line: Line<Request>, shape: &PolicyConfig) -> anyhow::Result<TrainingSample> {
     let Line { number, value: request } = line;
     for (what, ids) in [("prompt_ids", &request.prompt_ids), ("response_ids", &request.response_ids)] {
         anyhow::ensure!(!ids.is_empty(), "line {number}: `{what}` is empty");
@@ -206,7 +206,7 @@ fn conversation(line: Line<Request>, shape: &PolicyConfig) -> anyhow::Result<Con
     for (what, values) in optional {
         values.as_deref().map_or(Ok(()), |values| check(what, values))?;
     }
-    Ok(Conversation {
+    Ok(TrainingSample {
         prompt_ids: request.prompt_ids,
         response_ids: request.response_ids,
         sampler_log_probs: request.sampler_logprobs,
@@ -218,13 +218,13 @@ fn conversation(line: Line<Request>, shape: &PolicyConfig) -> anyhow::Result<Con
 
 fn gradients(
     decoder: &Decoder,
-    conversations: &[Conversation],
+    samples: &[TrainingSample],
     loss: &LossConfig,
     limits: PassLimits,
 ) -> anyhow::Result<(LossStatistics, Vec<(String, Tensor)>)> {
     let parameters = decoder.parameters()?;
     let mut buffer = GradientBuffer::new(&parameters)?;
-    let statistics = accumulate_loss(decoder, &parameters, conversations, loss, limits, &mut buffer)?;
+    let statistics = accumulate_loss(decoder, &parameters, samples, loss, limits, &mut buffer)?;
     let names = parameters.into_iter().map(|(name, _)| name);
     Ok((statistics, names.zip(buffer.take()?).collect()))
 }
@@ -245,7 +245,7 @@ impl Report {
                 "high": statistics.clip_high,
                 "dual": statistics.clip_dual,
             },
-            "conversations": self.conversations,
+            "conversations": self.samples,
             "response_tokens": statistics.tokens,
             "grad_norm": self.gradient_norm,
             "parameters": norms,
@@ -284,7 +284,7 @@ impl Report {
             100.0 * clip_high,
             100.0 * clip_dual
         )?;
-        writeln!(text, "conversations    {}, {tokens} response tokens", self.conversations)?;
+        writeln!(text, "conversations    {}, {tokens} response tokens", self.samples)?;
         writeln!(text, "gradient norm    {:.6e}, of each parameter:", self.gradient_norm)?;
         let width = self.parameter_norms.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, norm) in &self.parameter_norms {

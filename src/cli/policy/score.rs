@@ -1,4 +1,4 @@
-//! `memtrain policy score`: how probable are given responses?
+//! `memtrain policy score`: log-probabilities of given responses.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Hidden states of new tokens, with the keys and values of earlier ones cached.
+//! Hidden states of new tokens over a paged KV cache: prefill and decoding in one forward pass.
 //!
 //! A row's result is the same to the bit whatever else is in the pass: attention adds in the order of the positions, and
 //! products round every row alike from [`rows_alike`] on, so there are never fewer.
@@ -8,10 +8,10 @@ use std::ops::Range;
 use anyhow::Result;
 use candle_core::Tensor;
 use memtrain_kernels::nn::ops::{self, Rotary};
-use memtrain_model::policy::{Decoder, Projections, Target};
+use memtrain_model::policy::{Decoder, Qkv, Target};
 
-use super::blocks::BlockId;
-use super::scheduler::{Forward, Stretch};
+use super::block_pool::BlockId;
+use super::scheduler::{Forward, ScheduledTokens};
 
 /// Query rows of one sequence, neighbours.
 pub(super) struct QueryRows<'a> {
@@ -23,10 +23,11 @@ pub(super) struct QueryRows<'a> {
     pub blocks: &'a [BlockId],
 }
 
-/// Where keys and values are kept.
-pub(super) trait KeyValues {
-    /// Keeps `k`, `v` `[N, K, D]` of a layer: the rows of the stretches, one after the other. There may be rows beyond.
-    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, stretches: &[Stretch<'_>]) -> Result<()>;
+/// A paged KV cache, and attention over it.
+pub(super) trait KvCache {
+    /// Keeps `k`, `v` `[N, K, D]` of a layer: the rows of the scheduled sequences, one after the other. There may be
+    /// rows beyond.
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, scheduled: &[ScheduledTokens<'_>]) -> Result<()>;
     /// Attention of `q` `[N, H, D]` over what each row may see, `[N, H, D]`; rows that are in no `queries` are zero.
     fn attend(&mut self, layer: usize, q: &Tensor, queries: &[QueryRows<'_>]) -> Result<Tensor>;
     /// Copies a block in all layers.
@@ -41,7 +42,7 @@ pub(super) struct Cached<'a, C> {
     angles: Option<Rotary>,
 }
 
-impl<'a, C: KeyValues> Cached<'a, C> {
+impl<'a, C: KvCache> Cached<'a, C> {
     pub(super) fn new(decoder: &'a Decoder, cache: C) -> Self {
         Self { decoder, rows_alike: rows_alike(decoder), cache, angles: None }
     }
@@ -88,18 +89,18 @@ pub(super) fn filled_up(mut rows: Vec<u32>, least: usize) -> Vec<u32> {
     rows
 }
 
-impl<C: KeyValues> Forward for Cached<'_, C> {
-    fn pass(&mut self, stretches: &[Stretch<'_>]) -> Result<Tensor> {
+impl<C: KvCache> Forward for Cached<'_, C> {
+    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor> {
         let (mut ids, mut positions) = (Vec::new(), Vec::new());
         let (mut queries, mut last_rows, mut last_queries) = (Vec::new(), Vec::new(), Vec::new());
-        for stretch in stretches {
+        for sequence in scheduled {
             let first = ids.len();
-            ids.extend_from_slice(&stretch.tokens[stretch.start..]);
-            positions.extend(stretch.positions().map(|position| position as u32));
-            queries.push(QueryRows { rows: first..ids.len(), position: stretch.start, blocks: stretch.blocks });
-            if stretch.wanted {
-                let (row, position) = (last_rows.len(), stretch.tokens.len() - 1);
-                last_queries.push(QueryRows { rows: row..row + 1, position, blocks: stretch.blocks });
+            ids.extend_from_slice(&sequence.tokens[sequence.start..]);
+            positions.extend(sequence.positions().map(|position| position as u32));
+            queries.push(QueryRows { rows: first..ids.len(), position: sequence.start, blocks: sequence.blocks });
+            if sequence.needs_logits {
+                let (row, position) = (last_rows.len(), sequence.tokens.len() - 1);
+                last_queries.push(QueryRows { rows: row..row + 1, position, blocks: sequence.blocks });
                 last_rows.push(ids.len() as u32 - 1);
             }
         }
@@ -111,8 +112,8 @@ impl<C: KeyValues> Forward for Cached<'_, C> {
         let decoder = self.decoder;
         let num_layers = decoder.layers().len();
         for (number, layer) in decoder.layers().enumerate() {
-            let Projections { mut q, k, v } = layer.project(&x, &rotary)?;
-            self.cache.store(number, &k.contiguous()?, &v.contiguous()?, stretches)?;
+            let Qkv { mut q, k, v } = layer.qkv(&x, &rotary)?;
+            self.cache.store(number, &k.contiguous()?, &v.contiguous()?, scheduled)?;
             let mut seen_by = &queries;
             if number + 1 == num_layers {
                 if last_rows.is_empty() {
@@ -129,7 +130,7 @@ impl<C: KeyValues> Forward for Cached<'_, C> {
                 seen_by = &last_queries;
             }
             let attention = self.cache.attend(number, &q.contiguous()?, seen_by)?;
-            x = layer.finish(&x, &attention)?;
+            x = layer.attention_output_and_mlp(&x, &attention)?;
         }
         Ok(decoder.final_norm(&x)?)
     }

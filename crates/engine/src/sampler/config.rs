@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Who draws.
+/// Who samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SamplerKind {
@@ -15,7 +15,7 @@ pub enum SamplerKind {
     Http,
 }
 
-/// Who draws, and with what means.
+/// Who samples, and with what means.
 ///
 /// ```
 /// use memtrain_engine::sampler::config::{Dialect, SamplerConfig, SamplerKind};
@@ -27,11 +27,12 @@ pub enum SamplerKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplerConfig {
-    /// Who draws.
+    /// Who samples.
     pub kind: SamplerKind,
-    /// GiB that keys and values may take; 0 takes half of what is free when drawing begins. Local.
+    /// GiB that keys and values may take; 0 takes half of what is free when sampling begins. Local.
     pub cache_gib: f64,
-    /// Most sequences drawn at the same time. More of them use a card better, and take more memory for their rows. Local.
+    /// Most sequences sampled at the same time. More of them use a card better, and take more memory for their rows.
+    /// Local.
     pub max_sequences: usize,
     /// The server.
     pub http: HttpConfig,
@@ -65,7 +66,7 @@ pub struct ServerCall {
     pub body: String,
 }
 
-/// A server that draws: keys `[sampler.http]`.
+/// A server that samples: keys `[sampler.http]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {

@@ -32,16 +32,16 @@ use serde_json::{Value, json};
 
 pub use self::client::HttpError;
 use self::client::{Client, answer_bytes};
-use self::stream::{Ask, HttpStream};
-use self::wire::{Drawn, SglangAnswer, Told, VllmAnswer};
+use self::stream::{Endpoint, HttpStream};
+use self::wire::{Drawn, ReloadReply, SglangAnswer, VllmAnswer};
 use super::config::{Dialect, HttpConfig, ServerCall};
-use super::{Completion, DrawAddress, FinishReason, SampleRequest, SampleStream, Sampler, drawn_together};
+use super::{Completion, FinishReason, RngKey, SampleRequest, SampleStream, Sampler, sample_batch};
 use crate::outbound::beginning;
 
 /// Log-probabilities above this are no rounding.
 const LARGEST_LOG_PROB: f64 = 1e-3;
 
-/// Log-probabilities below this, that of one draw in 10²⁰⁰, are of tokens that are never drawn.
+/// Log-probabilities below this, that of one draw in 10²⁰⁰, are of tokens that are never sampled.
 const SMALLEST_LOG_PROB: f64 = -460.0;
 
 /// Bytes of an answer to a call that makes a server do something.
@@ -50,14 +50,14 @@ const TOLD_BYTES: u64 = 1 << 20;
 /// The variable of the environment that holds the server's key, where it wants one.
 const KEY: &str = "MEMTRAIN_SAMPLER_KEY";
 
-/// Draws by asking a server.
+/// Samples by asking a server.
 #[derive(Clone, Debug)]
 pub struct HttpSampler {
-    asks: Arc<Draws>,
+    endpoint: Arc<CompletionsEndpoint>,
 }
 
 #[derive(Debug)]
-struct Draws {
+struct CompletionsEndpoint {
     client: Client,
     stop_ids: Vec<u32>,
     allowed: usize,
@@ -70,7 +70,7 @@ impl HttpSampler {
     /// If the server cannot be reached.
     pub fn connect(config: &HttpConfig, stop_ids: &[u32], allowed: usize) -> Result<Self> {
         let client = Client::connect(config, KEY)?;
-        Ok(Self { asks: Arc::new(Draws { client, stop_ids: stop_ids.to_vec(), allowed }) })
+        Ok(Self { endpoint: Arc::new(CompletionsEndpoint { client, stop_ids: stop_ids.to_vec(), allowed }) })
     }
 
     /// Writes a policy, adapters added into its weights, as a Hugging Face directory to `folder`, tells the server to read
@@ -89,15 +89,15 @@ impl HttpSampler {
         let policy = Policy { decoder: policy.decoder.merged_lora()?, ..policy.clone() };
         directory::save(&policy, folder).context("the weights for the sampler cannot be written")?;
         let path = std::path::absolute(folder)?;
-        let client = &self.asks.client;
+        let client = &self.endpoint.client;
         for ServerCall { path: place, body } in client.config.reload_calls() {
             // As JSON, so that quotes and backslashes of a path stay what they are.
             let name = serde_json::to_string(&path.display().to_string())?;
             let body = body.replace("{path}", name.trim_matches('"'));
-            let told = client.patiently(|client| {
-                let told: Told = client.post(&place, &body, TOLD_BYTES)?.json().unwrap_or_default();
+            let told = client.with_retries(|client| {
+                let told: ReloadReply = client.post(&place, &body, TOLD_BYTES)?.json().unwrap_or_default();
                 match told {
-                    Told { success: Some(false), message } => {
+                    ReloadReply { success: Some(false), message } => {
                         let message = beginning(&message.unwrap_or_default());
                         Err(HttpError::Answer { url: client.url(&place), detail: format!("no success: {message}") })
                     }
@@ -106,25 +106,25 @@ impl HttpSampler {
             });
             told.with_context(|| format!("the server did not take the new weights of `{}`", folder.display()))?;
         }
-        probe::check(&self.asks, &policy)
+        probe::check(&self.endpoint, &policy)
     }
 }
 
 impl Sampler for HttpSampler {
     fn sample(&mut self, requests: &[SampleRequest]) -> Result<Vec<Completion>> {
-        drawn_together(&mut *self.stream()?, requests)
+        sample_batch(&mut *self.stream()?, requests)
     }
 
     fn stream(&mut self) -> Result<Box<dyn SampleStream + '_>> {
-        Ok(Box::new(HttpStream::new(&self.asks)))
+        Ok(Box::new(HttpStream::new(&self.endpoint)))
     }
 }
 
-impl Draws {
+impl CompletionsEndpoint {
     /// Path and body that ask for a completion.
     fn question(&self, request: &SampleRequest) -> (&'static str, Value) {
-        let SampleRequest { prompt_ids, params, address } = request;
-        let seed = seed(address);
+        let SampleRequest { prompt_ids, params, rng_key } = request;
+        let seed = seed(rng_key);
         let top_k = if params.top_k == 0 { -1 } else { params.top_k as i64 };
         match self.client.config.dialect {
             Dialect::Vllm => (
@@ -189,15 +189,15 @@ impl Draws {
     }
 }
 
-impl Ask for Draws {
-    type Question = SampleRequest;
-    type Answer = Completion;
+impl Endpoint for CompletionsEndpoint {
+    type Request = SampleRequest;
+    type Response = Completion;
 
     fn client(&self) -> &Client {
         &self.client
     }
 
-    fn ask(&self, request: &SampleRequest) -> Result<Completion, HttpError> {
+    fn send(&self, request: &SampleRequest) -> Result<Completion, HttpError> {
         let (path, question) = self.question(request);
         let most = answer_bytes(request.prompt_ids.len(), request.params.max_tokens);
         let answer = self.client.post(path, &question.to_string(), most)?;
@@ -225,21 +225,21 @@ impl Ask for Draws {
     }
 }
 
-impl SampleStream for HttpStream<Draws> {
+impl SampleStream for HttpStream<CompletionsEndpoint> {
     fn submit(&mut self, ticket: usize, request: SampleRequest) -> Result<()> {
         anyhow::ensure!(!request.prompt_ids.is_empty(), "request {ticket}: the prompt is empty");
         request.params.check().map_err(|detail| anyhow::anyhow!("request {ticket}: {detail}"))?;
-        self.put(ticket, request)
+        self.push(ticket, request)
     }
 
     fn poll(&mut self) -> Result<Poll<Option<(usize, Completion)>>> {
-        self.take()
+        self.poll_next()
     }
 }
 
-/// A seed for the server: a function of what the draw is for.
-fn seed(address: &DrawAddress) -> u32 {
-    let DrawAddress { seed, step, document, rollout, turn } = *address;
+/// A seed for the server: a function of what the sample is for.
+fn seed(rng_key: &RngKey) -> u32 {
+    let RngKey { seed, step, document, rollout, turn } = *rng_key;
     // Servers take signed numbers of 32 bits.
-    rng::addressed("sample/http", seed, &[step, document, rollout, turn]).random::<u32>() >> 1
+    rng::keyed("sample/http", seed, &[step, document, rollout, turn]).random::<u32>() >> 1
 }

@@ -1,9 +1,10 @@
 //! Sampling with the decoder in this process.
 //!
-//! All requests of a stream advance together, each at its own place: a pass reads the newest token of every response and
-//! some prompts beside them. Keys and values are kept in blocks; prompts that begin alike share theirs, and equal prompts
-//! that come together are read once. On the CPU, which computes in f32 whatever the type of the weights, the cache is
-//! plain memory and a response is the same to the bit in any company; on other devices it is made of tensors.
+//! All requests of a stream advance together, each at its own place: a pass reads the newest token of every response
+//! and some prompts beside them (continuous batching). The KV cache is paged; prompts that begin alike share blocks
+//! (prefix caching), and equal prompts that come together are read once. On the CPU, which computes in f32 whatever the
+//! type of the weights, the cache is plain memory and a response is the same to the bit in any company; on other
+//! devices it is made of tensors.
 //!
 //! In types that no cache is made for (f64) every token computes its whole sequence again: right, slow, and also what the
 //! caches are tested against.
@@ -18,14 +19,14 @@ use memtrain_corpora::store;
 use memtrain_kernels::device::free_bytes_of_card;
 use memtrain_model::policy::{Decoder, PolicyTokenizer};
 
-use super::blocks::BLOCK_TOKENS;
+use super::block_pool::BLOCK_TOKENS;
 use super::cached::Cached;
 use super::config::SamplerConfig;
-use super::device::DeviceCache;
-use super::host::{Heads, HostCache};
+use super::cpu_kv_cache::{CpuKvCache, Heads};
 use super::recomputed::Recomputed;
-use super::scheduler::{Forward, Rules, Scheduler};
-use super::{Completion, SampleError, SampleRequest, SampleStream, Sampler, drawn_together};
+use super::scheduler::{Forward, Scheduler, SchedulerConfig};
+use super::tensor_kv_cache::TensorKvCache;
+use super::{Completion, SampleError, SampleRequest, SampleStream, Sampler, sample_batch};
 
 /// Prompt tokens read in one pass: enough to fill the matrix products, few enough for their outputs to stay small.
 const PREFILL_TOKENS: usize = 2048;
@@ -33,16 +34,16 @@ const PREFILL_TOKENS: usize = 2048;
 /// Memory of keys and values where the system does not say what is free.
 const FALLBACK_CACHE_BYTES: usize = 2 << 30;
 
-/// Draws from a [`Decoder`] in this process.
+/// Samples from a [`Decoder`] in this process.
 ///
 /// ```
 /// use candle_core::{DType, Device};
 /// use memtrain_model::policy::{Decoder, preset};
-/// use memtrain_engine::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+/// use memtrain_engine::sampler::{RngKey, LocalSampler, SampleRequest, Sampler, SamplingParams};
 /// let decoder = Decoder::init(preset::tiny(64), 0, &Device::Cpu, DType::F32)?;
 /// let mut sampler = LocalSampler::with_ids(&decoder, &[0], 60)?;
 /// let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 5 };
-/// let request = SampleRequest { prompt_ids: vec![3, 4], params, address: DrawAddress::default() };
+/// let request = SampleRequest { prompt_ids: vec![3, 4], params, rng_key: RngKey::default() };
 /// let completions = sampler.sample(&[request])?;
 /// assert!(completions[0].token_ids.iter().all(|&id| id < 60));
 /// assert_eq!(completions[0].token_ids.len(), completions[0].log_probs.len());
@@ -60,7 +61,7 @@ pub struct LocalSampler {
     counts: Arc<Counts>,
 }
 
-/// What drawing took so far, all streams of a sampler and of its clones together.
+/// What sampling took so far, all streams of a sampler and of its clones together.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Forward passes: each reads all weights once.
@@ -71,16 +72,16 @@ pub struct Counts {
     pub tokens_shared: AtomicU64,
 }
 
-/// What keeps keys and values.
+/// Which KV cache there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CacheKind {
-    Host,
-    Device,
+    Cpu,
+    Tensors,
     None,
 }
 
 impl LocalSampler {
-    /// A sampler that follows every update of the decoder's weights, draws the tokenizer's ids and stops where its
+    /// A sampler that follows every update of the decoder's weights, samples the tokenizer's ids and stops where its
     /// configuration says.
     ///
     /// # Errors
@@ -90,7 +91,7 @@ impl LocalSampler {
     }
 
     /// A sampler that follows every update of the decoder's weights. Ids from `allowed_ids` on (rows of the embedding
-    /// beyond the tokenizer) are never drawn; a stop id ends a response and is its last token.
+    /// beyond the tokenizer) are never sampled; a stop id ends a response and is its last token.
     ///
     /// # Errors
     /// If no id is allowed, or the device refuses.
@@ -102,8 +103,8 @@ impl LocalSampler {
         let (decoder, stop_ids) = (decoder.frozen()?, stop_ids.to_vec());
         let cache = match (decoder.device().is_cpu(), decoder.compute_dtype()) {
             (_, DType::F64) => CacheKind::None,
-            (true, _) => CacheKind::Host,
-            (false, _) => CacheKind::Device,
+            (true, _) => CacheKind::Cpu,
+            (false, _) => CacheKind::Tensors,
         };
         let max_sequences = SamplerConfig::default().max_sequences;
         let prefill_tokens = PREFILL_TOKENS;
@@ -127,20 +128,20 @@ impl LocalSampler {
         self
     }
 
-    /// What drawing took so far.
+    /// What sampling took so far.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Bounds the memory of keys and values, which is half of what is free otherwise. The bound changes what is drawn
-    /// together, not what is drawn; a sequence that needs more is an error.
+    /// Bounds the memory of keys and values, which is half of what is free otherwise. The bound changes what is sampled
+    /// together, not what is sampled; a sequence that needs more is an error.
     #[must_use]
     pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = Some(bytes);
         self
     }
 
-    /// Bounds the prompt tokens that are read in one pass. It changes how long the others wait, not what is drawn.
+    /// Bounds the prompt tokens that are read in one pass. It changes how long the others wait, not what is sampled.
     #[must_use]
     pub fn with_prefill_tokens(mut self, tokens: usize) -> Self {
         self.prefill_tokens = tokens.max(1);
@@ -157,7 +158,7 @@ impl LocalSampler {
     /// Keeps keys and values in tensors, as on devices other than the CPU.
     #[must_use]
     pub fn with_tensor_cache(mut self) -> Self {
-        self.cache = CacheKind::Device;
+        self.cache = CacheKind::Tensors;
         self
     }
 
@@ -168,7 +169,7 @@ impl LocalSampler {
 
     /// Bytes of keys and values of a block in all layers.
     pub(super) fn block_bytes(&self) -> usize {
-        let element = if self.cache == CacheKind::Device { self.decoder.compute_dtype().size_in_bytes() } else { 4 };
+        let element = if self.cache == CacheKind::Tensors { self.decoder.compute_dtype().size_in_bytes() } else { 4 };
         2 * self.decoder.config.num_hidden_layers * self.heads().row() * BLOCK_TOKENS * element
     }
 
@@ -181,14 +182,14 @@ impl LocalSampler {
         let num_layers = decoder.config.num_hidden_layers;
         let forward: Box<dyn Forward + '_> = match self.cache {
             CacheKind::None => Box::new(Recomputed { decoder }),
-            CacheKind::Host => Box::new(Cached::new(decoder, HostCache::new(heads, num_layers))),
-            CacheKind::Device => {
+            CacheKind::Cpu => Box::new(Cached::new(decoder, CpuKvCache::new(heads, num_layers))),
+            CacheKind::Tensors => {
                 let dtype = decoder.compute_dtype();
-                let cache = DeviceCache::new(heads, num_layers, num_blocks, decoder.device(), dtype)?;
+                let cache = TensorKvCache::new(heads, num_layers, num_blocks, decoder.device(), dtype)?;
                 Box::new(Cached::new(decoder, cache))
             }
         };
-        let rules = Rules {
+        let config = SchedulerConfig {
             stop_ids: self.stop_ids.clone(),
             allowed: self.allowed,
             max_sequences: self.max_sequences,
@@ -196,7 +197,7 @@ impl LocalSampler {
             block_bytes: self.block_bytes(),
             counts: Arc::clone(&self.counts),
         };
-        Scheduler::new(decoder, rules, forward, num_blocks)
+        Scheduler::new(decoder, config, forward, num_blocks)
     }
 }
 
@@ -215,7 +216,7 @@ pub fn free_bytes(device: &Device) -> Option<usize> {
 
 impl Sampler for LocalSampler {
     fn sample(&mut self, requests: &[SampleRequest]) -> Result<Vec<Completion>> {
-        drawn_together(&mut self.begin()?, requests)
+        sample_batch(&mut self.begin()?, requests)
     }
 
     fn stream(&mut self) -> Result<Box<dyn SampleStream + '_>> {

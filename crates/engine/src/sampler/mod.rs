@@ -1,27 +1,28 @@
-//! How are tokens drawn? Token ids in, token ids and log-probabilities out.
+//! Inference engine: continuous batching over a paged KV cache with prefix caching. Token ids in, token ids and
+//! log-probabilities out.
 //!
-//! [`LocalSampler`] draws with the decoder in this process. Responses are drawn through a [`SampleStream`]: requests go in
-//! while others are being drawn, and each response comes out when it has ended, so that conversations of different
-//! lengths do not wait for each other.
+//! [`LocalSampler`] samples with the decoder in this process. Responses are sampled through a [`SampleStream`]:
+//! requests go in while others are running, and each response comes out when it has ended, so that responses of
+//! different lengths do not wait for each other (continuous batching).
 //!
-//! * [`local`]: the sampler in this process, and what it keeps in memory
-//! * [`http`]: a server that draws (vLLM, SGLang), and one that is asked in words ([`http::chat`])
-//! * `scheduler`: which sequences are live, and what each reads next
-//! * `blocks`: which block of the cache holds what, and who needs it
-//! * `cached`, `recomputed`: hidden states of new tokens, with a cache and without
-//! * `host`, `device`: keys and values on the CPU and elsewhere, and attention over them
-//! * `draw`: one token from one row of logits
+//! * [`local`]: the sampler in this process, and the memory of its KV cache
+//! * [`http`]: a server that samples (vLLM, SGLang), and one with OpenAI's chat completions ([`http::chat`])
+//! * `scheduler`: continuous batching: waiting and running sequences, and the tokens scheduled for a forward pass
+//! * `block_pool`: block tables, reference counts, prefix caching and LRU eviction of the paged KV cache
+//! * `cached`, `recomputed`: hidden states of new tokens, with a KV cache and without
+//! * `cpu_kv_cache`, `tensor_kv_cache`: paged keys and values on the CPU and on other devices, and attention over them
+//! * `token_sampler`: temperature, top-k, top-p, and one token by inverse-CDF sampling
 
-mod blocks;
+mod block_pool;
 mod cached;
 pub mod config;
-mod device;
-mod draw;
-mod host;
+mod cpu_kv_cache;
 pub mod http;
 pub mod local;
 mod recomputed;
 mod scheduler;
+mod tensor_kv_cache;
+mod token_sampler;
 
 #[cfg(test)]
 mod tests;
@@ -37,9 +38,9 @@ pub use config::{ChatConfig, SamplerConfig, SamplerKind};
 pub use http::HttpSampler;
 pub use http::chat::ChatServer;
 pub use local::LocalSampler;
-pub use memtrain_rollout_types::{Completion, DrawAddress, FinishReason, SampleRequest, SamplingParams};
+pub use memtrain_rollout_types::{Completion, FinishReason, RngKey, SampleRequest, SamplingParams};
 
-/// Why nothing can be drawn. Requests are counted from 0.
+/// Why nothing can be sampled. Requests are counted from 0.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum SampleError {
     /// A prompt without tokens.
@@ -94,7 +95,7 @@ pub enum SampleError {
         /// What there is.
         limit_gib: f64,
     },
-    /// A sampler that may draw nothing.
+    /// A sampler that may sample nothing.
     #[error("the tokenizer has no tokens: nothing can be drawn")]
     NothingAllowed,
     /// The policy gave logits that are no distribution.
@@ -109,38 +110,38 @@ pub enum SampleError {
     },
 }
 
-/// Draws responses from a policy.
+/// Samples responses from a policy.
 pub trait Sampler {
-    /// Draws one response a request, in the order of the requests.
+    /// Samples one response a request, in the order of the requests.
     ///
     /// # Errors
     /// If the policy cannot be evaluated, or a prompt is empty or holds an id outside the vocabulary.
     fn sample(&mut self, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>>;
 
-    /// Begins to draw: requests may be added while others are under way. What is drawn does not depend on when.
+    /// Begins to sample: requests may be added while others are under way. What is sampled does not depend on when.
     ///
-    /// A sampler that has nothing better waits with what was submitted until a response is asked for, and draws all of it
-    /// together.
+    /// A sampler that has nothing better waits with what was submitted until a response is asked for, and samples all
+    /// of it together.
     ///
     /// # Errors
     /// If the policy cannot be evaluated.
     fn stream(&mut self) -> anyhow::Result<Box<dyn SampleStream + '_>> {
-        Ok(Box::new(Rounds { sampler: self, submitted: Vec::new(), ended: VecDeque::new() }))
+        Ok(Box::new(BatchedStream { sampler: self, submitted: Vec::new(), ended: VecDeque::new() }))
     }
 }
 
-/// Responses being drawn: requests go in at any time, responses come out as they end.
+/// Responses being sampled: requests go in at any time, responses come out as they end.
 ///
 /// ```
 /// use candle_core::{DType, Device};
 /// use memtrain_model::policy::{Decoder, preset};
-/// use memtrain_engine::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+/// use memtrain_engine::sampler::{RngKey, LocalSampler, SampleRequest, Sampler, SamplingParams};
 /// let decoder = Decoder::init(preset::tiny(64), 0, &Device::Cpu, DType::F32)?;
 /// let mut sampler = LocalSampler::with_ids(&decoder, &[], 64)?;
 /// let request = |max_tokens| SampleRequest {
 ///     prompt_ids: vec![3, 4],
 ///     params: SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens },
-///     address: DrawAddress::default(),
+///     rng_key: RngKey::default(),
 /// };
 /// let mut stream = sampler.stream()?;
 /// stream.submit(0, request(9))?;
@@ -160,9 +161,9 @@ pub trait SampleStream {
     /// If the request can never be answered.
     fn submit(&mut self, ticket: usize, request: SampleRequest) -> anyhow::Result<()>;
 
-    /// Draws for a moment: one forward pass, or a tenth of a second of waiting for a server. Gives the next response that
-    /// has ended with its ticket, `Pending` while all go on, and `Ready(None)` if nothing is under way. Whoever polls can
-    /// do something else between two passes: look whether to stop, submit further requests.
+    /// Samples for a moment: one forward pass, or a tenth of a second of waiting for a server. Gives the next response
+    /// that has ended with its ticket, `Pending` while all go on, and `Ready(None)` if nothing is under way. Whoever
+    /// polls can do something else between two passes: look whether to stop, submit further requests.
     ///
     /// # Errors
     /// If the policy cannot be evaluated.
@@ -219,11 +220,11 @@ pub fn of_policy(config: &SamplerConfig, policy: &Policy, weights: Option<&Path>
     }
 }
 
-/// Draws all `requests` through a stream; responses in the order of the requests.
+/// Samples all `requests` through a stream; responses in the order of the requests.
 ///
 /// # Errors
 /// As [`SampleStream::submit`] and [`SampleStream::next`].
-pub fn drawn_together(stream: &mut dyn SampleStream, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
+pub fn sample_batch(stream: &mut dyn SampleStream, requests: &[SampleRequest]) -> anyhow::Result<Vec<Completion>> {
     for (ticket, request) in requests.iter().enumerate() {
         stream.submit(ticket, request.clone())?;
     }
@@ -234,14 +235,14 @@ pub fn drawn_together(stream: &mut dyn SampleStream, requests: &[SampleRequest])
     ended.into_iter().map(|completion| completion.context("a request was not answered")).collect()
 }
 
-/// A stream over a sampler that draws batches alone.
-struct Rounds<'a, S: ?Sized> {
+/// A stream over a sampler that samples batches alone.
+struct BatchedStream<'a, S: ?Sized> {
     sampler: &'a mut S,
     submitted: Vec<(usize, SampleRequest)>,
     ended: VecDeque<(usize, Completion)>,
 }
 
-impl<S: Sampler + ?Sized> SampleStream for Rounds<'_, S> {
+impl<S: Sampler + ?Sized> SampleStream for BatchedStream<'_, S> {
     fn submit(&mut self, ticket: usize, request: SampleRequest) -> anyhow::Result<()> {
         self.submitted.push((ticket, request));
         Ok(())

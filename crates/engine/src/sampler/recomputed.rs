@@ -6,20 +6,20 @@ use candle_core::Tensor;
 use memtrain_kernels::nn::PackedBatch;
 use memtrain_model::policy::Decoder;
 
-use super::blocks::BlockId;
+use super::block_pool::BlockId;
 use super::cached::{filled_up, rows_alike};
-use super::scheduler::{Forward, Stretch};
+use super::scheduler::{Forward, ScheduledTokens};
 
 pub(super) struct Recomputed<'a> {
     pub(super) decoder: &'a Decoder,
 }
 
 impl Forward for Recomputed<'_> {
-    fn pass(&mut self, stretches: &[Stretch<'_>]) -> Result<Tensor> {
+    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor> {
         let mut batch = PackedBatch::default();
         let mut rows = Vec::new();
-        for stretch in stretches.iter().filter(|stretch| stretch.wanted) {
-            let segment = batch.push(stretch.tokens, None);
+        for sequence in scheduled.iter().filter(|sequence| sequence.needs_logits) {
+            let segment = batch.push(sequence.tokens, None);
             rows.push(batch.segments[segment].rows.end as u32 - 1);
         }
         let (decoder, rows) = (self.decoder, filled_up(rows, rows_alike(self.decoder)));

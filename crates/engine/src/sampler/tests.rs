@@ -26,7 +26,7 @@ fn prompt(number: usize, len: usize) -> Vec<u32> {
 
 const PARAMS: SamplingParams = SamplingParams { temperature: 0.9, top_p: 1.0, top_k: 0, max_tokens: 24 };
 
-/// 40 requests over 14 prompts of 1 to 79 tokens, with several ways to draw.
+/// 40 requests over 14 prompts of 1 to 79 tokens, with several ways to sample.
 fn requests() -> Vec<SampleRequest> {
     (0..40u64)
         .map(|number| SampleRequest {
@@ -37,7 +37,7 @@ fn requests() -> Vec<SampleRequest> {
                 top_k: if number % 7 == 0 { 20 } else { 0 },
                 max_tokens: 1 + (number as usize * 5) % 33,
             },
-            address: DrawAddress { seed: 1, document: number % 14, rollout: number / 14, ..Default::default() },
+            rng_key: RngKey { seed: 1, document: number % 14, rollout: number / 14, ..Default::default() },
         })
         .collect()
 }
@@ -87,7 +87,7 @@ fn both_caches_draw_what_full_recomputation_draws() -> Result<()> {
         assert_close(&cached, &sampler(&decoder)?.with_tensor_cache().sample(&requests)?);
         let cut = sampler(&decoder)?.with_tensor_cache().with_prefill_tokens(13).with_cache_bytes(LITTLE_CACHE);
         assert_close(&cached, &{ cut }.sample(&requests)?);
-        // In f64 there is no cached path; the draws are the same up to rounding of the logits.
+        // In f64 there is no cached path; the samples are the same up to rounding of the logits.
         assert_close(&cached, &sampler(&decoder.to_dtype(DType::F64)?)?.sample(&requests)?);
     }
     Ok(())
@@ -129,7 +129,8 @@ fn results_are_the_same_to_the_bit_in_any_company() -> Result<()> {
         .collect();
     assert!(together == alone?, "alone");
     for round in 0..12_usize {
-        // Another order of arrival, number of live sequences, size of the cache and of the pieces prompts are read in.
+        // Another order of arrival, number of running sequences, size of the cache and of the pieces prompts are read
+        // in.
         let order: Vec<usize> =
             (0..requests.len()).map(|i| (i * [1, 3, 7, 9, 11, 13][round % 6] + round) % 40).collect();
         let config = SamplerConfig { max_sequences: 1 + round * 3, ..SamplerConfig::default() };
@@ -148,7 +149,7 @@ fn what_never_fits_is_refused_and_what_fits_barely_is_not() -> Result<()> {
     let request = |prompt_len: usize| SampleRequest {
         prompt_ids: prompt(1, prompt_len),
         params: SamplingParams { max_tokens: 1, ..PARAMS },
-        address: DrawAddress::default(),
+        rng_key: RngKey::default(),
     };
     let mut sampler = sampler(&decoder)?;
     let block = sampler.block_bytes();
@@ -167,7 +168,7 @@ fn a_long_response_keeps_nobody_waiting_and_nobody_starves() -> Result<()> {
     let request = |max_tokens: usize| SampleRequest {
         prompt_ids: prompt(3, 40),
         params: SamplingParams { max_tokens, ..PARAMS },
-        address: DrawAddress::default(),
+        rng_key: RngKey::default(),
     };
     let mut stream = sampler.stream()?;
     stream.submit(0, request(60))?;
@@ -192,7 +193,7 @@ fn responses_stop_and_masked_ids_are_never_drawn() -> Result<()> {
         .map(|document| SampleRequest {
             prompt_ids: prompt(1, 12),
             params: SamplingParams { temperature: 3.0, ..PARAMS },
-            address: DrawAddress { document, ..Default::default() },
+            rng_key: RngKey { document, ..Default::default() },
         })
         .collect();
     let completions = sampler(&decoder)?.sample(&requests)?;
@@ -222,7 +223,7 @@ fn first_tokens_follow_the_softmax() -> Result<()> {
         .map(|document| SampleRequest {
             prompt_ids: prompt_ids.clone(),
             params: SamplingParams { temperature: 2.0, max_tokens: 1, ..PARAMS },
-            address: DrawAddress { seed: 9, document, ..Default::default() },
+            rng_key: RngKey { seed: 9, document, ..Default::default() },
         })
         .collect();
     let mut counts = [0u32; VOCAB];
@@ -252,7 +253,7 @@ fn first_tokens_follow_the_softmax() -> Result<()> {
 fn updates_of_the_weights_are_seen() -> Result<()> {
     let decoder = decoder(Architecture::Qwen3, DType::F32)?;
     let mut sampler = sampler(&decoder)?;
-    let request = SampleRequest { prompt_ids: prompt(3, 20), params: PARAMS, address: DrawAddress::default() };
+    let request = SampleRequest { prompt_ids: prompt(3, 20), params: PARAMS, rng_key: RngKey::default() };
     let before = sampler.sample(std::slice::from_ref(&request))?;
     for (_, variable) in decoder.parameters()? {
         variable.set(&(variable.as_tensor().detach() * 0.5)?)?;
@@ -265,7 +266,7 @@ fn updates_of_the_weights_are_seen() -> Result<()> {
 fn bad_requests_are_refused() -> Result<()> {
     let decoder = decoder(Architecture::Qwen3, DType::F32)?;
     let positions = decoder.config.max_position_embeddings;
-    let good = SampleRequest { prompt_ids: vec![1], params: PARAMS, address: DrawAddress::default() };
+    let good = SampleRequest { prompt_ids: vec![1], params: PARAMS, rng_key: RngKey::default() };
     let params = |change: fn(&mut SamplingParams)| {
         let mut request = good.clone();
         change(&mut request.params);

@@ -290,7 +290,7 @@ impl Moment {
         let tasks = state.par_chunks_mut(TASK).zip(gradient.par_chunks(TASK)).enumerate();
         tasks.for_each(|(task, (state, gradient))| {
             let address = [step, parameter, u64::from(self.square), task as u64];
-            let mut draws = rng::addressed("optim/adamw/moments", 0, &address);
+            let mut draws = rng::keyed("optim/adamw/moments", 0, &address);
             for (state, gradient) in state.chunks_mut(2).zip(gradient.chunks(2)) {
                 let draw = draws.next_u32();
                 for ((state, &gradient), draw) in state.iter_mut().zip(gradient).zip([draw as u16, (draw >> 16) as u16])

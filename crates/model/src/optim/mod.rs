@@ -1,4 +1,4 @@
-//! How do weights move?
+//! Optimizer: gradient accumulation, global-norm clipping, AdamW, learning-rate schedule.
 //!
 //! Gradients of micro-batches are added up ([`GradientBuffer`]), clipped by their global norm ([`clip_global_norm`]),
 //! and applied by [`AdamW`] at the learning rate of a [`Schedule`].

@@ -1,4 +1,4 @@
-//! What will a run take: memory, arithmetic, time? Pure arithmetic on a configuration, before anything is loaded.
+//! Memory and compute plan of a run: pure arithmetic on a configuration, before anything is loaded.
 //!
 //! * [`memory`]: bytes a tensor class, by the phase of a step in which they exist
 //! * [`compute`]: floating-point operations of a step

@@ -1,4 +1,4 @@
-//! Gradients of log-probabilities for the trained tensors, whole or layer by layer.
+//! Backward pass (vector-Jacobian product) of log-probabilities to the trained tensors, whole or layer by layer.
 //!
 //! The whole tape keeps every activation until the last gradient is out. With activation checkpointing the forward pass
 //! runs without a tape and keeps the inputs of the layers alone; then, from the last layer to the first, one layer is
@@ -27,15 +27,15 @@ pub struct ScoredRows<'a> {
     pub temperature: f64,
 }
 
-/// Gradients on their way to their places: by the number of the parameter.
-struct Outlet<'a> {
+/// Where gradients go, by the number of the parameter.
+struct GradientSink<'a> {
     numbers: HashMap<&'a str, usize>,
     reached: Vec<bool>,
     take: &'a mut dyn FnMut(usize, Tensor) -> Result<()>,
 }
 
-impl Outlet<'_> {
-    fn give(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+impl GradientSink<'_> {
+    fn add(&mut self, name: &str, gradient: Tensor) -> Result<()> {
         match self.numbers.get(name) {
             Some(&number) => {
                 self.reached[number] = true;
@@ -64,7 +64,7 @@ impl Decoder {
     /// let scored = ScoredRows { batch: &batch, rows: &[0, 1], targets: &[2, 3], temperature: 1.0 };
     /// let parameters = decoder.parameters()?;
     /// let mut count = 0;
-    /// decoder.pull_back(&scored, &parameters, true, &mut |scores| scores.log_probs.ones_like(), &mut |_, _| {
+    /// decoder.backward(&scored, &parameters, true, &mut |scores| scores.log_probs.ones_like(), &mut |_, _| {
     ///     count += 1;
     ///     Ok(())
     /// })?;
@@ -75,7 +75,7 @@ impl Decoder {
     /// # Errors
     /// If rows, targets or the batch are inconsistent, `parameters` are not those of the decoder, or a parameter got no
     /// gradient.
-    pub fn pull_back(
+    pub fn backward(
         &self,
         scored: &ScoredRows<'_>,
         parameters: &[(String, Var)],
@@ -84,13 +84,13 @@ impl Decoder {
         take: &mut dyn FnMut(usize, Tensor) -> Result<()>,
     ) -> Result<()> {
         let numbers = parameters.iter().enumerate().map(|(number, (name, _))| (name.as_str(), number)).collect();
-        let mut outlet = Outlet { numbers, reached: vec![false; parameters.len()], take };
+        let mut sink = GradientSink { numbers, reached: vec![false; parameters.len()], take };
         if checkpointing {
-            self.pull_back_by_layers(scored, cotangent, &mut outlet)?;
+            self.backward_by_layers(scored, cotangent, &mut sink)?;
         } else {
-            self.pull_back_whole(scored, cotangent, &mut outlet)?;
+            self.backward_whole(scored, cotangent, &mut sink)?;
         }
-        match parameters.iter().zip(&outlet.reached).find(|(_, reached)| !**reached) {
+        match parameters.iter().zip(&sink.reached).find(|(_, reached)| !**reached) {
             Some(((name, _), _)) => {
                 candle_core::bail!("no gradient reached `{name}`: it is no variable of the decoder")
             }
@@ -98,25 +98,25 @@ impl Decoder {
         }
     }
 
-    fn pull_back_whole(
+    fn backward_whole(
         &self,
         scored: &ScoredRows<'_>,
         cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
-        outlet: &mut Outlet<'_>,
+        sink: &mut GradientSink<'_>,
     ) -> Result<()> {
         let working = self.with_weights(|tensor| widened(tensor, self.compute_dtype()))?;
         let hidden = working.hidden(scored.batch)?;
         let loss = working.weighted_log_probs(&hidden, scored, cotangent)?;
         let variables = working.parameters()?;
         let gradients = tape::gradients(&loss, &variables)?;
-        variables.iter().zip(gradients).try_for_each(|((name, _), gradient)| outlet.give(name, gradient))
+        variables.iter().zip(gradients).try_for_each(|((name, _), gradient)| sink.add(name, gradient))
     }
 
-    fn pull_back_by_layers(
+    fn backward_by_layers(
         &self,
         scored: &ScoredRows<'_>,
         cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
-        outlet: &mut Outlet<'_>,
+        sink: &mut GradientSink<'_>,
     ) -> Result<()> {
         let (batch, frozen) = (scored.batch, self.frozen()?);
         let rotary = self.rotary(&batch.position_ids)?;
@@ -128,7 +128,7 @@ impl Decoder {
         }
         let embedding_is_trained = self.weights.embed_tokens.is_variable();
         let lowest = if embedding_is_trained { 0 } else { self.lowest_trained_layer() };
-        let (mut gradient, embedding_gradient) = self.pull_back_top(x, scored, cotangent, outlet)?;
+        let (mut gradient, embedding_gradient) = self.backward_top(x, scored, cotangent, sink)?;
         for (number, weights) in self.weights.layers.iter().enumerate().rev() {
             let Some(input) = inputs.pop() else { candle_core::bail!("fewer inputs than layers") };
             if number < lowest {
@@ -159,20 +159,20 @@ impl Decoder {
                 false => input.zeros_like()?,
             };
             for ((name, _), gradient) in variables.iter().zip(gradients) {
-                outlet.give(name, gradient)?;
+                sink.add(name, gradient)?;
             }
         }
-        self.pull_back_embedding(&gradient, embedding_gradient, batch, outlet)
+        self.backward_embedding(&gradient, embedding_gradient, batch, sink)
     }
 
     /// From the log-probabilities down to the output of the last layer `x`: its gradient, and that of the embedding if it
     /// is the head too.
-    fn pull_back_top(
+    fn backward_top(
         &self,
         x: Tensor,
         scored: &ScoredRows<'_>,
         cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
-        outlet: &mut Outlet<'_>,
+        sink: &mut GradientSink<'_>,
     ) -> Result<(Tensor, Option<Tensor>)> {
         const EMBEDDING: &str = "model.embed_tokens.weight";
         let x = Var::from_tensor(&x)?;
@@ -194,18 +194,18 @@ impl Decoder {
             if name == EMBEDDING {
                 of_embedding = Some(gradient);
             } else {
-                outlet.give(name, gradient)?;
+                sink.add(name, gradient)?;
             }
         }
         Ok((gradient, of_embedding))
     }
 
-    fn pull_back_embedding(
+    fn backward_embedding(
         &self,
         gradient: &Tensor,
         of_head: Option<Tensor>,
         batch: &PackedBatch,
-        outlet: &mut Outlet<'_>,
+        sink: &mut GradientSink<'_>,
     ) -> Result<()> {
         if !self.weights.embed_tokens.is_variable() {
             return Ok(());
@@ -222,7 +222,7 @@ impl Decoder {
                 Some(head) => (head + gradient)?,
                 None => gradient,
             };
-            outlet.give(name, sum)?;
+            sink.add(name, sum)?;
         }
         Ok(())
     }

@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_fresh_decoder_goes_on_where_the_last_two_words_stood() {
-        let mut rng = memtrain_corpora::rng::addressed("copying", 1, &[]);
+        let mut rng = memtrain_corpora::rng::keyed("copying", 1, &[]);
         let (mut right, mut asked) = (0, 0);
         for _ in 0..4 {
             let mut tokens = words(60, &mut rng);
@@ -458,7 +458,7 @@ mod tests {
 
     #[test]
     fn a_fresh_decoder_looks_up_what_stood_in_the_placeholders_place() {
-        let mut rng = memtrain_corpora::rng::addressed("lookup", 1, &[]);
+        let mut rng = memtrain_corpora::rng::keyed("lookup", 1, &[]);
         let mut right = 0;
         for _ in 0..20 {
             let memory = words(30, &mut rng);

@@ -1,7 +1,8 @@
 //! The decoder: token ids in, hidden states and log-probabilities out, differentiable from end to end.
 //!
-//! Training, prefill and decoding with a cache share [`Decoder::embed`], [`Layer::project`], [`Layer::finish`] and
-//! [`Decoder::final_norm`]; only what stands between projection and finish, the attention, differs.
+//! Training, prefill and decoding with a cache share [`Decoder::embed`], [`Layer::qkv`],
+//! [`Layer::attention_output_and_mlp`] and [`Decoder::final_norm`]; only what stands between the two, the attention,
+//! differs.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use memtrain_kernels::nn::ops::{self, Rotary};
@@ -75,7 +76,7 @@ pub struct ScoredTokens {
 
 /// What a layer's attention works on, normed and turned to position.
 #[derive(Clone, Debug)]
-pub struct Projections {
+pub struct Qkv {
     /// `[N, H, D]`.
     pub q: Tensor,
     /// `[N, K, D]`.
@@ -293,15 +294,15 @@ impl Layer<'_> {
     /// # Errors
     /// If shapes do not fit or the segments are inconsistent.
     pub fn forward(&self, x: &Tensor, rotary: &Rotary, segments: &[Segment]) -> Result<Tensor> {
-        let Projections { q, k, v } = self.project(x, rotary)?;
-        self.finish(x, &ops::attention(&q, &k, &v, segments)?)
+        let Qkv { q, k, v } = self.qkv(x, rotary)?;
+        self.attention_output_and_mlp(x, &ops::attention(&q, &k, &v, segments)?)
     }
 
     /// Queries, keys and values of rows `x` `[N, d]`: norm, projection, bias or head norm, rotation.
     ///
     /// # Errors
     /// If `x` and `rotary` differ in rows, or the width is not `d`.
-    pub fn project(&self, x: &Tensor, rotary: &Rotary) -> Result<Projections> {
+    pub fn qkv(&self, x: &Tensor, rotary: &Rotary) -> Result<Qkv> {
         let (config, weights) = (self.config, self.weights);
         let x = self.norm(x, &weights.input_norm)?;
         let heads = |target: Target, bias: &Option<Tensor>, heads: usize| {
@@ -318,7 +319,7 @@ impl Layer<'_> {
         let q = head_norm(heads(Target::Q, &weights.q_bias, config.num_attention_heads)?, &weights.q_norm)?;
         let k = head_norm(heads(Target::K, &weights.k_bias, config.num_key_value_heads)?, &weights.k_norm)?;
         let v = heads(Target::V, &weights.v_bias, config.num_key_value_heads)?;
-        Ok(Projections { q: ops::rope(&q, rotary)?, k: ops::rope(&k, rotary)?, v })
+        Ok(Qkv { q: ops::rope(&q, rotary)?, k: ops::rope(&k, rotary)?, v })
     }
 
     /// The rest of the layer for its input `x` `[N, d]` and the attention's output `[N, H, D]`: output projection,
@@ -326,7 +327,7 @@ impl Layer<'_> {
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn finish(&self, x: &Tensor, attention: &Tensor) -> Result<Tensor> {
+    pub fn attention_output_and_mlp(&self, x: &Tensor, attention: &Tensor) -> Result<Tensor> {
         let x = (x + self.product(Target::O, attention, None)?)?;
         let normed = self.norm(&x, &self.weights.post_norm)?;
         let gate = self.product(Target::Gate, &normed, None)?;

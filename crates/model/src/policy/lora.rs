@@ -213,7 +213,7 @@ impl Decoder {
 
 /// `rank * width` draws, uniform in `±1 / sqrt(width)`.
 fn uniform(name: &str, seed: u64, rank: usize, width: usize) -> Vec<f32> {
-    let mut rng = memtrain_corpora::rng::addressed(name, seed, &[]);
+    let mut rng = memtrain_corpora::rng::keyed(name, seed, &[]);
     let bound = 1.0 / (width as f32).sqrt();
     (0..rank * width).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect()
 }

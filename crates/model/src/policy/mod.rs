@@ -1,4 +1,4 @@
-//! What is the language model?
+//! The policy: a decoder-only language model with its tokenizer and chat template.
 //!
 //! One decoder for Qwen2, Qwen2.5, Qwen3 and Llama; its gradients, whole or layer by layer; low-rank adapters; its
 //! tokenizer and chat template; its Hugging Face directory; presets.
@@ -30,7 +30,7 @@ pub mod weights;
 pub use backward::ScoredRows;
 pub use chat_template::TemplateSettings;
 pub use config::{Architecture, PolicyConfig};
-pub use decoder::{Decoder, Layer, Precision, Projections, ScoredTokens};
+pub use decoder::{Decoder, Layer, Precision, Qkv, ScoredTokens};
 pub use directory::{Generation, Origin, Policy};
 pub use lora::{LoraConfig, Target};
 pub use prompt_text::PromptText;

@@ -155,7 +155,7 @@ fn needed(take: &mut impl FnMut(String) -> Option<Tensor>, name: String) -> Resu
 
 /// `len` draws of a normal distribution by the Box-Muller transform.
 pub(super) fn normal(name: &str, seed: u64, len: usize, deviation: f64) -> Vec<f64> {
-    let mut rng = memtrain_corpora::rng::addressed(&format!("policy/init/{name}"), seed, &[]);
+    let mut rng = memtrain_corpora::rng::keyed(&format!("policy/init/{name}"), seed, &[]);
     let mut values = Vec::with_capacity(len + 1);
     while values.len() < len {
         // In (0, 1], so that the logarithm is finite.

@@ -1,9 +1,9 @@
 //! Teacher-forced passes over prompts with given responses: log-probabilities of the response tokens, and gradients of
 //! losses that depend on nothing else.
 //!
-//! [`packing`] lays pairs out in micro-batches; [`score`] reads log-probabilities off a forward pass, [`accumulate`] sends
-//! `∂loss/∂log π` a token backward. Gradients add up in f32, and any split into micro-batches gives the same sum up to
-//! rounding.
+//! [`packing`] lays pairs out in micro-batches; [`score`] reads log-probabilities off a forward pass, [`accumulate`]
+//! sends `∂loss/∂log π` a token backward. Gradient accumulation is in f32, and any split into micro-batches gives the
+//! same sum up to rounding.
 
 pub mod packing;
 
@@ -18,8 +18,8 @@ use crate::policy::decoder::{Decoder, ScoredTokens};
 /// What is known of one response token after the forward pass.
 #[derive(Clone, Copy, Debug)]
 pub struct ScoredToken {
-    /// Index of its conversation.
-    pub conversation: usize,
+    /// Index of its sample.
+    pub sample: usize,
     /// Index in the response.
     pub token: usize,
     /// Log-probability under the policy.
@@ -33,11 +33,11 @@ pub struct ScoredToken {
 pub struct PassLimits {
     /// Most tokens of a micro-batch.
     pub micro_batch_tokens: usize,
-    /// Temperature the responses were drawn at (1 for greedy draws).
+    /// Temperature the responses were sampled at (1 for greedy samples).
     pub temperature: f64,
     /// Activations are computed again in the backward, layer by layer, instead of kept.
     pub activation_checkpointing: bool,
-    /// What conversations have in common and is computed once.
+    /// What samples have in common and is computed once.
     pub sharing: Sharing,
 }
 
@@ -58,7 +58,7 @@ pub fn score(
         let log_probs = to_f64(&tokens.log_probs)?;
         let entropy = to_f64(&tokens.entropy)?;
         for token in scored_tokens(&micro, pairs, &log_probs, &entropy) {
-            scored[token.conversation].push(token);
+            scored[token.sample].push(token);
         }
     }
     Ok(scored)
@@ -87,7 +87,7 @@ pub fn accumulate(
             Tensor::new(slopes, scores.log_probs.device())
         };
         let mut add = |number: usize, gradient: Tensor| gradients.add_one(number, &gradient);
-        decoder.pull_back(&scored, parameters, limits.activation_checkpointing, &mut cotangent, &mut add)?;
+        decoder.backward(&scored, parameters, limits.activation_checkpointing, &mut cotangent, &mut add)?;
         gradients.finish_micro_batch();
     }
     Ok(())
@@ -101,11 +101,11 @@ fn scored_tokens<'a>(
     entropy: &'a [f64],
 ) -> impl Iterator<Item = ScoredToken> + 'a {
     let tokens = micro
-        .conversations
+        .samples
         .iter()
-        .flat_map(|&conversation| (0..pairs[conversation].response_ids.len()).map(move |token| (conversation, token)));
-    tokens.zip(log_probs.iter().zip(entropy)).map(|((conversation, token), (&log_prob, &entropy))| ScoredToken {
-        conversation,
+        .flat_map(|&sample| (0..pairs[sample].response_ids.len()).map(move |token| (sample, token)));
+    tokens.zip(log_probs.iter().zip(entropy)).map(|((sample, token), (&log_prob, &entropy))| ScoredToken {
+        sample,
         token,
         log_prob,
         entropy,

@@ -1,4 +1,4 @@
-//! Conversations to packed batches in which equal prompts, and equal beginnings of prompts, are computed once.
+//! Samples to packed batches in which equal prompts, and equal beginnings of prompts, are computed once.
 //!
 //! A batch is a forest of depth three: what several prompts begin with, the rest of each prompt, the responses to it.
 
@@ -24,14 +24,14 @@ pub struct MicroBatch {
     pub rows: Vec<u32>,
     /// The token predicted, `R` in all.
     pub targets: Vec<u32>,
-    /// Conversations in the order of their rows; each has as many rows as its response has tokens.
-    pub conversations: Vec<usize>,
+    /// Samples in the order of their rows; each has as many rows as its response has tokens.
+    pub samples: Vec<usize>,
 }
 
-/// What is computed once where several conversations have it.
+/// What is computed once where several samples have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sharing {
-    /// Nothing: every conversation by itself, the twin of the others.
+    /// Nothing: every sample by itself, the twin of the others.
     None,
     /// Prompts that are equal.
     Prompts,
@@ -48,9 +48,9 @@ const SHORTEST_PREFIX: usize = 32;
 /// in common would otherwise tie a whole batch into one family, for little.
 const SMALLEST_PART: usize = 4;
 
-/// Conversations with one prompt.
+/// Samples with one prompt.
 struct Group {
-    conversations: Vec<usize>,
+    samples: Vec<usize>,
 }
 
 /// Groups whose prompts begin with the same `prefix` tokens.
@@ -70,7 +70,7 @@ pub fn pack(pairs: &[PromptResponse<'_>], max_tokens: usize, sharing: Sharing) -
         let mut prefix_segment = None;
         for group in groups {
             let mut prompt_segment = None;
-            for index in group.conversations {
+            for index in group.samples {
                 let pair = pairs[index];
                 let (beginning, rest) = pair.prompt_ids.split_at(prefix);
                 let missing = |segment: Option<usize>, tokens: usize| if segment.is_none() { tokens } else { 0 };
@@ -99,21 +99,21 @@ pub fn pack(pairs: &[PromptResponse<'_>], max_tokens: usize, sharing: Sharing) -
     batches
 }
 
-/// Conversations by their prompts, and prompts by their beginnings, in the order in which they come.
+/// Samples by their prompts, and prompts by their beginnings, in the order in which they come.
 fn clusters(pairs: &[PromptResponse<'_>], sharing: Sharing) -> Vec<Cluster> {
     let mut groups: Vec<Group> = Vec::new();
     let mut group_of_prompt: HashMap<&[u32], usize> = HashMap::new();
     for (index, pair) in pairs.iter().enumerate() {
         let known = (sharing != Sharing::None).then(|| group_of_prompt.get(pair.prompt_ids).copied()).flatten();
         match known {
-            Some(group) => groups[group].conversations.push(index),
+            Some(group) => groups[group].samples.push(index),
             None => {
                 group_of_prompt.insert(pair.prompt_ids, groups.len());
-                groups.push(Group { conversations: vec![index] });
+                groups.push(Group { samples: vec![index] });
             }
         }
     }
-    let prompt = |group: &Group| pairs[group.conversations[0]].prompt_ids;
+    let prompt = |group: &Group| pairs[group.samples[0]].prompt_ids;
     // What begins alike stands side by side in the order of the tokens.
     let mut order: Vec<usize> = (0..groups.len()).collect();
     if sharing == Sharing::Prefixes {
@@ -152,7 +152,7 @@ fn clusters(pairs: &[PromptResponse<'_>], sharing: Sharing) -> Vec<Cluster> {
 }
 
 impl MicroBatch {
-    fn push_response(&mut self, prompt: usize, conversation: usize, response_ids: &[u32]) {
+    fn push_response(&mut self, prompt: usize, sample: usize, response_ids: &[u32]) {
         let Some((_, inputs)) = response_ids.split_last() else { return };
         self.rows.push(self.batch.segments[prompt].rows.end as u32 - 1);
         if !inputs.is_empty() {
@@ -160,7 +160,7 @@ impl MicroBatch {
             self.rows.extend(self.batch.segments[segment].rows.clone().map(|row| row as u32));
         }
         self.targets.extend_from_slice(response_ids);
-        self.conversations.push(conversation);
+        self.samples.push(sample);
     }
 }
 
@@ -207,11 +207,11 @@ mod tests {
             let views: Vec<_> = pairs.iter().map(|(prompt_ids, response_ids)| PromptResponse { prompt_ids, response_ids }).collect();
             let mut seen = vec![0; pairs.len()];
             for micro in pack(&views, max_tokens, sharing) {
-                prop_assert!(micro.batch.num_tokens() <= max_tokens || micro.conversations.len() == 1);
+                prop_assert!(micro.batch.num_tokens() <= max_tokens || micro.samples.len() == 1);
                 let mut at = 0;
-                for &conversation in &micro.conversations {
-                    seen[conversation] += 1;
-                    let (prompt, response) = &pairs[conversation];
+                for &sample in &micro.samples {
+                    seen[sample] += 1;
+                    let (prompt, response) = &pairs[sample];
                     for (offset, &token) in response.iter().enumerate() {
                         let row = micro.rows[at] as usize;
                         prop_assert_eq!(micro.targets[at], token);

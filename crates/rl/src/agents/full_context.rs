@@ -62,7 +62,7 @@ impl ContextPrompt {
 /// A question about a whole context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextQuestion {
-    /// Number for draw addresses.
+    /// Number for RNG keys.
     pub number: u64,
     /// What is asked.
     pub problem: String,
@@ -94,8 +94,8 @@ pub fn answer(
     let (mut prompts, mut dropped) = (Vec::with_capacity(questions.len()), Vec::with_capacity(questions.len()));
     for question in questions {
         let (prompt_ids, left_out) = fitted(reader.tokenizer, prompt, question, limit.saturating_sub(max_tokens))?;
-        let observation = Observation { kind, prompt_ids, params: reader.draw.params(max_tokens) };
-        prompts.push(SingleTurn::new(reader.round.address(question.number, 0), observation));
+        let observation = Observation { kind, prompt_ids, params: reader.sampling.params(max_tokens) };
+        prompts.push(SingleTurn::new(reader.step_key.fold_in(question.number, 0), observation));
         dropped.push(left_out);
     }
     let turns = engine.respond_all(reader.tokenizer, prompts)?.into_iter().zip(dropped);

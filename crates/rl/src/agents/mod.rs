@@ -1,4 +1,4 @@
-//! How does an agent read?
+//! Agents: how a policy is prompted, chunk by chunk, with a text memory, a memory bank, or a search engine.
 //!
 //! * [`answer`]: what an answer says and when it is right
 //! * [`prompts`]: the texts an agent is shown

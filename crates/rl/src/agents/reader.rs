@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunks::{self, CutAt};
 use super::prompts::{EMPTY_MEMORY, PromptConfig, PromptSet};
-use crate::rollout::{DrawAddress, Environment, Observation, RolloutEngine, SingleTurn, Step, Trajectory, Turn};
+use crate::rollout::{Environment, Observation, RngKey, RolloutEngine, SingleTurn, Step, Trajectory, Turn};
 
 /// How a reader reads. Defaults: MemTrain §4.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,10 +50,10 @@ impl Default for ReaderConfig {
     }
 }
 
-/// Temperature and truncation of the draws. Defaults: MemTrain trains at temperature 1 without truncation.
+/// Temperature and truncation of the samples. Defaults: MemTrain trains at temperature 1 without truncation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct DrawConfig {
+pub struct SamplingConfig {
     /// 0 is greedy.
     pub temperature: f64,
     /// Nucleus probability; 1 keeps all.
@@ -62,13 +62,13 @@ pub struct DrawConfig {
     pub top_k: usize,
 }
 
-impl Default for DrawConfig {
+impl Default for SamplingConfig {
     fn default() -> Self {
         Self { temperature: 1.0, top_p: 1.0, top_k: 0 }
     }
 }
 
-impl DrawConfig {
+impl SamplingConfig {
     /// Always the most probable token.
     pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: 0 };
 
@@ -78,10 +78,10 @@ impl DrawConfig {
     }
 }
 
-/// A document to read: its chunks, and its number in draw addresses.
+/// A document to read: its chunks, and its number in RNG keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadingTask {
-    /// Number of the document, for draw addresses.
+    /// Number of the document, for RNG keys.
     pub document: u64,
     /// What is asked; the prompt set's own problem where nothing else is.
     pub problem: Option<String>,
@@ -108,11 +108,11 @@ impl Trajectory {
 /// A recall question: a memory and a chunk it has seen, one entity hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecallPrompt {
-    /// Number of the document, for draw addresses.
+    /// Number of the document, for RNG keys.
     pub document: u64,
     /// Rollout whose memory is questioned.
     pub rollout: u64,
-    /// First turn number of the samples' draw addresses.
+    /// First turn number of the samples' RNG keys.
     pub first_turn: u64,
     /// The memory `m_k`.
     pub memory: String,
@@ -123,27 +123,27 @@ pub struct RecallPrompt {
 /// A memory that the answer is asked of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnswerPrompt {
-    /// Number of the document, for draw addresses.
+    /// Number of the document, for RNG keys.
     pub document: u64,
-    /// Turn number of the draw address: the number of chunks, as in a reading.
+    /// Turn number of the RNG key: the number of chunks, as in a reading.
     pub turn: u64,
     /// The memory.
     pub memory: String,
 }
 
-/// Seed and step of a round of draws.
+/// Seed and step that all RNG keys of a step begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DrawRound {
+pub struct StepKey {
     /// Seed of the run.
     pub seed: u64,
     /// Optimizer step, or a constant of its own for evaluation.
     pub step: u64,
 }
 
-impl DrawRound {
-    /// The address of a rollout's first draw.
-    pub(super) fn address(self, document: u64, rollout: u64) -> DrawAddress {
-        DrawAddress { seed: self.seed, step: self.step, document, rollout, turn: 0 }
+impl StepKey {
+    /// The key of a rollout's first turn.
+    pub(super) fn fold_in(self, document: u64, rollout: u64) -> RngKey {
+        RngKey { seed: self.seed, step: self.step, document, rollout, turn: 0 }
     }
 }
 
@@ -167,10 +167,10 @@ pub struct Reader<'a> {
     pub prompts: &'a PromptSet,
     /// Limits.
     pub config: &'a ReaderConfig,
-    /// How tokens are drawn.
-    pub draw: &'a DrawConfig,
-    /// Seed and step of the draws.
-    pub round: DrawRound,
+    /// How tokens are sampled.
+    pub sampling: &'a SamplingConfig,
+    /// Seed and step of the RNG keys.
+    pub step_key: StepKey,
 }
 
 impl Reader<'_> {
@@ -201,16 +201,16 @@ impl Reader<'_> {
     }
 
     /// The environment in which chunks are read one after the other with these prompts, and their problem is answered.
-    /// `document` and `rollout` are those of the draw addresses.
+    /// `document` and `rollout` are those of the RNG keys.
     pub fn reading<'a>(
         &'a self,
         prompts: &'a PromptSet,
         (document, rollout): (u64, usize),
         chunks: impl Iterator<Item = &'a str> + 'a,
     ) -> Reading<'a> {
-        let address = self.round.address(document, rollout as u64);
+        let rng_key = self.step_key.fold_in(document, rollout as u64);
         let (chunks, memory) = (Box::new(chunks), EMPTY_MEMORY.to_owned());
-        Reading { reader: self, prompts, address, chunks, memory, answers: true }
+        Reading { reader: self, prompts, rng_key, chunks, memory, answers: true }
     }
 
     /// Answers every recall question `samples` times; the answers of a question stand together.
@@ -227,8 +227,8 @@ impl Reader<'_> {
         for question in questions {
             let user = self.prompts.recall_turn(&question.memory, &question.masked_chunk);
             for sample in 0..samples as u64 {
-                let address = (question.document, question.rollout, question.first_turn + sample);
-                prompts.push(self.single_turn(RolloutKind::Recall, &user, address)?);
+                let rng_key = (question.document, question.rollout, question.first_turn + sample);
+                prompts.push(self.single_turn(RolloutKind::Recall, &user, rng_key)?);
             }
         }
         let mut turns = engine.respond_all(self.tokenizer, prompts)?.into_iter();
@@ -258,7 +258,7 @@ impl Reader<'_> {
         (document, rollout, turn): (u64, u64, u64),
     ) -> anyhow::Result<SingleTurn> {
         let observation = self.observation(kind, user, self.config.answer_tokens)?;
-        Ok(SingleTurn::new(DrawAddress { turn, ..self.round.address(document, rollout) }, observation))
+        Ok(SingleTurn::new(RngKey { turn, ..self.step_key.fold_in(document, rollout) }, observation))
     }
 
     /// What the policy is shown by a user message.
@@ -276,7 +276,7 @@ impl Reader<'_> {
         if prompt + max_tokens > limit {
             return Err(TooLong { prompt, max_tokens, limit }.into());
         }
-        Ok(Observation { kind, prompt_ids, params: self.draw.params(max_tokens) })
+        Ok(Observation { kind, prompt_ids, params: self.sampling.params(max_tokens) })
     }
 }
 
@@ -284,7 +284,7 @@ impl Reader<'_> {
 pub struct Reading<'a> {
     reader: &'a Reader<'a>,
     prompts: &'a PromptSet,
-    address: DrawAddress,
+    rng_key: RngKey,
     chunks: Box<dyn Iterator<Item = &'a str> + 'a>,
     memory: String,
     answers: bool,
@@ -301,8 +301,8 @@ impl Reading<'_> {
 impl Environment for Reading<'_> {
     type Outcome = ();
 
-    fn address(&self) -> DrawAddress {
-        self.address
+    fn rng_key(&self) -> RngKey {
+        self.rng_key
     }
 
     fn first(&mut self) -> anyhow::Result<Step> {

@@ -5,7 +5,7 @@
 //! turn is forgotten unless the policy has written it down again. Several questions are answered together, their answers
 //! separated by `;`.
 //!
-//! What is trained on are the token ids of each turn as they were drawn. The released code of MEM1 trains on one long
+//! What is trained on are the token ids of each turn as they were sampled. The released code of MEM1 trains on one long
 //! sequence with a mask instead, which hides what the policy saw.
 
 use std::path::Path;
@@ -17,9 +17,9 @@ use memtrain_rollout_types::RolloutKind;
 use serde::{Deserialize, Serialize};
 
 use super::prompts::{PromptError, fill};
-use super::reader::{DrawConfig, DrawRound};
+use super::reader::{SamplingConfig, StepKey};
 use super::retrieve::{Found, Retriever};
-use crate::rollout::{DrawAddress, Environment, Observation, RolloutEngine, Step, Trajectory, Turn};
+use crate::rollout::{Environment, Observation, RngKey, RolloutEngine, Step, Trajectory, Turn};
 
 /// How a searcher searches. Defaults: MEM1's released code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +163,7 @@ pub fn action(response: &str) -> (Action, usize) {
 /// Questions to answer together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchTask {
-    /// Number for draw addresses.
+    /// Number for RNG keys.
     pub number: u64,
     /// The questions.
     pub questions: Vec<String>,
@@ -199,15 +199,15 @@ pub struct Searcher<'a> {
     pub prompts: &'a SearcherPrompts,
     /// Limits.
     pub config: &'a SearcherConfig,
-    /// How tokens are drawn.
-    pub draw: &'a DrawConfig,
-    /// Seed and step of the draws.
-    pub round: DrawRound,
+    /// How tokens are sampled.
+    pub sampling: &'a SamplingConfig,
+    /// Seed and step of the RNG keys.
+    pub step_key: StepKey,
 }
 
 impl Searcher<'_> {
     /// Works on every task `group_size` times; the attempts at a task stand together. Passages are looked up beside the
-    /// draws.
+    /// samples.
     ///
     /// # Errors
     /// If the sampler, the tokenizer or the retriever fails, or somebody asks to stop. A prompt that does not fit ends its
@@ -278,12 +278,12 @@ impl Searching<'_> {
 impl Environment for Searching<'_> {
     type Outcome = SearchOutcome;
 
-    fn address(&self) -> DrawAddress {
-        self.searcher.round.address(self.task.number, self.rollout as u64)
+    fn rng_key(&self) -> RngKey {
+        self.searcher.step_key.fold_in(self.task.number, self.rollout as u64)
     }
 
     fn first(&mut self) -> anyhow::Result<Step> {
-        let Searcher { tokenizer, prompts, config, draw, .. } = *self.searcher;
+        let Searcher { tokenizer, prompts, config, sampling, .. } = *self.searcher;
         let words = prompts.words(&self.task.questions.join("; "), &self.last_turn, self.turns_left());
         let prompt_ids = tokenizer.chat_prompt_ids(&words)?;
         let (prompt, max_tokens, limit) = (prompt_ids.len(), config.response_tokens, config.context_tokens);
@@ -294,7 +294,7 @@ impl Environment for Searching<'_> {
             ));
             return Ok(Step::End);
         }
-        Ok(Step::Observe(Observation { kind: RolloutKind::Search, prompt_ids, params: draw.params(max_tokens) }))
+        Ok(Step::Observe(Observation { kind: RolloutKind::Search, prompt_ids, params: sampling.params(max_tokens) }))
     }
 
     fn next(&mut self, turn: &mut Turn) -> anyhow::Result<Step> {

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How token losses are averaged over an optimizer step. `C` conversations, `T` response tokens in all, `T_c` in one.
+/// How token losses are averaged over an optimizer step. `C` samples, `T` response tokens in all, `T_c` in one.
 ///
 /// Names are verl's `loss_agg_mode`; TRL's `loss_type` is understood too where it means the same.
 ///
@@ -43,7 +43,7 @@ pub enum LossAggregation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
     /// `C`.
-    pub conversations: usize,
+    pub samples: usize,
     /// `T`.
     pub tokens: usize,
 }
@@ -52,7 +52,7 @@ pub struct Totals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KlEstimator {
-    /// `log π − log π_ref`. Its gradient as a loss pushes every drawn token down alike.
+    /// `log π − log π_ref`. Its gradient as a loss pushes every sampled token down alike.
     #[serde(alias = "kl")]
     K1,
     /// `½ (log π − log π_ref)²`.
@@ -81,11 +81,11 @@ pub struct LossConfig {
     /// Multiply the KL estimate by the ratio to the old policy, so that its gradient is that of the KL divergence itself
     /// (DeepSeek-V3.2, arXiv 2512.02556; TRL's `use_bias_correction_kl`, on there). MemTrain Eq. 4 has no such factor.
     pub kl_bias_correction: bool,
-    /// Bound C of the importance weight `min(exp(log π_old − log π_sampler), C)` that the policy part of a token's loss is
-    /// multiplied by, where the sampler said how probable it held the token: what was drawn by a sampler that rounds otherwise
-    /// than the trainer is weighed as if the trainer had drawn it (truncated importance sampling; verl's
-    /// `rollout_is_threshold`, 2.0; TRL's `vllm_importance_sampling_clip_max`, 3.0). 0 switches it off. Where both are this
-    /// program in f32 the weights are 1 up to rounding. MemTrain is silent.
+    /// Bound C of the importance weight `min(exp(log π_old − log π_sampler), C)` that the policy part of a token's loss
+    /// is multiplied by, where the sampler said how probable it held the token: what was sampled by a sampler that
+    /// rounds otherwise than the trainer is weighed as if the trainer had sampled it (truncated importance sampling;
+    /// verl's `rollout_is_threshold`, 2.0; TRL's `vllm_importance_sampling_clip_max`, 3.0). 0 switches it off. Where
+    /// both are this program in f32 the weights are 1 up to rounding. MemTrain is silent.
     pub importance_cap: f64,
     /// How token losses are averaged.
     pub aggregation: LossAggregation,
@@ -165,14 +165,14 @@ impl LossConfig {
         Ok(())
     }
 
-    /// Weight of each token of a conversation of `response_tokens`, in a step of `totals`.
+    /// Weight of each token of a sample of `response_tokens`, in a step of `totals`.
     pub fn token_weight(&self, response_tokens: usize, totals: Totals) -> f64 {
-        let Totals { conversations, tokens } = totals;
+        let Totals { samples, tokens } = totals;
         1.0 / match self.aggregation {
-            LossAggregation::SeqMeanTokenSum => conversations as f64,
+            LossAggregation::SeqMeanTokenSum => samples as f64,
             LossAggregation::TokenMean => tokens as f64,
-            LossAggregation::SeqMeanTokenMean => (conversations * response_tokens) as f64,
-            LossAggregation::SeqMeanTokenSumNorm => (conversations * self.normalizer_tokens) as f64,
+            LossAggregation::SeqMeanTokenMean => (samples * response_tokens) as f64,
+            LossAggregation::SeqMeanTokenSumNorm => (samples * self.normalizer_tokens) as f64,
         }
     }
 
@@ -194,7 +194,7 @@ impl LossConfig {
         }
     }
 
-    /// Loss of a token with log-probability `log_prob`, drawn at `old_log_prob`.
+    /// Loss of a token with log-probability `log_prob`, sampled at `old_log_prob`.
     ///
     /// ```
     /// use memtrain_rl::grpo::loss::LossConfig;
@@ -360,8 +360,8 @@ mod tests {
 
     #[test]
     fn aggregations_by_hand() {
-        // Two conversations of 1 and 3 tokens, every token loss 1.
-        let totals = Totals { conversations: 2, tokens: 4 };
+        // Two samples of 1 and 3 tokens, every token loss 1.
+        let totals = Totals { samples: 2, tokens: 4 };
         let total = |aggregation: &str| {
             let text = format!("aggregation = \"{aggregation}\"\nnormalizer_tokens = 8");
             let config: LossConfig = toml::from_str(&text).expect("a known name");

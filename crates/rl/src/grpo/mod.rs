@@ -1,23 +1,23 @@
-//! How does reward become a step?
+//! GRPO update: advantages, clipped policy-gradient loss, gradient accumulation, optimizer steps.
 //!
-//! Blind to algorithms: what arrives here are [`Conversation`]s, token ids with a stream of per-token numbers. Which
+//! Blind to algorithms: what arrives here are [`TrainingSample`]s, token ids with a stream of per-token numbers. Which
 //! system they come from, and how their advantages were made, is the business of [`crate::objectives`].
 //!
 //! * [`advantage`]: rewards of a group to advantages
 //! * [`loss`]: the clipped objective, its value and its gradient a token
-//! * [`update`]: gradients of a set of conversations
-//! * [`trainer`]: the optimizer steps on a batch of conversations
+//! * [`update`]: gradients of a set of samples
+//! * [`trainer`]: the optimizer steps on a batch of samples
 
 pub mod advantage;
 pub mod loss;
 pub mod trainer;
 pub mod update;
 
-/// One prompt, the response drawn for it, and what training needs to know of each response token.
+/// One prompt, the response sampled for it, and what training needs to know of each response token.
 ///
 /// ```
-/// use memtrain_rl::grpo::Conversation;
-/// let conversation = Conversation {
+/// use memtrain_rl::grpo::TrainingSample;
+/// let sample = TrainingSample {
 ///     prompt_ids: vec![1, 2, 3],
 ///     response_ids: vec![4, 5],
 ///     sampler_log_probs: Some(vec![-0.5, -1.5]),
@@ -25,10 +25,10 @@ pub mod update;
 ///     reference_log_probs: None,
 ///     advantages: vec![0.25; 2],
 /// };
-/// assert_eq!(conversation.response_ids.len(), conversation.advantages.len());
+/// assert_eq!(sample.response_ids.len(), sample.advantages.len());
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct Conversation {
+pub struct TrainingSample {
     /// Token ids the policy was shown.
     pub prompt_ids: Vec<u32>,
     /// Token ids the sampler drew, exactly.

@@ -1,4 +1,4 @@
-//! A GRPO step: conversations in, weights moved.
+//! GRPO trainer: a batch of training samples to optimizer steps, mini-batch by mini-batch.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use memtrain_model::policy::decoder::Decoder;
 use memtrain_model::scoring::{PassLimits, Sharing, score};
 use serde::{Deserialize, Serialize};
 
-use super::Conversation;
+use super::TrainingSample;
 use super::loss::LossConfig;
 use super::update::{LossStatistics, accumulate_loss, apply, mismatch};
 
@@ -29,8 +29,8 @@ pub enum OldLogProbs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpdateConfig {
-    /// Parts a batch is dealt into, an optimizer step each (verl's `ppo_mini_batch_size` is the size of one). Conversations
-    /// with equal prompts stay together. MemTrain is silent; 1 is fully on-policy.
+    /// Mini-batches that a batch is split into, an optimizer step each (verl's `ppo_mini_batch_size` is the size of
+    /// one). Samples with equal prompts stay together. MemTrain is silent; 1 is fully on-policy.
     pub minibatches: usize,
     /// Passes over the batch: GRPO's μ, TRL's `num_iterations`, verl's `ppo_epochs`. MemTrain is silent; 1.
     pub epochs: usize,
@@ -60,7 +60,7 @@ impl Default for UpdateConfig {
 }
 
 impl UpdateConfig {
-    /// Limits of its passes over responses drawn at `temperature`.
+    /// Limits of its passes over responses sampled at `temperature`.
     pub fn limits(&self, temperature: f64) -> PassLimits {
         PassLimits {
             micro_batch_tokens: self.micro_batch_tokens,
@@ -91,10 +91,10 @@ pub struct UpdateReport {
 ///
 /// # Errors
 /// If the forward pass fails.
-pub fn score_reference(reference: &Decoder, conversations: &mut [Conversation], limits: PassLimits) -> Result<()> {
-    let scored = log_probs(reference, conversations, limits)?;
-    for (conversation, log_probs) in conversations.iter_mut().zip(scored) {
-        conversation.reference_log_probs = Some(log_probs);
+pub fn score_reference(reference: &Decoder, samples: &mut [TrainingSample], limits: PassLimits) -> Result<()> {
+    let scored = log_probs(reference, samples, limits)?;
+    for (sample, log_probs) in samples.iter_mut().zip(scored) {
+        sample.reference_log_probs = Some(log_probs);
     }
     Ok(())
 }
@@ -106,13 +106,13 @@ pub fn score_reference(reference: &Decoder, conversations: &mut [Conversation], 
 /// If the forward pass fails.
 pub fn score_old(
     decoder: &Decoder,
-    conversations: &mut [Conversation],
+    samples: &mut [TrainingSample],
     limits: PassLimits,
     config: &UpdateConfig,
 ) -> Result<Option<f64>> {
     if config.old_log_probs == OldLogProbs::Sampler {
-        for conversation in conversations {
-            conversation.old_log_probs = conversation.sampler_log_probs.clone();
+        for sample in samples {
+            sample.old_log_probs = sample.sampler_log_probs.clone();
         }
         return Ok(None);
     }
@@ -120,37 +120,37 @@ pub fn score_old(
         return Ok(None);
     }
     let (mut sum, mut count) = (0.0, 0_usize);
-    let scored = log_probs(decoder, conversations, limits)?;
-    for (conversation, old) in conversations.iter_mut().zip(scored) {
-        for (&trainer, &sampler) in old.iter().zip(conversation.sampler_log_probs.iter().flatten()) {
+    let scored = log_probs(decoder, samples, limits)?;
+    for (sample, old) in samples.iter_mut().zip(scored) {
+        for (&trainer, &sampler) in old.iter().zip(sample.sampler_log_probs.iter().flatten()) {
             sum += mismatch(f64::from(trainer), f64::from(sampler));
             count += 1;
         }
-        conversation.old_log_probs = Some(old);
+        sample.old_log_probs = Some(old);
     }
     Ok((count > 0).then(|| sum / count as f64))
 }
 
-fn log_probs(decoder: &Decoder, conversations: &[Conversation], limits: PassLimits) -> Result<Vec<Vec<f32>>> {
-    let pairs: Vec<_> = conversations.iter().map(Conversation::pair).collect();
+fn log_probs(decoder: &Decoder, samples: &[TrainingSample], limits: PassLimits) -> Result<Vec<Vec<f32>>> {
+    let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
     let scored = score(decoder, &pairs, limits)?;
     Ok(scored.into_iter().map(|tokens| tokens.into_iter().map(|token| token.log_prob as f32).collect()).collect())
 }
 
-/// How a batch of conversations is trained on.
+/// How a batch of samples is trained on.
 #[derive(Clone, Copy, Debug)]
 pub struct UpdatePlan<'a> {
     /// The loss.
     pub loss: &'a LossConfig,
     /// How the batch is cut up.
     pub config: &'a UpdateConfig,
-    /// Temperature the responses were drawn at.
+    /// Temperature the responses were sampled at.
     pub temperature: f64,
     /// Learning rate of its optimizer steps.
     pub learning_rate: f64,
 }
 
-/// Trains on `conversations`: `epochs` passes over `minibatches` parts, an optimizer step each. Without conversations
+/// Trains on `samples`: `epochs` passes over `minibatches` parts, an optimizer step each. Without samples
 /// nothing moves.
 ///
 /// # Errors
@@ -159,12 +159,12 @@ pub fn train_on(
     decoder: &Decoder,
     optimizer: &mut AdamW,
     gradients: &mut GradientBuffer,
-    conversations: Vec<Conversation>,
+    samples: Vec<TrainingSample>,
     plan: UpdatePlan<'_>,
 ) -> Result<UpdateReport> {
     let UpdatePlan { loss, config, temperature, learning_rate } = plan;
     let limits = config.limits(temperature);
-    let parts = deal(conversations, config.minibatches);
+    let parts = split_into_mini_batches(samples, config.minibatches);
     let updates = parts.len() * config.epochs;
     let mut report = UpdateReport::default();
     for part in std::iter::repeat_n(&parts, config.epochs).flatten() {
@@ -177,26 +177,27 @@ pub fn train_on(
     Ok(report)
 }
 
-/// Deals conversations out to at most `parts` non-empty parts. Those with equal prompts stay together, since they share the
-/// prompt's computation; each such group goes to the part with the fewest conversations so far.
-fn deal(conversations: Vec<Conversation>, parts: usize) -> Vec<Vec<Conversation>> {
-    let mut groups: Vec<Vec<Conversation>> = Vec::new();
+/// Splits samples into at most `parts` non-empty parts. Those with equal prompts stay together, since they share the
+/// prompt's computation; each such group goes to the part with the fewest samples so far.
+fn split_into_mini_batches(samples: Vec<TrainingSample>, parts: usize) -> Vec<Vec<TrainingSample>> {
+    let mut groups: Vec<Vec<TrainingSample>> = Vec::new();
     let mut group_of_prompt: HashMap<Vec<u32>, usize> = HashMap::new();
-    for conversation in conversations {
-        let group = *group_of_prompt.entry(conversation.prompt_ids.clone()).or_insert_with(|| {
+    for sample in samples {
+        let group = *group_of_prompt.entry(sample.prompt_ids.clone()).or_insert_with(|| {
             groups.push(Vec::new());
             groups.len() - 1
         });
-        groups[group].push(conversation);
+        groups[group].push(sample);
     }
-    let mut dealt: Vec<Vec<Conversation>> = (0..parts.clamp(1, groups.len().max(1))).map(|_| Vec::new()).collect();
+    let mut mini_batches: Vec<Vec<TrainingSample>> =
+        (0..parts.clamp(1, groups.len().max(1))).map(|_| Vec::new()).collect();
     for group in groups {
-        if let Some(smallest) = dealt.iter_mut().min_by_key(|part| part.len()) {
+        if let Some(smallest) = mini_batches.iter_mut().min_by_key(|part| part.len()) {
             smallest.extend(group);
         }
     }
-    dealt.retain(|part| !part.is_empty());
-    dealt
+    mini_batches.retain(|part| !part.is_empty());
+    mini_batches
 }
 
 #[cfg(test)]
@@ -206,11 +207,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn dealing_loses_nothing_and_keeps_prompts_together(prompts in prop::collection::vec(0_u32..5, 0..30), parts in 1_usize..6) {
-            let conversations: Vec<Conversation> = prompts
+        fn mini_batches_lose_nothing_and_keep_prompts_together(
+            prompts in prop::collection::vec(0_u32..5, 0..30), parts in 1_usize..6,
+        ) {
+            let samples: Vec<TrainingSample> = prompts
                 .iter()
                 .enumerate()
-                .map(|(number, &prompt)| Conversation {
+                .map(|(number, &prompt)| TrainingSample {
                     prompt_ids: vec![prompt],
                     response_ids: vec![number as u32],
                     sampler_log_probs: None,
@@ -219,13 +222,14 @@ mod tests {
                     advantages: vec![1.0],
                 })
                 .collect();
-            let dealt = deal(conversations, parts);
-            prop_assert!(dealt.len() <= parts && dealt.iter().all(|part| !part.is_empty()));
-            let mut seen: Vec<u32> = dealt.iter().flatten().map(|conversation| conversation.response_ids[0]).collect();
+            let mini_batches = split_into_mini_batches(samples, parts);
+            prop_assert!(mini_batches.len() <= parts && mini_batches.iter().all(|part| !part.is_empty()));
+            let mut seen: Vec<u32> = mini_batches.iter().flatten().map(|sample| sample.response_ids[0]).collect();
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..prompts.len() as u32).collect::<Vec<_>>());
             for prompt in 0..5 {
-                let holding = dealt.iter().filter(|part| part.iter().any(|one| one.prompt_ids == [prompt])).count();
+                let holds = |part: &&Vec<TrainingSample>| part.iter().any(|one| one.prompt_ids == [prompt]);
+                let holding = mini_batches.iter().filter(holds).count();
                 prop_assert!(holding <= 1);
             }
         }

@@ -1,4 +1,4 @@
-//! Gradients of the GRPO loss over a set of conversations.
+//! Gradients of the GRPO loss over a set of samples.
 //!
 //! The loss reaches the policy through the log-probabilities of response tokens alone, so a micro-batch is: forward,
 //! read the log-probabilities, work out `∂loss/∂log π` a token, and send that backward
@@ -9,7 +9,7 @@ use memtrain_model::optim::{AdamW, GradientBuffer, clip_global_norm};
 use memtrain_model::policy::decoder::Decoder;
 use memtrain_model::scoring::{PassLimits, PromptResponse, accumulate};
 
-use super::Conversation;
+use super::TrainingSample;
 use super::loss::{LossConfig, Totals};
 
 /// Clips what was accumulated and takes an optimizer step; returns the norm before clipping. A norm that is not finite
@@ -64,32 +64,32 @@ pub struct LossStatistics {
     pub tokens: usize,
 }
 
-/// Adds the gradients of the GRPO loss over `conversations` (all those of one optimizer step).
+/// Adds the gradients of the GRPO loss over `samples` (all those of one optimizer step).
 ///
 /// # Errors
 /// If the forward or backward pass fails.
 pub fn accumulate_loss(
     decoder: &Decoder,
     parameters: &[(String, Var)],
-    conversations: &[Conversation],
+    samples: &[TrainingSample],
     loss: &LossConfig,
     limits: PassLimits,
     gradients: &mut GradientBuffer,
 ) -> candle_core::Result<LossStatistics> {
-    let pairs: Vec<PromptResponse<'_>> = conversations.iter().map(Conversation::pair).collect();
+    let pairs: Vec<PromptResponse<'_>> = samples.iter().map(TrainingSample::pair).collect();
     let tokens: usize = pairs.iter().map(|pair| pair.response_ids.len()).sum();
-    let totals = Totals { conversations: conversations.len(), tokens };
+    let totals = Totals { samples: samples.len(), tokens };
     let mut sum = LossStatistics { tokens, ..LossStatistics::default() };
     accumulate(decoder, parameters, &pairs, limits, gradients, |scored| {
-        let conversation = &conversations[scored.conversation];
+        let sample = &samples[scored.sample];
         let given = |log_probs: &Option<Vec<f32>>| log_probs.as_ref().map(|values| f64::from(values[scored.token]));
-        let old = given(&conversation.old_log_probs).unwrap_or(scored.log_prob);
-        let reference = given(&conversation.reference_log_probs);
-        let sampler = given(&conversation.sampler_log_probs);
+        let old = given(&sample.old_log_probs).unwrap_or(scored.log_prob);
+        let reference = given(&sample.reference_log_probs);
+        let sampler = given(&sample.sampler_log_probs);
         let importance = loss.importance(old, sampler);
-        let advantage = f64::from(conversation.advantages[scored.token]);
+        let advantage = f64::from(sample.advantages[scored.token]);
         let token = loss.weighted_token(scored.log_prob, old, reference, advantage, importance);
-        let weight = loss.token_weight(conversation.response_ids.len(), totals);
+        let weight = loss.token_weight(sample.response_ids.len(), totals);
         sum.loss += weight * token.loss;
         sum.policy_loss += weight * token.policy_loss;
         sum.kl += token.kl;
@@ -151,7 +151,7 @@ impl LossStatistics {
     }
 }
 
-impl Conversation {
+impl TrainingSample {
     /// The token ids, to be scored or packed.
     pub fn pair(&self) -> PromptResponse<'_> {
         PromptResponse { prompt_ids: &self.prompt_ids, response_ids: &self.response_ids }

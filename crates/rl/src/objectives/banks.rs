@@ -1,7 +1,7 @@
 //! What objectives with a bank share: banks written over items, questions asked of them, rows of their turns.
 
-use super::questions::{Asked, ItemQuestions, QuestionCounts, Scored, ask};
-use super::{AskedBank, Graded, Item, Played, Reason, Stage};
+use super::questions::{ItemQuestions, LabelledQuery, QaResult, QuestionCounts, ask};
+use super::{AnsweredBank, Item, Reason, RolloutContext, RolloutGroup, ScoredSample};
 use crate::agents::answer::Equality;
 use crate::agents::bank::Layout;
 use crate::agents::bank::writer::{BankStep, BankTrajectory, MemoryWriter, Outcome};
@@ -37,20 +37,20 @@ impl<'a> Banks<'a> {
     /// # Errors
     /// If the sampler or the tokenizer fails, or an item has nothing to read.
     pub(super) fn write(
-        stage: &mut Stage<'_>,
+        context: &mut RolloutContext<'_>,
         items: &'a [Item],
         group_size: usize,
         layout: Layout,
         counts: QuestionCounts,
         equality: Equality,
     ) -> anyhow::Result<Self> {
-        let reader = &stage.reader;
+        let reader = &context.reader;
         let tasks = Item::readings(items, reader.prompts)?;
-        let prompts = (reader.prompts, &stage.bank.prompts);
-        let of_item = |item| ItemQuestions::of(item, counts, equality, prompts, reader.round);
+        let prompts = (reader.prompts, &context.bank.prompts);
+        let of_item = |item| ItemQuestions::of(item, counts, equality, prompts, reader.step_key);
         let questions = items.iter().map(of_item).collect();
-        let writer = MemoryWriter { reader, reading: stage.bank, layout };
-        let groups = writer.write(&mut stage.engine, &tasks, group_size)?;
+        let writer = MemoryWriter { reader, reading: context.bank, layout };
+        let groups = writer.write(&mut context.engine, &tasks, group_size)?;
         let mut text_tokens = Vec::with_capacity(tasks.len());
         for task in &tasks {
             let mut sum = 0;
@@ -66,18 +66,18 @@ impl<'a> Banks<'a> {
     /// The global questions of all items, asked of the last bank of each rollout: scores by item, rollout and question.
     pub(super) fn ask_globally(
         &self,
-        stage: &mut Stage<'_>,
+        context: &mut RolloutContext<'_>,
         equality: Equality,
-    ) -> anyhow::Result<Vec<Vec<Vec<Scored>>>> {
+    ) -> anyhow::Result<Vec<Vec<Vec<QaResult>>>> {
         let mut asked = Vec::new();
         for ((item, group), questions) in self.items.iter().zip(&self.groups).zip(&self.questions) {
             for trajectory in group {
                 let Some(last) = trajectory.outcome.last() else { continue };
                 let (bank, item, rollout) = (&last.bank, item.number(), trajectory.rollout);
-                asked.extend(questions.global.iter().map(|question| Asked { bank, question, item, rollout }));
+                asked.extend(questions.global.iter().map(|question| LabelledQuery { bank, question, item, rollout }));
             }
         }
-        let mut scored = ask(stage, &asked, equality)?.into_iter();
+        let mut scored = ask(context, &asked, equality)?.into_iter();
         let of_item = |(group, questions): (&Vec<BankTrajectory>, &ItemQuestions)| {
             group.iter().map(|_| scored.by_ref().take(questions.global.len()).collect()).collect()
         };
@@ -94,10 +94,10 @@ pub(super) struct Credit {
     pub(super) reason: Reason,
 }
 
-impl Played {
+impl RolloutGroup {
     /// Adds a rollout of a bank: its turns with what each earned, its last bank with what it was asked, and what is
     /// measured of it whatever is rewarded.
-    pub(super) fn add_bank_rollout(&mut self, trajectory: BankTrajectory, asked: Vec<Scored>, credits: Vec<Credit>) {
+    pub(super) fn add_bank_rollout(&mut self, trajectory: BankTrajectory, asked: Vec<QaResult>, credits: Vec<Credit>) {
         self.gauges.extend(gauges(&trajectory.outcome));
         let (rollout, steps) = (trajectory.rollout, trajectory.outcome);
         let num_turns = steps.len();
@@ -105,12 +105,22 @@ impl Played {
             let Credit { reward, advantage, trained, mut reason } = credit;
             reason.notes = notes(&step.outcomes);
             if number + 1 == num_turns {
-                reason.notes.extend(asked.iter().map(Scored::note));
+                reason.notes.extend(asked.iter().map(QaResult::note));
             }
             let (readable, target) = (step.formed_share() > 0.0, String::new());
-            self.graded.push(Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason });
+            self.samples.push(ScoredSample {
+                turn,
+                rollout,
+                number,
+                target,
+                reward,
+                advantage,
+                trained,
+                readable,
+                reason,
+            });
         }
-        self.banks.extend(steps.into_iter().next_back().map(|last| AskedBank { bank: last.bank, asked }));
+        self.banks.extend(steps.into_iter().next_back().map(|last| AnsweredBank { bank: last.bank, asked }));
     }
 }
 

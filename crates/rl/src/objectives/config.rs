@@ -159,7 +159,7 @@ macro_rules! keys_of {
                 }
             }
 
-            /// What plays and rewards.
+            /// What rolls out and rewards.
             pub fn objective(&self) -> &dyn Objective {
                 match self {
                     $(Self::$variant(config) => config),*

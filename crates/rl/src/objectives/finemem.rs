@@ -17,8 +17,8 @@
 //! called), `r_compression` (here 1 − tokens of the last bank / tokens of the chunks, at least 0). Chunk questions without labels are ours.
 
 use super::banks::{Banks, Credit, compression, mean};
-use super::questions::{Asked, ItemQuestions, QuestionCounts, Scored, ask};
-use super::{Item, Objective, Played, Reason, Stage, played};
+use super::questions::{ItemQuestions, LabelledQuery, QaResult, QuestionCounts, ask};
+use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, rollout_group};
 use crate::agents::answer::Equality;
 use crate::agents::bank::Layout;
 use crate::agents::bank::writer::{BankStep, BankTrajectory};
@@ -99,7 +99,7 @@ pub fn evidence_rewards(scores: &[(f64, &[u32])], num_steps: usize, weight: f64)
 
 /// The parts of one rollout's rewards.
 struct Parts {
-    global: Vec<Scored>,
+    global: Vec<QaResult>,
     /// Mean score of each chunk's questions.
     chunk: Vec<f64>,
     compression: f64,
@@ -107,17 +107,17 @@ struct Parts {
 
 impl FineMemConfig {
     /// Mean scores of chunk questions by item, rollout and step; 0 where a chunk has none.
-    fn chunk_rewards(&self, stage: &mut Stage<'_>, banks: &Banks<'_>) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+    fn chunk_rewards(&self, context: &mut RolloutContext<'_>, banks: &Banks<'_>) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
         let mut asked = Vec::new();
         for ((item, group), questions) in banks.items.iter().zip(&banks.groups).zip(&banks.questions) {
             for trajectory in group {
                 for (step, of_chunk) in trajectory.outcome.iter().zip(&questions.of_chunk) {
                     let (bank, item, rollout) = (&step.bank, item.number(), trajectory.rollout);
-                    asked.extend(of_chunk.iter().map(|question| Asked { bank, question, item, rollout }));
+                    asked.extend(of_chunk.iter().map(|question| LabelledQuery { bank, question, item, rollout }));
                 }
             }
         }
-        let mut scored = ask(stage, &asked, self.equality)?.into_iter();
+        let mut scored = ask(context, &asked, self.equality)?.into_iter();
         let mut of_step = |questions: &Vec<memtrain_tasks::Question>| {
             mean(scored.by_ref().take(questions.len()).map(|scored| scored.score))
         };
@@ -149,33 +149,33 @@ impl FineMemConfig {
     }
 
     /// Credit of the rollouts of an item: a group a step.
-    fn credit(&self, rollouts: Vec<(BankTrajectory, Parts)>) -> Played {
-        let mut played = Played::default();
+    fn credit(&self, rollouts: Vec<(BankTrajectory, Parts)>) -> RolloutGroup {
+        let mut rollout_group = RolloutGroup::default();
         let rewards: Vec<Vec<(f64, Reason)>> =
             rollouts.iter().map(|(trajectory, parts)| self.step_rewards(&trajectory.outcome, parts)).collect();
         let num_steps = rewards.iter().map(Vec::len).max().unwrap_or(0);
         let judged: Vec<_> = (0..num_steps)
             .map(|step| {
                 let group: Vec<f64> = rewards.iter().map(|rewards| rewards[step].0).collect();
-                played.judge(STEP, &group, self.reward_scale, self.filter_groups)
+                rollout_group.group_advantages(STEP, &group, self.reward_scale, self.filter_groups)
             })
             .collect();
         for (place, ((trajectory, parts), rewards)) in rollouts.into_iter().zip(rewards).enumerate() {
-            played.scores.push(("global", mean(parts.global.iter().map(|scored| scored.score))));
-            played.scores.push(("compression", parts.compression));
+            rollout_group.scores.push(("global", mean(parts.global.iter().map(|scored| scored.score))));
+            rollout_group.scores.push(("compression", parts.compression));
             let credits = rewards.into_iter().zip(&judged).map(|((reward, reason), judged)| {
                 let (advantage, trained) = (judged.advantages[place], judged.trained);
                 Credit { reward, advantage, trained, reason }
             });
             let credits: Vec<Credit> = credits.collect();
             for Credit { reward, reason, .. } in &credits {
-                played.scores.push((played::TOTAL, *reward));
+                rollout_group.scores.push((rollout_group::TOTAL, *reward));
                 let of_step = reason.parts.iter().filter(|(name, _)| matches!(*name, "evidence" | "format" | "chunk"));
-                played.scores.extend(of_step.copied());
+                rollout_group.scores.extend(of_step.copied());
             }
-            played.add_bank_rollout(trajectory, parts.global, credits);
+            rollout_group.add_bank_rollout(trajectory, parts.global, credits);
         }
-        played
+        rollout_group
     }
 }
 
@@ -200,11 +200,16 @@ impl Objective for FineMemConfig {
         Some(Layout::Flat)
     }
 
-    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
+    fn roll_out(
+        &self,
+        context: &mut RolloutContext<'_>,
+        items: &[Item],
+        group_size: usize,
+    ) -> anyhow::Result<Vec<RolloutGroup>> {
         let counts = QuestionCounts { global: self.questions, of_chunk: self.chunk_questions };
-        let mut banks = Banks::write(stage, items, group_size, Layout::Flat, counts, self.equality)?;
-        let global = banks.ask_globally(stage, self.equality)?;
-        let chunk = self.chunk_rewards(stage, &banks)?;
+        let mut banks = Banks::write(context, items, group_size, Layout::Flat, counts, self.equality)?;
+        let global = banks.ask_globally(context, self.equality)?;
+        let chunk = self.chunk_rewards(context, &banks)?;
         let groups = std::mem::take(&mut banks.groups);
         let of_item = groups.into_iter().zip(global.into_iter().zip(chunk)).zip(&banks.text_tokens);
         let credited = of_item.map(|((group, (global, chunk)), &text_tokens)| {

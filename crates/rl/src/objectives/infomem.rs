@@ -17,7 +17,7 @@ use memtrain_model::scoring::PromptResponse;
 use serde::{Deserialize, Serialize};
 
 use super::memagent::{self, CORRECT, Rewarded, read};
-use super::{Item, Objective, Played, Reason, Scorer, Stage};
+use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, Scorer};
 use crate::agents::answer::{Equality, boxed};
 use crate::agents::prompts::EMPTY_MEMORY;
 use crate::grpo::advantage::RewardScale;
@@ -112,17 +112,17 @@ impl InfoMemConfig {
     /// The gain of each success; nothing of failures.
     fn gains(
         &self,
-        stage: &Stage<'_>,
+        context: &RolloutContext<'_>,
         items: &[Item],
         groups: &[Vec<(Trajectory, bool)>],
     ) -> anyhow::Result<Vec<Vec<Option<f64>>>> {
         let scorer = match self.scorer {
-            GainScorer::Policy => stage.scorer,
-            GainScorer::Reference => stage
+            GainScorer::Policy => context.scorer,
+            GainScorer::Reference => context
                 .frozen_scorer
                 .ok_or_else(|| anyhow::anyhow!("the gain is scored by a reference that is not there"))?,
         };
-        let reader = &stage.reader;
+        let reader = &context.reader;
         let mut pairs = Vec::new();
         for (item, group) in items.iter().zip(groups) {
             let question = item.question(reader.prompts);
@@ -171,9 +171,14 @@ impl Objective for InfoMemConfig {
         self.scorer == GainScorer::Reference
     }
 
-    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
-        let groups = read(stage, items, group_size, self.equality)?;
-        let gains = self.gains(stage, items, &groups)?;
+    fn roll_out(
+        &self,
+        context: &mut RolloutContext<'_>,
+        items: &[Item],
+        group_size: usize,
+    ) -> anyhow::Result<Vec<RolloutGroup>> {
+        let groups = read(context, items, group_size, self.equality)?;
+        let gains = self.gains(context, items, &groups)?;
         let credited = groups.into_iter().zip(gains).zip(items).map(|((group, gains), item)| {
             let (rewards, normalised) = (rewards(&gains, self.gain_weight), normalised_gains(&gains));
             let rewarded = group.into_iter().enumerate().map(|(place, (trajectory, right))| {
@@ -183,7 +188,7 @@ impl Objective for InfoMemConfig {
                 }
                 Rewarded::of(trajectory, rewards[place], reason)
             });
-            let target = memagent::target(item, stage);
+            let target = memagent::target(item, context);
             memagent::assign_credit(rewarded.collect(), &target, self.reward_scale, self.filter_groups)
         });
         Ok(credited.collect())

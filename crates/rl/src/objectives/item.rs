@@ -1,4 +1,4 @@
-//! What an objective is given to play: a document of the corpus, or a task with labels.
+//! What an objective is given to roll out: a document of the corpus, or a task with labels.
 
 use anyhow::Context;
 use memtrain_tasks::{ContextKind, Question, Task};
@@ -64,7 +64,7 @@ impl ChunkedTask {
     }
 }
 
-/// What an objective is given to play.
+/// What an objective is given to roll out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A document with one entity hidden.
@@ -82,7 +82,7 @@ impl Item {
         }
     }
 
-    /// Number in draw addresses.
+    /// Number in RNG keys.
     pub fn number(&self) -> u64 {
         match self {
             Self::Document(document) => document.number,

@@ -1,7 +1,7 @@
 //! MEM1 (arXiv 2506.15841): several questions at once, answered by searching, with nothing kept but the last turn.
 //!
 //! For a task with questions `q` of accepted answers `Y_q`, trajectory `i` of `G`, one turn after the other a conversation of
-//! its own with exactly the ids that were drawn:
+//! its own with exactly the ids that were sampled:
 //!
 //! ```text
 //! R_i = Σ_q 1[ŷ_iq ∈ Y_q]          ŷ_iq the q-th of the answers, which are separated by ";"; 0 where their number is another
@@ -15,7 +15,7 @@ use anyhow::Context;
 use memtrain_tasks::Question;
 
 use super::memagent::{self, Rewarded};
-use super::{AnswerForm, Asking, Item, Objective, Played, Reason, Stage};
+use super::{AnswerForm, Item, Objective, QuestionMode, Reason, RolloutContext, RolloutGroup};
 use crate::agents::answer::Equality;
 use crate::agents::searcher::{Action, SearchOutcome, SearchTask, SearchTrajectory, Searcher};
 use crate::grpo::advantage::RewardScale;
@@ -96,17 +96,22 @@ impl Objective for Mem1Config {
         AnswerForm::Tags
     }
 
-    fn asking(&self) -> Asking {
-        Asking::Joined(self.objectives)
+    fn question_mode(&self) -> QuestionMode {
+        QuestionMode::Joined(self.objectives)
     }
 
     fn searches(&self) -> bool {
         true
     }
 
-    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
-        let search = stage.search.context("there is nothing to search in")?;
-        let reader = &stage.reader;
+    fn roll_out(
+        &self,
+        context: &mut RolloutContext<'_>,
+        items: &[Item],
+        group_size: usize,
+    ) -> anyhow::Result<Vec<RolloutGroup>> {
+        let search = context.search.context("there is nothing to search in")?;
+        let reader = &context.reader;
         let questions: Vec<&[Question]> = items
             .iter()
             .map(|item| match item {
@@ -129,10 +134,10 @@ impl Objective for Mem1Config {
             tokenizer: reader.tokenizer,
             prompts: search.prompts,
             config: search.config,
-            draw: reader.draw,
-            round: reader.round,
+            sampling: reader.sampling,
+            step_key: reader.step_key,
         };
-        let groups = searcher.search(&mut stage.engine, search.retriever, &tasks, group_size)?;
+        let groups = searcher.search(&mut context.engine, search.retriever, &tasks, group_size)?;
         let credited = groups.into_iter().zip(questions).map(|(group, questions)| {
             let rewarded = group.into_iter().map(|SearchTrajectory { rollout, turns, outcome }| {
                 let (reward, reason) = self.reward(&outcome, questions);

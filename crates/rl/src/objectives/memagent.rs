@@ -11,7 +11,7 @@
 //! `[loss]`'s business). A context of more than `reader.max_chunks` chunks keeps its head and tail, in training only.
 
 use super::memtrain::{is_readable, is_right};
-use super::{Graded, Item, Objective, Played, Reason, Stage, played};
+use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, ScoredSample, rollout_group};
 use crate::agents::answer::Equality;
 use crate::grpo::advantage::RewardScale;
 use crate::rollout::{Trajectory, Turn};
@@ -68,45 +68,45 @@ impl Rewarded {
 /// # Errors
 /// If the sampler or the tokenizer fails, or an item has nothing to read.
 pub(super) fn read(
-    stage: &mut Stage<'_>,
+    context: &mut RolloutContext<'_>,
     items: &[Item],
     group_size: usize,
     equality: Equality,
 ) -> anyhow::Result<Vec<Vec<(Trajectory, bool)>>> {
-    let tasks = Item::readings(items, stage.reader.prompts)?;
-    let groups = stage.reader.read(&mut stage.engine, &tasks, group_size)?;
-    let graded = groups.into_iter().zip(items).map(|(group, item)| {
-        let accepted = item.question(stage.reader.prompts).answers;
+    let tasks = Item::readings(items, context.reader.prompts)?;
+    let groups = context.reader.read(&mut context.engine, &tasks, group_size)?;
+    let scored = groups.into_iter().zip(items).map(|(group, item)| {
+        let accepted = item.question(context.reader.prompts).answers;
         let is_right = |read: &Trajectory| accepted.iter().any(|answer| is_right(read.answer(), answer, equality));
-        let graded = |read: Trajectory| {
+        let scored = |read: Trajectory| {
             let right = is_right(&read);
             (read, right)
         };
-        group.into_iter().map(graded).collect()
+        group.into_iter().map(scored).collect()
     });
-    Ok(graded.collect())
+    Ok(scored.collect())
 }
 
 /// Credit of a group of readings: one advantage a trajectory, copied to all its turns.
-pub fn assign_credit(group: Vec<Rewarded>, target: &str, scale: RewardScale, filter_groups: bool) -> Played {
-    let mut played = Played::default();
+pub fn assign_credit(group: Vec<Rewarded>, target: &str, scale: RewardScale, filter_groups: bool) -> RolloutGroup {
+    let mut rollout_group = RolloutGroup::default();
     let rewards: Vec<f64> = group.iter().map(|rewarded| rewarded.reward).collect();
-    let judged = played.judge(TRAJECTORY, &rewards, scale, filter_groups);
+    let judged = rollout_group.group_advantages(TRAJECTORY, &rewards, scale, filter_groups);
     for (rewarded, &advantage) in group.into_iter().zip(&judged.advantages) {
         let Rewarded { rollout, turns, readable, reward, reason } = rewarded;
-        played.scores.push((played::TOTAL, reward));
-        played.scores.extend(reason.parts.iter().copied());
-        played.graded.extend(turns.into_iter().zip(readable).enumerate().map(|(number, (turn, readable))| {
+        rollout_group.scores.push((rollout_group::TOTAL, reward));
+        rollout_group.scores.extend(reason.parts.iter().copied());
+        rollout_group.samples.extend(turns.into_iter().zip(readable).enumerate().map(|(number, (turn, readable))| {
             let (target, reason) = (target.to_owned(), reason.clone());
-            Graded { turn, rollout, number, target, reward, advantage, trained: judged.trained, readable, reason }
+            ScoredSample { turn, rollout, number, target, reward, advantage, trained: judged.trained, readable, reason }
         }));
     }
-    played
+    rollout_group
 }
 
 /// The first accepted answer, for records.
-pub(super) fn target(item: &Item, stage: &Stage<'_>) -> String {
-    item.question(stage.reader.prompts).answers.into_iter().next().unwrap_or_default()
+pub(super) fn target(item: &Item, context: &RolloutContext<'_>) -> String {
+    item.question(context.reader.prompts).answers.into_iter().next().unwrap_or_default()
 }
 
 impl Objective for MemAgentConfig {
@@ -122,14 +122,19 @@ impl Objective for MemAgentConfig {
         &[("correct", "reward/correct/mean"), ("entropy", "entropy")]
     }
 
-    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
-        let groups = read(stage, items, group_size, self.equality)?;
+    fn roll_out(
+        &self,
+        context: &mut RolloutContext<'_>,
+        items: &[Item],
+        group_size: usize,
+    ) -> anyhow::Result<Vec<RolloutGroup>> {
+        let groups = read(context, items, group_size, self.equality)?;
         let credited = groups.into_iter().zip(items).map(|(group, item)| {
             let rewarded = group.into_iter().map(|(trajectory, right)| {
                 let reward = f64::from(u8::from(right));
                 Rewarded::of(trajectory, reward, Reason::of(&[(CORRECT, reward)]))
             });
-            assign_credit(rewarded.collect(), &target(item, stage), self.reward_scale, self.filter_groups)
+            assign_credit(rewarded.collect(), &target(item, context), self.reward_scale, self.filter_groups)
         });
         Ok(credited.collect())
     }

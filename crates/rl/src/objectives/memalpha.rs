@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::banks::{Banks, Credit, compression, mean};
-use super::questions::{QuestionCounts, Scored};
-use super::{Item, Objective, Played, Reason, Stage, played};
+use super::questions::{QaResult, QuestionCounts};
+use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, rollout_group};
 use crate::agents::answer::Equality;
-use crate::agents::bank::answerer::{self, Judged};
+use crate::agents::bank::answerer::{self, JudgedItem};
 use crate::agents::bank::writer::{BankStep, BankTrajectory};
 use crate::agents::bank::{Call, Layout};
 use crate::grpo::advantage::RewardScale;
@@ -122,18 +122,18 @@ impl MemAlphaConfig {
     }
 
     /// Advantages of the rows of an item's rollouts, a vector a rollout, and whether they are trained on.
-    pub fn credit(&self, played: &mut Played, rewards: &[Vec<f64>]) -> (Vec<Vec<f64>>, bool) {
+    pub fn credit(&self, rollout_group: &mut RolloutGroup, rewards: &[Vec<f64>]) -> (Vec<Vec<f64>>, bool) {
         match self.grouping {
             Grouping::Rows => {
                 let rows: Vec<f64> = rewards.iter().flatten().copied().collect();
-                let judged = played.judge(ROWS, &rows, self.reward_scale, self.filter_groups);
+                let judged = rollout_group.group_advantages(ROWS, &rows, self.reward_scale, self.filter_groups);
                 let mut advantages = judged.advantages.into_iter();
                 let of_rollout = |rows: &Vec<f64>| advantages.by_ref().take(rows.len()).collect();
                 (rewards.iter().map(of_rollout).collect(), judged.trained)
             }
             Grouping::Trajectory => {
                 let means: Vec<f64> = rewards.iter().map(|rows| mean(rows.iter().copied())).collect();
-                let judged = played.judge(ROWS, &means, self.reward_scale, self.filter_groups);
+                let judged = rollout_group.group_advantages(ROWS, &means, self.reward_scale, self.filter_groups);
                 let copied =
                     rewards.iter().zip(&judged.advantages).map(|(rows, advantage)| vec![*advantage; rows.len()]);
                 (copied.collect(), judged.trained)
@@ -142,22 +142,22 @@ impl MemAlphaConfig {
     }
 
     /// Share of calls whose content is accepted, by item, rollout and chunk.
-    fn contents(&self, stage: &mut Stage<'_>, banks: &Banks<'_>) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
-        let mut written: Vec<Judged<'_>> = Vec::new();
+    fn contents(&self, context: &mut RolloutContext<'_>, banks: &Banks<'_>) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+        let mut written: Vec<JudgedItem<'_>> = Vec::new();
         for ((item, group), chunks) in banks.items.iter().zip(&banks.groups).zip(&banks.chunks) {
             let document = item.number();
             for (step, section) in group.iter().flat_map(|trajectory| trajectory.outcome.iter().zip(chunks)) {
                 let contents = step.done().filter_map(Call::content);
-                written.extend(contents.map(|content| Judged { section, content, document }));
+                written.extend(contents.map(|content| JudgedItem { section, content, document }));
             }
         }
         let verdicts = match self.judge {
             Judge::Off => vec![false; written.len()],
             Judge::Words => written.iter().map(|item| is_from(item.content, item.section)).collect(),
             Judge::Reference => {
-                let frozen = stage.frozen.as_deref_mut();
+                let frozen = context.frozen.as_deref_mut();
                 let frozen = frozen.ok_or_else(|| anyhow::anyhow!("there is no frozen policy to judge"))?;
-                answerer::judge(&stage.reader, stage.bank, frozen, &written)?
+                answerer::judge(&context.reader, context.bank, frozen, &written)?
             }
         };
         let mut verdicts = verdicts.into_iter();
@@ -172,16 +172,16 @@ impl MemAlphaConfig {
         Ok(banks.groups.iter().map(&mut of_item).collect())
     }
 
-    fn played(&self, rollouts: Vec<(BankTrajectory, Vec<Scored>, Parts)>) -> Played {
-        let mut played = Played::default();
+    fn rollout_group(&self, rollouts: Vec<(BankTrajectory, Vec<QaResult>, Parts)>) -> RolloutGroup {
+        let mut rollout_group = RolloutGroup::default();
         let rewards: Vec<Vec<f64>> = rollouts.iter().map(|(_, _, parts)| self.rewards(parts)).collect();
-        let (advantages, trained) = self.credit(&mut played, &rewards);
+        let (advantages, trained) = self.credit(&mut rollout_group, &rewards);
         for (place, (trajectory, scored, parts)) in rollouts.into_iter().enumerate() {
-            played.scores.extend([("accuracy", parts.accuracy), ("compression", parts.compression)]);
+            rollout_group.scores.extend([("accuracy", parts.accuracy), ("compression", parts.compression)]);
             let mut credits = Vec::with_capacity(trajectory.turns.len());
             for (number, (&reward, &advantage)) in rewards[place].iter().zip(&advantages[place]).enumerate() {
                 let (done, content) = (parts.done[number], parts.content[number]);
-                played.scores.extend([(played::TOTAL, reward), ("calls", done), ("content", content)]);
+                rollout_group.scores.extend([(rollout_group::TOTAL, reward), ("calls", done), ("content", content)]);
                 let reason = Reason::of(&[
                     ("accuracy", parts.accuracy),
                     ("calls", done),
@@ -190,9 +190,9 @@ impl MemAlphaConfig {
                 ]);
                 credits.push(Credit { reward, advantage, trained, reason });
             }
-            played.add_bank_rollout(trajectory, scored, credits);
+            rollout_group.add_bank_rollout(trajectory, scored, credits);
         }
-        played
+        rollout_group
     }
 }
 
@@ -225,11 +225,16 @@ impl Objective for MemAlphaConfig {
         Some(Layout::Sections)
     }
 
-    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
+    fn roll_out(
+        &self,
+        context: &mut RolloutContext<'_>,
+        items: &[Item],
+        group_size: usize,
+    ) -> anyhow::Result<Vec<RolloutGroup>> {
         let counts = QuestionCounts { global: self.questions, of_chunk: 0 };
-        let mut banks = Banks::write(stage, items, group_size, Layout::Sections, counts, self.equality)?;
-        let global = banks.ask_globally(stage, self.equality)?;
-        let contents = self.contents(stage, &banks)?;
+        let mut banks = Banks::write(context, items, group_size, Layout::Sections, counts, self.equality)?;
+        let global = banks.ask_globally(context, self.equality)?;
+        let contents = self.contents(context, &banks)?;
         let groups = std::mem::take(&mut banks.groups);
         let of_item = groups.into_iter().zip(global.into_iter().zip(contents)).zip(&banks.text_tokens);
         let credited = of_item.map(|((group, (global, contents)), &text_tokens)| {
@@ -243,7 +248,7 @@ impl Objective for MemAlphaConfig {
                 };
                 (trajectory, scored, parts)
             });
-            self.played(rollouts.collect())
+            self.rollout_group(rollouts.collect())
         });
         Ok(credited.collect())
     }
@@ -258,19 +263,19 @@ mod tests {
     fn a_group_by_hand() {
         // Two rollouts of two chunks. Rows 2, 1, 1, 0: mean 1, sample deviation √(2/3) = 0.8165.
         let rewards = [vec![2.0, 1.0], vec![1.0, 0.0]];
-        let mut played = Played::default();
-        let (rows, trained) = MemAlphaConfig::default().credit(&mut played, &rewards);
+        let mut rollout_group = RolloutGroup::default();
+        let (rows, trained) = MemAlphaConfig::default().credit(&mut rollout_group, &rewards);
         assert!(trained && (rows[0][0] - 1.0 / 0.816_597).abs() < 1e-4 && rows[0][1].abs() < 1e-12, "{rows:?}");
         // By trajectory: means 1.5 and 0.5, deviation √½.
         let config = MemAlphaConfig { grouping: Grouping::Trajectory, ..MemAlphaConfig::default() };
-        let (copied, _) = config.credit(&mut played, &rewards);
+        let (copied, _) = config.credit(&mut rollout_group, &rewards);
         assert_eq!(copied[0][0], copied[0][1]);
         assert!((copied[0][0] - 0.5 / (0.5_f64.sqrt() + 1e-4)).abs() < 1e-9, "{copied:?}");
-        assert_eq!(played.counts(ROWS).groups, 2);
+        assert_eq!(rollout_group.counts(ROWS).groups, 2);
         // A long rollout weighs by its rows in one, not in the other.
         let uneven = [vec![1.0, 1.0, 1.0], vec![0.0]];
-        let by_rows = MemAlphaConfig::default().credit(&mut played, &uneven).0;
-        let by_rollout = config.credit(&mut played, &uneven).0;
+        let by_rows = MemAlphaConfig::default().credit(&mut rollout_group, &uneven).0;
+        let by_rollout = config.credit(&mut rollout_group, &uneven).0;
         assert!(by_rows[0][0] < -by_rows[1][0] && (by_rollout[0][0] + by_rollout[1][0]).abs() < 1e-9);
     }
 
@@ -293,7 +298,7 @@ mod tests {
                 config.rewards(&Parts { accuracy, done, compression, content })
             }).collect();
             prop_assert!(rewards.iter().flatten().all(|reward| (0.0..=2.15 + 1e-12).contains(reward)));
-            let (advantages, _) = config.credit(&mut Played::default(), &rewards);
+            let (advantages, _) = config.credit(&mut RolloutGroup::default(), &rewards);
             let sum: f64 = match grouping {
                 Grouping::Rows => advantages.iter().flatten().sum(),
                 Grouping::Trajectory => advantages.iter().map(|rows| rows[0]).sum(),

@@ -22,7 +22,7 @@ use memtrain_rollout_types::FinishReason;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Graded, Item, Objective, Played, Reason, Stage, played};
+use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, ScoredSample, rollout_group};
 use crate::agents::answer::{Equality, last_boxed};
 use crate::agents::reader::{Reader, ReadingTask, RecallPrompt};
 use crate::agents::sentences::sentences;
@@ -210,13 +210,13 @@ pub fn recall_at(
 
 /// A trajectory with everything it was asked and how it was rewarded.
 #[derive(Clone, Debug)]
-pub struct GradedTrajectory {
+pub struct ScoredTrajectory {
     /// The reading.
     pub trajectory: Trajectory,
     /// Whether the final answer is the hidden entity.
     pub correct: bool,
     /// The recall questions and their answers.
-    pub recalls: Vec<GradedRecall>,
+    pub recalls: Vec<ScoredRecall>,
     /// The form of its memories.
     pub form: MemoryForm,
     /// `R^E`.
@@ -225,7 +225,7 @@ pub struct GradedTrajectory {
 
 /// A recall question, its answers, and their rewards `R^I`.
 #[derive(Clone, Debug)]
-pub struct GradedRecall {
+pub struct ScoredRecall {
     /// What was asked.
     pub question: RecallQuestion,
     /// The answers.
@@ -248,7 +248,7 @@ pub fn roll_out(
     engine: &mut RolloutEngine<'_>,
     documents: &[ChunkedDocument],
     config: &MemTrainConfig,
-) -> anyhow::Result<Vec<Vec<GradedTrajectory>>> {
+) -> anyhow::Result<Vec<Vec<ScoredTrajectory>>> {
     let tasks: Vec<ReadingTask> = documents.iter().map(ChunkedDocument::task).collect();
     let groups = reader.read(engine, &tasks, config.group_size)?;
     let mut questions = Vec::new();
@@ -268,25 +268,25 @@ pub fn roll_out(
     }
     let mut answers = reader.recall(engine, &prompts, config.recall_samples)?.into_iter();
     let mut questions = questions.into_iter();
-    let mut graded = |document: &ChunkedDocument, trajectory: Trajectory| {
+    let mut scored = |document: &ChunkedDocument, trajectory: Trajectory| {
         let asked = questions.next().unwrap_or_default().into_iter();
-        let recalls: Vec<GradedRecall> = asked
+        let recalls: Vec<ScoredRecall> = asked
             .map(|question| {
                 let turns = answers.next().unwrap_or_default();
                 let reward = |turn: &Turn| f64::from(u8::from(is_right(&turn.text, &question.target, config.equality)));
                 let rewards = turns.iter().map(reward).collect();
-                GradedRecall { question, turns, rewards }
+                ScoredRecall { question, turns, rewards }
             })
             .collect();
         let correct = is_right(trajectory.answer(), &document.document.answer, config.equality);
         let form = MemoryForm::of(&trajectory, document);
         let recalled: Vec<f64> = recalls.iter().flat_map(|recall| recall.rewards.iter().copied()).collect();
         let reward = trajectory_reward(correct, &recalled, config) - form.penalty(config);
-        GradedTrajectory { trajectory, correct, recalls, form, reward }
+        ScoredTrajectory { trajectory, correct, recalls, form, reward }
     };
     let of_document = documents.iter().zip(groups);
     let of_document =
-        of_document.map(|(document, group)| group.into_iter().map(|read| graded(document, read)).collect());
+        of_document.map(|(document, group)| group.into_iter().map(|read| scored(document, read)).collect());
     Ok(of_document.collect())
 }
 
@@ -302,7 +302,7 @@ fn recall_questions(
     }
     let drawn_for = if config.recall_shared { 0 } else { trajectory.rollout as u64 };
     let mut generator =
-        rng::addressed(RECALL_PURPOSE, reader.round.seed, &[reader.round.step, document.number, drawn_for]);
+        rng::keyed(RECALL_PURPOSE, reader.step_key.seed, &[reader.step_key.step, document.number, drawn_for]);
     let drawn = (0..config.recall_questions).map_while(|_| draw_recall(document, config, &mut generator));
     drawn.collect()
 }
@@ -372,38 +372,38 @@ pub const FORM: &str = "form";
 
 /// Turns the rewards of a document's readings into credit. Groups are formed per trajectory, before turns are expanded;
 /// with `filter_groups` a group of zero variance is dropped, the two branches separately.
-pub fn assign_credit(group: Vec<GradedTrajectory>, answer: &str, config: &MemTrainConfig) -> Played {
-    let mut played = Played::default();
-    let rewards: Vec<f64> = group.iter().map(|graded| graded.reward).collect();
-    let judged = played.judge(END_TO_END, &rewards, config.reward_scale, config.filter_groups);
-    for (graded, &advantage) in group.into_iter().zip(&judged.advantages) {
-        let correct = f64::from(u8::from(graded.correct));
-        played.scores.extend([(played::TOTAL, graded.reward), (END_TO_END, correct)]);
+pub fn assign_credit(group: Vec<ScoredTrajectory>, answer: &str, config: &MemTrainConfig) -> RolloutGroup {
+    let mut rollout_group = RolloutGroup::default();
+    let rewards: Vec<f64> = group.iter().map(|scored| scored.reward).collect();
+    let judged = rollout_group.group_advantages(END_TO_END, &rewards, config.reward_scale, config.filter_groups);
+    for (scored, &advantage) in group.into_iter().zip(&judged.advantages) {
+        let correct = f64::from(u8::from(scored.correct));
+        rollout_group.scores.extend([(rollout_group::TOTAL, scored.reward), (END_TO_END, correct)]);
         let mut reason = Reason::of(&[(END_TO_END, correct)]);
-        let penalty = graded.form.penalty(config);
+        let penalty = scored.form.penalty(config);
         if penalty != 0.0 {
-            played.scores.push((FORM, -penalty));
+            rollout_group.scores.push((FORM, -penalty));
             reason.parts.push((FORM, -penalty));
         }
-        played.gauges.extend([
-            ("rollout/memory_repeated", graded.form.repeated),
-            ("rollout/memory_unsupported", graded.form.unsupported),
+        rollout_group.gauges.extend([
+            ("rollout/memory_repeated", scored.form.repeated),
+            ("rollout/memory_unsupported", scored.form.unsupported),
         ]);
-        let recalled: Vec<f64> = graded.recalls.iter().flat_map(|recall| recall.rewards.iter().copied()).collect();
+        let recalled: Vec<f64> = scored.recalls.iter().flat_map(|recall| recall.rewards.iter().copied()).collect();
         if !recalled.is_empty() {
-            played.scores.extend(recalled.iter().map(|&reward| (RECALL, reward)));
+            rollout_group.scores.extend(recalled.iter().map(|&reward| (RECALL, reward)));
             reason.parts.push((RECALL, recalled.iter().sum::<f64>() / recalled.len() as f64));
         }
-        let rollout = graded.trajectory.rollout;
-        let num_turns = graded.trajectory.turns.len();
-        played.graded.extend(graded.trajectory.turns.into_iter().enumerate().map(|(number, turn)| {
+        let rollout = scored.trajectory.rollout;
+        let num_turns = scored.trajectory.turns.len();
+        rollout_group.samples.extend(scored.trajectory.turns.into_iter().enumerate().map(|(number, turn)| {
             let (target, reason) = (answer.to_owned(), reason.clone());
-            let (reward, trained, readable) = (graded.reward, judged.trained, is_readable(&turn));
-            Graded { turn, rollout, number, target, reward, advantage, trained, readable, reason }
+            let (reward, trained, readable) = (scored.reward, judged.trained, is_readable(&turn));
+            ScoredSample { turn, rollout, number, target, reward, advantage, trained, readable, reason }
         }));
         let mut number = num_turns;
-        for GradedRecall { question, turns, rewards } in graded.recalls {
-            let of_recall = played.judge(RECALL, &rewards, config.reward_scale, config.filter_groups);
+        for ScoredRecall { question, turns, rewards } in scored.recalls {
+            let of_recall = rollout_group.group_advantages(RECALL, &rewards, config.reward_scale, config.filter_groups);
             let credited = turns.into_iter().zip(rewards).zip(of_recall.advantages);
             for ((turn, reward), advantage) in credited {
                 let reason = Reason {
@@ -411,7 +411,7 @@ pub fn assign_credit(group: Vec<GradedTrajectory>, answer: &str, config: &MemTra
                     notes: vec![format!("memory {}, chunk {}", question.memory_step, question.chunk_step)],
                 };
                 let (target, readable, trained) = (question.target.clone(), is_readable(&turn), of_recall.trained);
-                played.graded.push(Graded {
+                rollout_group.samples.push(ScoredSample {
                     turn,
                     rollout,
                     number,
@@ -426,7 +426,7 @@ pub fn assign_credit(group: Vec<GradedTrajectory>, answer: &str, config: &MemTra
             }
         }
     }
-    played
+    rollout_group
 }
 
 /// Whether a response holds the box that its kind of turn asks for.
@@ -447,11 +447,16 @@ impl Objective for MemTrainConfig {
         &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("entropy", "entropy")]
     }
 
-    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>> {
+    fn roll_out(
+        &self,
+        context: &mut RolloutContext<'_>,
+        items: &[Item],
+        group_size: usize,
+    ) -> anyhow::Result<Vec<RolloutGroup>> {
         let documents = documents(items)?;
         let config = Self { group_size, ..self.clone() };
-        let graded = roll_out(&stage.reader, &mut stage.engine, &documents, &config)?;
-        let credited = graded.into_iter().zip(&documents);
+        let scored = roll_out(&context.reader, &mut context.engine, &documents, &config)?;
+        let credited = scored.into_iter().zip(&documents);
         Ok(credited.map(|(group, document)| assign_credit(group, &document.document.answer, &config)).collect())
     }
 

@@ -1,7 +1,7 @@
-//! What is rewarded, and who gets the credit? One small file a system; the trainer knows none of them.
+//! Objectives: rewards and credit assignment. One small file a system; the trainer knows none of them.
 //!
-//! An [`Objective`] plays items (documents of the corpus, or tasks with labels) with the policy, rewards what was said,
-//! and hands back every response with its advantage. What happens to them is the same for all systems
+//! An [`Objective`] rolls out items (documents of the corpus, or tasks with labels) with the policy, rewards what was
+//! said, and hands back every response with its advantage. What happens to them is the same for all systems
 //! ([`crate::grpo`]), and so is what is written down of them.
 //!
 //! * [`memtrain`]: end-to-end reconstruction and intermediate recall, without labels
@@ -22,12 +22,12 @@ pub mod mem1;
 pub mod memagent;
 pub mod memalpha;
 pub mod memtrain;
-pub mod played;
 pub mod questions;
+pub mod rollout_group;
 
 pub use config::{Kind, ObjectiveConfig};
 pub use item::{ChunkedTask, Item};
-pub use played::{AskedBank, Graded, GroupCounts, Played, Reason};
+pub use rollout_group::{AnsweredBank, GroupCounts, Reason, RolloutGroup, ScoredSample};
 
 use std::sync::Arc;
 
@@ -64,15 +64,15 @@ pub struct Search<'a> {
     pub retriever: &'a Arc<dyn Retriever>,
 }
 
-/// What an objective plays with.
-pub struct Stage<'a> {
+/// What an objective rolls out with.
+pub struct RolloutContext<'a> {
     /// Tokenizer, prompts, limits, and the seed and step of the draws.
     pub reader: Reader<'a>,
     /// How a bank is kept and read.
     pub bank: &'a BankReading,
     /// Where a searcher searches; there where [`Objective::searches`].
     pub search: Option<Search<'a>>,
-    /// Plays with the policy.
+    /// Rolls out with the policy.
     pub engine: RolloutEngine<'a>,
     /// Who answers and judges: the frozen reference policy or a server; there where [`Objective::needs_reference`].
     pub frozen: Option<&'a mut dyn Answerer>,
@@ -84,7 +84,7 @@ pub struct Stage<'a> {
 
 /// How the questions of tasks become items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asking {
+pub enum QuestionMode {
     /// Each question is an item of its own.
     One,
     /// All questions about a context are asked of one trajectory.
@@ -116,7 +116,7 @@ impl AnswerForm {
     }
 }
 
-/// A system: what it plays, what it rewards, who gets the credit.
+/// A system: what it rolls out, what it rewards, who gets the credit.
 pub trait Objective {
     /// Rollouts an item.
     fn group_size(&self) -> usize;
@@ -129,11 +129,11 @@ pub trait Objective {
 
     /// The score whose mean on held-out items is what checkpoints are compared by.
     fn held_out_score(&self) -> &'static str {
-        played::TOTAL
+        rollout_group::TOTAL
     }
 
     /// The constants of MemTrain, where held-out documents are read and questioned by them; elsewhere a held-out item is
-    /// played once, as in training.
+    /// rolled out once, as in training.
     fn reconstruction(&self) -> Option<&memtrain::MemTrainConfig> {
         None
     }
@@ -154,8 +154,8 @@ pub trait Objective {
     }
 
     /// How the questions of tasks become items.
-    fn asking(&self) -> Asking {
-        if self.bank_layout().is_some() { Asking::All } else { Asking::One }
+    fn question_mode(&self) -> QuestionMode {
+        if self.bank_layout().is_some() { QuestionMode::All } else { QuestionMode::One }
     }
 
     /// Whether it searches.
@@ -163,11 +163,16 @@ pub trait Objective {
         false
     }
 
-    /// Plays each item `group_size` times; what came of each, in their order.
+    /// Rolls out each item `group_size` times; what came of each, in their order.
     ///
     /// # Errors
-    /// If a sampler, a scorer or the tokenizer fails, or an item is not of the kind that the objective can play.
-    fn roll_out(&self, stage: &mut Stage<'_>, items: &[Item], group_size: usize) -> anyhow::Result<Vec<Played>>;
+    /// If a sampler, a scorer or the tokenizer fails, or an item is not of the kind that the objective can roll out.
+    fn roll_out(
+        &self,
+        context: &mut RolloutContext<'_>,
+        items: &[Item],
+        group_size: usize,
+    ) -> anyhow::Result<Vec<RolloutGroup>>;
 }
 
 /// Mean of the values of each name, in the order in which names first appear.

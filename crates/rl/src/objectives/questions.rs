@@ -13,12 +13,12 @@ use rand::seq::SliceRandom;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::memtrain::is_right;
-use super::{Item, Stage};
+use super::{Item, RolloutContext};
 use crate::agents::answer::Equality;
-use crate::agents::bank::answerer::{self, Ask};
+use crate::agents::bank::answerer::{self, MemoryQuery};
 use crate::agents::bank::{Bank, BankPrompts};
 use crate::agents::prompts::PromptSet;
-use crate::agents::reader::DrawRound;
+use crate::agents::reader::StepKey;
 
 /// What a bank is asked about an item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl ItemQuestions {
         counts: QuestionCounts,
         equality: Equality,
         prompts: (&PromptSet, &BankPrompts),
-        round: DrawRound,
+        step_key: StepKey,
     ) -> Self {
         let chunks = item.chunks();
         let names: Vec<Vec<String>> = (0..chunks.len()).map(|chunk| hideable(item, &chunks, chunk, equality)).collect();
@@ -58,8 +58,8 @@ impl ItemQuestions {
             Some(Question { text: prompts.1.cloze(&question), answers: vec![name.to_owned()] })
         };
         let of_chunk = (0..chunks.len()).map(|chunk| {
-            let address = [round.step, item.number(), chunk as u64];
-            let mut generator = rng::addressed(CHUNK_PURPOSE, round.seed, &address);
+            let key = [step_key.step, item.number(), chunk as u64];
+            let mut generator = rng::keyed(CHUNK_PURPOSE, step_key.seed, &key);
             let mut names = names[chunk].clone();
             names.shuffle(&mut generator);
             names.iter().filter_map(|name| draw(chunk, name, &mut generator)).take(counts.of_chunk).collect()
@@ -68,7 +68,7 @@ impl ItemQuestions {
         let global = match item {
             Item::Task(task) => task.questions.clone(),
             Item::Document(_) => {
-                let mut generator = rng::addressed(GLOBAL_PURPOSE, round.seed, &[round.step, item.number()]);
+                let mut generator = rng::keyed(GLOBAL_PURPOSE, step_key.seed, &[step_key.step, item.number()]);
                 let all = names.iter().enumerate();
                 let mut all: Vec<(usize, &String)> =
                     all.flat_map(|(chunk, names)| names.iter().map(move |name| (chunk, name))).collect();
@@ -150,7 +150,7 @@ pub fn capitalised(text: &str) -> Vec<String> {
 
 /// A question asked of a bank.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'b> {
+pub struct LabelledQuery<'b> {
     /// The bank.
     pub bank: &'b Bank,
     /// The question.
@@ -163,7 +163,7 @@ pub struct Asked<'b> {
 
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scored {
+pub struct QaResult {
     /// The question.
     pub question: Question,
     /// The response to it.
@@ -174,7 +174,7 @@ pub struct Scored {
     pub evidence: Vec<u32>,
 }
 
-impl Scored {
+impl QaResult {
     /// For reading: verdict, question, answer.
     pub fn note(&self) -> String {
         let verdict = if self.score > 0.0 { "right" } else { "wrong" };
@@ -187,22 +187,26 @@ impl Scored {
 ///
 /// # Errors
 /// If there is none, or it fails.
-pub fn ask(stage: &mut Stage<'_>, asked: &[Asked<'_>], equality: Equality) -> anyhow::Result<Vec<Scored>> {
-    let frozen = stage.frozen.as_deref_mut().ok_or_else(|| anyhow::anyhow!("there is no frozen policy to answer"))?;
-    let asks: Vec<Ask<'_>> = asked
+pub fn ask(
+    context: &mut RolloutContext<'_>,
+    asked: &[LabelledQuery<'_>],
+    equality: Equality,
+) -> anyhow::Result<Vec<QaResult>> {
+    let frozen = context.frozen.as_deref_mut().ok_or_else(|| anyhow::anyhow!("there is no frozen policy to answer"))?;
+    let queries: Vec<MemoryQuery<'_>> = asked
         .iter()
-        .map(|asked| Ask {
+        .map(|asked| MemoryQuery {
             bank: asked.bank,
             question: &asked.question.text,
             document: asked.item,
             rollout: asked.rollout as u64,
         })
         .collect();
-    let answers = answerer::answer(&stage.reader, stage.bank, frozen, &asks)?;
+    let answers = answerer::answer(&context.reader, context.bank, frozen, &queries)?;
     let scored = answers.into_iter().zip(asked).map(|(answer, asked)| {
         let right = asked.question.answers.iter().any(|gold| is_right(&answer.text, gold, equality));
         let (question, score) = (asked.question.clone(), f64::from(u8::from(right)));
-        Scored { question, response: answer.text, score, evidence: answer.evidence }
+        QaResult { question, response: answer.text, score, evidence: answer.evidence }
     });
     Ok(scored.collect())
 }
@@ -213,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_cloze_hides_every_occurrence_and_says_something_else() {
-        let mut generator = rng::addressed("test", 1, &[]);
+        let mut generator = rng::keyed("test", 1, &[]);
         let chunk = "Lorn is a river. Lorn, not Velm, is old Lorn.\nLorn.";
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..50 {

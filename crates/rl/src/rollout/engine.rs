@@ -1,4 +1,4 @@
-//! The loop that plays environments over a sampler's stream.
+//! Rollout engine: the loop that runs environments over a sampler's stream.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,14 +15,14 @@ use super::lookups::Lookups;
 use super::{Environment, Observation, SingleTurn, Step, Trajectory, Turn};
 use crate::agents::retrieve::Retriever;
 
-/// How long passages are waited for before the engine looks whether to stop, where there is nothing to draw.
+/// How long passages are waited for before the engine looks whether to stop, where there is nothing to sample.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Plays environments with a policy.
+/// Runs environments with a policy.
 ///
-/// Each environment goes on as soon as its own response has ended. A stop request is looked for between two forward passes
-/// (ten times a second where a server draws), so it ends a rollout within a response; what was drawn is drawn again, the
-/// same, when the work is taken up.
+/// Each environment goes on as soon as its own response has ended. A stop request is looked for between two forward
+/// passes (ten times a second where a server samples), so it ends a rollout within a response; what was sampled is
+/// sampled again, the same, when the work is taken up.
 pub struct RolloutEngine<'a> {
     sampler: Box<dyn Sampler + 'a>,
     stop: StopRequest,
@@ -32,7 +32,7 @@ pub struct RolloutEngine<'a> {
 /// What environments search in: who finds passages, and how many of them for a query.
 pub type SearchIn<'a> = (&'a Arc<dyn Retriever>, usize);
 
-/// An environment that is being played.
+/// An environment that is running.
 struct Live<E> {
     environment: E,
     turns: Vec<Turn>,
@@ -41,7 +41,7 @@ struct Live<E> {
 }
 
 impl<'a> RolloutEngine<'a> {
-    /// An engine that draws with this sampler and that nobody stops.
+    /// An engine that samples with this sampler and that nobody stops.
     pub fn new(sampler: impl Sampler + 'a) -> Self {
         Self { sampler: Box::new(sampler), stop: StopRequest::default(), watch: Watch::default() }
     }
@@ -65,7 +65,7 @@ impl<'a> RolloutEngine<'a> {
         RolloutEngine { sampler: Box::new(&mut self.sampler), stop: self.stop.clone(), watch: self.watch.clone() }
     }
 
-    /// Plays every task `group_size` times; the trajectories of a task stand together. `environment` is given a task and
+    /// Runs every task `group_size` times; the trajectories of a task stand together. `environment` is given a task and
     /// the number of the rollout.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl<'a> RolloutEngine<'a> {
         Ok(tasks.iter().map(|_| trajectories.by_ref().take(group_size).collect()).collect())
     }
 
-    /// Plays single turns; their responses in the same order.
+    /// Runs single turns; their responses in the same order.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -92,7 +92,7 @@ impl<'a> RolloutEngine<'a> {
         Ok(self.run(tokenizer, prompts, None)?.into_iter().flat_map(|trajectory| trajectory.turns).collect())
     }
 
-    /// Plays environments to their ends; trajectories in the order of the environments.
+    /// Runs environments to their ends; trajectories in the order of the environments.
     ///
     /// # Errors
     /// If the sampler, the tokenizer, the retriever or an environment fails;
@@ -153,10 +153,10 @@ impl<E: Environment> Live<E> {
     ) -> anyhow::Result<usize> {
         match step {
             Step::Observe(Observation { kind, prompt_ids, params }) => {
-                let mut address = self.environment.address();
-                address.turn += self.turns.len() as u64;
+                let mut rng_key = self.environment.rng_key();
+                rng_key.turn += self.turns.len() as u64;
                 self.shown = (kind, prompt_ids.clone());
-                stream.submit(place, SampleRequest { prompt_ids, params, address })?;
+                stream.submit(place, SampleRequest { prompt_ids, params, rng_key })?;
                 return Ok(1);
             }
             Step::Search(query) => lookups.ask(place, query)?,
@@ -166,7 +166,7 @@ impl<E: Environment> Live<E> {
     }
 
     fn trajectory(self) -> Trajectory<E::Outcome> {
-        let rollout = self.environment.address().rollout as usize;
+        let rollout = self.environment.rng_key().rollout as usize;
         Trajectory { rollout, turns: self.turns, outcome: self.environment.outcome() }
     }
 }

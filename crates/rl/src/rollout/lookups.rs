@@ -1,4 +1,4 @@
-//! Searches beside the stream: while passages are looked up for some environments, the others are drawn for.
+//! Searches beside the stream: while passages are looked up for some environments, the others go on.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -10,7 +10,7 @@ use super::engine::SearchIn;
 use crate::agents::retrieve::{Found, RetrieveError, Retriever};
 
 /// A query and the place of who asks.
-type Asked = (usize, String);
+type SearchQuery = (usize, String);
 
 /// The passages of a batch of queries, each with the place of who asked.
 type Batch = Result<Vec<(usize, Vec<Found>)>, RetrieveError>;
@@ -19,7 +19,7 @@ type Batch = Result<Vec<(usize, Vec<Found>)>, RetrieveError>;
 /// not wait for it: it ends by itself after its batch.
 pub(super) struct Lookups {
     search: Option<(Arc<dyn Retriever>, usize)>,
-    thread: Option<(Sender<Asked>, Receiver<Batch>)>,
+    thread: Option<(Sender<SearchQuery>, Receiver<Batch>)>,
     under_way: usize,
 }
 
@@ -65,7 +65,7 @@ impl Lookups {
 }
 
 /// What the thread does until nobody asks or listens any more.
-fn look_up(retriever: &dyn Retriever, topk: usize, asked: &Receiver<Asked>, sender: &Sender<Batch>) {
+fn look_up(retriever: &dyn Retriever, topk: usize, asked: &Receiver<SearchQuery>, sender: &Sender<Batch>) {
     while let Ok(first) = asked.recv() {
         let (places, queries): (Vec<usize>, Vec<String>) = std::iter::once(first).chain(asked.try_iter()).unzip();
         let texts: Vec<&str> = queries.iter().map(String::as_str).collect();

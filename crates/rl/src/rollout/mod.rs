@@ -1,30 +1,30 @@
-//! Rollouts: environments in which a policy acts, and the engine that plays them.
+//! Rollouts: environments in which a policy acts, and the engine that runs them.
 //!
 //! An [`Environment`] is one trajectory in the making. It shows the policy an observation (a prompt and the limits of the
 //! response), takes the response, and shows the next observation or ends. Environments know nothing of each other. The
 //! [`RolloutEngine`] keeps a request of each of them in the sampler's stream, so that none waits for the response of another.
 //!
-//! Draws are addressed by (seed, step, document, rollout, turn), and trajectories come back in the order of their
+//! Responses are keyed by (seed, step, document, rollout, turn), and trajectories come back in the order of their
 //! environments. So neither depends on the order in which responses end.
 
 mod engine;
 mod lookups;
 
 pub use self::engine::RolloutEngine;
-pub use memtrain_rollout_types::{DrawAddress, RolloutKind};
+pub use memtrain_rollout_types::{RngKey, RolloutKind};
 
 use memtrain_engine::sampler::{Completion, SamplingParams};
 
 use crate::agents::retrieve::Found;
 
-/// What the policy is shown: a prompt, and how its response is drawn.
+/// What the policy is shown: a prompt, and how its response is sampled.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// What the turn is for.
     pub kind: RolloutKind,
     /// Token ids of the prompt.
     pub prompt_ids: Vec<u32>,
-    /// How the response is drawn, and its longest length.
+    /// How the response is sampled, and its longest length.
     pub params: SamplingParams,
 }
 
@@ -63,13 +63,13 @@ pub enum Step {
     End,
 }
 
-/// One trajectory in the making. An error of any of its methods ends all rollouts that are played with it.
+/// One trajectory in the making. An error of any of its methods ends all rollouts that run with it.
 pub trait Environment {
     /// What it knows at its end.
     type Outcome;
 
-    /// What the draws of the first turn are for; the turns are counted from there.
-    fn address(&self) -> DrawAddress;
+    /// RNG key of the first turn; the turns are counted from there.
+    fn rng_key(&self) -> RngKey;
 
     /// The first step.
     ///
@@ -98,22 +98,22 @@ pub trait Environment {
 /// An environment of one turn: a question and the response to it.
 #[derive(Clone, Debug)]
 pub struct SingleTurn {
-    address: DrawAddress,
+    rng_key: RngKey,
     observation: Option<Observation>,
 }
 
 impl SingleTurn {
     /// Shows this, and ends with the response to it.
-    pub fn new(address: DrawAddress, observation: Observation) -> Self {
-        Self { address, observation: Some(observation) }
+    pub fn new(rng_key: RngKey, observation: Observation) -> Self {
+        Self { rng_key, observation: Some(observation) }
     }
 }
 
 impl Environment for SingleTurn {
     type Outcome = ();
 
-    fn address(&self) -> DrawAddress {
-        self.address
+    fn rng_key(&self) -> RngKey {
+        self.rng_key
     }
 
     fn first(&mut self) -> anyhow::Result<Step> {

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, HttpError, answer_bytes};
-use super::stream::{Ask, HttpStream};
+use super::stream::{Endpoint, HttpStream};
 use super::wire::{ChatChoice, ChatMessage, ChatReply};
 use crate::sampler::FinishReason;
 use crate::sampler::config::{ChatConfig, HttpConfig};
@@ -46,11 +46,11 @@ pub struct ChatAnswer {
 /// A server that is asked in words, always greedily.
 #[derive(Clone, Debug)]
 pub struct ChatServer {
-    asks: Arc<Chat>,
+    endpoint: Arc<ChatEndpoint>,
 }
 
 #[derive(Debug)]
-struct Chat {
+struct ChatEndpoint {
     client: Client,
     parameters: Map<String, Value>,
 }
@@ -65,12 +65,12 @@ impl ChatServer {
         let http = HttpConfig { url, model, concurrency, timeout_s, retries, backoff_s, ..HttpConfig::default() };
         let parameters = serde_json::to_value(parameters).context("the parameters are no JSON")?;
         let parameters = parameters.as_object().cloned().unwrap_or_default();
-        Ok(Self { asks: Arc::new(Chat { client: Client::connect(&http, KEY)?, parameters }) })
+        Ok(Self { endpoint: Arc::new(ChatEndpoint { client: Client::connect(&http, KEY)?, parameters }) })
     }
 
     /// The model, as the server calls it.
     pub fn model(&self) -> &str {
-        &self.asks.client.model
+        &self.endpoint.client.model
     }
 
     /// Answers all requests, in their order. After each, and ten times a second, `goes_on` is told how many have been
@@ -84,13 +84,13 @@ impl ChatServer {
         mut goes_on: impl FnMut(usize) -> Result<()>,
     ) -> Result<Vec<ChatAnswer>> {
         let mut answers: Vec<Option<ChatAnswer>> = vec![None; requests.len()];
-        let mut stream = HttpStream::new(&self.asks);
+        let mut stream = HttpStream::new(&self.endpoint);
         for (ticket, request) in requests.into_iter().enumerate() {
-            stream.put(ticket, request)?;
+            stream.push(ticket, request)?;
         }
         let mut ended = 0;
         loop {
-            match stream.take()? {
+            match stream.poll_next()? {
                 Poll::Ready(None) => break,
                 Poll::Ready(Some((ticket, answer))) => {
                     answers[ticket] = Some(answer);
@@ -104,15 +104,15 @@ impl ChatServer {
     }
 }
 
-impl Ask for Chat {
-    type Question = ChatRequest;
-    type Answer = ChatAnswer;
+impl Endpoint for ChatEndpoint {
+    type Request = ChatRequest;
+    type Response = ChatAnswer;
 
     fn client(&self) -> &Client {
         &self.client
     }
 
-    fn ask(&self, request: &ChatRequest) -> Result<ChatAnswer, HttpError> {
+    fn send(&self, request: &ChatRequest) -> Result<ChatAnswer, HttpError> {
         let mut body = json!({
             "model": self.client.model, "messages": [{"role": "user", "content": request.user}],
             "max_tokens": request.max_tokens, "temperature": 0.0,

@@ -138,7 +138,7 @@ impl Client {
     fn first_model(&self) -> Result<String> {
         let url = self.url("/v1/models");
         let received =
-            self.patiently(|client| client.received(&url, client.agent.get(&url), MODELS_BYTES, |get| get.call()))?;
+            self.with_retries(|client| client.received(&url, client.agent.get(&url), MODELS_BYTES, |get| get.call()))?;
         let models: Models = received.json().map_err(|detail| HttpError::Answer { url, detail })?;
         let first = models.data.into_iter().next();
         let name = first.with_context(|| format!("`{}` has no model", self.config.url))?.id;
@@ -188,7 +188,7 @@ impl Client {
     }
 
     /// Asks until there is an answer, or as often as the configuration says.
-    pub(super) fn patiently<T>(&self, ask: impl Fn(&Self) -> Result<T, HttpError>) -> Result<T, HttpError> {
+    pub(super) fn with_retries<T>(&self, ask: impl Fn(&Self) -> Result<T, HttpError>) -> Result<T, HttpError> {
         let mut wait = Duration::from_secs_f64(self.config.backoff_s);
         for left in (0..=self.config.retries).rev() {
             match ask(self) {

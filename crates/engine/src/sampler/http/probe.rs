@@ -4,9 +4,9 @@
 //! mean over the tokens of all probes of |log p_server − log p_trainer| ≤ sampler.http.max_mismatch
 //! ```
 //!
-//! A server that says it has read new weights may go on with the old ones, and nothing that it draws looks wrong then.
-//! Other arithmetic (bf16, other kernels) moves a log-probability by some hundredths; weights of another policy, or of
-//! some steps ago, by more.
+//! A server that says it has read new weights may go on with the old ones, and nothing that it samples looks wrong
+//! then. Other arithmetic (bf16, other kernels) moves a log-probability by some hundredths; weights of another policy,
+//! or of some steps ago, by more.
 
 use std::sync::Once;
 
@@ -14,11 +14,11 @@ use anyhow::{Context, Result};
 use memtrain_model::policy::Policy;
 use memtrain_model::scoring::{PassLimits, PromptResponse, Sharing, score};
 
-use super::{Draws, HttpError};
+use super::{CompletionsEndpoint, HttpError};
 use crate::sampler::config::Dialect;
 use crate::sampler::http::client::answer_bytes;
 use crate::sampler::http::wire::{SglangAnswer, VllmAnswer};
-use crate::sampler::{DrawAddress, SampleRequest, SamplingParams};
+use crate::sampler::{RngKey, SampleRequest, SamplingParams};
 
 /// Things that a policy may know, and things that it cannot: names, numbers, another language.
 const PROBES: [&str; 4] = [
@@ -36,8 +36,8 @@ const PROBE_TOKENS: usize = 48;
 ///
 /// # Errors
 /// If they differ by more than the configuration allows, the server does not answer, or the policy cannot be evaluated.
-pub(super) fn check(draws: &Draws, policy: &Policy) -> Result<()> {
-    let most = draws.client.config.max_mismatch;
+pub(super) fn check(endpoint: &CompletionsEndpoint, policy: &Policy) -> Result<()> {
+    let most = endpoint.client.config.max_mismatch;
     if most == 0.0 {
         return Ok(());
     }
@@ -49,13 +49,14 @@ pub(super) fn check(draws: &Draws, policy: &Policy) -> Result<()> {
     }
     let mut theirs = Vec::new();
     for prompt in &prompts {
-        let scored = draws.client.patiently(|_| draws.scored(prompt)).context("the probe of its weights failed")?;
+        let scored =
+            endpoint.client.with_retries(|_| endpoint.scored(prompt)).context("the probe of its weights failed")?;
         let Some(scored) = scored else {
             static SAID: Once = Once::new();
             SAID.call_once(|| {
                 tracing::warn!(
                     "`{}` scores no prompts: whether it draws with the policy's weights shows in `mismatch_kl` alone",
-                    draws.client.config.url
+                    endpoint.client.config.url
                 );
             });
             return Ok(());
@@ -80,16 +81,16 @@ pub(super) fn check(draws: &Draws, policy: &Policy) -> Result<()> {
         return Ok(());
     }
     let worst = tokens.iter().copied().max_by(|a, b| difference(a).total_cmp(&difference(b))).unwrap_or_default();
-    let url = draws.client.config.url.clone();
+    let url = endpoint.client.config.url.clone();
     Err(HttpError::Mismatch { url, tokens: tokens.len(), mean, most, theirs: worst.0, own: worst.1 }.into())
 }
 
-impl Draws {
+impl CompletionsEndpoint {
     /// The server's log-probabilities of a prompt's tokens from the second on; `None` where it does not give them.
     fn scored(&self, prompt: &[u32]) -> Result<Option<Vec<f64>>, HttpError> {
         let params = SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 1 };
         let (path, mut question) =
-            self.question(&SampleRequest { prompt_ids: prompt.to_vec(), params, address: DrawAddress::default() });
+            self.question(&SampleRequest { prompt_ids: prompt.to_vec(), params, rng_key: RngKey::default() });
         match self.client.config.dialect {
             Dialect::Vllm => question["prompt_logprobs"] = 0.into(),
             Dialect::Sglang => question["logprob_start_len"] = 0.into(),

@@ -14,17 +14,17 @@ use super::client::{Client, HttpError};
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a stream asks of a server.
-pub(super) trait Ask: Send + Sync + 'static {
+pub(super) trait Endpoint: Send + Sync + 'static {
     /// What goes in.
-    type Question: Send + 'static;
+    type Request: Send + 'static;
     /// What comes out.
-    type Answer: Send + 'static;
+    type Response: Send + 'static;
 
     /// Who is asked.
     fn client(&self) -> &Client;
 
     /// Asks once.
-    fn ask(&self, question: &Self::Question) -> Result<Self::Answer, HttpError>;
+    fn send(&self, request: &Self::Request) -> Result<Self::Response, HttpError>;
 }
 
 /// Requests on their way to the threads that send them.
@@ -53,53 +53,53 @@ impl<Q> Queue<Q> {
     }
 }
 
-type Ended<A> = (usize, Result<A, HttpError>);
+type Ended<E> = (usize, Result<E, HttpError>);
 
 /// Requests under way at a server.
-pub(super) struct HttpStream<A: Ask> {
-    asks: Arc<A>,
-    queue: Arc<Queue<A::Question>>,
-    ended: Receiver<Ended<A::Answer>>,
-    sender: Sender<Ended<A::Answer>>,
+pub(super) struct HttpStream<E: Endpoint> {
+    endpoint: Arc<E>,
+    queue: Arc<Queue<E::Request>>,
+    ended: Receiver<Ended<E::Response>>,
+    sender: Sender<Ended<E::Response>>,
     threads: usize,
     under_way: usize,
 }
 
 /// An answer with its ticket.
-type Answered<A> = (usize, <A as Ask>::Answer);
+type Answered<E> = (usize, <E as Endpoint>::Response);
 
 /// What a thread of a stream does: it asks until the stream is over.
-fn work<A: Ask>(asks: &A, queue: &Queue<A::Question>, ended: &Sender<Ended<A::Answer>>) {
-    while let Some((ticket, question)) = queue.take() {
-        let answer = asks.client().patiently(|_| asks.ask(&question));
+fn work<E: Endpoint>(endpoint: &E, queue: &Queue<E::Request>, ended: &Sender<Ended<E::Response>>) {
+    while let Some((ticket, request)) = queue.take() {
+        let answer = endpoint.client().with_retries(|_| endpoint.send(&request));
         if ended.send((ticket, answer)).is_err() {
             return;
         }
     }
 }
 
-impl<A: Ask> HttpStream<A> {
-    pub(super) fn new(asks: &Arc<A>) -> Self {
+impl<E: Endpoint> HttpStream<E> {
+    pub(super) fn new(endpoint: &Arc<E>) -> Self {
         let (sender, ended) = channel();
         let queue = Arc::new(Queue { waiting: Mutex::default(), changed: Condvar::new() });
-        Self { asks: Arc::clone(asks), queue, ended, sender, threads: 0, under_way: 0 }
+        Self { endpoint: Arc::clone(endpoint), queue, ended, sender, threads: 0, under_way: 0 }
     }
 
     /// Adds a question; its ticket comes back with the answer.
-    pub(super) fn put(&mut self, ticket: usize, question: A::Question) -> Result<()> {
-        self.queue.lock().0.push_back((ticket, question));
+    pub(super) fn push(&mut self, ticket: usize, request: E::Request) -> Result<()> {
+        self.queue.lock().0.push_back((ticket, request));
         self.queue.changed.notify_one();
         self.under_way += 1;
-        if self.threads < self.under_way.min(self.asks.client().config.concurrency) {
-            let (asks, queue, sender) = (Arc::clone(&self.asks), Arc::clone(&self.queue), self.sender.clone());
-            std::thread::Builder::new().spawn(move || work(&*asks, &queue, &sender))?;
+        if self.threads < self.under_way.min(self.endpoint.client().config.concurrency) {
+            let (endpoint, queue, sender) = (Arc::clone(&self.endpoint), Arc::clone(&self.queue), self.sender.clone());
+            std::thread::Builder::new().spawn(move || work(&*endpoint, &queue, &sender))?;
             self.threads += 1;
         }
         Ok(())
     }
 
     /// The next answer, with its ticket; `Pending` if none comes in [`PATIENCE`], `Ready(None)` if nothing is under way.
-    pub(super) fn take(&mut self) -> Result<Poll<Option<Answered<A>>>> {
+    pub(super) fn poll_next(&mut self) -> Result<Poll<Option<Answered<E>>>> {
         if self.under_way == 0 {
             return Ok(Poll::Ready(None));
         }
@@ -113,7 +113,7 @@ impl<A: Ask> HttpStream<A> {
     }
 }
 
-impl<A: Ask> Drop for HttpStream<A> {
+impl<E: Endpoint> Drop for HttpStream<E> {
     /// Threads that wait go home; one that is being answered does so when it is.
     fn drop(&mut self) {
         let mut state = self.queue.lock();

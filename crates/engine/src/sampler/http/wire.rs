@@ -70,7 +70,7 @@ struct SglangToken(Option<f64>, u32, IgnoredAny);
 
 /// An answer to a call that makes a server do something.
 #[derive(Default, Deserialize)]
-pub(super) struct Told {
+pub(super) struct ReloadReply {
     /// Whether it was done, where the server says.
     #[serde(default)]
     pub(super) success: Option<bool>,

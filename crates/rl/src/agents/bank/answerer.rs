@@ -1,8 +1,8 @@
-//! A frozen answerer: what does a bank say to a question?
+//! Frozen answerer: question answering over a bank, by a frozen policy or a server.
 //!
 //! It is shown the core and the items that BM25 finds for the question, and answers greedily. It is not trained: what
-//! it can answer is a measure of what the bank holds. A policy answers ([`RolloutEngine`]), or a server ([`ServerAnswerer`]) that is asked
-//! in words and may be any model.
+//! it can answer is a measure of what the bank holds. A policy answers ([`RolloutEngine`]), or a server
+//! ([`ServerAnswerer`]) with chat completions, which may be any model.
 
 use memtrain_engine::sampler::http::chat::{ChatAnswer, ChatRequest};
 use memtrain_engine::sampler::{ChatServer, Completion};
@@ -13,35 +13,35 @@ use memtrain_run::watch::Watch;
 
 use super::{Bank, BankReading, Entry, retrieval};
 use crate::agents::answer::last_boxed;
-use crate::agents::reader::{DrawConfig, Reader};
+use crate::agents::reader::{Reader, SamplingConfig};
 use crate::rollout::{RolloutEngine, Turn};
 
-/// First turn number in the addresses of an answerer's draws, apart from those of any agent.
+/// First turn number in the RNG keys of an answerer, apart from those of any agent.
 const FIRST_TURN: u64 = 1 << 32;
 
-/// A user's words, and what the draw of the response is for: document, rollout, turn.
+/// A user message to be answered, and the numbers of the response's RNG key: document, rollout, turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Words {
-    /// The words.
+pub struct AnswerRequest {
+    /// The message.
     pub user: PromptText,
-    /// The address.
-    pub address: (u64, u64, u64),
+    /// Document, rollout, turn.
+    pub key: (u64, u64, u64),
 }
 
-/// Who answers: words in, words out, always the most probable ones.
+/// Who answers: text in, text out, greedily.
 pub trait Answerer {
     /// Responds to each, in their order, with at most `reader.answer_tokens` tokens. Of a server's response nobody knows
     /// the tokens.
     ///
     /// # Errors
     /// If who answers fails, or the words do not fit the context of a policy.
-    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>>;
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[AnswerRequest]) -> anyhow::Result<Vec<Turn>>;
 }
 
 impl Answerer for RolloutEngine<'_> {
-    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
-        let reader = Reader { draw: &DrawConfig::GREEDY, ..*reader };
-        let prompt = |words: &Words| reader.single_turn(RolloutKind::Answer, &words.user, words.address);
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[AnswerRequest]) -> anyhow::Result<Vec<Turn>> {
+        let reader = Reader { sampling: &SamplingConfig::GREEDY, ..*reader };
+        let prompt = |request: &AnswerRequest| reader.single_turn(RolloutKind::Answer, &request.user, request.key);
         self.respond_all(reader.tokenizer, asked.iter().map(prompt).collect::<anyhow::Result<_>>()?)
     }
 }
@@ -57,9 +57,9 @@ pub struct ServerAnswerer {
 }
 
 impl Answerer for ServerAnswerer {
-    fn respond(&mut self, reader: &Reader<'_>, asked: &[Words]) -> anyhow::Result<Vec<Turn>> {
+    fn respond(&mut self, reader: &Reader<'_>, asked: &[AnswerRequest]) -> anyhow::Result<Vec<Turn>> {
         let max_tokens = reader.config.answer_tokens;
-        let request = |words: &Words| ChatRequest { user: words.user.as_str().to_owned(), max_tokens };
+        let chat_request = |request: &AnswerRequest| ChatRequest { user: request.user.as_str().to_owned(), max_tokens };
         let turn = |ChatAnswer { text, finish }: ChatAnswer| Turn {
             kind: RolloutKind::Answer,
             prompt_ids: Vec::new(),
@@ -74,21 +74,21 @@ impl Answerer for ServerAnswerer {
             }
             Ok(self.stop.check()?)
         };
-        let answers = self.server.answer(asked.iter().map(request).collect(), goes_on)?;
+        let answers = self.server.answer(asked.iter().map(chat_request).collect(), goes_on)?;
         Ok(answers.into_iter().map(turn).collect())
     }
 }
 
 /// A question to a bank.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'b> {
+pub struct MemoryQuery<'b> {
     /// What is known.
     pub bank: &'b Bank,
     /// What is asked.
     pub question: &'b str,
-    /// Number of the item, for draw addresses.
+    /// Number of the item, for RNG keys.
     pub document: u64,
-    /// Rollout, for draw addresses.
+    /// Rollout, for RNG keys.
     pub rollout: u64,
 }
 
@@ -122,24 +122,24 @@ pub fn answer(
     reader: &Reader<'_>,
     reading: &BankReading,
     frozen: &mut dyn Answerer,
-    asks: &[Ask<'_>],
+    queries: &[MemoryQuery<'_>],
 ) -> anyhow::Result<Vec<Answer>> {
-    let mut asked: Vec<Words> = Vec::with_capacity(asks.len());
-    let mut evidence = Vec::with_capacity(asks.len());
-    for (ask, number) in asks.iter().zip(0..) {
-        let mut items = retrieve(ask.bank, ask.question, reading.config.retrieved(ask.bank.layout()));
+    let mut asked: Vec<AnswerRequest> = Vec::with_capacity(queries.len());
+    let mut evidence = Vec::with_capacity(queries.len());
+    for (query, number) in queries.iter().zip(0..) {
+        let mut items = retrieve(query.bank, query.question, reading.config.retrieved(query.bank.layout()));
         let limit = reader.config.context_tokens.saturating_sub(reader.config.answer_tokens);
         let user = loop {
             // In the order of writing, as the writer sees them.
             let mut shown = items.clone();
             shown.sort_by_key(|entry| entry.id);
-            let user = reading.prompts.question_turn(ask.question, &ask.bank.written(&shown));
+            let user = reading.prompts.question_turn(query.question, &query.bank.written(&shown));
             if items.is_empty() || reader.tokenizer.chat_prompt_ids(&user)?.len() <= limit {
                 break user;
             }
             items.pop();
         };
-        asked.push(Words { user, address: (ask.document, ask.rollout, FIRST_TURN + number) });
+        asked.push(AnswerRequest { user, key: (query.document, query.rollout, FIRST_TURN + number) });
         evidence.push(items.iter().map(|entry| entry.step).collect());
     }
     let turns = frozen.respond(reader, &asked)?.into_iter().zip(evidence);
@@ -148,12 +148,12 @@ pub fn answer(
 
 /// An item to judge.
 #[derive(Clone, Copy, Debug)]
-pub struct Judged<'b> {
+pub struct JudgedItem<'b> {
     /// What it should be taken from.
     pub section: &'b str,
     /// What it says.
     pub content: &'b str,
-    /// Number of the document, for draw addresses.
+    /// Number of the document, for RNG keys.
     pub document: u64,
 }
 
@@ -165,13 +165,13 @@ pub fn judge(
     reader: &Reader<'_>,
     reading: &BankReading,
     frozen: &mut dyn Answerer,
-    items: &[Judged<'_>],
+    items: &[JudgedItem<'_>],
 ) -> anyhow::Result<Vec<bool>> {
-    let words = |(item, number): (&Judged<'_>, u64)| Words {
+    let request = |(item, number): (&JudgedItem<'_>, u64)| AnswerRequest {
         user: reading.prompts.judge_turn(item.section, item.content),
-        address: (item.document, 0, 2 * FIRST_TURN + number),
+        key: (item.document, 0, 2 * FIRST_TURN + number),
     };
-    let asked: Vec<Words> = items.iter().zip(0..).map(words).collect();
+    let asked: Vec<AnswerRequest> = items.iter().zip(0..).map(request).collect();
     let said_yes =
         |turn: Turn| last_boxed(&turn.text).is_some_and(|verdict| verdict.trim().eq_ignore_ascii_case("yes"));
     Ok(frozen.respond(reader, &asked)?.into_iter().map(said_yes).collect())

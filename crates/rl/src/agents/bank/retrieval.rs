@@ -1,4 +1,4 @@
-//! Which items speak of a question? BM25 over the items of a bank.
+//! BM25 over the items of a bank.
 //!
 //! For question terms `q` (each counted once) and item `d` of `|d|` terms among `N` items of mean length `L`, `n_q` of them with `q`:
 //!

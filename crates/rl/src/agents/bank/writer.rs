@@ -8,7 +8,7 @@ use memtrain_rollout_types::RolloutKind;
 
 use super::{Bank, BankReading, Call, Layout, Refusal, Section, call};
 use crate::agents::reader::{Reader, ReadingTask};
-use crate::rollout::{DrawAddress, Environment, RolloutEngine, Step, Trajectory, Turn};
+use crate::rollout::{Environment, RngKey, RolloutEngine, Step, Trajectory, Turn};
 
 /// What came of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl BankTrajectory {
 
 /// Writes banks with a policy.
 pub struct MemoryWriter<'a> {
-    /// Tokenizer, limits, and how tokens are drawn.
+    /// Tokenizer, limits, and how tokens are sampled.
     pub reader: &'a Reader<'a>,
     /// Limits and texts of banks.
     pub reading: &'a BankReading,
@@ -171,8 +171,8 @@ impl Writing<'_> {
 impl Environment for Writing<'_> {
     type Outcome = Vec<BankStep>;
 
-    fn address(&self) -> DrawAddress {
-        self.writer.reader.round.address(self.task.document, self.rollout as u64)
+    fn rng_key(&self) -> RngKey {
+        self.writer.reader.step_key.fold_in(self.task.document, self.rollout as u64)
     }
 
     fn first(&mut self) -> anyhow::Result<Step> {

@@ -56,8 +56,8 @@ fn play(
         tokenizer: &tokenizer,
         prompts: &prompts,
         config,
-        draw: &DrawConfig::GREEDY,
-        round: DrawRound { seed: 0, step: 0 },
+        sampling: &SamplingConfig::GREEDY,
+        step_key: StepKey { seed: 0, step: 0 },
     };
     let task = |(questions, number): (&&[&str], u64)| SearchTask {
         number,

@@ -1,6 +1,6 @@
-//! One token from one row of logits.
+//! Token sampler: one token from one row of logits by temperature, top-k, top-p and inverse-CDF sampling.
 //!
-//! The draw inverts the cumulative distribution in f64 with one uniform number, so that each token has exactly its
+//! The cumulative distribution is inverted in f64 at one uniform number, so that each token has exactly its
 //! probability up to the rounding of f32 weights. The distribution is cut in this order: temperature, then the `top_k`
 //! most probable, then the nucleus of `top_p` among what `top_k` left (the order of Hugging Face transformers).
 //! Among equal logits the lower id comes first.
@@ -9,17 +9,17 @@ use memtrain_corpora::rng;
 use memtrain_kernels::nn::ops::real::{Real, max};
 use rand::Rng;
 
-use super::{DrawAddress, SamplingParams};
+use super::{RngKey, SamplingParams};
 
-/// Tokens whose weights are summed together, so that a draw walks over blocks first.
+/// Tokens whose weights are summed together, so that the search goes over blocks first.
 const BLOCK: usize = 64;
 
 /// Candidates sorted at a time in the search for the nucleus.
 const FIRST_CANDIDATES: usize = 32;
 
-/// A drawn token.
+/// A sampled token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Drawn {
+pub(super) struct SampledToken {
     /// Its id.
     pub id: u32,
     /// Its log-probability at the temperature (at 1 when greedy), over the whole vocabulary and before any cut.
@@ -35,44 +35,44 @@ pub(super) struct Scratch {
 }
 
 /// The uniform number in `[0, 1)` for the token at a position of a response.
-pub(super) fn uniform(address: &DrawAddress, position: usize) -> f64 {
-    let DrawAddress { seed, step, document, rollout, turn } = *address;
-    rng::addressed("sample", seed, &[step, document, rollout, turn, position as u64]).random()
+pub(super) fn uniform(key: &RngKey, position: usize) -> f64 {
+    let RngKey { seed, step, document, rollout, turn } = *key;
+    rng::keyed("sample", seed, &[step, document, rollout, turn, position as u64]).random()
 }
 
-/// Draws from a row of logits `[V]`, of which only the first `allowed` ids may be drawn.
+/// Samples from a row of logits `[V]`, of which only the first `allowed` ids may be sampled.
 ///
 /// `None` if a logit is NaN, or none is finite.
-pub(super) fn draw(
+pub(super) fn sample_token(
     logits: &[f32],
     params: &SamplingParams,
     allowed: usize,
     uniform: impl FnOnce() -> f64,
     scratch: &mut Scratch,
-) -> Option<Drawn> {
+) -> Option<SampledToken> {
     let scale = if params.temperature > 0.0 { (1.0 / params.temperature) as f32 } else { 1.0 };
     let highest = max(logits);
-    let total = weigh(logits, highest, scale, scratch);
+    let total = softmax_weights(logits, highest, scale, scratch);
     if !total.is_finite() || total <= 0.0 {
         return None;
     }
     let id = if params.temperature > 0.0 {
         let cut_to = if params.top_k == 0 { allowed } else { params.top_k.min(allowed) };
         if cut_to < allowed || params.top_p < 1.0 {
-            keep_most_probable(logits, params.top_p, cut_to, allowed, scratch);
-            invert_kept(uniform(), scratch)
+            top_k_top_p(logits, params.top_p, cut_to, allowed, scratch);
+            inverse_cdf_of_kept(uniform(), scratch)
         } else {
-            invert(uniform(), allowed, scratch)
+            inverse_cdf(uniform(), allowed, scratch)
         }
     } else {
-        first_largest(&logits[..allowed])
+        argmax(&logits[..allowed])
     }?;
     let log_prob = f64::from((logits[id as usize] - highest) * scale) - total.ln();
-    Some(Drawn { id, log_prob: log_prob as f32 })
+    Some(SampledToken { id, log_prob: log_prob as f32 })
 }
 
 /// Fills the weights `exp((logit - highest) * scale)` and their sums by block; returns the sum of all.
-fn weigh(logits: &[f32], highest: f32, scale: f32, scratch: &mut Scratch) -> f64 {
+fn softmax_weights(logits: &[f32], highest: f32, scale: f32, scratch: &mut Scratch) -> f64 {
     scratch.weights.clear();
     scratch.weights.extend(logits.iter().map(|&logit| Real::exp((logit - highest) * scale)));
     scratch.blocks.clear();
@@ -93,13 +93,13 @@ fn sum(weights: &[f32]) -> f64 {
     lanes.iter().sum::<f64>() + tail
 }
 
-fn first_largest(logits: &[f32]) -> Option<u32> {
+fn argmax(logits: &[f32]) -> Option<u32> {
     let highest = max(logits);
     logits.iter().position(|&logit| logit == highest).map(|id| id as u32)
 }
 
 /// The first id among the allowed ones at which the cumulative weight passes `uniform` of the whole.
-fn invert(uniform: f64, allowed: usize, scratch: &mut Scratch) -> Option<u32> {
+fn inverse_cdf(uniform: f64, allowed: usize, scratch: &mut Scratch) -> Option<u32> {
     let weights = &scratch.weights[..allowed];
     scratch.blocks.truncate(allowed.div_ceil(BLOCK));
     if !allowed.is_multiple_of(BLOCK)
@@ -116,7 +116,7 @@ fn invert(uniform: f64, allowed: usize, scratch: &mut Scratch) -> Option<u32> {
             continue;
         }
         let first = block * BLOCK;
-        chosen = walk(weights[first..].iter().take(BLOCK).copied(), target - passed).map(|id| id + first);
+        chosen = cdf_search(weights[first..].iter().take(BLOCK).copied(), target - passed).map(|id| id + first);
         break;
     }
     // The sums of blocks round differently from a walk over single weights: a uniform next to 1 may fall off the end.
@@ -124,7 +124,7 @@ fn invert(uniform: f64, allowed: usize, scratch: &mut Scratch) -> Option<u32> {
 }
 
 /// The place at which the cumulative weight passes the target, or the last place of positive weight.
-fn walk(weights: impl Iterator<Item = f32>, target: f64) -> Option<usize> {
+fn cdf_search(weights: impl Iterator<Item = f32>, target: f64) -> Option<usize> {
     let mut passed = 0.0;
     let mut last = None;
     for (place, weight) in weights.enumerate() {
@@ -140,7 +140,7 @@ fn walk(weights: impl Iterator<Item = f32>, target: f64) -> Option<usize> {
 }
 
 /// Leaves in `order` the ids that `top_k` and `top_p` keep, most probable first. At least one stays.
-fn keep_most_probable(logits: &[f32], top_p: f64, top_k: usize, allowed: usize, scratch: &mut Scratch) {
+fn top_k_top_p(logits: &[f32], top_p: f64, top_k: usize, allowed: usize, scratch: &mut Scratch) {
     let Scratch { weights, order, .. } = scratch;
     let more_probable = |&a: &u32, &b: &u32| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b));
     order.clear();
@@ -174,10 +174,10 @@ fn keep_most_probable(logits: &[f32], top_p: f64, top_k: usize, allowed: usize, 
     }
 }
 
-fn invert_kept(uniform: f64, scratch: &Scratch) -> Option<u32> {
+fn inverse_cdf_of_kept(uniform: f64, scratch: &Scratch) -> Option<u32> {
     let kept = scratch.order.iter().map(|&id| scratch.weights[id as usize]);
     let total: f64 = kept.clone().map(f64::from).sum();
-    walk(kept, uniform * total).map(|place| scratch.order[place])
+    cdf_search(kept, uniform * total).map(|place| scratch.order[place])
 }
 
 #[cfg(test)]
@@ -213,7 +213,7 @@ mod tests {
         probabilities.iter().map(|p| p / kept).collect()
     }
 
-    /// Pearson's statistic over the cells that expect at least five draws, and its degrees of freedom.
+    /// Pearson's statistic over the cells that expect at least five samples, and its degrees of freedom.
     fn chi_square(counts: &[u32], probabilities: &[f64], num_draws: u32) -> (f64, f64) {
         let cells = counts.iter().zip(probabilities).map(|(&count, &p)| (f64::from(count), p * f64::from(num_draws)));
         let (mut statistic, mut degrees, mut rare) = (0.0, -1.0, (0.0, 0.0));
@@ -249,14 +249,16 @@ mod tests {
             let mut counts = vec![0u32; logits.len()];
             let mut scratch = Scratch::default();
             for document in 0..u64::from(NUM_DRAWS) {
-                let address = DrawAddress { seed: 3, document, ..Default::default() };
-                let drawn = draw(&logits, &params, allowed, || uniform(&address, case), &mut scratch).expect("finite");
-                counts[drawn.id as usize] += 1;
+                let key = RngKey { seed: 3, document, ..Default::default() };
+                let sampled =
+                    sample_token(&logits, &params, allowed, || uniform(&key, case), &mut scratch).expect("finite");
+                counts[sampled.id as usize] += 1;
             }
             let forbidden = counts.iter().zip(&probabilities).any(|(&count, &p)| p == 0.0 && count > 0);
             assert!(!forbidden, "case {case}: a token outside the cut was drawn");
             let (statistic, degrees) = chi_square(&counts, &probabilities, NUM_DRAWS);
-            // Wilson and Hilferty: the cube root is nearly normal; 3.7 deviations are passed once in 10,000 draws of a seed.
+            // Wilson and Hilferty: the cube root is nearly normal; 3.7 deviations are passed once in 10,000 samples of
+            // a seed.
             let spread = 2.0 / (9.0 * degrees);
             let deviations = ((statistic / degrees).cbrt() - (1.0 - spread)) / spread.sqrt();
             assert!(deviations < 3.7, "case {case}: chi-square {statistic} with {degrees} degrees of freedom");
@@ -269,9 +271,10 @@ mod tests {
         let wrong = naive_distribution(&logits, &SamplingParams { temperature: 1.1, ..PLAIN }, 150);
         let mut counts = vec![0u32; 150];
         for document in 0..40_000 {
-            let address = DrawAddress { document, ..Default::default() };
-            let drawn = draw(&logits, &PLAIN, 150, || uniform(&address, 0), &mut Scratch::default()).expect("finite");
-            counts[drawn.id as usize] += 1;
+            let key = RngKey { document, ..Default::default() };
+            let sampled =
+                sample_token(&logits, &PLAIN, 150, || uniform(&key, 0), &mut Scratch::default()).expect("finite");
+            counts[sampled.id as usize] += 1;
         }
         let (statistic, degrees) = chi_square(&counts, &wrong, 40_000);
         assert!(statistic > 2.0 * degrees, "{statistic} with {degrees} degrees of freedom");
@@ -281,27 +284,27 @@ mod tests {
     fn greedy_takes_the_first_of_the_largest_allowed() {
         let params = SamplingParams { temperature: 0.0, top_k: 1, top_p: 0.1, max_tokens: 1 };
         let logits = [0.0, 2.0, 2.0, 5.0];
-        let drawn = draw(&logits, &params, 3, || 0.99, &mut Scratch::default()).expect("finite");
-        assert_eq!(drawn.id, 1);
+        let sampled = sample_token(&logits, &params, 3, || 0.99, &mut Scratch::default()).expect("finite");
+        assert_eq!(sampled.id, 1);
         let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
-        assert!((f64::from(drawn.log_prob) - (2.0 - total.ln())).abs() < 1e-6);
+        assert!((f64::from(sampled.log_prob) - (2.0 - total.ln())).abs() < 1e-6);
     }
 
     #[test]
     fn logits_that_are_not_finite_are_refused_or_never_drawn() {
         let scratch = &mut Scratch::default();
-        assert_eq!(draw(&[0.0, f32::NAN, 1.0], &PLAIN, 3, || 0.5, scratch), None);
-        assert_eq!(draw(&[f32::NEG_INFINITY; 3], &PLAIN, 3, || 0.5, scratch), None);
+        assert_eq!(sample_token(&[0.0, f32::NAN, 1.0], &PLAIN, 3, || 0.5, scratch), None);
+        assert_eq!(sample_token(&[f32::NEG_INFINITY; 3], &PLAIN, 3, || 0.5, scratch), None);
         let one = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY];
         for uniform in [0.0, 0.3, 1.0 - f64::EPSILON] {
-            let drawn = draw(&one, &PLAIN, 3, || uniform, scratch).expect("one is finite");
-            assert_eq!((drawn.id, drawn.log_prob), (1, 0.0));
+            let sampled = sample_token(&one, &PLAIN, 3, || uniform, scratch).expect("one is finite");
+            assert_eq!((sampled.id, sampled.log_prob), (1, 0.0));
         }
     }
 
     proptest! {
         #[test]
-        fn inversion_equals_the_naive_walk(
+        fn inverse_cdf_equals_the_naive_search(
             logits in prop::collection::vec(-8f32..8.0, 1..300),
             temperature in 0.2f64..3.0, top_p in 0.05f64..1.0, top_k in 0usize..80, u in 0f64..1.0, plain: bool,
         ) {
@@ -310,14 +313,15 @@ mod tests {
             let params = SamplingParams { temperature, top_p, top_k, max_tokens: 1 };
             let allowed = logits.len();
             let probabilities = naive_distribution(&logits, &params, allowed);
-            let drawn = draw(&logits, &params, allowed, || u, &mut Scratch::default()).expect("finite").id as usize;
-            // Cumulative probability before and after the drawn id, in the order of the walk.
+            let sampled = sample_token(&logits, &params, allowed, || u, &mut Scratch::default()).expect("finite");
+            let sampled = sampled.id as usize;
+            // Cumulative probability before and after the sampled id, in the order of the search.
             let comes_before = |id: usize| match plain {
-                true => id < drawn,
-                false => logits[id] > logits[drawn] || (logits[id] == logits[drawn] && id < drawn),
+                true => id < sampled,
+                false => logits[id] > logits[sampled] || (logits[id] == logits[sampled] && id < sampled),
             };
             let before: f64 = (0..allowed).filter(|&id| comes_before(id)).map(|id| probabilities[id]).sum();
-            prop_assert!(before - 1e-5 <= u && u <= before + probabilities[drawn] + 1e-5);
+            prop_assert!(before - 1e-5 <= u && u <= before + probabilities[sampled] + 1e-5);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What came of an item: each response, what it earned, and why.
+//! Rollout group: all responses to an item, their rewards, their advantages, and why.
 //!
-//! Groups are formed of rewards before anything is expanded to turns ([`Played::judge`]); what is trained on is exactly
-//! the responses that are marked as trained, with the ids that were drawn.
+//! Groups are formed of rewards before anything is expanded to turns ([`RolloutGroup::group_advantages`]); what is
+//! trained on is exactly the responses that are marked as trained, with the ids that were sampled.
 
 use serde_json::{Map, Value};
 
-use super::questions::Scored;
+use super::questions::QaResult;
 use crate::agents::bank::Bank;
-use crate::grpo::Conversation;
+use crate::grpo::TrainingSample;
 use crate::grpo::advantage::{RewardScale, advantages, has_zero_variance};
 use crate::rollout::Turn;
 
@@ -32,7 +32,7 @@ impl Reason {
     /// As a JSON object: a number a part, and the notes where there are any.
     ///
     /// ```
-    /// use memtrain_rl::objectives::played::Reason;
+    /// use memtrain_rl::objectives::rollout_group::Reason;
     /// assert_eq!(Reason::of(&[("correct", 1.0), ("gain", 0.25)]).to_json(), r#"{"correct":1.0,"gain":0.25}"#);
     /// ```
     pub fn to_json(&self) -> String {
@@ -45,9 +45,9 @@ impl Reason {
     }
 }
 
-/// A response and what it earned.
+/// A response, its reward and its advantage.
 #[derive(Clone, Debug)]
-pub struct Graded {
+pub struct ScoredSample {
     /// Prompt and response.
     pub turn: Turn,
     /// Rollout inside the item's group.
@@ -60,7 +60,7 @@ pub struct Graded {
     pub reward: f64,
     /// Its advantage.
     pub advantage: f64,
-    /// Whether it is trained on; a response of a group that teaches nothing may be left out.
+    /// Whether it is trained on; a response of a group without reward variance may be left out.
     pub trained: bool,
     /// Whether it holds what its form asks for: an answer, a call. Responses without a form always do.
     pub readable: bool,
@@ -68,11 +68,11 @@ pub struct Graded {
     pub reason: Reason,
 }
 
-impl Graded {
-    /// What the trainer is given: the ids as they were drawn, the advantage copied to each.
-    pub fn conversation(&self) -> Conversation {
+impl ScoredSample {
+    /// What the trainer is given: the ids as they were sampled, the advantage copied to each.
+    pub fn training_sample(&self) -> TrainingSample {
         let completion = &self.turn.completion;
-        Conversation {
+        TrainingSample {
             prompt_ids: self.turn.prompt_ids.clone(),
             response_ids: completion.token_ids.clone(),
             sampler_log_probs: Some(completion.log_probs.clone()),
@@ -83,7 +83,7 @@ impl Graded {
     }
 }
 
-/// How many groups there are, and how many of them teach nothing.
+/// How many groups there are, and how many of them have no reward variance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupCounts {
     /// All groups.
@@ -110,7 +110,7 @@ impl GroupCounts {
 
 /// Advantages of a group, and whether it is trained on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
+pub struct GroupAdvantages {
     /// An advantage a member; all 0 where the rewards are all equal.
     pub advantages: Vec<f64>,
     /// False where the rewards are all equal and such groups are filtered.
@@ -119,32 +119,38 @@ pub struct Judged {
 
 /// A bank at the end of its rollout.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AskedBank {
+pub struct AnsweredBank {
     /// The bank.
     pub bank: Bank,
     /// The questions that it was asked, with their answers.
-    pub asked: Vec<Scored>,
+    pub asked: Vec<QaResult>,
 }
 
-/// Everything that was said about one item.
+/// All responses to one item.
 #[derive(Clone, Debug, Default)]
-pub struct Played {
+pub struct RolloutGroup {
     /// Every response in order, what is not trained on included.
-    pub graded: Vec<Graded>,
-    /// Groups by branch; the first branch decides whether the item counts as one that teaches.
+    pub samples: Vec<ScoredSample>,
+    /// Groups by branch; the first branch decides whether the item counts as one with reward variance.
     pub counts: Vec<(&'static str, GroupCounts)>,
     /// Rewards and their parts by name, a sample each: mean and deviation become metrics.
     pub scores: Vec<(&'static str, f64)>,
     /// Other measurements by metric, averaged over the step.
     pub gauges: Vec<(&'static str, f64)>,
     /// The last bank of each rollout and what it was asked, where banks are kept.
-    pub banks: Vec<AskedBank>,
+    pub banks: Vec<AnsweredBank>,
 }
 
-impl Played {
+impl RolloutGroup {
     /// Forms a group of `rewards` in `branch`: counts it, gives its advantages, and says whether it is trained on. With
     /// `filter` a group of equal rewards is not.
-    pub fn judge(&mut self, branch: &'static str, rewards: &[f64], scale: RewardScale, filter: bool) -> Judged {
+    pub fn group_advantages(
+        &mut self,
+        branch: &'static str,
+        rewards: &[f64],
+        scale: RewardScale,
+        filter: bool,
+    ) -> GroupAdvantages {
         let equal = has_zero_variance(rewards);
         let zero = rewards.first().is_none_or(|reward| reward.abs() < 1e-9);
         let counts = self.counts_mut(branch);
@@ -155,7 +161,7 @@ impl Played {
         });
         // Of equal rewards the mean is the reward itself only up to rounding.
         let advantages = if equal { vec![0.0; rewards.len()] } else { advantages(rewards, scale) };
-        Judged { advantages, trained: !(equal && filter) }
+        GroupAdvantages { advantages, trained: !(equal && filter) }
     }
 
     fn counts_mut(&mut self, branch: &'static str) -> &mut GroupCounts {
@@ -171,13 +177,13 @@ impl Played {
         self.counts.iter().find(|(name, _)| *name == branch).map_or_else(GroupCounts::default, |(_, counts)| *counts)
     }
 
-    /// Whether its main groups teach something: those of the first branch.
-    pub fn teaches(&self) -> bool {
+    /// Whether rewards differ in any of its main groups, those of the first branch: only then is there a gradient.
+    pub fn has_reward_variance(&self) -> bool {
         self.counts.first().is_some_and(|(_, counts)| counts.without_variance() < counts.groups)
     }
 
     /// What the trainer is given.
-    pub fn conversations(&self) -> impl Iterator<Item = Conversation> {
-        self.graded.iter().filter(|graded| graded.trained).map(Graded::conversation)
+    pub fn training_samples(&self) -> impl Iterator<Item = TrainingSample> {
+        self.samples.iter().filter(|sample| sample.trained).map(ScoredSample::training_sample)
     }
 }

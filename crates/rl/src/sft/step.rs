@@ -1,4 +1,4 @@
-//! One step of warming up: a mixture of plain text and demonstrations, by maximum likelihood.
+//! The examples of an SFT step: a mixture of plain text and demonstrations, trained on by maximum likelihood.
 
 use anyhow::Context;
 use memtrain_corpora::rng;
@@ -13,10 +13,10 @@ use crate::agents::bank::{BankReading, Layout};
 use crate::agents::prompts::PromptSet;
 use crate::objectives::memtrain::ChunkedDocument;
 
-/// How a policy is warmed up.
+/// Constants of supervised fine-tuning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct WarmUpConfig {
+pub struct SftConfig {
     /// Optimizer steps.
     pub steps: usize,
     /// Trajectories to imitate a step.
@@ -36,7 +36,7 @@ pub struct WarmUpConfig {
     pub oracle: OracleConfig,
 }
 
-impl Default for WarmUpConfig {
+impl Default for SftConfig {
     fn default() -> Self {
         Self {
             steps: 2_000,
@@ -94,13 +94,16 @@ pub fn draw_examples(
     step: u64,
     seed: u64,
     material: &Material<'_>,
-    config: &WarmUpConfig,
+    config: &SftConfig,
 ) -> anyhow::Result<Vec<Example>> {
     let Material { texts, documents, prompts, tokenizer, memory_tokens, bank } = material;
     let memory_tokens = *memory_tokens;
-    anyhow::ensure!(!texts.is_empty() && !documents.is_empty(), "the corpus has no text or no documents to warm up on");
+    anyhow::ensure!(
+        !texts.is_empty() && !documents.is_empty(),
+        "the corpus has no text or no documents to fine-tune on"
+    );
     let end = tokenizer.eos_token_ids().first().copied().context("the tokenizer has no end-of-text token")?;
-    let mut generator = rng::addressed("warm-up", seed, &[step]);
+    let mut generator = rng::keyed("warm-up", seed, &[step]);
     let mut plain = Vec::new();
     for _ in 0..config.texts {
         let mut text = texts[generator.random_range(0..texts.len())].clone();

@@ -1,10 +1,10 @@
-//! Which passages say nearly the same words in the same order.
+//! Near-duplicate detection by MinHash signatures.
 //!
 //! Each passage has a signature: for 64 hash functions the smallest hash of its word triples, of which one byte is kept
 //! (MinHash, Broder 1997; b-bit minwise hashing, Li and König, WWW 2010). The share of equal bytes of two passages,
 //! corrected for chance, estimates the Jaccard similarity of their sets of triples, with a standard error of 0.05 at
-//! 0.8. Near copies are recognised when an answer is put together, by comparing what was found with the pivot and with
-//! what was found before it; so no pass over all pairs is needed, and the cost of a passage is 64 bytes.
+//! 0.8. Near duplicates are recognised when an answer is put together, by comparing what was found with the pivot and
+//! with what was found before it; so no pass over all pairs is needed, and the cost of a passage is 64 bytes.
 //!
 //! The file is, in little endian: the magic `MTCOPIES`, the format version (u32), bytes a signature (u32), the number of
 //! rows (u64), and the signatures.
@@ -129,7 +129,7 @@ impl Signatures {
 mod tests {
     use std::collections::HashSet;
 
-    use memtrain_corpora::rng::addressed;
+    use memtrain_corpora::rng::keyed;
     use rand::Rng;
 
     use super::*;
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_estimate_is_near_the_jaccard_similarity() {
-        let mut rng = addressed("test/copies", 3, &[]);
+        let mut rng = keyed("test/copies", 3, &[]);
         let (mut error, mut worst) = (0.0, 0.0_f32);
         for case in 0..200 {
             let words: Vec<String> = (0..150).map(|_| format!("w{}", rng.random_range(0..900))).collect();

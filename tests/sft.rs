@@ -4,8 +4,8 @@ use memtrain::agents::prompts::{PromptLayout, PromptSet};
 use memtrain::agents::sentences::sentences;
 use memtrain::objectives::memtrain::ChunkedDocument;
 use memtrain::policy::{PolicyTokenizer, built_in};
-use memtrain::warm_up::oracle::{Demonstration, OracleConfig, demonstrate};
-use memtrain::warm_up::step::{Material, WarmUpConfig, draw_examples};
+use memtrain::sft::oracle::{Demonstration, OracleConfig, demonstrate};
+use memtrain::sft::step::{Material, SftConfig, draw_examples};
 use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split, rng};
 
 const BUYERS: [&str; 6] = ["Aba", "Bebo", "Coda", "Dodo", "Ebi", "Fafa"];
@@ -58,7 +58,7 @@ const SENTENCES: OracleConfig = OracleConfig {
 };
 
 fn demonstrations(config: &OracleConfig, memory_tokens: usize, seed: u64) -> Vec<Demonstration> {
-    let mut generator = rng::addressed("test", seed, &[]);
+    let mut generator = rng::keyed("test", seed, &[]);
     demonstrate(&document(), &prompts(), &tokenizer(), memory_tokens, config, &mut generator).unwrap()
 }
 
@@ -111,21 +111,21 @@ fn weights_sum_to_what_the_configuration_says() {
         memory_tokens: 60,
         bank: None,
     };
-    let config = WarmUpConfig { texts: 6, trajectories: 2, text_weight: 0.25, ..WarmUpConfig::default() };
-    let total = |config: &WarmUpConfig| -> f64 {
+    let config = SftConfig { texts: 6, trajectories: 2, text_weight: 0.25, ..SftConfig::default() };
+    let total = |config: &SftConfig| -> f64 {
         let examples = draw_examples(1, 7, &material, config).unwrap();
         assert!(examples.iter().all(|example| example.weights.len() == example.response_ids.len()));
         examples.iter().flat_map(|example| example.weights.clone()).sum()
     };
     assert!((total(&config) - 1.25).abs() < 1e-9);
-    let with_prompts = WarmUpConfig { prompt_weight: 0.5, ..config.clone() };
+    let with_prompts = SftConfig { prompt_weight: 0.5, ..config.clone() };
     assert!((total(&with_prompts) - 1.75).abs() < 1e-9);
-    let tokens = |config: &WarmUpConfig| -> Vec<Vec<u32>> {
+    let tokens = |config: &SftConfig| -> Vec<Vec<u32>> {
         let examples = draw_examples(1, 7, &material, config).unwrap();
         examples.into_iter().map(|example| [example.prompt_ids, example.response_ids].concat()).collect()
     };
     assert_eq!(tokens(&config), tokens(&with_prompts), "the same conversations, with more of them predicted");
-    let twice = WarmUpConfig { repeat: 1.0, ..config };
+    let twice = SftConfig { repeat: 1.0, ..config };
     for example in &draw_examples(1, 7, &material, &twice).unwrap()[..6] {
         let text = tokenizer.decode(&example.response_ids).unwrap();
         assert_eq!(text.matches('.').count(), 3, "three passages: {text}");

@@ -1,4 +1,4 @@
-//! Keys and values on any device, and attention over them, of candle's operations.
+//! Paged KV cache of tensors on any device, and attention over it by candle's operations.
 //!
 //! Letters: `B` sequences, `T` positions, `H` query heads, `K` key/value heads, `g = H / K`, `D` head width. A layer's keys
 //! and values are two pools `[slots, K D]`, slot `block * BLOCK_TOKENS + offset`. Responses under way are gathered into one
@@ -7,10 +7,10 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use super::blocks::{BLOCK_TOKENS, BlockId};
-use super::cached::{KeyValues, QueryRows};
-use super::host::Heads;
-use super::scheduler::Stretch;
+use super::block_pool::{BLOCK_TOKENS, BlockId};
+use super::cached::{KvCache, QueryRows};
+use super::cpu_kv_cache::Heads;
+use super::scheduler::ScheduledTokens;
 
 /// Positions that are gathered together: 128 MiB of keys in bf16 at 1,024 elements a position.
 const GATHERED_POSITIONS: usize = 65_536;
@@ -24,8 +24,8 @@ const FIRST_BLOCKS: usize = 64;
 /// What a score of a position that is not seen becomes.
 const UNSEEN: f32 = -1e30;
 
-/// Pools of keys and values.
-pub(super) struct DeviceCache {
+/// Paged KV cache: pools of keys and values.
+pub(super) struct TensorKvCache {
     heads: Heads,
     device: Device,
     dtype: DType,
@@ -35,7 +35,7 @@ pub(super) struct DeviceCache {
     pools: Vec<[Tensor; 2]>,
 }
 
-impl DeviceCache {
+impl TensorKvCache {
     pub(super) fn new(heads: Heads, num_layers: usize, capacity: usize, device: &Device, dtype: DType) -> Result<Self> {
         let mut cache = Self { heads, device: device.clone(), dtype, capacity, pools: Vec::new() };
         let first = FIRST_BLOCKS.min(capacity.max(1));
@@ -132,19 +132,19 @@ fn slots(blocks: &[BlockId], seen: usize, length: usize) -> impl Iterator<Item =
     (0..length).map(move |position| slot(if position < seen { position } else { 0 }))
 }
 
-impl KeyValues for DeviceCache {
-    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, stretches: &[Stretch<'_>]) -> Result<()> {
-        for &block in stretches.iter().flat_map(|stretch| stretch.blocks) {
+impl KvCache for TensorKvCache {
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, scheduled: &[ScheduledTokens<'_>]) -> Result<()> {
+        for &block in scheduled.iter().flat_map(|sequence| sequence.blocks) {
             self.make_room(layer, block)?;
         }
-        let place = |stretch: &Stretch<'_>| {
-            let block = |position: usize| stretch.blocks[position / BLOCK_TOKENS] * BLOCK_TOKENS as u32;
-            stretch
+        let place = |sequence: &ScheduledTokens<'_>| {
+            let block = |position: usize| sequence.blocks[position / BLOCK_TOKENS] * BLOCK_TOKENS as u32;
+            sequence
                 .positions()
                 .map(move |position| block(position) + (position % BLOCK_TOKENS) as u32)
                 .collect::<Vec<_>>()
         };
-        let slots: Vec<u32> = stretches.iter().flat_map(place).collect();
+        let slots: Vec<u32> = scheduled.iter().flat_map(place).collect();
         let (rows, row) = (slots.len(), self.heads.row());
         let slots = Tensor::from_vec(slots, (rows, 1), &self.device)?.broadcast_as((rows, row))?.contiguous()?;
         for (pool, new) in self.pools[layer].iter().zip([k, v]) {

@@ -12,7 +12,7 @@ use super::oracle::{Demonstration, OracleConfig, boxed_word};
 use crate::agents::answer::Equality;
 use crate::agents::bank::{Bank, BankReading, Call, Layout, Section, answerer};
 use crate::agents::prompts::PromptSet;
-use crate::agents::reader::DrawRound;
+use crate::agents::reader::StepKey;
 use crate::agents::sentences::sentences;
 use crate::objectives::Item;
 use crate::objectives::memtrain::ChunkedDocument;
@@ -34,7 +34,7 @@ pub struct BankOracle<'a> {
 }
 
 impl BankOracle<'_> {
-    /// Plays one trajectory over a document: a turn of calls a chunk, and answers from the last bank.
+    /// Rolls out one trajectory over a document: a turn of calls a chunk, and answers from the last bank.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -58,10 +58,10 @@ impl BankOracle<'_> {
             demonstrations.push(Demonstration { user, response: written(&calls), is_answer: false });
         }
         let counts = QuestionCounts { global: config.answers + config.recall_questions, of_chunk: 0 };
-        let round = DrawRound { seed: generator.random(), step: 0 };
+        let step_key = StepKey { seed: generator.random(), step: 0 };
         let item = Item::Document(document.clone());
         let prompts = (self.prompts, &self.reading.prompts);
-        for question in ItemQuestions::of(&item, counts, Equality::Strict, prompts, round).global {
+        for question in ItemQuestions::of(&item, counts, Equality::Strict, prompts, step_key).global {
             let mut found = answerer::retrieve(&bank, &question.text, self.reading.config.retrieved(self.layout));
             found.sort_by_key(|entry| entry.id);
             let user = self.reading.prompts.question_turn(&question.text, &bank.written(&found));

@@ -1,32 +1,32 @@
-//! A warm-up step: draw examples, make them likely.
+//! SFT step: sample examples, minimise their weighted negative log-likelihood.
 
 use memtrain_model::scoring::accumulate;
 use memtrain_rl::grpo::trainer::UpdateConfig;
 use memtrain_rl::grpo::update::apply;
-use memtrain_rl::warm_up::step::{Example, Material, WarmUpConfig, draw_examples};
+use memtrain_rl::sft::step::{Example, Material, SftConfig, draw_examples};
 
 use super::{StepContext, StepOutcome, Training};
 
-/// Warms a policy up.
-pub struct WarmUpTraining<'a> {
+/// Supervised fine-tuning of a policy.
+pub struct SftTraining<'a> {
     /// What examples are made from.
     pub material: Material<'a>,
     /// The mixture.
-    pub config: &'a WarmUpConfig,
+    pub config: &'a SftConfig,
     /// How a batch is cut up, and the bound of the gradient's norm.
     pub update: &'a UpdateConfig,
     /// Seed of the run.
     pub seed: u64,
 }
 
-impl Training for WarmUpTraining<'_> {
+impl Training for SftTraining<'_> {
     fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
         let examples = draw_examples(context.step, self.seed, &self.material, self.config)?;
         let pairs: Vec<_> = examples.iter().map(Example::pair).collect();
         let limits = self.update.limits(1.0);
         let mut loss = 0.0;
         accumulate(context.decoder, context.optimizer.parameters(), &pairs, limits, context.gradients, |scored| {
-            let weight = examples[scored.conversation].weights[scored.token];
+            let weight = examples[scored.sample].weights[scored.token];
             loss -= weight * scored.log_prob;
             -weight
         })?;

@@ -1,4 +1,4 @@
-//! Keys and values on the CPU, and attention over them.
+//! Paged KV cache in plain memory, and paged attention over it on the CPU.
 //!
 //! Letters: `H` query heads, `K` key/value heads, `g = H / K` query heads that share one, `D` head width, `L` layers.
 //! Plain vectors, not tensors: a cache that grows by one token must not be copied or wrapped at each step.
@@ -9,9 +9,9 @@ use memtrain_kernels::nn::ops::real::{Host, Real, max, sum};
 use memtrain_kernels::nn::ops::tile::{Strided, product};
 use rayon::prelude::*;
 
-use super::blocks::{BLOCK_TOKENS, BlockId};
-use super::cached::{KeyValues, QueryRows};
-use super::scheduler::Stretch;
+use super::block_pool::{BLOCK_TOKENS, BlockId};
+use super::cached::{KvCache, QueryRows};
+use super::scheduler::ScheduledTokens;
 
 const NAME: &str = "sample";
 
@@ -41,18 +41,18 @@ impl Heads {
     }
 }
 
-/// Keys and values in blocks of [`BLOCK_TOKENS`] positions.
+/// Paged KV cache: keys and values in blocks of [`BLOCK_TOKENS`] positions.
 ///
 /// A block holds, layer by layer, keys `[K, D, BLOCK_TOKENS]`, position by position inside a head's row so that scores are
 /// vectorised over positions, and values `[K, BLOCK_TOKENS, D]`.
-pub(super) struct HostCache {
+pub(super) struct CpuKvCache {
     heads: Heads,
     num_layers: usize,
     /// By number; a block that was never written has no memory.
     blocks: Vec<Vec<f32>>,
 }
 
-impl HostCache {
+impl CpuKvCache {
     pub(super) fn new(heads: Heads, num_layers: usize) -> Self {
         Self { heads, num_layers, blocks: Vec::new() }
     }
@@ -116,7 +116,7 @@ impl HostCache {
             }
             let scale = 1.0 / (width as f32).sqrt();
             for (number, scores) in scores.chunks_exact_mut(stride).enumerate() {
-                soften(scores, task.position + number / shared + 1, scale);
+                masked_softmax(scores, task.position + number / shared + 1, scale);
             }
             partial.clear();
             partial.resize(rows * shared * width, 0.0);
@@ -149,10 +149,10 @@ struct Scratch {
     packed: Vec<[f32; 4]>,
 }
 
-/// Turns the scores of a row that sees its first `seen` positions into weights that sum to one; the others become 0.
+/// Softmax over the first `seen` scores of a row, times `scale`; masked positions get weight 0.
 ///
 /// Sums run over whole blocks from position 0 on, so that they do not depend on how a sequence was cut into passes.
-fn soften(scores: &mut [f32], seen: usize, scale: f32) {
+fn masked_softmax(scores: &mut [f32], seen: usize, scale: f32) {
     let (scores, beyond) = scores.split_at_mut(seen.next_multiple_of(BLOCK_TOKENS));
     beyond.fill(0.0);
     scores[seen..].fill(f32::NEG_INFINITY);
@@ -162,12 +162,12 @@ fn soften(scores: &mut [f32], seen: usize, scale: f32) {
     scores.iter_mut().for_each(|score| *score *= inverse);
 }
 
-impl KeyValues for HostCache {
-    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, stretches: &[Stretch<'_>]) -> Result<()> {
+impl KvCache for CpuKvCache {
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, scheduled: &[ScheduledTokens<'_>]) -> Result<()> {
         let (keys, values, row) = (Host::new(k), Host::new(v), self.heads.row());
         let rows = keys.slice::<f32>(NAME)?.chunks_exact(row).zip(values.slice::<f32>(NAME)?.chunks_exact(row));
-        let places = stretches.iter().flat_map(|stretch| {
-            stretch.positions().map(|position| (stretch.blocks[position / BLOCK_TOKENS], position))
+        let places = scheduled.iter().flat_map(|sequence| {
+            sequence.positions().map(|position| (sequence.blocks[position / BLOCK_TOKENS], position))
         });
         for ((block, position), (key, value)) in places.zip(rows) {
             self.put(layer, block, position % BLOCK_TOKENS, key, value);
@@ -247,14 +247,14 @@ mod tests {
     }
 
     /// A cache with the tokens of one sequence in it, its blocks numbered from the last to the first.
-    fn filled(heads: Heads, keys: &[f32], values: &[f32]) -> Result<(HostCache, Vec<BlockId>)> {
+    fn filled(heads: Heads, keys: &[f32], values: &[f32]) -> Result<(CpuKvCache, Vec<BlockId>)> {
         let tokens = vec![0; keys.len() / heads.row()];
         let blocks: Vec<BlockId> = (0..tokens.len().div_ceil(BLOCK_TOKENS) as u32).rev().collect();
-        let mut cache = HostCache::new(heads, 2);
+        let mut cache = CpuKvCache::new(heads, 2);
         let shape = (tokens.len(), heads.key_value, heads.width);
         let tensor = |data: &[f32]| Tensor::from_vec(data.to_vec(), shape, &Device::Cpu);
-        let stretch = Stretch { tokens: &tokens, start: 0, blocks: &blocks, wanted: true };
-        cache.store(1, &tensor(keys)?, &tensor(values)?, &[stretch])?;
+        let sequence = ScheduledTokens { tokens: &tokens, start: 0, blocks: &blocks, needs_logits: true };
+        cache.store(1, &tensor(keys)?, &tensor(values)?, &[sequence])?;
         Ok((cache, blocks))
     }
 

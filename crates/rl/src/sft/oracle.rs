@@ -70,7 +70,7 @@ enum Style {
     Names,
 }
 
-/// Plays one trajectory over a document: its memory turns, the answer, and recall questions.
+/// Rolls out one trajectory over a document: its memory turns, the answer, and recall questions.
 ///
 /// # Errors
 /// If the tokenizer fails.
