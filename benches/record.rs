@@ -18,7 +18,7 @@ use memtrain::grpo::update::apply;
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
 use memtrain::policy::stored_decoder::load_decoder;
 use memtrain::policy::{Decoder, Precision};
-use memtrain::sampler::{DrawAddress, LocalSampler, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain::scoring::{PassLimits, PromptResponse, Sharing, accumulate, score};
 
 /// Prompts that are drawn from side by side, and tokens of each.
@@ -126,7 +126,7 @@ fn draw(sampler: &mut LocalSampler, count: usize) -> Result<()> {
     let request = |number: usize| SampleRequest {
         prompt_ids: (0..PROMPT_TOKENS).map(|i| ((i * 7 + number * 13) % 200) as u32).collect(),
         params: SamplingParams { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: count },
-        address: DrawAddress { document: number as u64, ..DrawAddress::default() },
+        rng_key: RngKey { document: number as u64, ..RngKey::default() },
     };
     let requests: Vec<SampleRequest> = (0..PROMPTS).map(request).collect();
     sampler.sample(&requests)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
 use memtrain::agents::prompts::PromptSet;
-use memtrain::agents::reader::{DrawConfig, DrawRound, Reader, ReadingTask};
+use memtrain::agents::reader::{Reader, ReadingTask, SamplingConfig, StepKey};
 use memtrain::config::Config;
 use memtrain::eval::reconstruction::EVALUATION_STEP;
 use memtrain::policy::{PolicyTokenizer, built_in, directory};
@@ -81,9 +81,9 @@ fn a_reading_is_that_of_the_reader_that_is_trained() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/quickstart.toml");
     let config: Config = toml::from_str(&store::read_to_string(&config).unwrap()).unwrap();
     let prompts = PromptSet::load("compact", config.reader.prompt.layout).unwrap();
-    let round = DrawRound { seed: 0, step: EVALUATION_STEP };
-    let (tokenizer, draw) = (&policy.tokenizer, &DrawConfig::GREEDY);
-    let reader = Reader { tokenizer, prompts: &prompts, config: &config.reader, draw, round };
+    let step_key = StepKey { seed: 0, step: EVALUATION_STEP };
+    let (tokenizer, sampling) = (&policy.tokenizer, &SamplingConfig::GREEDY);
+    let reader = Reader { tokenizer, prompts: &prompts, config: &config.reader, sampling, step_key };
     let chunks: Vec<String> = reader.chunk(TEXT).unwrap().into_iter().map(|span| TEXT[span].to_owned()).collect();
     assert!(chunks.len() > 2, "a text that needs a memory");
     let sampler =

@@ -17,7 +17,7 @@ use self::texts::TextFormat;
 use super::failure::{Usage, WithHint};
 use crate::agents::chunks;
 use crate::agents::prompts::PromptSet;
-use crate::agents::reader::{AnswerPrompt, DrawConfig, DrawRound, Reader};
+use crate::agents::reader::{AnswerPrompt, Reader, SamplingConfig, StepKey};
 use crate::device::DeviceChoice;
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::rollout::{Followed, RolloutEngine, Turn};
@@ -128,8 +128,8 @@ fn play(
     display: &RefCell<Display<'_>>,
     stop: &StopRequest,
 ) -> anyhow::Result<()> {
-    let draw = DrawConfig { temperature: args.temperature, ..DrawConfig::GREEDY };
-    let round = DrawRound { seed: args.seed, step: EVALUATION_STEP };
+    let sampling = SamplingConfig { temperature: args.temperature, ..SamplingConfig::GREEDY };
+    let step_key = StepKey { seed: args.seed, step: EVALUATION_STEP };
     let prompts = &session.prompts;
     let about: Vec<PromptSet> = args.ask.iter().map(|question| prompts.about(question)).collect();
     let once = args.read_once.as_ref().map(|problem| match problem.as_str() {
@@ -139,7 +139,8 @@ fn play(
     let read_for = once.as_ref().map_or(about.as_slice(), std::slice::from_ref);
     let needed = session.check_room(about.iter().chain(&once))?;
     let mut engine = RolloutEngine::new(session.sampler(read_for.len(), needed)?).with_stop(stop);
-    let reader = Reader { tokenizer: &session.tokenizer, prompts, config: &session.reader, draw: &draw, round };
+    let reader =
+        Reader { tokenizer: &session.tokenizer, prompts, config: &session.reader, sampling: &sampling, step_key };
     let environments = read_for.iter().enumerate().map(|(number, prompts)| {
         let passages = chunks.iter().map(|chunk| &text[chunk.clone()]);
         let reading = reader.reading(prompts, (number as u64, 0), passages);

@@ -144,8 +144,8 @@ impl<E: Environment, F: FnMut(&mut Turn) -> anyhow::Result<()>> Followed<E, F> {
 impl<E: Environment, F: FnMut(&mut Turn) -> anyhow::Result<()>> Environment for Followed<E, F> {
     type Outcome = E::Outcome;
 
-    fn address(&self) -> DrawAddress {
-        self.environment.address()
+    fn rng_key(&self) -> RngKey {
+        self.environment.rng_key()
     }
 
     fn first(&mut self) -> anyhow::Result<Step> {
