@@ -4,9 +4,9 @@
 //! files to the byte, whenever and wherever they are indexed.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, StoreError};
 use rayon::prelude::*;
 use tantivy::indexer::NoMergePolicy;
 use tantivy::{IndexSettings, IndexSortByField, Order, TantivyDocument};
@@ -36,13 +36,39 @@ pub(crate) struct Words<'a> {
 pub(crate) fn write(words: &Words<'_>, dir: &Path) -> Result<Vec<Signature>, IndexError> {
     let unfinished = dir.with_extension("unfinished");
     for folder in [&unfinished, dir] {
-        store::remove_dir_all(folder)?;
+        clear(folder)?;
     }
     store::create_dir_all(&unfinished)?;
     let signatures = fill(words, &unfinished)?;
     rename(&unfinished)?;
     store::rename_durably(&unfinished, dir)?;
     Ok(signatures)
+}
+
+/// Removes a folder of an earlier start with tantivy's files in it. Anything else is somebody's, and is named.
+fn clear(folder: &Path) -> Result<(), IndexError> {
+    let is_tantivys = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_segment =
+            |(id, _): (&str, &str)| id.len() >= 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let is_known =
+            name == META || name.starts_with(".tantivy-") || name == ".managed.json" || name.starts_with(".tmp");
+        !store::is_dir(path) && (is_known || store::is_temporary(path) || name.split_once('.').is_some_and(is_segment))
+    };
+    let kind = || "lexical index".to_owned();
+    if store::is_link(folder) {
+        return Err(
+            StoreError::Foreign { path: folder.to_path_buf(), kind: kind(), names: vec!["a link".to_owned()] }.into()
+        );
+    }
+    let found = if store::is_dir(folder) { store::list(folder)? } else { Vec::new() };
+    let foreign = found.iter().filter(|path| !is_tantivys(path));
+    let names: Vec<String> =
+        foreign.map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned()).collect();
+    if !names.is_empty() {
+        return Err(StoreError::Foreign { path: folder.to_path_buf(), kind: kind(), names }.into());
+    }
+    Ok(store::remove_dir_all(folder)?)
 }
 
 fn fill(words: &Words<'_>, dir: &Path) -> Result<Vec<Signature>, IndexError> {
@@ -116,4 +142,28 @@ fn rename(dir: &Path) -> Result<(), IndexError> {
         }
     }
     Ok(store::write_json(&path, &meta)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_others_keep_a_folder_from_being_cleared() -> Result<(), IndexError> {
+        let scratch = tempfile::tempdir().expect("a temporary folder");
+        let folder = scratch.path().join("lexical");
+        store::create_dir_all(&folder)?;
+        let random = "5a1f0c2e9b3d4e6f8a7b6c5d4e3f2a1b";
+        let ours = [META, ".managed.json", ".tantivy-writer.lock", ".tmpAb3xYz", &format!("{random}.store.temp")];
+        for name in ours.into_iter().chain([&*format!("{SEGMENT_NAME}.idx"), "thesis.tex"]) {
+            store::write_atomic(&folder.join(name), name)?;
+        }
+        let error = clear(&folder).expect_err("somebody's");
+        assert!(error.to_string().contains("thesis.tex"), "{error}");
+        assert_eq!(store::list(&folder)?.len(), 7);
+        store::remove_file(&folder.join("thesis.tex"))?;
+        clear(&folder)?;
+        assert!(!store::exists(&folder));
+        clear(&folder)
+    }
 }
