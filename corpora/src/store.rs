@@ -63,8 +63,8 @@ pub use lines::{MAX_LINE_BYTES, lines};
 pub use links::{link_target, sweep_links};
 pub use lock::{LockGuard, lock};
 pub use owned::{
-    MARKER, Marker, Occupant, OwnedFile, Sibling, check_replaceable, claim, hidden_sibling, mark, occupant,
-    remove_owned, replace,
+    MARKER, Marker, Occupant, OwnedFile, Sibling, UNFINISHED, check_replaceable, claim, clear_unfinished,
+    hidden_sibling, mark, occupant, remove_owned, replace,
 };
 pub use resolve::{Relation, is_link, is_mount_point, refuse_overlap, relation, resolve};
 #[cfg(feature = "tables")]

@@ -44,8 +44,8 @@ const PROGRAM: &str = "memtrain";
 const FORMAT: u32 = 1;
 /// Far more than any list of files needs. Markers come with downloaded models, too.
 const MAX_MARKER_BYTES: u64 = 16 << 20;
-/// Kind of a folder that [`replace`] has not finished.
-const UNFINISHED: &str = "unfinished";
+/// Kind of a folder that [`replace`] has not finished, or that somebody else under the store writes part by part.
+pub const UNFINISHED: &str = "unfinished";
 
 /// Contents of a [`MARKER`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -522,7 +522,10 @@ fn recover(target: &Path, kind: &str) -> Result<()> {
 /// Removes the hidden folder of a replacement that was cut off. While it is being written its marker says so, and all that is
 /// in it is ours. Once it is whole its marker lists what was written, and it may as well be somebody's whom its name pleased:
 /// then the same holds for it as for the folder that it was to be.
-fn clear_unfinished(fresh: &Path, kind: &str) -> Result<()> {
+///
+/// # Errors
+/// [`StoreError::Foreign`] names what is somebody's; [`StoreError::Locked`] if another process is writing it.
+pub fn clear_unfinished(fresh: &Path, kind: &str) -> Result<()> {
     check_place(fresh)?;
     let marker = match occupant(fresh)? {
         Occupant::Absent => return Ok(()),

@@ -188,7 +188,7 @@ impl Checkpoints {
         store::create_dir_all(root)?;
         for path in store::list(root)? {
             if is_leftover(file_name(&path)) && store::is_dir(&path) {
-                store::remove_dir_all(&path)?;
+                remove_leftover(&path)?;
             }
         }
         store::sweep_temporaries(root)?;
@@ -241,7 +241,7 @@ impl Checkpoints {
             let written = write_parts(&partial, state, write_policy, write_optimizer);
             if let Err(source) = written.and_then(|()| Ok(store::rename_durably(&partial, &path)?)) {
                 // The first failure is the one to report; opening the folder again cleans up.
-                let _ = store::remove_dir_all(&partial);
+                let _ = remove_leftover(&partial);
                 return Err(RunError::Save { step: state.step, source });
             }
         }
@@ -297,7 +297,7 @@ impl Checkpoints {
             // Renamed first: a kill amid the removal must not leave half a checkpoint under a whole one's name.
             let removed = self.root.join(format!(".{name}{REMOVED_SUFFIX}"));
             store::rename_durably(&path, &removed)?;
-            store::remove_dir_all(&removed)?;
+            remove_leftover(&removed)?;
         }
         Ok(())
     }
@@ -321,18 +321,49 @@ fn write_parts(
     write_policy: impl FnOnce(&Path) -> anyhow::Result<()>,
     write_optimizer: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    store::remove_dir_all(folder)?;
+    if store::exists(folder) {
+        remove_leftover(folder)?;
+    }
+    store::create_dir_all(folder)?;
+    store::mark(folder, store::UNFINISHED, BTreeMap::new())?;
     write_policy(folder)?;
     let training_state = folder.join(TRAINING_STATE);
     store::create_dir_all(&training_state)?;
     write_optimizer(&training_state)?;
     store::write_json(&folder.join(STATE), state)?;
     let mut files = BTreeMap::new();
-    for (name, path) in files_in(folder)? {
+    for (name, path) in files_in(folder)?.into_iter().filter(|(name, _)| name != store::MARKER) {
         files.insert(name, FileContents { bytes: store::len(&path)?, blake3: store::hash_file(&path)? });
     }
     store::write_json(&folder.join(CONTENTS), &Contents { format: FORMAT, step: state.step, files })?;
-    Ok(())
+    // From here on the list tells what is the checkpoint's.
+    Ok(store::remove_file(&folder.join(store::MARKER))?)
+}
+
+/// Removes the folder of a checkpoint that was being written or removed: what is on its list, the list last, so that the folder
+/// of a removal that was cut off is still known. Before there is a list, a mark tells whose the folder is.
+///
+/// # Errors
+/// [`StoreError::Foreign`] if it holds anything else; then nothing is removed.
+fn remove_leftover(path: &Path) -> Result<()> {
+    if store::is_link(path) {
+        return Err(StoreError::ForeignFile { path: path.to_path_buf(), what: "is a link" }.into());
+    }
+    let files = files_in(path)?;
+    if files.iter().all(|(_, file)| store::is_temporary(file)) {
+        return Ok(store::remove_dir_all(path)?);
+    }
+    if !store::exists(&path.join(CONTENTS)) {
+        return Ok(store::clear_unfinished(path, "checkpoint")?);
+    }
+    let mut names = foreign_files(path)?;
+    names.retain(|name| name != store::MARKER && !store::is_temporary(&path.join(name)));
+    if !names.is_empty() {
+        return Err(StoreError::Foreign { path: path.to_path_buf(), kind: "checkpoint".to_owned(), names }.into());
+    }
+    files.iter().filter(|(name, _)| name != CONTENTS).try_for_each(|(_, file)| store::remove_file(file))?;
+    store::remove_file(&path.join(CONTENTS))?;
+    Ok(store::remove_dir_all(path)?)
 }
 
 /// All files in a folder and those below it, by their path inside it.
@@ -341,7 +372,7 @@ fn files_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     while let Some((prefix, folder)) = folders.pop() {
         for path in store::list(&folder)? {
             let name = format!("{prefix}{}", file_name(&path));
-            if store::is_dir(&path) {
+            if store::is_dir(&path) && !store::is_link(&path) {
                 folders.push((format!("{name}/"), path));
             } else {
                 files.push((name, path));
@@ -429,6 +460,19 @@ mod tests {
             store::create_dir_all(&folder.path().join(name))?;
         }
         store::link_durably(Path::new("step_000001"), &folder.path().join(".latest.77.link"))?;
+        // Amid the writing, before the list and after it; amid a removal.
+        for (name, is_listed) in [(".step_000003.partial", false), (".step_000004.partial", true)] {
+            let partial = folder.path().join(name);
+            store::create_dir_all(&partial)?;
+            store::write_atomic(&partial.join("model.safetensors"), "weights")?;
+            store::mark(&partial, store::UNFINISHED, BTreeMap::new())?;
+            if is_listed {
+                let weights = FileContents { bytes: 7, blake3: store::hash_bytes(b"weights") };
+                let gone = FileContents { bytes: 1, blake3: String::new() };
+                let files = BTreeMap::from([("model.safetensors".into(), weights), ("gone".into(), gone)]);
+                store::write_json(&partial.join(CONTENTS), &Contents { format: FORMAT, step: 4, files })?;
+            }
+        }
         let checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
         assert_eq!(checkpoints.newest()?.expect("there").state.step, 1);
         assert_eq!(store::list(folder.path())?.len(), 2, "the checkpoint and `latest`");
@@ -488,6 +532,29 @@ mod tests {
         }
         assert_eq!(checkpoints.steps()?, [1, 3, 4]);
         assert!(store::exists(&path.join("notes.txt")));
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_user_has_under_a_hidden_name_stays_and_is_named() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = save(&mut Checkpoints::open(folder.path(), KEEP_TWO)?, 1)?.path;
+        let hidden = folder.path().join(".step_000099.old");
+        let refused = || {
+            let error = Checkpoints::open(folder.path(), KEEP_TWO).expect_err("somebody's");
+            assert!(error.to_string().contains("notes.txt"), "{error}");
+            assert_eq!(store::read(&hidden.join("notes.txt")).expect("still there"), b"worth keeping");
+        };
+        store::create_dir_all(&hidden)?;
+        store::write_atomic(&hidden.join("notes.txt"), "worth keeping")?;
+        refused();
+        for file in [CONTENTS, "model.safetensors"] {
+            store::write_atomic(&hidden.join(file), store::read(&path.join(file))?)?;
+        }
+        refused();
+        store::remove_file(&hidden.join("notes.txt"))?;
+        Checkpoints::open(folder.path(), KEEP_TWO)?;
+        assert!(!store::exists(&hidden) && store::exists(&path));
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use memtrain_corpora::store::{self, LockGuard, Occupant, StoreError, TableSummar
 
 use super::checkpoint::{Checkpoints, Retention, step_name, step_of};
 use super::manifest::Manifest;
-use super::records::{self, Records};
+use super::records::{self, Records, RolloutTable};
 use super::rollouts::RolloutRow;
 use super::{Result, RunError, links, trash};
 
@@ -114,17 +114,36 @@ impl RunDirectory {
     /// Gives the records to go on with, those for TensorBoard too if they are wanted.
     ///
     /// # Errors
-    /// If a file cannot be read, written or removed, or what was recorded up to the step is not whole.
+    /// If a file cannot be read, written or removed, or what was recorded up to the step is not whole; if a table of a later
+    /// step is not one that the run has written.
     pub fn rewind(&self, step: u64, tensorboard: bool) -> Result<Records> {
         let checked = self.manifest.has_checksums();
         records::check_complete(&self.root, &self.manifest.config(&self.root)?, step, checked)?;
-        let records = Records::open(&self.root, step, tensorboard, checked)?;
-        for (recorded, path) in rollout_tables(&self.root)? {
-            if recorded > step {
-                store::remove_file(&path)?;
+        // Before the logs, which tell what was written, forget it.
+        self.remove_tables_after(step, checked)?;
+        Records::open(&self.root, step, tensorboard, checked)
+    }
+
+    /// Removes the tables of later steps: those on record with the contents that are recorded, and that of the last step, which
+    /// may have been written before its line. Of layout version 1 no table is on record.
+    fn remove_tables_after(&self, step: u64, checked: bool) -> Result<()> {
+        let known = if checked { RolloutTable::whole(&self.root)? } else { Vec::new() };
+        let last = records::last_step(&self.root, checked)?;
+        let mut ours = Vec::new();
+        for (of, path) in rollout_tables(&self.root)?.into_iter().filter(|(of, _)| *of > step) {
+            let is_ours = match known.iter().find(|table| table.step == of) {
+                Some(table) => match table.verify(&path) {
+                    Err(RunError::DamagedTable { .. }) => false,
+                    verified => verified.map(|()| true)?,
+                },
+                None => (!checked || last == Some(of)) && is_table_of(&path, of),
+            };
+            if !is_ours || store::is_link(&path) {
+                return Err(RunError::ForeignTable { path });
             }
+            ours.push(path);
         }
-        Ok(records)
+        Ok(ours.iter().try_for_each(|path| store::remove_file(path))?)
     }
 
     /// Where the rollouts of a step are.
@@ -271,6 +290,12 @@ pub(super) fn rollout_tables(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let paths = if store::is_dir(&folder) { store::list(&folder)? } else { Vec::new() };
     let step = |path: &Path| step_of(path.file_name()?.to_str()?.strip_suffix(".parquet")?);
     Ok(paths.into_iter().filter_map(|path| Some((step(&path)?, path))).collect())
+}
+
+/// Whether a file is a rollout table of this step.
+fn is_table_of(path: &Path, step: u64) -> bool {
+    let first = store::read_table::<RolloutRow>(path).map(|mut rows| rows.next().transpose());
+    matches!(first, Ok(Ok(row)) if row.as_ref().is_none_or(|row| row.step == step))
 }
 
 fn log_name(attempt: u32) -> String {
@@ -481,9 +506,41 @@ mod tests {
         let tables = records::RolloutTable::all(folder.path())?;
         assert_eq!(tables.len(), 2);
         tables[1].verify(&run.rollouts_path(2))?;
+        // Of a step that was cut off between its table and the table's line.
+        run.rewind(2, false)?.step(3, &[], &[])?;
+        run.write_rollouts(3, [])?;
+        run.rewind(2, false)?;
+        assert!(!store::exists(&run.rollouts_path(3)));
         // Steps that are done cannot be without a record.
         let error = run.rewind(3, false).expect_err("step 3 is not recorded");
         assert!(error.to_string().contains("line of step 3 is missing"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn going_back_removes_no_table_that_the_run_has_not_written() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let run = RunDirectory::open(folder.path(), &setup(""))?;
+        let mut records = run.rewind(0, false)?;
+        for step in 1..=3 {
+            records.step(step, &[], &[])?;
+            records.rollouts(step, &run.write_rollouts(step, [])?)?;
+        }
+        let whole = store::read(&run.rollouts_path(3))?;
+        for (step, bytes) in [(99, &b"mine"[..]), (3, b"changed"), (4, &whole)] {
+            let before = if step == 3 { whole.clone() } else { Vec::new() };
+            store::write_atomic(&run.rollouts_path(step), bytes)?;
+            let error = run.rewind(1, false).expect_err("somebody's");
+            assert!(matches!(&error, RunError::ForeignTable { path } if *path == run.rollouts_path(step)), "{error}");
+            assert_eq!(store::read(&run.rollouts_path(step))?, bytes);
+            assert!(store::exists(&run.rollouts_path(2)), "nothing was removed");
+            match before.is_empty() {
+                true => store::remove_file(&run.rollouts_path(step))?,
+                false => store::write_atomic(&run.rollouts_path(step), before)?,
+            }
+        }
+        run.rewind(1, false)?;
+        assert_eq!(rollout_tables(folder.path())?.len(), 1);
         Ok(())
     }
 }

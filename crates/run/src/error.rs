@@ -82,6 +82,12 @@ pub enum RunError {
         /// What is wrong with it.
         detail: String,
     },
+    /// A rollout table of a step that is to be taken again is not one that the run has written.
+    #[error("`{}` is in the way: the run did not write it as it is", path.display())]
+    ForeignTable {
+        /// The file.
+        path: PathBuf,
+    },
     /// A checkpoint is not whole.
     #[error("the checkpoint `{}` is damaged: {detail}", path.display())]
     DamagedCheckpoint {
@@ -207,6 +213,9 @@ impl RunError {
             RunError::MissingCheckpoint { .. } => Some(
                 "restore the folder from a copy, or run the same command again: it takes the steps that are not saved anew".into(),
             ),
+            RunError::ForeignTable { .. } => {
+                Some("move it away: the run goes on before its step, and writes a table of that name".into())
+            }
             RunError::Damaged { .. } | RunError::Save { .. } => None,
             RunError::Diverged { sound: Some(path), .. } => Some(format!(
                 "the newest sound checkpoint is `{path}`: start another run from it, with `--set policy.path={path} --set \

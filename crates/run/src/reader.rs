@@ -9,7 +9,7 @@ use super::directory::{CHECKPOINTS, KIND, rollout_tables, rollouts_path};
 use super::json_lines::{self, Line};
 use super::manifest::{MANIFEST, Manifest};
 use super::records::{
-    self, EVALUATIONS, FILES, HELD_OUT_REWARD, METRICS, OF_EACH_STEP, ROLLOUT_TABLES, RolloutTable, TENSORBOARD,
+    self, EVALUATIONS, FILES, HELD_OUT_REWARD, OF_EACH_STEP, ROLLOUT_TABLES, RolloutTable, TENSORBOARD,
 };
 use super::tensorboard::EventFile;
 use super::trash::SAMPLER_WEIGHTS;
@@ -133,26 +133,18 @@ impl RunReader {
                 found.read(&path, opened.map(drop))?;
             }
         }
-        let evaluated = self.whole_lines(EVALUATIONS)?;
+        let evaluated = records::whole_lines(&self.root, EVALUATIONS, self.manifest.has_checksums())?;
         let best = records::best_of(&evaluated, HELD_OUT_REWARD).map(|(step, _)| step);
         found.damage.extend(links::damaged(&self.root, &steps, best)?);
         found.damage.extend(self.missing_checkpoint(&evaluated)?);
         Ok(found)
     }
 
-    /// The lines of a log that are not damaged.
-    fn whole_lines(&self, file: &str) -> Result<Vec<Line>> {
-        let path = self.root.join(file);
-        let bytes = read_if_there(&path)?.unwrap_or_default();
-        let lines = json_lines::parse(&path, &bytes, self.manifest.has_checksums()).filter_map(Result::ok);
-        Ok(lines.map(|(line, _)| line).collect())
-    }
-
     /// What tells that there are fewer checkpoints than were saved: a step before the last one that was due, an evaluation,
     /// which follows the checkpoint, or steps without the folder, which is made before the first. The last step itself may
     /// be being saved.
     fn missing_checkpoint(&self, evaluated: &[Line]) -> Result<Option<RunError>> {
-        let last = self.whole_lines(METRICS)?.last().map_or(0, |(step, _)| *step);
+        let last = records::last_step(&self.root, self.manifest.has_checksums())?.unwrap_or(0);
         let every = self.config().map_or(0, |config| records::train_setting(&config, "checkpoint_every"));
         let due = last.saturating_sub(1).checked_div(every).map_or(0, |times| times * every);
         let known = evaluated.last().map_or(due, |(step, _)| due.max(*step));

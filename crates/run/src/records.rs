@@ -49,11 +49,17 @@ impl RolloutTable {
     /// If the list of tables cannot be read or is damaged.
     pub fn all(root: &Path) -> Result<Vec<Self>> {
         let lines = json_lines::read(&root.join(ROLLOUT_TABLES), true)?;
-        let table = |(step, line): (u64, Map<String, Value>)| {
-            let (bytes, hash) = (line.get("bytes").and_then(Value::as_u64), line.get("blake3").and_then(Value::as_str));
-            Self { step, bytes: bytes.unwrap_or(0), hash: hash.unwrap_or_default().to_owned() }
-        };
-        Ok(lines.into_iter().map(table).collect())
+        Ok(lines.into_iter().map(Self::of_line).collect())
+    }
+
+    /// As [`Self::all`], without those whose line is damaged.
+    pub(super) fn whole(root: &Path) -> Result<Vec<Self>> {
+        Ok(whole_lines(root, ROLLOUT_TABLES, true)?.into_iter().map(Self::of_line).collect())
+    }
+
+    fn of_line((step, line): Line) -> Self {
+        let (bytes, hash) = (line.get("bytes").and_then(Value::as_u64), line.get("blake3").and_then(Value::as_str));
+        Self { step, bytes: bytes.unwrap_or(0), hash: hash.unwrap_or_default().to_owned() }
     }
 
     /// Reads the table through and compares it with what was written.
@@ -115,6 +121,19 @@ pub(super) fn first_missing(
     }))
 }
 
+/// The lines of a log that are not damaged.
+pub(super) fn whole_lines(root: &Path, name: &str, checked: bool) -> Result<Vec<Line>> {
+    let path = root.join(name);
+    let bytes = read_if_there(&path)?.unwrap_or_default();
+    let lines = json_lines::parse(&path, &bytes, checked).filter_map(Result::ok);
+    Ok(lines.map(|(line, _)| line).collect())
+}
+
+/// The last step that was recorded.
+pub(super) fn last_step(root: &Path, checked: bool) -> Result<Option<u64>> {
+    Ok(whole_lines(root, METRICS, checked)?.last().map(|(step, _)| *step))
+}
+
 /// A number of steps from the section `train` of a configuration; 0 where there is none.
 pub(super) fn train_setting(config: &str, key: &str) -> u64 {
     let config = config.parse::<toml::Table>().unwrap_or_default();
@@ -133,10 +152,8 @@ fn steps_evaluated(root: &Path, config: &str, step: u64, lines: &[Line]) -> Resu
 /// Steps up to `step` whose rollouts were written down: those with turns, every `train.rollouts_every`.
 fn steps_with_table(root: &Path, config: &str, step: u64) -> Result<Vec<u64>> {
     let every = train_setting(config, "rollouts_every");
-    let path = root.join(METRICS);
-    let bytes = read_if_there(&path)?.unwrap_or_default();
     // Damaged metrics are named by whoever reads them for themselves.
-    let metrics = json_lines::parse(&path, &bytes, true).filter_map(Result::ok).map(|(line, _)| line);
+    let metrics = whole_lines(root, METRICS, true)?.into_iter();
     let has_turns =
         |fields: &Map<String, Value>| fields.get(TURNS).and_then(Value::as_f64).is_some_and(|turns| turns > 0.0);
     let has_table = |(of, fields): &Line| *of <= step && every > 0 && of.is_multiple_of(every) && has_turns(fields);
