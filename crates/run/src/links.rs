@@ -35,11 +35,9 @@ pub(super) fn check_own(root: &Path) -> Result<()> {
 /// # Errors
 /// [`RunError::NotOurLink`] names the first that is something else, or leads elsewhere.
 pub(super) fn check_links(root: &Path) -> Result<()> {
-    let is_checkpoint = |name: &str| step_of(name).is_some();
-    let is_log = |name: &str| attempt_of(name).is_some();
-    let links: [(_, _, &dyn Fn(&str) -> bool); 3] =
-        [(CHECKPOINTS, LATEST, &is_checkpoint), (CHECKPOINTS, BEST, &is_checkpoint), (LOGS, LATEST_LOG, &is_log)];
-    for (folder, name, is_ours) in links {
+    for (folder, name) in [(CHECKPOINTS, LATEST), (CHECKPOINTS, BEST), (LOGS, LATEST_LOG)] {
+        let is_ours =
+            |target: &str| if folder == LOGS { attempt_of(target).is_some() } else { step_of(target).is_some() };
         let path = root.join(folder).join(name);
         match store::link_target(&path)? {
             Some(target) if !target.to_str().is_some_and(is_ours) => {
