@@ -503,7 +503,7 @@ mod tests {
         let lines = json_lines::read(&folder.path().join("metrics.jsonl"), true)?;
         assert_eq!(lines.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 2]);
         assert!(store::exists(&run.rollouts_path(2)) && !store::exists(&run.rollouts_path(3)));
-        let tables = records::RolloutTable::all(folder.path())?;
+        let tables = RolloutTable::all(folder.path())?;
         assert_eq!(tables.len(), 2);
         tables[1].verify(&run.rollouts_path(2))?;
         // Of a step that was cut off between its table and the table's line.

@@ -238,12 +238,13 @@ fn seen_pairs(segments: &[Segment], query_tile: usize, key_tile: usize) -> Vec<V
             first_segment += 1;
         }
         let mut add = |keys: Range<usize>, num_queries: usize| {
-            for tile in keys.start / key_tile..keys.end.div_ceil(key_tile) {
-                if num_seen[tile] == 0 {
+            let tiles = num_seen.iter_mut().enumerate().take(keys.end.div_ceil(key_tile)).skip(keys.start / key_tile);
+            for (tile, num_seen) in tiles {
+                if *num_seen == 0 {
                     touched.push(tile);
                 }
                 let in_tile = keys.end.min((tile + 1) * key_tile) - keys.start.max(tile * key_tile);
-                num_seen[tile] += num_queries * in_tile;
+                *num_seen += num_queries * in_tile;
             }
         };
         for (number, segment) in segments.iter().enumerate().skip(first_segment) {
