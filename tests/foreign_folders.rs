@@ -309,3 +309,22 @@ fn a_run_has_a_name_and_not_a_path() {
     }
     succeeds(folder, &["config", "show", "small.toml", "--set", "run.name=seed-1.b"]);
 }
+
+#[test]
+fn a_conversion_that_its_place_refuses_says_so() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path();
+    policy(&folder.join("model"));
+    let hidden = folder.join(".out.memtrain-new/thesis.tex");
+    write(&hidden, "years of work");
+    let long = "x".repeat(300);
+    for out in ["out", &long, "model/../file/out"] {
+        write(&folder.join("file"), "a file");
+        let output = memtrain(folder, &["policy", "convert", "--model", "model", "--out", out]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && !said.contains("Hugging Face"), "{out}: {said}");
+    }
+    assert_eq!(store::read_to_string(&hidden).unwrap(), "years of work");
+    let refused = memtrain(folder, &["policy", "convert", "--model", "file", "--out", "new"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("hint: "), "{refused:?}");
+}

@@ -42,7 +42,7 @@ const CHAT_TEMPLATE: &str = "{%- for message in messages -%}\n{{ '<|im_start|>' 
 /// The tokenizer itself.
 const TOKENIZER: &str = "tokenizer.json";
 /// Files of a Hugging Face directory that belong to its tokenizer.
-const TOKENIZER_FILES: [&str; 7] = [
+pub(crate) const TOKENIZER_FILES: [&str; 7] = [
     TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",

@@ -477,6 +477,28 @@ fn verify_compares_marks_cards_and_the_policies_beside_the_stages() {
 }
 
 #[test]
+fn what_somebody_has_put_into_the_folder_of_the_next_plan_is_named_and_stays() {
+    let built = Built::new();
+    let next = built.out.join("synthesize/next");
+    let mut changed = built.config.clone();
+    changed.synthesize.seed += 1;
+    for name in ["thesis.tex", "mine/thesis.tex", "data/thesis.tex", "shards/thesis.tex"] {
+        // As a mark that was copied there, before any plan.
+        store::claim(&next, "synthesize stage").unwrap();
+        let theirs = next.join(name);
+        fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+        fs::write(&theirs, "years of work").unwrap();
+        let error = build(&changed, &built.out, &()).unwrap_err();
+        let first = name.split('/').next().unwrap();
+        assert!(error.to_string().contains("next") && error.to_string().contains(first), "{name}: {error}");
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "years of work", "{name}");
+        fs::remove_dir_all(&next).unwrap();
+    }
+    build(&changed, &built.out, &()).unwrap();
+    assert!(!next.exists());
+}
+
+#[test]
 fn verify_names_a_stage_that_is_gone_though_others_were_made_from_it() {
     let built = Built::new();
     let away = built.folder.path().join("away");

@@ -14,6 +14,7 @@ use memtrain_corpora::store::{self, LockGuard, Occupant, OwnedFile, StoreError};
 use super::folder::{CARD, Stored, read_record};
 use super::{Manifest, Plan, ShardRecord, Stage, StageFolder, StageName};
 use crate::error::Result;
+use crate::tokenizer::TOKENIZER_FILES;
 
 /// The folder inside that of a stage in which another plan is carried out.
 const NEXT: &str = "next";
@@ -240,6 +241,38 @@ impl StageFolder {
         Ok(store::rename_durably(&from, &to)?)
     }
 
+    /// What in `next/` is no stage's: a mark may have been copied there, or something put beside the plan. In `data/` the files of
+    /// a shard that was cut off are on no record; what is there goes with it.
+    fn beside_a_stage(&self) -> Result<Vec<String>> {
+        let mut foreign = Vec::new();
+        let is_shards = |path: &Path| path.extension().is_some_and(|end| end == "json" || end == "lock");
+        for path in store::list(&self.path)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_folder =
+                store::is_dir(&path) && !store::is_link(&path) && !store::is_mount_point(&store::resolve(&path)?);
+            match &*name {
+                "data" if is_folder => {}
+                "shards" if is_folder => {
+                    let inside = store::list(&path)?.into_iter();
+                    let others =
+                        inside.filter(|file| store::is_dir(file) || !is_shards(file) && !store::is_temporary(file));
+                    foreign.extend(
+                        others.map(|file| format!("shards/{}", file.file_name().unwrap_or_default().display())),
+                    );
+                }
+                "lock" | "plan.json" | "manifest.json" | CARD | store::MARKER if !store::is_dir(&path) => {}
+                _ if store::is_temporary(&path) => {}
+                file if self.stage == StageName::Tokenizer && TOKENIZER_FILES.contains(&file) => {}
+                _ => foreign.push(name),
+            }
+        }
+        // Once plan, records and manifest are in their place, or before there were any, there is no data.
+        if foreign.is_empty() && !self.is_unmarked_stage()? {
+            foreign.extend(data_below(&self.join("data"), "data")?);
+        }
+        Ok(foreign)
+    }
+
     /// Removes `next/` with all that is in it: a folder of ours in which nobody else has anything to look for. The mark goes
     /// last, so that what a killed process leaves of it is still ours.
     fn discard(&self) -> Result<()> {
@@ -250,6 +283,10 @@ impl StageFolder {
             Occupant::Absent => return Ok(()),
             Occupant::Empty => {}
             Occupant::Ours(marker) => marker.expect_kind(&self.path, &self.kind())?,
+        }
+        let names = self.beside_a_stage()?;
+        if !names.is_empty() || store::is_link(&self.path) || store::is_mount_point(&store::resolve(&self.path)?) {
+            return Err(StoreError::Foreign { path: self.path.clone(), kind: self.kind(), names }.into());
         }
         for path in store::list(&self.path)?.iter().filter(|path| !path.ends_with(store::MARKER)) {
             if store::is_dir(path) { store::remove_dir_all(path)? } else { store::remove_file(path)? }
@@ -282,6 +319,21 @@ fn written_by_finish(stage: StageName) -> &'static [&'static str] {
         StageName::Synthesize => &[CARD],
         StageName::Ingest | StageName::Entities | StageName::Tokenizer => &[],
     }
+}
+
+/// Files below a folder that hold data: not those that readers leave.
+fn data_below(folder: &Path, name: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for path in if store::is_dir(folder) { store::list(folder)? } else { Vec::new() } {
+        let of = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_left = of == ".verified.json" || of.ends_with(".lock") || store::is_temporary(&path);
+        match store::is_dir(&path) && !store::is_link(&path) {
+            true => found.extend(data_below(&path, &format!("{name}/{of}"))?),
+            false if is_left => {}
+            false => found.push(format!("{name}/{of}")),
+        }
+    }
+    Ok(found)
 }
 
 /// Removes abandoned temporary files in a folder and the folders in it.

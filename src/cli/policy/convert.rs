@@ -1,9 +1,10 @@
 //! `memtrain policy convert` and `memtrain policy merge-lora`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::DType;
 use clap::{Args, ValueEnum};
+use memtrain_corpora::store::{self, Sibling, StoreError};
 use memtrain_hub::Needed;
 
 use super::super::written::written_path;
@@ -12,7 +13,7 @@ use crate::cli::models;
 use crate::cli::print::print_line;
 use crate::policy::adapter::AdapterConfig;
 use crate::policy::convert::{Conversion, convert, merge_lora, parse_bytes};
-use crate::policy::{directory, gguf};
+use crate::policy::{PolicyError, directory, gguf};
 
 /// The types that weights can be converted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -69,6 +70,24 @@ fn temperature(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("`{text}` is no temperature between 0.01 and 100"))
 }
 
+/// Whether a failure is about the folder to write, or one of the hidden folders beside it.
+fn is_of_place(error: &PolicyError, out: &Path) -> bool {
+    let PolicyError::Store(
+        StoreError::Io { path, .. }
+        | StoreError::ForeignFile { path, .. }
+        | StoreError::Foreign { path, .. }
+        | StoreError::OtherKind { path, .. }
+        | StoreError::Locked { path, .. },
+    ) = error
+    else {
+        return false;
+    };
+    let out = store::resolve(out).unwrap_or_else(|_| out.to_path_buf());
+    let hidden = [Sibling::New, Sibling::Old].map(|sibling| store::hidden_sibling(&out, sibling));
+    let path = store::resolve(path).unwrap_or_else(|_| path.clone());
+    path.starts_with(&out) || out.starts_with(&path) || hidden.iter().any(|hidden| path.starts_with(hidden))
+}
+
 /// Converts a policy directory; prints the new one.
 ///
 /// # Errors
@@ -83,12 +102,20 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         StoredType::F32 => DType::F32,
     });
     let conversion = Conversion { dtype, max_shard_bytes: args.max_shard_size, temperature: args.temperature };
-    match is_gguf {
-        true => gguf::convert(&model, &args.out, conversion)
-            .hint(|| "GGUF files of Llama, Qwen2 and Qwen3 models with byte-level BPE are read; for others take the original model".into())?,
-        false => convert(&model, &args.out, conversion)
-            .hint(|| "`--model` is a Hugging Face directory of a Qwen2, Qwen3 or Llama model, or a GGUF file".into())?,
-    }
+    let (converted, hint) = match is_gguf {
+        true => (
+            gguf::convert(&model, &args.out, conversion),
+            "GGUF files of Llama, Qwen2 and Qwen3 models with byte-level BPE are read; for others take the original model",
+        ),
+        false => (
+            convert(&model, &args.out, conversion),
+            "`--model` is a Hugging Face directory of a Qwen2, Qwen3 or Llama model, or a GGUF file",
+        ),
+    };
+    converted.or_else(|error| match is_of_place(&error, &args.out) {
+        true => Err(error.into()),
+        false => Err(error).hint(|| hint.into()),
+    })?;
     print_line!("{}", args.out.display())?;
     Ok(())
 }
@@ -122,7 +149,6 @@ mod tests {
     use crate::nn::gradient_check::{assert_close, max_difference, wave};
     use crate::policy::LoraConfig;
     use candle_core::Device;
-    use memtrain_corpora::store;
 
     #[test]
     fn a_conversion_without_a_change_is_the_same_to_the_byte_and_with_one_says_so() -> anyhow::Result<()> {
