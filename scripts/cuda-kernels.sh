@@ -73,7 +73,7 @@ case "${1:-}" in
         ;;
     ci)
         run_tests 1
-        python3 scripts/cuda_faults.py "$build/faults" --quick
+        python3 scripts/cuda_faults.py "$build/faults" --quick --jobs "$(nproc)"
         compile
         ;;
     *)
