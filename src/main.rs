@@ -10,6 +10,8 @@ use memtrain::cli::{
 
 fn main() -> ExitCode {
     environment::reexec();
+    // Where the system refuses it, everything but the message is the same.
+    let _ = memtrain::run::signal::fail_beyond_size_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),

@@ -153,3 +153,12 @@ fn a_hangup_that_is_ignored_stays_ignored() {
     let (code, said) = started.end();
     assert_eq!(code, Some(75), "{said}");
 }
+
+#[test]
+fn a_file_beyond_the_limit_of_sizes_is_a_named_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = format!("ulimit -f 1; exec '{}' man pages", env!("CARGO_BIN_EXE_memtrain"));
+    let output = Command::new("sh").current_dir(folder.path()).args(["-c", &command]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("pages/memtrain"), "{:?}: {said}", output.status);
+}

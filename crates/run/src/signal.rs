@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(unix)]
 use memtrain_corpora::store;
 #[cfg(unix)]
-use signal_hook::consts::{SIGHUP, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGXFSZ};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -68,6 +68,17 @@ impl StopRequest {
     pub fn check(&self) -> Result<(), RunError> {
         if self.requested() { Err(RunError::Stopped) } else { Ok(()) }
     }
+}
+
+/// Makes writing beyond the largest size that files may have (`ulimit -f`) an error that names the file; without a handler the
+/// system ends the process by SIGXFSZ, without a word.
+///
+/// # Errors
+/// If the system refuses the handler.
+pub fn fail_beyond_size_limit() -> io::Result<()> {
+    #[cfg(unix)]
+    flag::register(SIGXFSZ, Arc::default())?;
+    Ok(())
 }
 
 /// Whether the process was started with this signal ignored. Only Linux tells without `unsafe`; elsewhere it is left alone.
