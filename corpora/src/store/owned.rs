@@ -423,7 +423,12 @@ impl<'a> Replacement<'a> {
             created => created.map_err(|source| StoreError::io("create folder", &fresh, source))?,
         }
         let mut begun = Self { target, kind, fresh, lock: None };
-        begun.lock = Some(begun.mark(&Marker::new(UNFINISHED, BTreeMap::new()))?);
+        // Whoever begins at the same moment takes a folder without a mark for one that a kill has left, and removes it.
+        let marked = begun.mark(&Marker::new(UNFINISHED, BTreeMap::new())).map_err(|error| match error.io_kind() {
+            Some(ErrorKind::NotFound) => StoreError::Locked { path: begun.fresh.clone(), holder: None },
+            _ => error,
+        });
+        begun.lock = Some(marked?);
         Ok(begun)
     }
 
@@ -530,7 +535,13 @@ pub fn clear_unfinished(fresh: &Path, kind: &str) -> Result<()> {
     let marker = match occupant(fresh)? {
         Occupant::Absent => return Ok(()),
         Occupant::Foreign(names) => return Err(foreign(fresh, UNFINISHED, names)),
-        Occupant::Empty => return remove_dir_all(fresh),
+        Occupant::Empty => {
+            return remove_empty(fresh).map_err(|error| match error.io_kind() {
+                // Another process is about to mark it.
+                Some(ErrorKind::DirectoryNotEmpty) => StoreError::Locked { path: fresh.to_path_buf(), holder: None },
+                _ => error,
+            });
+        }
         Occupant::Ours(marker) => marker,
     };
     if let Some(Err(TryLockError::WouldBlock)) = File::open(fresh.join(MARKER)).ok().map(|file| file.try_lock()) {
