@@ -1,6 +1,7 @@
 //! A device against the CPU, and how fast it is: `cargo bench --bench gpu -- DEVICE SIZE`, by default `cpu tiny`.
 //!
-//! 1. Parity: each operation of the decoder and a tiny decoder's losses and gradients, f32 and bf16, device against CPU.
+//! 1. Parity: each operation of the decoder, a tiny decoder's losses and gradients, f32 and bf16, and steps of AdamW to the bit,
+//!    device against CPU. The size `parity` ends here: under the driver that executes (`scripts/cuda-record.sh execute`) as well.
 //! 2. A training step of a random policy of the shape `SIZE` (`tiny`, `qwen3-4b`, `qwen2.5-7b`) on one conversation as long
 //!    as its context allows, 8,192 tokens at most: seconds, tokens a second, share of `MEMTRAIN_PEAK_TFLOPS` (989).
 //! 3. Tokens a second of drawing at 1, 32 and 128 live sequences.
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 use memtrain::device::DeviceChoice;
 use memtrain::nn::{PackedBatch, Segment, ops, tape};
-use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
+use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer, MomentType};
 use memtrain::policy::{Decoder, Precision, preset};
 use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain::scoring::{PassLimits, accumulate};
@@ -38,6 +39,12 @@ fn main() -> Result<()> {
         }
         operations(&device, dtype, bound)?;
         decoder(&device, dtype, bound)?;
+    }
+    for moments in [MomentType::F32, MomentType::Bf16] {
+        optimizer(&device, moments)?;
+    }
+    if size == "parity" {
+        return Ok(());
     }
     let decoder = random(&size, &device)?;
     training(&decoder, &device)?;
@@ -143,6 +150,25 @@ fn decoder(device: &Device, dtype: DType, bound: f64) -> Result<()> {
     println!("{dtype:?} tiny decoder, log-probabilities and gradients: off by {worst:.1e}");
     // Errors add up over the layers.
     ensure!(worst < 5.0 * bound, "the decoder in {dtype:?} is off by {worst:.1e}");
+    Ok(())
+}
+
+/// Steps of AdamW on the device, which are those of the CPU to the bit: the moments of bf16 are rounded by the same draws.
+fn optimizer(device: &Device, moments: MomentType) -> Result<()> {
+    let steps = |device: &Device| -> Result<Vec<Vec<f32>>> {
+        let variable = |shape: &[usize]| Ok(Var::from_tensor(&wave(shape, 0.3)?.to_device(device)?)?);
+        let parameters = vec![("matrix".to_owned(), variable(&[40, 500])?), ("gain".to_owned(), variable(&[7])?)];
+        let mut optimizer = AdamW::new(parameters.clone(), AdamWConfig { moments, ..AdamWConfig::default() })?;
+        for step in 0..3 {
+            let gradient =
+                |(_, parameter): &(String, Var)| Ok(wave(parameter.dims(), f64::from(step))?.to_device(device)?);
+            optimizer.step(&parameters.iter().map(gradient).collect::<Result<Vec<_>>>()?, 1e-2)?;
+        }
+        let host = |(_, parameter): &(String, Var)| Ok(parameter.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?);
+        parameters.iter().map(host).collect()
+    };
+    ensure!(steps(device)? == steps(&Device::Cpu)?, "AdamW with moments in {moments:?} is not the CPU's");
+    println!("AdamW with moments in {moments:?}: equal to the bit");
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 #   scripts/cuda-record.sh               builds, counts, prints a table
 #   scripts/cuda-record.sh ci            the same, and compares the counts with their budgets
 #   scripts/cuda-record.sh run ARGUMENTS one command of the program, and the driver's report of it on standard error
+#   scripts/cuda-record.sh execute       operations, a tiny decoder and AdamW on the device against the CPU: the driver runs the
+#                                        project's kernels in their emulator and what else is launched by plain twins
 #
 # The program is built with the feature `cuda` against a driver that computes nothing and counts
 # (crates/kernels/cuda/recorder): launches by kernel, matrix products by shape, copies and bytes by direction,
@@ -11,14 +13,12 @@
 # is what candle and memtrain ask for, not how long it takes. What comes back from the device is zeros. The runs are
 # listed in scripts/cuda_record.py, the budgets in crates/kernels/cuda/recorder/budgets.txt.
 #
-# Everything that is built lies in MEMTRAIN_CUDA_TARGET, by default the folder `cuda-target` beside cargo's target
-# folder.
+# What is built lies in cargo's target folder, where all but candle and the workspace is shared with the ordinary build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-ordinary="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/memtrain/target}"
-target="${MEMTRAIN_CUDA_TARGET:-$(dirname "$ordinary")/cuda-target}"
+target="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/memtrain/target}"
 sources="$PWD/crates/kernels/cuda/recorder"
-libraries="$target/recorder"
+libraries="$target/cuda-recorder"
 
 # Sources of the crates whose names the driver has to know, as the lockfile names them, and the packages of the workspace.
 { read -r cudarc candle && read -ra members; } < <(cargo metadata --locked --format-version 1 --features cuda | python3 -c '
@@ -41,12 +41,18 @@ levels=()
 for package in candle-core candle-kernels candle-nn "${members[@]}"; do
     levels+=(--config "profile.release.package.$package.opt-level=1")
 done
-cargo build --release --locked "${levels[@]}" --workspace --features cuda --bin memtrain --bench record
-bench="$(ls -t "$target"/release/deps/record-* | grep -v '\.d$' | head -n 1)"
+cargo build --release --locked "${levels[@]}" --workspace --features cuda --bin memtrain --bench record --bench gpu
+newest() { ls -t "$target/release/deps/$1"-* | grep -v '\.d$' | head -n 1; }
 
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 if [ "${1:-}" = run ]; then
     shift
     exec "$target/release/memtrain" "$@"
 fi
-exec python3 scripts/cuda_record.py "$target/release/memtrain" "$bench" ${1:+"$sources/budgets.txt"}
+if [ "${1:-}" = execute ] || [ "${1:-}" = ci ]; then
+    executor="$target/cuda-executor"
+    "$sources/build.sh" "$executor" "$cudarc" "$candle" execute
+    LD_LIBRARY_PATH="$executor" RECORDER_OUT=/dev/null "$(newest gpu)" cuda:0 parity
+fi
+[ "${1:-}" != execute ] || exit 0
+exec python3 scripts/cuda_record.py "$target/release/memtrain" "$(newest record)" ${1:+"$sources/budgets.txt"}
