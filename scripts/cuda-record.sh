@@ -35,7 +35,9 @@ gcc -std=gnu11 -Wall -Wextra -Werror -o "$libraries/test" "$sources/test.c" -ldl
 # .cargo/config.toml must stay as they are. What is counted does not depend on how well the host's code is optimized, so
 # that of candle and of the workspace is optimized less, which halves the time to build it. It also gives these
 # candle-kernels a place of their own among what is built: a build with a real nvcc never takes them for its own.
-export CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=90 NVCC="$sources/nvcc"
+# The copy of nvcc is the same for every checkout: what has been built depends on its path.
+cmp -s "$sources/nvcc" "$libraries/nvcc" || cp "$sources/nvcc" "$libraries/nvcc"
+export CUDARC_CUDA_VERSION=13000 CUDA_COMPUTE_CAP=90 NVCC="$libraries/nvcc"
 export LIBRARY_PATH="$libraries" CARGO_TARGET_DIR="$target"
 levels=()
 for package in candle-core candle-kernels candle-nn "${members[@]}"; do

@@ -16,9 +16,8 @@ import sys
 import tempfile
 import time
 
-# Layers of the policy of Qwen3-4B's shape, which has 36. All counts of a step or a pass but a few dozen are proportional to the
-# layers, so the figures for 36 follow from two depths; the weights are a file of zeros without a byte on the disk.
-LAYERS = int(os.environ.get("MEMTRAIN_RECORD_LAYERS", "4"))
+# Layers of the policy of Qwen3-4B's shape. Its weights are zeros in a file that takes no place on the disk.
+LAYERS = int(os.environ.get("MEMTRAIN_RECORD_LAYERS", "36"))
 TOKENS = {"tiny": 1024, "qwen3-4b": 8192}
 
 QWEN3_4B = {
@@ -77,14 +76,19 @@ def parts(report):
     return found
 
 
+def done(name, command, environment=None):
+    """Runs a command that must succeed."""
+    ended = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
+    if ended.returncode != 0:
+        sys.exit(f"{name} failed with {ended.returncode}:\n{ended.stdout[-2000:]}{ended.stderr[-4000:]}")
+
+
 def counted(name, report, command):
     """Runs a command under the driver and returns the totals of its parts."""
     started = time.monotonic()
     environment = {**os.environ, "RECORDER_OUT": str(report), "RECORDER_FAULTS": "abort", "RECORDER_MEMORY": "200000000000",
                    "RECORDER_NAME": "NVIDIA H200"}
-    done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"{name} failed with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    done(name, command, environment)
     print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     found = parts(report)
     for part, totals in found.items():
@@ -108,9 +112,9 @@ def runs(memtrain, bench, folder):
             "objective.filter_groups=false", "objective.group_size=2", "objective.recall_questions=2"]
     options = [word for change in sets for word in ("--set", change)]
     config = ["--config", "configs/quickstart.toml", *options]
-    subprocess.run([memtrain, "corpus", "build", *config], check=True, capture_output=True)
-    subprocess.run([memtrain, "policy", "init", "--preset", "tiny", "--tokenizer", folder / "corpus/tokenizer/tokenizer.json",
-                    "--out", folder / "tiny"], check=True, capture_output=True)
+    done("corpus build", [memtrain, "corpus", "build", *config])
+    tokenizer = folder / "corpus/tokenizer/tokenizer.json"
+    done("policy init", [memtrain, "policy", "init", "--preset", "tiny", "--tokenizer", tokenizer, "--out", folder / "tiny"])
     write_zeros(folder / "qwen3-4b", QWEN3_4B)
     found = {}
     for name, tokens in TOKENS.items():
@@ -162,7 +166,7 @@ def main(memtrain, bench, budgets=None):
         if keep:
             for report in pathlib.Path(folder).glob("*.txt"):
                 pathlib.Path(keep, report.name).write_text(report.read_text())
-    print(f"qwen3-4b: {LAYERS} of 36 layers; {TOKENS['qwen3-4b']} tokens a step, 8 sequences a pass\n")
+    print(f"\nqwen3-4b: {LAYERS} layers, {TOKENS['qwen3-4b']} tokens a step, 8 sequences a pass; tiny: {TOKENS['tiny']} tokens a step\n")
     print_table(found)
     if budgets:
         broken = over_budget(found, pathlib.Path(budgets))
