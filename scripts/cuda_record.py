@@ -37,8 +37,8 @@ COLUMNS = [
 
 def write_zeros(folder, config):
     """A policy directory without tokenizer: the shapes of a configuration, weights of zeros in bf16."""
-    hidden, width, heads, groups = config["hidden_size"], config["intermediate_size"], config["num_attention_heads"], config["num_key_value_heads"]
-    head = config["head_dim"]
+    hidden, width, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
     layer = {
         "input_layernorm.weight": [hidden], "post_attention_layernorm.weight": [hidden],
         "self_attn.q_proj.weight": [heads * head, hidden], "self_attn.k_proj.weight": [groups * head, hidden],
@@ -166,7 +166,7 @@ def main(memtrain, bench, budgets=None):
         if keep:
             for report in pathlib.Path(folder).glob("*.txt"):
                 pathlib.Path(keep, report.name).write_text(report.read_text())
-    print(f"\nqwen3-4b: {LAYERS} layers, {TOKENS['qwen3-4b']} tokens a step, 8 sequences a pass; tiny: {TOKENS['tiny']} tokens a step\n")
+    print(f"\nqwen3-4b: {LAYERS} layers; tokens a step: {TOKENS}; sequences a decode pass: 8\n")
     print_table(found)
     if budgets:
         broken = over_budget(found, pathlib.Path(budgets))
