@@ -164,7 +164,7 @@ impl PipelineError {
             Self::Index(error) => error.hint(),
             Self::Dump { source, .. } => source.hint().map(str::to_owned),
             Self::NoDump { .. } => Some(
-                "set `ingest.dumps` (or `--dump`) to dumps, their folder, or a pattern with `*`, `?`, `[…]` or `**`, as seen from the folder you are in"
+                "set `corpus.ingest.dumps` (or `--dump`) to dumps, their folder, or a pattern with `*`, `?`, `[…]` or `**`, as seen from the folder you are in"
                     .into(),
             ),
             Self::Truncated { .. } => Some(
