@@ -2,6 +2,7 @@
 //!
 //! * [`nn`]: operations with backward passes of their own, each beside a naive twin
 //! * [`device`]: what computes
+//! * `cuda` (a feature): kernels for NVIDIA cards, their loading and launches
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
