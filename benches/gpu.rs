@@ -108,7 +108,7 @@ fn operations(device: &Device, dtype: DType, bound: f64) -> Result<()> {
                 .collect::<candle_core::Result<_>>()?;
             let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
             let out = operation(&tensors)?;
-            let cotangent = wave(out.dims(), 1.1)?.to_dtype(dtype)?.to_device(device)?;
+            let cotangent = wave(out.dims(), 1.1)?.to_dtype(out.dtype())?.to_device(device)?;
             let mut all = vec![out.detach()];
             all.extend(tape::vector_jacobian_product(&out, &cotangent, &variables)?);
             Ok(all)
