@@ -155,21 +155,33 @@ fn decoder(device: &Device, dtype: DType, bound: f64) -> Result<()> {
 
 /// Steps of AdamW on the device, which are those of the CPU to the bit: the moments of bf16 are rounded by the same draws.
 fn optimizer(device: &Device, moments: MomentType) -> Result<()> {
-    let steps = |device: &Device| -> Result<Vec<Vec<f32>>> {
-        let variable = |shape: &[usize]| Ok(Var::from_tensor(&wave(shape, 0.3)?.to_device(device)?)?);
-        let parameters = vec![("matrix".to_owned(), variable(&[40, 500])?), ("gain".to_owned(), variable(&[7])?)];
-        let mut optimizer = AdamW::new(parameters.clone(), AdamWConfig { moments, ..AdamWConfig::default() })?;
-        for step in 0..3 {
-            let gradient =
-                |(_, parameter): &(String, Var)| Ok(wave(parameter.dims(), f64::from(step))?.to_device(device)?);
-            optimizer.step(&parameters.iter().map(gradient).collect::<Result<Vec<_>>>()?, 1e-2)?;
-        }
-        let host = |(_, parameter): &(String, Var)| Ok(parameter.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?);
-        parameters.iter().map(host).collect()
-    };
-    ensure!(steps(device)? == steps(&Device::Cpu)?, "AdamW with moments in {moments:?} is not the CPU's");
+    ensure!(
+        stepped(device, moments)? == stepped(&Device::Cpu, moments)?,
+        "AdamW with moments in {moments:?} is not the CPU's"
+    );
     println!("AdamW with moments in {moments:?}: equal to the bit");
     Ok(())
+}
+
+/// Parameters after three steps.
+fn stepped(device: &Device, moments: MomentType) -> Result<Vec<Vec<f32>>> {
+    let mut parameters = Vec::new();
+    for (name, shape) in [("matrix", &[40, 500][..]), ("gain", &[7])] {
+        parameters.push((name.to_owned(), Var::from_tensor(&wave(shape, 0.3)?.to_device(device)?)?));
+    }
+    let mut optimizer = AdamW::new(parameters.clone(), AdamWConfig { moments, ..AdamWConfig::default() })?;
+    for step in 0..3 {
+        let mut gradients = Vec::new();
+        for (_, parameter) in &parameters {
+            gradients.push(wave(parameter.dims(), f64::from(step))?.to_device(device)?);
+        }
+        optimizer.step(&gradients, 1e-2)?;
+    }
+    let mut values = Vec::new();
+    for (_, parameter) in &parameters {
+        values.push(parameter.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?);
+    }
+    Ok(values)
 }
 
 /// A random policy of a named shape.
