@@ -164,8 +164,9 @@ fn limits_are_those_of_the_policys_run_and_can_be_changed() {
     // Without a run the paper's limits hold.
     built_in::write("mini", &folder.join("alone")).unwrap();
     let alone = folder.join("alone");
-    let arguments = ["-", "--ask", "x?", "--policy", alone.to_str().unwrap(), "--prompts", "compact"];
-    assert_eq!(most(&events(folder, &arguments, TEXT), "chunks"), Some(1));
+    let alone = ["-", "--ask", "x?", "--policy", alone.to_str().unwrap(), "--prompts", "compact"];
+    let alone = events(folder, &[&alone[..], &["--memory-tokens", "8", "--answer-tokens", "4"]].concat(), TEXT);
+    assert_eq!(most(&alone, "chunks"), Some(1));
     let arguments = ["-", "--ask", "x?", "--policy", policy, "--chunk-tokens", "16380"];
     let output = read_with(folder, &arguments, TEXT.as_bytes());
     let said = String::from_utf8(output.stderr).unwrap();
@@ -267,7 +268,7 @@ fn what_is_no_text_is_named_with_what_to_do() {
     refused(path, &["a.txt", "--ask", " "], 2, &["`--ask` is empty"]);
     refused(path, &["-", "-", "--ask", "x?"], 2, &["`-` is named twice"]);
     refused(path, &["a.txt", "--ask", "x?", "--chunk-tokens", "0"], 2, &["`--chunk-tokens` is 0"]);
-    refused(path, &["a.txt", "--ask", "x?", "--temperature", "-1"], 2, &["temperature"]);
+    refused(path, &["a.txt", "--ask", "x?", "--temperature=-1"], 2, &["temperature"]);
     refused(path, &["a.txt", "--ask", "x?", "--policy", "built-in:huge"], 1, &["built-in:mini"]);
     refused(path, &["a.txt", "--ask", "x?", "--policy", "nowhere/x/y"], 1, &["nowhere/x/y"]);
     refused(path, &["a.txt", "--ask", "x?", "--server", "http://127.0.0.1:1"], 2, &["--policy"]);
@@ -283,6 +284,7 @@ fn a_signal_ends_a_reading_with_what_it_had_read() {
     let folder = folder.path();
     built_in::write("mini", &folder.join("mini")).unwrap();
     let stub = Stub::start();
+    *stub.script.draws.lock().unwrap() = Some(Arc::new(|_| vec![5, 2]));
     stub.script.delay_ms.store(2_000, SeqCst);
     store::write_atomic(&folder.join("a.txt"), TEXT.repeat(20)).unwrap();
     let arguments = ["a.txt", "--ask", "x?", "--policy", "mini", "--server", &stub.url, "--prompts", "compact"];

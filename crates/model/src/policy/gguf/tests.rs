@@ -306,7 +306,7 @@ fn what_cannot_be_said_exactly_is_refused_by_name() -> Outcome {
     refused(&|file| file.put("llama.block_count", Value::U32(3)), "`blk.2.attn_norm.weight` is missing");
     refused(&|file| file.put("llama.block_count", Value::U32(1)), "`blk.1.attn_k.weight` has no place");
     refused(&|file| file.put("llama.block_count", text("two")), "`llama.block_count` is not one whole number");
-    refused(&|file| file.put("llama.feed_forward_length", Value::U32(512)), "[256, 512]");
+    refused(&|file| file.put("llama.feed_forward_length", Value::U32(512)), "[512, 256]");
     refused(&|file| file.put("general.alignment", Value::U32(0)), "`general.alignment`");
     refused(&|file| drop(file.metadata.remove("llama.context_length")), "no key `llama.context_length`");
     refused(&|file| drop(file.metadata.remove("tokenizer.ggml.tokens")), "no key `tokenizer.ggml.tokens`");
