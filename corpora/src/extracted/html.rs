@@ -108,11 +108,10 @@ impl Writer {
                 match &mut self.hidden {
                     Some((hidden, depth)) if *hidden == name => {
                         *depth -= 1;
-                        if *depth == 0 {
+                        if *depth == 0 || self.ends.get(&name).is_none_or(|ahead| *ahead == 0) {
                             self.hidden = None;
                         }
                     }
-                    Some((hidden, _)) if self.ends.get(hidden).is_none_or(|ahead| *ahead == 0) => self.hidden = None,
                     Some(_) => {}
                     None => self.tag(&name, false),
                 }
@@ -213,7 +212,7 @@ mod tests {
             <body><nav><ul><li>Home</ul></nav><p>Mira.<!-- no --><svg><text>x</text></svg><p hidden>secret</p><p>End.";
         assert_eq!(prose(page), "Mira.\n\nEnd.");
         assert_eq!(prose("<nav><a>Home</a><p>Mira is a town."), "Home\n\nMira is a town.");
-        assert_eq!(prose("<nav><nav>a</nav>Mira."), "aMira.");
+        assert_eq!(prose("<nav><nav>a</nav>Mira."), "Mira.");
         assert_eq!(prose("<div hidden>a<div>b</div>c</div>d"), "d");
     }
 
