@@ -481,7 +481,7 @@ fn what_somebody_has_put_into_the_folder_of_the_next_plan_is_named_and_stays() {
     let built = Built::new();
     let next = built.out.join("synthesize/next");
     let mut changed = built.config.clone();
-    changed.synthesize.num_train += 1;
+    changed.synthesize.num_related = 3;
     for name in ["thesis.tex", "mine/thesis.tex", "data/thesis.tex", "shards/thesis.tex"] {
         // As a mark that was copied there, before any plan.
         store::claim(&next, "synthesize stage").unwrap();

@@ -36,8 +36,10 @@ pub(super) fn check_own(root: &Path) -> Result<()> {
 /// [`RunError::NotOurLink`] names the first that is something else, or leads elsewhere.
 pub(super) fn check_links(root: &Path) -> Result<()> {
     for (folder, name) in [(CHECKPOINTS, LATEST), (CHECKPOINTS, BEST), (LOGS, LATEST_LOG)] {
-        let is_ours =
-            |target: &str| if folder == LOGS { attempt_of(target).is_some() } else { step_of(target).is_some() };
+        let is_ours = |target: &str| match folder {
+            LOGS => attempt_of(target).is_some(),
+            _ => step_of(target).is_some(),
+        };
         let path = root.join(folder).join(name);
         match store::link_target(&path)? {
             Some(target) if !target.to_str().is_some_and(is_ours) => {
