@@ -3,7 +3,7 @@
 //! A checkpoint is written into a hidden folder beside its place and renamed into it as the last act, so that a folder
 //! called `step_…` is always whole. `checkpoint.json` in it lists every file with its size and hash; reading verifies them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, StoreError};
@@ -354,6 +354,12 @@ fn remove_leftover(path: &Path) -> Result<()> {
         return Ok(store::remove_dir_all(path)?);
     }
     if !store::exists(&path.join(CONTENTS)) {
+        // Before there were marks, a kill left files under names of a checkpoint's alone.
+        let names = names_beside(path)?;
+        let is_known = |(name, file): &(String, PathBuf)| names.contains(name) || store::is_temporary(file);
+        if !store::exists(&path.join(store::MARKER)) && files.iter().all(is_known) {
+            return Ok(store::remove_dir_all(path)?);
+        }
         return Ok(store::clear_unfinished(path, "checkpoint")?);
     }
     let mut names = foreign_files(path)?;
@@ -364,6 +370,18 @@ fn remove_leftover(path: &Path) -> Result<()> {
     files.iter().filter(|(name, _)| name != CONTENTS).try_for_each(|(_, file)| store::remove_file(file))?;
     store::remove_file(&path.join(CONTENTS))?;
     Ok(store::remove_dir_all(path)?)
+}
+
+/// Names of the files that the whole checkpoints beside a folder have.
+fn names_beside(path: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for sibling in path.parent().map(store::list).transpose()?.unwrap_or_default() {
+        let contents = step_of(file_name(&sibling)).map(|_| store::read_json::<Contents>(&sibling.join(CONTENTS)));
+        names.extend(
+            contents.and_then(std::result::Result::ok).into_iter().flat_map(|contents| contents.files.into_keys()),
+        );
+    }
+    Ok(names)
 }
 
 /// All files in a folder and those below it, by their path inside it.
@@ -473,6 +491,9 @@ mod tests {
                 store::write_json(&partial.join(CONTENTS), &Contents { format: FORMAT, step: 4, files })?;
             }
         }
+        // Of a version without marks.
+        store::create_dir_all(&folder.path().join(".step_000005.partial"))?;
+        store::write_atomic(&folder.path().join(".step_000005.partial/model.safetensors"), "weights")?;
         let checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
         assert_eq!(checkpoints.newest()?.expect("there").state.step, 1);
         assert_eq!(store::list(folder.path())?.len(), 2, "the checkpoint and `latest`");
