@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::marked::{changed, marked};
 use crate::agents::answer::{Equality, last_boxed};
-use crate::agents::prompts::EMPTY_MEMORY;
 use crate::run::{RolloutKind, RolloutRow};
 
 /// What of the configuration decides about rewards.
@@ -170,12 +169,11 @@ pub(super) fn document(summary: DocumentSummary, order: &[u32], rows: &[RolloutR
 
 fn reading(rollout: &RolloutSummary, target: &str, rows: &[&RolloutRow], rule: &Rule) -> Reading {
     let of = |kind: RolloutKind| rows.iter().copied().filter(move |row| row.kind == kind);
-    let mut memory = EMPTY_MEMORY;
+    let mut memory = "";
     let mut turns = Vec::new();
     for row in rows.iter().filter(|row| !matches!(row.kind, RolloutKind::Answer | RolloutKind::Recall)) {
         if row.kind == RolloutKind::Read {
-            let before = if turns.is_empty() { "" } else { memory };
-            turns.push(turn(row, changed(before, &row.response, target), target));
+            turns.push(turn(row, changed(memory, &row.response, target), target));
             memory = &row.response;
         } else {
             turns.push(Turn { reasons: reasons(row), ..turn(row, marked(&row.response, target), target) });

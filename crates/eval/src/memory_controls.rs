@@ -11,7 +11,6 @@ use memtrain_corpora::document::MASK;
 use memtrain_corpora::rng;
 use memtrain_engine::sampler::FinishReason;
 use memtrain_rl::agents::answer::{Equality, last_boxed};
-use memtrain_rl::agents::prompts::EMPTY_MEMORY;
 use memtrain_rl::agents::reader::{AnswerPrompt, Reader, RecallPrompt};
 use memtrain_rl::agents::sentences::{fitting, sentences};
 use memtrain_rl::objectives::memtrain::{ChunkedDocument, is_right};
@@ -160,7 +159,7 @@ pub fn evaluate(
         let kept =
             names.iter().zip(&own).map(|(name, memories)| (MemorySource::Policy(name.clone()), memories.clone()));
         let controls = [
-            (MemorySource::Empty, of_all(documents, |_, _| Ok(EMPTY_MEMORY.to_owned()))?),
+            (MemorySource::Empty, of_all(documents, |_, _| Ok(contender.reader.prompts.empty.clone()))?),
             (MemorySource::Another, of_next(&own[number])),
             (MemorySource::Random, of_all(documents, |document, read| random(&contender.reader, document, read, &[]))?),
             (

@@ -1,8 +1,9 @@
 //! Prompt templates: files with the fields `{problem}`, `{memory}` and `{section}`.
 //!
 //! Two sets are built in: `standard` for instruction-tuned models and `compact`, a few words, for tiny ones. Anything
-//! else is a folder with the same files (those of the other layout may be missing), so that the papers' own prompts can be dropped in. A set is identified by
-//! the hash of its files, which every run manifest records.
+//! else is a folder with the same files, so that the papers' own prompts can be dropped in; those of the other layout may be
+//! missing, and so may `empty.txt`, what the memory reads before the first chunk. A set is identified by the hash of its
+//! files, which every run manifest records.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use memtrain_model::policy::PromptText;
 use serde::{Deserialize, Serialize};
 
 /// The built-in sets: their texts in the order of [`FILES`].
-const BUILT_IN: [(&str, [&str; 6]); 2] = [
+const BUILT_IN: [(&str, [&str; 7]); 2] = [
     (
         "standard",
         [
@@ -21,6 +22,7 @@ const BUILT_IN: [(&str, [&str; 6]); 2] = [
             include_str!("../../../../configs/prompts/standard/recall.txt"),
             include_str!("../../../../configs/prompts/standard/memory.chunk-first.txt"),
             include_str!("../../../../configs/prompts/standard/recall.chunk-first.txt"),
+            include_str!("../../../../configs/prompts/standard/empty.txt"),
         ],
     ),
     (
@@ -32,12 +34,20 @@ const BUILT_IN: [(&str, [&str; 6]); 2] = [
             include_str!("../../../../configs/prompts/compact/recall.txt"),
             include_str!("../../../../configs/prompts/compact/memory.chunk-first.txt"),
             include_str!("../../../../configs/prompts/compact/recall.chunk-first.txt"),
+            include_str!("../../../../configs/prompts/compact/empty.txt"),
         ],
     ),
 ];
 /// A set's files. The memory and recall turns have one for each layout.
-const FILES: [&str; 6] =
-    ["problem.txt", "answer.txt", "memory.txt", "recall.txt", "memory.chunk-first.txt", "recall.chunk-first.txt"];
+const FILES: [&str; 7] = [
+    "problem.txt",
+    "answer.txt",
+    "memory.txt",
+    "recall.txt",
+    "memory.chunk-first.txt",
+    "recall.chunk-first.txt",
+    "empty.txt",
+];
 
 /// What stands first in a prompt that shows both a memory and a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +79,7 @@ pub struct PromptConfig {
     pub layout: PromptLayout,
 }
 
-/// What the memory reads before the first chunk.
+/// What a memory without content reads where a prompt set says nothing else.
 pub const EMPTY_MEMORY: &str = "empty";
 
 /// Why a prompt set cannot be used.
@@ -105,11 +115,13 @@ pub enum PromptError {
     },
 }
 
-/// The four texts of a prompt set.
+/// The texts of a prompt set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptSet {
     /// The question of end-to-end reconstruction.
     pub problem: String,
+    /// What the memory reads before the first chunk.
+    pub empty: String,
     memory: String,
     answer: String,
     recall: String,
@@ -130,17 +142,19 @@ impl PromptSet {
     pub fn load(set: &str, layout: PromptLayout) -> Result<Self, PromptError> {
         let files = layout.files();
         let built_in = BUILT_IN.iter().find(|(name, _)| *name == set);
-        let mut texts: [String; 4] = Default::default();
-        for (text, file) in texts.iter_mut().zip(files) {
-            *text = match built_in {
+        let read = |file: &str| {
+            let text = match built_in {
                 Some((_, built_in)) => {
                     FILES.iter().zip(built_in).find(|(name, _)| **name == file).map_or("", |(_, text)| *text).to_owned()
                 }
                 None => store::read_to_string(&Path::new(set).join(file))
                     .map_err(|source| PromptError::Unreadable { set: set.to_owned(), source })?,
             };
-        }
-        let [problem, memory, answer, recall] = texts.map(|text| text.trim_end_matches('\n').to_owned());
+            Ok::<_, PromptError>(text.trim_end_matches('\n').to_owned())
+        };
+        let [problem, memory, answer, recall] = [read(files[0])?, read(files[1])?, read(files[2])?, read(files[3])?];
+        let says_empty = built_in.is_some() || store::exists(&Path::new(set).join(FILES[6]));
+        let empty = if says_empty { read(FILES[6])? } else { EMPTY_MEMORY.to_owned() };
         for (file, text, fields) in [
             (files[1], &memory, &["{problem}", "{memory}", "{section}"][..]),
             (files[2], &answer, &["{problem}", "{memory}"]),
@@ -154,7 +168,7 @@ impl PromptSet {
                 return Err(PromptError::MemoryComesFirst { set: set.to_owned(), file });
             }
         }
-        Ok(Self { problem, memory, answer, recall })
+        Ok(Self { problem, empty, memory, answer, recall })
     }
 
     /// The same prompts for another question.
@@ -178,10 +192,12 @@ impl PromptSet {
         self.fill(&self.recall, memory, masked_section)
     }
 
-    /// BLAKE3 hash of the four texts.
+    /// BLAKE3 hash of the four templates, and of the text of the empty memory where it is not the usual one: sets without one
+    /// keep the hash that runs have recorded.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        for text in [&self.problem, &self.memory, &self.answer, &self.recall] {
+        let empty = Some(&self.empty).filter(|empty| *empty != EMPTY_MEMORY);
+        for text in [&self.problem, &self.memory, &self.answer, &self.recall].into_iter().chain(empty) {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }
@@ -240,6 +256,23 @@ mod tests {
         store::write_atomic(&folder.path().join(FILES[4]), b"{problem} {memory} {section}").unwrap();
         let error = PromptSet::load(set, PromptLayout::ChunkFirst).unwrap_err();
         assert!(matches!(error, PromptError::MemoryComesFirst { file: "memory.chunk-first.txt", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_set_may_say_what_an_empty_memory_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = folder.path().to_str().unwrap();
+        let load = || PromptSet::load(set, PromptLayout::MemoryFirst).unwrap();
+        for file in &FILES[..4] {
+            store::write_atomic(&folder.path().join(file), b"{problem} {memory} {section}").unwrap();
+        }
+        let without = load();
+        assert_eq!(without.empty, "empty");
+        store::write_atomic(&folder.path().join("empty.txt"), b"empty\n").unwrap();
+        assert_eq!(load().hash(), without.hash());
+        store::write_atomic(&folder.path().join("empty.txt"), b"No notes so far.\n").unwrap();
+        assert_eq!(load().empty, "No notes so far.");
+        assert_ne!(load().hash(), without.hash());
     }
 
     #[test]

@@ -10,8 +10,26 @@ use memtrain_rollout_types::RolloutKind;
 use serde::{Deserialize, Serialize};
 
 use super::chunks::{self, CutAt};
-use super::prompts::{EMPTY_MEMORY, PromptConfig, PromptSet};
+use super::prompts::{PromptConfig, PromptSet};
 use crate::rollout::{Environment, Observation, RngKey, RolloutEngine, SingleTurn, Step, Trajectory, Turn};
+
+/// What becomes of a document of more than [`ReaderConfig::max_chunks`] chunks in training. Tasks always keep head and tail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncation {
+    /// It is passed over and counted.
+    #[default]
+    None,
+    /// Its first and its last chunks are read (MemAgent's name for it); it is passed over where all that is hidden stands between.
+    Center,
+}
+
+impl Truncation {
+    /// Left out of a run's configuration then, so that runs from before the key go on.
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
 
 /// How a reader reads. Defaults: MemTrain §4.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +39,11 @@ pub struct ReaderConfig {
     pub prompts: String,
     /// Longest chunk in tokens.
     pub chunk_tokens: usize,
-    /// Most chunks of a document; a longer document is passed over and counted.
+    /// Most chunks of a document.
     pub max_chunks: usize,
+    /// What becomes of a longer document in training.
+    #[serde(skip_serializing_if = "Truncation::is_none")]
+    pub truncation: Truncation,
     /// Longest memory in tokens: the response limit of a memory turn.
     pub memory_tokens: usize,
     /// Response limit of the answer turn and of recall answers.
@@ -41,6 +62,7 @@ impl Default for ReaderConfig {
             prompts: "standard".to_owned(),
             chunk_tokens: 5_120,
             max_chunks: 8,
+            truncation: Truncation::None,
             memory_tokens: 1_024,
             answer_tokens: 1_024,
             context_tokens: 8_192,
@@ -91,12 +113,9 @@ pub struct ReadingTask {
 
 /// A reading of a document: `T − 1` memory turns and an answer.
 impl Trajectory {
-    /// The memory after `num_chunks` chunks; the empty memory for 0.
+    /// The memory after `num_chunks` chunks, at least one.
     pub fn memory(&self, num_chunks: usize) -> &str {
-        match num_chunks {
-            0 => EMPTY_MEMORY,
-            read => &self.turns[read - 1].text,
-        }
+        &self.turns[num_chunks - 1].text
     }
 
     /// The answer turn's text.
@@ -209,7 +228,7 @@ impl Reader<'_> {
         chunks: impl Iterator<Item = &'a str> + 'a,
     ) -> Reading<'a> {
         let rng_key = self.step_key.fold_in(document, rollout as u64);
-        let (chunks, memory) = (Box::new(chunks), EMPTY_MEMORY.to_owned());
+        let (chunks, memory) = (Box::new(chunks), prompts.empty.clone());
         Reading { reader: self, prompts, rng_key, chunks, memory, answers: true }
     }
 

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use super::memagent::{self, CORRECT, Rewarded, read};
 use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, Scorer};
 use crate::agents::answer::{Equality, boxed};
-use crate::agents::prompts::EMPTY_MEMORY;
 use crate::grpo::advantage::RewardScale;
 use crate::rollout::Trajectory;
 
@@ -129,7 +128,7 @@ impl InfoMemConfig {
             let answer = question.answers.first().map_or("", String::as_str);
             let response = reader.tokenizer.response_ids(boxed(answer))?;
             if group.iter().any(|(_, right)| *right) {
-                let empty = reader.prompts.about(&question.text).answer_turn(EMPTY_MEMORY);
+                let empty = reader.prompts.about(&question.text).answer_turn(&reader.prompts.empty);
                 pairs.push((reader.tokenizer.chat_prompt_ids(&empty)?, response.clone()));
             }
             let successes = group.iter().filter(|(_, right)| *right);

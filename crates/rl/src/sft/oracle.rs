@@ -12,7 +12,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::agents::answer::boxed;
-use crate::agents::prompts::{EMPTY_MEMORY, PromptSet};
+use crate::agents::prompts::PromptSet;
 use crate::agents::sentences::{fitting, sentences};
 use crate::objectives::memtrain::{ChunkedDocument, MemTrainConfig, draw_recall};
 
@@ -91,7 +91,7 @@ pub fn demonstrate(
     // One token stays free for the end of the response.
     let budget = (fill * memory_tokens.saturating_sub(1) as f64) as usize;
     let mut demonstrations = Vec::new();
-    let mut memories = vec![EMPTY_MEMORY.to_owned()];
+    let mut memories = vec![prompts.empty.clone()];
     let mut kept: Vec<String> = Vec::new();
     let is_first = |item: &str| style == (Style::Sentences { placeholder_first: true }) && item.contains(MASK);
     for chunk in 0..document.chunks.len() {
