@@ -3,14 +3,14 @@
 use memtrain::agents::chunks::{CutAt, split};
 use memtrain::objectives::GroupCounts;
 use memtrain::objectives::memtrain::{
-    ChunkedDocument, END_TO_END, MemTrainConfig, MemoryForm, RECALL, RecallQuestion, ScoredRecall, ScoredTrajectory,
-    Variant, assign_credit, draw_recall, trajectory_reward,
+    ChunkedDocument, END_TO_END, MemTrainConfig, MemoryForm, RECALL, RecallDraw, RecallQuestion, ScoredRecall,
+    ScoredTrajectory, Variant, assign_credit, draw_recall, trajectory_reward,
 };
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::rollout::{Trajectory, Turn};
 use memtrain::run::RolloutKind;
 use memtrain::sampler::{Completion, FinishReason};
-use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split, rng};
+use memtrain_corpora::{Document, DocumentEntity, DocumentPassage, EntityLabel, PassageRole, Split, rng};
 use proptest::prelude::*;
 
 fn tokenizer() -> PolicyTokenizer {
@@ -117,6 +117,138 @@ fn a_single_chunk_is_asked_about_itself_and_no_entity_means_no_question() {
     assert_eq!((question.memory_step, question.chunk_step), (1, 1));
     document.document.entities.clear();
     assert!(draw_recall(&document, &MemTrainConfig::default(), &mut generator).is_none());
+}
+
+/// Chunks of these texts, in which the entities are named wherever they stand.
+fn chunked(chunks: &[&str], entities: &[&str]) -> ChunkedDocument {
+    let mut found = document();
+    found.chunks.clear();
+    found.document.text = String::new();
+    for chunk in chunks {
+        let start = found.document.text.len();
+        found.document.text.push_str(chunk);
+        found.chunks.push(start..found.document.text.len());
+    }
+    let text = &found.document.text;
+    let all = entities.iter().flat_map(|surface| text.match_indices(surface));
+    let entity = |(at, surface): (usize, &str)| DocumentEntity {
+        span: at..at + surface.len(),
+        surface: surface.to_owned(),
+        label: EntityLabel::Cardinal,
+    };
+    let mut all: Vec<DocumentEntity> = all.map(entity).collect();
+    all.sort_by_key(|entity| entity.span.start);
+    found.document.entities = all;
+    found
+}
+
+fn released() -> MemTrainConfig {
+    MemTrainConfig { recall_draw: RecallDraw::Released, ..MemTrainConfig::default() }
+}
+
+#[test]
+fn both_draws_have_the_shares_that_their_formulas_give() {
+    let draws = 100_000_u64;
+    // What was published of the released draw: the share of questions about a chunk that the memory has not read.
+    for (num_chunks, published) in [(4, 0.611), (8, 0.370), (16, 0.221)] {
+        let chunks: Vec<String> = (0..num_chunks).map(|chunk| format!("It is E{chunk} here. ")).collect();
+        let names: Vec<String> = (0..num_chunks).map(|chunk| format!("E{chunk}")).collect();
+        let chunks: Vec<&str> = chunks.iter().map(String::as_str).collect();
+        let document = chunked(&chunks, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        let simulate = |config: &MemTrainConfig| {
+            // Unread, just read, older; about the first chunk, of the last memory.
+            let mut counts = [0_u64; 5];
+            for number in 0..draws {
+                let question = draw_recall(&document, config, &mut rng::keyed("test", 7, &[number])).unwrap();
+                let (k, l) = (question.memory_step, question.chunk_step);
+                assert!((1..=num_chunks).contains(&k) && (1..=num_chunks).contains(&l));
+                assert_eq!(question.target, format!("E{}", l - 1));
+                let all = [l > k, l == k, l < k, l == 1, k == num_chunks];
+                counts.iter_mut().zip(all).for_each(|(count, is)| *count += u64::from(is));
+            }
+            counts.map(|count| count as f64 / draws as f64)
+        };
+        let close = |share: f64, expected: f64| (share - expected).abs() < 0.006;
+        let n = num_chunks as f64;
+        // Released: k uniform over 1 … n−1, l over 2 … k+1, so that P(l > k) = E 1/k, P(l = k) = E 1/k for k ≥ 2.
+        let harmonic: f64 = (1..num_chunks).map(|k| 1.0 / k as f64).sum();
+        let [unread, just_read, older, first, last] = simulate(&released());
+        assert!(close(unread, harmonic / (n - 1.0)) && close(unread, published), "{num_chunks}: {unread}");
+        assert!(close(just_read, (harmonic - 1.0) / (n - 1.0)), "{num_chunks}: {just_read}");
+        assert!(close(older, 1.0 - (2.0 * harmonic - 1.0) / (n - 1.0)), "{num_chunks}: {older}");
+        assert_eq!((first, last), (0.0, 0.0));
+        // The paper: k over 2 … n, l over 1 … k−1.
+        let [unread, just_read, older, first, last] = simulate(&MemTrainConfig::default());
+        assert_eq!((unread, just_read, older), (0.0, 0.0, 1.0));
+        assert!(close(first, harmonic / (n - 1.0)) && close(last, 1.0 / (n - 1.0)), "{num_chunks}: {first}, {last}");
+    }
+}
+
+#[test]
+fn the_released_draw_takes_surfaces_within_its_bounds_and_nothing_twice() {
+    // `Aba` stands five times, one name has eight words, `two` and `Two` are one, and of the rest each is equally likely.
+    let long = "A B C D E F G H";
+    let last = format!("Aba Aba Aba Aba Aba; {long}; two, Two; Ebi Ebi Ebi Ebi; Fafa.");
+    let document = chunked(&["Nothing. ", &last], &["Aba", long, "two", "Two", "Ebi", "Fafa"]);
+    let mut counts = std::collections::BTreeMap::new();
+    for number in 0..3_000 {
+        let question = draw_recall(&document, &released(), &mut rng::keyed("test", 8, &[number])).unwrap();
+        assert_eq!((question.memory_step, question.chunk_step), (1, 2));
+        *counts.entry(question.target).or_insert(0_u32) += 1;
+    }
+    assert_eq!(counts.keys().map(String::as_str).collect::<Vec<_>>(), ["Ebi", "Fafa", "two"]);
+    assert!(counts.values().all(|count| (880..1_120).contains(count)), "{counts:?}");
+    // By mentions, as the paper's draw here, `Ebi` and `Aba` are likelier.
+    let by_mention = |number| {
+        let config = MemTrainConfig { recall_includes_current: true, ..MemTrainConfig::default() };
+        draw_recall(&document, &config, &mut rng::keyed("test", 8, &[number])).unwrap().target
+    };
+    let aba = (0..3_000).filter(|&number| by_mention(number) == "Aba").count();
+    assert!((1_000..1_300).contains(&aba), "5 of 13 mentions: {aba}");
+    // No second draw, and no question about a single chunk.
+    let document = chunked(&["Ebi. ", "Nothing."], &["Ebi"]);
+    assert!(draw_recall(&document, &released(), &mut rng::keyed("test", 8, &[0])).is_none());
+    let document = chunked(&["Ebi."], &["Ebi"]);
+    assert!(draw_recall(&document, &released(), &mut rng::keyed("test", 8, &[0])).is_none());
+}
+
+#[test]
+fn the_number_of_a_heading_is_not_asked_for() {
+    let text = ["Nothing. ", "Document 7:\nOf 7 or 9 men."];
+    let mut document = chunked(&text, &["7", "9"]);
+    let passage = |span| DocumentPassage { passage_id: 1, role: PassageRole::Random, span };
+    document.document.passages = vec![passage(0..8), passage(21..document.document.text.len())];
+    for number in 0..50 {
+        let question = draw_recall(&document, &released(), &mut rng::keyed("test", 9, &[number])).unwrap();
+        assert_eq!(question.masked_chunk, "Document 7:\nOf 7 or [TARGET] men.");
+    }
+}
+
+#[test]
+fn recall_is_told_apart_by_what_the_memory_has_read() {
+    let config = released();
+    let mut unread = scored(0, 4, true, &[1.0, 0.0], &config);
+    unread.recalls[0].question.chunk_step = 3;
+    let group = vec![unread, scored(1, 4, false, &[1.0, 1.0], &config)];
+    let of = |config: &MemTrainConfig, name: &str| -> Vec<f64> {
+        let rollout_group = assign_credit(group.clone(), "Hidi", config);
+        let all = rollout_group.scores.iter().chain(&rollout_group.gauges);
+        all.filter(|(known, _)| *known == name).map(|(_, value)| *value).collect()
+    };
+    assert_eq!(of(&config, "recall_unread"), [1.0, 0.0]);
+    assert_eq!(of(&config, "recall_older"), [1.0, 1.0]);
+    assert_eq!(of(&config, "rollout/recall_unread"), [1.0, 0.0]);
+    assert!(of(&MemTrainConfig::default(), "recall_older").is_empty());
+}
+
+#[test]
+fn a_long_document_keeps_its_head_and_tail_where_something_is_hidden_there() {
+    let text = ["a [MASK]. ", "b. ", "c. ", "d. ", "e."];
+    let mut long = chunked(&text, &[]);
+    assert!(long.keep_head_and_tail(3));
+    assert_eq!(long.task().chunks, ["a [MASK]. ", "b. ", "e."]);
+    let mut lost = chunked(&["a. ", "b. ", "c [MASK]. ", "d."], &[]);
+    assert!(!lost.keep_head_and_tail(2));
 }
 
 fn turn(kind: RolloutKind, tokens: usize) -> Turn {

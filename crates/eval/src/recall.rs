@@ -96,7 +96,7 @@ pub fn evaluate(
                 for question in 0..options.questions as u64 {
                     let address = [document.number, memory_step as u64, chunk_step as u64, question];
                     let mut generator = rng::keyed(PURPOSE, reader.step_key.seed, &address);
-                    let drawn = recall_at(document, memory_step, chunk_step, objective.equality, &mut generator);
+                    let drawn = recall_at(document, (memory_step, chunk_step), objective, &mut generator);
                     let Some(drawn) = drawn else {
                         without_entity += 1;
                         continue;

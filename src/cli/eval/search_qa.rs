@@ -162,6 +162,7 @@ fn config(args: &SearchQaArgs, evaluated: &Evaluated) -> anyhow::Result<Searcher
         result_tokens: args.result_tokens,
         topk: args.topk,
         context_tokens: args.context_tokens.unwrap_or(default.context_tokens.min(evaluated.positions())),
+        ..default
     };
     evaluated.check_context("--context-tokens", config.context_tokens)?;
     let positive = [

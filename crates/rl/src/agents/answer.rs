@@ -4,8 +4,9 @@ use memtrain_model::policy::PromptText;
 use serde::{Deserialize, Serialize};
 
 use super::answer_text::plain;
+use super::released_verifier;
 
-/// When two answers are the same.
+/// When two answers are the same, and what of a response is its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Equality {
@@ -14,6 +15,8 @@ pub enum Equality {
     Strict,
     /// SQuAD's: the [plain text](plain) lower-cased, punctuation and articles dropped, white space collapsed (arXiv 1606.05250, §5).
     Squad,
+    /// MemTrain's and MemAgent's released verifier, step by step ([`released_verifier`]).
+    Released,
 }
 
 impl Equality {
@@ -25,16 +28,25 @@ impl Equality {
     /// assert_eq!(Equality::Squad.normalise("The Lorn."), "lorn");
     /// ```
     pub fn normalise(self, answer: &str) -> String {
-        let lower: String = plain(answer).chars().flat_map(char::to_lowercase).collect();
+        let lower = || -> String { plain(answer).chars().flat_map(char::to_lowercase).collect() };
         match self {
-            Self::Strict => lower.split_whitespace().collect::<Vec<_>>().join(" "),
+            Self::Strict => lower().split_whitespace().collect::<Vec<_>>().join(" "),
             Self::Squad => {
-                let bare: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
+                let bare: String = lower().chars().filter(|c| !c.is_ascii_punctuation()).collect();
                 bare.split_whitespace()
                     .filter(|word| !matches!(*word, "a" | "an" | "the"))
                     .collect::<Vec<_>>()
                     .join(" ")
             }
+            Self::Released => released_verifier::normalise(answer),
+        }
+    }
+
+    /// The answer of a response: its last box, as this verifier looks for it.
+    pub fn answer(self, response: &str) -> Option<&str> {
+        match self {
+            Self::Strict | Self::Squad => last_boxed(response),
+            Self::Released => released_verifier::last_boxed(response),
         }
     }
 

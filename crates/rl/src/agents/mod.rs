@@ -5,6 +5,7 @@
 //! * [`chunks`]: a document cut into what fits one turn
 //! * [`full_context`]: the whole context in one prompt
 //! * [`reader`]: one chunk a turn, a text memory rewritten at each, an answer from the memory alone
+//! * [`released_verifier`]: when an answer is right for MemTrain's released code
 //! * [`retrieve`]: passages for queries, in process or over HTTP
 //! * [`searcher`]: turns of thinking and searching until there are answers
 //! * [`sentences`]: memories made of whole sentences, to imitate and to compare with
@@ -17,6 +18,7 @@ pub mod chunks;
 pub mod full_context;
 pub mod prompts;
 pub mod reader;
+pub mod released_verifier;
 pub mod retrieve;
 pub mod searcher;
 pub mod sentences;

@@ -37,6 +37,15 @@ pub struct SearcherConfig {
     pub topk: usize,
     /// Context length that a prompt and its response must fit.
     pub context_tokens: usize,
+    /// Longest prompt in tokens: of a longer one the end is kept (verl's `max_prompt_length` with `truncation = "left"`). 0, the
+    /// default: nothing is cut, and a prompt that does not fit the context ends its attempt.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub prompt_tokens: usize,
+}
+
+/// Left out of a run's configuration, so that runs from before the key go on.
+fn is_zero(tokens: &usize) -> bool {
+    *tokens == 0
 }
 
 impl Default for SearcherConfig {
@@ -48,6 +57,7 @@ impl Default for SearcherConfig {
             result_tokens: 1_000,
             topk: 3,
             context_tokens: 8_192,
+            prompt_tokens: 0,
         }
     }
 }
@@ -285,7 +295,10 @@ impl Environment for Searching<'_> {
     fn first(&mut self) -> anyhow::Result<Step> {
         let Searcher { tokenizer, prompts, config, sampling, .. } = *self.searcher;
         let words = prompts.words(&self.task.questions.join("; "), &self.last_turn, self.turns_left());
-        let prompt_ids = tokenizer.chat_prompt_ids(&words)?;
+        let mut prompt_ids = tokenizer.chat_prompt_ids(&words)?;
+        if config.prompt_tokens > 0 {
+            prompt_ids.drain(..prompt_ids.len().saturating_sub(config.prompt_tokens));
+        }
         let (prompt, max_tokens, limit) = (prompt_ids.len(), config.response_tokens, config.context_tokens);
         if prompt + max_tokens > limit {
             let turn = self.outcome.actions.len() + 1;

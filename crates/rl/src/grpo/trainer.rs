@@ -83,6 +83,8 @@ pub struct UpdateReport {
     pub loss: LossStatistics,
     /// Norm of the gradient before clipping, averaged over the updates.
     pub gradient_norm: f64,
+    /// Share of the updates whose gradient was clipped.
+    pub clipped: f64,
     /// Optimizer steps taken: fewer than asked for where there was nothing to train on or a gradient was not finite.
     pub updates: usize,
 }
@@ -172,6 +174,7 @@ pub fn train_on(
         let norm = apply(optimizer, gradients, config.max_gradient_norm, learning_rate)?;
         report.loss.add(&statistics, 1.0 / updates as f64);
         report.gradient_norm += norm / updates as f64;
+        report.clipped += f64::from(u8::from(norm > config.max_gradient_norm)) / updates as f64;
         report.updates += usize::from(norm.is_finite());
     }
     Ok(report)

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::Objective;
 use super::finemem::FineMemConfig;
 use super::infomem::{GainScorer, InfoMemConfig};
-use super::mem1::Mem1Config;
+use super::mem1::{AnswerCount, Mem1Config};
 use super::memagent::MemAgentConfig;
 use super::memalpha::{Grouping, Judge, MemAlphaConfig};
-use super::memtrain::{MemTrainConfig, Variant};
+use super::memtrain::{MemTrainConfig, RecallDraw, Variant};
 use crate::agents::answer::Equality;
 use crate::grpo::advantage::RewardScale;
 
@@ -89,6 +89,9 @@ struct Keys {
     repetition_penalty: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unsupported_penalty: Option<f64>,
+    // Keys that came later are left out of a run's configuration at their defaults, so that runs without them go on.
+    #[serde(skip_serializing_if = "is_none_or_default")]
+    recall_draw: Option<RecallDraw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recall_includes_current: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,12 +116,18 @@ struct Keys {
     grouping: Option<Grouping>,
     #[serde(skip_serializing_if = "Option::is_none")]
     objectives: Option<usize>,
+    #[serde(skip_serializing_if = "is_none_or_default")]
+    answer_count: Option<AnswerCount>,
     #[serde(skip_serializing_if = "Option::is_none")]
     equality: Option<Equality>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reward_scale: Option<RewardScale>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filter_groups: Option<bool>,
+}
+
+fn is_none_or_default<T: Default + PartialEq>(key: &Option<T>) -> bool {
+    key.as_ref().is_none_or(|value| *value == T::default())
 }
 
 /// Builds the constants of a system from the keys that it has, and the keys from the constants.
@@ -135,6 +144,7 @@ macro_rules! keys_of {
                     })*
                 };
                 keys.refuse_what_is_left()?;
+                config.refuse_contradictions()?;
                 Ok(config)
             }
         }
@@ -172,7 +182,7 @@ macro_rules! keys_of {
 keys_of! {
     MemTrain, MemTrainConfig {
         variant, recall_weight, group_size, recall_questions, recall_shared, recall_samples, overlong_penalty,
-        repetition_penalty, unsupported_penalty, recall_includes_current, equality, reward_scale, filter_groups
+        repetition_penalty, unsupported_penalty, recall_draw, recall_includes_current, equality, reward_scale, filter_groups
     };
     MemAgent, MemAgentConfig { group_size, equality, reward_scale, filter_groups };
     InfoMem, InfoMemConfig { group_size, gain_weight, scorer, equality, reward_scale, filter_groups };
@@ -183,7 +193,7 @@ keys_of! {
     MemAlpha, MemAlphaConfig {
         group_size, questions, compression_weight, content_weight, judge, grouping, equality, reward_scale, filter_groups
     };
-    Mem1, Mem1Config { objectives, group_size, equality, reward_scale, filter_groups };
+    Mem1, Mem1Config { objectives, group_size, answer_count, equality, reward_scale, filter_groups };
 }
 
 impl Keys {
@@ -199,6 +209,17 @@ impl Keys {
 }
 
 impl ObjectiveConfig {
+    fn refuse_contradictions(&self) -> Result<(), String> {
+        match self {
+            Self::MemTrain(MemTrainConfig {
+                recall_draw: RecallDraw::Released, recall_includes_current: true, ..
+            }) => Err("`recall_includes_current` belongs to `recall_draw = \"paper\"`: the released draw reaches the \
+                       current chunk and the next one by itself"
+                .to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// MemTrain's constants: its own where it is the objective, the defaults elsewhere.
     pub fn memtrain(&self) -> MemTrainConfig {
         match self {

@@ -142,7 +142,7 @@ impl Item {
             Self::Task(_) => None,
         };
         document.with_context(|| {
-            format!("`{}` is a task with labels, but `objective.kind = \"memtrain\"` reads documents of the corpus: leave `[tasks]` out", self.id())
+            format!("`{}` is a task with labels, but `objective.kind = \"memtrain\"` reads documents", self.id())
         })
     }
 }

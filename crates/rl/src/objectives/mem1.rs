@@ -4,21 +4,36 @@
 //! its own with exactly the ids that were sampled:
 //!
 //! ```text
-//! R_i = Σ_q 1[ŷ_iq ∈ Y_q]          ŷ_iq the q-th of the answers, which are separated by ";"; 0 where their number is another
+//! R_i = Σ_q 1[ŷ_iq ∈ Y_q]          ŷ_iq the q-th of the answers, which are separated by ";"
 //! A_i = R_i − mean_i' R_i'          copied to every token of every turn of trajectory i
 //! ```
+//!
+//! In training an answer that is missing is wrong and one too many is ignored, as in the released trainers of MEM1 and MemTrain
+//! (`answer_count = "positional"`); MEM1's evaluation takes all answers for wrong where their number is another (`exact`).
 //!
 //! The paper trains by PPO on one long sequence with a mask, which hides the memory that it should show; MemTrain's downstream
 //! recipe (200 steps, batch 32, update batch 8, learning rate 5e-7) says nothing of the group, so G is open.
 
 use anyhow::Context;
 use memtrain_tasks::Question;
+use serde::{Deserialize, Serialize};
 
 use super::memagent::{self, Rewarded};
 use super::{AnswerForm, Item, Objective, QuestionMode, Reason, RolloutContext, RolloutGroup};
 use crate::agents::answer::Equality;
 use crate::agents::searcher::{Action, SearchOutcome, SearchTask, SearchTrajectory, Searcher};
 use crate::grpo::advantage::RewardScale;
+
+/// What is made of another number of answers than of questions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerCount {
+    /// Each answer counts at its place: one that is missing is wrong, one too many is ignored.
+    #[default]
+    Positional,
+    /// All answers are wrong.
+    Exact,
+}
 
 /// Constants of the objective.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +42,8 @@ pub struct Mem1Config {
     pub objectives: usize,
     /// G, attempts at a task. Open; 8.
     pub group_size: usize,
+    /// What another number of answers than of questions is worth.
+    pub answer_count: AnswerCount,
     /// When an answer is right. MEM1's exact match is SQuAD's.
     pub equality: Equality,
     /// What centred rewards are divided by.
@@ -40,6 +57,7 @@ impl Default for Mem1Config {
         Self {
             objectives: 2,
             group_size: 8,
+            answer_count: AnswerCount::Positional,
             equality: Equality::Squad,
             reward_scale: RewardScale::None,
             filter_groups: true,
@@ -47,29 +65,36 @@ impl Default for Mem1Config {
     }
 }
 
-/// Number of questions answered exactly. Answers are compared in the order of the questions; with more or fewer answers than
-/// questions all are wrong, as in MEM1's evaluation.
+/// Number of questions answered exactly. Answers are compared in the order of the questions.
 ///
 /// ```
 /// use memtrain_rl::agents::answer::Equality;
-/// use memtrain_rl::objectives::mem1::num_right;
+/// use memtrain_rl::objectives::mem1::{AnswerCount, num_right};
 /// use memtrain_tasks::Question;
 /// let asked = |answer: &str| Question { text: "?".into(), answers: vec![answer.into(), "x".into()] };
 /// let questions = [asked("Lorn"), asked("Velm")];
-/// let said = |answers: &[&str]| answers.iter().map(|answer| answer.to_string()).collect::<Vec<_>>();
-/// assert_eq!(num_right(&said(&["the Lorn", "X"]), &questions, Equality::Squad), 2);
-/// assert_eq!(num_right(&said(&["Velm", "Lorn"]), &questions, Equality::Squad), 0);
-/// assert_eq!(num_right(&said(&["Lorn"]), &questions, Equality::Squad), 0);
+/// let right = |answers: &[&str], count| {
+///     let answers: Vec<String> = answers.iter().map(|answer| answer.to_string()).collect();
+///     num_right(&answers, &questions, count, Equality::Squad)
+/// };
+/// assert_eq!(right(&["the Lorn", "X"], AnswerCount::Exact), 2);
+/// assert_eq!(right(&["Velm", "Lorn"], AnswerCount::Positional), 0);
+/// // Too few and too many.
+/// assert_eq!([right(&["Lorn"], AnswerCount::Positional), right(&["Lorn"], AnswerCount::Exact)], [1, 0]);
+/// let more = ["Lorn", "Velm", "more"];
+/// assert_eq!([right(&more, AnswerCount::Positional), right(&more, AnswerCount::Exact)], [2, 0]);
 /// ```
-pub fn num_right(answers: &[String], questions: &[Question], equality: Equality) -> usize {
+pub fn num_right(answers: &[String], questions: &[Question], count: AnswerCount, equality: Equality) -> usize {
     let right =
         |(answer, question): &(&String, &Question)| question.answers.iter().any(|gold| equality.holds(answer, gold));
-    if answers.len() == questions.len() { answers.iter().zip(questions).filter(right).count() } else { 0 }
+    let counts = count == AnswerCount::Positional || answers.len() == questions.len();
+    if counts { answers.iter().zip(questions).filter(right).count() } else { 0 }
 }
 
 impl Mem1Config {
     fn reward(&self, outcome: &SearchOutcome, questions: &[Question]) -> (f64, Reason) {
-        let right = outcome.answers().map_or(0, |answers| num_right(answers, questions, self.equality));
+        let right =
+            outcome.answers().map_or(0, |answers| num_right(answers, questions, self.answer_count, self.equality));
         let searches = outcome.actions.iter().filter(|action| matches!(action, Action::Search(_))).count();
         let reason = Reason {
             parts: vec![("right", right as f64), ("questions", questions.len() as f64), ("searches", searches as f64)],

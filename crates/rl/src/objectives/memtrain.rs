@@ -9,19 +9,17 @@
 //! A^I_ij = R^I_ij − mean_j' R^I_ij'       copied to every token of recall sample j
 //! ```
 //!
-//! The recall question of trajectory `i` is drawn after it is complete: a step `k`, an earlier chunk `l < k`, an entity of
-//! `c_l`; all its occurrences in `c_l` read `[TARGET]`, and the policy answers from `m_k` (§3.2). With several questions a
+//! The recall question of trajectory `i` is drawn after it is complete ([`super::recall`]). With several questions a
 //! trajectory, each has `G2` samples and a group of its own, and `R^E` takes the mean over all of them.
 
 use std::collections::HashSet;
 
 use memtrain_corpora::document::{MASK, TARGET};
-use memtrain_corpora::mask::{self, Matching};
 use memtrain_corpora::{Document, Span, rng};
 use memtrain_rollout_types::FinishReason;
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+pub use super::recall::{RecallDraw, RecallQuestion, draw_recall, recall_at};
 use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, ScoredSample, rollout_group};
 use crate::agents::answer::{Equality, last_boxed};
 use crate::agents::reader::{Reader, ReadingTask, RecallPrompt};
@@ -68,7 +66,10 @@ pub struct MemTrainConfig {
     /// Taken from the trajectory's reward, times the mean share of a memory's sentences that do not stand word for word in
     /// what was read (the complement of the density of extractive summaries, arXiv 1804.11283 §4.1, in whole sentences).
     pub unsupported_penalty: f64,
-    /// Whether the questioned chunk may be the one just read (`l ≤ k`). The paper asks for earlier ones.
+    /// Which memory is asked about which chunk.
+    pub recall_draw: RecallDraw,
+    /// Whether the questioned chunk may be the one just read (`l ≤ k`). The paper asks for earlier ones. Of the paper's draw
+    /// alone.
     pub recall_includes_current: bool,
     /// When an answer is right. The paper is silent.
     pub equality: Equality,
@@ -92,6 +93,7 @@ impl Default for MemTrainConfig {
             overlong_penalty: 0.0,
             repetition_penalty: 0.0,
             unsupported_penalty: 0.0,
+            recall_draw: RecallDraw::Paper,
             recall_includes_current: false,
             equality: Equality::Strict,
             reward_scale: RewardScale::None,
@@ -109,7 +111,7 @@ pub struct ChunkedDocument {
     pub number: u64,
     /// The document.
     pub document: Document,
-    /// Chunk spans: in order, covering the text once.
+    /// Chunk spans: in order, covering the text once, but for what [`Self::keep_head_and_tail`] has left out.
     pub chunks: Vec<Span>,
 }
 
@@ -117,6 +119,15 @@ impl ChunkedDocument {
     /// Text of chunk `chunk`, counted from 0.
     pub fn chunk(&self, chunk: usize) -> &str {
         &self.document.text[self.chunks[chunk].clone()]
+    }
+
+    /// Keeps the first and the last chunks of a document of more than `max_chunks`, the larger half in front, as
+    /// [`super::ChunkedTask::keep_head_and_tail`]. Whether something is still hidden in what is kept.
+    pub fn keep_head_and_tail(&mut self, max_chunks: usize) -> bool {
+        let tail = max_chunks / 2;
+        let cut = self.chunks.len().saturating_sub(tail);
+        self.chunks.drain((max_chunks - tail).min(cut)..cut);
+        (0..self.chunks.len()).any(|chunk| self.chunk(chunk).contains(MASK))
     }
 
     /// The reading task of this document.
@@ -139,73 +150,6 @@ impl ChunkedDocument {
             })
             .collect()
     }
-}
-
-/// A recall question about one trajectory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecallQuestion {
-    /// `k`: the memory asked is the one after this many chunks.
-    pub memory_step: usize,
-    /// `l`: the chunk asked about, counted from 1.
-    pub chunk_step: usize,
-    /// `ỹ`, the entity asked for.
-    pub target: String,
-    /// The chunk with every occurrence of the target hidden.
-    pub masked_chunk: String,
-}
-
-/// Number of draws of `(k, l)` before a document is taken to have no entity that can be asked for.
-const RECALL_ATTEMPTS: usize = 32;
-
-/// Draws a recall question: `k` uniform over `2..=T−1`, `l` uniform over `1..k` (`1..=k` with the current chunk), then an
-/// entity of `c_l`, every mention equally likely. With a single chunk `l = k = 1`. A pair whose chunk has no entity that can be asked for is drawn again.
-pub fn draw_recall(
-    document: &ChunkedDocument,
-    config: &MemTrainConfig,
-    generator: &mut impl Rng,
-) -> Option<RecallQuestion> {
-    let num_chunks = document.chunks.len();
-    for _ in 0..RECALL_ATTEMPTS {
-        let (memory_step, chunk_step) = match num_chunks {
-            0 => return None,
-            1 => (1, 1),
-            _ if config.recall_includes_current => {
-                let memory_step = generator.random_range(1..=num_chunks);
-                (memory_step, generator.random_range(1..=memory_step))
-            }
-            _ => {
-                let memory_step = generator.random_range(2..=num_chunks);
-                (memory_step, generator.random_range(1..memory_step))
-            }
-        };
-        if let Some(question) = recall_at(document, memory_step, chunk_step, config.equality, generator) {
-            return Some(question);
-        }
-    }
-    None
-}
-
-/// A recall question about chunk `chunk_step` for the memory after `memory_step` chunks, both counted from 1: an entity of
-/// the chunk, every mention equally likely. `None` where the chunk has none that can be asked for.
-pub fn recall_at(
-    document: &ChunkedDocument,
-    memory_step: usize,
-    chunk_step: usize,
-    equality: Equality,
-    generator: &mut impl Rng,
-) -> Option<RecallQuestion> {
-    let askable = document.askable(chunk_step - 1, equality);
-    if askable.is_empty() {
-        return None;
-    }
-    let target = askable[generator.random_range(0..askable.len())];
-    let chunk = document.chunk(chunk_step - 1);
-    let occurrences = mask::occurrences(chunk, target, Matching { case_sensitive: true });
-    if occurrences.is_empty() {
-        return None;
-    }
-    let (masked_chunk, _) = mask::replace(chunk, &occurrences, TARGET);
-    Some(RecallQuestion { memory_step, chunk_step, target: target.to_owned(), masked_chunk })
 }
 
 /// A trajectory with everything it was asked and how it was rewarded.
@@ -309,7 +253,7 @@ fn recall_questions(
 
 /// Whether the boxed answer of a response is `gold`.
 pub fn is_right(response: &str, gold: &str, equality: Equality) -> bool {
-    last_boxed(response).is_some_and(|answer| equality.holds(answer, gold))
+    equality.answer(response).is_some_and(|answer| equality.holds(answer, gold))
 }
 
 /// The form of a trajectory's memories: means over its memory turns.
@@ -403,6 +347,11 @@ pub fn assign_credit(group: Vec<ScoredTrajectory>, answer: &str, config: &MemTra
         }));
         let mut number = num_turns;
         for ScoredRecall { question, turns, rewards } in scored.recalls {
+            if config.recall_draw == RecallDraw::Released {
+                let standing = question.standing();
+                rollout_group.scores.extend(rewards.iter().map(|&reward| (standing.score(), reward)));
+                rollout_group.gauges.extend(standing.gauges());
+            }
             let of_recall = rollout_group.group_advantages(RECALL, &rewards, config.reward_scale, config.filter_groups);
             let credited = turns.into_iter().zip(rewards).zip(of_recall.advantages);
             for ((turn, reward), advantage) in credited {

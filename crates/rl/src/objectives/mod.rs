@@ -11,7 +11,7 @@
 //! * [`memalpha`]: a bank of three sections, four rewards
 //! * [`mem1`]: search, with several questions at once
 //!
-//! `banks` is what those with a bank share.
+//! `banks` is what those with a bank share, [`recall`] the questions that MemTrain asks about a chunk.
 
 mod banks;
 pub mod config;
@@ -23,6 +23,7 @@ pub mod memagent;
 pub mod memalpha;
 pub mod memtrain;
 pub mod questions;
+pub mod recall;
 pub mod rollout_group;
 
 pub use config::{Kind, ObjectiveConfig};
