@@ -64,6 +64,9 @@ pub struct IngestConfig {
     pub min_words: u32,
     /// Most words of a passage. Default 200, as above.
     pub max_words: u32,
+    /// Share of the passages that are kept, drawn for each by its article and place, whatever the seed. Default 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub passage_share: f64,
     /// What becomes of shorter rests of sections. Default: dropped.
     #[serde(alias = "leftovers")]
     pub short_passages: ShortPassages,
@@ -96,6 +99,7 @@ impl Default for IngestConfig {
             bytes_per_shard: 0,
             min_words: 100,
             max_words: 200,
+            passage_share: 1.0,
             short_passages: ShortPassages::Drop,
             drop_sections: Vec::new(),
             tables: Keep::Drop,
@@ -116,6 +120,8 @@ pub enum BackendName {
     Bert,
     /// The pipeline of the `rust-bert` crate; only in builds with the feature of that name.
     RustBert,
+    /// A file of what another recognizer has found.
+    Spans,
 }
 
 impl BackendName {
@@ -125,6 +131,7 @@ impl BackendName {
             Self::Links => "links",
             Self::Bert => "bert",
             Self::RustBert => "rust-bert",
+            Self::Spans => "spans",
         }
     }
 }
@@ -170,6 +177,9 @@ pub struct EntitiesConfig {
     pub backend: BackendName,
     /// Directory of the model of the `bert` and `rust-bert` back-ends; empty for `links`.
     pub model: String,
+    /// File of the `spans` back-end: JSON lines, `docs/formats.md`. Empty for the others.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub spans: String,
     /// How the model of the `bert` back-end is run, and what its labels mean.
     pub bert: BertConfig,
     /// Language of the text, as Wikipedia's addresses have it (`en`, `vi` …): month names, forms of numbers. Empty, the
@@ -194,6 +204,7 @@ impl Default for EntitiesConfig {
         Self {
             backend: BackendName::Links,
             model: String::new(),
+            spans: String::new(),
             bert: BertConfig::default(),
             language: String::new(),
             passages_per_shard: 200_000,
@@ -242,6 +253,30 @@ pub enum PassageLayout {
     TitleAndText,
     /// The text alone.
     Text,
+    /// The text below a heading: the word `Document`, its number in the document from 1 on, and a colon. What is hidden stays in
+    /// headings; a document whose hidden words stand in one is rejected, since its neighbours give the number away.
+    Numbered,
+}
+
+/// Some mentions or passages of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Selection {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that [`EligibleConfig`] allows to be hidden, or that have one.
+    Eligible,
+}
+
+/// As [`is_default`], of the whole.
+fn is_one(share: &f64) -> bool {
+    *share == 1.0
+}
+
+/// Whether a key is left out of what is hashed and written, so that corpora and runs from before the key stay as they are.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The synthesis of documents (MemTrain, arXiv 2606.03197 §3.1 and §4).
@@ -271,8 +306,16 @@ pub struct SynthesizeConfig {
     /// Whether redirect titles and anchor texts of the hidden entity's article are hidden too. Default off: the paper
     /// hides the entity's own words.
     pub mask_aliases: bool,
-    /// Which entities may be hidden, and asked for.
+    /// Which entities may be hidden.
     pub eligible: EligibleConfig,
+    /// Which mentions a document lists, to be asked for in training. Default `all`; with `eligible` what is asked for follows
+    /// the same rule as what is hidden.
+    #[serde(skip_serializing_if = "is_default")]
+    pub entities: Selection,
+    /// Which passages documents are made of. Default `all`; with `eligible` only those with an eligible entity. Related ones
+    /// are then the best of twice as many.
+    #[serde(skip_serializing_if = "is_default")]
+    pub passages: Selection,
     /// How often a rejected document is drawn anew under the same number. Default 50 (ours).
     pub max_attempts: u32,
     /// Documents a shard. Default 500 (ours).
@@ -294,13 +337,16 @@ impl Default for SynthesizeConfig {
             case_sensitive: true,
             mask_aliases: false,
             eligible: EligibleConfig::default(),
+            entities: Selection::All,
+            passages: Selection::All,
             max_attempts: 50,
             documents_per_shard: 500,
         }
     }
 }
 
-/// Which mentions of a pivot may be hidden (the paper says "a random entity"; the bounds are ours).
+/// Which mentions of a pivot may be hidden (the paper says "a random entity"; the bounds are ours). Of those that may, every
+/// surface is equally likely, however often it stands there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EligibleConfig {
@@ -316,6 +362,16 @@ pub struct EligibleConfig {
     pub min_passages: u32,
     /// Most passages of the corpus that mention the surface; 0 for no bound. Default 0.
     pub max_passages: u32,
+    /// Most words, apart by white space; 0 for no bound. Default 0.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_words: usize,
+    /// Most occurrences of the surface in its passage; 0 for no bound. Default 0. Of what is hidden, not of what may be asked
+    /// for: there chunks are counted, not passages.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_in_passage: usize,
+    /// Whether a name may begin with a small letter. Default off: most such links are common nouns.
+    #[serde(skip_serializing_if = "is_default")]
+    pub small_letters: bool,
 }
 
 impl Default for EligibleConfig {
@@ -328,6 +384,9 @@ impl Default for EligibleConfig {
             stop_list: Vec::new(),
             min_passages: 1,
             max_passages: 0,
+            max_words: 0,
+            max_in_passage: 0,
+            small_letters: false,
         }
     }
 }
@@ -344,6 +403,10 @@ impl CorpusConfig {
                 "ingest.min_words",
                 format!("must be between 1 and `ingest.max_words` = {}, got {}", ingest.max_words, ingest.min_words),
             );
+        }
+        if !(ingest.passage_share > 0.0 && ingest.passage_share <= 1.0) {
+            let got = ingest.passage_share;
+            return fault("ingest.passage_share", format!("must be above 0 and at most 1, got {got}"));
         }
         if self.entities.passages_per_shard == 0 {
             return fault("entities.passages_per_shard", "must be at least 1, got 0".into());
@@ -372,7 +435,10 @@ impl CorpusConfig {
 
 impl EntitiesConfig {
     fn validate(&self) -> Result<()> {
-        if self.backend != BackendName::Links && self.model.is_empty() {
+        if self.backend == BackendName::Spans && self.spans.is_empty() {
+            return fault("entities.spans", "is empty: the back-end `spans` needs a file of spans".into());
+        }
+        if matches!(self.backend, BackendName::Bert | BackendName::RustBert) && self.model.is_empty() {
             let backend = self.backend.as_str();
             return fault(
                 "entities.model",
@@ -451,7 +517,9 @@ mod tests {
         assert_eq!(key_at_fault(|_| {}), None);
         assert_eq!(key_at_fault(|c| c.ingest.dumps.clear()), Some("ingest.dumps"));
         assert_eq!(key_at_fault(|c| c.ingest.min_words = 201), Some("ingest.min_words"));
+        assert_eq!(key_at_fault(|c| c.ingest.passage_share = 0.0), Some("ingest.passage_share"));
         assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Bert), Some("entities.model"));
+        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Spans), Some("entities.spans"));
         let labels = |c: &mut CorpusConfig| drop(c.entities.bert.labels.insert("X".into(), "Y".into()));
         assert_eq!(key_at_fault(labels), Some("entities.bert.labels"));
         assert_eq!(key_at_fault(|c| c.entities.bert.min_score = f32::NAN), Some("entities.bert.min_score"));

@@ -1,7 +1,8 @@
 //! Stage 2, `entities`: who and what is mentioned in each passage.
 //!
 //! Reads the tables of ingest, writes `data/entities-…parquet`, one row a passage in the order of the passages. Finding
-//! mentions is behind [`EntityBackend`]; `links` is the back-end that needs no model.
+//! mentions is behind [`EntityBackend`]; `links` is the back-end that needs no model. What somebody else has found is read
+//! from a file (`spans`).
 
 pub(crate) mod aliases;
 mod backend;
@@ -16,11 +17,12 @@ mod names;
 mod rules;
 #[cfg(feature = "rust-bert")]
 mod rust_bert;
+mod spans;
 mod tokens;
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{ScalarIndex, TableWriter};
 use memtrain_corpora::{Entity, EntitySource, Passage, PassageEntities};
@@ -42,6 +44,7 @@ use crate::stage::{
     shard_name, to_value, work_of,
 };
 use crate::tables::{Passages, articles, redirects};
+use spans::{Place, SpanReader};
 
 /// Version of what this stage computes.
 const VERSION: u32 = 3;
@@ -182,6 +185,9 @@ fn paragraphs(text: &str) -> Vec<Range<usize>> {
 struct Work {
     first_passage: u64,
     end_passage: u64,
+    /// Where the spans of its passages begin, if they are read from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spans: Option<Place>,
 }
 
 pub(crate) struct EntitiesStage<'a> {
@@ -192,15 +198,18 @@ pub(crate) struct EntitiesStage<'a> {
 impl EntitiesStage<'_> {
     fn inputs(&self) -> Result<Vec<Input>> {
         let mut inputs = vec![StageFolder::manifest_input(self.out, StageName::Ingest, StageName::Entities)?];
-        if self.config.entities.backend != BackendName::Links {
-            inputs.extend(bert::model_files(&self.config.entities)?);
+        let entities = &self.config.entities;
+        match entities.backend {
+            BackendName::Links => {}
+            BackendName::Spans => inputs.push(Input::of(Path::new(&entities.spans), "spans".to_owned())?),
+            BackendName::Bert | BackendName::RustBert => inputs.extend(bert::model_files(entities)?),
         }
         Ok(inputs)
     }
 
-    /// What of the configuration changes the table: not where the model lies, as its files are inputs.
+    /// What of the configuration changes the table: not where the model or the spans lie, as their files are inputs.
     fn configuration(&self) -> serde_json::Value {
-        to_value(&EntitiesConfig { model: String::new(), ..self.config.entities.clone() })
+        to_value(&EntitiesConfig { model: String::new(), spans: String::new(), ..self.config.entities.clone() })
     }
 }
 
@@ -213,10 +222,16 @@ impl Stage for EntitiesStage<'_> {
         let inputs = self.inputs()?;
         let total = Passages::open(self.out, StageName::Entities)?.len();
         let size = self.config.entities.passages_per_shard;
-        let work = (0..total.div_ceil(size))
-            .map(|shard| Work { first_passage: shard * size, end_passage: ((shard + 1) * size).min(total) })
-            .map(|work| to_value(&work))
-            .collect();
+        let first: Vec<u64> = (0..total.div_ceil(size)).map(|shard| shard * size).collect();
+        let places = match self.config.entities.backend {
+            BackendName::Spans => spans::places(Path::new(&self.config.entities.spans), &first, total)?,
+            _ => Vec::new(),
+        };
+        let of_shard = |(shard, &first_passage): (usize, &u64)| {
+            let end_passage = (first_passage + size).min(total);
+            to_value(&Work { first_passage, end_passage, spans: places.get(shard).copied() })
+        };
+        let work = first.iter().enumerate().map(of_shard).collect();
         Ok(Plan::new(self.name(), VERSION, self.configuration(), inputs, work))
     }
 
@@ -226,14 +241,24 @@ impl Stage for EntitiesStage<'_> {
     }
 
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
-        let backend = open_backend(&self.config.entities, Some(self.out))?;
+        let finder = match self.config.entities.backend {
+            BackendName::Spans => Finder::Spans(PathBuf::from(&self.config.entities.spans)),
+            _ => Finder::Backend(open_backend(&self.config.entities, Some(self.out))?),
+        };
         let passages = Passages::open(self.out, self.name())?;
-        Ok(Box::new(Runner { backend, passages, folder: folder.clone() }))
+        Ok(Box::new(Runner { finder, passages, folder: folder.clone() }))
     }
 }
 
+/// Where mentions come from.
+enum Finder {
+    Backend(Box<dyn EntityBackend>),
+    /// A file of spans.
+    Spans(PathBuf),
+}
+
 struct Runner {
-    backend: Box<dyn EntityBackend>,
+    finder: Finder,
     passages: Passages,
     folder: StageFolder,
 }
@@ -244,6 +269,17 @@ impl ShardRunner for Runner {
         let relative = format!("data/entities-{}.parquet", shard_name(shard.index, num_shards));
         let mut writer = TableWriter::create(&self.folder.join(&relative))?;
         let mut output = ShardOutput::default();
+        let mut find: Box<dyn FnMut(&[Passage], &mut ShardOutput) -> Result<Vec<Vec<Entity>>> + '_> = match &self.finder
+        {
+            Finder::Backend(backend) => Box::new(|passages, _| {
+                let chunks = chunks(passages).into_par_iter();
+                Ok(chunks.map(|chunk| backend.mentions(&passages[chunk])).collect::<Result<Vec<_>>>()?.concat())
+            }),
+            Finder::Spans(path) => {
+                let mut spans = SpanReader::open(path, work.spans.unwrap_or_default())?;
+                Box::new(move |passages, output| passages.iter().map(|passage| spans.of(passage, output)).collect())
+            }
+        };
         let mut first = work.first_passage;
         while first < work.end_passage {
             if progress.stopping() {
@@ -257,12 +293,7 @@ impl ShardRunner for Runner {
                 passages.truncate(last.start);
             }
             let end = first + passages.len() as u64;
-            let chunks = chunks(&passages);
-            let found: Vec<Vec<Entity>> = chunks
-                .into_par_iter()
-                .map(|chunk| self.backend.mentions(&passages[chunk]))
-                .collect::<Result<Vec<_>>>()?
-                .concat();
+            let found = find(&passages, &mut output)?;
             for (passage, entities) in passages.iter().zip(found) {
                 for entity in &entities {
                     output.count(source_count(entity.source), 1);

@@ -45,6 +45,16 @@ pub enum PipelineError {
         /// What is wrong, beginning with a verb.
         problem: String,
     },
+    /// A file of spans that is not what it should be, or of another corpus.
+    #[error("`{}`, line {line}: {detail}", path.display())]
+    Spans {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1 on.
+        line: u64,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// No file matches an entry of `ingest.dumps`.
     #[error("no dump at `{pattern}`")]
     NoDump {
@@ -165,6 +175,10 @@ impl PipelineError {
             Self::Dump { source, .. } => source.hint().map(str::to_owned),
             Self::NoDump { .. } => Some(
                 "set `corpus.ingest.dumps` (or `--dump`) to dumps, their folder, or a pattern with `*`, `?`, `[…]` or `**`, as seen from the folder you are in"
+                    .into(),
+            ),
+            Self::Spans { .. } => Some(
+                "a line is a passage of this corpus, with ids that rise: `{\"passage_id\": 7, \"entities\": [{\"start\": 0, \"end\": 9, \"label\": \"PERSON\"}]}`"
                     .into(),
             ),
             Self::Truncated { .. } => Some(

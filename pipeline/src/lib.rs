@@ -100,6 +100,18 @@ pub fn build(config: &CorpusConfig, out_dir: &Path, progress: &dyn Progress) -> 
     })
 }
 
+/// Brings one stage up to date, where those before it are finished; as [`build`].
+pub fn build_one(
+    config: &CorpusConfig,
+    out_dir: &Path,
+    name: StageName,
+    progress: &dyn Progress,
+) -> Result<StageSummary> {
+    config.validate()?;
+    check_out(out_dir)?;
+    in_pool(config, || build_stage(name, config, out_dir, progress))
+}
+
 /// Plans a stage and stores the plan; an equal plan changes nothing. What was done for another plan stays until this one
 /// is finished.
 pub fn plan(config: &CorpusConfig, out_dir: &Path, name: StageName) -> Result<Plan> {

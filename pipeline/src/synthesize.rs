@@ -24,7 +24,7 @@ use memtrain_index::{Index, Related as Found};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::config::CorpusConfig;
+use crate::config::{CorpusConfig, Selection};
 use crate::error::{PipelineError, Result};
 use crate::stage::{
     FileRecord, Input, Manifest, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
@@ -33,7 +33,7 @@ use crate::stage::{
 use crate::tables::{Mentions, Passages};
 use draw::{Outcome, Retriever, Source};
 use eligible::Eligible;
-use material::HeldOut;
+use material::{HeldOut, PassageSet};
 
 /// Version of what this stage computes.
 const VERSION: u32 = 2;
@@ -117,6 +117,11 @@ impl Stage for SynthesizeStage<'_> {
 
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
         let passages = Passages::open(self.out, self.name())?;
+        let eligible = Eligible::open(&self.config.synthesize.eligible, self.out)?;
+        let pool = match self.config.synthesize.passages {
+            Selection::All => None,
+            Selection::Eligible => Some(PassageSet::with_eligible(&passages, &eligible, self.out)?),
+        };
         let source = Source {
             config: &self.config.synthesize,
             seed: self.config.seed,
@@ -125,7 +130,8 @@ impl Stage for SynthesizeStage<'_> {
             mentions: Mentions::open(self.out, self.name())?,
             retriever: Box::new(Related(crate::index::open(self.out)?)),
             tokenizer: crate::tokenizer::load(self.out)?,
-            eligible: Eligible::open(&self.config.synthesize.eligible, self.out)?,
+            eligible,
+            pool,
             aliases: crate::entities::aliases(self.out, &self.config.entities, self.name())?,
         };
         Ok(Box::new(Runner { source, folder: folder.clone() }))

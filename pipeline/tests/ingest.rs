@@ -110,6 +110,30 @@ fn shards_of_any_size_hold_the_same_rows() {
 }
 
 #[test]
+fn a_share_of_the_passages_is_the_same_in_shards_of_any_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("world.xml.bz2");
+    store::write_atomic(&dump, bz2(&world_xml(300))).unwrap();
+    let mut config = config(&[&dump], 2);
+    let mut kept = |share: f64, bytes_per_shard: u64| -> Vec<(u64, String)> {
+        (config.ingest.passage_share, config.ingest.bytes_per_shard) = (share, bytes_per_shard);
+        let out = folder.path().join(format!("{share}-{bytes_per_shard}"));
+        let manifest = ingest(&config, &out).unwrap();
+        let passages = tables(&out, &manifest).passages;
+        let left_out = manifest.counts.get("passages_left_out").copied().unwrap_or_default();
+        assert_eq!(passages.len() as u64, manifest.rows["passages"]);
+        assert_eq!(left_out > 0, share < 1.0);
+        passages.into_iter().map(|passage| (passage.article_id, passage.text)).collect()
+    };
+    let (all, some) = (kept(1.0, 0), kept(0.3, 0));
+    assert!(some.iter().all(|passage| all.contains(passage)));
+    // Four deviations of a binomial of so many.
+    let (expected, deviation) = (0.3 * all.len() as f64, (0.21 * all.len() as f64).sqrt());
+    assert!((some.len() as f64 - expected).abs() < 4.0 * deviation, "{} of {}", some.len(), all.len());
+    assert_eq!(some, kept(0.3, 20_000));
+}
+
+#[test]
 fn a_shard_that_is_done_again_gets_the_numbers_it_had() {
     let folder = tempfile::tempdir().unwrap();
     let (dump, out) = (folder.path().join("dump.xml"), folder.path().join("corpus"));

@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use memtrain_corpora::{Entity, EntityLabel, store, unpack};
+use memtrain_pipeline::StageName;
 use memtrain_pipeline::config::{BackendName, EntitiesConfig};
 use memtrain_pipeline::entities::conll::Conll;
 use memtrain_pipeline::entities::evaluation::{Mapping, Report, Score, evaluate};
 use memtrain_pipeline::entities::{EntityBackend, open_backend, tag_text};
 use serde::Serialize;
 
+use super::configuration::ConfigArgs;
 use super::failure::{Usage, WithHint};
-use super::print::output;
+use super::print::{output, print_line};
+use super::progress::CorpusProgress;
+use crate::run::signal::StopRequest;
 
 /// Arguments of `memtrain entities`.
 #[derive(Debug, Args)]
@@ -30,6 +34,8 @@ pub enum Action {
     Tag(TagArgs),
     /// Compare a back-end with gold tags: precision, recall and F1 of exact spans
     Eval(EvalArgs),
+    /// Make the entities table of a corpus from what another recognizer has found in its passages (JSON lines of spans)
+    Import(ImportArgs),
 }
 
 /// A back-end as it is typed.
@@ -109,6 +115,17 @@ pub struct EvalArgs {
     pub mistakes: bool,
 }
 
+/// Arguments of `memtrain entities import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Configuration of the corpus, whose passages must be there
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// File of spans: `{"passage_id": 7, "entities": [{"start": 0, "end": 9, "label": "PERSON"}]}` a line
+    #[arg(long, value_name = "FILE")]
+    pub spans: PathBuf,
+}
+
 impl BackendArgs {
     fn open(&self) -> anyhow::Result<Box<dyn EntityBackend>> {
         let config = EntitiesConfig {
@@ -129,7 +146,23 @@ pub fn run(args: &EntitiesArgs) -> anyhow::Result<()> {
     match &args.action {
         Action::Tag(args) => tag(args),
         Action::Eval(args) => eval(args),
+        Action::Import(args) => import(args),
     }
+}
+
+fn import(args: &ImportArgs) -> anyhow::Result<()> {
+    let mut config = args.config.load()?;
+    let entities = &mut config.corpus.entities;
+    entities.backend = BackendName::Spans;
+    entities.spans = args.spans.to_str().context("the path of the file is not UTF-8")?.to_owned();
+    let progress = CorpusProgress::new(StopRequest::on_signals()?);
+    let stage = memtrain_pipeline::build_one(&config.corpus, &config.run.corpus, StageName::Entities, &progress)?;
+    print_line!("{}", super::corpus::line(&stage))?;
+    tracing::info!(
+        "`corpus build` keeps this table with `[corpus.entities] backend = \"spans\", spans = {:?}` in the configuration",
+        config.corpus.entities.spans
+    );
+    Ok(())
 }
 
 /// An entity as it is printed.

@@ -121,10 +121,13 @@ const RANGES: &[(&str, Allowed)] = &[
     ("corpus.ingest.bytes_per_shard", within(0.0, 1e15)),
     ("corpus.ingest.max_words", POSITIVE_FEW),
     ("corpus.ingest.min_words", POSITIVE_FEW),
+    ("corpus.ingest.passage_share", SHARE.above_low()),
     ("corpus.seed", ANY),
     ("corpus.synthesize.documents_per_shard", POSITIVE_COUNT),
     ("corpus.synthesize.eligible.max_chars", POSITIVE_FEW),
+    ("corpus.synthesize.eligible.max_in_passage", FEW),
     ("corpus.synthesize.eligible.max_passages", COUNT),
+    ("corpus.synthesize.eligible.max_words", FEW),
     ("corpus.synthesize.eligible.min_chars", FEW),
     ("corpus.synthesize.eligible.min_passages", COUNT),
     ("corpus.synthesize.heldout_fraction", SHARE.below_high()),
@@ -194,6 +197,7 @@ const RANGES: &[(&str, Allowed)] = &[
     ("search.timeout_s", within(0.0, 1e6)),
     ("searcher.context_tokens", POSITIVE_TOKENS),
     ("searcher.max_turns", POSITIVE_GROUP),
+    ("searcher.prompt_tokens", TOKENS),
     ("searcher.response_tokens", POSITIVE_TOKENS),
     ("searcher.result_tokens", TOKENS),
     ("searcher.topk", GROUP),
@@ -311,6 +315,10 @@ mod tests {
             config.world = Some(Default::default());
             config.policy.lora = Some(Default::default());
             config.bank.answerer = Some(Default::default());
+            // Left out of what is written at their defaults.
+            config.corpus.ingest.passage_share = 0.5;
+            let eligible = &mut config.corpus.synthesize.eligible;
+            (eligible.max_words, eligible.max_in_passage, config.searcher.prompt_tokens) = (7, 4, 4_096);
             Table::try_from(&config).unwrap()
         };
         ["memtrain", "memagent", "infomem", "finemem", "memalpha", "mem1"].into_iter().map(of_kind).collect()

@@ -6,9 +6,7 @@ use memtrain_corpora::{Entity, EntitySource, Passage};
 
 use super::{bert, links};
 use crate::config::{BackendName, EntitiesConfig};
-#[cfg(not(feature = "rust-bert"))]
-use crate::error::PipelineError;
-use crate::error::Result;
+use crate::error::{PipelineError, Result};
 
 /// Finds the mentions in passages: links, names and rules here, token-classification models elsewhere.
 pub trait EntityBackend: Send + Sync {
@@ -31,6 +29,10 @@ pub fn open_backend(config: &EntitiesConfig, corpus: Option<&Path>) -> Result<Bo
     match config.backend {
         BackendName::Links => Ok(Box::new(links::LinksBackend::open(config, corpus)?)),
         BackendName::Bert => Ok(Box::new(bert::BertBackend::open(config)?)),
+        BackendName::Spans => Err(PipelineError::Config {
+            key: "entities.backend",
+            problem: "is `spans`: the file has the mentions of the corpus's passages, and of no other text".into(),
+        }),
         #[cfg(feature = "rust-bert")]
         BackendName::RustBert => Ok(Box::new(super::rust_bert::RustBertBackend::open(config)?)),
         #[cfg(not(feature = "rust-bert"))]

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use memtrain_corpora::dump::{self, DumpError, SiteInfo};
 use memtrain_corpora::store::{Row, ScalarIndex, TableWriter};
-use memtrain_corpora::{Article, Passage, Redirect};
+use memtrain_corpora::{Article, Passage, Redirect, rng};
+use rand::Rng;
 use rayon::prelude::*;
 
 use super::Work;
@@ -110,7 +111,8 @@ impl ShardRunner for Runner<'_> {
     fn run(&self, shard: &PlannedShard, num_shards: usize, progress: &dyn Progress) -> Result<ShardOutput> {
         let work: Work = work_of(shard, StageName::Ingest)?;
         let tables = Tables::create(&self.folder, shard.index, num_shards)?;
-        let mut state = State { tables, seen: Ids::default(), output: ShardOutput::default() };
+        let passage_share = self.config.passage_share;
+        let mut state = State { tables, seen: Ids::default(), output: ShardOutput::default(), passage_share };
         for piece in &work.pieces {
             self.read(piece, shard.index, &mut state, progress)?;
         }
@@ -123,6 +125,8 @@ struct State {
     tables: Tables,
     seen: Ids,
     output: ShardOutput,
+    /// [`crate::config::IngestConfig::passage_share`].
+    passage_share: f64,
 }
 
 impl State {
@@ -162,6 +166,13 @@ impl State {
         }
         let index = ScalarIndex::new(&article.text);
         for passage in packing.passages {
+            if self.passage_share < 1.0 {
+                let place = [article.id, passage.span.start as u64];
+                if rng::keyed("passage-share", 0, &place).random::<f64>() >= self.passage_share {
+                    self.output.count("passages_left_out", 1);
+                    continue;
+                }
+            }
             self.tables.passages.push(Passage {
                 id: self.tables.passages.rows(),
                 article_id: article.id,

@@ -2,7 +2,7 @@
 
 use memtrain_corpora::document::MASK;
 use memtrain_corpora::mask::{Matching, SpanMap, is_whole_word, leaks, occurrences_of_any, replace};
-use memtrain_corpora::{Document, DocumentEntity, DocumentPassage, EntityLabel, PassageRole, Span, Split};
+use memtrain_corpora::{Document, DocumentEntity, DocumentPassage, EntityLabel, Mention, PassageRole, Span, Split};
 
 use super::material::Material;
 use crate::config::{PassageLayout, SynthesizeConfig};
@@ -23,19 +23,24 @@ pub(crate) struct Identity {
     pub(crate) seed: u64,
 }
 
-/// Joins the passages in the order given and hides the entity in all of the text. `num_tokens` is left at 0.
+/// Joins the passages in the order given and hides the entity in all of them. `num_tokens` is left at 0. Mentions that are
+/// `listed` can be asked for.
 pub(crate) fn assemble(
     drawn: &[(&Material, PassageRole)],
     hidden: &Hidden,
     identity: Identity,
     config: &SynthesizeConfig,
+    listed: &dyn Fn(&Mention) -> bool,
 ) -> Document {
-    let length = |(passage, _): &(&Material, PassageRole)| passage.title.len() + passage.text.len() + 8;
+    let length = |(passage, _): &(&Material, PassageRole)| passage.title.len() + passage.text.len() + 16;
     let mut text = String::with_capacity(drawn.iter().map(length).sum());
     let mut places: Vec<(Span, usize)> = Vec::with_capacity(drawn.len());
-    for (passage, _) in drawn {
+    for ((passage, _), number) in drawn.iter().zip(1..) {
         if !text.is_empty() {
             text.push_str(&config.separator);
+        }
+        if config.layout == PassageLayout::Numbered {
+            text.push_str(&format!("Document {number}:\n"));
         }
         let start = text.len();
         if config.layout == PassageLayout::TitleAndText {
@@ -51,7 +56,14 @@ pub(crate) fn assemble(
         surfaces.extend(hidden.aliases.iter().map(String::as_str));
     }
     let matching = Matching { case_sensitive: config.case_sensitive };
-    let spans = occurrences_of_any(&text, &surfaces, matching);
+    let mut spans = occurrences_of_any(&text, &surfaces, matching);
+    if config.layout == PassageLayout::Numbered {
+        let is_in_passage = |span: &Span| {
+            let after = places.partition_point(|(place, _)| place.start <= span.start);
+            after.checked_sub(1).is_some_and(|last| span.end <= places[last].0.end)
+        };
+        spans.retain(is_in_passage);
+    }
     let (masked, placeholders) = replace(&text, &spans, MASK);
     let map = SpanMap::new(&spans, MASK);
 
@@ -60,7 +72,7 @@ pub(crate) fn assemble(
     let answer = hidden.answer.to_lowercase();
     for (&(passage, role), (place, body)) in drawn.iter().zip(places) {
         passages.push(DocumentPassage { passage_id: passage.id, role, span: map.cover(&place) });
-        for mention in &passage.mentions {
+        for mention in passage.mentions.iter().filter(|mention| listed(mention)) {
             let span = body + mention.span.start..body + mention.span.end;
             // A mention that overlaps what was hidden, is it, or is part of a word cannot be asked for.
             let kept = map.carry(&span).filter(|span| is_whole_word(&masked, span));
@@ -91,8 +103,6 @@ pub(crate) fn is_leaking(document: &Document) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use memtrain_corpora::Mention;
-
     use super::*;
 
     fn material(id: u64, title: &str, text: &str, surfaces: &[&str]) -> Material {
@@ -111,7 +121,37 @@ mod tests {
         let two = material(9, "Ost", "The Queen of Ost fled Velmora, the Grey Port.", &["Ost", "Velmora", "Grey Port"]);
         let hidden = Hidden { answer: "Velmora".into(), aliases: vec!["Grey Port".into()], label: EntityLabel::Gpe };
         let drawn = [(&one, PassageRole::Pivot), (&two, PassageRole::Random)];
-        assemble(&drawn, &hidden, Identity { split: Split::Train, number: 3, seed: 5 }, config)
+        assemble(&drawn, &hidden, Identity { split: Split::Train, number: 3, seed: 5 }, config, &|_| true)
+    }
+
+    #[test]
+    fn headings_are_numbered_and_never_hidden() {
+        let config = SynthesizeConfig { layout: PassageLayout::Numbered, ..SynthesizeConfig::default() };
+        let document = example(&config);
+        let text =
+            "Document 1:\n[MASK]'s port lies in Ost.\n\nDocument 2:\nThe Queen of Ost fled [MASK], the Grey Port.";
+        assert_eq!(document.text, text);
+        assert_eq!(document.passages.iter().map(|p| p.span.start).collect::<Vec<_>>(), [12, 52]);
+        // A number that a heading shows cannot be hidden: its neighbours would tell it.
+        let one = material(4, "A", "It has 2 ports.", &["2"]);
+        let two = material(9, "B", "Of 2, one is old.", &["2"]);
+        let hidden = Hidden { answer: "2".into(), aliases: vec![], label: EntityLabel::Cardinal };
+        let drawn = [(&one, PassageRole::Pivot), (&two, PassageRole::Random)];
+        let document =
+            assemble(&drawn, &hidden, Identity { split: Split::Train, number: 3, seed: 5 }, &config, &|_| true);
+        assert_eq!(document.text, "Document 1:\nIt has [MASK] ports.\n\nDocument 2:\nOf [MASK], one is old.");
+        assert!(is_leaking(&document));
+    }
+
+    #[test]
+    fn what_is_not_listed_cannot_be_asked_for() {
+        let one = material(4, "A", "Two ports of Ost.", &["Two", "Ost"]);
+        let hidden = Hidden { answer: "ports".into(), aliases: vec![], label: EntityLabel::Misc };
+        let identity = Identity { split: Split::Train, number: 3, seed: 5 };
+        let of_names = |mention: &Mention| mention.surface != "Two";
+        let drawn = [(&one, PassageRole::Pivot)];
+        let document = assemble(&drawn, &hidden, identity, &SynthesizeConfig::default(), &of_names);
+        assert_eq!(document.entities.iter().map(|e| e.surface.as_str()).collect::<Vec<_>>(), ["Ost"]);
     }
 
     #[test]

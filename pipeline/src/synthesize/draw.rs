@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::Instant;
 
-use memtrain_corpora::{Document, Passage, PassageEntities, PassageRole, Split, rng};
+use memtrain_corpora::{Document, Mention, Passage, PassageEntities, PassageRole, Split, rng};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -16,8 +16,8 @@ use tokenizers::Tokenizer;
 
 use super::assemble::{Hidden, Identity, assemble, is_leaking};
 use super::eligible::{Eligible, Ineligible, is_in_placeholder};
-use super::material::{HeldOut, Material, fetch, threads};
-use crate::config::SynthesizeConfig;
+use super::material::{HeldOut, Material, PassageSet, fetch, threads};
+use crate::config::{Selection, SynthesizeConfig};
 use crate::entities::Aliases;
 use crate::error::Result;
 use crate::stage::{Progress, StageName};
@@ -69,6 +69,8 @@ pub(crate) struct Source<'a> {
     pub(crate) passages: Passages,
     pub(crate) mentions: Mentions,
     pub(crate) held_out: HeldOut,
+    /// The passages that documents are made of; absent where they are all.
+    pub(crate) pool: Option<PassageSet>,
     pub(crate) retriever: Box<dyn Retriever>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) eligible: Eligible,
@@ -148,7 +150,8 @@ impl Source<'_> {
         let (pivots, looks) = self.pivots(identities, progress)?;
         let ids: Vec<u64> = pivots.iter().flatten().map(|pivot| pivot.id).collect();
         let started = Instant::now();
-        let mut related = self.retriever.related(&ids, self.config.num_related)?.into_iter();
+        let asked = if self.pool.is_some() { 2 * self.config.num_related } else { self.config.num_related };
+        let mut related = self.retriever.related(&ids, asked)?.into_iter();
         progress.spent(StageName::Synthesize, "find related", started.elapsed() * threads());
         let drafts: Vec<Result<Draft, Rejection>> = identities
             .iter()
@@ -226,9 +229,12 @@ impl Source<'_> {
     /// A document's passages by number: pivot and related ones, and the first random ones.
     fn draft(&self, identity: Identity, pivot: Pivot, mut related: Vec<u64>) -> Result<Draft, Rejection> {
         let mut taken = HashSet::from([pivot.id]);
-        related.retain(|id| taken.insert(*id));
+        related.retain(|id| is_in(self.pool.as_ref(), *id) && taken.insert(*id));
         if related.len() < self.config.num_related {
             return Err(Rejection::TooFewRelated);
+        }
+        for left_out in related.split_off(self.config.num_related) {
+            taken.remove(&left_out);
         }
         let mut others = Others {
             total: self.held_out.len(),
@@ -236,7 +242,7 @@ impl Source<'_> {
             rng: rng::keyed("random", identity.seed, &[]),
             drawn: Vec::new(),
         };
-        others.draw(self.config.num_random);
+        others.draw(self.config.num_random, self.pool.as_ref());
         let fixed = std::iter::once(pivot.id).chain(related).collect();
         Ok(Draft { identity, hidden: pivot.hidden, fixed, others })
     }
@@ -250,8 +256,10 @@ impl Source<'_> {
         // Numbers known to be too few and too many.
         let (mut too_few, mut too_many): (Option<usize>, Option<usize>) = (None, None);
         let mut num_random = self.config.num_random;
+        let is_eligible = |mention: &Mention| self.eligible.check(&mention.surface, mention.label).is_ok();
+        let listed = |mention: &Mention| self.config.entities == Selection::All || is_eligible(mention);
         loop {
-            let random = others.draw(num_random);
+            let random = others.draw(num_random, self.pool.as_ref());
             let num_random_there = random.len();
             let missing: Vec<u64> = random.iter().copied().filter(|&id| find(shared, &more, id).is_none()).collect();
             if !missing.is_empty() {
@@ -260,7 +268,7 @@ impl Source<'_> {
             }
             let mut order = places(&fixed, random, shared, &more);
             order.shuffle(&mut rng::keyed("order", identity.seed, &[num_random_there as u64]));
-            let mut document = timed(progress, "mask", || assemble(&order, &hidden, identity, self.config));
+            let mut document = timed(progress, "mask", || assemble(&order, &hidden, identity, self.config, &listed));
             if timed(progress, "look for leaks", || is_leaking(&document)) {
                 return Ok(Err(Rejection::Leak));
             }
@@ -290,6 +298,11 @@ impl Source<'_> {
             }
         }
     }
+}
+
+/// Whether a passage may be in a document.
+fn is_in(pool: Option<&PassageSet>, passage: u64) -> bool {
+    pool.is_none_or(|pool| pool.contains(passage))
 }
 
 /// Runs a step and reports what it took.
@@ -370,8 +383,8 @@ struct Others {
 }
 
 impl Others {
-    /// The first `count` of the sequence; fewer when the corpus has no more.
-    fn draw(&mut self, count: usize) -> &[u64] {
+    /// The first `count` of the sequence that are in the pool; fewer when it has no more.
+    fn draw(&mut self, count: usize, pool: Option<&PassageSet>) -> &[u64] {
         let total = self.total;
         while self.drawn.len() < count && (self.taken.len() as u64) < total {
             let id = if (self.taken.len() as u64) < total / 2 {
@@ -381,7 +394,7 @@ impl Others {
                 let rest: Vec<u64> = (0..total).filter(|id| !self.taken.contains(id)).collect();
                 rest[self.rng.random_range(0..rest.len())]
             };
-            if self.taken.insert(id) {
+            if self.taken.insert(id) && is_in(pool, id) {
                 self.drawn.push(id);
             }
         }

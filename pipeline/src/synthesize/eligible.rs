@@ -21,6 +21,9 @@ pub(crate) struct Eligible {
     stop_list: HashSet<String>,
     min_passages: u32,
     max_passages: u32,
+    max_words: usize,
+    max_in_passage: usize,
+    small_letters: bool,
     /// Hash of a surface → passages that mention it; absent when there are no bounds.
     frequencies: Option<HashMap<u64, u32>>,
 }
@@ -30,7 +33,7 @@ pub(crate) struct Eligible {
 pub(crate) enum Ineligible {
     /// Its label is not asked for.
     Label,
-    /// Too few or too many characters.
+    /// Too few or too many characters, or too many words.
     Length,
     /// A name that begins with a small letter: a linked common noun.
     SmallLetter,
@@ -38,6 +41,8 @@ pub(crate) enum Ineligible {
     StopList,
     /// Too few or too many passages of the corpus mention it.
     Frequency,
+    /// It stands too often in its passage.
+    Repeated,
     /// It is part of a word, has a line break, or stands in the placeholders themselves.
     Words,
 }
@@ -51,6 +56,7 @@ impl Ineligible {
             Self::SmallLetter => "ineligible_small_letter",
             Self::StopList => "ineligible_stop_list",
             Self::Frequency => "ineligible_frequency",
+            Self::Repeated => "ineligible_repeated",
             Self::Words => "ineligible_words",
         }
     }
@@ -66,7 +72,8 @@ impl Eligible {
             let mut frequencies = HashMap::new();
             for row in Mentions::rows(out, StageName::Synthesize)? {
                 let row = row?;
-                let fitting = row.entities.iter().filter(|entity| eligible.check(entity).is_ok());
+                let fitting =
+                    row.entities.iter().filter(|entity| eligible.check(&entity.surface, entity.label).is_ok());
                 let surfaces: HashSet<u64> = fitting.map(|entity| key(&entity.surface)).collect();
                 for surface in surfaces {
                     *frequencies.entry(surface).or_default() += 1;
@@ -86,6 +93,9 @@ impl Eligible {
             stop_list: config.stop_list.iter().map(|surface| surface.to_lowercase()).collect(),
             min_passages: config.min_passages,
             max_passages: if config.max_passages == 0 { u32::MAX } else { config.max_passages },
+            max_words: if config.max_words == 0 { usize::MAX } else { config.max_words },
+            max_in_passage: if config.max_in_passage == 0 { usize::MAX } else { config.max_in_passage },
+            small_letters: config.small_letters,
             frequencies: None,
         }
     }
@@ -98,29 +108,42 @@ impl Eligible {
         mut ruled_out: impl FnMut(Ineligible),
     ) -> Vec<&'m Entity> {
         let mut seen = HashSet::new();
-        let mut fits = |entity: &Entity| {
-            let whole = is_whole_word(&passage.text, &entity.span);
-            match self.check(entity).and_then(|()| whole.then_some(()).ok_or(Ineligible::Words)) {
-                Ok(()) => true,
-                Err(cause) => {
-                    ruled_out(cause);
-                    false
-                }
+        let mut fits = |entity: &Entity| match self.check_in(&passage.text, entity) {
+            Ok(()) => true,
+            Err(cause) => {
+                ruled_out(cause);
+                false
             }
         };
         mentions.entities.iter().filter(|entity| fits(entity) && seen.insert(&entity.surface)).collect()
     }
 
-    fn check(&self, entity: &Entity) -> Result<(), Ineligible> {
-        let surface = &entity.surface;
+    /// Whether a passage has an eligible entity.
+    pub(crate) fn any(&self, passage: &str, mentions: &PassageEntities) -> bool {
+        mentions.entities.iter().any(|entity| self.check_in(passage, entity).is_ok())
+    }
+
+    fn check_in(&self, passage: &str, entity: &Entity) -> Result<(), Ineligible> {
+        self.check(&entity.surface, entity.label)?;
+        if !is_whole_word(passage, &entity.span) {
+            return Err(Ineligible::Words);
+        }
+        let is_repeated = self.max_in_passage < usize::MAX
+            && occurrences(passage, &entity.surface, Matching::default()).len() > self.max_in_passage;
+        if is_repeated { Err(Ineligible::Repeated) } else { Ok(()) }
+    }
+
+    /// What does not depend on where the mention stands.
+    pub(crate) fn check(&self, surface: &str, label: EntityLabel) -> Result<(), Ineligible> {
         let frequency = self.frequencies.as_ref().map(|counts| counts.get(&key(surface)).copied().unwrap_or(0));
         // Linked common nouns ("river") are no names; scripts without case pass, and so do numbers and dates.
         let small = surface.chars().find(|c| c.is_alphabetic()).is_some_and(char::is_lowercase);
         let broken = surface.contains('\n') || is_in_placeholder(surface);
         let tests = [
-            (self.labels.contains(&entity.label), Ineligible::Label),
+            (self.labels.contains(&label), Ineligible::Label),
             ((self.min_chars..=self.max_chars).contains(&surface.chars().count()), Ineligible::Length),
-            (!small || is_amount(entity.label), Ineligible::SmallLetter),
+            (surface.split_whitespace().nth(self.max_words).is_none(), Ineligible::Length),
+            (!small || self.small_letters || is_amount(label), Ineligible::SmallLetter),
             (!self.stop_list.contains(&surface.to_lowercase()), Ineligible::StopList),
             (!broken, Ineligible::Words),
             (
@@ -206,14 +229,6 @@ mod tests {
 
     #[test]
     fn every_cause_has_its_name() {
-        let entity = |surface: &str, label| Entity {
-            span: 0..surface.len(),
-            char_start: 0,
-            surface: surface.to_owned(),
-            label,
-            source: EntitySource::Rule,
-            target: None,
-        };
         let config = EligibleConfig {
             labels: vec![EntityLabel::Gpe, EntityLabel::Date],
             stop_list: vec!["Oslo".into()],
@@ -224,7 +239,7 @@ mod tests {
         let mut rules = Eligible::without_frequencies(&config);
         let counts = [("Bergen", 2), ("Rome", 4), ("Ost", 1), ("19th century", 3)];
         rules.frequencies = Some(counts.map(|(surface, count)| (key(surface), count)).into_iter().collect());
-        let check = |surface: &str, label| rules.check(&entity(surface, label));
+        let check = |surface: &str, label| rules.check(surface, label);
         assert_eq!(check("Bergen", EntityLabel::Gpe), Ok(()));
         assert_eq!(check("19th century", EntityLabel::Date), Ok(()), "dates begin with any letter");
         assert_eq!(check("Bergen", EntityLabel::Person), Err(Ineligible::Label));

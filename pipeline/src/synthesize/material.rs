@@ -1,10 +1,11 @@
 //! What documents are made of, fetched for many documents at a time.
 
+use std::path::Path;
 use std::time::Instant;
 
 use memtrain_corpora::{Mention, PassageArticle, PassageMentions, PassageText, Split};
 
-use super::eligible::split_of;
+use super::eligible::{Eligible, split_of};
 use crate::config::SynthesizeConfig;
 use crate::error::Result;
 use crate::stage::{Progress, StageName};
@@ -44,16 +45,49 @@ pub(crate) fn threads() -> u32 {
     u32::try_from(rayon::current_num_threads()).unwrap_or(u32::MAX)
 }
 
-/// Which passages are of held-out articles: one bit each.
-pub(crate) struct HeldOut {
+/// A set of passages: one bit each.
+pub(crate) struct PassageSet {
     bits: Vec<u64>,
+}
+
+impl PassageSet {
+    /// None of so many passages.
+    fn of(len: u64) -> Self {
+        Self { bits: vec![0; usize::try_from(len.div_ceil(64)).unwrap_or(usize::MAX)] }
+    }
+
+    fn set(&mut self, number: usize, is_member: bool) {
+        if let Some(word) = self.bits.get_mut(number / 64) {
+            *word |= u64::from(is_member) << (number % 64);
+        }
+    }
+
+    pub(crate) fn contains(&self, passage: u64) -> bool {
+        let word = usize::try_from(passage / 64).ok().and_then(|at| self.bits.get(at)).copied().unwrap_or_default();
+        word >> (passage % 64) & 1 == 1
+    }
+
+    /// The passages with an eligible entity. Reads all passages and mentions once.
+    pub(crate) fn with_eligible(passages: &Passages, eligible: &Eligible, out: &Path) -> Result<Self> {
+        let mut set = Self::of(passages.len());
+        let mentions = Mentions::rows(out, StageName::Synthesize)?;
+        for (number, (passage, mentions)) in (0_usize..).zip(passages.views::<PassageText>().zip(mentions)) {
+            set.set(number, eligible.any(&passage?.text, &mentions?));
+        }
+        Ok(set)
+    }
+}
+
+/// Which passages are of held-out articles.
+pub(crate) struct HeldOut {
+    passages: PassageSet,
     len: u64,
 }
 
 impl HeldOut {
     /// Draws the split of every article, as its passages come.
     pub(crate) fn open(passages: &Passages, seed: u64, config: &SynthesizeConfig) -> Result<Self> {
-        let mut bits = vec![0; usize::try_from(passages.len().div_ceil(64)).unwrap_or(usize::MAX)];
+        let mut held_out = PassageSet::of(passages.len());
         let mut last = None;
         for (number, article) in (0_usize..).zip(passages.views::<PassageArticle>()) {
             let PassageArticle(article) = article?;
@@ -63,11 +97,9 @@ impl HeldOut {
                 _ => split_of(article, seed, config) == Split::Heldout,
             };
             last = Some((article, is_held_out));
-            if let Some(word) = bits.get_mut(number / 64) {
-                *word |= u64::from(is_held_out) << (number % 64);
-            }
+            held_out.set(number, is_held_out);
         }
-        Ok(Self { bits, len: passages.len() })
+        Ok(Self { passages: held_out, len: passages.len() })
     }
 
     /// Number of passages.
@@ -77,7 +109,6 @@ impl HeldOut {
 
     /// The split in which a passage may be a pivot.
     pub(crate) fn split(&self, passage: u64) -> Split {
-        let word = usize::try_from(passage / 64).ok().and_then(|at| self.bits.get(at)).copied().unwrap_or_default();
-        if word >> (passage % 64) & 1 == 1 { Split::Heldout } else { Split::Train }
+        if self.passages.contains(passage) { Split::Heldout } else { Split::Train }
     }
 }
