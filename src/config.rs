@@ -95,7 +95,8 @@ impl Default for RunConfig {
     }
 }
 
-/// Task tables, as `memtrain tasks import` and `memtrain tasks compose` write them.
+/// Task tables, as `memtrain tasks import` and `memtrain tasks compose` write them. MemTrain's objective takes rows with
+/// something hidden for documents, as verl's of `memtrain corpus export`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TasksConfig {

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use memtrain::tasks::documents::{ChatRow, DocumentRow};
+use memtrain::train::documents::DocumentSet;
 use memtrain_corpora::store::{self, json_rows, read_table};
-use memtrain_corpora::{PassageRole, Split};
+use memtrain_corpora::{Document, PassageRole, Split};
 use serde_json::Value;
 
 fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
@@ -78,3 +79,69 @@ fn documents_leave_and_come_back() {
         );
     }
 }
+
+#[test]
+fn memtrain_trains_on_rows_of_another_trainer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, RUN);
+    done(path, &["corpus", "build", "small.toml"]);
+    done(path, &["corpus", "export", "corpus", "--out", "train.parquet"]);
+    let heldout = ["corpus", "export", "corpus", "--format", "jsonl", "--split", "heldout", "--out", "heldout.jsonl"];
+    done(path, &heldout);
+    let own = memtrain_pipeline::documents::documents(&path.join("corpus"), Split::Train).unwrap();
+    let own: Vec<Document> = own.collect::<Result<_, _>>().unwrap();
+    let set = DocumentSet::of_tasks(&path.join("train.parquet"), Split::Train).unwrap();
+    assert_eq!(set.len(), own.len());
+    for (number, own) in own.iter().enumerate() {
+        let document = set.get(number).unwrap();
+        assert_eq!((&document.text, &document.answer, document.num_masks), (&own.text, &own.answer, own.num_masks));
+        assert!(!document.entities.is_empty(), "there is something to ask for");
+        assert!(document.entities.iter().all(|entity| document.text[entity.span.clone()] == entity.surface));
+    }
+    assert!(set.get(own.len()).is_err());
+    // A row in which nothing is hidden, as some of the released data are, is left out.
+    let mut lines = store::read_to_string(&path.join("heldout.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let mut bare = first.clone();
+    bare["context"] = Value::from("Nothing is hidden.");
+    let count = lines.lines().count();
+    lines.push_str(&format!("{bare}\n"));
+    store::write_atomic(&path.join("more.jsonl"), lines).unwrap();
+    assert_eq!(DocumentSet::of_tasks(&path.join("more.jsonl"), Split::Heldout).unwrap().len(), count);
+    store::write_atomic(&path.join("bare.jsonl"), format!("{bare}\n")).unwrap();
+    assert!(DocumentSet::of_tasks(&path.join("bare.jsonl"), Split::Heldout).is_err());
+    // From the rows alone, without the corpus.
+    store::remove_dir_all(&path.join("corpus/synthesize")).unwrap();
+    let tasks =
+        ["--set", "run.name=rows", "--set", "tasks.train=train.parquet", "--set", "tasks.heldout=heldout.jsonl"];
+    done(path, &[&["train", "--config", "small.toml"][..], &tasks].concat());
+    let metrics = store::read_to_string(&path.join("runs/rows/metrics.jsonl")).unwrap();
+    let metrics: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (metrics["rollout/documents"].as_f64(), metrics["rollout/trajectories"].as_f64()),
+        (Some(2.0), Some(4.0))
+    );
+    assert!(metrics["reward/recall/mean"].is_number(), "recall was asked: {metrics}");
+    let evaluated = store::read_to_string(&path.join("runs/rows/evaluations.jsonl")).unwrap();
+    assert!(evaluated.lines().count() > 0);
+}
+
+const RUN: &str = r#"
+    [reader]
+    prompts = "compact"
+    chunk_tokens = 48
+    memory_tokens = 16
+    answer_tokens = 8
+    context_tokens = 320
+    [objective]
+    group_size = 2
+    recall_samples = 2
+    [train]
+    steps = 1
+    documents_per_step = 2
+    evaluate_every = 1
+    [eval]
+    documents = 1
+    recall_questions = 1
+"#;

@@ -7,6 +7,7 @@ use super::memory_plan::MachineArgs;
 use super::print::print_line;
 use crate::agents::bank::Layout;
 use crate::agents::prompts::PromptSet;
+use crate::agents::reader::Truncation;
 use crate::config::Config;
 use crate::objectives::ObjectiveConfig;
 use crate::objectives::memtrain::Variant;
@@ -47,9 +48,10 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         }
     }
     let longest_document = reader.chunk_tokens * reader.max_chunks;
-    if needs_corpus && config.corpus.synthesize.max_tokens > longest_document {
+    let is_whole = reader.truncation == Truncation::None;
+    if needs_corpus && is_whole && config.corpus.synthesize.max_tokens > longest_document {
         return Err(Usage(format!(
-            "documents of up to {} tokens do not fit {} chunks of {}: raise `reader.max_chunks` or lower `corpus.synthesize.max_tokens`",
+            "documents of up to {} tokens do not fit {} chunks of {}: raise `reader.max_chunks`, lower `corpus.synthesize.max_tokens` or set `reader.truncation = \"center\"`",
             config.corpus.synthesize.max_tokens, reader.max_chunks, reader.chunk_tokens
         ))
         .into());
@@ -97,17 +99,13 @@ fn check_size(config: &Config) -> anyhow::Result<()> {
 
 /// Checks that the objective has what it works on.
 fn check_objective(config: &Config) -> anyhow::Result<()> {
-    let has_tasks = config.tasks.train.is_some() || config.tasks.heldout.is_some();
-    let wrong = match &config.objective {
-        ObjectiveConfig::MemTrain(_) if has_tasks => {
-            "`objective.kind = \"memtrain\"` reads documents of the corpus: leave `[tasks]` out, or choose another kind"
-        }
+    match &config.objective {
         ObjectiveConfig::Mem1(_) if config.tasks.train.is_none() => {
-            "`objective.kind = \"mem1\"` answers questions: name a file of them, `tasks.train`"
+            let wrong = "`objective.kind = \"mem1\"` answers questions: name a file of them, `tasks.train`";
+            Err(Usage(wrong.to_owned()).into())
         }
-        _ => return Ok(()),
-    };
-    Err(Usage(wrong.to_owned()).into())
+        _ => Ok(()),
+    }
 }
 
 /// Conversations of a step at most: turns that read and answer, and recall answers.

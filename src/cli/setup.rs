@@ -20,7 +20,7 @@ use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
 use crate::config::{Config, renamed};
 use crate::eval::memory_controls::{self, Contender, MemoryReport};
 use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, questions};
-use crate::objectives::Search;
+use crate::objectives::{ObjectiveConfig, Search};
 use crate::policy::stored::{StoredWeights, weight_files};
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Policy, PolicyTokenizer, directory, preset};
@@ -88,20 +88,28 @@ impl Session {
         Ok(Self { config, prompts, bank })
     }
 
-    /// Documents of a split.
+    /// Documents of a split: for MemTrain of the file of tasks where one is named, else of the corpus.
     ///
     /// # Errors
-    /// If the corpus is not built.
+    /// If the corpus is not built, or the file holds no documents.
     pub fn documents(&self, split: Split) -> anyhow::Result<DocumentSet> {
-        DocumentSet::open(&self.config.run.corpus, split)
+        match self.tasks_of(split).filter(|_| self.takes_tasks_for_documents()) {
+            Some(path) => DocumentSet::of_tasks(path, split),
+            None => DocumentSet::open(&self.config.run.corpus, split),
+        }
     }
 
-    /// What is trained or evaluated on: the tasks of a file where one is named, else the documents of the split.
+    fn takes_tasks_for_documents(&self) -> bool {
+        matches!(self.config.objective, ObjectiveConfig::MemTrain(_))
+    }
+
+    /// What is trained or evaluated on: the tasks of a file where one is named, else the documents of the split. MemTrain takes
+    /// the tasks for documents.
     ///
     /// # Errors
     /// If the corpus is not built or the file is no task table.
     pub fn items(&self, split: Split) -> anyhow::Result<ItemSet> {
-        match self.tasks_of(split) {
+        match self.tasks_of(split).filter(|_| !self.takes_tasks_for_documents()) {
             Some(path) => Ok(ItemSet::Tasks(TaskSet::open(
                 path,
                 self.config.objective.objective().question_mode(),

@@ -316,6 +316,7 @@ impl GrpoTraining<'_> {
             ("train/loss", loss.loss),
             ("train/policy_loss", loss.policy_loss),
             ("train/grad_norm", report.gradient_norm),
+            ("train/grad_clipped", report.clipped),
             ("train/ratio", loss.ratio),
             ("train/updates", report.updates as f64),
             ("train/response_tokens", loss.tokens as f64),

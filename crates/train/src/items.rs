@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use memtrain_corpora::rng;
 use memtrain_eval::search_qa;
-use memtrain_rl::agents::reader::Reader;
+use memtrain_rl::agents::reader::{Reader, Truncation};
 use memtrain_rl::objectives::{ChunkedTask, Item, QuestionMode};
 use memtrain_tasks::Task;
 use rand::seq::SliceRandom;
@@ -124,7 +124,10 @@ impl ItemOrder {
     }
 
     /// The next `count` items from position `start` on, cut into the reader's chunks. Documents with more chunks than the
-    /// reader allows are passed over; tasks keep their head and tail; both are counted.
+    /// reader allows are passed over or keep their head and tail, as [`Truncation`] says; tasks keep theirs; both are counted.
+    ///
+    /// An item's number in RNG keys is its place in the set, plus the size of the set for each epoch before: an item that comes
+    /// twice, in one step even, is not read with the same draws again.
     ///
     /// # Errors
     /// If an item cannot be read, or there is none that the reader can read.
@@ -144,14 +147,22 @@ impl ItemOrder {
                 self.epoch = epoch;
             }
             taken.next += 1;
-            let number = self.order[place as usize];
+            let place = self.order[place as usize];
+            let number = epoch * self.order.len() as u64 + place as u64;
             match &self.items {
-                ItemSet::Documents(set) => match documents::chunked(number as u64, set.get(number)?, reader)? {
-                    Some(document) => taken.items.push(Item::Document(document)),
-                    None => taken.too_long += 1,
-                },
+                ItemSet::Documents(set) => {
+                    let mut document = documents::chunked(number, set.get(place)?, reader)?;
+                    let is_long = document.chunks.len() > reader.config.max_chunks;
+                    let shortens = reader.config.truncation == Truncation::Center;
+                    if is_long && !(shortens && document.keep_head_and_tail(reader.config.max_chunks)) {
+                        taken.too_long += 1;
+                        continue;
+                    }
+                    taken.shortened += usize::from(is_long);
+                    taken.items.push(Item::Document(document));
+                }
                 ItemSet::Tasks(set) => {
-                    let mut task = set.get(number, reader)?;
+                    let mut task = ChunkedTask { number, ..set.get(place, reader)? };
                     taken.shortened += usize::from(task.keep_head_and_tail(reader.config.max_chunks));
                     taken.items.push(Item::Task(task));
                 }
@@ -169,7 +180,7 @@ pub struct Taken {
     pub next: u64,
     /// Documents passed over because they have too many chunks.
     pub too_long: usize,
-    /// Tasks that lost their middle because they have too many chunks.
+    /// Items that lost their middle because they have too many chunks.
     pub shortened: usize,
 }
 
@@ -177,4 +188,46 @@ fn shuffled(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut rng::keyed("train/document-order", seed, &[epoch]));
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use memtrain_corpora::store;
+    use memtrain_model::policy::PolicyTokenizer;
+    use memtrain_rl::agents::prompts::{PromptLayout, PromptSet};
+    use memtrain_rl::agents::reader::{ReaderConfig, SamplingConfig, StepKey};
+
+    use super::*;
+
+    #[test]
+    fn an_item_has_another_number_in_each_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tasks.jsonl");
+        let line = |id: &str| {
+            format!(
+                "{{\"_id\": \"{id}\", \"question\": \"{id}?\", \"answer\": \"{id}\", \"context\": [[\"T\", [\"Text.\"]]]}}\n"
+            )
+        };
+        store::write_atomic(&path, ["a", "b", "c"].map(line).concat()).unwrap();
+        let tokenizer = PolicyTokenizer::of_bytes().unwrap();
+        let prompts = PromptSet::load("compact", PromptLayout::MemoryFirst).unwrap();
+        let (config, sampling) = (ReaderConfig::default(), SamplingConfig::default());
+        let step_key = StepKey { seed: 1, step: 1 };
+        let reader =
+            Reader { tokenizer: &tokenizer, prompts: &prompts, config: &config, sampling: &sampling, step_key };
+        let mut order = ItemOrder::new(ItemSet::Tasks(TaskSet::open(&path, QuestionMode::One, 1).unwrap()), 1);
+        let taken = order.take(0, 8, &reader).unwrap();
+        let mut seen: Vec<(u64, &str)> = taken.items.iter().map(|item| (item.number(), item.id())).collect();
+        let ids: Vec<&str> = ItemSet::Tasks(TaskSet::open(&path, QuestionMode::One, 1).unwrap())
+            .first(3, &reader)
+            .unwrap()
+            .iter()
+            .map(|item| ["a", "b", "c"].into_iter().find(|id| item.id().ends_with(id)).unwrap())
+            .collect();
+        // Of epoch e item n has the number 3 e + n: the first epoch's are the items' own.
+        assert!(seen.iter().all(|(number, id)| id.ends_with(ids[*number as usize % 3])), "{seen:?}");
+        seen.sort_unstable();
+        assert_eq!(seen[..6].iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+        assert!(seen[6..].iter().all(|(number, _)| (6..9).contains(number)) && seen[6] != seen[7]);
+    }
 }
