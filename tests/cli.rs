@@ -32,6 +32,29 @@ fn refused(folder: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
 }
 
 #[test]
+fn the_released_settings_are_read_and_planned() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, facts) in [
+        ("memtrain-released", &["recall_draw = \"released\"", "# conversations a step at most 4352 ("][..]),
+        ("memagent-released", &["minibatches = 4", "# conversations a step at most 2304 ("]),
+        ("mem1-released", &["reward_scale = \"group\"", "# conversations a step at most 3072 ("]),
+    ] {
+        let path = format!("configs/{name}.toml");
+        let checked = memtrain(root, &["config", "check", &path]);
+        assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
+        let planned = memtrain(root, &["train", "--dry-run", "--config", &path]);
+        let said = String::from_utf8(planned.stdout).unwrap();
+        assert!(planned.status.success(), "{name}: {}", String::from_utf8_lossy(&planned.stderr));
+        for fact in facts.iter().chain(&["aggregation = \"token-mean\"", "prompts              `standard`"]) {
+            assert!(said.contains(fact), "{name}: `{fact}` is missing from:\n{said}");
+        }
+    }
+    let both = ["objective.recall_draw=released", "objective.recall_includes_current=true"];
+    let arguments = ["config", "check", "configs/memtrain.toml", "--set", both[0], "--set", both[1]];
+    refused(root, &arguments, 2, &["recall_includes_current", "recall_draw"]);
+}
+
+#[test]
 fn a_policy_is_named_as_on_the_hub() {
     let folder = tempfile::tempdir().unwrap();
     let (path, tiny) = (folder.path(), Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/policies/tiny"));
