@@ -133,7 +133,7 @@ const RUN: &str = r#"
     chunk_tokens = 48
     memory_tokens = 16
     answer_tokens = 8
-    context_tokens = 320
+    context_tokens = 256
     [objective]
     group_size = 2
     recall_samples = 2

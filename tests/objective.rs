@@ -151,8 +151,8 @@ fn both_draws_have_the_shares_that_their_formulas_give() {
     let draws = 100_000_u64;
     // What was published of the released draw: the share of questions about a chunk that the memory has not read.
     for (num_chunks, published) in [(4, 0.611), (8, 0.370), (16, 0.221)] {
-        let chunks: Vec<String> = (0..num_chunks).map(|chunk| format!("It is E{chunk} here. ")).collect();
-        let names: Vec<String> = (0..num_chunks).map(|chunk| format!("E{chunk}")).collect();
+        let chunks: Vec<String> = (0..num_chunks).map(|chunk| format!("It is E{chunk:02} here. ")).collect();
+        let names: Vec<String> = (0..num_chunks).map(|chunk| format!("E{chunk:02}")).collect();
         let chunks: Vec<&str> = chunks.iter().map(String::as_str).collect();
         let document = chunked(&chunks, &names.iter().map(String::as_str).collect::<Vec<_>>());
         let simulate = |config: &MemTrainConfig| {
@@ -162,7 +162,7 @@ fn both_draws_have_the_shares_that_their_formulas_give() {
                 let question = draw_recall(&document, config, &mut rng::keyed("test", 7, &[number])).unwrap();
                 let (k, l) = (question.memory_step, question.chunk_step);
                 assert!((1..=num_chunks).contains(&k) && (1..=num_chunks).contains(&l));
-                assert_eq!(question.target, format!("E{}", l - 1));
+                assert_eq!(question.target, format!("E{:02}", l - 1));
                 let all = [l > k, l == k, l < k, l == 1, k == num_chunks];
                 counts.iter_mut().zip(all).for_each(|(count, is)| *count += u64::from(is));
             }
