@@ -431,6 +431,15 @@ fn a_file_is_only_written_over_one_of_its_kind() {
     std::os::unix::fs::symlink("out.json", scratch.path().join("link")).unwrap();
     assert!(matches!(check(&scratch.path().join("link")), Err(StoreError::ForeignFile { what: "is a link", .. })));
     assert!(check(scratch.path()).is_err());
+    // What a killed writer of this file has left goes; what one of another file has left stays, as does a living one's.
+    let (left, other) =
+        (scratch.path().join(".out.json.9-0.memtrain-tmp"), scratch.path().join(".out.9-0.memtrain-tmp"));
+    write(&left, "half");
+    write(&other, "half");
+    let living = store::AtomicFile::create(&path).unwrap();
+    check(&path).unwrap();
+    assert!(!left.exists() && other.exists());
+    living.commit().unwrap();
     // A rename would put a file in the place of a device, a pipe, a socket, or a link such as `/dev/stdout`.
     let socket = scratch.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::file::{check_file, check_writable, list, parent, sync_folder};
+use super::file::{check_place_of_file, check_writable, list, parent, sync_folder};
 use super::{LockGuard, Result, StoreError};
 
 /// A file being written under a temporary name in the same folder; [`AtomicFile::commit`] gives it its name.
@@ -45,7 +45,7 @@ impl AtomicFile {
         let name =
             path.file_name().ok_or_else(|| StoreError::io("create", path, io::ErrorKind::InvalidFilename.into()))?;
         // A rename puts a file in the place of whatever is there, also of `/dev/null` or the link `/dev/stdout`.
-        check_file(path, |_| true)?;
+        check_place_of_file(path, |_| true)?;
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
             let mut hidden = std::ffi::OsString::from(".");

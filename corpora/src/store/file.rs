@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use super::{Result, StoreError};
+use super::{Result, StoreError, sweep_temporaries_of};
 
 /// What [`read`], [`read_to_string`] and [`read_json`](super::read_json) take at most: far more than any file that is read as a
 /// whole needs, and little enough to be held in memory. Weights are larger: their readers name a bound of their own.
@@ -180,11 +180,19 @@ pub fn len(path: &Path) -> Result<u64> {
 }
 
 /// Checks that a file may be written at `path`: nothing is there, or an empty file, or one that `is_ours` knows as written
-/// by this program.
+/// by this program. What killed processes have left of this very file is removed.
 ///
 /// # Errors
 /// [`StoreError::ForeignFile`] otherwise; for a link too, since either it or what is behind it would be lost.
 pub fn check_file(path: &Path, is_ours: impl FnOnce(&Path) -> bool) -> Result<()> {
+    check_place_of_file(path, is_ours)?;
+    // A folder that may be written and not be listed is no reason to fail.
+    let _ = sweep_temporaries_of(path);
+    Ok(())
+}
+
+/// As [`check_file`]; nothing is removed.
+pub(super) fn check_place_of_file(path: &Path, is_ours: impl FnOnce(&Path) -> bool) -> Result<()> {
     let refuse = |what| Err(StoreError::ForeignFile { path: path.to_path_buf(), what });
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

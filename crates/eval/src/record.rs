@@ -270,6 +270,9 @@ impl Record {
             }
         }
         store::create_dir_all(&folder.join(TURNS))?;
+        for folder in [&folder, &folder.join(TURNS)] {
+            store::sweep_temporaries(folder)?;
+        }
         store::write_json(&folder.join(RUN), note)?;
         let done = whole_batches(&folder.join(ITEMS), &items, batch)?;
         let file = store::append(&folder.join(ITEMS))?;
