@@ -76,7 +76,7 @@ pub use table::{Row, TableSummary, TableWriter};
 pub use table_reader::{TableReader, View, read_table};
 #[cfg(feature = "tables")]
 pub use values::{JsonRows, json_rows};
-pub use verified::Verifier;
+pub use verified::{Verifier, is_older};
 
 /// Result of the store's functions.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -145,6 +145,28 @@ fn changed(metadata: &Metadata) -> SystemTime {
     modified
 }
 
+/// Whether a file was last changed, by its contents or otherwise, before another one was, as far as the system tells. A user cannot set
+/// the time of a change back.
+///
+/// # Errors
+/// If one of them is missing.
+pub fn is_older(path: &Path, other: &Path) -> Result<bool> {
+    let changed = |path: &Path| -> Result<(i64, i64)> {
+        let metadata = fs::metadata(path).map_err(|source| StoreError::io("look at", path, source))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Ok((metadata.ctime(), metadata.ctime_nsec()))
+        }
+        #[cfg(not(unix))]
+        {
+            let since = changed(&metadata).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Ok((since.as_secs() as i64, i64::from(since.subsec_nanos())))
+        }
+    };
+    Ok(changed(path)? <= changed(other)?)
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;

@@ -146,20 +146,27 @@ impl Checkpoint {
     }
 }
 
-/// What in a checkpoint's folder is not the checkpoint's: files that are not on its list or have another size. A folder
+/// Files of fewer bytes are read before they are removed: those that somebody may have edited.
+const READ_BYTES: u64 = 1 << 20;
+
+/// What in a checkpoint's folder is not the checkpoint's: files that are not on its list or have another size; with `by_contents`
+/// also those with other contents. Large ones, weights, are read where they were changed after the list was written. A folder
 /// whose list cannot be read is foreign as a whole.
-fn foreign_files(path: &Path) -> Result<Vec<String>> {
+fn foreign_files(path: &Path, by_contents: bool) -> Result<Vec<String>> {
     let contents = match store::read_json::<Contents>(&path.join(CONTENTS)) {
         Ok(contents) => contents,
         Err(StoreError::Json { .. }) => return Ok(vec![CONTENTS.to_owned()]),
         Err(_) if !store::exists(&path.join(CONTENTS)) => return Ok(vec![file_name(path).to_owned()]),
         Err(error) => return Err(error.into()),
     };
+    let list = path.join(CONTENTS);
     let is_listed = |(name, path): &(String, PathBuf)| -> Result<bool> {
-        Ok(match contents.files.get(name) {
-            Some(file) => store::len(path)? == file.bytes,
-            None => name == CONTENTS,
-        })
+        let Some(file) = contents.files.get(name) else { return Ok(name == CONTENTS) };
+        if store::len(path)? != file.bytes {
+            return Ok(false);
+        }
+        let is_known = !by_contents || file.bytes >= READ_BYTES && store::is_older(path, &list)?;
+        Ok(is_known || store::hash_file(path)? == file.blake3)
     };
     let mut foreign = Vec::new();
     for file in files_in(path)? {
@@ -287,7 +294,7 @@ impl Checkpoints {
         for &step in steps.iter().filter(|&&step| !stays(step)) {
             let name = step_name(step);
             let path = self.root.join(&name);
-            if let [first, ..] = &foreign_files(&path)?[..] {
+            if let [first, ..] = &foreign_files(&path, true)?[..] {
                 tracing::warn!(
                     "the old checkpoint `{}` stays: `{first}` in it is not as it was written",
                     path.display()
@@ -362,7 +369,7 @@ fn remove_leftover(path: &Path) -> Result<()> {
         }
         return Ok(store::clear_unfinished(path, "checkpoint")?);
     }
-    let mut names = foreign_files(path)?;
+    let mut names = foreign_files(path, false)?;
     names.retain(|name| name != store::MARKER && !store::is_temporary(&path.join(name)));
     if !names.is_empty() {
         return Err(StoreError::Foreign { path: path.to_path_buf(), kind: "checkpoint".to_owned(), names }.into());

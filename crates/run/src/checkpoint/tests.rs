@@ -131,11 +131,16 @@ fn what_a_user_has_put_into_a_checkpoint_stays() -> Result<()> {
     let mut checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
     let path = save(&mut checkpoints, 1)?.path;
     store::write_atomic(&path.join("notes.txt"), "worth keeping")?;
-    for step in 2..=4 {
+    // Of the same size.
+    let edited = save(&mut checkpoints, 2)?.path.join("model.safetensors");
+    let own: Vec<u8> = store::read(&edited)?.iter().map(|byte| byte ^ 1).collect();
+    store::write_atomic(&edited, &own)?;
+    for step in 3..=5 {
         save(&mut checkpoints, step)?;
     }
-    assert_eq!(checkpoints.steps()?, [1, 3, 4]);
+    assert_eq!(checkpoints.steps()?, [1, 2, 4, 5]);
     assert!(store::exists(&path.join("notes.txt")));
+    assert_eq!(store::read(&edited)?, own);
     Ok(())
 }
 
