@@ -152,7 +152,13 @@ pub(super) fn parse<'a>(
         let Some((step, fields)) = step.zip(fields) else {
             return Some(Err(damaged("is not a JSON object with a `step`", next_step)));
         };
-        next_step = step + 1;
+        // Steps rise from line to line: what is dropped at a start is dropped before its step is taken again.
+        if step < next_step && number > 0 {
+            let what =
+                format!("is of step {step}, behind that of step {}: it is doubled, or out of its place", next_step - 1);
+            return Some(Err(damaged(&what, step)));
+        }
+        next_step = step.saturating_add(1);
         Some(Ok(((step, fields), line.len())))
     })
 }
@@ -261,6 +267,28 @@ mod tests {
         let first = |steps: &[u64]| first_without_line(steps.iter().copied(), &lines);
         assert_eq!((first(&[]), first(&[1, 2, 4, 6]), first(&[2, 6])), (None, None, None));
         assert_eq!((first(&[1, 2, 3, 4]), first(&[4, 5, 6]), first(&[6, 8])), (Some(3), Some(5), Some(8)));
+    }
+
+    #[test]
+    fn a_line_that_is_doubled_or_moved_is_named_and_dropped_behind_the_step_gone_back_to() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for checked in [false, true] {
+            let path = folder.path().join("metrics.jsonl");
+            store::remove_file(&path)?;
+            written(&path, 1..5, checked)?;
+            let text = store::read_to_string(&path)?;
+            let lines: Vec<&str> = text.lines().collect();
+            for (order, named) in
+                [(&[0, 1, 1, 2, 3][..], 3), (&[0, 2, 1, 3], 3), (&[0, 0, 1], 2), (&[0, 1, 2, 3, 0], 5)]
+            {
+                let text: String = order.iter().map(|&at| format!("{}\n", lines[at])).collect();
+                store::write_atomic(&path, &text)?;
+                let error = read(&path, checked).expect_err("doubled");
+                assert!(error.to_string().contains(&format!("line {named} is of step")), "{order:?}: {error}");
+                assert!(JsonLines::open(&path, 1, checked)?.last_step() == Some(1));
+            }
+        }
+        Ok(())
     }
 
     #[test]
