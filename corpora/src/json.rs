@@ -3,14 +3,24 @@
 //! Python's `json` writes `NaN` and `Infinity`, which JSON does not have, and escapes for half a surrogate pair, which are no
 //! character; numbers may be larger than any that a computer has. One such value in a field that nobody asks for must not cost the row.
 
-use std::borrow::Cow;
+//!
+//! A value takes 32 bytes and more in memory, and two in a text. So no more than [`MAX_VALUES`] are kept of an object.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+/// Values in an object, those inside of others too.
+pub const MAX_VALUES: usize = 1 << 20;
 
 /// Parses one object. Numbers that are none become `null`, halves of surrogate pairs U+FFFD; a byte-order mark is passed over.
 ///
 /// # Errors
-/// What is wrong with it, and where.
+/// What is wrong with it, and where; it holds more than [`MAX_VALUES`].
 ///
 /// ```
 /// use memtrain_corpora::json;
@@ -21,10 +31,115 @@ use serde_json::{Map, Number, Value};
 /// ```
 pub fn object(text: &str) -> Result<Map<String, Value>, serde_json::Error> {
     let text = text.trim_start_matches('\u{feff}');
-    serde_json::from_str(text).or_else(|error| match mended(text) {
-        Cow::Owned(text) => serde_json::from_str(&text),
+    bounded_object(text).or_else(|error| match mended(text) {
+        Cow::Owned(text) => bounded_object(&text),
         Cow::Borrowed(_) => Err(error),
     })
+}
+
+fn bounded_object(text: &str) -> Result<Map<String, Value>, serde_json::Error> {
+    let (mut reader, left) = (serde_json::Deserializer::from_str(text), Cell::new(MAX_VALUES));
+    let value = Bounded(&left).deserialize(&mut reader)?;
+    reader.end()?;
+    match value {
+        Value::Object(object) => Ok(object),
+        _ if left.get() == 0 => Err(serde_json::Error::custom(too_many())),
+        _ => Err(serde_json::Error::custom("an object was expected")),
+    }
+}
+
+/// The next entry of an array, or what is wrong with one of more than [`MAX_VALUES`], of which nothing is kept.
+///
+/// # Errors
+/// If the text is no JSON.
+pub fn next_entry<'text, A: SeqAccess<'text>>(entries: &mut A) -> Result<Option<Result<Value, String>>, A::Error> {
+    let left = Cell::new(MAX_VALUES);
+    let entry = entries.next_element_seed(Bounded(&left))?;
+    Ok(entry.map(|entry| if left.get() == 0 { Err(too_many()) } else { Ok(entry) }))
+}
+
+fn too_many() -> String {
+    format!("it holds more than {MAX_VALUES} values")
+}
+
+/// A value with fewer values inside it than are left; of another one all is read, nothing is kept, and nothing is left.
+struct Bounded<'a>(&'a Cell<usize>);
+
+impl Bounded<'_> {
+    fn take<E>(self, value: Value) -> Result<Value, E> {
+        self.0.set(self.0.get().saturating_sub(1));
+        Ok(value)
+    }
+}
+
+impl<'text> DeserializeSeed<'text> for Bounded<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'text>>(self, reader: D) -> Result<Value, D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'text> Visitor<'text> for Bounded<'_> {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value of JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        self.take(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        self.take(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        self.take(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        self.take(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        self.take(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        self.take(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        self.take(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'text>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while self.0.get() > 0 {
+            match entries.next_element_seed(Bounded(self.0))? {
+                Some(entry) => list.push(entry),
+                None => return self.take(Value::Array(list)),
+            }
+        }
+        drop(list);
+        while entries.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
+
+    fn visit_map<A: MapAccess<'text>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while self.0.get() > 0 {
+            match fields.next_key::<String>()? {
+                Some(key) => drop(object.insert(key, fields.next_value_seed(Bounded(self.0))?)),
+                None => return self.take(Value::Object(object)),
+            }
+        }
+        drop(object);
+        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Null)
+    }
 }
 
 /// A number as text; a whole one without `.0`, which tables put behind ids where some are missing.
@@ -112,6 +227,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_object_of_too_many_values_is_refused_wherever_they_are() {
+        let numbers = |count: usize| vec!["0"; count].join(",");
+        // The object, the list and the string count too.
+        let row = |count: usize| format!(r#"{{"text": "a", "ids": [{}]}}"#, numbers(count));
+        assert_eq!(object(&row(MAX_VALUES - 4)).unwrap()["ids"].as_array().unwrap().len(), MAX_VALUES - 4);
+        for text in [
+            row(MAX_VALUES + 1),
+            format!(r#"{{"a": {{"b": [[{}]]}}, "c": NaN}}"#, numbers(MAX_VALUES + 1)),
+            format!("{{{}}}", (0..=MAX_VALUES).map(|key| format!("\"{key}\":1")).collect::<Vec<_>>().join(",")),
+        ] {
+            assert!(object(&text).unwrap_err().to_string().contains("more than 1048576 values"));
+        }
+        assert!(object(&format!("{}]", row(3))).is_err(), "what follows the object");
+    }
+
+    proptest! {
+        #[test]
+        fn small_values_are_those_of_serde(text in r#"(\{"a": (1|-2|0\.5|true|null|"b\\n"|\[1,\[\]\]|\{"c":\{\}\})\}|[\{\}\[\],:"a1 ]{0,12})"#) {
+            let twin: Result<Map<String, Value>, _> = serde_json::from_str(&text);
+            prop_assert_eq!(bounded_object(&text).ok(), twin.ok());
+        }
+    }
 
     #[test]
     fn what_json_has_not_becomes_null_outside_of_strings_alone() {

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, AtomicFile, StoreError, TableWriter};
-use memtrain_corpora::unpack;
+use memtrain_corpora::{json, unpack};
 use serde_json::{Map, Value};
 
 use super::{Task, TaskError, VERSION};
@@ -112,7 +112,7 @@ pub(super) fn read(path: &Path) -> Result<impl Iterator<Item = Result<Task, Task
             Ok(text) => text,
             Err(error) => return Some(Err(failed(error.to_string()))),
         };
-        let fields = serde_json::from_str(&text).map_err(|error| error.to_string());
+        let fields = json::object(&text).map_err(|error| error.to_string());
         Some(fields.and_then(parse).map_err(failed))
     }))
 }

@@ -149,12 +149,12 @@ fn each_entry(
         }
 
         fn visit_seq<A: SeqAccess<'text>>(self, mut entries: A) -> Result<(), A::Error> {
-            while let Some(entry) = entries.next_element::<Value>()? {
+            while let Some(entry) = json::next_entry(&mut entries)? {
                 self.number += 1;
-                let entry = match entry {
+                let entry = entry.and_then(|entry| match entry {
                     Value::Object(entry) => Ok(entry),
                     other => Err(format!("an object was expected, not `{}`", shortened(&other.to_string()))),
-                };
+                });
                 if let Err(error) = (self.row)(Place::Row(self.number), entry) {
                     self.failed = Some(error);
                     return Err(de::Error::custom("stopped"));
