@@ -223,3 +223,28 @@ fn odd_question_sets_are_measured_too() {
         assert!(found >= 2.0 / 3.0 - 1e-9, "{mode}: {found}");
     }
 }
+
+#[test]
+fn a_query_without_a_word_of_the_corpus_is_told_to_find_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    assert!(memtrain(path, &["corpus", "build", "small.toml"]).status.success());
+    for query in ["", "  \t"] {
+        refused(path, &["index", "search", query, "--corpus", "corpus"], 2, &["the query is empty", "hint: "]);
+    }
+    for query in ["zzyzx qwortle", "the of", "?!"] {
+        let output = memtrain(path, &["index", "search", query, "--corpus", "corpus"]);
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && output.stdout.is_empty(), "{query}: {log}");
+        assert!(
+            log.contains("no passage holds a word of the query") && log.contains("nothing is found"),
+            "{query}: {log}"
+        );
+    }
+    // One word that is there is enough: that of a title.
+    let passage = memtrain_pipeline::passages(&path.join("corpus")).unwrap().get(0).unwrap();
+    let query = format!("zzyzx {}", passage.title);
+    let found = said(path, &["index", "search", &query, "--corpus", "corpus", "-k", "3"]);
+    assert_eq!(found.lines().filter(|line| line.starts_with("  ")).count(), 6, "{found}");
+}

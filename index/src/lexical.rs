@@ -150,7 +150,7 @@ impl Lexical {
 
     /// The words of a text that some passage holds and their weights, the most telling first when only some are
     /// wanted.
-    fn telling_terms(&self, text: &str, max_terms: Option<usize>) -> Result<Vec<(f32, Term)>, IndexError> {
+    pub(crate) fn telling_terms(&self, text: &str, max_terms: Option<usize>) -> Result<Vec<(f32, Term)>, IndexError> {
         let num_passages = self.num_passages as f32;
         let mut weighted = Vec::new();
         for (word, count) in analysis::term_counts(&mut self.analyzer.clone(), text) {

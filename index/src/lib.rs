@@ -292,6 +292,15 @@ impl Index {
         Ok(self.search_many(&[query], k)?.swap_remove(0))
     }
 
+    /// Whether some passage holds a word of a text: stop words, which are not looked for, aside. Without one the rankings by words are
+    /// empty, and those by the built-in embeddings, in which unknown words have directions by chance, mean nothing.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn has_word_of(&self, text: &str) -> Result<bool, IndexError> {
+        Ok(!self.lexical.telling_terms(text, None)?.is_empty())
+    }
+
     /// [`Self::search`] for many texts, in order, on all threads.
     ///
     /// # Errors

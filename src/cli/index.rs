@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use memtrain_corpora::store::{self, OwnedFile};
 use memtrain_index::eval::{Beir, Report, evaluate};
-use memtrain_index::{Builder, Hit, Index, IndexConfig, IndexError, IndexFile, Watch};
+use memtrain_index::{Builder, EmbedBackend, Hit, Index, IndexConfig, IndexError, IndexFile, Method, Watch};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -149,10 +149,7 @@ pub struct EvalArgs {
 /// If there is no index, or the question set is not what it should be.
 pub fn run(args: &IndexArgs) -> anyhow::Result<()> {
     match &args.action {
-        Action::Search(args) => {
-            let index = open(&args.show.corpus)?;
-            show(&index, &index.search(&args.query, args.show.k)?, &args.show, &args.query)
-        }
+        Action::Search(args) => search(args),
         Action::Related(args) => {
             let index = open(&args.show.corpus)?;
             let related = index.related(args.passage_id, args.show.k)?;
@@ -163,6 +160,21 @@ pub fn run(args: &IndexArgs) -> anyhow::Result<()> {
         }
         Action::Eval(args) => eval(args),
     }
+}
+
+fn search(args: &SearchArgs) -> anyhow::Result<()> {
+    if args.query.trim().is_empty() {
+        return Err(Usage("the query is empty".to_owned())).hint(|| "name words that passages may hold".to_owned());
+    }
+    let index = open(&args.show.corpus)?;
+    let has_word = index.has_word_of(&args.query)?;
+    let is_neural = index.config().method != Method::Lexical && index.config().embed.backend != EmbedBackend::Builtin;
+    let hits = if has_word || is_neural { index.search(&args.query, args.show.k)? } else { Vec::new() };
+    if !has_word {
+        let found = if is_neural { "what follows is found by the model alone" } else { "nothing is found" };
+        tracing::warn!("no passage holds a word of the query, stop words aside: {found}");
+    }
+    show(&index, &hits, &args.show, &args.query)
 }
 
 /// The index of a corpus, or a folder that is an index itself.
