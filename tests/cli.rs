@@ -204,7 +204,7 @@ fn a_corpus_is_built_stage_by_stage_or_at_once_with_the_same_bytes() {
 #[test]
 fn the_paper_s_setting_passes_a_dry_run_offline() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = memtrain(root, &["train", "--dry-run", "--config", "configs/memtrain.toml"]);
+    let output = memtrain(root, &["train", "--dry-run", "--config", "configs/memtrain.toml", "--device-memory", "131"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8(output.stdout).unwrap();
     for fact in [

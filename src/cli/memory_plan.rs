@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::device::DeviceChoice;
 use crate::plan::memory::{self, Phase, changes_to_fit, gib};
 use crate::plan::{ComputePlan, Conversations, Device, MemoryPlan, Place, Setting};
-use crate::policy::stored::{self, StoredWeights};
 use crate::policy::{PolicyConfig, built_in, directory, preset};
 
 /// Peak of an H100 or H200 in bf16 without sparsity, 10¹² operations a second (NVIDIA's data sheets).
@@ -39,7 +38,7 @@ pub struct MachineArgs {
 /// Prints memory a tensor class, operations and time of a step.
 ///
 /// # Errors
-/// If the plan does not fit: into the card that was named, or into this machine if the policy lies on it.
+/// If the plan does not fit: into the card that was named, or into this machine.
 pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     let (mfu, peak) = (machine.mfu.unwrap_or(0.4), machine.peak_tflops.unwrap_or(CARD_TFLOPS));
     let positive = |number: f64| number > 0.0 && number.is_finite();
@@ -72,7 +71,7 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
         size(plan.phase_bytes(Place::Device, Phase::Update))
     )?;
     print_compute(config, &setting, mfu, peak)?;
-    check_fit(config, &setting, &plan, machine, shape.is_here)
+    check_fit(config, &setting, &plan, machine)
 }
 
 /// GiB with as many digits as are needed to see small classes.
@@ -98,13 +97,7 @@ fn print_compute(config: &Config, setting: &Setting, mfu: f64, peak: f64) -> std
     )
 }
 
-fn check_fit(
-    config: &Config,
-    setting: &Setting,
-    plan: &MemoryPlan,
-    machine: &MachineArgs,
-    is_here: bool,
-) -> anyhow::Result<()> {
+fn check_fit(config: &Config, setting: &Setting, plan: &MemoryPlan, machine: &MachineArgs) -> anyhow::Result<()> {
     let needed = plan.peak_bytes(Place::Device);
     print_line!()?;
     let Some((limit, what)) = memory_limit(config, machine) else {
@@ -127,12 +120,10 @@ fn check_fit(
         (false, false) => format!("{} are not enough: take a smaller policy or more memory", told.join(", then ")),
     };
     let message = format!("the plan needs {} GiB, but {what} has {}", size(needed), size(limit));
-    if machine.device_memory.is_none() && !is_here {
-        // A run that could not start here anyhow is planned for another machine.
-        tracing::warn!("{message}; {advice}; `--device-memory` plans for a card");
-        return Ok(());
-    }
-    Err(anyhow::Error::msg(message)).hint(|| advice)
+    Err(anyhow::Error::msg(message)).hint(|| match machine.device_memory {
+        Some(_) => advice,
+        None => format!("{advice}; `--device-memory GIB` plans for a card instead"),
+    })
 }
 
 /// What a run may take in bytes, and of what, where that is known.
@@ -166,8 +157,6 @@ pub(super) fn memory_of_this_machine() -> Option<u64> {
 struct Shape {
     config: PolicyConfig,
     origin: String,
-    /// Whether the policy itself could be trained on this machine.
-    is_here: bool,
 }
 
 impl Shape {
@@ -177,13 +166,13 @@ impl Shape {
             (Some(path), _) => match path.strip_prefix("built-in:") {
                 Some(name) => {
                     let origin = format!("the policy `{name}` of the program");
-                    Ok(Some(Self { config: built_in::config(name)?, origin, is_here: true }))
+                    Ok(Some(Self { config: built_in::config(name)?, origin }))
                 }
                 None => Self::of_path(path),
             },
             (None, Some(name)) => {
                 let config = preset::by_name(name, config.corpus.tokenizer.vocab_size)?;
-                Ok(Some(Self { config, origin: format!("preset `{name}`"), is_here: true }))
+                Ok(Some(Self { config, origin: format!("preset `{name}`") }))
             }
             (None, None) => Ok(None),
         }
@@ -193,15 +182,14 @@ impl Shape {
         let folder = &super::models::local_folder(Path::new(path));
         if store::exists(&folder.join("config.json")) {
             let (config, origin) = (directory::load_config(folder)?, format!("`{}/config.json`", folder.display()));
-            let is_here = stored::weight_files(folder).and_then(StoredWeights::open_files).is_ok();
-            return Ok(Some(Self { config, origin, is_here }));
+            return Ok(Some(Self { config, origin }));
         }
         let name = path.to_ascii_lowercase();
         // Longest first, so that a name that holds another one is not taken for it.
         let published = ["qwen2.5-7b", "qwen3-4b"].into_iter().find(|preset| name.contains(preset));
         let Some(published) = published else { return Ok(None) };
         let origin = format!("`{path}` is not here: the published shape of {published}");
-        Ok(Some(Self { config: preset::by_name(published, 0)?, origin, is_here: false }))
+        Ok(Some(Self { config: preset::by_name(published, 0)?, origin }))
     }
 }
 
