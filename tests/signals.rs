@@ -117,7 +117,8 @@ fn every_such_signal_saves_and_the_same_command_goes_on() {
         if let Some(step) = saved {
             assert!(said.contains(&format!("going on from step {step} of 1000000")), "{signal}: {said}");
         }
-        let step = said.split_once("error: step ").and_then(|(_, rest)| rest.split_once(" is saved"));
+        let step =
+            said.split_once("error: stopped by a signal: step ").and_then(|(_, rest)| rest.split_once(" is saved"));
         saved = Some(step.unwrap().0.to_owned());
     }
 }

@@ -96,7 +96,9 @@ fn with_hint<T>(result: Result<T, RecordError>) -> anyhow::Result<T> {
 /// Says of an evaluation that was stopped that nothing of it is kept.
 fn unkept<T>(result: anyhow::Result<T>) -> anyhow::Result<T> {
     result.map_err(|error| match RunError::is_stop(&error) {
-        true => error.context("nothing of this evaluation is kept; run the same command again to begin anew"),
+        true => error.context(
+            "stopped by a signal: nothing of this evaluation is kept; run the same command again to begin anew",
+        ),
         false => error,
     })
 }

@@ -368,9 +368,10 @@ impl LoopState<'_> {
     /// The end of a run that was asked to stop.
     fn stopped(&self) -> anyhow::Error {
         let told = match self.done {
-            0 => "no step is done yet, so nothing of the training is saved".to_owned(),
-            done => format!("step {done} is saved"),
+            0 => "stopped by a signal: no step is done yet, so nothing of the training is saved".to_owned(),
+            done => format!("stopped by a signal: step {done} is saved"),
         };
+        // The cause is told once: its words are in these.
         anyhow::Error::from(RunError::Stopped).context(told)
     }
 }
