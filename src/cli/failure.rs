@@ -4,6 +4,9 @@
 //! pages were kept, 75 stopped by a signal with
 //! what was finished saved (run it again to go on).
 
+mod folders;
+mod numbers;
+
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
@@ -19,6 +22,7 @@ use memtrain_pipeline::PipelineError;
 use memtrain_statistics::StatisticsError;
 use serde::de::DeserializeOwned;
 
+pub(super) use self::folders::FolderKind;
 use super::print::is_closed;
 use crate::config::{ranges, renamed};
 use crate::policy::PolicyError;
@@ -94,10 +98,12 @@ pub fn outcome(failure: &anyhow::Error) -> (u8, String) {
 
 /// Tells what is wrong with the command line, or what was asked for instead of a command, and gives the exit code.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    let text = error.render().to_string();
+    let own = numbers::rendered(error);
+    let text = own.clone().unwrap_or_else(|| error.render().to_string());
     // What was typed may steer the terminal. Without that, clap prints in colour.
     match visible(&text) {
         Cow::Owned(shown) => eprint!("{shown}"),
+        Cow::Borrowed(shown) if own.is_some() => eprint!("{shown}"),
         Cow::Borrowed(_) => {
             // Nobody can be told that the output is closed.
             let _ = error.print();
@@ -163,7 +169,8 @@ pub fn describe(failure: &anyhow::Error, coloured: bool) -> String {
     let changed =
         causes(failure).filter_map(store_error).find(|error| matches!(error, StoreError::NotAsWritten { .. }));
     let changed = changed.and_then(StoreError::hint).map(str::to_owned);
-    if let Some(hint) = changed.or_else(|| causes(failure).find_map(hint_of)) {
+    let other_kind = || causes(failure).find_map(folders::other_kind);
+    if let Some(hint) = changed.or_else(other_kind).or_else(|| causes(failure).find_map(hint_of)) {
         let _ = writeln!(text, "{} {}", paint("36", "hint:"), visible(&capital(&hint)));
     }
     text
@@ -242,6 +249,11 @@ fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
             message: format!("unknown key `{key}` at {place}"),
             hint: Some(nearest_hint(key, &known)),
         };
+    }
+    if let Some(wrong) = numbers::WrongType::of(message, text, error.span()) {
+        let hint = start.and_then(|start| look_at(text, start));
+        let message = format!("`{}` is {} at {place}: it must be {}", wrong.key, wrong.value, wrong.expected);
+        return ConfigError { message, hint };
     }
     let what = message.replace("missing field", "missing key").replace("duplicate field", "duplicate key");
     let what = what.trim_end().replace('\n', ": ");
@@ -365,8 +377,21 @@ mod tests {
     #[test]
     fn wrong_types_missing_keys_and_syntax_have_a_place() {
         let (message, hint) = complaint("[train]\nsteps = \"ten\"\nlearning_rate = 1.0");
-        assert_eq!(message, "invalid type: string \"ten\", expected u32 at a.toml:2:9");
+        assert_eq!(message, "`train.steps` is \"ten\" at a.toml:2:9: it must be a whole number, 0 or more");
         assert_eq!(hint.as_deref(), Some("look at `steps = \"ten\"`"));
+        for (value, expected) in [
+            ("1.5", "a whole number, 0 or more"),
+            ("-1", "a whole number, 0 or more"),
+            ("[1]", "a whole number, 0 or more"),
+        ] {
+            let (message, _) = complaint(&format!("train = {{ steps = {value}, learning_rate = 1.0 }}"));
+            assert_eq!(message, format!("`train.steps` is {value} at a.toml:1:19: it must be {expected}"));
+        }
+        let (message, _) = complaint("[train]\nsteps = 1\nlearning_rate = \"fast\"");
+        assert_eq!(message, "`train.learning_rate` is \"fast\" at a.toml:3:17: it must be a number");
+        assert_eq!(complaint("train = 7").0, "`train` is 7 at a.toml:1:9: it must be a section of keys");
+        let error = parse_config::<Config>(Path::new("--set"), "[train]\nsteps = true").expect_err("wrong");
+        assert_eq!(error.message, "`train.steps` is true at --set: it must be a whole number, 0 or more");
         let (message, _) = complaint("[train]\nsteps = 3");
         assert_eq!(message, "missing key `learning_rate` at a.toml:1:1");
         let (message, _) = complaint("[train]\nsteps = = 3");
