@@ -47,7 +47,7 @@ pub enum IndexError {
         got: u32,
     },
     /// A key of the configuration with a value that cannot be.
-    #[error("`index.{key}` is {got}: {expected}")]
+    #[error("`corpus.index.{key}` is {got}: {expected}")]
     Config {
         /// Key below `index`.
         key: &'static str,

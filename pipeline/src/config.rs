@@ -396,30 +396,33 @@ impl CorpusConfig {
     pub fn validate(&self) -> Result<()> {
         let ingest = &self.ingest;
         if ingest.dumps.is_empty() {
-            return fault("ingest.dumps", "is empty: name at least one dump (`--dump FILE`)".into());
+            return fault("corpus.ingest.dumps", "is empty: name at least one dump (`--dump FILE`)".into());
         }
         if ingest.min_words == 0 || ingest.max_words < ingest.min_words {
             return fault(
-                "ingest.min_words",
-                format!("must be between 1 and `ingest.max_words` = {}, got {}", ingest.max_words, ingest.min_words),
+                "corpus.ingest.min_words",
+                format!(
+                    "must be between 1 and `corpus.ingest.max_words` = {}, got {}",
+                    ingest.max_words, ingest.min_words
+                ),
             );
         }
         if !(ingest.passage_share > 0.0 && ingest.passage_share <= 1.0) {
             let got = ingest.passage_share;
-            return fault("ingest.passage_share", format!("must be above 0 and at most 1, got {got}"));
+            return fault("corpus.ingest.passage_share", format!("must be above 0 and at most 1, got {got}"));
         }
         if self.entities.passages_per_shard == 0 {
-            return fault("entities.passages_per_shard", "must be at least 1, got 0".into());
+            return fault("corpus.entities.passages_per_shard", "must be at least 1, got 0".into());
         }
         if self.entities.max_words == 0 {
-            return fault("entities.max_words", "must be at least 1, got 0".into());
+            return fault("corpus.entities.max_words", "must be at least 1, got 0".into());
         }
         self.entities.validate()?;
         self.index.check()?;
         let smallest = crate::tokenizer::smallest_vocabulary(&self.tokenizer);
         if self.tokenizer.source == "train" && self.tokenizer.vocab_size < smallest {
             return fault(
-                "tokenizer.vocab_size",
+                "corpus.tokenizer.vocab_size",
                 format!(
                     "must be at least {smallest} (256 bytes and the added words), got {}",
                     self.tokenizer.vocab_size
@@ -427,34 +430,58 @@ impl CorpusConfig {
             );
         }
         if self.tokenizer.max_passages == 0 {
-            return fault("tokenizer.max_passages", "must be at least 1, got 0".into());
+            return fault("corpus.tokenizer.max_passages", "must be at least 1, got 0".into());
         }
-        self.synthesize.validate()
+        self.synthesize.validate()?;
+        self.check_window()
+    }
+
+    /// Refuses a window that the pivot and its related passages alone are too long for.
+    fn check_window(&self) -> Result<()> {
+        /// A token is a word or less. Where no spaces stand between words, it may hold more than what is counted as one.
+        const WORDS_A_TOKEN: u64 = 2;
+        let (min_words, synthesize) = (u64::from(self.ingest.min_words), &self.synthesize);
+        let words = (synthesize.num_related as u64).saturating_add(1).saturating_mul(min_words);
+        let is_short = self.ingest.short_passages == ShortPassages::Keep;
+        if is_short || words / WORDS_A_TOKEN <= synthesize.max_tokens as u64 {
+            return Ok(());
+        }
+        fault(
+            "corpus.synthesize.num_related",
+            format!(
+                "is {}: with the pivot these are {words} words or more, as `corpus.ingest.min_words` is {min_words}, and \
+                 `corpus.synthesize.max_tokens` is {}",
+                synthesize.num_related, synthesize.max_tokens
+            ),
+        )
     }
 }
 
 impl EntitiesConfig {
     fn validate(&self) -> Result<()> {
         if self.backend == BackendName::Spans && self.spans.is_empty() {
-            return fault("entities.spans", "is empty: the back-end `spans` needs a file of spans".into());
+            return fault("corpus.entities.spans", "is empty: the back-end `spans` needs a file of spans".into());
         }
         if matches!(self.backend, BackendName::Bert | BackendName::RustBert) && self.model.is_empty() {
             let backend = self.backend.as_str();
             return fault(
-                "entities.model",
+                "corpus.entities.model",
                 format!("is empty: the back-end `{backend}` needs the directory of a model"),
             );
         }
         if self.bert.batch_tokens == 0 {
-            return fault("entities.bert.batch_tokens", "must be at least 1, got 0".into());
+            return fault("corpus.entities.bert.batch_tokens", "must be at least 1, got 0".into());
         }
         if !(0.0..=1.0).contains(&self.bert.min_score) {
-            return fault("entities.bert.min_score", format!("must be between 0 and 1, got {}", self.bert.min_score));
+            return fault(
+                "corpus.entities.bert.min_score",
+                format!("must be between 0 and 1, got {}", self.bert.min_score),
+            );
         }
         let unknown = |name: &&String| !name.is_empty() && EntityLabel::from_name(name).is_none();
         if let Some(name) = self.bert.labels.values().find(unknown) {
             let known = EntityLabel::ALL.map(EntityLabel::as_str).join(", ");
-            return fault("entities.bert.labels", format!("means `{name}`, which is not among {known}"));
+            return fault("corpus.entities.bert.labels", format!("means `{name}`, which is not among {known}"));
         }
         Ok(())
     }
@@ -464,30 +491,42 @@ impl SynthesizeConfig {
     fn validate(&self) -> Result<()> {
         if !(0.0..1.0).contains(&self.heldout_fraction) {
             let got = self.heldout_fraction;
-            return fault("synthesize.heldout_fraction", format!("must be at least 0 and below 1, got {got}"));
+            return fault("corpus.synthesize.heldout_fraction", format!("must be at least 0 and below 1, got {got}"));
         }
         if self.num_heldout > 0 && self.heldout_fraction == 0.0 {
-            return fault("synthesize.heldout_fraction", "must be above 0 when `synthesize.num_heldout` is".into());
+            return fault(
+                "corpus.synthesize.heldout_fraction",
+                "must be above 0 when `corpus.synthesize.num_heldout` is".into(),
+            );
         }
         if self.max_tokens < self.min_tokens.max(1) {
             return fault(
-                "synthesize.max_tokens",
-                format!("must be at least `synthesize.min_tokens` = {}, got {}", self.min_tokens, self.max_tokens),
+                "corpus.synthesize.max_tokens",
+                format!(
+                    "must be at least `corpus.synthesize.min_tokens` = {}, got {}",
+                    self.min_tokens, self.max_tokens
+                ),
             );
         }
         if self.separator.chars().any(char::is_alphanumeric) || self.separator.is_empty() {
-            return fault("synthesize.separator", "must be white space or punctuation between passages".into());
+            return fault("corpus.synthesize.separator", "must be white space or punctuation between passages".into());
         }
         if self.documents_per_shard == 0 || self.max_attempts == 0 {
-            return fault("synthesize.documents_per_shard", "and `synthesize.max_attempts` must be at least 1".into());
+            return fault(
+                "corpus.synthesize.documents_per_shard",
+                "and `corpus.synthesize.max_attempts` must be at least 1".into(),
+            );
         }
         if self.eligible.labels.is_empty() {
-            return fault("synthesize.eligible.labels", "is empty: no entity could be hidden".into());
+            return fault("corpus.synthesize.eligible.labels", "is empty: no entity could be hidden".into());
         }
         if self.eligible.max_chars < self.eligible.min_chars.max(1) {
             return fault(
-                "synthesize.eligible.max_chars",
-                format!("must be at least `min_chars` = {}, got {}", self.eligible.min_chars, self.eligible.max_chars),
+                "corpus.synthesize.eligible.max_chars",
+                format!(
+                    "must be at least `corpus.synthesize.eligible.min_chars` = {}, got {}",
+                    self.eligible.min_chars, self.eligible.max_chars
+                ),
             );
         }
         Ok(())
@@ -515,19 +554,19 @@ mod tests {
     #[test]
     fn impossible_values_are_named_before_any_work() {
         assert_eq!(key_at_fault(|_| {}), None);
-        assert_eq!(key_at_fault(|c| c.ingest.dumps.clear()), Some("ingest.dumps"));
-        assert_eq!(key_at_fault(|c| c.ingest.min_words = 201), Some("ingest.min_words"));
-        assert_eq!(key_at_fault(|c| c.ingest.passage_share = 0.0), Some("ingest.passage_share"));
-        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Bert), Some("entities.model"));
-        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Spans), Some("entities.spans"));
+        assert_eq!(key_at_fault(|c| c.ingest.dumps.clear()), Some("corpus.ingest.dumps"));
+        assert_eq!(key_at_fault(|c| c.ingest.min_words = 201), Some("corpus.ingest.min_words"));
+        assert_eq!(key_at_fault(|c| c.ingest.passage_share = 0.0), Some("corpus.ingest.passage_share"));
+        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Bert), Some("corpus.entities.model"));
+        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Spans), Some("corpus.entities.spans"));
         let labels = |c: &mut CorpusConfig| drop(c.entities.bert.labels.insert("X".into(), "Y".into()));
-        assert_eq!(key_at_fault(labels), Some("entities.bert.labels"));
-        assert_eq!(key_at_fault(|c| c.entities.bert.min_score = f32::NAN), Some("entities.bert.min_score"));
-        assert_eq!(key_at_fault(|c| c.tokenizer.vocab_size = 258), Some("tokenizer.vocab_size"));
-        assert_eq!(key_at_fault(|c| c.synthesize.heldout_fraction = 0.0), Some("synthesize.heldout_fraction"));
-        assert_eq!(key_at_fault(|c| c.synthesize.max_tokens = 5), Some("synthesize.max_tokens"));
-        assert_eq!(key_at_fault(|c| c.synthesize.separator = " and ".into()), Some("synthesize.separator"));
-        assert_eq!(key_at_fault(|c| c.synthesize.eligible.max_chars = 1), Some("synthesize.eligible.max_chars"));
+        assert_eq!(key_at_fault(labels), Some("corpus.entities.bert.labels"));
+        assert_eq!(key_at_fault(|c| c.entities.bert.min_score = f32::NAN), Some("corpus.entities.bert.min_score"));
+        assert_eq!(key_at_fault(|c| c.tokenizer.vocab_size = 258), Some("corpus.tokenizer.vocab_size"));
+        assert_eq!(key_at_fault(|c| c.synthesize.heldout_fraction = 0.0), Some("corpus.synthesize.heldout_fraction"));
+        assert_eq!(key_at_fault(|c| c.synthesize.max_tokens = 5), Some("corpus.synthesize.max_tokens"));
+        assert_eq!(key_at_fault(|c| c.synthesize.separator = " and ".into()), Some("corpus.synthesize.separator"));
+        assert_eq!(key_at_fault(|c| c.synthesize.eligible.max_chars = 1), Some("corpus.synthesize.eligible.max_chars"));
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn a_model_that_cannot_be_used_is_refused_with_what_to_do() -> Outcome {
     let complaint =
         |config: &EntitiesConfig| open_backend(config, None).err().map(|error| (error.to_string(), error.hint()));
     let (error, _) = complaint(&config(Path::new(""))).ok_or("opened")?;
-    assert!(error.contains("`entities.model` is empty"), "{error}");
+    assert!(error.contains("`corpus.entities.model` is empty"), "{error}");
     let (error, hint) = complaint(&config(Path::new("dslim/bert-base-NER"))).ok_or("opened")?;
     assert!(
         error.contains("`dslim/bert-base-NER`") && hint.is_some_and(|hint| hint.contains("hf download")),

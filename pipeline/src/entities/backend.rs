@@ -37,7 +37,7 @@ pub fn open_backend(config: &EntitiesConfig, corpus: Option<&Path>) -> Result<Bo
         BackendName::RustBert => Ok(Box::new(super::rust_bert::RustBertBackend::open(config)?)),
         #[cfg(not(feature = "rust-bert"))]
         BackendName::RustBert => Err(PipelineError::Config {
-            key: "entities.backend",
+            key: "corpus.entities.backend",
             problem: "names `rust-bert`, which is not in this build: build with `--features rust-bert` and libtorch \
                       (rust-bert/README.md), or take `bert`, which needs neither"
                 .into(),

@@ -74,7 +74,7 @@ impl Meanings {
         }
         let first: Vec<&str> = labels.iter().take(6).map(String::as_str).collect();
         Err(PipelineError::Config {
-            key: "entities.bert.labels",
+            key: "corpus.entities.bert.labels",
             problem: format!(
                 "must say which label of the model is outside of entities (`{{ LABEL_0 = \"\" }}`), as none is called `O` \
                  among {} labels: {} …",
@@ -109,7 +109,7 @@ impl Meanings {
 pub(super) fn directory(config: &EntitiesConfig) -> Result<&Path> {
     if config.model.is_empty() {
         return Err(PipelineError::Config {
-            key: "entities.model",
+            key: "corpus.entities.model",
             problem: format!("is empty: the back-end `{}` needs the directory of a model", config.backend.as_str()),
         });
     }

@@ -91,7 +91,7 @@ fn check_sizes(settings: &Value, weights_bytes: u64) -> Result<()> {
     let numbers = tables.iter().fold(layers, |sum, rows| sum.saturating_add(rows.saturating_mul(narrow)));
     if numbers > u128::from(weights_bytes) {
         return Err(PipelineError::Config {
-            key: "entities.model",
+            key: "corpus.entities.model",
             problem: format!("has a config.json that asks for {numbers} numbers, and weights of {weights_bytes} bytes"),
         });
     }
@@ -132,7 +132,7 @@ impl Place {
     fn files(&self, settings: &Value) -> Result<Files> {
         let name = settings.get("model_type").and_then(Value::as_str).unwrap_or("bert");
         let architecture = Architecture::from_model_type(name).ok_or_else(|| PipelineError::Config {
-            key: "entities.model",
+            key: "corpus.entities.model",
             problem: format!(
                 "is of architecture `{name}`; rust-bert is used for bert, distilbert, electra, roberta and xlm-roberta"
             ),
@@ -150,7 +150,7 @@ impl Place {
             && let Some(missing) = missing(directory)
         {
             return Err(PipelineError::Config {
-                key: "entities.model",
+                key: "corpus.entities.model",
                 problem: format!("names `{}`, which has no `{missing}`; rust-bert needs it", directory.display()),
             });
         }
