@@ -131,7 +131,7 @@ fn a_flipped_bit_is_found_and_its_shard_alone_is_done_again() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("lacks 1 of its") && said.contains("passages-00003") && said.contains("hint: "), "{said}");
     // Building goes on to later stages; ingest says what it did.
-    let output = command(folder.path(), "build", &["--set", "corpus.synthesize.num_related=9999"]).output().unwrap();
+    let output = command(folder.path(), "build", &["--set", "corpus.synthesize.num_random=99999"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains(&format!("1 of {shards} shards written")), "{said}");
     assert_eq!(contents(folder.path()), expected);

@@ -206,16 +206,16 @@ impl EntitiesStage<'_> {
         }
         Ok(inputs)
     }
-
-    /// What of the configuration changes the table: not where the model or the spans lie, as their files are inputs.
-    fn configuration(&self) -> serde_json::Value {
-        to_value(&EntitiesConfig { model: String::new(), spans: String::new(), ..self.config.entities.clone() })
-    }
 }
 
 impl Stage for EntitiesStage<'_> {
     fn name(&self) -> StageName {
         StageName::Entities
+    }
+
+    /// Not where the model or the spans lie, as their files are inputs.
+    fn configuration(&self) -> serde_json::Value {
+        to_value(&EntitiesConfig { model: String::new(), spans: String::new(), ..self.config.entities.clone() })
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -1,5 +1,7 @@
 //! What can go wrong between a dump and its documents.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::dump::DumpError;
@@ -8,6 +10,7 @@ use memtrain_encoder::EncoderError;
 use memtrain_index::IndexError;
 
 use crate::stage::StageName;
+use crate::synthesize::REJECTED;
 
 /// Result of this crate.
 pub type Result<T, E = PipelineError> = std::result::Result<T, E>;
@@ -40,7 +43,7 @@ pub enum PipelineError {
     /// A value of the configuration makes no sense, alone or together with others.
     #[error("`{key}` {problem}")]
     Config {
-        /// The key, as `section.key`.
+        /// The key with all its sections, or the option.
         key: &'static str,
         /// What is wrong, beginning with a verb.
         problem: String,
@@ -55,11 +58,13 @@ pub enum PipelineError {
         /// What is wrong with it.
         detail: String,
     },
-    /// No file matches an entry of `ingest.dumps`.
-    #[error("no dump at `{pattern}`")]
+    /// No file matches an entry of `corpus.ingest.dumps`.
+    #[error("no dump at `{pattern}`{}", none_of_them(left_out))]
     NoDump {
         /// The path or pattern as configured.
         pattern: String,
+        /// Files that are there, and why each is none.
+        left_out: Vec<String>,
     },
     /// Dumps broke off in the middle. Ingest has kept all their whole pages and is committed; the stages after it are not run.
     #[error(
@@ -133,12 +138,20 @@ pub enum PipelineError {
         hint: String,
     },
     /// Documents were asked for and every attempt was rejected.
-    #[error("no {split} document could be made: {causes}")]
+    #[error("no {split} document could be made; drafts were rejected: {}", told(causes))]
     NoDocuments {
         /// `train` or `heldout`.
         split: &'static str,
         /// Counts by cause.
-        causes: String,
+        causes: BTreeMap<String, u64>,
+    },
+    /// So many drafts of documents were rejected one after the other that others will hardly be better.
+    #[error("the last {} drafts of {split} documents were rejected: {}", causes.values().sum::<u64>(), told(causes))]
+    Rejected {
+        /// `train` or `heldout`.
+        split: &'static str,
+        /// Counts by cause.
+        causes: BTreeMap<String, u64>,
     },
     /// The tokenizer could not be trained, read or applied.
     #[error("tokenizer: {action}: {detail}")]
@@ -182,7 +195,7 @@ impl PipelineError {
                     .into(),
             ),
             Self::Truncated { .. } => Some(
-                "fetch them again, or go on with what is there: `--accept-truncated`, or `ingest.accept_truncated = true`"
+                "fetch them again, or go on with what is there: `--accept-truncated`, or `corpus.ingest.accept_truncated = true`"
                     .into(),
             ),
             Self::NotReady { needs, stage } if needs == stage => {
@@ -200,18 +213,52 @@ impl PipelineError {
                 Some(format!("run shard {} again, or build all stages: only what is missing is redone", missing[0].0))
             }
             Self::Empty { hint, .. } => Some(hint.clone()),
-            Self::NoDocuments { .. } => {
-                Some("widen `synthesize.min_tokens`..`max_tokens`, lower `num_related`, or give a larger corpus".into())
-            }
+            Self::NoDocuments { causes, .. } | Self::Rejected { causes, .. } => Some(against(causes)),
             _ => None,
         }
     }
+}
+
+/// Causes with their counts, the most frequent first.
+fn by_count(causes: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
+    let mut causes: Vec<(&str, u64)> =
+        causes.iter().map(|(cause, count)| (cause.strip_prefix(REJECTED).unwrap_or(cause), *count)).collect();
+    causes.sort_by_key(|(_, count)| Reverse(*count));
+    causes
+}
+
+fn told(causes: &BTreeMap<String, u64>) -> String {
+    let one = |(cause, count): (&str, u64)| format!("{} {count}", cause.replace('_', " "));
+    by_count(causes).into_iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What can be done against the rejections of drafts.
+fn against(causes: &BTreeMap<String, u64>) -> String {
+    let keys = |cause: &str| match cause {
+        "no_pivot" => "let more entities be hidden with `corpus.synthesize.eligible`",
+        "too_few_related" => "lower `corpus.synthesize.num_related`",
+        "leak" => "let other entities be hidden with `corpus.synthesize.eligible`",
+        "too_short" => "lower `corpus.synthesize.min_tokens`",
+        _ => {
+            "raise `corpus.synthesize.max_tokens`, or lower `corpus.synthesize.num_related` or `corpus.ingest.max_words`"
+        }
+    };
+    let told: Vec<&str> = by_count(causes).into_iter().map(|(cause, _)| keys(cause)).collect();
+    format!("{}; or give a larger corpus", told.join(", or "))
 }
 
 fn not_ready(stage: StageName, needs: StageName) -> String {
     match needs == stage {
         true => format!("stage `{stage}` of the corpus is not finished"),
         false => format!("stage `{stage}` needs stage `{needs}`, which is not finished"),
+    }
+}
+
+fn none_of_them(left_out: &[String]) -> String {
+    match left_out {
+        [] => String::new(),
+        [one] => format!(": {one}"),
+        [first, ..] => format!(": none of its {} files is one: {first}, and so on", left_out.len()),
     }
 }
 

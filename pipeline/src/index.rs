@@ -72,17 +72,21 @@ impl Stage for IndexStage<'_> {
         StageName::Index
     }
 
+    fn configuration(&self) -> serde_json::Value {
+        to_value(&self.config.index)
+    }
+
     fn plan(&self) -> Result<Plan> {
         let num_passages = Passages::open(self.out, StageName::Index)?.len();
         let num_shards = usize::try_from(num_passages.div_ceil(self.config.index.passages_per_shard).max(1));
         let learn = self.learns().then_some(Work::Learn);
         let shards = (0..num_shards.unwrap_or(usize::MAX)).map(Work::Shard);
         let work = learn.into_iter().chain(shards).map(|work| to_value(&work)).collect();
-        Ok(Plan::new(self.name(), VERSION, to_value(&self.config.index), self.inputs()?, work))
+        Ok(Plan::new(self.name(), VERSION, self.configuration(), self.inputs()?, work))
     }
 
     fn fits(&self, stored: &Plan) -> Result<bool> {
-        let same = stored.version == VERSION && stored.configuration == to_value(&self.config.index);
+        let same = stored.version == VERSION && stored.configuration == self.configuration();
         Ok(same && stored.inputs == self.inputs()?)
     }
 

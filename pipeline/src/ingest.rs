@@ -40,14 +40,26 @@ pub(crate) fn check_inputs(config: &IngestConfig) -> Result<()> {
     inputs::find(config).map(drop)
 }
 
+/// Sizes in bytes of what `dumps` names, in order.
+pub(crate) fn input_sizes(config: &IngestConfig) -> Result<Vec<u64>> {
+    inputs::find(config)?.iter().map(|path| Ok(store::len(path)?)).collect()
+}
+
 pub(crate) struct IngestStage<'a> {
     pub(crate) config: &'a CorpusConfig,
     pub(crate) out: &'a Path,
 }
 
-impl IngestStage<'_> {
-    /// The part of the configuration that changes what is written. The dumps themselves are inputs; whether one may break off
-    /// decides if the stages after this one are run, not what this one writes.
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+impl Stage for IngestStage<'_> {
+    fn name(&self) -> StageName {
+        StageName::Ingest
+    }
+
+    /// The dumps themselves are inputs; whether one may break off decides if the stages after this one are run, not what this one writes.
     fn configuration(&self) -> serde_json::Value {
         let mut value = to_value(&self.config.ingest);
         if let Some(map) = value.as_object_mut() {
@@ -63,19 +75,9 @@ impl IngestStage<'_> {
         }
         value
     }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
-}
-
-impl Stage for IngestStage<'_> {
-    fn name(&self) -> StageName {
-        StageName::Ingest
-    }
 
     fn plan(&self) -> Result<Plan> {
-        let files = inputs::find(&self.config.ingest)?;
+        let files = inputs::find_and_tell(&self.config.ingest)?;
         let folder = StageFolder::new(self.out, self.name());
         let mut stored = folder.stored_plan()?.whole();
         // A plan that was committed is whole. Its shards follow from what is compared here, so the cuts need not be looked for again.
@@ -132,7 +134,7 @@ impl Stage for IngestStage<'_> {
         } else {
             let min_words = self.config.ingest.min_words;
             format!(
-                "the dumps hold {articles} articles; lower `ingest.min_words` ({min_words}) or give a dump with articles (`pages-articles`)"
+                "the dumps hold {articles} articles; lower `corpus.ingest.min_words` ({min_words}) or give a dump with articles (`pages-articles`)"
             )
         };
         Err(PipelineError::Empty { stage: self.name(), what: "passages", hint })

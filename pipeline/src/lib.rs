@@ -35,6 +35,7 @@ pub mod index;
 mod ingest;
 pub mod inspect;
 pub mod stage;
+pub mod staleness;
 mod synthesize;
 pub mod tables;
 pub mod tokenizer;
@@ -82,6 +83,23 @@ pub fn check_out(out_dir: &Path) -> Result<()> {
 /// [`PipelineError::NoDump`], or [`PipelineError::Config`] for a pattern that cannot be understood.
 pub fn check_dumps(config: &CorpusConfig) -> Result<()> {
     ingest::check_inputs(&config.ingest)
+}
+
+/// Checks that the passages of a corpus are enough for the configured documents, as far as they are there: of an ingest that is to be
+/// done, or done anew, nobody knows how many come of it. Of the corpus no more than small files is read.
+///
+/// # Errors
+/// [`PipelineError::Config`] if they are too few, or what [`CorpusConfig::validate`] refuses.
+pub fn check_passages(config: &CorpusConfig, out_dir: &Path) -> Result<()> {
+    config.validate()?;
+    let folder = StageFolder::new(out_dir, StageName::Ingest);
+    let (Some(plan), Some(manifest)) = (folder.stored_plan()?.whole(), folder.manifest()?.whole()) else {
+        return Ok(());
+    };
+    if plan.configuration != stage_of(StageName::Ingest, config, out_dir).configuration() {
+        return Ok(());
+    }
+    synthesize::check_passages(&config.synthesize, manifest.rows.get("passages").copied().unwrap_or(0))
 }
 
 /// Brings every stage up to date, in order. Only what is missing, damaged or stale is done; killed at any moment and

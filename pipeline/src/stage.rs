@@ -94,6 +94,8 @@ impl std::str::FromStr for StageName {
 /// What a stage has to know to be run by the machinery here.
 pub(crate) trait Stage: Sync {
     fn name(&self) -> StageName;
+    /// The part of the configuration that changes what is written, as the plan keeps it.
+    fn configuration(&self) -> serde_json::Value;
     /// The plan for the inputs and the configuration as they are now.
     fn plan(&self) -> Result<Plan>;
     /// Whether a stored plan still fits, without reading the inputs in full.
@@ -132,6 +134,8 @@ pub trait Progress: Sync {
     fn stage_started(&self, _stage: StageName, _shards: usize, _pending: usize) {}
     /// A shard got on by so many `units` (pages, passages or documents).
     fn advanced(&self, _stage: StageName, _shard: usize, _units: u64) {}
+    /// So many drafts of documents were rejected, and others are drawn in their place.
+    fn rejected(&self, _drafts: u64) {}
     /// A step of a stage's work took so much time on one thread, or so much on each of the threads that shared it, together.
     fn spent(&self, _stage: StageName, _step: &'static str, _time: Duration) {}
     /// A shard is written.

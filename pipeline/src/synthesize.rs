@@ -24,19 +24,21 @@ use memtrain_index::{Index, Related as Found};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::config::{CorpusConfig, Selection};
+use crate::config::{CorpusConfig, Selection, SynthesizeConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::{
     FileRecord, Input, Manifest, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
     shard_name, to_value, work_of,
 };
 use crate::tables::{Mentions, Passages};
-use draw::{Outcome, Retriever, Source};
+use draw::{Outcome, RejectedInARow, Retriever, Source};
 use eligible::Eligible;
 use material::{HeldOut, PassageSet};
 
 /// Version of what this stage computes.
 const VERSION: u32 = 2;
+/// Counts of rejected drafts have a cause behind this.
+pub(crate) const REJECTED: &str = "rejected_";
 /// Documents drawn at a time, in parallel.
 const BATCH: u64 = 64;
 
@@ -61,10 +63,6 @@ impl SynthesizeStage<'_> {
     fn inputs(&self) -> Result<Vec<Input>> {
         let needs = [StageName::Ingest, StageName::Entities, StageName::Tokenizer, StageName::Index];
         needs.into_iter().map(|needs| StageFolder::manifest_input(self.out, needs, self.name())).collect()
-    }
-
-    fn configuration(&self) -> serde_json::Value {
-        json!({ "seed": self.config.seed, "synthesize": to_value(&self.config.synthesize) })
     }
 
     fn work(&self) -> Vec<serde_json::Value> {
@@ -94,19 +92,13 @@ impl Stage for SynthesizeStage<'_> {
         StageName::Synthesize
     }
 
+    fn configuration(&self) -> serde_json::Value {
+        json!({ "seed": self.config.seed, "synthesize": to_value(&self.config.synthesize) })
+    }
+
     fn plan(&self) -> Result<Plan> {
         let inputs = self.inputs()?;
-        let (have, config) = (Passages::open(self.out, self.name())?.len(), &self.config.synthesize);
-        let need = (1 + config.num_related + config.num_random) as u64;
-        if have < need {
-            return Err(PipelineError::Empty {
-                stage: self.name(),
-                what: "documents",
-                hint: format!(
-                    "a document takes {need} passages and the corpus has {have}; lower `synthesize.num_random` or `num_related`, or give a larger dump"
-                ),
-            });
-        }
+        check_passages(&self.config.synthesize, Passages::open(self.out, self.name())?.len())?;
         Ok(Plan::new(self.name(), VERSION, self.configuration(), inputs, self.work()))
     }
 
@@ -145,17 +137,30 @@ impl Stage for SynthesizeStage<'_> {
         let config = &self.config.synthesize;
         for (split, wanted) in [(Split::Train, config.num_train), (Split::Heldout, config.num_heldout)] {
             if wanted > 0 && manifest.rows.get(split.as_str()).copied().unwrap_or_default() == 0 {
-                let causes: Vec<_> = manifest
-                    .counts
-                    .iter()
-                    .filter(|(cause, _)| cause.starts_with("rejected_"))
-                    .map(|(cause, count)| format!("{cause} {count}"))
-                    .collect();
-                return Err(PipelineError::NoDocuments { split: split.as_str(), causes: causes.join(", ") });
+                let rejected = manifest.counts.iter().filter(|(cause, _)| cause.starts_with(REJECTED));
+                let causes = rejected.map(|(cause, count)| (cause.clone(), *count)).collect();
+                return Err(PipelineError::NoDocuments { split: split.as_str(), causes });
             }
         }
         Ok(())
     }
+}
+
+/// Checks that a corpus of so many passages has enough of them for a document.
+///
+/// # Errors
+/// [`PipelineError::Config`] otherwise.
+pub(crate) fn check_passages(config: &SynthesizeConfig, have: u64) -> Result<()> {
+    let SynthesizeConfig { num_related, num_random, .. } = config;
+    let need = 1 + *num_related as u64 + *num_random as u64;
+    if have >= need {
+        return Ok(());
+    }
+    let problem = format!(
+        "is {num_related} and `corpus.synthesize.num_random` {num_random}: with the pivot a document takes {need} passages, and the \
+         corpus has {have}; lower them, or give a larger dump"
+    );
+    Err(PipelineError::Config { key: "corpus.synthesize.num_related", problem })
 }
 
 /// What was rejected on the way to the documents, in shares of what was tried, a line each: attempts at documents, and
@@ -189,7 +194,7 @@ pub fn rejections(counts: &BTreeMap<String, u64>) -> Vec<String> {
         }
         Some(text)
     };
-    let documents = line("attempts", "rejected_", "drawn documents", "were rejected");
+    let documents = line("attempts", REJECTED, "drawn documents", "were rejected");
     let mentions = line("mentions_looked_at", "ineligible_", "mentions of the pivots", "could not be hidden");
     documents.into_iter().chain(mentions).collect()
 }
@@ -216,7 +221,7 @@ impl ShardRunner for Runner<'_> {
         let relative = format!("data/{table}-{}.parquet", shard_name(work.file, work.num_files));
         let mut writer = TableWriter::<Document>::create(&self.folder.join(&relative))?;
         let mut output = ShardOutput::default();
-        let mut pending = Vec::new();
+        let (mut pending, mut in_a_row) = (Vec::new(), RejectedInARow::default());
         let mut first = work.first_document;
         while first < work.end_document {
             if progress.stopping() {
@@ -226,7 +231,7 @@ impl ShardRunner for Runner<'_> {
             // The documents of one batch are written while those of the next are drawn.
             let (written, drawn) = rayon::join(
                 || write(&mut writer, std::mem::take(&mut pending), &mut output, progress),
-                || self.source.documents(work.split, first..end, progress),
+                || self.source.documents(work.split, first..end, &mut in_a_row, progress),
             );
             written?;
             pending = drawn?;

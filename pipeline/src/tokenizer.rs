@@ -151,7 +151,7 @@ impl TokenizerStage<'_> {
         }
         if files.first().is_none_or(|first| !first.ends_with(TOKENIZER)) {
             return Err(PipelineError::Config {
-                key: "tokenizer.source",
+                key: "corpus.tokenizer.source",
                 problem: format!("names `{}`, where there is no `tokenizer.json`", source.display()),
             });
         }
@@ -164,10 +164,6 @@ impl TokenizerStage<'_> {
         }
         self.source_files()?.iter().map(|path| Input::of(path, target_name(path))).collect()
     }
-
-    fn configuration(&self) -> serde_json::Value {
-        if self.is_trained() { to_value(&self.config.tokenizer) } else { json!({ "source": "files" }) }
-    }
 }
 
 /// A single file is the `tokenizer.json`, whatever it is called.
@@ -179,6 +175,10 @@ fn target_name(path: &Path) -> String {
 impl Stage for TokenizerStage<'_> {
     fn name(&self) -> StageName {
         StageName::Tokenizer
+    }
+
+    fn configuration(&self) -> serde_json::Value {
+        if self.is_trained() { to_value(&self.config.tokenizer) } else { json!({ "source": "files" }) }
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -32,6 +32,8 @@ pub struct VerifiedStage {
     pub stage: StageName,
     /// Whether it is committed; of an unfinished one, the shards that are written were read.
     pub committed: bool,
+    /// Whether all shards are written and whole and the manifest is missing: it was lost, or the stage is still to be finished.
+    pub lacks_manifest: bool,
     /// Files that were compared with their records.
     pub files: usize,
     /// Bytes of these files.
@@ -144,7 +146,14 @@ impl Reading {
             (None, Some(plan)) => plan.shards.len(),
             (None, None) => 0,
         };
-        let stage = VerifiedStage { stage: name, committed: manifest.is_some(), files: 0, bytes: 0, rows: 0 };
+        let stage = VerifiedStage {
+            stage: name,
+            committed: manifest.is_some(),
+            lacks_manifest: false,
+            files: 0,
+            bytes: 0,
+            rows: 0,
+        };
         Ok(Some(Self { folder, stage, damaged, shards, manifest, made_from }))
     }
 
@@ -171,6 +180,12 @@ impl Reading {
         self.stage.bytes = files.iter().map(|file| file.bytes).sum();
         if self.stage.committed && self.damaged.is_empty() {
             self.open_whole(&records);
+        }
+        self.stage.lacks_manifest = self.manifest.is_none() && self.damaged.is_empty() && records.len() == self.shards;
+        // The card is written after the last shard, moments before the manifest.
+        if self.stage.lacks_manifest && store::try_exists(&self.folder.join(CARD))? {
+            let problem = "it is missing, and all shards are written".to_owned();
+            self.damaged.push(Damage { path: self.folder.join("manifest.json"), problem });
         }
         self.compare_mark();
         Ok(())

@@ -281,7 +281,7 @@ fn what_is_stale_stays_until_what_replaces_it_is_finished() {
 
     // An impossible wish leaves what is there; so does a change that is taken back half-way.
     let mut impossible = changed.clone();
-    (impossible.synthesize.min_tokens, impossible.synthesize.max_tokens) = (10, 12);
+    (impossible.synthesize.min_tokens, impossible.synthesize.max_tokens) = (10, 40);
     impossible.synthesize.max_attempts = 2;
     let failed = build(&impossible, &built.out, &());
     assert!(matches!(failed, Err(PipelineError::NoDocuments { .. })), "{failed:?}");
@@ -518,6 +518,12 @@ fn verify_names_a_stage_that_is_gone_though_others_were_made_from_it() {
             assert!(damaged[0].problem.contains("it is missing, and stage `"), "{gone}: {damaged:?}");
         }
     }
+    // Nothing was made from the documents; their card tells that they were finished.
+    let manifest = built.out.join("synthesize/manifest.json");
+    fs::rename(&manifest, &away).unwrap();
+    let damaged = verify(&built.out, &()).unwrap().damaged;
+    fs::rename(&away, &manifest).unwrap();
+    assert!(matches!(&damaged[..], [damage] if damage.path == manifest), "{damaged:?}");
     assert!(verify(&built.out, &()).unwrap().damaged.is_empty());
 }
 
@@ -533,6 +539,7 @@ fn verify_reads_what_is_finished_of_an_unfinished_corpus() {
     let found = verify(&out, &()).unwrap();
     assert!(found.damaged.is_empty() && found.stages.len() == 1, "{found:?}");
     assert!(!found.stages[0].committed && found.stages[0].files == 3 * shards);
+    assert!(found.stages[0].lacks_manifest, "all shards are written");
     flip(&out.join("ingest/data/articles-00000-of-00001.parquet"), 1_000, 1);
     assert_eq!(verify(&out, &()).unwrap().damaged.len(), 1);
 }

@@ -5,14 +5,14 @@ mod world;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memtrain_corpora::mask::{Matching, leaks, occurrences};
 use memtrain_corpora::store;
 use memtrain_corpora::{Document, PassageRole, Split};
 use memtrain_pipeline::{
-    CorpusConfig, PipelineError, StageName, StageState, build, document, documents, finish, mentions, passages, plan,
-    run_shard, status,
+    CorpusConfig, PipelineError, Progress, StageName, StageState, build, document, documents, finish, mentions,
+    passages, plan, run_shard, status,
 };
 
 use world::{StopAfter, all_documents, quickstart, snapshot};
@@ -220,18 +220,31 @@ fn rejections_are_counted_and_impossible_wishes_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let (config, out) = (quickstart(folder.path()), folder.path().join("corpus"));
     let mut short = config.clone();
-    (short.synthesize.min_tokens, short.synthesize.max_tokens) = (10, 12);
+    (short.synthesize.min_tokens, short.synthesize.max_tokens) = (10, 40);
     short.synthesize.max_attempts = 2;
     match build(&short, &out, &()) {
         Err(error @ PipelineError::NoDocuments { .. }) => {
-            assert!(error.to_string().contains("rejected_too_long 260"), "{error}");
-            assert!(error.hint().is_some());
+            assert!(error.to_string().contains("too long 260"), "{error}");
+            assert!(
+                error.hint().is_some_and(|hint| hint.starts_with("raise `corpus.synthesize.max_tokens`")),
+                "{error:?}"
+            );
         }
         outcome => panic!("{outcome:?}"),
     }
+    // More related passages than the window has room for words are refused at once; others than the corpus has, after ingest.
+    let refused = |config: &CorpusConfig| match build(config, &out, &()) {
+        Err(error @ PipelineError::Config { key: "corpus.synthesize.num_related", .. }) => error.to_string(),
+        outcome => panic!("{outcome:?}"),
+    };
+    (short.synthesize.min_tokens, short.synthesize.max_tokens) = (10, 12);
+    assert!(refused(&short).contains("`corpus.ingest.min_words` is "));
     let mut many = config.clone();
     many.synthesize.num_random = 100_000;
-    assert!(matches!(build(&many, &out, &()), Err(PipelineError::Empty { .. })));
+    assert!(refused(&many).contains("and the corpus has "));
+    assert!(matches!(memtrain_pipeline::check_passages(&many, &out), Err(PipelineError::Config { .. })));
+    memtrain_pipeline::check_passages(&many, &folder.path().join("not built")).unwrap();
+    memtrain_pipeline::check_passages(&config, &out).unwrap();
     let mut missing = config.clone();
     missing.ingest.dumps = vec![folder.path().join("no-*.bz2").to_str().unwrap().to_owned()];
     assert!(matches!(build(&missing, &out, &()), Err(PipelineError::NoDump { .. })));
@@ -240,6 +253,40 @@ fn rejections_are_counted_and_impossible_wishes_are_errors() {
     let summary = build(&long, &out, &()).unwrap();
     let counts = &summary.stages[4].counts;
     assert!(counts["random_passages_added"] > 90, "{counts:?}");
+}
+
+/// Counts what is told while documents are drawn.
+#[derive(Default)]
+struct Rejections(AtomicUsize);
+
+impl Progress for Rejections {
+    fn rejected(&self, drafts: u64) {
+        self.0.fetch_add(drafts as usize, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn documents_that_nothing_comes_of_are_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut config, out) = (quickstart(folder.path()), folder.path().join("corpus"));
+    config.workers = 1;
+    let synthesize = &mut config.synthesize;
+    (synthesize.min_tokens, synthesize.max_tokens) = (10, 40);
+    (synthesize.num_train, synthesize.documents_per_shard, synthesize.max_attempts) = (10_000, 10_000, 1_000_000);
+    let rejections = Rejections::default();
+    match build(&config, &out, &rejections) {
+        Err(error @ PipelineError::Rejected { .. }) => {
+            let told = "the last 2000 drafts of train documents were rejected: too long 2000";
+            assert_eq!(error.to_string(), told);
+            assert!(
+                error.hint().is_some_and(|hint| hint.starts_with("raise `corpus.synthesize.max_tokens`")),
+                "{error:?}"
+            );
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+    let told = rejections.0.into_inner();
+    assert!((1_900..=2_000).contains(&told), "{told}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::configuration::ConfigArgs;
+use super::plan;
 use super::print::print_line;
 use super::setup::Session;
 
@@ -18,7 +19,7 @@ pub struct ConfigCommandArgs {
 /// The actions.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Check keys, values, what they say together, and the prompts; nothing else is read, and nothing is asked of the hub
+    /// Check keys, values, what they say together, the prompts, and whether the corpus, if there is one, has passages enough; nothing is asked of the hub
     Check(ConfigArgs),
     /// Print the configuration with every default
     Show(ConfigArgs),
@@ -31,7 +32,11 @@ pub enum Action {
 pub fn run(args: &ConfigCommandArgs) -> anyhow::Result<()> {
     match &args.action {
         Action::Check(args) => {
-            Session::new(args.load()?)?;
+            let config = args.load()?;
+            if plan::needs_corpus(&config) {
+                memtrain_pipeline::check_passages(&config.corpus, &config.run.corpus)?;
+            }
+            Session::new(config)?;
             print_line!("`{}`: nothing is wrong", args.path().display())?;
         }
         Action::Show(args) => {

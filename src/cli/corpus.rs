@@ -216,7 +216,11 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
         print_line!("{}", serde_json::to_string_pretty(&found).context("what was found cannot be written")?)?;
     } else {
         for stage in &found.stages {
-            let state = if stage.committed { "" } else { ", not finished" };
+            let state = match (stage.committed, stage.lacks_manifest) {
+                (true, _) => "",
+                (false, true) => ", not finished: all shards are written, and `manifest.json` is missing",
+                (false, false) => ", not finished",
+            };
             print_line!(
                 "{:<10}  {:>5} files  {:>12} bytes  {:>9} rows{state}",
                 stage.stage.as_str(),
@@ -298,7 +302,9 @@ fn is_world_there(dump: &Path, config: &WorldConfig) -> anyhow::Result<bool> {
 /// Writes the dump of a configured world, unless it is there. The note is written first, so that a kill leaves no dump
 /// without.
 fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
+    let note = note_of(dump);
     store::sweep_temporaries_of(dump)?;
+    store::sweep_temporaries_of(&note)?;
     if is_world_there(dump, config)? {
         return Ok(());
     }
@@ -306,7 +312,6 @@ fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
     if let Some(folder) = dump.parent() {
         store::create_dir_all(folder)?;
     }
-    let note = note_of(dump);
     store::write_json(&note, config)?;
     let summary = world::write_dump(dump, config)?;
     tracing::info!("the fictional encyclopedia: {summary}");

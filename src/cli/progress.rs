@@ -1,7 +1,7 @@
 //! Progress of the corpus stages on the display of a run.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct CorpusProgress {
     stop: StopRequest,
     over: Arc<AtomicBool>,
     bars: Mutex<BTreeMap<StageName, Bar>>,
+    /// Drafts of documents.
+    rejected: AtomicU64,
 }
 
 impl CorpusProgress {
@@ -41,7 +43,7 @@ impl CorpusProgress {
                 std::process::exit(i32::from(code));
             }
         });
-        Self { stop, over, bars: Mutex::default() }
+        Self { stop, over, bars: Mutex::default(), rejected: AtomicU64::new(0) }
     }
 
     fn bars(&self) -> MutexGuard<'_, BTreeMap<StageName, Bar>> {
@@ -65,6 +67,13 @@ impl Progress for CorpusProgress {
     fn advanced(&self, stage: StageName, _shard: usize, units: u64) {
         if let Some(bar) = self.bars().get(&stage) {
             bar.advance(units);
+        }
+    }
+
+    fn rejected(&self, drafts: u64) {
+        let all = drafts + self.rejected.fetch_add(drafts, Ordering::Relaxed);
+        if let Some(bar) = self.bars().get(&StageName::Synthesize) {
+            bar.note(&if all > 0 { format!("{all} drafts rejected") } else { String::new() });
         }
     }
 

@@ -104,6 +104,11 @@ impl Bar {
         self.update(|_| done, note);
     }
 
+    /// No more is done, and `note` is shown beside.
+    pub fn note(&self, note: &str) {
+        self.update(|done| done, note);
+    }
+
     fn update(&self, change: impl FnOnce(u64) -> u64, note: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.done = change(state.done);

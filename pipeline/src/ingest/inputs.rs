@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::dump::{self, DumpError, Part};
-use memtrain_corpora::extracted::{Form, recognise};
+use memtrain_corpora::extracted::{self, Form, recognise};
 use memtrain_corpora::store::{self, StoreError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -31,32 +31,54 @@ pub(super) struct Piece {
     pub(super) part: Part,
 }
 
-/// The files that `ingest.dumps` names, in its order; those of a pattern or a folder in the order of their names, each once.
+/// Lines of the log on files that are left out; the others are counted.
+const TOLD: usize = 20;
+
+/// The files that `corpus.ingest.dumps` names, in its order; those of a pattern or a folder in the order of their names, each once.
 pub(super) fn find(config: &IngestConfig) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for pattern in &config.dumps {
-        let found = expand(pattern)?;
-        if found.is_empty() {
-            return Err(PipelineError::NoDump { pattern: pattern.clone() });
-        }
-        files.extend(found);
+    Ok(look(config)?.0)
+}
+
+/// As [`find`]; the log tells what was left out.
+pub(super) fn find_and_tell(config: &IngestConfig) -> Result<Vec<PathBuf>> {
+    let (files, left_out) = look(config)?;
+    for problem in left_out.iter().take(TOLD) {
+        tracing::warn!("left out: {problem}");
     }
-    let mut known = HashSet::new();
-    files.retain(|file| known.insert(file.clone()));
+    if left_out.len() > TOLD {
+        tracing::warn!("left out: {} files in all, of which {TOLD} are named here", left_out.len());
+    }
     Ok(files)
 }
 
+/// The files, and why others that were come upon are none of them.
+fn look(config: &IngestConfig) -> Result<(Vec<PathBuf>, Vec<String>)> {
+    let (mut files, mut left_out) = (Vec::new(), Vec::new());
+    for pattern in &config.dumps {
+        let mut others = Vec::new();
+        let found = expand(pattern, &mut others)?;
+        if found.is_empty() {
+            return Err(PipelineError::NoDump { pattern: pattern.clone(), left_out: others });
+        }
+        files.extend(found);
+        left_out.append(&mut others);
+    }
+    let mut known = HashSet::new();
+    files.retain(|file| known.insert(file.clone()));
+    Ok((files, left_out))
+}
+
 /// The files of a path, a folder, or a pattern with `*`, `?`, `[…]` and `**`. A path that is there is taken as it is.
-fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
+fn expand(pattern: &str, left_out: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let path = Path::new(pattern);
     if store::is_dir(path) {
-        return inputs_below(path);
+        return inputs_below(path, left_out);
     }
     if store::try_exists(path)? {
         return Ok(vec![path.to_path_buf()]);
     }
     let Some(meta) = pattern.find(['*', '?', '[']) else { return Ok(Vec::new()) };
-    let fault = |problem: String| PipelineError::Config { key: "ingest.dumps", problem };
+    let fault = |problem: String| PipelineError::Config { key: "corpus.ingest.dumps", problem };
     let unknown =
         |error: glob::PatternError| fault(format!("has the pattern `{pattern}`, which cannot be understood: {error}"));
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::default() };
@@ -67,7 +89,7 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
         let options = glob::MatchOptions { require_literal_separator: true, ..options };
         let inner = glob::Pattern::new(inner).map_err(unknown)?;
         let from = Path::new(if folder.is_empty() { "." } else { folder });
-        for path in if store::is_dir(from) { below(from)? } else { Vec::new() } {
+        for path in if store::is_dir(from) { below(from, left_out)? } else { Vec::new() } {
             let inside = path.strip_prefix(from).unwrap_or(&path);
             // The file, else the outermost folder around it.
             let matching = |inside: &&Path| inner.matches_path_with(inside, options);
@@ -85,12 +107,12 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     for path in found {
         if store::is_dir(&path) {
             // Several folders may be links to one.
-            for file in inputs_below(&path)? {
+            for file in inputs_below(&path, left_out)? {
                 if known.insert(store::resolve(&file)?) {
                     files.push(file);
                 }
             }
-        } else if !is_index(&path) && may_be_read(&path) {
+        } else if !is_index(&path) && may_be_read(&path, left_out) {
             files.push(path);
         }
     }
@@ -99,9 +121,9 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// The inputs of a folder and of those below it.
-fn inputs_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = below(folder)?;
-    files.retain(|path| is_input(path));
+fn inputs_below(folder: &Path, left_out: &mut Vec<String>) -> Result<Vec<PathBuf>> {
+    let mut files = below(folder, left_out)?;
+    files.retain(|path| is_input(path, left_out));
     Ok(files)
 }
 
@@ -112,27 +134,32 @@ fn is_index(path: &Path) -> bool {
 }
 
 /// Whether it is a file, or cannot be told for want of rights and the like, which is an error later. Pipes, sockets and devices that a
-/// pattern or a folder came upon are named in the log and left out.
-fn may_be_read(path: &Path) -> bool {
+/// pattern or a folder came upon are left out.
+fn may_be_read(path: &Path, left_out: &mut Vec<String>) -> bool {
     match store::open(path) {
         Err(error @ StoreError::NotAFile { .. }) => {
-            tracing::warn!("left out: {error}");
+            left_out.push(error.to_string());
             false
         }
         _ => true,
     }
 }
 
-/// Whether a file of a folder is an input; what is none is named in the log.
-fn is_input(path: &Path) -> bool {
-    if !may_be_read(path) {
+/// Whether a file of a folder is an input.
+fn is_input(path: &Path, left_out: &mut Vec<String>) -> bool {
+    if !may_be_read(path, left_out) {
         return false;
     }
-    match recognise(path) {
-        Ok(_) | Err(DumpError::Truncated { .. } | DumpError::Damaged { .. } | DumpError::Store(_)) => true,
+    // Of these the first rows say whether they are articles.
+    let opened = recognise(path).and_then(|form| match form {
+        Form::JsonLines | Form::Parquet => extracted::open(path).map(drop),
+        Form::MediaWiki | Form::Docs => Ok(()),
+    });
+    match opened {
+        Ok(()) | Err(DumpError::Truncated { .. } | DumpError::Damaged { .. } | DumpError::Store(_)) => true,
         Err(_) if is_index(path) => false,
         Err(error) => {
-            tracing::warn!("left out: {error}");
+            left_out.push(error.to_string());
             false
         }
     }
@@ -140,7 +167,7 @@ fn is_input(path: &Path) -> bool {
 
 /// All that is in a folder and below it and is no folder itself, by name, without hidden names. A folder that links lead to again is read
 /// once.
-fn below(folder: &Path) -> Result<Vec<PathBuf>> {
+fn below(folder: &Path, left_out: &mut Vec<String>) -> Result<Vec<PathBuf>> {
     let (mut known, mut files) = (HashSet::new(), Vec::new());
     // Each with the path without links that it leads to. Those that were listed last come first, so that the order is that of a walk by
     // recursion, of any depth.
@@ -158,7 +185,7 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>> {
                 }
             }
         } else {
-            tracing::warn!("left out: `{}` leads to a folder that was read already", path.display());
+            left_out.push(format!("`{}` leads to a folder that was read already", path.display()));
         }
     }
     Ok(files)

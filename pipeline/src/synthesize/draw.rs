@@ -19,12 +19,16 @@ use super::eligible::{Eligible, Ineligible, is_in_placeholder};
 use super::material::{HeldOut, Material, PassageSet, fetch, threads};
 use crate::config::{Selection, SynthesizeConfig};
 use crate::entities::Aliases;
-use crate::error::Result;
+use crate::error::{PipelineError, Result};
 use crate::stage::{Progress, StageName};
 use crate::tables::{Mentions, Passages};
 
 /// Passages that are looked at before a pivot is given up on.
 const MAX_PIVOT_DRAWS: usize = 20_000;
+/// Drafts that may be rejected in a row: of one in two hundred that is good, so many are a matter of chance once in 20,000 times.
+const MAX_REJECTED: u64 = 2_000;
+/// A draft without a pivot counts as so many: each has looked at all its passages, and the next one will.
+const OF_NO_PIVOT: u64 = 50;
 
 /// Gives the passages related to each of some, best first, without itself.
 pub(crate) trait Retriever: Send + Sync {
@@ -59,6 +63,33 @@ impl Rejection {
             Self::TooShort => "rejected_too_short",
             Self::TooLong => "rejected_too_long",
         }
+    }
+}
+
+/// The drafts of a shard that were rejected since the last good one.
+#[derive(Default)]
+pub(crate) struct RejectedInARow {
+    weight: u64,
+    causes: BTreeMap<&'static str, u64>,
+}
+
+impl RejectedInARow {
+    /// Takes what became of a draft.
+    ///
+    /// # Errors
+    /// [`PipelineError::Rejected`] when there were too many.
+    fn take(&mut self, split: Split, rejection: Option<Rejection>) -> Result<()> {
+        let Some(rejection) = rejection else {
+            *self = Self::default();
+            return Ok(());
+        };
+        self.weight += if rejection == Rejection::NoPivot { OF_NO_PIVOT } else { 1 };
+        *self.causes.entry(rejection.cause()).or_default() += 1;
+        if self.weight < MAX_REJECTED {
+            return Ok(());
+        }
+        let causes = self.causes.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect();
+        Err(PipelineError::Rejected { split: split.as_str(), causes })
     }
 }
 
@@ -113,7 +144,16 @@ impl Source<'_> {
     /// Draws the documents of some numbers; a rejected one again and again until it is good or the attempts are used up.
     /// The documents of a round are looked up in the index together and their passages read together, which is much less
     /// work for each than alone.
-    pub(crate) fn documents(&self, split: Split, numbers: Range<u64>, progress: &dyn Progress) -> Result<Vec<Outcome>> {
+    ///
+    /// # Errors
+    /// [`PipelineError::Rejected`] if too many drafts in a row are no good; [`PipelineError::Stopped`] between two rounds.
+    pub(crate) fn documents(
+        &self,
+        split: Split,
+        numbers: Range<u64>,
+        in_a_row: &mut RejectedInARow,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Outcome>> {
         let mut outcomes: Vec<Outcome> = numbers.clone().map(|_| Outcome::default()).collect();
         for attempt in 0..self.config.max_attempts {
             let identity = |(number, outcome): (u64, &Outcome)| {
@@ -126,14 +166,21 @@ impl Source<'_> {
             if open.is_empty() {
                 break;
             }
+            if progress.stopping() {
+                return Err(PipelineError::Stopped);
+            }
+            let mut rejected = 0;
             for (identity, (drawn, looks)) in open.iter().zip(self.round(&open, progress)?) {
                 let at = usize::try_from(identity.number - numbers.start).unwrap_or(usize::MAX);
+                in_a_row.take(split, drawn.as_ref().err().copied())?;
+                rejected += u64::from(drawn.is_err());
                 outcomes[at].take(drawn, self.config.num_random);
                 *outcomes[at].counts.entry("attempts").or_default() += 1;
                 for (cause, count) in looks {
                     *outcomes[at].counts.entry(cause).or_default() += count;
                 }
             }
+            progress.rejected(rejected);
         }
         for outcome in outcomes.iter_mut().filter(|outcome| outcome.document.is_none()) {
             outcome.counts.insert("documents_missing", 1);
@@ -187,6 +234,11 @@ impl Source<'_> {
             if asked.is_empty() {
                 return Ok((pivots, looks));
             }
+            if progress.stopping() {
+                return Err(PipelineError::Stopped);
+            }
+            // Nothing is done yet, and this may take long where few passages will do.
+            progress.rejected(0);
             asked.sort_unstable();
             let mut ids: Vec<u64> = asked.iter().map(|&(id, _)| id).collect();
             ids.dedup();
@@ -399,5 +451,28 @@ impl Others {
             }
         }
         &self.drawn[..count.min(self.drawn.len())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drafts_are_given_up_after_too_many_in_a_row() {
+        let mut in_a_row = RejectedInARow::default();
+        let mut take = |rejection: Option<Rejection>, times: u64| {
+            (0..times).try_for_each(|_| in_a_row.take(Split::Heldout, rejection))
+        };
+        take(Some(Rejection::Leak), MAX_REJECTED - 1).unwrap();
+        take(None, 1).unwrap();
+        take(Some(Rejection::TooShort), MAX_REJECTED - 2 * OF_NO_PIVOT).unwrap();
+        take(Some(Rejection::NoPivot), 1).unwrap();
+        let error = take(Some(Rejection::NoPivot), 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the last 1902 drafts of heldout documents were rejected: too short 1900, no pivot 2"
+        );
+        assert!(error.hint().is_some_and(|hint| hint.starts_with("lower `corpus.synthesize.min_tokens`, or let ")));
     }
 }
