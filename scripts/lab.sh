@@ -34,11 +34,14 @@ once() {
     exec {lock}>&-
 }
 
+# What the corpus of four times the length is built with, and read with.
+longer=(--set corpus.synthesize.num_train=0)
+four_times=(--set run.corpus=data/quickstart-4x "${longer[@]}" --set corpus.synthesize.num_random=27
+    --set corpus.synthesize.min_tokens=400 --set corpus.synthesize.max_tokens=1200)
+
 corpora() {
-    local longer=(--set corpus.synthesize.num_train=0)
     once corpus "$memtrain" corpus build --config "$recipes/memtrain.toml"
-    once corpus-4x "$memtrain" corpus build --config "$recipes/memtrain.toml" --set run.corpus=data/quickstart-4x "${longer[@]}" \
-        --set corpus.synthesize.num_random=27 --set corpus.synthesize.min_tokens=400 --set corpus.synthesize.max_tokens=1200
+    once corpus-4x "$memtrain" corpus build --config "$recipes/memtrain.toml" "${four_times[@]}"
     once corpus-16x "$memtrain" corpus build --config "$recipes/memtrain.toml" --set run.corpus=data/quickstart-16x "${longer[@]}" \
         --set corpus.synthesize.num_random=123 --set corpus.synthesize.min_tokens=1600 --set corpus.synthesize.max_tokens=4800
     # The same held-out documents among 8, 32 and 128 passages.
@@ -63,7 +66,7 @@ answers() {
 
 # recalls NAME POLICY: recall by distance, in documents of four times the length; and with a memory of one token
 recalls() {
-    local of=(--config "$recipes/memtrain.toml" --policy "$2" --set run.corpus=data/quickstart-4x --set reader.max_chunks=32)
+    local of=(--config "$recipes/memtrain.toml" --policy "$2" "${four_times[@]}" --set reader.max_chunks=32)
     of+=(--set eval.documents=40 --set eval.temperature=0)
     once "recall-$1" "$memtrain" eval recall "${of[@]}" --out "recall/$1.json"
     once "blank-$1" "$memtrain" eval recall "${of[@]}" --set reader.memory_tokens=1 --out "recall/blank-$1.json"

@@ -39,8 +39,10 @@ fn a_corpus_that_is_not_there_is_said_to_be_missing_with_what_makes_one() {
         refused(path, &["corpus", command, "nowhere"], 1, &missing);
     }
     store::create_dir_all(&path.join("empty")).unwrap();
+    refused(path, &["corpus", "inspect", "empty"], 1, &["`empty` holds no corpus", "hint: ", "memtrain corpus build"]);
+    store::create_dir_all(&path.join("begun/ingest")).unwrap();
     let unfinished = ["stage `synthesize` of the corpus is not finished", "hint: ", "memtrain corpus build"];
-    refused(path, &["corpus", "inspect", "empty"], 1, &unfinished);
+    refused(path, &["corpus", "inspect", "begun"], 1, &unfinished);
 }
 
 #[test]
@@ -131,8 +133,11 @@ fn wrong_values_of_a_configuration_end_with_2() {
     let path = folder.path();
     small_world::write(path, "");
     let build = |set: &str, part: &str| refused(path, &["corpus", "build", "small.toml", "--set", set], 2, &[part]);
-    build("corpus.ingest.dumps=[]", "`ingest.dumps` is empty");
-    build("corpus.ingest.min_words=30", "`ingest.min_words` must be between 1 and `ingest.max_words` = 24");
+    build("corpus.ingest.dumps=[]", "`corpus.ingest.dumps` is empty");
+    build(
+        "corpus.ingest.min_words=30",
+        "`corpus.ingest.min_words` must be between 1 and `corpus.ingest.max_words` = 24",
+    );
     assert!(memtrain(path, &["corpus", "build", "small.toml"]).status.success());
     let train = |set: &[&str], part: &str| refused(path, &[&["train", "small.toml"], set].concat(), 2, &[part]);
     train(
@@ -174,7 +179,7 @@ fn a_configuration_is_checked_and_shown_without_anything_else() {
     let check = |set: &str, part: &str| refused(path, &["config", "check", "small.toml", "--set", set], 2, &[part]);
     check("train.stepz=1", "`stepz`");
     check("reader.context_tokens=100", "reader.context_tokens");
-    check("corpus.ingest.dumps=[]", "`ingest.dumps` is empty");
+    check("corpus.ingest.dumps=[]", "`corpus.ingest.dumps` is empty");
 }
 
 #[test]
@@ -228,4 +233,99 @@ fn a_doctor_says_what_is_there_and_what_stands_in_the_way() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("! settings") && said.contains("CANDLE_NUM_THREADS=1"), "{said}");
+}
+
+#[test]
+fn a_folder_of_another_kind_is_told_what_it_is_and_what_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "[train]\nsteps = 1\ndocuments_per_step = 1\n[objective]\ngroup_size = 2\n");
+    assert!(memtrain(path, &["corpus", "build", "small.toml"]).status.success());
+    let trained = memtrain(path, &["train", "small.toml", "--set", "run.name=r"]);
+    assert!(trained.status.success(), "{}", String::from_utf8_lossy(&trained.stderr));
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/policies/tiny");
+    let policy = tiny.to_str().unwrap();
+    let (is_run, is_corpus) =
+        ("hint: `runs/r` is a run: `memtrain report`", "hint: `corpus` is a corpus: `run.corpus`");
+    let is_policy = format!("hint: `{policy}` is a policy: `memtrain policy info`");
+    for command in
+        [&["corpus", "inspect"][..], &["corpus", "stats"], &["corpus", "verify"], &["index", "search", "x", "--corpus"]]
+    {
+        refused(path, &[command, &["runs/r"]].concat(), 1, &[is_run]);
+        refused(path, &[command, &[policy]].concat(), 1, &[&is_policy]);
+    }
+    for command in [&["run", "verify"][..], &["report"], &["policy", "info"], &["eval", "compare", "corpus"]] {
+        refused(path, &[command, &["corpus"]].concat(), 1, &[is_corpus]);
+    }
+    refused(path, &["report", policy], 1, &[&is_policy]);
+    refused(path, &["policy", "info", "runs/r"], 1, &["its policies are in `runs/r/checkpoints`"]);
+    refused(path, &["report", "corpus/ingest"], 1, &["hint: `corpus/ingest` is stage `ingest` of the corpus `corpus`"]);
+    refused(path, &["train", "small.toml", "--set", "run.corpus=runs/r"], 1, &["is not built", is_run]);
+    // Of the right kind, and not finished: to be built, not to be looked for elsewhere.
+    store::remove_file(&path.join("corpus/synthesize/manifest.json")).unwrap();
+    refused(path, &["corpus", "inspect", "corpus"], 1, &["is not finished", "memtrain corpus build"]);
+}
+
+#[test]
+fn what_is_no_number_is_told_in_plain_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    let world = |pages: &str, said: &str| {
+        let log = refused(
+            path,
+            &["world", "--out", "w.xml", &format!("--pages={pages}")],
+            2,
+            &[said, "'--pages <PAGES>'", pages],
+        );
+        assert!(!log.contains("digit") && !log.contains("literal"), "{log}");
+    };
+    world("many", "a whole number is expected, in digits alone");
+    world("1.5", "a whole number is expected, in digits alone");
+    world("-3", "the number must not be negative");
+    world("99999999999999999999999", "the number is too large");
+    let log = refused(path, &["policy", "score", "x", "--temperature", "hot"], 2, &["a number is expected", "hot"]);
+    assert!(!log.contains("literal"), "{log}");
+    for (set, said) in [
+        ("train.steps=ten", "`train.steps` is \"ten\" at --set: it must be a whole number, 0 or more"),
+        ("train.steps=1.5", "`train.steps` is 1.5 at --set: it must be a whole number, 0 or more"),
+        ("train.steps=-1", "`train.steps` is -1 at --set: it must be a whole number, 0 or more"),
+        ("optimizer.learning_rate=fast", "`optimizer.learning_rate` is \"fast\" at --set: it must be a number"),
+        ("corpus.entities.rules=1", "`corpus.entities.rules` is 1 at --set: it must be `true` or `false`"),
+        ("corpus.ingest.dumps=3", "`corpus.ingest.dumps` is 3 at --set: it must be a list in `[` and `]`"),
+        ("run.name=[1]", "`run.name` is [1] at --set: it must be a text in quotation marks"),
+        ("reader=3", "`reader` is 3 at --set: it must be a section of keys"),
+    ] {
+        refused(path, &["config", "check", "small.toml", "--set", set], 2, &[said]);
+    }
+}
+
+#[test]
+fn files_of_a_folder_that_are_no_dumps_are_told_once_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    let (dumps, others) = (path.join("dumps"), path.join("others"));
+    for folder in [&dumps, &others] {
+        store::create_dir_all(folder).unwrap();
+        for (name, text) in
+            [("a.json", "{\n \"name\": \"x\"\n}\n"), ("b.json", "{\"name\": \"x\"}\n"), ("c.txt", "a list")]
+        {
+            store::write_atomic(&folder.join(name), text).unwrap();
+        }
+    }
+    assert!(memtrain(path, &["world", "--out", "dumps/d.xml.bz2", "--pages", "30"]).status.success());
+    let output = memtrain(path, &["corpus", "build", "small.toml", "--dump", "dumps"]);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{log}");
+    for name in ["a.json", "b.json", "c.txt"] {
+        assert_eq!(log.lines().filter(|line| line.contains(name)).count(), 1, "{name}: {log}");
+    }
+    assert!(!log.contains("d.xml.bz2"), "{log}");
+    refused(
+        path,
+        &["corpus", "build", "small.toml", "--dump", "others"],
+        1,
+        &["no dump at `others`", "none of its 3 files"],
+    );
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use memtrain_hub::{Hub, Needed};
 use memtrain_index::{EmbedBackend, IndexConfig, Method};
+use memtrain_pipeline::CorpusConfig;
 use tempfile::TempDir;
 
 use crate::config::Config;
@@ -49,6 +50,24 @@ pub fn local_folder(source: &Path) -> PathBuf {
     let hub = Hub { offline: true, ..Hub::from_env() };
     let cached = source.to_str().and_then(|name| hub.resolve(name, Needed::Tokenizer).ok());
     cached.unwrap_or_else(|| source.to_path_buf())
+}
+
+/// Puts what is here of the models of a corpus where their names are. Nothing is written but a built-in tokenizer, whose folder is
+/// gone with the value that is returned.
+///
+/// # Errors
+/// If no built-in policy has the name, or there is no room for it.
+pub(super) fn place_locally(config: &mut CorpusConfig) -> anyhow::Result<Option<ModelFolder>> {
+    let model = &mut config.index.embed.model;
+    *model = local_folder(model);
+    let source = &mut config.tokenizer.source;
+    if source.starts_with("built-in:") {
+        let folder = ModelFolder::find(source, Needed::Tokenizer)?;
+        *source = folder.path.display().to_string();
+        return Ok(Some(folder));
+    }
+    *source = local_folder(Path::new(source.as_str())).display().to_string();
+    Ok(None)
 }
 
 /// Puts the models of a configuration where paths can name them: `built-in:NAME` becomes a folder beside the corpus, written

@@ -1,10 +1,12 @@
 //! What will be done: the plan that `--dry-run` prints, and the checks that need no files.
 
 use anyhow::Context;
+use memtrain_pipeline::staleness;
 
 use super::failure::Usage;
 use super::memory_plan::MachineArgs;
 use super::print::print_line;
+use super::setup;
 use crate::agents::bank::Layout;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::Truncation;
@@ -151,11 +153,12 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     print_line!("{}", toml::to_string(config).context("the configuration cannot be written")?)?;
     let synthesize = &config.corpus.synthesize;
     let reader = &config.reader;
+    let documents = documents(config)?;
     let chunks = synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks);
     let (turns, recalls) = conversations_a_step(config);
     let prompt = INSTRUCTION_TOKENS.min(reader.context_tokens) + reader.chunk_tokens + reader.memory_tokens;
     print_line!("# What follows from it")?;
-    print_line!("# documents            {} training, {} held out", synthesize.num_train, synthesize.num_heldout)?;
+    print_line!("# documents            {documents}")?;
     print_line!("# passages a document  {} + 1 + {}", synthesize.num_related, synthesize.num_random)?;
     print_line!("# prompts              `{}`, {}", reader.prompts, prompts.hash())?;
     print_line!("# chunks a document    at most {chunks} of {} tokens", reader.chunk_tokens)?;
@@ -177,6 +180,25 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     }
     print_line!("# run                  {}", config.run.runs.join(&config.run.name).display())?;
     super::memory_plan::print(config, machine)
+}
+
+/// How many documents there are: of the corpus where it is built, which may not be the configuration's.
+fn documents(config: &Config) -> anyhow::Result<String> {
+    let (corpus, synthesize) = (&config.run.corpus, &config.corpus.synthesize);
+    let of = |[train, heldout]: [u64; 2]| format!("{train} training, {heldout} held out");
+    let configured = of([synthesize.num_train, synthesize.num_heldout]);
+    if !needs_corpus(config) {
+        return Ok("none: tasks are read".to_owned());
+    }
+    let Some(there) = staleness::num_documents(corpus)? else {
+        return Ok(format!("{configured}, once the corpus is built"));
+    };
+    let differences = setup::differences(config)?;
+    if differences.is_empty() {
+        return Ok(format!("{}, in `{}`", of(there), corpus.display()));
+    }
+    tracing::warn!("{}; `train` refuses it", setup::other_configuration(config, &differences));
+    Ok(format!("{configured}, once the corpus is built again: `{}` has {}", corpus.display(), of(there)))
 }
 
 /// Whether a frozen reference is kept.

@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 use candle_core::{DType, Device};
 use memtrain_corpora::{Split, store};
+use memtrain_pipeline::staleness::{self, Difference};
 
 use super::configuration::ConfigArgs;
-use super::failure::{Usage, WithHint};
+use super::failure::{FolderKind, Usage, WithHint};
+use super::models;
 use crate::agents::bank::BankReading;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{Reader, SamplingConfig, StepKey};
@@ -31,19 +33,73 @@ use crate::sampler::{self, ChatServer};
 use crate::train::documents::{self, DocumentSet};
 use crate::train::items::{ItemSet, TaskSet};
 
-/// Checks that the corpus has documents, before anything is fetched or loaded.
+/// Checks that the corpus has documents, and those of this configuration, before anything is fetched or loaded.
 ///
 /// # Errors
-/// If they are not there, with the command that makes them.
+/// If they are not there, or were made with other keys; with the command that makes them.
 pub fn check_corpus(config: &Config, args: &ConfigArgs) -> anyhow::Result<()> {
     let corpus = &config.run.corpus;
     if store::exists(&corpus.join("synthesize").join("manifest.json")) {
-        return Ok(());
+        return check_current(config, args);
     }
     let set = args.set.iter().map(|change| format!(" --set '{change}'")).collect::<String>();
-    Err(anyhow::anyhow!("the corpus `{}` is not built", corpus.display())).hint(|| {
-        format!("`memtrain corpus build {}{set}` makes it; `run.corpus` names another one", args.path().display())
+    let other = FolderKind::of(corpus).filter(|kind| *kind != FolderKind::Corpus);
+    Err(anyhow::anyhow!("the corpus `{}` is not built", corpus.display())).hint(|| match other {
+        Some(kind) => format!("{}; `run.corpus` names the corpus", kind.told(corpus)),
+        None => {
+            format!("`memtrain corpus build {}{set}` makes it; `run.corpus` names another one", args.path().display())
+        }
     })
+}
+
+/// Checks that the corpus was built with the configuration's keys: else other documents are read than it says.
+fn check_current(config: &Config, args: &ConfigArgs) -> anyhow::Result<()> {
+    let differences = differences(config)?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let mut set = String::new();
+    for difference in &differences {
+        // What only the contents of files tell cannot be typed.
+        let Some(built) = &difference.built else { continue };
+        set.push_str(&format!(" --set '{}={built}'", difference.key));
+    }
+    let given = args.set.iter().map(|change| format!(" --set '{change}'")).collect::<String>();
+    let as_it_is = if set.is_empty() { String::new() } else { format!("; to read it as it is, add{set}") };
+    Err(anyhow::anyhow!("{}", other_configuration(config, &differences))).hint(|| {
+        format!(
+            "`memtrain corpus build {}{given}` brings it up to date{as_it_is}; `run.corpus` names another corpus",
+            args.path().display()
+        )
+    })
+}
+
+/// What a corpus that is not the configuration's is told to be.
+pub(super) fn other_configuration(config: &Config, differences: &[Difference]) -> String {
+    let keys: Vec<String> = differences
+        .iter()
+        .map(|difference| match &difference.built {
+            Some(built) => format!("`{}` is {built} in it and {} here", difference.key, difference.configured),
+            None => format!("`{}` is {} here, and names other files", difference.key, difference.configured),
+        })
+        .collect();
+    format!("the corpus `{}` was built with another configuration: {}", config.run.corpus.display(), keys.join(", "))
+}
+
+/// The keys in which the corpus differs from the configuration. Says so if it was built from other dumps, which may have been named
+/// on the command line.
+///
+/// # Errors
+/// If a plan of the corpus is damaged, or a file cannot be read.
+pub(super) fn differences(config: &Config) -> anyhow::Result<Vec<Difference>> {
+    let (mut of_corpus, out) = (config.corpus.clone(), &config.run.corpus);
+    // Only what is here is compared: nothing is asked of the hub.
+    let _built_in = models::place_locally(&mut of_corpus)?;
+    let differences = staleness::differences(&of_corpus, out)?;
+    if differences.is_empty() && staleness::has_other_dumps(&of_corpus, out)? {
+        tracing::warn!("the corpus `{}` was built from other dumps than `corpus.ingest.dumps` names", out.display());
+    }
+    Ok(differences)
 }
 
 /// What a searcher works with.
