@@ -114,10 +114,26 @@ const SAMPLE: (usize, usize) = (64, 1 << 20);
 /// A file is in Markdown if one text in so many, of those that are looked at, shows it.
 const ONE_IN: usize = 4;
 
+/// Checks that a file of this form has articles, as far as its columns or its first object tell.
+///
+/// # Errors
+/// What it has instead, or that it cannot be read.
+pub fn check(path: &Path, form: Form) -> Result<(), DumpError> {
+    match form {
+        Form::MediaWiki => Ok(()),
+        form => rows(path, form).map(drop),
+    }
+}
+
 /// Opens a file of extracted texts, its form told by its content.
 pub fn open(path: &Path) -> Result<Texts, DumpError> {
+    let (rows, site) = rows(path, recognise(path)?)?;
+    Ok(Texts { rows, site, first: VecDeque::new(), markdown: false }.sampled())
+}
+
+fn rows(path: &Path, form: Form) -> Result<(Rows, SiteInfo), DumpError> {
     let mut site = SiteInfo::default();
-    let rows: Rows = match recognise(path)? {
+    let rows: Rows = match form {
         #[cfg(feature = "tables")]
         Form::Parquet => Box::new(parquet::rows(path)?),
         #[cfg(not(feature = "tables"))]
@@ -136,7 +152,7 @@ pub fn open(path: &Path) -> Result<Texts, DumpError> {
             return Err(DumpError::NotADump { path: path.to_path_buf(), detail });
         }
     };
-    Ok(Texts { rows, site, first: VecDeque::new(), markdown: false }.sampled())
+    Ok((rows, site))
 }
 
 impl Texts {

@@ -40,11 +40,6 @@ pub(crate) fn check_inputs(config: &IngestConfig) -> Result<()> {
     inputs::find(config).map(drop)
 }
 
-/// Sizes in bytes of what `dumps` names, in order.
-pub(crate) fn input_sizes(config: &IngestConfig) -> Result<Vec<u64>> {
-    inputs::find(config)?.iter().map(|path| Ok(store::len(path)?)).collect()
-}
-
 pub(crate) struct IngestStage<'a> {
     pub(crate) config: &'a CorpusConfig,
     pub(crate) out: &'a Path,

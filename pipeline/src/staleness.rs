@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::config::CorpusConfig;
 use crate::error::{PipelineError, Result};
-use crate::ingest;
 use crate::stage::{Input, Plan, Stage, StageFolder, StageName, Stored};
 use crate::tokenizer::TokenizerStage;
 
@@ -49,17 +48,21 @@ pub fn differences(config: &CorpusConfig, out_dir: &Path) -> Result<Vec<Differen
     Ok(found)
 }
 
-/// Whether a corpus was built from dumps of other sizes than those that a configuration names; nobody can tell where these are not
-/// there.
+/// Whether a corpus was built from dumps of other sizes than the files that a configuration names. Where one is not there, or a folder
+/// or a pattern, which may take long to list, it is not told.
 ///
 /// # Errors
 /// As [`differences`].
 pub fn has_other_dumps(config: &CorpusConfig, out_dir: &Path) -> Result<bool> {
     let Some(plan) = plan(out_dir, StageName::Ingest)? else { return Ok(false) };
-    match ingest::input_sizes(&config.ingest) {
-        Err(PipelineError::NoDump { .. }) => Ok(false),
-        sizes => Ok(!sizes?.into_iter().eq(plan.inputs.iter().map(|input| input.bytes))),
+    let mut sizes = Vec::with_capacity(config.ingest.dumps.len());
+    for dump in config.ingest.dumps.iter().map(Path::new) {
+        match store::len(dump) {
+            Ok(bytes) if !store::is_dir(dump) => sizes.push(bytes),
+            _ => return Ok(false),
+        }
     }
+    Ok(!plan.inputs.iter().map(|input| input.bytes).eq(sizes))
 }
 
 /// Training and held-out documents of a corpus; nothing where it has no finished ones.

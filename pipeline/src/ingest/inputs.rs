@@ -150,12 +150,8 @@ fn is_input(path: &Path, left_out: &mut Vec<String>) -> bool {
     if !may_be_read(path, left_out) {
         return false;
     }
-    // Of these the first rows say whether they are articles.
-    let opened = recognise(path).and_then(|form| match form {
-        Form::JsonLines | Form::Parquet => extracted::open(path).map(drop),
-        Form::MediaWiki | Form::Docs => Ok(()),
-    });
-    match opened {
+    let of_articles = recognise(path).and_then(|form| extracted::check(path, form));
+    match of_articles {
         Ok(()) | Err(DumpError::Truncated { .. } | DumpError::Damaged { .. } | DumpError::Store(_)) => true,
         Err(_) if is_index(path) => false,
         Err(error) => {
