@@ -239,7 +239,9 @@ fn a_doctor_says_what_is_there_and_what_stands_in_the_way() {
 fn a_folder_of_another_kind_is_told_what_it_is_and_what_takes_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    small_world::write(path, "[train]\nsteps = 1\ndocuments_per_step = 1\n[objective]\ngroup_size = 2\n");
+    let reader = "[reader]\nprompts = \"compact\"\nchunk_tokens = 48\nmemory_tokens = 16\nanswer_tokens = 8\ncontext_tokens = 256\n";
+    let train = "[train]\nsteps = 1\ndocuments_per_step = 1\npeak_tflops = 1.0\n[objective]\ngroup_size = 2\n";
+    small_world::write(path, &format!("{reader}{train}"));
     assert!(memtrain(path, &["corpus", "build", "small.toml"]).status.success());
     let trained = memtrain(path, &["train", "small.toml", "--set", "run.name=r"]);
     assert!(trained.status.success(), "{}", String::from_utf8_lossy(&trained.stderr));

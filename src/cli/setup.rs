@@ -95,7 +95,16 @@ pub(super) fn differences(config: &Config) -> anyhow::Result<Vec<Difference>> {
     let (mut of_corpus, out) = (config.corpus.clone(), &config.run.corpus);
     // Only what is here is compared: nothing is asked of the hub.
     let _built_in = models::place_locally(&mut of_corpus)?;
-    let differences = staleness::differences(&of_corpus, out)?;
+    let mut differences = staleness::differences(&of_corpus, out)?;
+    for difference in &mut differences {
+        // As it was typed, not where it lies.
+        let typed = match &*difference.key {
+            "corpus.tokenizer.source" => &config.corpus.tokenizer.source,
+            "corpus.index.embed.model" => &config.corpus.index.embed.model.display().to_string(),
+            _ => continue,
+        };
+        difference.configured = format!("{typed:?}");
+    }
     if differences.is_empty() && staleness::has_other_dumps(&of_corpus, out)? {
         tracing::warn!("the corpus `{}` was built from other dumps than `corpus.ingest.dumps` names", out.display());
     }
