@@ -203,6 +203,30 @@ impl Index {
         Ok(answers)
     }
 
+    /// For each pair of a passage and a text, up to `k` passages that hold words of the text, by BM25, best first: never
+    /// the passage itself, a near copy of it or two near copies. All words of the text are asked for; whether a passage
+    /// holds them all is for the caller to see. On all threads; no vectors are searched through.
+    ///
+    /// # Errors
+    /// As [`Self::related`].
+    pub fn lexical_many(&self, queries: &[(u64, &str)], k: usize) -> Result<Vec<Related>, IndexError> {
+        let one = |&(passage_id, text): &(u64, &str)| {
+            let row = self.row(passage_id)?;
+            let mut hits = self.lexical.nearest(text, None, k.saturating_add(1))?;
+            hits.retain(|hit| hit.passage_id != passage_id);
+            Ok(self.without_near_duplicates(row, hits, k))
+        };
+        queries.par_iter().map(one).collect()
+    }
+
+    /// Page id of the article that a passage is from.
+    ///
+    /// # Errors
+    /// [`IndexError::UnknownPassage`].
+    pub fn article(&self, passage_id: u64) -> Result<u64, IndexError> {
+        Ok(self.lexical.article_id(self.row(passage_id)?))
+    }
+
     /// Answers, asking again for more where near copies have left a pivot with fewer than `k`.
     fn related_batch(&self, rows: &[usize], k: usize) -> Result<Vec<Related>, IndexError> {
         let mut answers = vec![Related::default(); rows.len()];

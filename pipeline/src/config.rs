@@ -1,5 +1,7 @@
 //! What the user sets: one section a stage. Defaults are the papers' values where a paper gives one.
 
+mod synthesize;
+
 use std::collections::BTreeMap;
 
 use memtrain_corpora::EntityLabel;
@@ -9,6 +11,8 @@ use memtrain_index::IndexConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PipelineError, Result};
+
+pub use synthesize::{EligibleConfig, EvidenceConfig, PassageLayout, Selection, SynthesizeConfig};
 
 /// Everything between a dump and its documents.
 ///
@@ -245,30 +249,6 @@ impl Default for TokenizerConfig {
     }
 }
 
-/// How a passage looks in a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PassageLayout {
-    /// The article's title on a line of its own, then the text.
-    TitleAndText,
-    /// The text alone.
-    Text,
-    /// The text below a heading: the word `Document`, its number in the document from 1 on, and a colon. What is hidden stays in
-    /// headings; a document whose hidden words stand in one is rejected, since its neighbours give the number away.
-    Numbered,
-}
-
-/// Some mentions or passages of all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Selection {
-    /// All of them.
-    #[default]
-    All,
-    /// Those that [`EligibleConfig`] allows to be hidden, or that have one.
-    Eligible,
-}
-
 /// As [`is_default`], of the whole.
 fn is_one(share: &f64) -> bool {
     *share == 1.0
@@ -277,118 +257,6 @@ fn is_one(share: &f64) -> bool {
 /// Whether a key is left out of what is hashed and written, so that corpora and runs from before the key stay as they are.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-/// The synthesis of documents (MemTrain, arXiv 2606.03197 §3.1 and §4).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SynthesizeConfig {
-    /// Training documents. Default 30,000 (§4).
-    pub num_train: u64,
-    /// Held-out documents. Default 512 (ours: the paper holds none out).
-    pub num_heldout: u64,
-    /// Share of the articles whose passages are pivots of held-out documents only. Default 0.02 (ours).
-    pub heldout_fraction: f64,
-    /// Retrieved passages a document. Default 29 (§4); never fewer.
-    pub num_related: usize,
-    /// Random passages a document. Default 120 (§4); more or fewer where the token window asks for it.
-    pub num_random: usize,
-    /// Fewest tokens of a document, by the policy's tokenizer. Default 24,000 (§4).
-    pub min_tokens: usize,
-    /// Most tokens of a document. Default 40,000 (§4).
-    pub max_tokens: usize,
-    /// How a passage looks. Default `title-and-text` (ours).
-    pub layout: PassageLayout,
-    /// What stands between passages. Default a blank line (ours).
-    pub separator: String,
-    /// Whether the hidden entity is compared with regard to case. Default on (ours).
-    pub case_sensitive: bool,
-    /// Whether redirect titles and anchor texts of the hidden entity's article are hidden too. Default off: the paper
-    /// hides the entity's own words.
-    pub mask_aliases: bool,
-    /// Which entities may be hidden.
-    pub eligible: EligibleConfig,
-    /// Which mentions a document lists, to be asked for in training. Default `all`; with `eligible` what is asked for follows
-    /// the same rule as what is hidden.
-    #[serde(skip_serializing_if = "is_default")]
-    pub entities: Selection,
-    /// Which passages documents are made of. Default `all`; with `eligible` only those with an eligible entity. Related ones
-    /// are then the best of twice as many.
-    #[serde(skip_serializing_if = "is_default")]
-    pub passages: Selection,
-    /// How often a rejected document is drawn anew under the same number. Default 50 (ours).
-    pub max_attempts: u32,
-    /// Documents a shard. Default 500 (ours).
-    pub documents_per_shard: u64,
-}
-
-impl Default for SynthesizeConfig {
-    fn default() -> Self {
-        Self {
-            num_train: 30_000,
-            num_heldout: 512,
-            heldout_fraction: 0.02,
-            num_related: 29,
-            num_random: 120,
-            min_tokens: 24_000,
-            max_tokens: 40_000,
-            layout: PassageLayout::TitleAndText,
-            separator: "\n\n".to_owned(),
-            case_sensitive: true,
-            mask_aliases: false,
-            eligible: EligibleConfig::default(),
-            entities: Selection::All,
-            passages: Selection::All,
-            max_attempts: 50,
-            documents_per_shard: 500,
-        }
-    }
-}
-
-/// Which mentions of a pivot may be hidden (the paper says "a random entity"; the bounds are ours). Of those that may, every
-/// surface is equally likely, however often it stands there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EligibleConfig {
-    /// Kinds. Default: names of all kinds, no numbers, dates or amounts (they occur everywhere).
-    pub labels: Vec<EntityLabel>,
-    /// Fewest characters. Default 3.
-    pub min_chars: usize,
-    /// Most characters. Default 60.
-    pub max_chars: usize,
-    /// Surfaces that are never hidden, compared without regard to case.
-    pub stop_list: Vec<String>,
-    /// Fewest passages of the corpus that mention the surface. Default 1.
-    pub min_passages: u32,
-    /// Most passages of the corpus that mention the surface; 0 for no bound. Default 0.
-    pub max_passages: u32,
-    /// Most words, apart by white space; 0 for no bound. Default 0.
-    #[serde(skip_serializing_if = "is_default")]
-    pub max_words: usize,
-    /// Most occurrences of the surface in its passage; 0 for no bound. Default 0. Of what is hidden, not of what may be asked
-    /// for: there chunks are counted, not passages.
-    #[serde(skip_serializing_if = "is_default")]
-    pub max_in_passage: usize,
-    /// Whether a name may begin with a small letter. Default off: most such links are common nouns.
-    #[serde(skip_serializing_if = "is_default")]
-    pub small_letters: bool,
-}
-
-impl Default for EligibleConfig {
-    fn default() -> Self {
-        use EntityLabel::*;
-        Self {
-            labels: vec![Person, Norp, Fac, Org, Gpe, Loc, Product, Event, WorkOfArt, Law, Language, Misc, Unknown],
-            min_chars: 3,
-            max_chars: 60,
-            stop_list: Vec::new(),
-            min_passages: 1,
-            max_passages: 0,
-            max_words: 0,
-            max_in_passage: 0,
-            small_letters: false,
-        }
-    }
 }
 
 impl CorpusConfig {
@@ -487,52 +355,6 @@ impl EntitiesConfig {
     }
 }
 
-impl SynthesizeConfig {
-    fn validate(&self) -> Result<()> {
-        if !(0.0..1.0).contains(&self.heldout_fraction) {
-            let got = self.heldout_fraction;
-            return fault("corpus.synthesize.heldout_fraction", format!("must be at least 0 and below 1, got {got}"));
-        }
-        if self.num_heldout > 0 && self.heldout_fraction == 0.0 {
-            return fault(
-                "corpus.synthesize.heldout_fraction",
-                "must be above 0 when `corpus.synthesize.num_heldout` is".into(),
-            );
-        }
-        if self.max_tokens < self.min_tokens.max(1) {
-            return fault(
-                "corpus.synthesize.max_tokens",
-                format!(
-                    "must be at least `corpus.synthesize.min_tokens` = {}, got {}",
-                    self.min_tokens, self.max_tokens
-                ),
-            );
-        }
-        if self.separator.chars().any(char::is_alphanumeric) || self.separator.is_empty() {
-            return fault("corpus.synthesize.separator", "must be white space or punctuation between passages".into());
-        }
-        if self.documents_per_shard == 0 || self.max_attempts == 0 {
-            return fault(
-                "corpus.synthesize.documents_per_shard",
-                "and `corpus.synthesize.max_attempts` must be at least 1".into(),
-            );
-        }
-        if self.eligible.labels.is_empty() {
-            return fault("corpus.synthesize.eligible.labels", "is empty: no entity could be hidden".into());
-        }
-        if self.eligible.max_chars < self.eligible.min_chars.max(1) {
-            return fault(
-                "corpus.synthesize.eligible.max_chars",
-                format!(
-                    "must be at least `corpus.synthesize.eligible.min_chars` = {}, got {}",
-                    self.eligible.min_chars, self.eligible.max_chars
-                ),
-            );
-        }
-        Ok(())
-    }
-}
-
 fn fault(key: &'static str, problem: String) -> Result<()> {
     Err(PipelineError::Config { key, problem })
 }
@@ -567,6 +389,14 @@ mod tests {
         assert_eq!(key_at_fault(|c| c.synthesize.max_tokens = 5), Some("corpus.synthesize.max_tokens"));
         assert_eq!(key_at_fault(|c| c.synthesize.separator = " and ".into()), Some("corpus.synthesize.separator"));
         assert_eq!(key_at_fault(|c| c.synthesize.eligible.max_chars = 1), Some("corpus.synthesize.eligible.max_chars"));
+        assert_eq!(
+            key_at_fault(|c| c.synthesize.evidence.max_same_article = f64::NAN),
+            Some("corpus.synthesize.evidence.max_same_article")
+        );
+        assert_eq!(
+            key_at_fault(|c| c.synthesize.evidence.max_passages = 2),
+            Some("corpus.synthesize.evidence.min_passages")
+        );
     }
 
     #[test]

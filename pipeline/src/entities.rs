@@ -23,6 +23,7 @@ mod tokens;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memtrain_corpora::store::{ScalarIndex, TableWriter};
 use memtrain_corpora::{Entity, EntitySource, Passage, PassageEntities};
@@ -34,6 +35,7 @@ pub use backend::{EntityBackend, open_backend, without_overlaps};
 pub use bert::BertBackend;
 pub use gazetteer::{Gazetteer, GazetteerBuilder};
 pub use links::LinksBackend;
+pub(crate) use rules::{Locale, classify};
 #[cfg(feature = "rust-bert")]
 pub use rust_bert::RustBertBackend;
 
@@ -105,6 +107,11 @@ pub(crate) fn gazetteer(out: &Path, config: &EntitiesConfig, stage: StageName) -
 pub(crate) fn aliases(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Aliases> {
     let config = with_language(config, out, stage)?;
     Aliases::read(&config, redirects(out, stage)?, articles(out, stage)?)
+}
+
+/// The words of dates and numbers in the language of a corpus.
+pub(crate) fn locale(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Arc<Locale>> {
+    Ok(Locale::of(&with_language(config, out, stage)?.language))
 }
 
 /// How often each name is a link where it stands, from passages at even distances.

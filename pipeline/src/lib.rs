@@ -31,6 +31,7 @@ pub mod config;
 pub mod documents;
 pub mod entities;
 mod error;
+pub mod evidence;
 pub mod index;
 mod ingest;
 pub mod inspect;

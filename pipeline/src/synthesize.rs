@@ -1,8 +1,8 @@
 //! Stage 5, `synthesize`: long documents with one entity hidden everywhere (MemTrain, arXiv 2606.03197 §3.1).
 //!
-//! A pivot passage is drawn at random among those with an eligible entity; retrieval gives the related ones, chance the
-//! others; all are joined in random order, and every occurrence of one random eligible entity of the pivot becomes
-//! `[MASK]`. Where the text is outside the token window, random passages are drawn more or fewer, related ones never. A
+//! A pivot passage is drawn at random among those with an eligible entity; one random eligible entity of it that enough
+//! other passages mention is the target; these and the most similar passages are the related ones, chance gives the
+//! others; all are joined in random order, and every occurrence of the target becomes `[MASK]`. Where the text is outside the token window, random passages are drawn more or fewer, related ones never. A
 //! document in which the hidden words still stand in any dress is rejected. A rejected document is drawn anew under the
 //! same number; rejections are counted by cause.
 //!
@@ -12,6 +12,8 @@ mod assemble;
 mod card;
 mod draw;
 mod eligible;
+mod evidence;
+mod forms;
 mod material;
 
 use std::collections::BTreeMap;
@@ -34,6 +36,8 @@ use crate::tables::{Mentions, Passages};
 use draw::{Outcome, RejectedInARow, Retriever, Source};
 use eligible::Eligible;
 use material::{HeldOut, PassageSet};
+
+pub(crate) use forms::{is_beside_capital, other_forms};
 
 /// Version of what this stage computes.
 const VERSION: u32 = 2;
@@ -109,7 +113,8 @@ impl Stage for SynthesizeStage<'_> {
 
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
         let passages = Passages::open(self.out, self.name())?;
-        let eligible = Eligible::open(&self.config.synthesize.eligible, self.out)?;
+        let locale = crate::entities::locale(self.out, &self.config.entities, self.name())?;
+        let eligible = Eligible::open(&self.config.synthesize.eligible, locale, self.out)?;
         let pool = match self.config.synthesize.passages {
             Selection::All => None,
             Selection::Eligible => Some(PassageSet::with_eligible(&passages, &eligible, self.out)?),
@@ -206,6 +211,15 @@ impl Retriever for Related {
     fn related(&self, passages: &[u64], k: usize) -> Result<Vec<Vec<u64>>> {
         let ids = |found: Found| found.hits.into_iter().map(|hit| hit.passage_id).collect();
         Ok(self.0.related_many(passages, k)?.into_iter().map(ids).collect())
+    }
+
+    fn mentioning(&self, names: &[(u64, &str)], k: usize) -> Result<Vec<Vec<u64>>> {
+        let ids = |found: Found| found.hits.into_iter().map(|hit| hit.passage_id).collect();
+        Ok(self.0.lexical_many(names, k)?.into_iter().map(ids).collect())
+    }
+
+    fn article(&self, passage: u64) -> Result<u64> {
+        Ok(self.0.article(passage)?)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Statistics of a corpus: lengths, kinds, answers, rejections.
 //!
-//! [`statistics`] reads the tables that the stages have committed, only the columns it needs and a batch at a time, never
-//! a text, and counts them with polars. Memory grows with distinct values (answers, lengths), not with rows.
+//! [`statistics`] reads the tables that the stages have committed, only the columns it needs and a batch at a time, and
+//! counts them with polars. Of texts it reads those of a split's first thousand documents. Memory grows with distinct
+//! values (answers, lengths), not with rows.
 //!
 //! This is a crate of its own because polars takes longer to compile than anything else here: nothing waits for it.
 
@@ -14,6 +15,7 @@ use std::path::Path;
 
 use memtrain_corpora::store::{Row, StoreError, TableReader};
 use memtrain_corpora::{Document, Passage, PassageEntities, Split};
+use memtrain_pipeline::evidence::{self, EvidenceStatistics};
 use memtrain_pipeline::{PipelineError, StageName, documents, tables};
 use serde::Serialize;
 
@@ -48,6 +50,8 @@ pub enum StatisticsError {
 
 /// Most frequent answers that are listed.
 const ANSWERS: usize = 10;
+/// Documents of a split whose texts are read.
+const READ: usize = 1_000;
 /// Labels and sources that are listed: all there are.
 const ALL: usize = usize::MAX;
 
@@ -89,6 +93,8 @@ pub struct DocumentStatistics {
     pub entity_labels: Shares,
     /// The hidden entities, the most frequent first.
     pub answers: Shares,
+    /// What bears on the hidden entities, and what gives them away.
+    pub evidence: EvidenceStatistics,
 }
 
 /// What happened while documents were drawn.
@@ -235,6 +241,7 @@ fn documents_of(corpus: &Path, split: Split) -> Result<Option<DocumentStatistics
         found.extend(tally.distribution()?);
     }
     let [tokens, characters, masks, passages, related, random, entities] = found[..] else { return Ok(None) };
+    let Some(evidence) = evidence::evidence(corpus, split, READ)? else { return Ok(None) };
     Ok(Some(DocumentStatistics {
         count: tokens.count,
         tokens,
@@ -247,6 +254,7 @@ fn documents_of(corpus: &Path, split: Split) -> Result<Option<DocumentStatistics
         labels: labels.shares(ALL)?,
         entity_labels: entity_labels.shares(ALL)?,
         answers: answers.shares(ANSWERS)?,
+        evidence,
     }))
 }
 

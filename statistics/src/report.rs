@@ -64,6 +64,17 @@ fn split_report(out: &mut String, split: &str, documents: &DocumentStatistics) -
     shares(out, "kinds to ask for", &documents.entity_labels)?;
     writeln!(out, "  hidden entities: {} different ones, the most frequent:", documents.answers.distinct)?;
     entries(out, &documents.answers)?;
+    let evidence = &documents.evidence;
+    writeln!(out, "  of the first {} documents:", evidence.documents)?;
+    for (what, share) in [
+        ("[MASK] stands in the pivot alone", evidence.pivot_alone),
+        ("another form of the answer stands in the text", evidence.other_form),
+        ("[MASK] stands beside another word with a capital in the pivot", evidence.part_of_name),
+        ("half of the related passages are of the pivot's article", evidence.same_article),
+        ("the pivot's page is called by a date or a number", evidence.date_page),
+    ] {
+        writeln!(out, "    {what:<61}  {:>7}", percent(share))?;
+    }
     writeln!(out)
 }
 

@@ -4,6 +4,7 @@ use memtrain_corpora::document::MASK;
 use memtrain_corpora::mask::{Matching, SpanMap, is_whole_word, leaks, occurrences_of_any, replace};
 use memtrain_corpora::{Document, DocumentEntity, DocumentPassage, EntityLabel, Mention, PassageRole, Span, Split};
 
+use super::forms::other_forms;
 use super::material::Material;
 use crate::config::{PassageLayout, SynthesizeConfig};
 
@@ -57,6 +58,15 @@ pub(crate) fn assemble(
     }
     let matching = Matching { case_sensitive: config.case_sensitive };
     let mut spans = occurrences_of_any(&text, &surfaces, matching);
+    if config.mask_forms {
+        let is_free = |form: &Span| {
+            let next = spans.partition_point(|span| span.end <= form.start);
+            spans.get(next).is_none_or(|span| form.end <= span.start)
+        };
+        let forms: Vec<Span> = other_forms(&text, &hidden.answer, hidden.label).into_iter().filter(is_free).collect();
+        spans.extend(forms);
+        spans.sort_unstable_by_key(|span| span.start);
+    }
     if config.layout == PassageLayout::Numbered {
         let is_in_passage = |span: &Span| {
             let after = places.partition_point(|(place, _)| place.start <= span.start);
@@ -116,6 +126,11 @@ mod tests {
         Material { id, title: title.into(), text: text.into(), mentions }
     }
 
+    /// Only the entity's own words are hidden.
+    fn paper() -> SynthesizeConfig {
+        SynthesizeConfig { mask_aliases: false, mask_forms: false, ..SynthesizeConfig::default() }
+    }
+
     fn example(config: &SynthesizeConfig) -> Document {
         let one = material(4, "Velmora", "Velmora's port lies in Ost.", &["Velmora", "Ost"]);
         let two = material(9, "Ost", "The Queen of Ost fled Velmora, the Grey Port.", &["Ost", "Velmora", "Grey Port"]);
@@ -156,7 +171,7 @@ mod tests {
 
     #[test]
     fn hides_everywhere_and_keeps_spans() {
-        let document = example(&SynthesizeConfig::default());
+        let document = example(&paper());
         assert_eq!(
             document.text,
             "[MASK]\n[MASK]'s port lies in Ost.\n\nOst\nThe Queen of Ost fled [MASK], the Grey Port."
@@ -172,16 +187,29 @@ mod tests {
 
     #[test]
     fn aliases_are_hidden_on_demand() {
-        let config =
-            SynthesizeConfig { mask_aliases: true, layout: PassageLayout::Text, ..SynthesizeConfig::default() };
+        let config = SynthesizeConfig { mask_aliases: true, layout: PassageLayout::Text, ..paper() };
         let document = example(&config);
         assert_eq!(document.text, "[MASK]'s port lies in Ost.\n\nThe Queen of Ost fled [MASK], the [MASK].");
         assert_eq!(document.entities.len(), 2);
     }
 
     #[test]
+    fn other_forms_are_hidden_beside_the_entity_itself() {
+        let one = material(1, "Velmora", "The Velmoran port of Velmora.", &["Velmora", "port"]);
+        let two = material(2, "Ost", "Velmorans met the Velmora Guard in Ost.", &["Ost"]);
+        let hidden =
+            Hidden { answer: "Velmora".into(), aliases: vec!["Velmora Guard".into()], label: EntityLabel::Gpe };
+        let drawn = [(&one, PassageRole::Pivot), (&two, PassageRole::Related)];
+        let identity = Identity { split: Split::Train, number: 3, seed: 5 };
+        let document = assemble(&drawn, &hidden, identity, &SynthesizeConfig::default());
+        let expected = "[MASK]\nThe [MASK] port of [MASK].\n\nOst\n[MASK] met the [MASK] in Ost.";
+        assert_eq!((document.text.as_str(), document.num_masks), (expected, 5));
+        assert!(document.entities.iter().all(|e| document.text[e.span.clone()] == e.surface));
+    }
+
+    #[test]
     fn another_case_is_a_leak() {
-        let mut document = example(&SynthesizeConfig::default());
+        let mut document = example(&paper());
         document.text.push_str(" VELMORA");
         assert!(is_leaking(&document));
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::time::Instant;
 
-use memtrain_corpora::{Document, Mention, Passage, PassageEntities, PassageRole, Split, rng};
+use memtrain_corpora::{Document, Entity, Mention, Passage, PassageEntities, PassageRole, Split, rng};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -16,6 +16,7 @@ use tokenizers::Tokenizer;
 
 use super::assemble::{Hidden, Identity, assemble, is_leaking};
 use super::eligible::{Eligible, Ineligible, is_in_placeholder};
+use super::evidence::{MAX_TARGETS, Target};
 use super::material::{HeldOut, Material, PassageSet, fetch, threads};
 use crate::config::{Selection, SynthesizeConfig};
 use crate::entities::Aliases;
@@ -33,6 +34,12 @@ const OF_NO_PIVOT: u64 = 50;
 /// Gives the passages related to each of some, best first, without itself.
 pub(crate) trait Retriever: Send + Sync {
     fn related(&self, passages: &[u64], k: usize) -> Result<Vec<Vec<u64>>>;
+
+    /// For each pair of a passage and a name, up to `k` other passages with words of the name, best first.
+    fn mentioning(&self, names: &[(u64, &str)], k: usize) -> Result<Vec<Vec<u64>>>;
+
+    /// The article of a passage.
+    fn article(&self, passage: u64) -> Result<u64>;
 }
 
 /// Counts by name.
@@ -43,6 +50,8 @@ type Counts = BTreeMap<&'static str, u64>;
 pub(crate) enum Rejection {
     /// No passage of the split has an eligible entity.
     NoPivot,
+    /// Too few passages mention any of the pivot's entities that were tried.
+    NoEvidence,
     /// Retrieval gave fewer passages than asked for.
     TooFewRelated,
     /// The hidden words still stand in the text in another dress.
@@ -58,6 +67,7 @@ impl Rejection {
     fn cause(self) -> &'static str {
         match self {
             Self::NoPivot => "rejected_no_pivot",
+            Self::NoEvidence => "rejected_no_evidence",
             Self::TooFewRelated => "rejected_too_few_related",
             Self::Leak => "rejected_leak",
             Self::TooShort => "rejected_too_short",
@@ -195,19 +205,26 @@ impl Source<'_> {
         progress: &dyn Progress,
     ) -> Result<Vec<(Result<Document, Rejection>, Counts)>> {
         let (pivots, looks) = self.pivots(identities, progress)?;
-        let ids: Vec<u64> = pivots.iter().flatten().map(|pivot| pivot.id).collect();
+        let ids: Vec<Option<u64>> = pivots.iter().map(|pivot| pivot.as_ref().map(|pivot| pivot.id)).collect();
         let started = Instant::now();
-        let asked = if self.pool.is_some() { 2 * self.config.num_related } else { self.config.num_related };
-        let mut related = self.retriever.related(&ids, asked)?.into_iter();
+        let targets = self.targets(pivots)?;
+        progress.spent(StageName::Synthesize, "find evidence", started.elapsed() * threads());
+        let chosen = ids.iter().zip(&targets).filter(|(_, target)| target.is_some());
+        let chosen: Vec<u64> = chosen.filter_map(|(id, _)| *id).collect();
+        let started = Instant::now();
+        let num_similar = self.num_similar();
+        let mut similar = self.retriever.related(&chosen, num_similar)?.into_iter();
         progress.spent(StageName::Synthesize, "find related", started.elapsed() * threads());
-        let drafts: Vec<Result<Draft, Rejection>> = identities
-            .iter()
-            .zip(pivots)
-            .map(|(&identity, pivot)| {
-                let pivot = pivot.ok_or(Rejection::NoPivot)?;
-                self.draft(identity, pivot, related.next().unwrap_or_default())
-            })
-            .collect();
+        let mut drafts: Vec<Result<Draft, Rejection>> = Vec::with_capacity(identities.len());
+        for ((&identity, pivot), target) in identities.iter().zip(ids).zip(targets) {
+            drafts.push(match (pivot, target) {
+                (None, _) => Err(Rejection::NoPivot),
+                (Some(_), None) => Err(Rejection::NoEvidence),
+                (Some(pivot), Some(target)) => {
+                    self.draft(identity, pivot, target, &similar.next().unwrap_or_default())?
+                }
+            });
+        }
         let ids = drafts.iter().flatten().flat_map(|draft| draft.fixed.iter().chain(&draft.others.drawn).copied());
         let shared = fetch(&self.passages, &self.mentions, ids.collect(), progress)?;
         let documents: Vec<_> = drafts
@@ -248,45 +265,54 @@ impl Source<'_> {
             progress.spent(StageName::Synthesize, "draw pivots", started.elapsed() * threads());
             for (id, at) in asked {
                 let Ok(found) = ids.binary_search(&id) else { continue };
-                let hidden = self.hidden(identities[at], &passages[found], &mentions[found], &mut looks[at]);
-                pivots[at] = hidden.map(|hidden| Pivot { id, hidden });
+                let entities = self.entities(identities[at], &passages[found], &mentions[found], &mut looks[at]);
+                pivots[at] = (!entities.is_empty()).then_some(Pivot { id, entities });
             }
             open.retain(|(at, _)| pivots[*at].is_none());
         }
     }
 
-    /// One of the eligible entities of a pivot, if it has any; counts why others are none.
-    fn hidden(
+    /// Eligible entities of a pivot in the order in which they are tried as the target; counts why others are none.
+    fn entities(
         &self,
         identity: Identity,
         passage: &Passage,
         mentions: &PassageEntities,
         counts: &mut Counts,
-    ) -> Option<Hidden> {
+    ) -> Vec<Hidden> {
         let ruled_out = |cause: Ineligible| *counts.entry(cause.cause()).or_default() += 1;
-        let eligible = self.eligible.of(passage, mentions, ruled_out);
+        let mut eligible = self.eligible.of(passage, mentions, ruled_out);
         *counts.entry("mentions_looked_at").or_default() += mentions.entities.len() as u64;
         if eligible.is_empty() {
             *counts.entry("pivots_without_eligible").or_default() += 1;
-            return None;
+            return Vec::new();
         }
-        let choice = rng::keyed("entity", identity.seed, &[]).random_range(0..eligible.len());
-        let entity = eligible[choice].clone();
-        let names = entity.target.iter().flat_map(|title| self.aliases.of(title));
-        let is_other = |name: &&str| *name != entity.surface && !is_in_placeholder(name);
-        let aliases = names.filter(is_other).map(str::to_owned).collect();
-        Some(Hidden { answer: entity.surface, aliases, label: entity.label })
+        let mut rng = rng::keyed("entity", identity.seed, &[]);
+        let first = rng.random_range(0..eligible.len());
+        eligible.swap(0, first);
+        eligible[1..].shuffle(&mut rng);
+        eligible.truncate(if self.config.evidence.min_passages == 0 { 1 } else { MAX_TARGETS });
+        let hidden = |entity: &Entity| {
+            let names = entity.target.iter().flat_map(|title| self.aliases.of(title));
+            let is_other = |name: &&str| *name != entity.surface && !is_in_placeholder(name);
+            let aliases = names.filter(is_other).map(str::to_owned).collect();
+            Hidden { answer: entity.surface.clone(), aliases, label: entity.label }
+        };
+        eligible.into_iter().map(hidden).collect()
     }
 
     /// A document's passages by number: pivot and related ones, and the first random ones.
-    fn draft(&self, identity: Identity, pivot: Pivot, mut related: Vec<u64>) -> Result<Draft, Rejection> {
-        let mut taken = HashSet::from([pivot.id]);
-        related.retain(|id| is_in(self.pool.as_ref(), *id) && taken.insert(*id));
+    fn draft(
+        &self,
+        identity: Identity,
+        pivot: u64,
+        target: Target,
+        similar: &[u64],
+    ) -> Result<Result<Draft, Rejection>> {
+        let mut taken = HashSet::from([pivot]);
+        let related = self.choose_related(pivot, &target.mentioned_in, similar, &mut taken)?;
         if related.len() < self.config.num_related {
-            return Err(Rejection::TooFewRelated);
-        }
-        for left_out in related.split_off(self.config.num_related) {
-            taken.remove(&left_out);
+            return Ok(Err(Rejection::TooFewRelated));
         }
         let mut others = Others {
             total: self.held_out.len(),
@@ -295,8 +321,8 @@ impl Source<'_> {
             drawn: Vec::new(),
         };
         others.draw(self.config.num_random, self.pool.as_ref());
-        let fixed = std::iter::once(pivot.id).chain(related).collect();
-        Ok(Draft { identity, hidden: pivot.hidden, fixed, others })
+        let fixed = std::iter::once(pivot).chain(related).collect();
+        Ok(Ok(Draft { identity, hidden: target.hidden, fixed, others }))
     }
 
     /// Finds the number of random passages, from the configured one on, that brings the document into its window.
@@ -353,7 +379,7 @@ impl Source<'_> {
 }
 
 /// Whether a passage may be in a document.
-fn is_in(pool: Option<&PassageSet>, passage: u64) -> bool {
+pub(super) fn is_in(pool: Option<&PassageSet>, passage: u64) -> bool {
     pool.is_none_or(|pool| pool.contains(passage))
 }
 
@@ -385,10 +411,10 @@ fn places<'m>(
     fixed.chain(random).filter_map(|(&id, role)| Some((find(shared, more, id)?, role))).collect()
 }
 
-/// A pivot that was found, and what is hidden of it.
-struct Pivot {
-    id: u64,
-    hidden: Hidden,
+/// A pivot that was found, and its entities in the order in which they are tried as the target.
+pub(super) struct Pivot {
+    pub(super) id: u64,
+    pub(super) entities: Vec<Hidden>,
 }
 
 /// A document whose passages are drawn but not read.

@@ -3,12 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::sync::Arc;
 
 use memtrain_corpora::mask::{Matching, is_whole_word, occurrences};
 use memtrain_corpora::{Entity, EntityLabel, Passage, PassageEntities, Split, document, rng};
 use rand::Rng;
 
+use super::forms::is_beside_capital;
 use crate::config::{EligibleConfig, SynthesizeConfig};
+use crate::entities::{Locale, classify};
 use crate::error::PipelineError;
 use crate::stage::StageName;
 use crate::tables::Mentions;
@@ -24,6 +27,9 @@ pub(crate) struct Eligible {
     max_words: usize,
     max_in_passage: usize,
     small_letters: bool,
+    whole_names: bool,
+    /// The words of dates in the corpus's language, where pages of dates are no pivots.
+    date_pages: Option<Arc<Locale>>,
     /// Hash of a surface → passages that mention it; absent when there are no bounds.
     frequencies: Option<HashMap<u64, u32>>,
 }
@@ -43,6 +49,10 @@ pub(crate) enum Ineligible {
     Frequency,
     /// It stands too often in its passage.
     Repeated,
+    /// In the pivot or its title it stands beside another word with a capital: a part of a longer name.
+    Part,
+    /// Its page is called by a date or a number.
+    DatePage,
     /// It is part of a word, has a line break, or stands in the placeholders themselves.
     Words,
 }
@@ -57,6 +67,8 @@ impl Ineligible {
             Self::StopList => "ineligible_stop_list",
             Self::Frequency => "ineligible_frequency",
             Self::Repeated => "ineligible_repeated",
+            Self::Part => "ineligible_part_of_name",
+            Self::DatePage => "ineligible_date_page",
             Self::Words => "ineligible_words",
         }
     }
@@ -64,10 +76,10 @@ impl Ineligible {
 
 impl Eligible {
     /// Counts surfaces over the corpus where the configuration bounds them. Only those that nothing else rules out are
-    /// counted.
-    pub(crate) fn open(config: &EligibleConfig, out: &Path) -> Result<Self, PipelineError> {
+    /// counted. `locale` has the words of the corpus's language.
+    pub(crate) fn open(config: &EligibleConfig, locale: Arc<Locale>, out: &Path) -> Result<Self, PipelineError> {
         let bounded = config.min_passages > 1 || config.max_passages > 0;
-        let mut eligible = Self::without_frequencies(config);
+        let mut eligible = Self::without_frequencies(config, locale);
         if bounded {
             let mut frequencies = HashMap::new();
             for row in Mentions::rows(out, StageName::Synthesize)? {
@@ -85,7 +97,7 @@ impl Eligible {
     }
 
     /// The rules without bounds on frequencies.
-    pub(crate) fn without_frequencies(config: &EligibleConfig) -> Self {
+    pub(crate) fn without_frequencies(config: &EligibleConfig, locale: Arc<Locale>) -> Self {
         Self {
             labels: config.labels.iter().copied().collect(),
             min_chars: config.min_chars,
@@ -96,6 +108,8 @@ impl Eligible {
             max_words: if config.max_words == 0 { usize::MAX } else { config.max_words },
             max_in_passage: if config.max_in_passage == 0 { usize::MAX } else { config.max_in_passage },
             small_letters: config.small_letters,
+            whole_names: config.whole_names,
+            date_pages: config.skip_date_pages.then_some(locale),
             frequencies: None,
         }
     }
@@ -108,7 +122,15 @@ impl Eligible {
         mut ruled_out: impl FnMut(Ineligible),
     ) -> Vec<&'m Entity> {
         let mut seen = HashSet::new();
-        let mut fits = |entity: &Entity| match self.check_in(&passage.text, entity) {
+        let is_date_page = self.date_pages.as_ref().is_some_and(|locale| classify(&passage.title, locale).is_some());
+        let check = |entity: &Entity| {
+            if is_date_page {
+                return Err(Ineligible::DatePage);
+            }
+            self.check_in(&passage.text, entity)?;
+            if self.is_part(&passage.title, entity) { Err(Ineligible::Part) } else { Ok(()) }
+        };
+        let mut fits = |entity: &Entity| match check(entity) {
             Ok(()) => true,
             Err(cause) => {
                 ruled_out(cause);
@@ -130,7 +152,16 @@ impl Eligible {
         }
         let is_repeated = self.max_in_passage < usize::MAX
             && occurrences(passage, &entity.surface, Matching::default()).len() > self.max_in_passage;
-        if is_repeated { Err(Ineligible::Repeated) } else { Ok(()) }
+        if is_repeated {
+            return Err(Ineligible::Repeated);
+        }
+        if self.is_part(passage, entity) { Err(Ineligible::Part) } else { Ok(()) }
+    }
+
+    /// Whether the name of an entity is a part of a longer one in a text, where parts are left out.
+    fn is_part(&self, text: &str, entity: &Entity) -> bool {
+        let names = || occurrences(text, &entity.surface, Matching::default());
+        self.whole_names && !is_amount(entity.label) && names().iter().any(|span| is_beside_capital(text, span))
     }
 
     /// What does not depend on where the mention stands.
@@ -187,6 +218,10 @@ mod tests {
     use super::*;
 
     fn eligible(text: &str, surfaces: &[&str]) -> Vec<String> {
+        eligible_on("A page", text, surfaces)
+    }
+
+    fn eligible_on(title: &str, text: &str, surfaces: &[&str]) -> Vec<String> {
         let entities = surfaces
             .iter()
             .map(|surface| {
@@ -205,7 +240,7 @@ mod tests {
             id: 0,
             article_id: 0,
             url: String::new(),
-            title: String::new(),
+            title: title.to_owned(),
             section: String::new(),
             text: text.into(),
             span: 0..text.len(),
@@ -216,7 +251,7 @@ mod tests {
         };
         let config = EligibleConfig { stop_list: vec!["paris".into()], ..EligibleConfig::default() };
         let mentions = PassageEntities { passage_id: 0, entities };
-        let rules = Eligible::without_frequencies(&config);
+        let rules = Eligible::without_frequencies(&config, Locale::of("en"));
         rules.of(&passage, &mentions, |_| {}).into_iter().map(|entity| entity.surface.clone()).collect()
     }
 
@@ -228,6 +263,18 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_names_and_pages_of_dates_are_left_out() {
+        let text = "In Rome the Atari Games of Oslo met Bergen.";
+        assert_eq!(eligible(text, &["Rome", "Atari", "Oslo"]), ["Rome", "Oslo"]);
+        for title in ["1990s", "5 May", "May 5", "1066"] {
+            assert!(eligible_on(title, text, &["Oslo"]).is_empty(), "{title}");
+        }
+        assert_eq!(eligible_on("Apollo 11", text, &["Oslo"]), ["Oslo"]);
+        assert!(eligible_on("Oslo Airport", text, &["Oslo"]).is_empty());
+        assert!(eligible("Oslo grew. The Oslo Fjord did not.", &["Oslo"]).is_empty());
+    }
+
+    #[test]
     fn every_cause_has_its_name() {
         let config = EligibleConfig {
             labels: vec![EntityLabel::Gpe, EntityLabel::Date],
@@ -236,7 +283,7 @@ mod tests {
             max_passages: 3,
             ..EligibleConfig::default()
         };
-        let mut rules = Eligible::without_frequencies(&config);
+        let mut rules = Eligible::without_frequencies(&config, Locale::of("en"));
         let counts = [("Bergen", 2), ("Rome", 4), ("Ost", 1), ("19th century", 3)];
         rules.frequencies = Some(counts.map(|(surface, count)| (key(surface), count)).into_iter().collect());
         let check = |surface: &str, label| rules.check(surface, label);

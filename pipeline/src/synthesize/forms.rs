@@ -1,0 +1,135 @@
+//! Other forms of a hidden entity in a text: what its words look like elsewhere.
+//!
+//! A reader who sees "Croatian" need not remember anything to restore a hidden "Croatia", nor one who sees "Turing" to
+//! restore "Alan Turing". The rules know letters, no language; scripts without capitals have no forms by them.
+//!
+//! * **Derived forms** of a name of one word that is no person's: words with a capital that share at least four letters
+//!   from the start, lack at most two of the name's and have at most five of their own: Croat, Croats and Croatian of
+//!   Croatia, Italian of Italy, Norwegian of Norway.
+//! * **Family names**: the last word of a person's name where it stands alone, not beside another word with a capital
+//!   ("Sara Turing" is somebody else).
+
+use memtrain_corpora::mask::{Matching, occurrences};
+use memtrain_corpora::{EntityLabel, Span};
+
+/// Fewest letters that a derived form shares with the name.
+const MIN_SHARED: usize = 4;
+/// Most letters of the name that a derived form lacks.
+const MAX_DROPPED: usize = 2;
+/// Most letters that a derived form has of its own.
+const MAX_ADDED: usize = 5;
+/// Fewest letters of a family name.
+const MIN_FAMILY_NAME: usize = 3;
+/// What follows a family name and is none.
+const GENERATIONS: [&str; 6] = ["Jr", "Jr.", "Sr", "Sr.", "II", "III"];
+
+/// Where other forms of `answer` stand in `text`, in order and without overlap; the answer itself is not among them.
+pub(crate) fn other_forms(text: &str, answer: &str, label: EntityLabel) -> Vec<Span> {
+    if label == EntityLabel::Person {
+        let family_name = family_name(answer);
+        return family_name.map_or_else(Vec::new, |name| {
+            let stands_alone = |span: &Span| !is_beside_capital(text, span);
+            occurrences(text, name, Matching::default()).into_iter().filter(stands_alone).collect()
+        });
+    }
+    if !answer.chars().all(char::is_alphabetic) || !is_capitalised(answer) {
+        return Vec::new();
+    }
+    words(text).filter(|span| is_derived(&text[span.clone()], answer)).collect()
+}
+
+/// The last word of a name of several, generations aside.
+fn family_name(name: &str) -> Option<&str> {
+    let words: Vec<&str> = name.split_whitespace().filter(|word| !GENERATIONS.contains(word)).collect();
+    let last = words.last().filter(|_| words.len() > 1)?;
+    let is_name = is_capitalised(last) && last.chars().filter(|c| c.is_alphabetic()).count() >= MIN_FAMILY_NAME;
+    is_name.then_some(last)
+}
+
+fn is_derived(word: &str, name: &str) -> bool {
+    if word == name || !is_capitalised(word) {
+        return false;
+    }
+    let shared = word.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
+    let (of_word, of_name) = (word.chars().count(), name.chars().count());
+    shared >= MIN_SHARED && of_name - shared <= MAX_DROPPED && of_word - shared <= MAX_ADDED
+}
+
+/// Whether a word with a capital stands before or behind a span, with one space between. The first word of a sentence
+/// says nothing.
+pub(crate) fn is_beside_capital(text: &str, span: &Span) -> bool {
+    let behind = text.get(span.end..).and_then(|rest| rest.strip_prefix(' '));
+    if behind.is_some_and(is_capitalised) {
+        return true;
+    }
+    let Some(before) = text.get(..span.start).and_then(|before| before.strip_suffix(' ')) else { return false };
+    let start = before
+        .rfind(|c: char| !c.is_alphanumeric() && c != '-' && c != '\'')
+        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+    let (rest, word) = before.split_at(start);
+    let begins_sentence =
+        rest.trim_end_matches(' ').chars().next_back().is_none_or(|c| matches!(c, '.' | '!' | '?' | '\n'));
+    is_capitalised(word) && !begins_sentence
+}
+
+fn is_capitalised(word: &str) -> bool {
+    word.chars().next().is_some_and(char::is_uppercase)
+}
+
+/// The runs of letters of a text.
+fn words(text: &str) -> impl Iterator<Item = Span> + '_ {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = from + text[from..].find(char::is_alphabetic)?;
+        let end = text[start..].find(|c: char| !c.is_alphabetic()).map_or(text.len(), |length| start + length);
+        from = end;
+        Some(start..end)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found<'t>(text: &'t str, answer: &str, label: EntityLabel) -> Vec<&'t str> {
+        other_forms(text, answer, label).into_iter().map(|span| &text[span]).collect()
+    }
+
+    #[test]
+    fn derived_forms_share_a_stem_and_a_capital() {
+        let text = "Croats, Croatian, Croatia and Croatians; a croat in Crouch End.";
+        assert_eq!(found(text, "Croatia", EntityLabel::Gpe), ["Croats", "Croatian", "Croatians"]);
+        assert_eq!(found("Italian Italianate Italia Ital", "Italy", EntityLabel::Gpe), ["Italian", "Italia", "Ital"]);
+        assert_eq!(found("Norwegians in Norwich", "Norway", EntityLabel::Gpe), ["Norwegians"]);
+        assert!(found("Romans of Rome", "Rome", EntityLabel::Gpe).is_empty(), "three letters are too few");
+        assert!(found("Marylanders", "Mary", EntityLabel::Person).is_empty(), "persons have no derived forms");
+        assert!(found("New Yorker", "New York", EntityLabel::Gpe).is_empty());
+        assert!(found("北京人", "北京市", EntityLabel::Gpe).is_empty());
+    }
+
+    #[test]
+    fn a_family_name_is_one_where_it_stands_alone() {
+        let text =
+            "Turing was born in London. In 1926 Turing's mother, Sara Turing, and Turing Jr. met. Turing Machines.";
+        let spans = other_forms(text, "Alan Turing", EntityLabel::Person);
+        let starts: Vec<usize> = spans.iter().map(|span| span.start).collect();
+        assert_eq!(starts, [0, text.find("Turing's").unwrap()]);
+        assert!(found("Cher sang.", "Cher", EntityLabel::Person).is_empty());
+        assert_eq!(found("It was King.", "Martin Luther King Jr.", EntityLabel::Person), ["King"]);
+    }
+
+    #[test]
+    fn capitals_beside_a_name_belong_to_a_longer_one() {
+        let beside = |text: &str, name: &str| {
+            let start = text.find(name).unwrap();
+            is_beside_capital(text, &(start..start + name.len()))
+        };
+        assert!(beside("the Atari Games", "Atari"));
+        assert!(beside("he met Amitabh Bachchan", "Bachchan"));
+        assert!(!beside("In Paris he", "Paris"));
+        assert!(!beside("died. In Paris he", "Paris"));
+        assert!(!beside("lived in Oslo, Norway", "Oslo"));
+        assert!(!beside("Oslo", "Oslo"));
+        assert!(beside("über Świętokrzyskie Voivodeship", "Voivodeship"));
+    }
+}
