@@ -103,7 +103,7 @@ fn memtrain_trains_on_rows_of_another_trainer() {
     // A row in which nothing is hidden, as some of the released data are, is left out.
     let mut lines = store::read_to_string(&path.join("heldout.jsonl")).unwrap();
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
-    let mut bare = first.clone();
+    let mut bare = first;
     bare["context"] = Value::from("Nothing is hidden.");
     let count = lines.lines().count();
     lines.push_str(&format!("{bare}\n"));

@@ -264,6 +264,9 @@ enum Finder {
     Spans(PathBuf),
 }
 
+/// The mentions of each of some passages that follow one another; what goes wrong with single ones is counted.
+type Find<'f> = dyn FnMut(&[Passage], &mut ShardOutput) -> Result<Vec<Vec<Entity>>> + 'f;
+
 struct Runner {
     finder: Finder,
     passages: Passages,
@@ -276,8 +279,7 @@ impl ShardRunner for Runner {
         let relative = format!("data/entities-{}.parquet", shard_name(shard.index, num_shards));
         let mut writer = TableWriter::create(&self.folder.join(&relative))?;
         let mut output = ShardOutput::default();
-        let mut find: Box<dyn FnMut(&[Passage], &mut ShardOutput) -> Result<Vec<Vec<Entity>>> + '_> = match &self.finder
-        {
+        let mut find: Box<Find<'_>> = match &self.finder {
             Finder::Backend(backend) => Box::new(|passages, _| {
                 let chunks = chunks(passages).into_par_iter();
                 Ok(chunks.map(|chunk| backend.mentions(&passages[chunk])).collect::<Result<Vec<_>>>()?.concat())

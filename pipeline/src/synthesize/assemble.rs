@@ -201,7 +201,7 @@ mod tests {
             Hidden { answer: "Velmora".into(), aliases: vec!["Velmora Guard".into()], label: EntityLabel::Gpe };
         let drawn = [(&one, PassageRole::Pivot), (&two, PassageRole::Related)];
         let identity = Identity { split: Split::Train, number: 3, seed: 5 };
-        let document = assemble(&drawn, &hidden, identity, &SynthesizeConfig::default());
+        let document = assemble(&drawn, &hidden, identity, &SynthesizeConfig::default(), &|_| true);
         let expected = "[MASK]\nThe [MASK] port of [MASK].\n\nOst\n[MASK] met the [MASK] in Ost.";
         assert_eq!((document.text.as_str(), document.num_masks), (expected, 5));
         assert!(document.entities.iter().all(|e| document.text[e.span.clone()] == e.surface));
