@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use memtrain::policy::{Decoder, preset};
+use memtrain::policy::{Decoder, LoraConfig, preset};
 use memtrain::sampler::{Completion, LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 
 const VOCABULARY: u32 = 1_024;
@@ -54,7 +54,22 @@ fn main() -> Result<()> {
     measure("each with a prompt of its own", &mut sampler, 256, 1)?;
     measure("groups of 8, recomputed", &mut sampler.clone().recomputing(), 64, 8)?;
     measure("groups of 8, cache of tensors", &mut sampler.clone().with_tensor_cache(), 64, 8)?;
+    with_an_adapter(&decoder)?;
     ragged(&sampler)
+}
+
+/// What adapters on all matrices cost: they are added into these before the first token.
+fn with_an_adapter(decoder: &Decoder) -> Result<()> {
+    let adapted = decoder.with_lora(&LoraConfig::default(), 0)?;
+    for live in [1, 64] {
+        let requests = requests(live, 8);
+        let time = |decoder: &Decoder| -> Result<f64> {
+            seconds(&mut LocalSampler::with_ids(decoder, &[], VOCABULARY as usize)?, &requests)
+        };
+        let (with, without) = (time(&adapted)?, time(decoder)?);
+        println!("{live} responses with an adapter of rank 16: {:.2} times the time without", with / without);
+    }
+    Ok(())
 }
 
 /// Conversations of [`ragged`].

@@ -52,6 +52,8 @@ const FALLBACK_CACHE_BYTES: usize = 2 << 30;
 #[derive(Clone, Debug)]
 pub struct LocalSampler {
     decoder: Decoder,
+    /// The decoder with its adapters added into its matrices, as they were when the last stream began.
+    merged: Option<Decoder>,
     stop_ids: Vec<u32>,
     allowed: usize,
     cache_bytes: Option<usize>,
@@ -81,8 +83,7 @@ enum CacheKind {
 }
 
 impl LocalSampler {
-    /// A sampler that follows every update of the decoder's weights, samples the tokenizer's ids and stops where its
-    /// configuration says.
+    /// A sampler as [`Self::with_ids`] makes it, which samples the tokenizer's ids and stops where its configuration says.
     ///
     /// # Errors
     /// If the tokenizer has no ids, or the device refuses.
@@ -90,8 +91,9 @@ impl LocalSampler {
         Self::with_ids(decoder, tokenizer.eos_token_ids(), tokenizer.vocab_size())
     }
 
-    /// A sampler that follows every update of the decoder's weights. Ids from `allowed_ids` on (rows of the embedding
-    /// beyond the tokenizer) are never sampled; a stop id ends a response and is its last token.
+    /// A sampler that follows every update of the decoder's weights; of adapters, those before a stream begins. Ids from
+    /// `allowed_ids` on (rows of the embedding beyond the tokenizer) are never sampled; a stop id ends a response and is its
+    /// last token.
     ///
     /// # Errors
     /// If no id is allowed, or the device refuses.
@@ -110,6 +112,7 @@ impl LocalSampler {
         let prefill_tokens = PREFILL_TOKENS;
         Ok(Self {
             decoder,
+            merged: None,
             stop_ids,
             allowed,
             cache_bytes: None,
@@ -173,8 +176,14 @@ impl LocalSampler {
         2 * self.decoder.config.num_hidden_layers * self.heads().row() * BLOCK_TOKENS * element
     }
 
-    fn begin(&self) -> Result<Scheduler<'_>> {
-        let (heads, decoder) = (self.heads(), &self.decoder);
+    /// Begins with the weights as they are now. Adapters are added into their matrices first: as products of their own they
+    /// would be two more for each matrix and token.
+    fn begin(&mut self) -> Result<Scheduler<'_>> {
+        let merges = self.decoder.has_adapters() && self.cache != CacheKind::None;
+        // The last sum goes before the next is made.
+        self.merged = None;
+        self.merged = merges.then(|| self.decoder.merged_lora_as(self.decoder.compute_dtype())).transpose()?;
+        let (heads, decoder) = (self.heads(), self.merged.as_ref().unwrap_or(&self.decoder));
         let bytes = self
             .cache_bytes
             .unwrap_or_else(|| free_bytes(decoder.device()).map_or(FALLBACK_CACHE_BYTES, |free| free / 2));

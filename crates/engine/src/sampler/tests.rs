@@ -3,7 +3,9 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use memtrain_kernels::nn::PackedBatch;
-use memtrain_model::policy::{Architecture, Decoder, PolicyConfig, preset};
+use memtrain_kernels::nn::gradient_check::wave;
+use memtrain_model::policy::{Architecture, Decoder, LoraConfig, PolicyConfig, preset};
+use memtrain_model::scoring::{PassLimits, PromptResponse, Sharing, score};
 
 use super::*;
 
@@ -259,6 +261,75 @@ fn updates_of_the_weights_are_seen() -> Result<()> {
         variable.set(&(variable.as_tensor().detach() * 0.5)?)?;
     }
     assert_ne!(sampler.sample(&[request])?, before);
+    Ok(())
+}
+
+/// Adapters on every matrix that move a log-probability by tenths.
+fn adapted(decoder: &Decoder) -> Result<Decoder> {
+    let adapted = decoder.with_lora(&LoraConfig { rank: 4, alpha: 8.0, ..LoraConfig::default() }, 2)?;
+    move_adapters(&adapted, 0.02)?;
+    Ok(adapted)
+}
+
+fn move_adapters(decoder: &Decoder, by: f64) -> Result<()> {
+    for (_, variable) in decoder.parameters()? {
+        let wave = wave(variable.dims(), DType::F32, 0.7)?;
+        variable.set(&(variable.as_detached_tensor() + (wave * by)?)?)?;
+    }
+    Ok(())
+}
+
+/// The largest difference between what was drawn and what the decoder says of it, in nats.
+fn farthest(decoder: &Decoder, requests: &[SampleRequest], completions: &[Completion]) -> Result<f64> {
+    let pairs: Vec<PromptResponse<'_>> = requests
+        .iter()
+        .zip(completions)
+        .map(|(asked, drawn)| PromptResponse { prompt_ids: &asked.prompt_ids, response_ids: &drawn.token_ids })
+        .collect();
+    let limits = PassLimits {
+        micro_batch_tokens: 4096,
+        temperature: PARAMS.temperature,
+        activation_checkpointing: false,
+        sharing: Sharing::default(),
+    };
+    let scored = score(decoder, &pairs, limits)?;
+    let own = completions.iter().flat_map(|drawn| &drawn.log_probs).map(|&drawn| f64::from(drawn));
+    let scored = scored.iter().flatten().map(|token| token.log_prob);
+    Ok(own.zip(scored).map(|(drawn, scored)| (drawn - scored).abs()).fold(0.0, f64::max))
+}
+
+#[test]
+fn adapters_are_merged_for_drawing_and_stay_as_they_are() -> Result<()> {
+    let requests: Vec<_> = (0..24)
+        .map(|document| SampleRequest {
+            prompt_ids: prompt(document as usize, 30),
+            params: PARAMS,
+            rng_key: RngKey { document, ..Default::default() },
+        })
+        .collect();
+    for dtype in [DType::F32, DType::BF16] {
+        let base = decoder(Architecture::Qwen3, dtype)?;
+        let adapted = adapted(&base)?;
+        let values = |decoder: &Decoder| -> Result<Vec<Vec<f32>>> {
+            let named = decoder.weights.named_adapters().into_iter().chain(decoder.weights.named());
+            let values = named.map(|(_, tensor)| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1());
+            Ok(values.collect::<candle_core::Result<_>>()?)
+        };
+        let before = values(&adapted)?;
+        let mut merging = sampler(&adapted)?;
+        let drawn = merging.sample(&requests)?;
+        assert_eq!(values(&adapted)?, before);
+        // Products of their own say the same, weights of 16 bits included: the sum is not rounded to those.
+        let (off, base_off) = (farthest(&adapted, &requests, &drawn)?, farthest(&base, &requests, &drawn)?);
+        assert!(off < 2e-5 && base_off > 0.1, "{dtype:?}: {off:e}, and {base_off} without adapters");
+        assert_close(&drawn, &sampler(&adapted)?.recomputing().sample(&requests)?);
+        assert_close(&drawn, &sampler(&adapted)?.with_tensor_cache().sample(&requests)?);
+        // The next stream draws with the adapters as they are then.
+        move_adapters(&adapted, 0.02)?;
+        let (stale, drawn) = (drawn, merging.sample(&requests)?);
+        let (off, stale) = (farthest(&adapted, &requests, &drawn)?, farthest(&adapted, &requests, &stale)?);
+        assert!(off < 2e-5 && stale > 0.01, "{dtype:?}: {off:e}, and {stale} of the stream before");
+    }
     Ok(())
 }
 

@@ -155,7 +155,20 @@ fn rollout(setting: &Setting) -> Vec<Class> {
     let of_one = cache_bytes_of_a_sequence(setting);
     let live = setting.live_sequences as u64;
     let vocabulary = setting.policy.vocab_size as u64;
+    let merged = setting.lora.as_ref().map_or(0, |lora| {
+        let elements = |target: &crate::policy::Target| {
+            let (out, width) = setting.policy.matrix_shape(*target);
+            (out * width) as u64
+        };
+        setting.policy.num_hidden_layers as u64 * lora.targets.iter().map(elements).sum::<u64>()
+    });
     vec![
+        class(
+            "merged matrices",
+            merged * setting.activation_bytes(),
+            Phase::Rollout,
+            "copies of the matrices with their adapters added in, for drawing",
+        ),
         class(
             "keys and values",
             live * of_one,
@@ -414,6 +427,11 @@ mod tests {
             (plan.bytes_of("masters"), plan.bytes_of("reference"), plan.bytes_of("adapters")),
             (0, 0, 4 * trained)
         );
+        // Drawing takes the two matrices with their adapters added in: in bf16 on a card, in f32 on the processor.
+        let matrices = 28 * (3_584 * 3_584 + 3_584 * 512);
+        let there = Setting { device: Device::Cpu, ..adapted.clone() };
+        assert_eq!(plan.bytes_of("merged matrices"), 2 * matrices);
+        assert_eq!(MemoryPlan::new(&there).bytes_of("merged matrices"), 4 * matrices);
         let processor = MemoryPlan::new(&Setting { device: Device::Cpu, ..full.clone() });
         assert_eq!(processor.bytes_of("inputs of layers"), 2 * MemoryPlan::new(&full).bytes_of("inputs of layers"));
         assert_eq!(processor.bytes_of("weights widened to f32"), 4 * full.num_layer_parameters());

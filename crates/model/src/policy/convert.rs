@@ -157,7 +157,7 @@ fn merged_entry<'a>(
     let bytes = move || {
         let weight = tensor(&view)?;
         match adapted.weights.layers[layer].adapters.get(target) {
-            Some(adapter) => raw(&narrowed(&own_name, &adapter.added_to(&weight.to_dtype(DType::F32)?)?, dtype)?),
+            Some(adapter) => raw(&narrowed(&own_name, &adapter.added_to(&weight, DType::F32)?, dtype)?),
             None => raw(&weight),
         }
     };

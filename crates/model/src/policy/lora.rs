@@ -93,14 +93,14 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// `weight + scale B A`: in f32, rounded once to the weight's type.
+    /// `weight + scale B A`: in f32, rounded once to `dtype`.
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn added_to(&self, weight: &Tensor) -> Result<Tensor> {
+    pub fn added_to(&self, weight: &Tensor, dtype: DType) -> Result<Tensor> {
         let (a, b) = (self.a.detach().to_dtype(DType::F32)?, self.b.detach().to_dtype(DType::F32)?);
         let delta = (b.matmul(&a)? * self.scale)?;
-        (weight.detach().to_dtype(DType::F32)? + delta)?.to_dtype(weight.dtype())
+        (weight.detach().to_dtype(DType::F32)? + delta)?.to_dtype(dtype)
     }
 }
 
@@ -199,11 +199,20 @@ impl Decoder {
     /// # Errors
     /// If the device refuses a tensor.
     pub fn merged_lora(&self) -> Result<Self> {
+        self.merged_lora_as(self.dtype())
+    }
+
+    /// As [`Self::merged_lora`], with the matrices that had an adapter in another type: in [`Self::compute_dtype`] the
+    /// sum loses nothing that the products of the adapters alone would keep.
+    ///
+    /// # Errors
+    /// If the device refuses a tensor.
+    pub fn merged_lora_as(&self, dtype: DType) -> Result<Self> {
         let mut merged = self.without_lora()?;
         for (layer, own) in merged.weights.layers.iter_mut().zip(&self.weights.layers) {
             for target in Target::ALL {
                 if let Some(adapter) = own.adapters.get(target) {
-                    *layer.matrix_mut(target) = adapter.added_to(own.matrix(target))?;
+                    *layer.matrix_mut(target) = adapter.added_to(own.matrix(target), dtype)?;
                 }
             }
         }
