@@ -4,8 +4,9 @@
     MEMTRAIN_BENCH_PYTHON=venv/bin/python cargo bench --bench train
 
 Reads a policy directory and `{"prompts": [[id, …], …], "responses": [[[id, …], …], …]}`; prints one JSON object of CPU-seconds
-(all threads of the process, user and system), the least of some runs. A word of the tokenizer is an id, so the prompts have
-exactly the bench's tokens.
+(all threads of the process, user and system), the least of some runs. A word of the tokenizer is an id, and all words have
+the same length: special tokens are matched anywhere in a text, so `w1` would be found in `w123`. That the prompts have the
+bench's tokens is checked.
 """
 
 import json
@@ -69,12 +70,14 @@ class Clock(transformers.TrainerCallback):
 def step(folder, prompts, responses, runs):
     """A whole optimizer step of GRPOTrainer: draw, reward, loss, backward, AdamW."""
     vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
-    words = {f"w{number}": number for number in range(vocabulary)}
-    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
+    word = "w{:06d}".format
+    words = {word(number): number for number in range(vocabulary)}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token=word(0)))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="w0", eos_token="w1", unk_token="w0", padding_side="left")
-    texts = [" ".join(f"w{number}" for number in prompt) for prompt in prompts]
+        tokenizer_object=backend, pad_token=word(0), eos_token=word(1), unk_token=word(0), padding_side="left")
+    texts = [" ".join(map(word, prompt)) for prompt in prompts]
+    assert tokenizer(texts)["input_ids"] == prompts
     group = len(responses[0])
     rows = len(prompts) * group
     clock = Clock()
