@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use candle_core::{DType, Device};
 use memtrain::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use memtrain::policy::{Decoder, LoraConfig, Policy, PolicyTokenizer, directory, preset};
-use memtrain::sampler::config::{Dialect, HttpConfig, ServerCall};
+use memtrain::sampler::config::{Dialect, HttpConfig, ServedLora, ServerCall};
 use memtrain::sampler::http::chat::{ChatAnswer, ChatRequest};
 use memtrain::sampler::{
     ChatConfig, ChatServer, Completion, FinishReason, HttpSampler, RngKey, SampleRequest, Sampler, SamplingParams,
@@ -182,6 +182,9 @@ fn new_weights_are_written_and_the_server_is_told() {
         (Dialect::Sglang, &["/update_weights_from_disk", "/generate"]),
     ] {
         let stub = Stub::start();
+        // It scores no prompts.
+        stub.script.status.store(400, SeqCst);
+        stub.script.failures.store(1, SeqCst);
         let config = HttpConfig { model: "named".to_owned(), ..config_of(&stub, dialect) };
         HttpSampler::connect(&config, &[1], 5).unwrap().refresh(&policy, &weights).unwrap();
         assert_eq!(stub.paths(), paths);
@@ -189,7 +192,7 @@ fn new_weights_are_written_and_the_server_is_told() {
         let place = if dialect == Dialect::Vllm { "/kwargs/weights_path" } else { "/model_path" };
         assert_eq!(asked[0].1.pointer(place), Some(&json!(weights.display().to_string())));
     }
-    // Adapters are added in: the server gets whole matrices.
+    // Adapters are added in where that is asked for: the server gets whole matrices.
     let lora = LoraConfig { rank: 2, ..LoraConfig::default() };
     policy.decoder = policy.decoder.frozen().unwrap().with_lora(&lora, 3).unwrap();
     for (name, variable) in policy.decoder.parameters().unwrap() {
@@ -198,7 +201,9 @@ fn new_weights_are_written_and_the_server_is_told() {
     }
     let stub = Stub::start();
     let reload = vec![ServerCall { path: "/reload".to_owned(), body: "{\"at\": \"{path}\"}".to_owned() }];
-    let config = HttpConfig { model: "named".to_owned(), reload, max_mismatch: 0.0, ..config_of(&stub, Dialect::Vllm) };
+    let lora = ServedLora::Merged;
+    let config =
+        HttpConfig { model: "named".to_owned(), lora, reload, max_mismatch: 0.0, ..config_of(&stub, Dialect::Vllm) };
     HttpSampler::connect(&config, &[1], 5).unwrap().refresh(&policy, &weights).unwrap();
     assert_eq!(stub.paths(), ["/reload"]);
     let read = directory::load(&weights, &Device::Cpu, DType::F32).unwrap();

@@ -1,106 +1,16 @@
 //! Training with a server that draws: it reads the weights that the trainer writes, and answers with what the policy says.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::thread::JoinHandle;
-
-use candle_core::{DType, Device};
-use memtrain::grpo::trainer::UpdateConfig;
-use memtrain::policy::{Policy, directory};
-use memtrain::sampler::{FinishReason, LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
-use memtrain::scoring::PromptResponse;
-use memtrain::scoring::score;
-use memtrain_corpora::store;
-use serde_json::{Value, json};
-
+mod drawing_server;
 mod small_world;
 
-/// Draws for whoever asks in vLLM's manner, with the weights in a folder as they were when it was last told to read them.
-struct Server {
-    url: String,
-    reloads: Arc<AtomicUsize>,
-    http: Arc<tiny_http::Server>,
-    thread: Option<JoinHandle<()>>,
-}
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::Ordering::SeqCst;
 
-impl Server {
-    /// `reads` says which of the orders to read new weights are followed, `scores_prompts` whether prompts are scored.
-    fn start(weights: PathBuf, scores_prompts: bool, reads: fn(usize) -> bool) -> Self {
-        let http = Arc::new(tiny_http::Server::http("127.0.0.1:0").unwrap());
-        let url = format!("http://{}", http.server_addr());
-        let reloads = Arc::new(AtomicUsize::new(0));
-        let (server, told) = (Arc::clone(&http), Arc::clone(&reloads));
-        let thread = std::thread::spawn(move || {
-            let mut policy: Option<Policy> = None;
-            while let Ok(mut request) = server.recv() {
-                let mut text = String::new();
-                request.as_reader().read_to_string(&mut text).unwrap();
-                let reply = match request.url() {
-                    "/v1/models" => json!({"data": [{"id": "the-policy"}]}),
-                    "/collective_rpc" => {
-                        if reads(told.fetch_add(1, SeqCst)) {
-                            policy = Some(directory::load(&weights, &Device::Cpu, DType::F32).unwrap());
-                        }
-                        json!("done")
-                    }
-                    "/v1/completions" => {
-                        let body = serde_json::from_str(&text).unwrap();
-                        complete(policy.as_ref().unwrap(), scores_prompts, &body)
-                    }
-                    _ => json!("done"),
-                };
-                request.respond(tiny_http::Response::from_string(reply.to_string())).unwrap();
-            }
-        });
-        Self { url, reloads, http, thread: Some(thread) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.http.unblock();
-        self.thread.take().into_iter().for_each(|thread| thread.join().unwrap());
-    }
-}
-
-fn complete(policy: &Policy, scores_prompts: bool, body: &Value) -> Value {
-    let numbers = |value: &Value| -> Vec<u32> {
-        value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
-    };
-    let request = SampleRequest {
-        prompt_ids: numbers(&body["prompt"]),
-        params: SamplingParams {
-            temperature: body["temperature"].as_f64().unwrap(),
-            top_p: body["top_p"].as_f64().unwrap(),
-            top_k: 0,
-            max_tokens: body["max_tokens"].as_u64().unwrap() as usize,
-        },
-        rng_key: RngKey { seed: body["seed"].as_u64().unwrap(), ..RngKey::default() },
-    };
-    let stop_ids = numbers(&body["stop_token_ids"]);
-    let allowed = policy.tokenizer.vocab_size();
-    let mut sampler = LocalSampler::with_ids(&policy.decoder, &stop_ids, allowed).unwrap();
-    let drawn = sampler.sample(&[request]).unwrap().remove(0);
-    let finish = if drawn.finish == FinishReason::Stop { "stop" } else { "length" };
-    let tokens: Vec<String> = drawn.token_ids.iter().map(|id| format!("token_id:{id}")).collect();
-    let mut answer = json!({"choices": [{"finish_reason": finish, "token_ids": drawn.token_ids,
-        "logprobs": {"tokens": tokens, "token_logprobs": drawn.log_probs}}]});
-    if scores_prompts && body["prompt_logprobs"] == 0 {
-        answer["choices"][0]["prompt_logprobs"] = prompt_log_probs(policy, &numbers(&body["prompt"]));
-    }
-    answer
-}
-
-/// As vLLM gives them: nothing for the first token, then each token's by its id.
-fn prompt_log_probs(policy: &Policy, prompt: &[u32]) -> Value {
-    let pair = PromptResponse { prompt_ids: &prompt[..1], response_ids: &prompt[1..] };
-    let scored = score(&policy.decoder, &[pair], UpdateConfig::default().limits(1.0)).unwrap().remove(0);
-    let one = |(token, id): (_, &u32)| json!({id.to_string(): {"logprob": token, "rank": 1, "decoded_token": "x"}});
-    let rows = scored.iter().map(|token| token.log_prob).zip(&prompt[1..]).map(one);
-    std::iter::once(Value::Null).chain(rows).collect()
-}
+use drawing_server::{Fault, Server};
+use memtrain::policy::{adapter, built_in};
+use memtrain_corpora::store;
+use serde_json::Value;
 
 const MORE: &str = r#"
     [reader]
@@ -138,6 +48,7 @@ fn train(
     weights: &Path,
     name: &str,
     max_mismatch: f64,
+    more: &[&str],
 ) -> (Result<String, String>, Vec<f64>) {
     let changes = [
         format!("sampler.http.url=\"{}\"", server.url),
@@ -145,7 +56,8 @@ fn train(
         format!("sampler.http.max_mismatch={max_mismatch}"),
         format!("run.name={name}"),
     ];
-    let changes = changes.iter().flat_map(|change| ["--set", change.as_str()]);
+    let changes = changes.iter().map(String::as_str).chain(more.iter().copied());
+    let changes = changes.flat_map(|change| ["--set", change]);
     let arguments: Vec<&str> = ["train", "--config", "small.toml"].into_iter().chain(changes).collect();
     let said = memtrain(folder, &arguments);
     let lines = store::read_to_string(&folder.join(format!("runs/{name}/metrics.jsonl"))).unwrap_or_default();
@@ -159,23 +71,67 @@ fn the_server_draws_with_the_weights_of_each_step_and_gets_them_once() {
     small_world::write(folder.path(), MORE);
     memtrain(folder.path(), &["corpus", "build", "--config", "small.toml"]).unwrap();
     let weights = folder.path().join("weights");
-    let server = Server::start(weights.clone(), true, |_| true);
+    let server = Server::start(None, Fault::None);
     // Both compute the same: the bound may be that of rounding.
-    let (said, followed) = train(folder.path(), &server, &weights, "followed", 1e-4);
+    let (said, followed) = train(folder.path(), &server, &weights, "followed", 1e-4, &[]);
     said.unwrap();
     assert!(followed.len() == 2 && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
     // At first and after each step, not for each evaluation in between.
     assert_eq!(server.reloads.load(SeqCst), 3);
-    // A server that stays behind is found when it was told to read the weights of the first step.
-    let behind = Server::start(weights.clone(), true, |order| order == 0);
-    let (said, shown) = train(folder.path(), &behind, &weights, "behind", 1e-2);
-    let said = said.unwrap_err();
-    assert!(said.contains("does not draw with the policy's weights") && said.contains("hint:"), "{said}");
-    assert!(shown.iter().all(|kl| kl.abs() < 1e-8), "{shown:?}");
+    // A server that stays behind is found when it was told to read the weights of the first step, one that stays behind
+    // altogether also where the bound is far wider than what a step moves.
+    for (fault, bound, complaint) in [
+        (Fault::Half, 1e-3, "does not draw with the policy's weights"),
+        (Fault::Stale, 1e3, "still draws with the weights from before"),
+    ] {
+        let behind = Server::start(None, fault);
+        let (said, shown) = train(folder.path(), &behind, &weights, &format!("behind-{bound}"), bound, &[]);
+        let said = said.unwrap_err();
+        assert!(said.contains(complaint) && said.contains("hint:"), "{said}");
+        assert!(shown.iter().all(|kl| kl.abs() < 1e-8), "{shown:?}");
+    }
     // One that scores no prompts is warned of, and the metric shows it.
-    let silent = Server::start(weights.clone(), false, |order| order == 0);
-    let (said, shown) = train(folder.path(), &silent, &weights, "silent", 1e-2);
+    let silent = Server::start(None, Fault::StaleAndSilent);
+    let (said, shown) = train(folder.path(), &silent, &weights, "silent", 1e-2, &[]);
     let said = said.unwrap();
     assert!(said.contains("scores no prompts") && said.contains("step 2: the log-probabilities of"), "{said}");
     assert!(shown[0].abs() < 1e-8 && shown[1] > 1e-5, "{shown:?}");
+    // One with a penalty that nobody asked for draws nothing that is trained on.
+    let penalizing = Server::start(None, Fault::Penalty(1.1));
+    let (said, shown) = train(folder.path(), &penalizing, &weights, "penalizing", 1e-2, &[]);
+    let said = said.unwrap_err();
+    assert!(said.contains("does not draw what it was asked to") && said.contains("--generation-config"), "{said}");
+    assert!(shown.is_empty(), "{shown:?}");
+}
+
+#[test]
+fn a_server_gets_adapters_alone_and_keeps_one_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    small_world::write(folder.path(), MORE);
+    memtrain(folder.path(), &["corpus", "build", "--config", "small.toml"]).unwrap();
+    let (weights, base) = (folder.path().join("weights"), folder.path().join("base"));
+    built_in::write("tiny", &base).unwrap();
+    let lora = ["policy.path=\"base\"", "policy.lora.rank=4"];
+    let server = Server::start(Some(&base), Fault::None);
+    let (said, followed) = train(folder.path(), &server, &weights, "followed", 1e-4, &lora);
+    said.unwrap();
+    assert!(followed.len() == 2 && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
+    assert_eq!((server.reloads.load(SeqCst), server.adapters.lock().unwrap().len()), (3, 1));
+    assert!(adapter::is_adapter(&weights), "no whole weights are written");
+    // One that keeps the adapter from before, and one that takes none.
+    let behind = Server::start(Some(&base), Fault::Stale);
+    let said = train(folder.path(), &behind, &weights, "behind", 1e3, &lora).0.unwrap_err();
+    assert!(said.contains("still draws with the weights from before"), "{said}");
+    let refusing = Server::start(Some(&base), Fault::NoAdapters);
+    let said = train(folder.path(), &refusing, &weights, "refusing", 1e-4, &lora).0.unwrap_err();
+    assert!(
+        said.contains("does not take the policy's adapter: it answers 404") && said.contains("`--enable-lora`"),
+        "{said}"
+    );
+    // Asked to, it gets whole weights.
+    let whole = [&lora[..], &["sampler.http.lora=\"merged\""]].concat();
+    let weights = folder.path().join("whole");
+    let (said, followed) = train(folder.path(), &refusing, &weights, "whole", 1e-4, &whole);
+    said.unwrap();
+    assert!(followed.len() == 2 && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
 }

@@ -1,6 +1,6 @@
 //! `memtrain train` and `memtrain sft`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -151,6 +151,7 @@ pub fn train(session: &Session, start: Policy, run: &RunDirectory, stop: &StopRe
         seed: config.run.seed,
         cursor: 0,
         diagnosis: Diagnosis::default(),
+        server: RefCell::default(),
         served: Cell::new(false),
         first_difference: Cell::default(),
     };

@@ -1,10 +1,10 @@
 //! A GRPO step: play items, reward, update. Which system it is, the objective alone knows.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use memtrain_engine::sampler::{self, ChatServer, LocalSampler, SamplerConfig, SamplerKind};
+use memtrain_engine::sampler::{self, ChatServer, HttpSampler, LocalSampler, Sampler, SamplerConfig, SamplerKind};
 use memtrain_eval::held_out;
 use memtrain_eval::reconstruction::{self, ReconstructionConfig};
 use memtrain_model::policy::{Decoder, Generation, Origin, Policy, PolicyTokenizer};
@@ -83,7 +83,9 @@ pub struct GrpoTraining<'a> {
     pub cursor: u64,
     /// What was said about steps that taught nothing.
     pub diagnosis: Diagnosis,
-    /// Whether a server that draws has the weights as they are now.
+    /// The server that draws, once it was given weights.
+    pub server: RefCell<Option<HttpSampler>>,
+    /// Whether it has the weights as they are now.
     pub served: Cell<bool>,
     /// How far its log-probabilities were from the trainer's in the first step of this process, in nats a token.
     pub first_difference: Cell<Option<f64>>,
@@ -205,10 +207,28 @@ impl GrpoTraining<'_> {
     fn engine(&self, decoder: &Decoder) -> anyhow::Result<RolloutEngine<'static>> {
         let (tokenizer, generation) = (self.tokenizer.clone(), self.generation.clone());
         let policy = Policy { decoder: decoder.frozen()?, tokenizer, generation, origin: self.origin.clone() };
-        let weights = (!self.served.get()).then_some(self.weights.as_path());
-        let sampler = sampler::of_policy(self.sampler, &policy, weights)?;
-        self.served.set(true);
+        let sampler: Box<dyn Sampler> = match self.sampler.kind {
+            SamplerKind::Local => sampler::of_policy(self.sampler, &policy, None)?,
+            SamplerKind::Http => Box::new(self.server(&policy)?),
+        };
         Ok(RolloutEngine::new(sampler).with_stop(self.stop).with_watch(&self.watch))
+    }
+
+    /// The server that draws, with a policy's weights.
+    fn server(&self, policy: &Policy) -> anyhow::Result<HttpSampler> {
+        let mut known = self.server.borrow_mut();
+        let mut server = match known.take() {
+            Some(server) => server,
+            None => {
+                let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
+                HttpSampler::connect(&self.sampler.http, stop_ids, allowed)?
+            }
+        };
+        if !self.served.get() {
+            server.refresh(policy, &self.weights)?;
+            self.served.set(true);
+        }
+        Ok(known.insert(server).clone())
     }
 
     /// Makes the context of rollouts with a policy: its sampler and scorer, and those of the reference where the

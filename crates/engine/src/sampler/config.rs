@@ -55,13 +55,24 @@ pub enum Dialect {
     Sglang,
 }
 
+/// How a server gets a policy with adapters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServedLora {
+    /// The adapter alone, on the base that the server was started with.
+    #[default]
+    Adapter,
+    /// Whole matrices with the adapters added in.
+    Merged,
+}
+
 /// A call that makes a server do something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerCall {
     /// Path of the endpoint.
     pub path: String,
-    /// JSON that is sent; `{path}` becomes the folder of the weights.
+    /// JSON that is sent; `{path}` becomes the folder of the weights, `{version}` what tells them from others.
     #[serde(default)]
     pub body: String,
 }
@@ -88,10 +99,12 @@ pub struct HttpConfig {
     /// Folder that the weights are written to before each step, on a file system that the server sees; empty is
     /// `sampler-weights` in the run's folder.
     pub weights: PathBuf,
-    /// What makes the server read them, in this order; empty is what the dialect's server has for it.
+    /// What a policy with adapters is written as.
+    pub lora: ServedLora,
+    /// What makes the server read whole weights, in this order; empty is what the dialect's server has for it.
     pub reload: Vec<ServerCall>,
     /// How far the server's log-probabilities of fixed prompts may be from the policy's once it has read them: nats, the mean
-    /// over the tokens. 0 does not ask.
+    /// over the tokens. What it takes at temperature 0 may be five times as far behind the likeliest token. 0 does not ask.
     pub max_mismatch: f64,
 }
 
@@ -106,6 +119,7 @@ impl Default for HttpConfig {
             retries: 5,
             backoff_s: 0.5,
             weights: PathBuf::new(),
+            lora: ServedLora::default(),
             reload: Vec::new(),
             max_mismatch: 0.1,
         }
@@ -124,7 +138,8 @@ impl HttpConfig {
                 vec![call("/collective_rpc", reload), call("/reset_prefix_cache", "")]
             }
             (true, Dialect::Sglang) => {
-                vec![call("/update_weights_from_disk", r#"{"model_path": "{path}", "flush_cache": true}"#)]
+                let update = r#"{"model_path": "{path}", "flush_cache": true, "weight_version": "{version}"}"#;
+                vec![call("/update_weights_from_disk", update)]
             }
         }
     }

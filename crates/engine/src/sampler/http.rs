@@ -11,30 +11,29 @@
 //! after a while. What comes back is checked: ids and log-probabilities must be as many and possible, and a response must
 //! end in a stop token if it stopped and have none before. An answer has one deadline and a bounded number of bytes. All
 //! sampling parameters are sent, those that do nothing too: a server takes what is left out from `generation_config.json`.
-//! After each optimizer step the weights are written as a Hugging Face directory, the server is told to read them, and
-//! asked whether it has ([`HttpSampler::refresh`]).
+//! After each optimizer step the server gets the new weights and is asked whether it has them ([`HttpSampler::refresh`]).
 
 pub mod chat;
 mod client;
 mod probe;
 mod stream;
+mod weights;
 mod wire;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 
-use anyhow::{Context, Result, ensure};
-use memtrain_corpora::{rng, store};
-use memtrain_model::policy::{Policy, directory};
+use anyhow::Result;
+use memtrain_corpora::rng;
 use rand::Rng;
 use serde_json::{Value, json};
 
 pub use self::client::HttpError;
 use self::client::{Client, answer_bytes};
 use self::stream::{Endpoint, HttpStream};
-use self::wire::{Drawn, ReloadReply, SglangAnswer, VllmAnswer};
-use super::config::{Dialect, HttpConfig, ServerCall};
+use self::weights::ServedWeights;
+use self::wire::{Drawn, SglangAnswer, VllmAnswer};
+use super::config::{Dialect, HttpConfig};
 use super::{Completion, FinishReason, RngKey, SampleRequest, SampleStream, Sampler, sample_batch};
 use crate::outbound::beginning;
 
@@ -43,9 +42,6 @@ const LARGEST_LOG_PROB: f64 = 1e-3;
 
 /// Log-probabilities below this, that of one draw in 10²⁰⁰, are of tokens that are never sampled.
 const SMALLEST_LOG_PROB: f64 = -460.0;
-
-/// Bytes of an answer to a call that makes a server do something.
-const TOLD_BYTES: u64 = 1 << 20;
 
 /// The variable of the environment that holds the server's key, where it wants one.
 const KEY: &str = "MEMTRAIN_SAMPLER_KEY";
@@ -56,11 +52,13 @@ pub struct HttpSampler {
     endpoint: Arc<CompletionsEndpoint>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct CompletionsEndpoint {
     client: Client,
     stop_ids: Vec<u32>,
     allowed: usize,
+    /// The weights that this sampler gave the server last; none where it was given none.
+    served: Option<ServedWeights>,
 }
 
 impl HttpSampler {
@@ -70,43 +68,8 @@ impl HttpSampler {
     /// If the server cannot be reached.
     pub fn connect(config: &HttpConfig, stop_ids: &[u32], allowed: usize) -> Result<Self> {
         let client = Client::connect(config, KEY)?;
-        Ok(Self { endpoint: Arc::new(CompletionsEndpoint { client, stop_ids: stop_ids.to_vec(), allowed }) })
-    }
-
-    /// Writes a policy, adapters added into its weights, as a Hugging Face directory to `folder`, tells the server to read
-    /// it, and checks that its log-probabilities of fixed prompts are the policy's.
-    ///
-    /// # Errors
-    /// If the directory cannot be written, the server refuses, or its log-probabilities differ by more than
-    /// `sampler.http.max_mismatch`.
-    pub fn refresh(&self, policy: &Policy, folder: &Path) -> Result<()> {
-        // The server can write where the folder lies. What it puts in its place is not followed.
-        ensure!(
-            !store::is_link(folder),
-            "`{}` is a link: set `sampler.http.weights` to the folder that it leads to, if the weights shall go there",
-            folder.display()
-        );
-        let policy = Policy { decoder: policy.decoder.merged_lora()?, ..policy.clone() };
-        directory::save(&policy, folder).context("the weights for the sampler cannot be written")?;
-        let path = std::path::absolute(folder)?;
-        let client = &self.endpoint.client;
-        for ServerCall { path: place, body } in client.config.reload_calls() {
-            // As JSON, so that quotes and backslashes of a path stay what they are.
-            let name = serde_json::to_string(&path.display().to_string())?;
-            let body = body.replace("{path}", name.trim_matches('"'));
-            let told = client.with_retries(|client| {
-                let told: ReloadReply = client.post(&place, &body, TOLD_BYTES)?.json().unwrap_or_default();
-                match told {
-                    ReloadReply { success: Some(false), message } => {
-                        let message = beginning(&message.unwrap_or_default());
-                        Err(HttpError::Answer { url: client.url(&place), detail: format!("no success: {message}") })
-                    }
-                    _ => Ok(()),
-                }
-            });
-            told.with_context(|| format!("the server did not take the new weights of `{}`", folder.display()))?;
-        }
-        probe::check(&self.endpoint, &policy)
+        let endpoint = CompletionsEndpoint { client, stop_ids: stop_ids.to_vec(), allowed, served: None };
+        Ok(Self { endpoint: Arc::new(endpoint) })
     }
 }
 
@@ -126,11 +89,12 @@ impl CompletionsEndpoint {
         let SampleRequest { prompt_ids, params, rng_key } = request;
         let seed = seed(rng_key);
         let top_k = if params.top_k == 0 { -1 } else { params.top_k as i64 };
+        let adapter = self.served.as_ref().and_then(|served| served.adapter.as_deref());
         match self.client.config.dialect {
             Dialect::Vllm => (
                 "/v1/completions",
                 json!({
-                    "model": self.client.model, "prompt": prompt_ids, "max_tokens": params.max_tokens,
+                    "model": adapter.unwrap_or(&self.client.model), "prompt": prompt_ids, "max_tokens": params.max_tokens,
                     "temperature": params.temperature, "top_p": params.top_p, "top_k": top_k, "min_p": 0.0,
                     "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "seed": seed,
                     "stop_token_ids": self.stop_ids, "logprobs": 0, "return_token_ids": true,
@@ -140,7 +104,7 @@ impl CompletionsEndpoint {
             Dialect::Sglang => (
                 "/generate",
                 json!({
-                    "input_ids": prompt_ids, "return_logprob": true,
+                    "input_ids": prompt_ids, "return_logprob": true, "lora_path": adapter,
                     "sampling_params": {
                         "max_new_tokens": params.max_tokens, "temperature": params.temperature, "top_p": params.top_p,
                         "top_k": top_k, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0,
@@ -149,6 +113,17 @@ impl CompletionsEndpoint {
                     },
                 }),
             ),
+        }
+    }
+
+    /// Whether a response is of the weights that the server was given, where it says of which it is.
+    fn check_version(&self, version: Option<&str>) -> Result<(), String> {
+        match (version, self.served.as_ref().and_then(|served| served.label.as_deref())) {
+            (Some(theirs), Some(given)) if theirs != given => Err(format!(
+                "a response of the weights `{}`, but it was given `{given}`: has it been started again, or has somebody else given it others?",
+                beginning(theirs)
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -207,7 +182,8 @@ impl Endpoint for CompletionsEndpoint {
                 answer.json().and_then(VllmAnswer::choice).map(|choice| (choice.finish_reason.clone(), choice.drawn()))
             }
             Dialect::Sglang => answer.json().map(|answer: SglangAnswer| {
-                (answer.meta_info.finish_reason().map(str::to_owned), answer.meta_info.drawn())
+                let drawn = self.check_version(answer.meta_info.weight_version.as_deref());
+                (answer.meta_info.finish_reason().map(str::to_owned), drawn.and_then(|()| answer.meta_info.drawn()))
             }),
         };
         let (reason, drawn) = read.map_err(|detail| HttpError::Answer { url: url.clone(), detail })?;

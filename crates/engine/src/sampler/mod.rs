@@ -202,7 +202,8 @@ impl<S: Sampler + ?Sized> Sampler for &mut S {
     }
 }
 
-/// The configured sampler for a policy. A server gets the policy's weights first, by the folder `weights`; `None` where it has them.
+/// The configured sampler for a policy. A server gets the policy's weights first, by the folder `weights`; `None` where it has
+/// them as whole matrices.
 ///
 /// # Errors
 /// If the device refuses, or the server.
@@ -213,7 +214,7 @@ pub fn of_policy(config: &SamplerConfig, policy: &Policy, weights: Option<&Path>
             Ok(Box::new(LocalSampler::with_ids(&policy.decoder, stop_ids, allowed)?.with_config(config)))
         }
         SamplerKind::Http => {
-            let sampler = HttpSampler::connect(&config.http, stop_ids, allowed)?;
+            let mut sampler = HttpSampler::connect(&config.http, stop_ids, allowed)?;
             weights.map_or(Ok(()), |weights| sampler.refresh(policy, weights))?;
             Ok(Box::new(sampler))
         }

@@ -74,6 +74,42 @@ pub enum HttpError {
         /// The trainer's.
         own: f64,
     },
+    /// A server that has the weights from before the last update.
+    #[error(
+        "`{url}` still draws with the weights from before the last update: its log-probabilities of all {tokens} tokens of fixed prompts are what they were then"
+    )]
+    Stale {
+        /// Who was asked.
+        url: String,
+        /// Tokens that both scored.
+        tokens: usize,
+    },
+    /// A server that does not draw what it was asked to.
+    #[error(
+        "`{url}` does not draw what it was asked to: {wrong} of {tokens} tokens that it took at temperature 0 are not the likeliest, one is {behind:.3} nats behind, and five times `sampler.http.max_mismatch` is {most}"
+    )]
+    NotGreedy {
+        /// Who was asked.
+        url: String,
+        /// Tokens that it drew.
+        tokens: usize,
+        /// Those that are too far behind.
+        wrong: usize,
+        /// Nats by which the trainer has the worst of them behind the likeliest token.
+        behind: f64,
+        /// What it may be.
+        most: f64,
+    },
+    /// A server that takes no adapters, or not this one.
+    #[error("`{url}` does not take the policy's adapter: it answers {status}: {body}")]
+    Adapter {
+        /// What was asked.
+        url: String,
+        /// The status.
+        status: u16,
+        /// Beginning of the answer.
+        body: String,
+    },
 }
 
 impl HttpError {
@@ -82,7 +118,11 @@ impl HttpError {
         match self {
             Self::Unreachable { .. } | Self::BrokenOff { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Answer { .. } | Self::Mismatch { .. } => false,
+            Self::Answer { .. }
+            | Self::Mismatch { .. }
+            | Self::Stale { .. }
+            | Self::NotGreedy { .. }
+            | Self::Adapter { .. } => false,
         }
     }
 
@@ -90,6 +130,15 @@ impl HttpError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Status { status: 300..=399, .. } => Some("set the server's `url` to where it redirects"),
+            Self::Stale { .. } => Some(
+                "it said that it has read the folder `sampler.http.weights`, and has not: does it see the same folder? Some versions of vLLM keep old weights (`docs/sampling.md`); `[[sampler.http.reload]]` tells it in another way",
+            ),
+            Self::NotGreedy { .. } => Some(
+                "it may add a penalty, a bias or a logits processor of its own, whatever it is asked for: start vLLM with `--generation-config vllm`, SGLang with `--sampling-defaults openai`; raise `sampler.http.max_mismatch` for a server that computes with 8 bits or fewer",
+            ),
+            Self::Adapter { .. } => Some(
+                "start vLLM with `--enable-lora`, `--max-lora-rank` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment, SGLang with `--enable-lora`, `--max-lora-rank` and `--lora-target-modules`; or set `sampler.http.lora` to \"merged\"",
+            ),
             Self::Mismatch { .. } => Some(
                 "the server may still have old weights, another model or another tokenizer: see that it reads the folder `sampler.http.weights` when told to (`docs/sampling.md`); raise `sampler.http.max_mismatch` for a server that computes with 8 bits or fewer",
             ),
@@ -109,7 +158,7 @@ struct Model {
     id: String,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Client {
     agent: ureq::Agent,
     pub(super) config: HttpConfig,

@@ -57,6 +57,8 @@ pub(super) struct SglangMeta {
     finish_reason: Option<SglangFinish>,
     output_token_logprobs: Option<Vec<SglangToken>>,
     input_token_logprobs: Option<Vec<SglangToken>>,
+    /// What the weights that it was drawn with were called when the server got them.
+    pub(super) weight_version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -127,8 +129,8 @@ impl VllmChoice {
     }
 
     /// Log-probabilities of the prompt's tokens from the second on, where the server gives them.
-    pub(super) fn prompt_log_probs(self, prompt: &[u32]) -> Result<Option<Vec<f64>>, String> {
-        let Some(rows) = self.prompt_logprobs else { return Ok(None) };
+    pub(super) fn prompt_log_probs(&mut self, prompt: &[u32]) -> Result<Option<Vec<f64>>, String> {
+        let Some(rows) = self.prompt_logprobs.take() else { return Ok(None) };
         let row = |(row, id): (Option<HashMap<String, VllmLogProb>>, &u32)| {
             let scored = row.as_ref().and_then(|row| row.get(&id.to_string()));
             scored.map(|scored| scored.logprob).ok_or_else(|| format!("`prompt_logprobs` lacks token {id}"))
@@ -156,8 +158,8 @@ impl SglangMeta {
     }
 
     /// As [`VllmChoice::prompt_log_probs`].
-    pub(super) fn prompt_log_probs(self, prompt: &[u32]) -> Result<Option<Vec<f64>>, String> {
-        let Some(tokens) = self.input_token_logprobs else { return Ok(None) };
+    pub(super) fn prompt_log_probs(&mut self, prompt: &[u32]) -> Result<Option<Vec<f64>>, String> {
+        let Some(tokens) = self.input_token_logprobs.take() else { return Ok(None) };
         if tokens.iter().map(|token| token.1).ne(prompt.iter().copied()) {
             return Err("`input_token_logprobs` is about another prompt".to_owned());
         }
