@@ -13,6 +13,8 @@ use crate::agents::reader::Truncation;
 use crate::config::Config;
 use crate::objectives::ObjectiveConfig;
 use crate::objectives::memtrain::Variant;
+use crate::sampler::SamplerKind;
+use crate::train::Overlap;
 
 /// Tokens that instructions may take, as MemTrain §4.1 reserves them in its 8,192.
 pub(super) const INSTRUCTION_TOKENS: usize = 1_024;
@@ -29,6 +31,22 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     config.loss.validate().map_err(Usage)?;
     config.sampler.validate().map_err(Usage)?;
     config.bank.answerer.iter().try_for_each(|server| server.validate("bank.answerer")).map_err(Usage)?;
+    if config.train.overlap == Overlap::OneStep {
+        if config.sampler.kind == SamplerKind::Local {
+            return Err(Usage(
+                "`train.overlap` is \"one-step\", but `sampler.kind` is \"local\": this process cannot draw while it trains, a server can"
+                    .to_owned(),
+            )
+            .into());
+        }
+        if config.loss.importance_cap == 0.0 {
+            return Err(Usage(
+                "`train.overlap` is \"one-step\" and `loss.importance_cap` is 0: nothing would correct for the weights that drew a step"
+                    .to_owned(),
+            )
+            .into());
+        }
+    }
     let reader = &config.reader;
     let longest_response = reader.memory_tokens.max(reader.answer_tokens);
     let needed = reader.chunk_tokens + reader.memory_tokens + longest_response;

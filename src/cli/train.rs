@@ -1,7 +1,7 @@
 //! `memtrain train` and `memtrain sft`.
 
-use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use candle_core::Device;
@@ -142,7 +142,7 @@ pub fn train(session: &Session, start: Policy, run: &RunDirectory, stop: &StopRe
         eval: &config.eval,
         reference: frozen.clone().filter(|_| has_reference),
         heldout,
-        items: ItemOrder::new(items, config.run.seed),
+        items: Mutex::new(ItemOrder::new(items, config.run.seed)),
         documents_per_step: config.train.documents_per_step,
         max_refills: config.train.max_refills,
         peak_flops,
@@ -151,9 +151,10 @@ pub fn train(session: &Session, start: Policy, run: &RunDirectory, stop: &StopRe
         seed: config.run.seed,
         cursor: 0,
         diagnosis: Diagnosis::default(),
-        server: RefCell::default(),
-        served: Cell::new(false),
-        first_difference: Cell::default(),
+        served: Mutex::default(),
+        first_difference: None,
+        overlap: config.train.overlap,
+        ahead: None,
     };
     let mut policy = start;
     if let (Some(lora), Some(base)) = (&config.policy.lora, &frozen) {

@@ -1,7 +1,8 @@
 //! A GRPO step: play items, reward, update. Which system it is, the objective alone knows.
 
-use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context;
 use memtrain_engine::sampler::{self, ChatServer, HttpSampler, LocalSampler, Sampler, SamplerConfig, SamplerKind};
@@ -19,15 +20,15 @@ use memtrain_rl::grpo::loss::LossConfig;
 use memtrain_rl::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
 use memtrain_rl::objectives::{Item, Metric, Objective, RolloutContext, RolloutGroup, Scorer, Search};
 use memtrain_rl::rollout::RolloutEngine;
-use memtrain_run::RolloutRow;
 use memtrain_run::signal::StopRequest;
 use memtrain_run::watch::Watch;
+use memtrain_run::{RolloutRow, RunError};
 
 use super::diagnosis::{Diagnosis, StepNumbers};
 use super::items::ItemOrder;
 use super::metrics;
 use super::speed::{PassWork, peak_memory_gib};
-use super::{Evaluation, HELD_OUT_REWARD, Phases, StepContext, StepOutcome, Training};
+use super::{Evaluation, HELD_OUT_REWARD, Overlap, Phases, StepContext, StepOutcome, Training};
 
 /// Trains a policy with an objective.
 pub struct GrpoTraining<'a> {
@@ -64,7 +65,7 @@ pub struct GrpoTraining<'a> {
     /// The frozen reference; none where neither a KL penalty nor the objective asks for it.
     pub reference: Option<Decoder>,
     /// Documents or tasks in the order of training.
-    pub items: ItemOrder,
+    pub items: Mutex<ItemOrder>,
     /// What is evaluated on; nothing where evaluation is off.
     pub heldout: Vec<Item>,
     /// Documents or tasks a step.
@@ -83,22 +84,39 @@ pub struct GrpoTraining<'a> {
     pub cursor: u64,
     /// What was said about steps that taught nothing.
     pub diagnosis: Diagnosis,
-    /// The server that draws, once it was given weights.
-    pub server: RefCell<Option<HttpSampler>>,
-    /// Whether it has the weights as they are now.
-    pub served: Cell<bool>,
+    /// The server that draws.
+    pub served: Mutex<Served>,
     /// How far its log-probabilities were from the trainer's in the first step of this process, in nats a token.
-    pub first_difference: Cell<Option<f64>>,
+    pub first_difference: Option<f64>,
+    /// Whether rollouts are drawn while the step before is trained on.
+    pub overlap: Overlap,
+    /// Those of the next step, where they are drawn already.
+    pub ahead: Option<Rollouts>,
+}
+
+/// A server that draws.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// There once it was given weights.
+    server: Option<HttpSampler>,
+    /// Whether it has the weights as they are now.
+    is_current: bool,
 }
 
 /// Rollouts of one step, refills included.
 #[derive(Default)]
-pub(super) struct Rollouts {
+pub struct Rollouts {
     pub(super) items: Vec<Item>,
     pub(super) groups: Vec<RolloutGroup>,
     pub(super) too_long: usize,
     pub(super) shortened: usize,
     pub(super) rounds: usize,
+    /// Documents drawn once they are.
+    next: u64,
+    /// Seconds that they took.
+    seconds: f64,
+    /// Updates between the weights that drew them and those that they train.
+    staleness: u64,
 }
 
 impl Rollouts {
@@ -138,10 +156,16 @@ impl Training for GrpoTraining<'_> {
         self.objective.headlines()
     }
 
-    fn step(&mut self, context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
+    fn step(&mut self, mut context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
         let mut phases = Phases::start();
-        self.watch.begin(format_args!("the rollouts of step {}", context.step));
-        let rollouts = self.roll_out(context.decoder, context.step)?;
+        let rollouts = match self.ahead.take() {
+            Some(ahead) => ahead,
+            None => {
+                self.watch.begin(format_args!("the rollouts of step {}", context.step));
+                self.roll_out(context.decoder, context.step, self.cursor)?
+            }
+        };
+        self.cursor = rollouts.next;
         phases.end("time/rollout_s");
         let mut samples: Vec<TrainingSample> =
             rollouts.groups.iter().flat_map(RolloutGroup::training_samples).collect();
@@ -167,13 +191,26 @@ impl Training for GrpoTraining<'_> {
         let (temperature, learning_rate) = (limits.temperature, context.learning_rate);
         let plan = UpdatePlan { loss: self.loss, config: self.update, temperature, learning_rate };
         self.watch.begin(format_args!("the update of step {}", context.step));
-        self.served.set(false);
-        let report = train_on(context.decoder, context.optimizer, context.gradients, samples, plan)
-            .context("the update failed")?;
-        phases.end("time/update_s");
+        let update = |context: &mut StepContext<'_>| {
+            train_on(context.decoder, context.optimizer, context.gradients, samples, plan).context("the update failed")
+        };
+        let report = match self.overlap == Overlap::OneStep && !context.checkpoint_follows {
+            true => self.update_and_draw(&mut context, &mut phases, update)?,
+            false => {
+                let report = update(&mut context)?;
+                phases.end("time/update_s");
+                report
+            }
+        };
+        self.served.get_mut().unwrap_or_else(PoisonError::into_inner).is_current = false;
         self.explain(&rollouts, num_samples, &report, &context);
-        self.compare_sampler(context.step, report.loss.sampler_difference);
+        if rollouts.staleness == 0 {
+            self.compare_sampler(context.step, report.loss.sampler_difference);
+        }
         metrics.extend(self.update_metrics(&report, old_mismatch));
+        if self.overlap == Overlap::OneStep {
+            metrics.push(("sampling/staleness".into(), rollouts.staleness as f64));
+        }
         metrics.push(("train/learning_rate".into(), context.learning_rate));
         metrics.push(("train/conversations".into(), num_samples as f64));
         let timings = self.timings(&phases, &rollouts, work);
@@ -216,19 +253,46 @@ impl GrpoTraining<'_> {
 
     /// The server that draws, with a policy's weights.
     fn server(&self, policy: &Policy) -> anyhow::Result<HttpSampler> {
-        let mut known = self.server.borrow_mut();
-        let mut server = match known.take() {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut server = match served.server.take() {
             Some(server) => server,
             None => {
                 let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
                 HttpSampler::connect(&self.sampler.http, stop_ids, allowed)?
             }
         };
-        if !self.served.get() {
+        if !served.is_current {
             server.refresh(policy, &self.weights)?;
-            self.served.set(true);
+            served.is_current = true;
         }
-        Ok(known.insert(server).clone())
+        Ok(served.server.insert(server).clone())
+    }
+
+    /// Updates the policy while the rollouts of the next step are drawn with the weights from before.
+    fn update_and_draw(
+        &mut self,
+        context: &mut StepContext<'_>,
+        phases: &mut Phases,
+        update: impl FnOnce(&mut StepContext<'_>) -> anyhow::Result<UpdateReport>,
+    ) -> anyhow::Result<UpdateReport> {
+        let (before, next) = (context.decoder.trainable_copy()?.frozen()?, context.step + 1);
+        let this = &*self;
+        let (report, drawn) = std::thread::scope(|scope| {
+            let drawing = scope.spawn(|| this.roll_out(&before, next, this.cursor));
+            let report = update(context);
+            phases.end("time/update_s");
+            this.watch.begin(format_args!("the rollouts of step {next}"));
+            (report, drawing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        phases.end("time/wait_s");
+        let report = report?;
+        self.ahead = match drawn {
+            Ok(rollouts) => Some(Rollouts { staleness: 1, ..rollouts }),
+            // The update is done and counts; the loop sees that it was asked to stop.
+            Err(error) if RunError::is_stop(&error) => None,
+            Err(error) => return Err(error.context(format!("the rollouts of step {next}"))),
+        };
+        Ok(report)
     }
 
     /// Makes the context of rollouts with a policy: its sampler and scorer, and those of the reference where the
@@ -270,8 +334,10 @@ impl GrpoTraining<'_> {
         })
     }
 
-    fn roll_out(&mut self, decoder: &Decoder, step: u64) -> anyhow::Result<Rollouts> {
-        let mut rollouts = Rollouts::default();
+    /// Draws and rewards the rollouts of a step, whose first item is number `cursor`.
+    fn roll_out(&self, decoder: &Decoder, step: u64, cursor: u64) -> anyhow::Result<Rollouts> {
+        let started = Instant::now();
+        let mut rollouts = Rollouts { next: cursor, ..Rollouts::default() };
         let (objective, sampling) = (self.objective, self.sampling);
         let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
         let reader = Reader { tokenizer, prompts, config, sampling, step_key: StepKey { seed: self.seed, step } };
@@ -281,8 +347,11 @@ impl GrpoTraining<'_> {
             if missing == 0 {
                 break;
             }
-            let taken = self.items.take(self.cursor, missing, &reader)?;
-            self.cursor = taken.next;
+            let taken = {
+                let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+                items.take(rollouts.next, missing, &reader)?
+            };
+            rollouts.next = taken.next;
             rollouts.rounds += 1;
             rollouts.too_long += taken.too_long;
             rollouts.shortened += taken.shortened;
@@ -293,12 +362,13 @@ impl GrpoTraining<'_> {
             rollouts.groups.extend(groups);
             rollouts.items.extend(items);
         }
+        rollouts.seconds = started.elapsed().as_secs_f64();
         Ok(rollouts)
     }
 
     /// Says when a server's log-probabilities of what it drew are not the policy's: beyond the bound, or far beyond what they
     /// were at first, when the server had just read the weights.
-    fn compare_sampler(&self, step: u64, difference: f64) {
+    fn compare_sampler(&mut self, step: u64, difference: f64) {
         /// Times that of the first step.
         const GROWTH: f64 = 10.0;
         /// Rounding, where both compute in f32.
@@ -307,8 +377,7 @@ impl GrpoTraining<'_> {
         if *kind != SamplerKind::Http || http.max_mismatch == 0.0 || difference == 0.0 {
             return;
         }
-        let first = self.first_difference.get().unwrap_or(difference);
-        self.first_difference.set(Some(first));
+        let first = *self.first_difference.get_or_insert(difference);
         if difference > http.max_mismatch || difference > GROWTH * first.max(ROUNDING) {
             tracing::warn!(
                 "step {step}: the log-probabilities of `{}` differ from the trainer's by {difference:.4} a token ({first:.4} at first): it draws with old weights, other ones, or otherwise than it was asked to",
@@ -365,13 +434,13 @@ impl GrpoTraining<'_> {
         };
         let scored = |phase: &str| if had_work(phase) { work.tokens as f64 } else { 0.0 };
         let (update, epochs) = ("time/update_s", self.update.epochs as f64);
-        let passes = phases.seconds("time/rollout_s") + phases.seconds(update);
+        let passes = phases.seconds("time/rollout_s") + phases.seconds(update) + phases.seconds("time/wait_s");
         let mut timings = phases.all().to_vec();
         timings.extend([
             ("perf/tokens_per_s", rollouts.tokens() as f64 / passes.max(1e-9)),
             ("perf/old_log_probs_tokens_per_s", rate(scored("time/old_log_probs_s"), "time/old_log_probs_s")),
             ("perf/reference_tokens_per_s", rate(scored("time/reference_s"), "time/reference_s")),
-            ("perf/rollout_tokens_per_s", rate(rollouts.response_tokens() as f64, "time/rollout_s")),
+            ("perf/rollout_tokens_per_s", rollouts.response_tokens() as f64 / rollouts.seconds.max(1e-9)),
             ("perf/update_tokens_per_s", rate(work.tokens as f64 * epochs, update)),
             ("perf/update_tflops_per_s", rate(work.training_flops() * epochs, update) / 1e12),
         ]);

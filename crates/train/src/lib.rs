@@ -34,6 +34,18 @@ use self::optimizer::OptimizerConfig;
 /// File of the optimizer's state in a checkpoint.
 const OPTIMIZER: &str = "optimizer.safetensors";
 
+/// Whether rollouts are drawn while the step before is trained on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlap {
+    /// Each step is drawn with the weights that it trains.
+    #[default]
+    None,
+    /// A step is drawn with the weights from before the last update. The first step after a checkpoint is not, so that a
+    /// checkpoint is all that is needed to go on.
+    OneStep,
+}
+
 /// How long a run trains and what it keeps. Defaults: MemTrain §4.1 where it says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,6 +57,8 @@ pub struct TrainConfig {
     /// Further rounds of documents drawn when the zero-variance filter leaves fewer than `documents_per_step` (DAPO's
     /// dynamic sampling). Default 0.
     pub max_refills: usize,
+    /// Whether rollouts are drawn while the step before is trained on, one step off-policy: `none` or `one-step`.
+    pub overlap: Overlap,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Newest checkpoints that stay; 0 keeps all.
@@ -70,6 +84,7 @@ impl Default for TrainConfig {
             steps: 300,
             documents_per_step: 32,
             max_refills: 0,
+            overlap: Overlap::None,
             checkpoint_every: 10,
             keep_last: 2,
             keep_every: 100,
@@ -94,6 +109,8 @@ pub struct StepContext<'a> {
     pub step: u64,
     /// Learning rate of the step.
     pub learning_rate: f64,
+    /// Whether a checkpoint is written after the step.
+    pub checkpoint_follows: bool,
 }
 
 /// What a step did.
@@ -196,6 +213,8 @@ struct LoopState<'a> {
     checkpoints: Checkpoints,
     records: Records,
     done: u64,
+    /// The step of the newest checkpoint.
+    saved: u64,
     path: Option<PathBuf>,
 }
 
@@ -249,7 +268,18 @@ impl Loop<'_> {
         checkpoints.update_links_and_prune(records.best(HELD_OUT_REWARD).map(|(best, _)| best))?;
         let gradients = GradientBuffer::new(&policy.decoder.parameters()?)?;
         let path = newest.map(|checkpoint| checkpoint.path);
-        Ok(LoopState { on: self, policy, training, optimizer, gradients, checkpoints, records, done, path })
+        Ok(LoopState {
+            on: self,
+            policy,
+            training,
+            optimizer,
+            gradients,
+            checkpoints,
+            records,
+            done,
+            saved: done,
+            path,
+        })
     }
 
     fn schedule(&self) -> Schedule {
@@ -267,8 +297,10 @@ impl LoopState<'_> {
         while self.done < config.steps {
             let outcome = self.step()?;
             bar.advance_to(self.done, &headline(self.training.headlines(), &outcome));
-            if self.on.schedule().saves_after(self.done) || stop.requested() {
+            if self.on.schedule().saves_after(self.done) {
                 self.save()?;
+            } else if stop.requested() {
+                self.save_off_schedule()?;
             }
             if stop.requested() {
                 return Err(self.stopped());
@@ -289,13 +321,14 @@ impl LoopState<'_> {
             gradients: &mut self.gradients,
             step,
             learning_rate: self.on.optimizer.learning_rate(step, self.on.config.steps),
+            checkpoint_follows: self.on.schedule().saves_after(step),
         };
         let mut outcome = match self.training.step(context) {
             Ok(outcome) => outcome,
             Err(error) if RunError::is_stop(&error) => {
                 self.training.set_cursor(cursor);
                 if self.done > 0 {
-                    self.save()?;
+                    self.save_off_schedule()?;
                 }
                 return Err(self.stopped());
             }
@@ -318,6 +351,15 @@ impl LoopState<'_> {
         Ok(outcome)
     }
 
+    /// Saves what a stop would lose. Where steps overlap it is lost: what was drawn ahead is not saved, and the next step,
+    /// drawn anew, would be another one than that of the undisturbed run.
+    fn save_off_schedule(&mut self) -> anyhow::Result<()> {
+        match self.on.config.overlap {
+            Overlap::None => self.save(),
+            Overlap::OneStep => Ok(()),
+        }
+    }
+
     fn save(&mut self) -> anyhow::Result<()> {
         let state = TrainingState { step: self.done, next_document: self.training.cursor() };
         // Without a marker: a checkpoint lists its files itself, and nothing but a run may replace it.
@@ -325,6 +367,7 @@ impl LoopState<'_> {
         let write_optimizer =
             |folder: &Path| Ok(store::write_atomic(&folder.join(OPTIMIZER), self.optimizer.to_bytes()?)?);
         self.path = Some(self.checkpoints.save(&state, write_policy, write_optimizer)?.path);
+        self.saved = self.done;
         Ok(())
     }
 
@@ -367,9 +410,10 @@ impl LoopState<'_> {
 
     /// The end of a run that was asked to stop.
     fn stopped(&self) -> anyhow::Error {
-        let told = match self.done {
-            0 => "stopped by a signal: no step is done yet, so nothing of the training is saved".to_owned(),
-            done => format!("stopped by a signal: step {done} is saved"),
+        let told = match (self.saved, self.done) {
+            (0, 0) => "stopped by a signal: no step is done yet, so nothing of the training is saved".to_owned(),
+            (0, _) => "stopped by a signal: no checkpoint is written yet, so nothing of the training is saved".to_owned(),
+            (saved, _) => format!("stopped by a signal: step {saved} is saved"),
         };
         // The cause is told once: its words are in these.
         anyhow::Error::from(RunError::Stopped).context(told)

@@ -118,7 +118,7 @@ impl AnswerForm {
 }
 
 /// A system: what it rolls out, what it rewards, who gets the credit.
-pub trait Objective {
+pub trait Objective: Sync {
     /// Rollouts an item.
     fn group_size(&self) -> usize;
 
