@@ -23,6 +23,7 @@ use half::bf16;
 
 pub use adamw::{AdamWStep, AdamWTensor, adamw, has_adamw};
 pub(crate) use attention::{forest_attention, has_forest_attention};
+pub use pointwise::fused;
 pub(crate) use pointwise::{has_rms_norm, has_rope, has_swiglu, rms_norm, rope, swiglu};
 
 /// A family of kernels.
@@ -103,6 +104,16 @@ fn launch_with<A: DeviceRepr>(device: &CudaDevice, function: &CudaFunction, grid
 /// Launches a kernel with arguments in its order. Sound as [`launch_with`].
 fn launch(device: &CudaDevice, function: &CudaFunction, grid: Grid, arguments: &[Argument]) -> Result<()> {
     let Some(config) = grid.config()? else { return Ok(()) };
+    launch_config(device, function, config, arguments)
+}
+
+/// [`launch`] with a grid of more dimensions.
+fn launch_config(
+    device: &CudaDevice,
+    function: &CudaFunction,
+    config: LaunchConfig,
+    arguments: &[Argument],
+) -> Result<()> {
     let stream = device.cuda_stream();
     let mut builder = stream.launch_builder(function);
     for argument in arguments {

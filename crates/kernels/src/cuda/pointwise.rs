@@ -3,6 +3,8 @@
 //! The functions are those of [`crate::nn::ops`] in bf16 or f32, with sums in f32. `cuda/pointwise/README.md` lists the
 //! kernels with their arguments, grids and conditions.
 
+pub mod fused;
+
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
@@ -400,6 +402,50 @@ mod tests {
             for (name, (found, wanted)) in ["dgate", "dup"].into_iter().zip(found.iter().zip(&wanted)) {
                 check(name, found, wanted, bound)?;
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sums_with_norms_and_head_norms_with_rotations_equal_the_kernels_of_the_cpu() -> Result<()> {
+        let card = Device::new_cuda(0)?;
+        let positions: Vec<u32> = (0..21).map(|row| row * 307 % 9000).collect();
+        let rows = positions.len();
+        for ((dtype, bound), head_dim) in TYPES.into_iter().flat_map(|of| [(of, 128), (of, 64), (of, 6)]) {
+            let on_card = |x: &Tensor| x.zeros_like();
+            let ((x, x_card), (other, other_card)) =
+                (put(&[rows, 72], 1.0, dtype, &card)?, put(&[rows, 72], 0.6, dtype, &card)?);
+            let (gain, gain_card) = put(&[72], 2.0, dtype, &card)?;
+            // A sum is rounded before it is normed.
+            let sum = (&x + &other)?.to_dtype(dtype)?.to_dtype(DType::F64)?;
+            let (out, inverse_rms) = (on_card(&x_card)?, Tensor::zeros(rows, DType::F32, &card)?);
+            let to = fused::NormOutput { out: &out, inverse_rms: Some(&inverse_rms) };
+            fused::add_rms_norm(&x_card, &other_card, &gain_card, 1e-6, &x_card, to)?;
+            check("sum", &x_card, &sum, bound)?;
+            check("normed sum", &out, &ops::rms_norm(&sum, &gain, 1e-6)?, bound)?;
+            check("1 / rms", &inverse_rms, &(sum.sqr()?.mean(1)? + 1e-6)?.sqrt()?.recip()?, 1e-5)?;
+
+            let frequencies = ops::frequencies(head_dim, 1e6);
+            let tables = |dtype, device: &Device| Rotary::new(&positions, &frequencies, dtype, device);
+            let (card_tables, cpu_tables) = (tables(dtype, &card)?, tables(DType::F64, &Device::Cpu)?);
+            let ((q, q_card), (k, k_card)) =
+                (put(&[rows, 5, head_dim], 1.0, dtype, &card)?, put(&[rows, 2, head_dim], 0.8, dtype, &card)?);
+            let ((q_gain, q_gain_card), (k_gain, k_gain_card)) =
+                (put(&[head_dim], 2.0, dtype, &card)?, put(&[head_dim], 1.4, dtype, &card)?);
+            let (q_out, k_out) = (on_card(&q_card)?, on_card(&k_card)?);
+            let from = fused::QueriesAndKeys { q: &q_card, k: &k_card };
+            let to = fused::QueriesAndKeys { q: &q_out, k: &k_out };
+            fused::qk_norm_rope(from, [&q_gain_card, &k_gain_card], 1e-6, &card_tables, to)?;
+            let turned = |x: &Tensor, gain: &Tensor| ops::rope(&ops::rms_norm(x, gain, 1e-6)?, &cpu_tables);
+            check("normed and turned q", &q_out, &turned(&q, &q_gain)?, 2.0 * bound)?;
+            check("normed and turned k", &k_out, &turned(&k, &k_gain)?, 2.0 * bound)?;
+
+            let (bias, bias_card) = put(&[2, head_dim], 0.3, dtype, &card)?;
+            fused::qk_bias_rope(from, [None, Some(&bias_card)], &card_tables, to)?;
+            check("turned q", &q_out, &ops::rope(&q, &cpu_tables)?, bound)?;
+            check("turned k", &k_out, &ops::rope(&k.broadcast_add(&bias)?, &cpu_tables)?, 2.0 * bound)?;
+            let narrow = k_card.narrow(2, 0, head_dim / 2)?;
+            assert!(fused::qk_norm_rope(from, [&q_gain_card, &narrow], 1e-6, &card_tables, to).is_err());
         }
         Ok(())
     }
