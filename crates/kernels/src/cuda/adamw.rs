@@ -8,10 +8,8 @@ use candle_core::cuda_backend::cudarc::driver::DevicePtr;
 use candle_core::{DType, Result, Tensor};
 
 use super::Argument::{Address, Long, Real};
+use super::gradients::chunks;
 use super::{Family, Grid, NOTHING, address, card, function, launch};
-
-/// Elements of one thread block.
-const CHUNK: usize = 16_384;
 
 /// A parameter, its gradient and its moments: contiguous tensors of one shape on one card.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +64,7 @@ pub fn adamw(tensors: &[AdamWTensor<'_>], step: &AdamWStep) -> Result<()> {
     let Some(one) = tensors.first() else { return Ok(()) };
     let (device, moments) = (card(one.weight)?, one.first.dtype());
     let mut table = Vec::with_capacity(8 * tensors.len());
-    let mut chunks = Vec::new();
-    for (index, tensor) in tensors.iter().enumerate() {
+    for tensor in tensors {
         let count = tensor.weight.elem_count();
         if [tensor.first, tensor.second].iter().any(|moment| moment.dtype() != moments || moment.elem_count() != count)
         {
@@ -78,8 +75,8 @@ pub fn adamw(tensors: &[AdamWTensor<'_>], step: &AdamWStep) -> Result<()> {
         let rounded = tensor.rounded.map_or(Ok(NOTHING), address)?;
         let numbers = [count as u64, tensor.parameter as u64, u64::from(tensor.decays)];
         table.extend([weight?, rounded, gradient?, first?, second?].into_iter().chain(numbers));
-        chunks.extend((0..count.div_ceil(CHUNK)).flat_map(|chunk| [index as u32, chunk as u32]));
     }
+    let chunks = chunks(tensors.iter().map(|tensor| tensor.weight.elem_count()));
     run(device, &table, &chunks, moments, step)
 }
 

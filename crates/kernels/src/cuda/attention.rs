@@ -13,9 +13,12 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorage, DeviceId, WrapErr};
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS;
 
-use super::{Family, Grid, NOTHING, address, card, function, launch_with, room, room_like, storage_address};
+use super::{
+    Family, Grid, NOTHING, address, card, function, launch_with, on_card_only, room, room_like, storage_address,
+};
 use crate::nn::Segment;
 use crate::nn::block_mask::{BlockMask, TileShape, row_intervals};
+use crate::nn::ops::attention::{Sizes, check_segments};
 
 const NAME: &str = "forest attention";
 
@@ -36,34 +39,13 @@ const KEPT_PLANS: usize = 4;
 
 /// Whether the kernels take these queries.
 pub(crate) fn has_forest_attention(q: &Tensor) -> bool {
-    q.device().is_cuda() && q.dtype() == DType::BF16 && q.dims3().is_ok_and(|(.., width)| WIDTHS.contains(&width))
+    q.device().is_cuda() && q.dims3().is_ok_and(|(.., width)| ForestAttention::takes(q.dtype(), width))
 }
 
 /// Attention of contiguous `q` `[N, H, D]` over `k`, `v` `[N, K, D]`, all of them bf16 on one card: `[N, H, D]`.
 pub(crate) fn forest_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Result<Tensor> {
-    let sizes = Sizes::new(q.shape(), k.shape())?;
-    let plan = DevicePlan::cached(card(q)?, segments, sizes)?;
-    q.apply_op3(k, v, ForestAttention { sizes, plan, log_sum_exp: OnceLock::new() })
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sizes {
-    rows: usize,
-    heads: usize,
-    kv_heads: usize,
-    width: usize,
-}
-
-impl Sizes {
-    fn new(q: &Shape, k: &Shape) -> Result<Self> {
-        let ((rows, heads, width), (_, kv_heads, _)) = (q.dims3()?, k.dims3()?);
-        Ok(Self { rows, heads, kv_heads, width })
-    }
-
-    fn of_kernels(self) -> KernelShape {
-        let [rows, heads, kv_heads] = [self.rows, self.heads, self.kv_heads].map(|size| size as i32);
-        KernelShape { rows, heads, kv_heads, scale: (1.0 / (self.width as f64).sqrt()) as f32 }
-    }
+    let forest = ForestAttention::new(q, k, segments)?;
+    q.apply_op3(k, v, Taped { forest, log_sum_exp: OnceLock::new() })
 }
 
 /// `forest::Shape`.
@@ -74,6 +56,13 @@ struct KernelShape {
     heads: i32,
     kv_heads: i32,
     scale: f32,
+}
+
+impl From<Sizes> for KernelShape {
+    fn from(sizes: Sizes) -> Self {
+        let [rows, heads, kv_heads] = [sizes.rows, sizes.heads, sizes.kv_heads].map(|size| size as i32);
+        Self { rows, heads, kv_heads, scale: (1.0 / (sizes.width as f64).sqrt()) as f32 }
+    }
 }
 
 /// `forest::ForwardArguments`.
@@ -238,8 +227,7 @@ impl DevicePlan {
         };
         // Two blocks of `dkv` fit on a multiprocessor at most.
         let num_blocks = 2 * device.cuda_stream().context().attribute(MULTIPROCESSORS).w()? as usize;
-        let group = sizes.heads / sizes.kv_heads;
-        let keys = BlockMask::of_keys(segments, key_gradients.shape, group, sizes.kv_heads, num_blocks);
+        let keys = BlockMask::of_keys(segments, key_gradients.shape, sizes.group(), sizes.kv_heads, num_blocks);
         let reductions = keys.reductions.iter();
         let reductions = reductions.flat_map(|cut| [cut.tile as i32, cut.first_slot as i32, cut.num_slots as i32, 0]);
         let table = row_intervals(segments);
@@ -263,58 +251,96 @@ fn copied(device: &CudaDevice, numbers: impl Iterator<Item = i32>) -> Result<Cud
     device.clone_htod(&numbers)
 }
 
-struct ForestAttention {
+/// Attention over the forest of one batch: its plan, and launches into memory that is there. Nothing goes on a tape.
+#[derive(Clone)]
+pub struct ForestAttention {
     sizes: Sizes,
     plan: Arc<DevicePlan>,
-    /// `[H, N]`, natural logarithm; set by the forward.
-    log_sum_exp: OnceLock<Tensor>,
+}
+
+impl std::fmt::Debug for ForestAttention {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ForestAttention").field("sizes", &self.sizes).finish_non_exhaustive()
+    }
+}
+
+/// What a backward of [`ForestAttention`] works in; the same for all layers of a batch.
+#[derive(Clone, Debug)]
+pub struct AttentionScratch {
+    /// Log-sum-exp and `sum(out * out_gradient)` of each row, heads first, padded to whole tiles.
+    statistics: Tensor,
+    /// Parts of the gradients of keys and values whose tiles were cut.
+    partial: Tensor,
 }
 
 impl ForestAttention {
-    /// The output `[N, H, D]`; keeps the log-sum-exp.
-    fn forward(&self, device: &CudaDevice, [q, k, v]: [sys::CUdeviceptr; 3]) -> Result<CudaStorage> {
-        let Sizes { rows, heads, width, .. } = self.sizes;
-        let stream = device.cuda_stream();
-        let shape = Shape::from((rows, heads, width));
-        let out = room(device, DType::BF16, shape.elem_count())?;
-        let log_sum_exp = room_like((heads, rows), DType::F32, device)?;
-        let lists = &self.plan.forward;
-        let arguments = ForwardArguments {
-            shape: self.sizes.of_kernels(),
-            q,
-            k,
-            v,
-            table: self.plan.table.device_ptr(&stream).0,
-            items: lists.items.device_ptr(&stream).0,
-            list: lists.list.device_ptr(&stream).0,
-            out: storage_address(&out, &Layout::contiguous(shape))?,
-            log_sum_exp: address(&log_sum_exp)?,
-        };
-        lists.tiles.launch(device, lists.num_items * heads, &arguments)?;
-        // An operation is applied once, so nothing was there.
-        let _ = self.log_sum_exp.set(log_sum_exp);
-        Ok(out)
+    /// Attention of queries of the shape of `q` `[N, H, D]` over keys of the shape of `k` `[N, K, D]`. The plan of a batch is made
+    /// once, and copied to the card once.
+    ///
+    /// # Errors
+    /// If the kernels do not take such queries ([`Self::takes`]), `q`, `k` and the segments do not fit, or the card refuses the plan.
+    pub fn new(q: &Tensor, k: &Tensor, segments: &[Segment]) -> Result<Self> {
+        if !has_forest_attention(q) {
+            candle_core::bail!("{NAME}: {:?} of {:?} is no query of these kernels", q.shape(), q.dtype());
+        }
+        let sizes = Sizes::new(q.shape(), k.shape())?;
+        check_segments(segments, sizes.rows)?;
+        Ok(Self { sizes, plan: DevicePlan::cached(card(q)?, segments, sizes)? })
     }
 
-    /// Gradients of queries, keys and values.
-    fn backward(&self, inputs: [&Tensor; 3], out: &Tensor, out_gradient: &Tensor) -> Result<[Tensor; 3]> {
-        let Some(log_sum_exp) = self.log_sum_exp.get() else { candle_core::bail!("{NAME}: backward before forward") };
-        let device = card(out)?;
-        let (plan, Sizes { rows, heads, kv_heads, width }) = (&self.plan, self.sizes);
-        let stream = device.cuda_stream();
+    /// Whether there are kernels for heads of this type and width.
+    pub fn takes(dtype: DType, head_width: usize) -> bool {
+        dtype == DType::BF16 && WIDTHS.contains(&head_width)
+    }
+
+    /// Writes the output `[N, H, D]`, and the logarithm of the sum of exponentials of each row, `[H, N]` in f32.
+    ///
+    /// # Errors
+    /// If a tensor has another shape or type, or the card refuses.
+    pub fn forward(&self, inputs: [&Tensor; 3], out: &Tensor, log_sum_exp: &Tensor) -> Result<()> {
+        self.check_inputs(inputs, out, log_sum_exp)?;
+        let [q, k, v] = inputs;
+        self.launch_forward(card(q)?, [address(q)?, address(k)?, address(v)?], address(out)?, address(log_sum_exp)?)
+    }
+
+    /// Memory for [`Self::backward`].
+    ///
+    /// # Errors
+    /// If the card refuses it.
+    pub fn scratch(&self, device: &CudaDevice) -> Result<AttentionScratch> {
+        let (plan, Sizes { heads, kv_heads, width, .. }) = (&self.plan, self.sizes);
         let own = plan.key_gradients.tiles.shape.own;
-        let statistics = room_like((heads, plan.padded, 2), DType::F32, device)?;
-        let partial = room_like((plan.num_slots, kv_heads, 2, own, width), DType::F32, device)?;
-        let of_keys = || room_like((rows, kv_heads, width), DType::BF16, device);
-        let gradients = [room_like((rows, heads, width), DType::BF16, device)?, of_keys()?, of_keys()?];
-        let (shape, padded) = (self.sizes.of_kernels(), plan.padded as i32);
+        Ok(AttentionScratch {
+            statistics: room_like((heads, plan.padded, 2), DType::F32, device)?,
+            partial: room_like((plan.num_slots, kv_heads, 2, own, width), DType::F32, device)?,
+        })
+    }
+
+    /// Writes the gradients of queries, keys and values, for what the forward read and wrote and the gradient of its output.
+    ///
+    /// # Errors
+    /// If a tensor has another shape or type, or the card refuses.
+    pub fn backward(
+        &self,
+        inputs: [&Tensor; 3],
+        (out, log_sum_exp): (&Tensor, &Tensor),
+        out_gradient: &Tensor,
+        gradients: [&Tensor; 3],
+        scratch: &AttentionScratch,
+    ) -> Result<()> {
+        self.check_inputs(inputs, out, log_sum_exp)?;
+        self.check_inputs(gradients, out_gradient, log_sum_exp)?;
+        let device = card(out)?;
+        let (plan, Sizes { heads, kv_heads, width, .. }) = (&self.plan, self.sizes);
+        let stream = device.cuda_stream();
+        let (shape, padded) = (KernelShape::from(self.sizes), plan.padded as i32);
         let preprocess = PreprocessArguments {
             shape,
             padded,
             out: address(out)?,
             out_gradient: address(out_gradient)?,
             log_sum_exp: address(log_sum_exp)?,
-            statistics: address(&statistics)?,
+            statistics: address(&scratch.statistics)?,
         };
         let streaming = |blocks: usize| Grid { blocks, threads: STREAMING_THREADS, shared_bytes: 0 };
         let kernel = function(device, Family::Attention, &format!("forest_preprocess_{width}"), 0)?;
@@ -330,10 +356,10 @@ impl ForestAttention {
             statistics: preprocess.statistics,
             items: NOTHING,
             list: NOTHING,
-            q_gradient: address(&gradients[0])?,
-            k_gradient: address(&gradients[1])?,
-            v_gradient: address(&gradients[2])?,
-            partial: address(&partial)?,
+            q_gradient: address(gradients[0])?,
+            k_gradient: address(gradients[1])?,
+            v_gradient: address(gradients[2])?,
+            partial: address(&scratch.partial)?,
         };
         for (lists, of_item) in [(&plan.query_gradient, heads), (&plan.key_gradients, kv_heads)] {
             let (items, list) = (lists.items.device_ptr(&stream).0, lists.list.device_ptr(&stream).0);
@@ -348,12 +374,71 @@ impl ForestAttention {
             v_gradient: arguments.v_gradient,
         };
         let kernel = function(device, Family::Attention, &format!("forest_reduce_{TILES}_{width}"), 0)?;
-        launch_with(device, &kernel, streaming(plan.num_reductions * kv_heads), &reduce)?;
+        launch_with(device, &kernel, streaming(plan.num_reductions * kv_heads), &reduce)
+    }
+
+    /// Refuses what the kernels would read or write beyond its end.
+    fn check_inputs(&self, [q, k, v]: [&Tensor; 3], out: &Tensor, log_sum_exp: &Tensor) -> Result<()> {
+        let Sizes { rows, heads, kv_heads, width } = self.sizes;
+        let of = |heads: usize| (DType::BF16, rows * heads * width);
+        for (tensor, (dtype, count)) in [
+            (q, of(heads)),
+            (k, of(kv_heads)),
+            (v, of(kv_heads)),
+            (out, of(heads)),
+            (log_sum_exp, (DType::F32, rows * heads)),
+        ] {
+            if tensor.dtype() != dtype || tensor.elem_count() != count {
+                candle_core::bail!("{NAME}: {count} elements of {dtype:?} are expected, not {tensor:?}");
+            }
+        }
+        Ok(())
+    }
+
+    fn launch_forward(
+        &self,
+        device: &CudaDevice,
+        [q, k, v]: [sys::CUdeviceptr; 3],
+        out: sys::CUdeviceptr,
+        log_sum_exp: sys::CUdeviceptr,
+    ) -> Result<()> {
+        let (lists, stream) = (&self.plan.forward, device.cuda_stream());
+        let arguments = ForwardArguments {
+            shape: self.sizes.into(),
+            q,
+            k,
+            v,
+            table: self.plan.table.device_ptr(&stream).0,
+            items: lists.items.device_ptr(&stream).0,
+            list: lists.list.device_ptr(&stream).0,
+            out,
+            log_sum_exp,
+        };
+        lists.tiles.launch(device, lists.num_items * self.sizes.heads, &arguments)
+    }
+}
+
+/// The attention as an operation of candle's tape.
+struct Taped {
+    forest: ForestAttention,
+    /// `[H, N]`, natural logarithm; set by the forward.
+    log_sum_exp: OnceLock<Tensor>,
+}
+
+impl Taped {
+    /// Gradients of queries, keys and values.
+    fn backward(&self, inputs: [&Tensor; 3], out: &Tensor, out_gradient: &Tensor) -> Result<[Tensor; 3]> {
+        let Some(log_sum_exp) = self.log_sum_exp.get() else { candle_core::bail!("{NAME}: backward before forward") };
+        let device = card(out)?;
+        let room = |x: &Tensor| room_like(x.shape(), DType::BF16, device);
+        let gradients = [room(inputs[0])?, room(inputs[1])?, room(inputs[2])?];
+        let scratch = self.forest.scratch(device)?;
+        self.forest.backward(inputs, (out, log_sum_exp), out_gradient, gradients.each_ref(), &scratch)?;
         Ok(gradients)
     }
 }
 
-impl CustomOp3 for ForestAttention {
+impl CustomOp3 for Taped {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -367,7 +452,7 @@ impl CustomOp3 for ForestAttention {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        candle_core::bail!("{NAME}: a tensor on a card is expected")
+        on_card_only(NAME)
     }
 
     fn cuda_fwd(
@@ -380,7 +465,14 @@ impl CustomOp3 for ForestAttention {
         v_l: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         let inputs = [storage_address(q, q_l)?, storage_address(k, k_l)?, storage_address(v, v_l)?];
-        Ok((self.forward(&q.device, inputs)?, q_l.shape().clone()))
+        let Sizes { rows, heads, .. } = self.forest.sizes;
+        let out = room(&q.device, DType::BF16, q_l.shape().elem_count())?;
+        let log_sum_exp = room_like((heads, rows), DType::F32, &q.device)?;
+        let to = storage_address(&out, &Layout::contiguous(q_l.shape()))?;
+        self.forest.launch_forward(&q.device, inputs, to, address(&log_sum_exp)?)?;
+        // An operation is applied once, so nothing was there.
+        let _ = self.log_sum_exp.set(log_sum_exp);
+        Ok((out, q_l.shape().clone()))
     }
 
     fn bwd(
@@ -399,8 +491,7 @@ impl CustomOp3 for ForestAttention {
 /// These run on a card, or under the driver that executes (`scripts/cuda-record.sh execute`).
 #[cfg(test)]
 mod tests {
-    use candle_core::op::BackpropOp;
-    use candle_core::{Device, Storage, Var};
+    use candle_core::{Device, Var};
 
     use super::*;
     use crate::nn::ops::attention;
@@ -423,13 +514,16 @@ mod tests {
         Ok([out].into_iter().chain(variables.iter().map(of)).collect())
     }
 
-    /// The output, and the operation that has its log-sum-exp. Without a tape: its backward begins with candle's kernels.
-    fn operation(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Result<(Tensor, ForestAttention)> {
-        let sizes = Sizes::new(q.shape(), k.shape())?;
-        let plan = DevicePlan::cached(card(q)?, segments, sizes)?;
-        let op = ForestAttention { sizes, plan, log_sum_exp: OnceLock::new() };
-        let out = Storage::Cuda(op.forward(card(q)?, [address(q)?, address(k)?, address(v)?])?);
-        Ok((Tensor::from_storage(out, q.shape(), BackpropOp::none(), false), op))
+    /// Output, and gradients for a slope of it. Without a tape: its backward begins with candle's kernels.
+    fn found(inputs: [&Tensor; 3], slope: &Tensor, segments: &[Segment]) -> Result<[Tensor; 4]> {
+        let [q, k, v] = inputs;
+        let (forest, device) = (ForestAttention::new(q, k, segments)?, card(q)?);
+        let room = |x: &Tensor| room_like(x.shape(), DType::BF16, device);
+        let (out, log_sum_exp) = (room(q)?, room_like((q.dim(1)?, q.dim(0)?), DType::F32, device)?);
+        forest.forward(inputs, &out, &log_sum_exp)?;
+        let [dq, dk, dv] = [room(q)?, room(k)?, room(v)?];
+        forest.backward(inputs, (&out, &log_sum_exp), slope, [&dq, &dk, &dv], &forest.scratch(device)?)?;
+        Ok([out, dq, dk, dv])
     }
 
     #[test]
@@ -458,18 +552,15 @@ mod tests {
             let put = |x: &Tensor| x.to_dtype(DType::BF16)?.to_device(&card);
             let device_inputs = host.iter().map(put).collect::<Result<Vec<_>>>()?;
             let [q, k, v] = &device_inputs[..] else { unreachable!("three inputs") };
-            let (out, op) = operation(q, k, v, &segments)?;
-            let (q_gradient, k_gradient, v_gradient) = op.bwd(q, k, v, &out, &put(&slope)?)?;
-            let found = [Some(out.clone()), q_gradient, k_gradient, v_gradient];
+            let found = found([q, k, v], &put(&slope)?, &segments)?;
             for (name, (found, expected)) in ["out", "dq", "dk", "dv"].into_iter().zip(found.iter().zip(&expected)) {
-                let found = found.as_ref().unwrap_or_else(|| panic!("no {name}"));
                 let error = difference(found, expected)?;
                 // bf16 has 8 bits; the weights and slopes are rounded to it for the second products.
                 assert!(error < 0.01, "{name} of {forest:?}, width {width}: {error}");
             }
             // The same bits every time.
             let again = forest_attention(q, k, v, &segments)?;
-            assert_eq!(difference(&again, &out.to_device(&Device::Cpu)?)?, 0.0);
+            assert_eq!(difference(&again, &found[0].to_device(&Device::Cpu)?)?, 0.0);
         }
         Ok(())
     }

@@ -6,7 +6,10 @@
 
 mod adamw;
 mod attention;
+mod gradients;
+mod log_prob;
 mod pointwise;
+mod product;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -18,13 +21,18 @@ use candle_core::cuda_backend::cudarc::driver::{
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage, DeviceId, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{DType, Device, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Tensor};
 use half::bf16;
 
 pub use adamw::{AdamWStep, AdamWTensor, adamw, has_adamw};
+pub use attention::{AttentionScratch, ForestAttention};
 pub(crate) use attention::{forest_attention, has_forest_attention};
-pub use pointwise::fused;
-pub(crate) use pointwise::{has_rms_norm, has_rope, has_swiglu, rms_norm, rope, swiglu};
+pub use gradients::clip_gradients;
+pub use log_prob::LogProbRows;
+pub(crate) use log_prob::{has_log_prob, log_prob};
+pub use pointwise::{backward, fused};
+pub(crate) use pointwise::{has_rms_norm, has_rope, has_swiglu, rms_norm, rope, rotary_tables, swiglu};
+pub use product::{Output, linear, linear_input_gradient, linear_weight_gradient};
 
 /// A family of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,6 +130,7 @@ fn launch_config(
             Argument::Long(long) => builder.arg(long),
             Argument::Count(count) => builder.arg(count),
             Argument::Real(real) => builder.arg(real),
+            Argument::Double(double) => builder.arg(double),
         };
     }
     unsafe { builder.launch(config) }.w()?;
@@ -135,6 +144,7 @@ enum Argument {
     Long(u64),
     Count(u32),
     Real(f32),
+    Double(f64),
 }
 
 /// The address that stands for no memory.
@@ -178,8 +188,16 @@ fn room(device: &CudaDevice, dtype: DType, len: usize) -> Result<CudaStorage> {
     })
 }
 
-/// [`room`] as a tensor.
-fn room_like(shape: impl Into<Shape>, dtype: DType, device: &CudaDevice) -> Result<Tensor> {
+/// What the forward on the CPU of an operation of these kernels says.
+fn on_card_only(name: &str) -> Result<(CpuStorage, Shape)> {
+    candle_core::bail!("{name}: a tensor on a card is expected")
+}
+
+/// Room for a tensor whose every element a kernel writes before anything reads it.
+///
+/// # Errors
+/// If the type is neither bf16 nor f32, or the card has no room.
+pub fn room_like(shape: impl Into<Shape>, dtype: DType, device: &CudaDevice) -> Result<Tensor> {
     let shape = shape.into();
     let storage = Storage::Cuda(room(device, dtype, shape.elem_count())?);
     Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false))

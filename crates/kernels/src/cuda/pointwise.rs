@@ -3,16 +3,23 @@
 //! The functions are those of [`crate::nn::ops`] in bf16 or f32, with sums in f32. `cuda/pointwise/README.md` lists the
 //! kernels with their arguments, grids and conditions.
 
+pub mod backward;
 pub mod fused;
 
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::driver::DevicePtr;
 use candle_core::cuda_backend::{CudaDevice, CudaStorage};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 
+use self::backward::{ColumnSums, NormInput, parts_of};
 use super::Argument::{Address, Count, Real};
-use super::{Argument, Family, Grid, NOTHING, address, card, function, launch, room, room_like, storage_address};
+use super::product::Output;
+use super::{
+    Argument, Family, Grid, NOTHING, address, card, function, launch, launch_config, on_card_only, room, room_like,
+    storage_address,
+};
 use crate::nn::ops::Rotary;
 
 /// Threads of a block, where the width of a row does not ask for fewer.
@@ -65,15 +72,51 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.apply_op2(up, SwiGlu)
 }
 
+/// Cosines and sines `[N, D / 2]` in f32 of positions times the `D / 2` frequencies of a head, from angles in f64; there are some of
+/// both.
+pub(crate) fn rotary_tables(positions: &[u32], frequencies: &[f64], device: &CudaDevice) -> Result<Rotary> {
+    let (rows, half) = (positions.len(), frequencies.len());
+    let table = || room_like((rows, half), DType::F32, device);
+    let rotary = Rotary { cos: table()?, sin: table()? };
+    let (positions, frequencies) = (device.clone_htod(positions)?, device.clone_htod(frequencies)?);
+    let stream = device.cuda_stream();
+    let arguments = [
+        Address(positions.device_ptr(&stream).0),
+        Address(frequencies.device_ptr(&stream).0),
+        Address(address(&rotary.cos)?),
+        Address(address(&rotary.sin)?),
+        count(rows)?,
+        count(half)?,
+    ];
+    let grid = Grid { blocks: (rows * half).div_ceil(THREADS as usize), threads: THREADS, shared_bytes: 0 };
+    let function = function(device, Family::Pointwise, "rotary_table", 0)?;
+    launch(device, &function, grid, &arguments)?;
+    Ok(rotary)
+}
+
 /// Launches a kernel of the family for a type.
 fn run(device: &CudaDevice, name: &str, dtype: DType, grid: Grid, arguments: &[Argument]) -> Result<()> {
+    run_in_rows(device, name, dtype, grid, 1, arguments)
+}
+
+/// The same with so many rows of blocks.
+fn run_in_rows(
+    device: &CudaDevice,
+    name: &str,
+    dtype: DType,
+    grid: Grid,
+    rows: u32,
+    arguments: &[Argument],
+) -> Result<()> {
+    let Some(mut config) = grid.config()? else { return Ok(()) };
+    config.grid_dim.1 = rows;
     let suffix = if dtype == DType::BF16 { "bf16" } else { "f32" };
     let function = function(device, Family::Pointwise, &format!("{name}_{suffix}"), grid.shared_bytes)?;
-    launch(device, &function, grid, arguments)
+    launch_config(device, &function, config, arguments)
 }
 
 /// A size as the kernels take it.
-fn count(size: usize) -> Result<Argument> {
+pub(super) fn count(size: usize) -> Result<Argument> {
     match u32::try_from(size) {
         Ok(size) => Ok(Count(size)),
         Err(_) => candle_core::bail!("{size} is more than the kernels count to"),
@@ -99,45 +142,18 @@ impl RmsNorm {
 
     fn backward(&self, x: &Tensor, gain: &Tensor, grad: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
         let Some(inverse_rms) = self.inverse_rms.get() else { candle_core::bail!("rms-norm: backward before forward") };
-        let (device, (rows, width)) = (card(x)?, matrix(x.shape())?);
-        let rows_per_block = rows.div_ceil(SUMMING_BLOCKS);
-        let blocks = rows.div_ceil(rows_per_block);
+        let (device, width) = (card(x)?, gain.elem_count());
         let x_gradient = room_like(x.shape(), x.dtype(), device)?;
-        let parts = gain.track_op().then(|| room_like((blocks, width), DType::F32, device)).transpose()?;
-        let arguments = [
-            Address(address(x)?),
-            Address(address(gain)?),
-            Address(address(grad)?),
-            Address(address(inverse_rms)?),
-            Address(NOTHING),
-            Address(address(&x_gradient)?),
-            Address(parts.as_ref().map_or(Ok(NOTHING), address)?),
-            count(rows)?,
-            count(width)?,
-            count(rows_per_block)?,
-        ];
-        run(device, "rms_norm_backward", x.dtype(), Self::grid(blocks, width), &arguments)?;
-        let gain_gradient = parts.map(|parts| column_sums(&parts)?.to_dtype(gain.dtype())).transpose()?;
-        Ok((x_gradient, gain_gradient))
+        let from = NormInput { x, gain, inverse_rms };
+        if !gain.track_op() {
+            backward::rms_norm(from, grad, None, &x_gradient, None)?;
+            return Ok((x_gradient, None));
+        }
+        let (parts, sum) = (room_like(parts_of(width), DType::F32, device)?, room_like(width, DType::F32, device)?);
+        let sums = ColumnSums { parts: &parts, sum: &sum, output: Output::Overwrite };
+        backward::rms_norm(from, grad, None, &x_gradient, Some(sums))?;
+        Ok((x_gradient, Some(sum.to_dtype(gain.dtype())?)))
     }
-}
-
-/// Sums `[width]` of the columns of `[rows, width]` in f32.
-fn column_sums(x: &Tensor) -> Result<Tensor> {
-    let (device, (rows, width)) = (card(x)?, x.dims2()?);
-    let sums = room_like(width, DType::F32, device)?;
-    let (rows, all) = (count(rows)?, count(width)?);
-    let arguments = [Address(address(x)?), Address(address(&sums)?), rows, all, all, rows, Count(0)];
-    let columns = 32 * PACKET / size_of::<f32>();
-    let shared_bytes = (8 * columns * size_of::<f32>()) as u32;
-    run(
-        device,
-        "column_sums",
-        DType::F32,
-        Grid { blocks: width.div_ceil(columns), threads: THREADS, shared_bytes },
-        &arguments,
-    )?;
-    Ok(sums)
 }
 
 impl CustomOp2 for RmsNorm {
@@ -146,7 +162,7 @@ impl CustomOp2 for RmsNorm {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        candle_core::bail!("rms-norm: a tensor on a card is expected")
+        on_card_only("rms-norm")
     }
 
     fn cuda_fwd(
@@ -183,11 +199,15 @@ impl CustomOp2 for RmsNorm {
 struct Rope;
 
 impl Rope {
+    /// Threads that hold a head together.
+    fn lanes(head_dim: usize, dtype: DType) -> usize {
+        (head_dim / 2).div_ceil(PACKET / dtype.size_in_bytes()).next_power_of_two().min(32)
+    }
+
     /// The grid, and what follows the addresses, for `[N, heads, D]` alone: the kernels' second half, keys, is left out.
     fn launch_shape(shape: &Shape, dtype: DType) -> Result<(Grid, [Argument; 6])> {
         let (rows, heads, head_dim) = shape.dims3()?;
-        let lanes = (head_dim / 2).div_ceil(PACKET / dtype.size_in_bytes()).next_power_of_two().min(32);
-        let blocks = (rows * heads * lanes).div_ceil(THREADS as usize);
+        let blocks = (rows * heads * Self::lanes(head_dim, dtype)).div_ceil(THREADS as usize);
         let stride = count(heads * head_dim)?;
         let sizes = [count(rows)?, count(heads)?, count(heads)?, count(head_dim)?, stride, stride];
         Ok((Grid { blocks, threads: THREADS, shared_bytes: 0 }, sizes))
@@ -218,7 +238,7 @@ impl CustomOp3 for Rope {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        candle_core::bail!("rope: a tensor on a card is expected")
+        on_card_only("rope")
     }
 
     fn cuda_fwd(
@@ -265,12 +285,7 @@ impl SwiGlu {
     fn backward(gate: &Tensor, up: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
         let device = card(gate)?;
         let gradients = [room_like(gate.shape(), gate.dtype(), device)?, room_like(up.shape(), up.dtype(), device)?];
-        let (grid, sizes) = Self::launch_shape(gate.shape())?;
-        let tensors = [gate, up, grad, &gradients[0], &gradients[1]];
-        let mut arguments = tensors.into_iter().map(|x| address(x).map(Address)).collect::<Result<Vec<_>>>()?;
-        arguments.push(Address(NOTHING));
-        arguments.extend(sizes);
-        run(device, "swiglu_backward", gate.dtype(), grid, &arguments)?;
+        backward::swiglu([gate, up], grad, gradients.each_ref(), None)?;
         Ok(gradients)
     }
 }
@@ -281,7 +296,7 @@ impl CustomOp2 for SwiGlu {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        candle_core::bail!("swiglu: a tensor on a card is expected")
+        on_card_only("swiglu")
     }
 
     fn cuda_fwd(

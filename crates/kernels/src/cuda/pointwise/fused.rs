@@ -32,7 +32,7 @@ pub struct QueriesAndKeys<'a> {
 }
 
 /// Refuses a tensor that a kernel would read or write beyond its end.
-fn check(name: &str, tensor: &Tensor, dtype: DType, count: usize) -> Result<()> {
+pub(super) fn check(name: &str, tensor: &Tensor, dtype: DType, count: usize) -> Result<()> {
     if tensor.dtype() != dtype || tensor.elem_count() != count || !tensor.is_contiguous() {
         candle_core::bail!("{name}: {count} contiguous elements of {dtype:?} are expected, not {tensor:?}");
     }

@@ -73,7 +73,8 @@ pub fn naive_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment])
     probabilities.matmul(&spread(v)?)?.transpose(0, 1)?.contiguous()
 }
 
-fn check_segments(segments: &[Segment], rows: usize) -> Result<()> {
+/// Refuses segments that are not one after the other, or have a later one for a prefix.
+pub(crate) fn check_segments(segments: &[Segment], rows: usize) -> Result<()> {
     let mut next = 0;
     for (number, segment) in segments.iter().enumerate() {
         let prefix_is_earlier = segment.prefix.is_none_or(|prefix| prefix < number);
@@ -88,16 +89,22 @@ fn check_segments(segments: &[Segment], rows: usize) -> Result<()> {
     Ok(())
 }
 
-#[derive(Clone, Copy)]
-struct Sizes {
-    rows: usize,
-    heads: usize,
-    kv_heads: usize,
-    width: usize,
+/// Sizes of an attention over `N` rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// `N`.
+    pub rows: usize,
+    /// `H`.
+    pub heads: usize,
+    /// `K`, which divides `H`.
+    pub kv_heads: usize,
+    /// `D`.
+    pub width: usize,
 }
 
 impl Sizes {
-    fn new(q: &Shape, k: &Shape) -> Result<Self> {
+    /// Of queries `[N, H, D]` and keys `[N, K, D]`.
+    pub(crate) fn new(q: &Shape, k: &Shape) -> Result<Self> {
         let ((rows, heads, width), (k_rows, kv_heads, k_width)) = (q.dims3()?, k.dims3()?);
         if rows != k_rows || width != k_width || width == 0 || kv_heads == 0 || heads % kv_heads != 0 {
             candle_core::bail!("{NAME}: q {q:?} does not fit k {k:?}");
@@ -106,7 +113,7 @@ impl Sizes {
     }
 
     /// Query heads that read one key/value head.
-    fn group(self) -> usize {
+    pub(crate) fn group(self) -> usize {
         self.heads / self.kv_heads
     }
 

@@ -16,7 +16,7 @@ pub(super) fn on_cpu(op: &'static str, out: &Tensor) -> Result<(CpuStorage, Shap
 }
 
 /// The output as the forward on a card gives it; `op` names the operation.
-pub(super) fn on_cuda(op: &'static str, out: &Tensor) -> Result<(CudaStorage, Shape)> {
+pub(crate) fn on_cuda(op: &'static str, out: &Tensor) -> Result<(CudaStorage, Shape)> {
     let (storage, layout) = out.storage_and_layout();
     match &*storage {
         Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),

@@ -34,6 +34,10 @@ pub fn log_prob(hidden: &Tensor, head: &Tensor, targets: &[u32], temperature: f6
     if !(temperature > 0.0 && temperature.is_finite()) {
         candle_core::bail!("{NAME}: temperature {temperature} is not positive");
     }
+    #[cfg(feature = "cuda")]
+    if crate::cuda::has_log_prob(hidden, head) {
+        return crate::cuda::log_prob(&hidden.contiguous()?, &head.contiguous()?, targets, temperature);
+    }
     if !has_kernel(hidden) {
         return log_prob_chunks(hidden, head, targets, temperature);
     }

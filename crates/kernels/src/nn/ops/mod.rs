@@ -4,7 +4,7 @@ pub(crate) mod attention;
 mod bias;
 mod blockwise;
 mod gather;
-mod graft;
+pub(crate) mod graft;
 mod linear;
 mod log_prob;
 mod log_prob_chunks;

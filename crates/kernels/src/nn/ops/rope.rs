@@ -25,6 +25,12 @@ impl Rotary {
     /// # Errors
     /// If the device refuses the tables.
     pub fn new(positions: &[u32], frequencies: &[f64], dtype: DType, device: &Device) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(device) = device
+            && !positions.is_empty()
+        {
+            return crate::cuda::rotary_tables(positions, frequencies, device);
+        }
         let (half, dtype) = (frequencies.len(), if device.is_cuda() { DType::F32 } else { dtype });
         let angles = positions.iter().flat_map(|&p| frequencies.iter().map(move |frequency| f64::from(p) * frequency));
         let (cos, sin): (Vec<f64>, Vec<f64>) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
