@@ -1,6 +1,8 @@
 //! Sums of gradients over micro-batches, and their norm.
 
-use candle_core::{CpuStorage, D, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var};
+#[cfg(feature = "cuda")]
+use memtrain_kernels::cuda::Output;
 use memtrain_kernels::nn::ops::real::Host;
 use rayon::prelude::*;
 
@@ -11,26 +13,31 @@ pub struct GradientBuffer {
     num_added: usize,
 }
 
-/// The place of one parameter. It is empty until something is added, so that taking the sums out needs no second buffer.
+/// The place of one parameter. On the CPU there is no memory until something is added, so that taking the sums out needs no
+/// second buffer; on a card it is there from the start, and kernels add to it in place.
 #[derive(Debug)]
 struct Slot {
     shape: Shape,
     dtype: DType,
     device: Device,
     sum: Option<Tensor>,
+    /// Nothing has been added; what lies in the memory is of no meaning.
+    is_empty: bool,
 }
 
 impl GradientBuffer {
     /// Zeros for each parameter.
     ///
     /// # Errors
-    /// Never on the CPU.
+    /// If a card has no room.
     pub fn new(parameters: &[(String, Var)]) -> Result<Self> {
         let slot = |(_, parameter): &(String, Var)| {
             let dtype = if parameter.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-            Slot { shape: parameter.shape().clone(), dtype, device: parameter.device().clone(), sum: None }
+            let (shape, device) = (parameter.shape().clone(), parameter.device().clone());
+            let sum = if device.is_cpu() { None } else { Some(Tensor::zeros(&shape, dtype, &device)?) };
+            Ok(Slot { shape, dtype, device, sum, is_empty: true })
         };
-        Ok(Self { slots: parameters.iter().map(slot).collect(), num_added: 0 })
+        Ok(Self { slots: parameters.iter().map(slot).collect::<Result<_>>()?, num_added: 0 })
     }
 
     /// Adds the gradients of one micro-batch.
@@ -53,22 +60,45 @@ impl GradientBuffer {
     /// # Errors
     /// If there is no such parameter or it has another shape.
     pub fn add_one(&mut self, number: usize, gradient: &Tensor) -> Result<()> {
-        let Some(slot) = self.slots.get_mut(number) else {
-            candle_core::bail!("gradient buffer: there is no parameter {number}");
-        };
+        let slot = self.slot(number)?;
         if slot.shape != *gradient.shape() {
             candle_core::bail!("gradient buffer: {:?} expected, got {:?}", slot.shape, gradient.shape());
         }
         let is_converted = gradient.dtype() != slot.dtype;
         let gradient = gradient.detach().to_dtype(slot.dtype)?.contiguous()?;
-        match &slot.sum {
+        match slot.sum.as_ref().filter(|_| !slot.is_empty) {
             None if is_converted => slot.sum = Some(gradient),
             // A copy: the storage of what was given may be shared.
             None => slot.sum = Some(gradient.copy()?),
             Some(sum) if sum.device().is_cpu() => sum.inplace_op2(&gradient, &AddInPlace)?,
             Some(sum) => slot.sum = Some((sum + gradient)?),
         }
+        slot.is_empty = false;
         Ok(())
+    }
+
+    /// The sum of one parameter on a card for kernels that add a gradient to it in place, and what becomes of what lies in it.
+    ///
+    /// # Errors
+    /// If there is no such parameter or it is not on a card.
+    #[cfg(feature = "cuda")]
+    pub fn in_place(&mut self, number: usize) -> Result<(Tensor, Output)> {
+        let slot = self.slot(number)?;
+        let output = if slot.is_empty { Output::Overwrite } else { Output::Add };
+        match &slot.sum {
+            Some(sum) if sum.device().is_cuda() => {
+                slot.is_empty = false;
+                Ok((sum.clone(), output))
+            }
+            _ => candle_core::bail!("gradient buffer: parameter {number} is not on a card"),
+        }
+    }
+
+    fn slot(&mut self, number: usize) -> Result<&mut Slot> {
+        match self.slots.get_mut(number) {
+            Some(slot) => Ok(slot),
+            None => candle_core::bail!("gradient buffer: there is no parameter {number}"),
+        }
     }
 
     /// Counts a micro-batch.
@@ -81,15 +111,20 @@ impl GradientBuffer {
         self.num_added
     }
 
-    /// The sums; the buffer starts again from zeros.
+    /// The sums; the buffer starts again from zeros. On a card they share the memory of the buffer and are good until the next
+    /// gradient is added.
     ///
     /// # Errors
     /// If the device refuses.
     pub fn take(&mut self) -> Result<Vec<Tensor>> {
         self.num_added = 0;
-        let take = |slot: &mut Slot| match slot.sum.take() {
-            Some(sum) => Ok(sum),
-            None => Tensor::zeros(&slot.shape, slot.dtype, &slot.device),
+        let take = |slot: &mut Slot| {
+            let is_empty = std::mem::replace(&mut slot.is_empty, true);
+            let sum = if slot.device.is_cpu() { slot.sum.take() } else { slot.sum.clone() };
+            match sum.filter(|_| !is_empty) {
+                Some(sum) => Ok(sum),
+                None => Tensor::zeros(&slot.shape, slot.dtype, &slot.device),
+            }
         };
         self.slots.iter_mut().map(take).collect()
     }
@@ -121,16 +156,14 @@ fn add<T: std::ops::AddAssign + Copy + Send + Sync>(sum: &mut [T], term: &[T]) {
     });
 }
 
-/// Euclidean norm of all gradients together, summed in f64 in a fixed order: on the CPU from the values themselves, on a card
-/// from its sums of squares, one a gradient, which are read at once.
+/// Euclidean norm of all gradients together, summed in f64 in a fixed order.
 ///
 /// # Errors
-/// If a gradient cannot be read.
+/// If a gradient cannot be read, or is on a card and not in f32.
 pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
-    if gradients.iter().any(|gradient| !gradient.device().is_cpu()) {
-        let sums: Vec<Tensor> =
-            gradients.iter().map(|gradient| sum_of_squares_on_device(gradient, SQUARES)).collect::<Result<_>>()?;
-        return Ok(Tensor::stack(&sums, 0)?.to_vec1::<f64>()?.into_iter().sum::<f64>().sqrt());
+    #[cfg(feature = "cuda")]
+    if gradients.iter().any(|gradient| gradient.device().is_cuda()) {
+        return memtrain_kernels::cuda::clip_gradients(gradients, f64::INFINITY);
     }
     let mut total = 0.0;
     for gradient in gradients {
@@ -155,34 +188,16 @@ fn sum_of_squares<T: Into<f64> + Copy + Sync>(values: &[T]) -> f64 {
     parts.iter().sum()
 }
 
-/// Elements whose squares exist at one time.
-const SQUARES: usize = 1 << 26;
-
-/// A number in f64 on the gradient's device, from `at_once` squares at a time. Squares are summed in the gradient's type along the last dimension, a block of
-/// threads a row, and the sums of the rows in f64: one sum over everything would be the work of a single block.
-fn sum_of_squares_on_device(gradient: &Tensor, at_once: usize) -> Result<Tensor> {
-    let gradient = gradient.detach();
-    let width = gradient.dims().last().copied().unwrap_or(1).max(1);
-    let rows = gradient.elem_count() / width;
-    let gradient = gradient.reshape((rows, width))?;
-    let some_rows = (at_once / width).max(1);
-    let sum = |first: usize| -> Result<Tensor> {
-        let part = gradient.narrow(0, first, some_rows.min(rows - first))?;
-        part.sqr()?.sum(D::Minus1)?.to_dtype(DType::F64)
-    };
-    let sums: Vec<Tensor> = (0..rows).step_by(some_rows).map(sum).collect::<Result<_>>()?;
-    match sums.is_empty() {
-        true => Tensor::zeros((), DType::F64, gradient.device()),
-        false => Tensor::cat(&sums, 0)?.sum_all(),
-    }
-}
-
 /// Scales the gradients so that their global norm is at most `max_norm`, and returns the norm they had. If that is not
 /// finite they stay as they are: the caller must not step.
 ///
 /// # Errors
 /// If a gradient cannot be read.
 pub fn clip_global_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if gradients.iter().any(|gradient| gradient.device().is_cuda()) {
+        return memtrain_kernels::cuda::clip_gradients(gradients, max_norm);
+    }
     let norm = global_norm(gradients)?;
     if norm.is_finite() && norm > max_norm {
         let factor = max_norm / norm;
@@ -207,20 +222,6 @@ mod tests {
         let mut broken = [Tensor::new(&[f32::NAN, 1.0], &Device::Cpu)?];
         assert!(!clip_global_norm(&mut broken, 1.0)?.is_finite());
         assert_eq!(broken[0].to_vec1::<f32>()?[1], 1.0);
-        Ok(())
-    }
-
-    #[test]
-    fn sums_of_a_card_are_those_of_the_cpu() -> Result<()> {
-        // Widths of norms, of matrices and of none; one of them in several parts.
-        for dims in [&[7][..], &[300, 70], &[3, 5, 11], &[0, 4], &[]] {
-            let gradient = wave(dims, DType::F32, 1.0)?;
-            let expected = global_norm(std::slice::from_ref(&gradient))?;
-            for at_once in [1, 1_000, SQUARES] {
-                let got = sum_of_squares_on_device(&gradient, at_once)?.to_scalar::<f64>()?.sqrt();
-                assert!((got - expected).abs() <= 1e-6 * expected, "{dims:?}: {got} and {expected}");
-            }
-        }
         Ok(())
     }
 
