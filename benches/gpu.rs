@@ -1,7 +1,7 @@
 //! A device against the CPU, and how fast it is: `cargo bench --bench gpu -- DEVICE SIZE`, by default `cpu tiny`.
 //!
-//! 1. Parity: each operation of the decoder, a tiny decoder's losses and gradients, f32 and bf16, and steps of AdamW to the bit,
-//!    device against CPU. The size `parity` ends here: under the driver that executes (`scripts/cuda-record.sh execute`) as well.
+//! 1. Parity: each operation of the decoder, a tiny decoder's losses and gradients by the tape, f32 and bf16, those of the
+//!    device's own passes, and steps of AdamW to the bit, device against CPU. The size `parity` ends here: under the driver that executes (`scripts/cuda-record.sh execute`) as well.
 //! 2. A training step of a random policy of the shape `SIZE` (`tiny`, `qwen3-4b`, `qwen2.5-7b`) on one conversation as long
 //!    as its context allows, 8,192 tokens at most: seconds, tokens a second, share of `MEMTRAIN_PEAK_TFLOPS` (989).
 //! 3. Tokens a second of drawing at 1, 32 and 128 live sequences.
@@ -15,7 +15,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use memtrain::device::DeviceChoice;
 use memtrain::nn::{PackedBatch, Segment, ops, tape};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer, MomentType};
-use memtrain::policy::{Decoder, Precision, preset};
+use memtrain::policy::{
+    Architecture, Checkpointing, Decoder, LoraConfig, PolicyConfig, Precision, ScoredRows, ScoredTokens, Target, preset,
+};
 use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain::scoring::{PassLimits, accumulate};
 use memtrain::scoring::{PromptResponse, Sharing};
@@ -39,6 +41,9 @@ fn main() -> Result<()> {
         }
         operations(&device, dtype, bound)?;
         decoder(&device, dtype, bound)?;
+    }
+    if !device.is_cpu() {
+        passes(&device)?;
     }
     for moments in [MomentType::F32, MomentType::Bf16] {
         optimizer(&device, moments)?;
@@ -153,6 +158,95 @@ fn decoder(device: &Device, dtype: DType, bound: f64) -> Result<()> {
     Ok(())
 }
 
+/// A batch, its scored rows and their targets.
+fn conversations() -> (PackedBatch, Vec<u32>, Vec<u32>) {
+    let ids = |len: usize, salt: usize| (0..len).map(|i| ((i * i * 7 + salt) % VOCABULARY) as u32).collect::<Vec<_>>();
+    let mut batch = PackedBatch::default();
+    let root = batch.push(&ids(70, 1), None);
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    for response in [ids(20, 2), ids(9, 3)] {
+        let segment = batch.push(&response[..response.len() - 1], Some(root));
+        rows.extend(batch.row_before(segment).map(|row| row as u32));
+        rows.extend(batch.segments[segment].rows.clone().map(|row| row as u32));
+        targets.extend(response);
+    }
+    (batch, rows, targets)
+}
+
+/// Passes without a tape, which a device has for bf16 and heads of 64: hidden states and gradients against those of the same
+/// rounded weights on the CPU in f32, and equal to the bit whatever is kept of the forward.
+fn passes(device: &Device) -> Result<()> {
+    let lora =
+        LoraConfig { rank: 4, targets: vec![Target::Q, Target::V, Target::O, Target::Down], ..LoraConfig::default() };
+    for (architecture, tied, lora) in
+        [(Architecture::Qwen3, true, None), (Architecture::Qwen2, false, None), (Architecture::Qwen3, true, Some(lora))]
+    {
+        let config = PolicyConfig {
+            architecture,
+            hidden_size: 96,
+            intermediate_size: 160,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            head_dim: 64,
+            tie_word_embeddings: tied,
+            initializer_range: 0.1,
+            ..preset::tiny(VOCABULARY)
+        };
+        let made = |device: &Device, dtype: DType| -> Result<Decoder> {
+            let decoder =
+                Decoder::init(config.clone(), 3, device, DType::F32)?.to_dtype(DType::BF16)?.to_dtype(dtype)?;
+            let decoder = match &lora {
+                Some(lora) => decoder.with_lora(lora, 5)?,
+                None => decoder.trainable_copy()?,
+            };
+            // Gains of one, biases and adapters of zero would hide faults.
+            for (name, parameter) in decoder.parameters()? {
+                if parameter.rank() == 1 || name.contains("lora_B") {
+                    let shift = (wave(parameter.dims(), 0.01 * name.len() as f64)? * 0.2)?.to_dtype(DType::BF16)?;
+                    let start = parameter.as_detached_tensor().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+                    let moved = (start + shift.to_dtype(DType::F32)?)?.to_dtype(DType::BF16)?;
+                    parameter.set(&moved.to_dtype(parameter.dtype())?.to_device(device)?)?;
+                }
+            }
+            Ok(decoder)
+        };
+        let (truth, own) = (made(&Device::Cpu, DType::F32)?, made(device, DType::BF16)?);
+        let (batch, rows, targets) = conversations();
+        let scored = ScoredRows { batch: &batch, rows: &rows, targets: &targets, temperature: 0.9 };
+        let gradients = |decoder: &Decoder, modes: &[Checkpointing]| -> Result<Vec<Tensor>> {
+            let parameters = decoder.parameters()?;
+            let mut sums = GradientBuffer::new(&parameters)?;
+            let mut slopes = |scores: &ScoredTokens| {
+                let slopes = wave(scores.log_probs.dims(), 1.1).map_err(candle_core::Error::wrap)?;
+                slopes.to_device(scores.log_probs.device())
+            };
+            for &mode in modes {
+                decoder.backward(&scored, &parameters, mode, &mut slopes, &mut sums)?;
+            }
+            Ok(sums.take()?)
+        };
+        let (expected, found) = (gradients(&truth, &[Checkpointing::Off])?, gradients(&own, &[Checkpointing::Full])?);
+        let hidden = |decoder: &Decoder| -> Result<Tensor> { Ok(decoder.frozen()?.hidden(&batch)?) };
+        let mut worst = off(&hidden(&own)?, &hidden(&truth)?)?;
+        for (found, expected) in found.iter().zip(&expected) {
+            worst = worst.max(off(found, expected)?);
+        }
+        let adapters = if lora.is_some() { " with adapters" } else { "" };
+        println!("BF16 pass of {architecture:?}{adapters}, hidden states and gradients: off by {worst:.1e}");
+        ensure!(worst < 6e-2, "the pass is off by {worst:.1e}");
+        for mode in [Checkpointing::Selective, Checkpointing::Off] {
+            for (other, found) in gradients(&own, &[mode])?.iter().zip(&found) {
+                ensure!(off(other, found)? == 0.0, "{mode:?} changes the gradient");
+            }
+        }
+        // Of two passes the second adds to what is there.
+        for (twice, expected) in gradients(&own, &[Checkpointing::Full; 2])?.iter().zip(&expected) {
+            ensure!(off(twice, &(expected * 2.0)?)? < 6e-2, "two passes are not twice one");
+        }
+    }
+    Ok(())
+}
+
 /// Steps of AdamW on the device, which are those of the CPU to the bit: the moments of bf16 are rounded by the same draws.
 fn optimizer(device: &Device, moments: MomentType) -> Result<()> {
     ensure!(
@@ -163,10 +257,10 @@ fn optimizer(device: &Device, moments: MomentType) -> Result<()> {
     Ok(())
 }
 
-/// Parameters after three steps.
-fn stepped(device: &Device, moments: MomentType) -> Result<Vec<Vec<f32>>> {
+/// Parameters after three steps, and the moments as they are stored.
+fn stepped(device: &Device, moments: MomentType) -> Result<(Vec<Vec<f32>>, Vec<u8>)> {
     let mut parameters = Vec::new();
-    for (name, shape) in [("matrix", &[40, 500][..]), ("gain", &[7])] {
+    for (name, shape) in [("matrix", &[40, 500][..]), ("gain", &[7]), ("column", &[3, 1])] {
         parameters.push((name.to_owned(), Var::from_tensor(&wave(shape, 0.3)?.to_device(device)?)?));
     }
     let mut optimizer = AdamW::new(parameters.clone(), AdamWConfig { moments, ..AdamWConfig::default() })?;
@@ -181,7 +275,7 @@ fn stepped(device: &Device, moments: MomentType) -> Result<Vec<Vec<f32>>> {
     for (_, parameter) in &parameters {
         values.push(parameter.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?);
     }
-    Ok(values)
+    Ok((values, optimizer.to_bytes()?))
 }
 
 /// A random policy of a named shape.

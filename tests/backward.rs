@@ -4,7 +4,9 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use memtrain::nn::PackedBatch;
 use memtrain::nn::gradient_check::{assert_close, max_difference, wave};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
-use memtrain::policy::{Architecture, Decoder, LoraConfig, PolicyConfig, Precision, ScoredRows, Target, preset};
+use memtrain::policy::{
+    Architecture, Checkpointing, Decoder, LoraConfig, PolicyConfig, Precision, ScoredRows, Target, preset,
+};
 
 fn decoder(architecture: Architecture, tied: bool, dtype: DType) -> Result<Decoder> {
     let config = PolicyConfig {
@@ -54,20 +56,15 @@ fn scored() -> Scored {
     scored
 }
 
-fn gradients(decoder: &Decoder, parameters: &[(String, Var)], checkpointing: bool) -> Result<Vec<Tensor>> {
+fn gradients(decoder: &Decoder, parameters: &[(String, Var)], checkpointing: Checkpointing) -> Result<Vec<Tensor>> {
     let Scored { batch, rows, targets } = &scored();
     let scored = ScoredRows { batch, rows, targets, temperature: 0.9 };
-    let mut gradients: Vec<Option<Tensor>> = vec![None; parameters.len()];
     let mut cotangent = |scores: &memtrain::policy::ScoredTokens| wave(scores.log_probs.dims(), DType::F64, 1.7);
-    decoder.backward(&scored, parameters, checkpointing, &mut cotangent, &mut |number, gradient| {
-        assert!(!gradient.track_op(), "a gradient that holds a tape keeps every activation alive");
-        assert!(gradients[number].replace(gradient).is_none(), "{} twice", parameters[number].0);
-        Ok(())
-    })?;
-    gradients
-        .into_iter()
-        .map(|gradient| gradient.ok_or_else(|| candle_core::Error::msg("a gradient is missing")))
-        .collect()
+    let mut sums = GradientBuffer::new(parameters)?;
+    decoder.backward(&scored, parameters, checkpointing, &mut cotangent, &mut sums)?;
+    let sums = sums.take()?;
+    assert!(sums.iter().all(|sum| !sum.track_op()), "a gradient that holds a tape keeps every activation alive");
+    Ok(sums)
 }
 
 fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
@@ -91,7 +88,10 @@ fn layer_by_layer_gives_the_gradients_of_the_whole_tape_bit_for_bit() -> Result<
     ] {
         let decoder = decoder(architecture, tied, DType::F32)?;
         let parameters = decoder.parameters()?;
-        let (whole, layers) = (gradients(&decoder, &parameters, false)?, gradients(&decoder, &parameters, true)?);
+        let (whole, layers) = (
+            gradients(&decoder, &parameters, Checkpointing::Off)?,
+            gradients(&decoder, &parameters, Checkpointing::Full)?,
+        );
         for (((name, _), whole), layers) in parameters.iter().zip(&whole).zip(&layers) {
             assert!(max_difference(whole, &whole.zeros_like()?)? > 0.0, "{name} has no gradient");
             assert_same_bits(name, layers, whole)?;
@@ -113,14 +113,17 @@ fn adapters_get_the_gradients_of_the_whole_tape_and_frozen_weights_none() -> Res
         adapted.weights.layers[0].adapters = Default::default();
         let parameters = adapted.parameters()?;
         assert!(parameters.iter().all(|(name, _)| name.contains(".lora_")));
-        let (whole, layers) = (gradients(&adapted, &parameters, false)?, gradients(&adapted, &parameters, true)?);
+        let (whole, layers) = (
+            gradients(&adapted, &parameters, Checkpointing::Off)?,
+            gradients(&adapted, &parameters, Checkpointing::Full)?,
+        );
         for (((name, _), whole), layers) in parameters.iter().zip(&whole).zip(&layers) {
             assert_same_bits(name, layers, whole)?;
         }
         // The gradient of the merged matrix says what those of the adapters must be: dA = s B^T dW, dB = s dW A^T.
         let merged = adapted.merged_lora()?.trainable_copy()?;
         let full_parameters = merged.parameters()?;
-        let full = gradients(&merged, &full_parameters, true)?;
+        let full = gradients(&merged, &full_parameters, Checkpointing::Full)?;
         for (number, layer) in adapted.weights.layers.iter().enumerate() {
             for target in Target::ALL {
                 let Some(adapter) = layer.adapters.get(target) else { continue };
@@ -148,8 +151,8 @@ fn weights_of_16_bits_get_unrounded_gradients_of_the_rounded_policy() -> Result<
     assert_eq!(masters.len(), parameters.len());
     // The twin: the rounded numbers in f32.
     let twin = rounded.to_dtype(DType::F32)?.trainable_copy()?;
-    let expected = gradients(&twin, &twin.parameters()?, false)?;
-    for checkpointing in [false, true] {
+    let expected = gradients(&twin, &twin.parameters()?, Checkpointing::Off)?;
+    for checkpointing in [Checkpointing::Off, Checkpointing::Full] {
         let got = gradients(&rounded, &parameters, checkpointing)?;
         for (((name, _), got), expected) in parameters.iter().zip(&got).zip(&expected) {
             assert_eq!(got.dtype(), DType::F32, "{name}");
@@ -171,8 +174,10 @@ fn steps_move_masters_and_the_copy_that_the_sampler_sees() -> Result<()> {
     let batch = scored().batch;
     for _ in 0..20 {
         // Against the gradient: the log-probabilities are to rise.
-        let negated: Vec<Tensor> =
-            gradients(&rounded, &parameters, true)?.into_iter().map(|g| g.neg()).collect::<Result<_>>()?;
+        let negated: Vec<Tensor> = gradients(&rounded, &parameters, Checkpointing::Full)?
+            .into_iter()
+            .map(|g| g.neg())
+            .collect::<Result<_>>()?;
         buffer.add(&negated)?;
         optimizer.step(&buffer.take()?, 1e-3)?;
     }
@@ -193,11 +198,11 @@ fn parameters_of_another_decoder_are_refused() -> Result<()> {
     let decoder = decoder(Architecture::Qwen3, true, DType::F32)?;
     let mut parameters = decoder.parameters()?;
     parameters[0].0 = "another".to_owned();
-    for checkpointing in [false, true] {
+    for checkpointing in [Checkpointing::Off, Checkpointing::Full] {
         let error = gradients(&decoder, &parameters, checkpointing).expect_err("another name").to_string();
         assert!(error.contains("model.embed_tokens.weight"), "{error}");
     }
     let frozen = decoder.frozen()?;
-    assert!(gradients(&frozen, &decoder.parameters()?, true).is_err());
+    assert!(gradients(&frozen, &decoder.parameters()?, Checkpointing::Full).is_err());
     Ok(())
 }

@@ -54,6 +54,7 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     };
     let mut setting = setting(config, machine, shape.config);
     setting.live_sequences = live_sequences(config, machine, &setting);
+    setting.kept_layers = memory_limit(config, machine).map_or(0, |(bytes, _)| memory::kept_layers(&setting, bytes));
     let plan = MemoryPlan::new(&setting);
     print_line!()?;
     print_line!("# Memory, GiB ({})", shape.origin)?;
@@ -207,6 +208,7 @@ fn setting(config: &Config, machine: &MachineArgs, policy: PolicyConfig) -> Sett
         offload_moments: config.optimizer.offload_moments,
         reference: super::plan::has_reference(config),
         activation_checkpointing: config.update.activation_checkpointing,
+        kept_layers: 0,
         micro_batch_tokens: config.update.micro_batch_tokens,
         scored_rows,
         context_tokens: reader.context_tokens,

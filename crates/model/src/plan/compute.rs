@@ -84,7 +84,16 @@ impl ComputePlan {
             + forward.adapters * 2.0
             + forward.attention * 2.5
             + forward.head * (2.0 + weight_gradients);
-        let recompute = if setting.activation_checkpointing { all - forward.head } else { 0.0 };
+        let recompute = match (setting.kept_in_card_pass(), setting.activation_checkpointing) {
+            (Some(kept), _) => {
+                // What the last projection gives is not needed, and the last layer's activations are never lost.
+                let layers = setting.policy.num_hidden_layers as f64;
+                let share = (layers - 1.0 - kept as f64).max(0.0) / layers;
+                share * (forward.linear - forward.down + forward.adapters + forward.attention)
+            }
+            (None, true) => all - forward.head,
+            (None, false) => 0.0,
+        };
         Self {
             sampling: all,
             old_policy: if old_pass { all } else { 0.0 },
@@ -123,6 +132,8 @@ impl ComputePlan {
 /// A forward pass by what is done.
 struct Parts {
     linear: f64,
+    /// The last projections, a part of `linear`.
+    down: f64,
     adapters: f64,
     attention: f64,
     head: f64,
@@ -142,8 +153,10 @@ impl Parts {
         let scored: f64 = conversations.iter().map(|kind| (kind.count * kind.response_tokens) as f64).sum();
         let adapters = if setting.lora.is_some() { setting.num_trained() as f64 } else { 0.0 };
         let width = (policy.num_attention_heads * policy.head_dim) as f64;
+        let (d, f) = policy.matrix_shape(crate::policy::Target::Down);
         Self {
             linear: 2.0 * tokens * layers * matrices as f64,
+            down: 2.0 * tokens * layers * (d * f) as f64,
             adapters: 2.0 * tokens * adapters,
             // Scores and their sum of values, a multiplication and an addition each.
             attention: 4.0 * keys * layers * width,
@@ -168,6 +181,7 @@ mod tests {
             offload_moments: false,
             reference: false,
             activation_checkpointing: false,
+            kept_layers: 0,
             micro_batch_tokens: 8_192,
             scored_rows: 1_024,
             context_tokens: 8_192,
@@ -208,7 +222,15 @@ mod tests {
         let full = Setting { activation_checkpointing: true, reference: true, ..base.clone() };
         let (one, more) = (ComputePlan::new(&base, &[ONE], 1, false), ComputePlan::new(&full, &[ONE], 2, true));
         assert_eq!((more.reference, more.old_policy, more.forward), (one.forward, one.forward, 2.0 * one.forward));
-        assert!(more.recompute > 0.9 * more.forward && more.recompute < more.forward);
+        // All layers but the last, without the head and their last projections of 9,728 x 2,560.
+        let all = one.forward - 2.0 * 1_024.0 * 2_560.0 * 151_936.0;
+        let again = 35.0 / 36.0 * (all - 2.0 * 8_192.0 * 36.0 * 9_728.0 * 2_560.0);
+        assert!((more.recompute / (2.0 * again) - 1.0).abs() < 1e-12, "{:e} and {again:e}", more.recompute);
+        let kept = ComputePlan::new(&Setting { kept_layers: 35, ..full.clone() }, &[ONE], 2, true);
+        assert_eq!(kept.recompute, 0.0);
+        // By the tape a whole forward but for the head.
+        let tape = ComputePlan::new(&Setting { precision: Precision::F32, ..full.clone() }, &[ONE], 2, true);
+        assert!((tape.recompute / (2.0 * all) - 1.0).abs() < 1e-12);
         assert_eq!(more.phases().len(), 6);
         let eight = Conversations { count: 8, ..ONE };
         let (apart, shared) = (eight.packed_tokens(), Conversations { shared_by: 8, ..eight }.packed_tokens());

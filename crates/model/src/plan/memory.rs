@@ -219,7 +219,52 @@ fn backward_elements_per_token(setting: &Setting) -> u64 {
     4 * policy.intermediate_size as u64 + 4 * policy.hidden_size as u64
 }
 
+/// Layers that keep their activations in an update with `memory` bytes, as a pass on a card takes them: of nine tenths of what is
+/// left without them.
+pub fn kept_layers(setting: &Setting, memory: u64) -> usize {
+    let setting = Setting { kept_layers: 0, ..setting.clone() };
+    let rest = MemoryPlan::new(&setting).phase_bytes(Place::Device, Phase::Update);
+    let of_a_layer = setting.policy.kept_bytes_a_token() * setting.micro_batch_tokens as u64;
+    let fit = memory.saturating_sub(rest) * 9 / 10 / of_a_layer.max(1);
+    (fit as usize).min(setting.policy.num_hidden_layers)
+}
+
+/// The classes of a pass of a card's own, of which `kept` layers keep their activations. Gradients go straight into their sums.
+fn update_on_card(setting: &Setting, kept: u64) -> Vec<Class> {
+    let policy = &setting.policy;
+    let (n, d, f) = (setting.micro_batch_tokens as u64, policy.hidden_size as u64, policy.intermediate_size as u64);
+    let (layers, heads) = (policy.num_hidden_layers as u64, policy.num_attention_heads as u64);
+    let (q, kv) = (heads * policy.head_dim as u64, (policy.num_key_value_heads * policy.head_dim) as u64);
+    // Those of one layer are there in any case, and the last layer's are never lost.
+    let whole = (kept + 1).min(layers);
+    let adapters = setting.lora.as_ref().map_or(0, |lora| n * lora.rank as u64 * 2 + setting.num_trained() * 2);
+    // Outputs of a norm and of the last projection, gated activation, queries, keys; the gradients of layer, norm, attention,
+    // queries, keys and values; in f32 a norm's inverse and two numbers a head of the attention's backward.
+    let work = n * (2 * (4 * d + f + 3 * q + 3 * kv) + 4 * (1 + 2 * heads)) + adapters;
+    let rows = (setting.scored_rows as u64).min(n);
+    let chunk = rows.min(LOGIT_ROWS as u64);
+    let note = match layers - whole {
+        0 => format!("of all {layers} layers: nothing is computed again but norms and gates"),
+        again => format!("{whole} of {layers} layers whole, {again} computed again"),
+    };
+    vec![
+        class("inputs of layers", (layers + 1) * n * d * 2, Phase::Update, format!("{layers} layers, {n} tokens")),
+        class("activations", whole * n * policy.kept_bytes_a_token(), Phase::Update, note),
+        class("work of a layer", work, Phase::Update, "one layer after the other, forward and backward"),
+        class(
+            "logits",
+            // In f32 with slopes in bf16; the rows, their gradients, and the sums of these by row.
+            chunk * policy.vocab_size as u64 * 6 + rows * d * 12,
+            Phase::Update,
+            format!("{chunk} of {rows} scored rows at a time, with their slopes"),
+        ),
+    ]
+}
+
 fn update(setting: &Setting) -> Vec<Class> {
+    if let Some(kept) = setting.kept_in_card_pass() {
+        return update_on_card(setting, kept);
+    }
     let policy = &setting.policy;
     let (n, d, a) = (setting.micro_batch_tokens as u64, policy.hidden_size as u64, setting.activation_bytes());
     let layers = policy.num_hidden_layers as u64;
@@ -378,6 +423,7 @@ mod tests {
             offload_moments: false,
             reference: true,
             activation_checkpointing: true,
+            kept_layers: 0,
             micro_batch_tokens: 8_192,
             scored_rows: 1_024,
             context_tokens: 8_192,
@@ -397,19 +443,37 @@ mod tests {
         assert_eq!(plan.bytes_of("moments"), 8 * parameters);
         // 36 layers, 8 heads of 128, keys and values, 2 bytes: 147,456 a token.
         assert_eq!(plan.bytes_of("keys and values"), 16 * 8_192 * 147_456);
-        // 36 inputs, the last output, the gradient: 8,192 rows of 2,560 in 2 bytes each.
-        assert_eq!(plan.bytes_of("inputs of layers"), 38 * 8_192 * 2_560 * 2);
-        // Queries 4,096 and keys 1,024 three times (product, norm, rotation), values once; six of 2,560; attention 4,096;
-        // three of 9,728; and three of 2,560 at the ends of the tape.
-        let elements = 3 * (4_096 + 1_024) + 1_024 + 6 * 2_560 + 4_096 + 3 * 9_728 + 3 * 2_560;
-        assert_eq!(plan.bytes_of("tape of a layer"), 8_192 * 2 * elements);
-        // Four matrices of attention, three of the feed-forward, two norms of the width, two of a head; f32, twice.
-        let layer = 2_560 * (2 * 4_096 + 2 * 1_024) + 3 * 2_560 * 9_728 + 2 * 2_560 + 2 * 128;
-        assert_eq!(plan.bytes_of("gradients in flight"), 2 * 4 * layer);
-        assert_eq!(plan.bytes_of("logits"), 2 * 256 * 151_936 * 4 + 4 * 1_024 * 2_560 * 2);
+        // 36 inputs and the last output: 8,192 rows of 2,560 in 2 bytes each.
+        assert_eq!(plan.bytes_of("inputs of layers"), 37 * 8_192 * 2_560 * 2);
+        // Queries and the attention's output of 4,096, keys and values of 1,024, a sum of 2,560, gate and up of 9,728; 32 f32 of
+        // log-sum-exp: 64,640 bytes a token.
+        assert_eq!(plan.bytes_of("activations"), 8_192 * 64_640);
+        assert_eq!(plan.bytes_of("gradients in flight") + plan.bytes_of("gradient of the head"), 0);
+        assert_eq!(plan.bytes_of("logits"), 256 * 151_936 * 6 + 1_024 * 2_560 * 12);
         // One card of 141 GB.
         assert!(plan.peak_bytes(Place::Device) < 141_000_000_000, "{}", gib(plan.peak_bytes(Place::Device)));
         assert_eq!(plan.peak_bytes(Place::Host), 0);
+    }
+
+    #[test]
+    fn as_many_layers_keep_their_activations_as_there_is_room_for() {
+        let full = setting(preset::qwen3_4b());
+        let (of_a_layer, update) = (8_192 * 64_640_u64, |setting: &Setting| {
+            MemoryPlan::new(setting).phase_bytes(Place::Device, Phase::Update)
+        });
+        let none = update(&full);
+        assert_eq!(kept_layers(&full, none), 0);
+        // Nine tenths of what is left, whole layers of it, and never more than there are.
+        assert_eq!(kept_layers(&full, none + 10 * of_a_layer), 9);
+        assert_eq!(kept_layers(&full, u64::MAX / 16), 36);
+        let kept = Setting { kept_layers: 9, ..full.clone() };
+        assert_eq!(update(&kept), none + 9 * of_a_layer);
+        // The activations of the last layer lie where all others' pass.
+        let all = Setting { kept_layers: 36, ..full.clone() };
+        assert_eq!(update(&all), none + 35 * of_a_layer);
+        assert_eq!(update(&Setting { activation_checkpointing: false, ..full.clone() }), update(&all));
+        let tape = Setting { precision: Precision::F32, ..full };
+        assert_eq!(update(&Setting { kept_layers: 9, ..tape.clone() }), update(&tape));
     }
 
     #[test]

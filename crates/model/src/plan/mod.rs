@@ -41,6 +41,9 @@ pub struct Setting {
     pub reference: bool,
     /// Inputs of layers are kept, the rest is computed again.
     pub activation_checkpointing: bool,
+    /// Layers that keep their activations all the same, where a card has passes for that ([`memory::kept_layers`] says how many
+    /// fit).
+    pub kept_layers: usize,
     /// Most tokens `N` of a forward and backward pass.
     pub micro_batch_tokens: usize,
     /// Most scored rows `R` of a pass.
@@ -72,6 +75,14 @@ impl Setting {
             (Device::Card, Precision::Bf16) => 2,
             _ => 4,
         }
+    }
+
+    /// Layers that keep their activations in a pass of a card's own; nothing where it goes by the tape.
+    pub(crate) fn kept_in_card_pass(&self) -> Option<u64> {
+        let is_taken = self.device == Device::Card && self.precision == Precision::Bf16 && self.policy.has_card_pass();
+        let layers = self.policy.num_hidden_layers;
+        let kept = if self.activation_checkpointing { self.kept_layers.min(layers) } else { layers };
+        is_taken.then_some(kept as u64)
     }
 
     /// Trained parameters: all, or those of the adapters.

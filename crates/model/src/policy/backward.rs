@@ -3,7 +3,8 @@
 //! The whole tape keeps every activation until the last gradient is out. With activation checkpointing the forward pass
 //! runs without a tape and keeps the inputs of the layers alone; then, from the last layer to the first, one layer is
 //! computed again on a tape of its own and its gradients are handed out. That costs one more forward pass. Both ways
-//! add the same numbers in the same order, so in f32 they agree bit for bit.
+//! add the same numbers in the same order, so in f32 they agree bit for bit. In bf16 on an NVIDIA card kernels do the same
+//! without a tape (`super::cuda`).
 //!
 //! Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", section 3, with one segment a layer.
 
@@ -13,6 +14,7 @@ use candle_core::{DType, Result, Tensor, Var};
 use memtrain_kernels::nn::{PackedBatch, tape};
 
 use super::decoder::{Decoder, Layer, ScoredTokens};
+use crate::optim::GradientBuffer;
 
 /// A batch and the tokens of it that are scored.
 #[derive(Clone, Copy, Debug)]
@@ -27,48 +29,70 @@ pub struct ScoredRows<'a> {
     pub temperature: f64,
 }
 
-/// Where gradients go, by the number of the parameter.
-struct GradientSink<'a> {
+/// What a backward pass keeps of the forward, and what it computes again. The gradient is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checkpointing {
+    /// Everything is kept.
+    Off,
+    /// The inputs of the layers are kept.
+    Full,
+    /// As `Full`, and on a card in bf16 the activations of as many layers as there is memory for; norms and the gated activation
+    /// are computed again. Source: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models",
+    /// section 5.
+    Selective,
+}
+
+/// Where gradients go, by the name of the parameter.
+pub(super) struct GradientSink<'a> {
     numbers: HashMap<&'a str, usize>,
     reached: Vec<bool>,
-    take: &'a mut dyn FnMut(usize, Tensor) -> Result<()>,
+    gradients: &'a mut GradientBuffer,
 }
 
 impl GradientSink<'_> {
-    fn add(&mut self, name: &str, gradient: Tensor) -> Result<()> {
-        match self.numbers.get(name) {
-            Some(&number) => {
-                self.reached[number] = true;
-                (self.take)(number, gradient)
-            }
-            None => candle_core::bail!("`{name}` is a variable of the decoder, but not among the trained parameters"),
-        }
+    fn add(&mut self, name: &str, gradient: &Tensor) -> Result<()> {
+        let number = self.reach(name)?;
+        self.gradients.add_one(number, gradient)
+    }
+
+    /// The sum of a parameter on a card, to be added to in place.
+    #[cfg(feature = "cuda")]
+    pub fn in_place(&mut self, name: &str) -> Result<(Tensor, memtrain_kernels::cuda::Output)> {
+        let number = self.reach(name)?;
+        self.gradients.in_place(number)
+    }
+
+    fn reach(&mut self, name: &str) -> Result<usize> {
+        let Some(&number) = self.numbers.get(name) else {
+            candle_core::bail!("`{name}` is a variable of the decoder, but not among the trained parameters");
+        };
+        self.reached[number] = true;
+        Ok(number)
     }
 }
 
 impl Decoder {
-    /// Gradients of `Σ_t c_t log π_t` over the scored tokens, where `cotangent` gives `c` `[R]` once the log-probabilities
-    /// are known. Each gradient goes to `take` once, with the number of its parameter in `parameters`
-    /// ([`Decoder::parameters`]); gradients of 16-bit parameters are in [`Decoder::compute_dtype`].
+    /// Adds the gradients of `Σ_t c_t log π_t` over the scored tokens to `gradients`, where `cotangent` gives `c` `[R]` once the
+    /// log-probabilities are known. `parameters` are those of the decoder ([`Decoder::parameters`]), in the order of `gradients`;
+    /// gradients of 16-bit parameters are added unrounded.
     ///
-    /// With `checkpointing` only the inputs of the layers and one layer's tape exist at a time, and gradients are
-    /// handed out layer by layer.
+    /// With [`Checkpointing`] only the inputs of the layers and one layer's tape exist at a time, and gradients are added layer
+    /// by layer.
     ///
     /// ```
     /// use candle_core::{DType, Device};
     /// use memtrain_kernels::nn::PackedBatch;
-    /// use memtrain_model::policy::{Decoder, ScoredRows, preset};
+    /// use memtrain_model::optim::GradientBuffer;
+    /// use memtrain_model::policy::{Checkpointing, Decoder, ScoredRows, preset};
     /// let decoder = Decoder::init(preset::tiny(64), 0, &Device::Cpu, DType::F32)?;
     /// let mut batch = PackedBatch::default();
     /// batch.push(&[1, 2, 3], None);
     /// let scored = ScoredRows { batch: &batch, rows: &[0, 1], targets: &[2, 3], temperature: 1.0 };
     /// let parameters = decoder.parameters()?;
-    /// let mut count = 0;
-    /// decoder.backward(&scored, &parameters, true, &mut |scores| scores.log_probs.ones_like(), &mut |_, _| {
-    ///     count += 1;
-    ///     Ok(())
-    /// })?;
-    /// assert_eq!(count, parameters.len());
+    /// let mut gradients = GradientBuffer::new(&parameters)?;
+    /// let mut ones = |scores: &memtrain_model::policy::ScoredTokens| scores.log_probs.ones_like();
+    /// decoder.backward(&scored, &parameters, Checkpointing::Full, &mut ones, &mut gradients)?;
+    /// assert_eq!(gradients.take()?.len(), parameters.len());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -79,22 +103,35 @@ impl Decoder {
         &self,
         scored: &ScoredRows<'_>,
         parameters: &[(String, Var)],
-        checkpointing: bool,
+        checkpointing: Checkpointing,
         cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
-        take: &mut dyn FnMut(usize, Tensor) -> Result<()>,
+        gradients: &mut GradientBuffer,
     ) -> Result<()> {
         let numbers = parameters.iter().enumerate().map(|(number, (name, _))| (name.as_str(), number)).collect();
-        let mut sink = GradientSink { numbers, reached: vec![false; parameters.len()], take };
-        if checkpointing {
-            self.backward_by_layers(scored, cotangent, &mut sink)?;
-        } else {
-            self.backward_whole(scored, cotangent, &mut sink)?;
-        }
+        let mut sink = GradientSink { numbers, reached: vec![false; parameters.len()], gradients };
+        self.add_gradients(scored, checkpointing, cotangent, &mut sink)?;
         match parameters.iter().zip(&sink.reached).find(|(_, reached)| !**reached) {
             Some(((name, _), _)) => {
                 candle_core::bail!("no gradient reached `{name}`: it is no variable of the decoder")
             }
             None => Ok(()),
+        }
+    }
+
+    fn add_gradients(
+        &self,
+        scored: &ScoredRows<'_>,
+        checkpointing: Checkpointing,
+        cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
+        sink: &mut GradientSink<'_>,
+    ) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if super::cuda::takes(self, scored.batch) && !scored.rows.is_empty() {
+            return super::cuda::backward(self, scored, checkpointing, cotangent, sink);
+        }
+        match checkpointing {
+            Checkpointing::Off => self.backward_whole(scored, cotangent, sink),
+            Checkpointing::Full | Checkpointing::Selective => self.backward_by_layers(scored, cotangent, sink),
         }
     }
 
@@ -109,7 +146,7 @@ impl Decoder {
         let loss = working.weighted_log_probs(&hidden, scored, cotangent)?;
         let variables = working.parameters()?;
         let gradients = tape::gradients(&loss, &variables)?;
-        variables.iter().zip(gradients).try_for_each(|((name, _), gradient)| sink.add(name, gradient))
+        variables.iter().zip(gradients).try_for_each(|((name, _), gradient)| sink.add(name, &gradient))
     }
 
     fn backward_by_layers(
@@ -159,7 +196,7 @@ impl Decoder {
                 false => input.zeros_like()?,
             };
             for ((name, _), gradient) in variables.iter().zip(gradients) {
-                sink.add(name, gradient)?;
+                sink.add(name, &gradient)?;
             }
         }
         self.backward_embedding(&gradient, embedding_gradient, batch, sink)
@@ -194,7 +231,7 @@ impl Decoder {
             if name == EMBEDDING {
                 of_embedding = Some(gradient);
             } else {
-                sink.add(name, gradient)?;
+                sink.add(name, &gradient)?;
             }
         }
         Ok((gradient, of_embedding))
@@ -222,13 +259,13 @@ impl Decoder {
                 Some(head) => (head + gradient)?,
                 None => gradient,
             };
-            sink.add(name, sum)?;
+            sink.add(name, &sum)?;
         }
         Ok(())
     }
 
     /// The first layer with a variable in it, or the number of layers.
-    fn lowest_trained_layer(&self) -> usize {
+    pub(super) fn lowest_trained_layer(&self) -> usize {
         let trained = |weights: &super::LayerWeights| weights.named_all().iter().any(|(_, t)| t.is_variable());
         self.weights.layers.iter().position(trained).unwrap_or(self.weights.layers.len())
     }

@@ -263,6 +263,18 @@ impl PolicyConfig {
         }
     }
 
+    /// Whether a card has kernels for whole passes of this shape in bf16: heads that its attention takes, rows that its norms take.
+    pub fn has_card_pass(&self) -> bool {
+        matches!(self.head_dim, 64 | 96 | 128) && self.hidden_size <= 8_192 && self.num_hidden_layers > 0
+    }
+
+    /// Bytes a token that a layer in bf16 on a card keeps of its forward beside its input, if it is not computed again: queries,
+    /// keys, values, the attention's output with its log-sum-exp in f32, the sum after it, gate and up.
+    pub fn kept_bytes_a_token(&self) -> u64 {
+        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
+        (2 * (2 * q + 2 * kv + self.hidden_size + 2 * self.intermediate_size) + 4 * self.num_attention_heads) as u64
+    }
+
     /// Number of parameters of one layer.
     pub fn num_layer_parameters(&self) -> usize {
         self.layer_shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()

@@ -135,6 +135,13 @@ impl Decoder {
         variables.map(|(name, tensor)| Ok((name, Var::from_tensor(tensor)?))).collect()
     }
 
+    /// Whether nothing of it is trained.
+    #[cfg(feature = "cuda")]
+    fn is_frozen(&self) -> bool {
+        let all = self.weights.named().into_iter().chain(self.weights.named_adapters());
+        !all.into_iter().any(|(_, tensor)| tensor.is_variable())
+    }
+
     /// A view of the same storage without a tape: it follows every update of the original.
     ///
     /// # Errors
@@ -260,6 +267,10 @@ impl Decoder {
     /// # Errors
     /// If an id is outside the vocabulary or the batch's segments are inconsistent.
     pub fn hidden(&self, batch: &PackedBatch) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if self.is_frozen() && super::cuda::takes(self, batch) {
+            return super::cuda::hidden(self, batch);
+        }
         let rotary = self.rotary(&batch.position_ids)?;
         let mut x = self.embed(&batch.token_ids)?;
         for layer in self.layers() {

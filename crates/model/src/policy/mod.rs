@@ -10,6 +10,8 @@ pub mod chat_template;
 pub mod config;
 pub mod convert;
 pub mod copying;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod decoder;
 pub mod directory;
 mod end_of_turn;
@@ -27,7 +29,7 @@ pub mod stored_decoder;
 pub mod tokenizer;
 pub mod weights;
 
-pub use backward::ScoredRows;
+pub use backward::{Checkpointing, ScoredRows};
 pub use chat_template::TemplateSettings;
 pub use config::{Architecture, PolicyConfig};
 pub use decoder::{Decoder, Layer, Precision, Qkv, ScoredTokens};

@@ -12,8 +12,8 @@ use candle_core::{Tensor, Var};
 pub use packing::{MicroBatch, PromptResponse, Sharing, pack};
 
 use crate::optim::GradientBuffer;
-use crate::policy::ScoredRows;
 use crate::policy::decoder::{Decoder, ScoredTokens};
+use crate::policy::{Checkpointing, ScoredRows};
 
 /// What is known of one response token after the forward pass.
 #[derive(Clone, Copy, Debug)]
@@ -86,8 +86,8 @@ pub fn accumulate(
                 scored_tokens(&micro, pairs, &log_probs, &entropy).map(&mut token_gradient).collect();
             Tensor::new(slopes, scores.log_probs.device())
         };
-        let mut add = |number: usize, gradient: Tensor| gradients.add_one(number, &gradient);
-        decoder.backward(&scored, parameters, limits.activation_checkpointing, &mut cotangent, &mut add)?;
+        let checkpointing = if limits.activation_checkpointing { Checkpointing::Selective } else { Checkpointing::Off };
+        decoder.backward(&scored, parameters, checkpointing, &mut cotangent, gradients)?;
         gradients.finish_micro_batch();
     }
     Ok(())

@@ -39,7 +39,7 @@ pub struct UpdateConfig {
     /// Most tokens of a forward and backward pass: bounds the memory of activations, not the result.
     pub micro_batch_tokens: usize,
     /// Keep the inputs of the layers alone and compute the rest again in the backward: one more forward pass for a
-    /// fraction of the memory, the same gradient. Off by default, since small policies fit without; verl's and TRL's
+    /// fraction of the memory, the same gradient. On a card layers for which there is memory keep what is dear to compute. Off by default, since small policies fit without; verl's and TRL's
     /// recipes for large ones have it on.
     pub activation_checkpointing: bool,
     /// Gradients are scaled down to this global norm, `inf` for none. MemTrain is silent; 1.0 as in TRL, verl, MemAgent.
