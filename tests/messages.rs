@@ -280,7 +280,7 @@ fn what_is_no_number_is_told_in_plain_words() {
             2,
             &[said, "'--pages <PAGES>'", pages],
         );
-        assert!(!log.contains("digit") && !log.contains("literal"), "{log}");
+        assert!(!log.contains("invalid digit") && !log.contains("literal"), "{log}");
     };
     world("many", "a whole number is expected, in digits alone");
     world("1.5", "a whole number is expected, in digits alone");
