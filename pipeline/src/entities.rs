@@ -264,8 +264,23 @@ enum Finder {
     Spans(PathBuf),
 }
 
-/// The mentions of each of some passages that follow one another; what goes wrong with single ones is counted.
-type Find<'f> = dyn FnMut(&[Passage], &mut ShardOutput) -> Result<Vec<Vec<Entity>>> + 'f;
+/// The same in one shard, whose passages come in order.
+enum ShardFinder<'f> {
+    Backend(&'f dyn EntityBackend),
+    Spans(SpanReader),
+}
+
+impl ShardFinder<'_> {
+    fn find(&mut self, passages: &[Passage], output: &mut ShardOutput) -> Result<Vec<Vec<Entity>>> {
+        match self {
+            Self::Backend(backend) => {
+                let found = chunks(passages).into_par_iter().map(|chunk| backend.mentions(&passages[chunk]));
+                Ok(found.collect::<Result<Vec<_>>>()?.concat())
+            }
+            Self::Spans(spans) => passages.iter().map(|passage| spans.of(passage, output)).collect(),
+        }
+    }
+}
 
 struct Runner {
     finder: Finder,
@@ -279,15 +294,9 @@ impl ShardRunner for Runner {
         let relative = format!("data/entities-{}.parquet", shard_name(shard.index, num_shards));
         let mut writer = TableWriter::create(&self.folder.join(&relative))?;
         let mut output = ShardOutput::default();
-        let mut find: Box<Find<'_>> = match &self.finder {
-            Finder::Backend(backend) => Box::new(|passages, _| {
-                let chunks = chunks(passages).into_par_iter();
-                Ok(chunks.map(|chunk| backend.mentions(&passages[chunk])).collect::<Result<Vec<_>>>()?.concat())
-            }),
-            Finder::Spans(path) => {
-                let mut spans = SpanReader::open(path, work.spans.unwrap_or_default())?;
-                Box::new(move |passages, output| passages.iter().map(|passage| spans.of(passage, output)).collect())
-            }
+        let mut finder = match &self.finder {
+            Finder::Backend(backend) => ShardFinder::Backend(&**backend),
+            Finder::Spans(path) => ShardFinder::Spans(SpanReader::open(path, work.spans.unwrap_or_default())?),
         };
         let mut first = work.first_passage;
         while first < work.end_passage {
@@ -302,7 +311,7 @@ impl ShardRunner for Runner {
                 passages.truncate(last.start);
             }
             let end = first + passages.len() as u64;
-            let found = find(&passages, &mut output)?;
+            let found = finder.find(&passages, &mut output)?;
             for (passage, entities) in passages.iter().zip(found) {
                 for entity in &entities {
                     output.count(source_count(entity.source), 1);
