@@ -1,7 +1,8 @@
 //! A device against the CPU, and how fast it is: `cargo bench --bench gpu -- DEVICE SIZE`, by default `cpu tiny`.
 //!
 //! 1. Parity: each operation of the decoder, a tiny decoder's losses and gradients by the tape, f32 and bf16, those of the
-//!    device's own passes, and steps of AdamW to the bit, device against CPU. The size `parity` ends here: under the driver that executes (`scripts/cuda-record.sh execute`) as well.
+//!    device's own passes, and steps of AdamW to the bit, device against CPU. The size `parity` ends here: under the driver that
+//!    executes (`scripts/cuda-record.sh execute`) as well.
 //! 2. A training step of a random policy of the shape `SIZE` (`tiny`, `qwen3-4b`, `qwen2.5-7b`) on one conversation as long
 //!    as its context allows, 8,192 tokens at most: seconds, tokens a second, share of `MEMTRAIN_PEAK_TFLOPS` (989).
 //! 3. Tokens a second of drawing at 1, 32 and 128 live sequences.

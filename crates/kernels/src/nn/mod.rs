@@ -5,7 +5,7 @@
 //!
 //! Each operation in [`ops`] has a forward and a backward of its own on the CPU and a naive twin composed of candle's
 //! differentiable operations. The twin is what the fast kernel is tested against, and what runs on other devices. On an
-//! NVIDIA card attention, norms, rotations and activations launch kernels of `cuda/` instead.
+//! NVIDIA card attention, norms, rotations, activations and log-probabilities launch kernels of `cuda/` instead.
 
 #[cfg(any(feature = "cuda", test))]
 pub mod block_mask;
