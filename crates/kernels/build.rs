@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Folders of `cuda/` with kernels.
-const FOLDERS: [&str; 2] = ["attention", "pointwise"];
+const FOLDERS: [&str; 3] = ["attention", "paged", "pointwise"];
 
 /// Cubins for A100, L4/RTX 40 and H100/H200, and PTX that the driver compiles for later cards.
 const ARCHITECTURES: [&str; 4] = [
@@ -30,6 +30,8 @@ fn main() {
         return;
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    // What all of them include.
+    println!("cargo::rerun-if-changed=cuda/emulator");
     for folder in FOLDERS {
         let source = Path::new("cuda").join(folder);
         println!("cargo::rerun-if-changed={}", source.display());

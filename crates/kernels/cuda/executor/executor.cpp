@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "../attention/attention.cu"
+#include "../paged/paged.cu"
 #include "../pointwise/pointwise.cu"
 #include "products.h"
 #include "tensor_kernels.h"
@@ -54,6 +55,8 @@ const std::map<std::string, Call>& kernels() {
         ATTENTION(small, 64), ATTENTION(large, 64), KERNEL(forest_preprocess_64),
         ATTENTION(small, 96), ATTENTION(large, 96), KERNEL(forest_preprocess_96),
         ATTENTION(small, 128), ATTENTION(large, 128), KERNEL(forest_preprocess_128),
+        KERNEL(paged_attention_64), KERNEL(paged_merge_64), KERNEL(paged_attention_96), KERNEL(paged_merge_96),
+        KERNEL(paged_attention_128), KERNEL(paged_merge_128), KERNEL(paged_write), KERNEL(paged_copy),
         BOTH(rms_norm), BOTH(add_rms_norm), BOTH(rms_norm_backward), BOTH(column_sums), BOTH(add_bias),
         BOTH(rope), BOTH(rope_backward), BOTH(qk_norm_rope), BOTH(qk_norm_rope_backward), KERNEL(rotary_table),
         BOTH(swiglu), BOTH(swiglu_backward), KERNEL(log_prob_rows), BOTH(log_prob_slopes),

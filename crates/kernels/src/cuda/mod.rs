@@ -8,6 +8,7 @@ mod adamw;
 mod attention;
 mod gradients;
 mod log_prob;
+mod paged;
 mod pointwise;
 mod product;
 
@@ -30,6 +31,7 @@ pub(crate) use attention::{forest_attention, has_forest_attention};
 pub use gradients::clip_gradients;
 pub use log_prob::LogProbRows;
 pub(crate) use log_prob::{has_log_prob, log_prob};
+pub use paged::{KvPool, PagedHeads, PagedTables, TablesLayout, has_paged_attention};
 pub use pointwise::{backward, fused};
 pub(crate) use pointwise::{has_rms_norm, has_rope, has_swiglu, rms_norm, rope, rotary_tables, swiglu};
 pub use product::{Output, linear, linear_input_gradient, linear_weight_gradient};
@@ -38,6 +40,7 @@ pub use product::{Output, linear, linear_input_gradient, linear_weight_gradient}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Family {
     Attention,
+    Paged,
     Pointwise,
 }
 
@@ -45,6 +48,7 @@ impl Family {
     fn fat_binary(self) -> &'static [u8] {
         match self {
             Self::Attention => include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin")),
+            Self::Paged => include_bytes!(concat!(env!("OUT_DIR"), "/paged.fatbin")),
             Self::Pointwise => include_bytes!(concat!(env!("OUT_DIR"), "/pointwise.fatbin")),
         }
     }

@@ -12,6 +12,8 @@ pub mod block_mask;
 pub mod gradient_check;
 pub mod ops;
 pub mod packed;
+#[cfg(any(feature = "cuda", test))]
+pub mod paged_plan;
 pub mod tape;
 
 pub use packed::{PackedBatch, Segment, prefixes};
