@@ -1,7 +1,9 @@
 //! Configuration of a run: one TOML file. Every key is known, an unknown one is refused, and every default stands in
 //! the module that uses it.
 
+pub mod keys;
 pub mod ranges;
+pub mod reference;
 pub mod renamed;
 
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use crate::grpo::trainer::UpdateConfig;
 use crate::objectives::ObjectiveConfig;
 use crate::policy::chat_template::Date;
 use crate::policy::{LoraConfig, Precision, TemplateSettings};
+use crate::reward::RewardConfig;
 use crate::sampler::SamplerConfig;
 use crate::sft::step::SftConfig;
 use crate::train::TrainConfig;
@@ -35,6 +38,9 @@ use crate::train::optimizer::OptimizerConfig;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Other configurations that a file builds on; nothing of it is left once they are read (`cli::sources`).
+    #[serde(skip_serializing)]
+    pub include: Vec<PathBuf>,
     /// Names and folders.
     pub run: RunConfig,
     /// The fictional encyclopedia, where that is the input: its dump is written before the corpus is built.
@@ -60,6 +66,9 @@ pub struct Config {
     pub sampler: SamplerConfig,
     /// What is rewarded.
     pub objective: ObjectiveConfig,
+    /// Who scores trajectories besides.
+    #[serde(skip_serializing_if = "is_default")]
+    pub reward: RewardConfig,
     /// The GRPO loss.
     pub loss: LossConfig,
     /// How a batch becomes optimizer steps.

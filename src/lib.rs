@@ -10,6 +10,7 @@
 //! * [`rollout`]: environments, and the engine that plays them
 //! * [`agents`]: how an agent reads
 //! * [`objectives`]: what is rewarded, and who gets the credit
+//! * [`reward`]: scores of a command or server, added to those
 //! * [`grpo`]: how reward becomes a step
 //! * [`optim`]: how weights move
 //! * [`plan`]: what a run will take
@@ -31,5 +32,5 @@ pub mod serve;
 pub use memtrain_engine::sampler;
 pub use memtrain_kernels::{device, nn};
 pub use memtrain_model::{optim, plan, policy, scoring};
-pub use memtrain_rl::{agents, grpo, objectives, rollout, sft};
+pub use memtrain_rl::{agents, grpo, objectives, reward, rollout, sft};
 pub use {memtrain_eval as eval, memtrain_run as run, memtrain_tasks as tasks, memtrain_train as train};

@@ -308,8 +308,8 @@ fn a_dry_run_plans_memory_and_time_and_refuses_what_cannot_fit() {
         "moments                      29.97",
         "keys and values",
         "inputs of layers",
+        "of all 36 layers: nothing is computed again",
         "50 % of 1000",
-        "recompute",
         "131.00  of the device",
     ] {
         assert!(said.contains(fact), "`{fact}` is missing from:\n{said}");
@@ -317,6 +317,9 @@ fn a_dry_run_plans_memory_and_time_and_refuses_what_cannot_fit() {
     assert!(
         said.lines().skip_while(|line| !line.starts_with("# What follows")).all(|l| l.is_empty() || l.starts_with('#'))
     );
+    // On a smaller one some layers are computed again.
+    let (code, said, log) = plan(&["--device-memory", "100"]);
+    assert!(code == Some(0) && said.contains("of 36 layers whole") && said.contains("# recompute"), "{said}{log}");
     let wide = ["--set", "policy.precision=f32", "--set", "update.activation_checkpointing=false"];
     let (code, _, log) = plan(&[&["--device-memory", "131"][..], &wide].concat());
     assert_eq!(code, Some(1), "{log}");

@@ -95,8 +95,9 @@ fn a_configuration_is_named_with_or_without_its_option() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     small_world::write(path, "");
-    let named = memtrain(path, &["train", "--dry-run", "--config", "small.toml"]);
-    let bare = memtrain(path, &["train", "small.toml", "--dry-run"]);
+    // The speed is given: measured, it is another one each time.
+    let named = memtrain(path, &["train", "--dry-run", "--peak-tflops", "1", "--config", "small.toml"]);
+    let bare = memtrain(path, &["train", "small.toml", "--dry-run", "--peak-tflops", "1"]);
     assert_eq!(named.status.code(), Some(0), "{}", String::from_utf8_lossy(&named.stderr));
     assert_eq!(named.stdout, bare.stdout);
     refused(path, &["train", "small.toml", "--config", "small.toml"], 2, &["cannot be used with"]);
@@ -180,6 +181,70 @@ fn a_configuration_is_checked_and_shown_without_anything_else() {
     check("train.stepz=1", "`stepz`");
     check("reader.context_tokens=100", "reader.context_tokens");
     check("corpus.ingest.dumps=[]", "`corpus.ingest.dumps` is empty");
+}
+
+#[test]
+fn dry_runs_tell_what_is_so_and_write_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let reader = "[reader]\nprompts = \"compact\"\nchunk_tokens = 48\nmemory_tokens = 16\nanswer_tokens = 8\n\
+                  context_tokens = 256\n[objective]\ngroup_size = 4\nrecall_samples = 2\n\
+                  [train]\nsteps = 40\ndocuments_per_step = 2\n[update]\nmicro_batch_tokens = 1000000\n";
+    small_world::write(path, reader);
+    let said = |arguments: &[&str]| {
+        let output = memtrain(path, arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plan = |arguments: &[&str], facts: &[&str]| {
+        let told = said(arguments);
+        let (config, follows) = told.split_once("# What follows from it\n").unwrap();
+        assert!(config.contains("[reader]") && follows.lines().all(|l| l.is_empty() || l.starts_with('#')), "{told}");
+        for fact in facts {
+            assert!(follows.contains(fact), "`{fact}` is not in {follows}");
+        }
+        follows.to_owned()
+    };
+    let facts = ["measured of this processor", "# 40 steps", "at most 3 checkpoints", "seconds at 25 %"];
+    let told = plan(&["train", "small.toml", "--dry-run", "--mfu", "0.25"], &facts);
+    // 2 documents of 6 chunks, 4 readings each: first chunks of 256 - 16 tokens once a document, 40 later ones, 8 answers, and
+    // 16 recall answers of 8 prompts; instructions alone are longer than what the context leaves.
+    let tokens = (2 * 240 + 8 * 16) + 40 * (240 + 16) + 8 * (248 + 8) + (8 * 248 + 16 * 8);
+    assert!(told.contains(&format!(" {tokens}  in the update")), "{tokens}: {told}");
+    assert!(told.contains(&format!("layers, {tokens} tokens")), "no pass is larger than what a step has: {told}");
+    plan(&["train", "small.toml", "--dry-run", "--set", "train.peak_tflops=0.5"], &["`train.peak_tflops`"]);
+    let told =
+        plan(&["sft", "small.toml", "--dry-run", "--out", "made"], &["# 2000 steps", "policy               made"]);
+    assert!(!told.contains("keys and values") && !told.contains("sampling"), "{told}");
+    let facts = ["30 fictional articles", "6 training, 2 held out", "at most 2304 in all", "cannot be told before"];
+    plan(&["corpus", "build", "small.toml", "--dry-run"], &facts);
+    let names: Vec<_> = store::list(path).unwrap();
+    assert_eq!(names, [path.join("small.toml")], "nothing is written");
+    refused(path, &["corpus", "build", "small.toml", "--dry-run", "--dump", "none.xml"], 1, &["none.xml"]);
+    said(&["corpus", "build", "small.toml"]);
+    let built = ["done", "CPU-seconds", "passages; "];
+    plan(&["corpus", "build", "small.toml", "--dry-run"], &built);
+    // A run that has steps says how long they took.
+    said(&["train", "small.toml", "--set", "train.steps=1", "--set", "run.name=a"]);
+    plan(&["train", "small.toml", "--dry-run", "--set", "run.name=a"], &["by the last steps of this run"]);
+}
+
+#[test]
+fn every_key_is_described_by_the_program_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let said = |arguments: &[&str]| String::from_utf8(memtrain(path, arguments).stdout).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&said(&["config", "schema"])).unwrap();
+    assert_eq!(schema["properties"]["train"]["properties"]["steps"]["type"], "integer");
+    assert!(said(&["config", "reference"]).contains("| `train.steps` | integer | steps | `300` |"));
+    small_world::write(path, "");
+    store::write_atomic(&path.join("more.toml"), "include = [\"small.toml\"]\n[train]\nsteps = 9\n").unwrap();
+    let shown = said(&["config", "show", "--origin", "more.toml", "--set", "eval.documents=3"]);
+    for line in
+        ["steps = 9  # more.toml:3", "num_pages = 30  # small.toml:", "documents = 3  # --set", "top_k = 0  # default"]
+    {
+        assert!(shown.contains(line), "`{line}` is not in {shown}");
+    }
 }
 
 #[test]

@@ -35,9 +35,9 @@ struct Work {
     pieces: Vec<Piece>,
 }
 
-/// Checks that every entry of `dumps` leads to a file.
-pub(crate) fn check_inputs(config: &IngestConfig) -> Result<()> {
-    inputs::find(config).map(drop)
+/// The files that `dumps` names, each once.
+pub(crate) fn inputs(config: &IngestConfig) -> Result<Vec<PathBuf>> {
+    inputs::find(config)
 }
 
 pub(crate) struct IngestStage<'a> {

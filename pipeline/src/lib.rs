@@ -42,7 +42,7 @@ pub mod tables;
 pub mod tokenizer;
 mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use memtrain_corpora::store;
@@ -83,7 +83,15 @@ pub fn check_out(out_dir: &Path) -> Result<()> {
 /// # Errors
 /// [`PipelineError::NoDump`], or [`PipelineError::Config`] for a pattern that cannot be understood.
 pub fn check_dumps(config: &CorpusConfig) -> Result<()> {
-    ingest::check_inputs(&config.ingest)
+    ingest::inputs(&config.ingest).map(drop)
+}
+
+/// The files that `ingest.dumps` names, each once.
+///
+/// # Errors
+/// As [`check_dumps`].
+pub fn dumps(config: &CorpusConfig) -> Result<Vec<PathBuf>> {
+    ingest::inputs(&config.ingest)
 }
 
 /// Checks that the passages of a corpus are enough for the configured documents, as far as they are there: of an ingest that is to be

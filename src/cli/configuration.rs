@@ -4,14 +4,11 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use memtrain_corpora::store;
 
 use super::failure::{Usage, check_numbers, parse_config};
+use super::sources::Sources;
 use crate::config::{Config, renamed};
 use crate::device::DeviceChoice;
-
-/// The largest configuration that is read.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// The arguments every command with a configuration has.
 #[derive(Clone, Debug, Args)]
@@ -59,19 +56,33 @@ impl ConfigArgs {
     /// # Errors
     /// If the file is missing or wrong, or a change names an unknown key.
     pub fn load(&self) -> anyhow::Result<Config> {
-        let text = store::read_to_string_at_most(self.path(), MAX_CONFIG_BYTES)?;
-        resolve(self.path(), &text, &self.set)
+        self.resolve(&self.sources()?)
+    }
+
+    /// The file and those that it includes.
+    ///
+    /// # Errors
+    /// As [`Sources::read`].
+    pub fn sources(&self) -> anyhow::Result<Sources> {
+        Sources::read(self.path())
+    }
+
+    /// The configuration of the files, with the changes applied.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn resolve(&self, sources: &Sources) -> anyhow::Result<Config> {
+        resolve(sources, &self.set)
     }
 }
 
-/// The configuration of `text`, changed by `set`; `path` is for messages.
+/// The configuration of files, changed by `set`.
 ///
 /// # Errors
 /// As [`ConfigArgs::load`].
-pub fn resolve(path: &Path, text: &str, set: &[String]) -> anyhow::Result<Config> {
-    let mut config: Config = parse_config(path, text)?;
-    let mut table: toml::Table = toml::from_str(text).context("the configuration cannot be read twice")?;
-    let mut old_names = renamed::rename(&mut table);
+pub fn resolve(sources: &Sources, set: &[String]) -> anyhow::Result<Config> {
+    let mut config: Config = sources.parse()?;
+    let (mut table, mut old_names) = sources.merged()?;
     if !set.is_empty() {
         for key_value in set {
             change(&mut table, &under_present_name(key_value, &mut old_names))?;
@@ -82,13 +93,13 @@ pub fn resolve(path: &Path, text: &str, set: &[String]) -> anyhow::Result<Config
     }
     renamed::notice(&old_names);
     let resolved = toml::Table::try_from(&config).context("the configuration cannot be written")?;
-    check_numbers(path, text, set, &resolved)?;
+    check_numbers(sources, set, &resolved)?;
     check_name(&config.run.name)?;
     Ok(config)
 }
 
 /// Checks that the name of a run is a name: what leads out of `run.runs`, or down into another run, would mix runs up.
-fn check_name(name: &str) -> Result<(), Usage> {
+pub(super) fn check_name(name: &str) -> Result<(), Usage> {
     let mut components = Path::new(name).components();
     let first = components.next();
     // Blanks of a path, such as the `/.` of `a/.`, are no component.
@@ -120,6 +131,9 @@ pub(super) fn change(table: &mut toml::Table, key_value: &str) -> Result<(), Usa
         .ok()
         .and_then(|mut parsed| parsed.remove("value"))
         .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    if key == "include" {
+        return Err(Usage("`include` stands in a configuration file, not in `--set`".to_owned()));
+    }
     insert(table, key, value)
         .ok_or_else(|| Usage(format!("`--set {key_value}`: a part of `{key}` is a value, not a section")))
 }
@@ -141,6 +155,10 @@ pub(super) fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn resolve(path: &Path, text: &str, set: &[String]) -> anyhow::Result<Config> {
+        super::resolve(&Sources::of_text(path, text)?, set)
+    }
 
     #[test]
     fn changes_reach_their_keys() {
@@ -189,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_number_is_checked_before_anything_is_done() {
-        let sections = "world = {}\npolicy.lora = {}\nbank.answerer = {}\n";
+        let sections = "world = {}\npolicy.lora = {}\nbank.answerer = {}\nreward.weight = 2.0\n";
         for kind in ["memtrain", "memagent", "infomem", "finemem", "memalpha", "mem1"] {
             let text = format!("{sections}objective.kind = \"{kind}\"\n");
             let config = resolve(Path::new("c.toml"), &text, &[]).unwrap();

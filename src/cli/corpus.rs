@@ -1,5 +1,6 @@
 //! `memtrain corpus`: from a dump to training documents.
 
+mod dry_run;
 mod export;
 
 use std::io::Write;
@@ -32,7 +33,7 @@ pub struct CorpusArgs {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Bring every stage up to date: what is there and whole is left alone
-    Build(BuildArgs),
+    Build(BuildCommandArgs),
     /// Fix the shards of one stage
     Plan(StageArgs),
     /// Write one shard of a planned stage
@@ -66,6 +67,17 @@ pub struct BuildArgs {
     /// Folder of the corpus instead of the configuration's
     #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: Option<PathBuf>,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Args)]
+pub struct BuildCommandArgs {
+    /// Configuration, dumps and folder
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of the actions on a stage.
@@ -142,7 +154,15 @@ impl From<StageArgument> for StageName {
 }
 
 impl BuildArgs {
+    /// The configuration, models of the hub in place.
     fn load(&self) -> anyhow::Result<Config> {
+        let mut config = self.checked()?;
+        models::place(&mut config)?;
+        Ok(config)
+    }
+
+    /// The configuration with what was typed; nothing is written or asked for.
+    fn checked(&self) -> anyhow::Result<Config> {
         let mut config = self.config.load()?;
         if !self.dumps.is_empty() {
             config.corpus.ingest.dumps.clone_from(&self.dumps);
@@ -159,7 +179,6 @@ impl BuildArgs {
         if config.world.is_none() {
             memtrain_pipeline::check_dumps(&config.corpus)?;
         }
-        models::place(&mut config)?;
         Ok(config)
     }
 }
@@ -170,7 +189,8 @@ impl BuildArgs {
 /// If the configuration is wrong, a stage fails, or a signal asked to stop.
 pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
     match &args.action {
-        Action::Build(args) => build(&args.load()?).map(drop),
+        Action::Build(args) if args.dry_run => dry_run::print(&args.build.checked()?),
+        Action::Build(args) => build(&args.build.load()?).map(drop),
         Action::Plan(args) => {
             let config = args.build.load()?;
             let plan = memtrain_pipeline::plan(&config.corpus, &config.run.corpus, args.stage.into())?;

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 pub(super) use self::folders::FolderKind;
 use super::print::is_closed;
+use super::sources::Sources;
 use crate::config::{ranges, renamed};
 use crate::policy::PolicyError;
 use crate::run::RunError;
@@ -262,25 +263,39 @@ fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
 }
 
 /// Refuses a configuration with a number that its key may not have. `set` are the changes of the command line, which `config`
-/// holds and `text` does not.
+/// holds and the files do not.
 ///
 /// # Errors
 /// The key, its value, its place, and what it may be.
-pub fn check_numbers(path: &Path, text: &str, set: &[String], config: &toml::Table) -> Result<(), ConfigError> {
+pub fn check_numbers(sources: &Sources, set: &[String], config: &toml::Table) -> Result<(), ConfigError> {
     let Some(wrong) = ranges::check(config) else { return Ok(()) };
-    let is_changed = |change: &String| {
-        let key = renamed::present_name(change.split('=').next().unwrap_or_default());
-        wrong.key.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    let typed = if is_changed(set, &wrong.key) { None } else { sources.value_place(&wrong.key) };
+    let (place, hint) = match typed {
+        Some((file, start)) => (place(&file.path, &file.text, Some(start)), look_at(&file.text, start)),
+        None => ("--set".to_owned(), None),
     };
-    let typed = || value_place(text, &wrong.key).or_else(|| value_place(text, &renamed::earlier_name(&wrong.key)));
-    let start = if set.iter().any(is_changed) { None } else { typed() };
-    let place = place(if start.is_some() { path } else { Path::new("--set") }, text, start);
-    let hint = start.and_then(|start| look_at(text, start));
     Err(ConfigError { message: format!("`{}` is {} at {place}: {wrong}", wrong.key, wrong.value), hint })
 }
 
+/// Whether a key is among the changes of the command line.
+fn is_changed(set: &[String], key: &str) -> bool {
+    set.iter().any(|change| {
+        let changed = renamed::present_name(change.split('=').next().unwrap_or_default());
+        key.strip_prefix(&changed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+/// Where the value of a key comes from: file and line, the command line, or the default.
+pub fn origin(sources: &Sources, set: &[String], key: &str) -> String {
+    match sources.value_place(key) {
+        _ if is_changed(set, key) => "--set".to_owned(),
+        Some((file, start)) => format!("{}:{}", file.path.display(), position(&file.text, start).0),
+        None => "default".to_owned(),
+    }
+}
+
 /// The byte at which a key's value begins.
-fn value_place(text: &str, key: &str) -> Option<usize> {
+pub(crate) fn value_place(text: &str, key: &str) -> Option<usize> {
     let table = toml::de::DeTable::parse(text).ok()?;
     let (first, rest) = key.split_once('.').unwrap_or((key, ""));
     let mut value = table.get_ref().get(first)?;

@@ -1,4 +1,4 @@
-//! The memory plan and the operations of a step, as `memtrain train --dry-run` prints them.
+//! The memory plan of a step, as `memtrain train --dry-run` and `memtrain sft --dry-run` print it.
 
 use std::path::Path;
 
@@ -6,17 +6,14 @@ use clap::Args;
 use memtrain_corpora::store;
 
 use super::failure::{Usage, WithHint};
-use super::plan::INSTRUCTION_TOKENS;
 use super::print::print_line;
-use crate::agents::prompts::PromptLayout;
+use super::step_plan::Work;
+use super::time_plan;
 use crate::config::Config;
 use crate::device::DeviceChoice;
 use crate::plan::memory::{self, Phase, changes_to_fit, gib};
-use crate::plan::{ComputePlan, Conversations, Device, MemoryPlan, Place, Setting};
+use crate::plan::{Device, MemoryPlan, Place, Setting};
 use crate::policy::{PolicyConfig, built_in, directory, preset};
-
-/// Peak of an H100 or H200 in bf16 without sparsity, 10¹² operations a second (NVIDIA's data sheets).
-const CARD_TFLOPS: f64 = 989.0;
 
 /// Arguments about the machine that a run is planned for.
 #[derive(Clone, Debug, Default, Args)]
@@ -27,7 +24,8 @@ pub struct MachineArgs {
     /// With `--dry-run`: share of the peak that is reached, for the time of a step
     #[arg(long, value_name = "SHARE", requires = "dry_run")]
     pub mfu: Option<f64>,
-    /// With `--dry-run`: peak of the device in 10¹² operations a second (989 without it: an H200 in bf16)
+    /// With `--dry-run`: peak of the device in 10¹² operations a second (without it `train.peak_tflops`, what is known of the card, or
+    /// what is measured of the processor)
     #[arg(long, value_name = "TFLOPS", requires = "dry_run")]
     pub peak_tflops: Option<f64>,
     /// With `--dry-run`: sequences whose keys and values are cached at one time (without it as many as `sampler.cache_gib`, or half of what is left, has room for)
@@ -35,14 +33,16 @@ pub struct MachineArgs {
     pub live_sequences: Option<usize>,
 }
 
-/// Prints memory a tensor class, operations and time of a step.
+/// Prints memory a tensor class, operations and time of a step, time and disk of the run.
 ///
 /// # Errors
 /// If the plan does not fit: into the card that was named, or into this machine.
-pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
-    let (mfu, peak) = (machine.mfu.unwrap_or(0.4), machine.peak_tflops.unwrap_or(CARD_TFLOPS));
+pub(super) fn print(config: &Config, work: &Work, machine: &MachineArgs) -> anyhow::Result<()> {
     let positive = |number: f64| number > 0.0 && number.is_finite();
-    if !positive(mfu) || mfu > 1.0 || !positive(peak) || !machine.device_memory.is_none_or(positive) {
+    let MachineArgs { device_memory, mfu, peak_tflops, .. } = *machine;
+    if mfu.is_some_and(|share| share > 1.0)
+        || ![mfu, peak_tflops, device_memory].iter().flatten().all(|&number| positive(number))
+    {
         let detail = "`--mfu` is a share above 0 and up to 1; `--peak-tflops` and `--device-memory` are positive";
         return Err(Usage(detail.to_owned()).into());
     }
@@ -52,8 +52,8 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
         )?;
         return Ok(());
     };
-    let mut setting = setting(config, machine, shape.config);
-    setting.live_sequences = live_sequences(config, machine, &setting);
+    let mut setting = setting(config, work, machine, shape.config);
+    setting.live_sequences = if work.samples { live_sequences(config, work, machine, &setting) } else { 0 };
     setting.kept_layers = memory_limit(config, machine).map_or(0, |(bytes, _)| memory::kept_layers(&setting, bytes));
     let plan = MemoryPlan::new(&setting);
     print_line!()?;
@@ -61,41 +61,26 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     for class in &plan.classes {
         print_line!("# {:<24} {:>9}  {}", class.name, size(class.bytes), class.note)?;
     }
-    print_line!(
-        "# {:<24} {:>9}  weights, optimizer, keys and values",
-        "at most in a rollout",
-        size(plan.phase_bytes(Place::Device, Phase::Rollout))
-    )?;
+    if work.samples {
+        print_line!(
+            "# {:<24} {:>9}  weights, optimizer, keys and values",
+            "at most in a rollout",
+            size(plan.phase_bytes(Place::Device, Phase::Rollout))
+        )?;
+    }
     print_line!(
         "# {:<24} {:>9}  weights, optimizer, activations",
         "at most in an update",
         size(plan.phase_bytes(Place::Device, Phase::Update))
     )?;
-    print_compute(config, &setting, mfu, peak)?;
+    time_plan::print(config, work, &setting, &plan, machine)?;
     check_fit(config, &setting, &plan, machine)
 }
 
 /// GiB with as many digits as are needed to see small classes.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let gib = gib(bytes);
     if gib < 0.995 { format!("{gib:.4}") } else { format!("{gib:.2}") }
-}
-
-fn print_compute(config: &Config, setting: &Setting, mfu: f64, peak: f64) -> std::io::Result<()> {
-    let conversations = conversations(config);
-    let update = &config.update;
-    let compute = ComputePlan::new(setting, &conversations, update.epochs as u64, update.needs_old_pass());
-    print_line!()?;
-    print_line!("# Operations of a step, 10^15, and minutes at {:.0} % of {peak} x 10^12 a second", 100.0 * mfu)?;
-    let minutes = |operations: f64| ComputePlan::seconds(operations, mfu, peak) / 60.0;
-    for (name, operations) in compute.phases() {
-        print_line!("# {name:<24} {:>12.4} {:>10.2}", operations / 1e15, minutes(operations))?;
-    }
-    print_line!("# {:<24} {:>12.4} {:>10.2}", "all", compute.total() / 1e15, minutes(compute.total()))?;
-    print_line!("# {:<24} {:>12.3}  million in the update, equal prompts once", "tokens", compute.tokens as f64 / 1e6)?;
-    print_line!(
-        "# (drawing reads all weights for each token: it is bound by bandwidth and takes longer than its operations)"
-    )
 }
 
 fn check_fit(config: &Config, setting: &Setting, plan: &MemoryPlan, machine: &MachineArgs) -> anyhow::Result<()> {
@@ -138,8 +123,8 @@ fn memory_limit(config: &Config, machine: &MachineArgs) -> Option<(u64, &'static
 }
 
 /// How many sequences are drawn at a time: what was typed, or what the sampler will have room for.
-fn live_sequences(config: &Config, machine: &MachineArgs, setting: &Setting) -> usize {
-    let drawn: u64 = conversations(config).iter().map(|kind| kind.count).max().unwrap_or(1);
+fn live_sequences(config: &Config, work: &Work, machine: &MachineArgs, setting: &Setting) -> usize {
+    let drawn: u64 = work.conversations.iter().map(|kind| kind.count).max().unwrap_or(1);
     let most = config.sampler.max_sequences.min(drawn as usize);
     let cache = config.sampler.cache_bytes().map(|bytes| bytes as u64);
     let memory = memory_limit(config, machine).map_or(0, |(bytes, _)| bytes);
@@ -194,22 +179,23 @@ impl Shape {
     }
 }
 
-fn setting(config: &Config, machine: &MachineArgs, policy: PolicyConfig) -> Setting {
+fn setting(config: &Config, work: &Work, machine: &MachineArgs, policy: PolicyConfig) -> Setting {
     let reader = &config.reader;
+    let micro_batch_tokens = work.micro_batch_tokens(config.update.micro_batch_tokens);
     let response = reader.memory_tokens.max(reader.answer_tokens);
     let shortest = reader.chunk_tokens.max(response);
     // The most scored rows of a micro-batch: responses to one shared prompt.
-    let scored_rows = config.update.micro_batch_tokens.saturating_sub(shortest).max(response);
+    let scored_rows = micro_batch_tokens.saturating_sub(shortest).max(response);
     Setting {
         policy,
         precision: config.policy.precision,
         lora: config.policy.lora.clone(),
         moments: config.optimizer.moments,
         offload_moments: config.optimizer.offload_moments,
-        reference: super::plan::has_reference(config),
+        reference: work.reference,
         activation_checkpointing: config.update.activation_checkpointing,
         kept_layers: 0,
-        micro_batch_tokens: config.update.micro_batch_tokens,
+        micro_batch_tokens,
         scored_rows,
         context_tokens: reader.context_tokens,
         live_sequences: 1,
@@ -218,63 +204,4 @@ fn setting(config: &Config, machine: &MachineArgs, policy: PolicyConfig) -> Sett
             _ => Device::Card,
         },
     }
-}
-
-/// The conversations of a step at their longest.
-fn conversations(config: &Config) -> Vec<Conversations> {
-    let reader = &config.reader;
-    let group = config.objective.objective().group_size() as u64;
-    let trajectories = config.train.documents_per_step as u64 * group;
-    let (turns, recalls) = super::plan::conversations_a_step(config);
-    let (turns, recalls) = (turns as u64, recalls as u64);
-    let instructions = INSTRUCTION_TOKENS.min(reader.context_tokens) as u64;
-    let (chunk, memory, answer) =
-        (reader.chunk_tokens as u64, reader.memory_tokens as u64, reader.answer_tokens as u64);
-    if config.objective.objective().searches() {
-        let searcher = &config.searcher;
-        let response = searcher.response_tokens as u64;
-        let prompt_tokens = (searcher.context_tokens as u64).saturating_sub(response).max(1);
-        let name = "turns of searchers";
-        return vec![Conversations {
-            name,
-            count: turns,
-            prompt_tokens,
-            response_tokens: response,
-            shared_by: 1,
-            prefix_tokens: 0,
-            prefix_shared_by: 1,
-        }];
-    }
-    // No prompt is longer than what the context leaves to the response.
-    let prompt =
-        |tokens: u64, response: u64| tokens.min((reader.context_tokens as u64).saturating_sub(response)).max(1);
-    let of = |name, count, tokens, response_tokens, shared_by| Conversations {
-        name,
-        count,
-        prompt_tokens: prompt(tokens, response_tokens),
-        response_tokens,
-        shared_by,
-        prefix_tokens: 0,
-        prefix_shared_by: 1,
-    };
-    let answers = if config.objective.objective().bank_layout().is_some() { 0 } else { trajectories };
-    let later = turns.saturating_sub(trajectories + answers);
-    let later = of("later chunks", later, instructions + chunk + memory, memory, 1);
-    let later = match reader.prompt.layout {
-        PromptLayout::MemoryFirst => later,
-        // The readings of a document have instructions and chunk in common.
-        PromptLayout::ChunkFirst => {
-            let prefix_tokens = (instructions + chunk).min(later.prompt_tokens.saturating_sub(1));
-            Conversations { prefix_tokens, prefix_shared_by: group, ..later }
-        }
-    };
-    let mut kinds = vec![of("first chunk", trajectories, instructions + chunk, memory, group), later];
-    if answers > 0 {
-        kinds.push(of("answers", answers, instructions + memory, answer, 1));
-    }
-    if recalls > 0 {
-        let samples = recalls / trajectories.max(1);
-        kinds.push(of("recall", recalls, instructions + chunk + memory, answer, samples.max(1)));
-    }
-    kinds
 }

@@ -25,8 +25,11 @@ pub mod report;
 pub mod run;
 pub mod serve_index;
 pub mod setup;
+pub mod sources;
+mod step_plan;
 pub mod tasks;
 mod template_holes;
+mod time_plan;
 pub mod train;
 pub mod wikitext;
 pub mod world;
@@ -83,7 +86,7 @@ pub enum Command {
     Report(report::ReportArgs),
     /// Offer an index over HTTP, with the protocol of Search-R1 and MEM1
     ServeIndex(serve_index::ServeIndexArgs),
-    /// Check a configuration, or print it with every default
+    /// Check a configuration, print it with every default, or describe all keys
     Config(config::ConfigCommandArgs),
     /// Say what this program and this machine are, and what stands in the way
     Doctor,

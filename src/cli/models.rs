@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use memtrain_corpora::store;
 use memtrain_hub::{Hub, Needed};
 use memtrain_index::{EmbedBackend, IndexConfig, Method};
 use memtrain_pipeline::CorpusConfig;
@@ -92,6 +93,22 @@ pub fn place(config: &mut Config) -> anyhow::Result<()> {
     place(&mut config.corpus.tokenizer.source, Needed::Tokenizer)?;
     place_encoder(&mut config.corpus.index)?;
     config.policy.path.as_mut().map_or(Ok(()), |path| place(path, Needed::Model))
+}
+
+/// The configuration of a corpus with the models in place that are here already; others stay as they are named. Nothing is
+/// written or asked for.
+pub fn local(config: &Config) -> CorpusConfig {
+    let mut corpus = config.corpus.clone();
+    let source = &mut corpus.tokenizer.source;
+    let here = match source.strip_prefix("built-in:") {
+        Some(name) => config.run.corpus.join(format!("policy-{name}")),
+        None => local_folder(Path::new(source.as_str())),
+    };
+    if store::exists(&here) {
+        *source = here.display().to_string();
+    }
+    corpus.index.embed.model = local_folder(&corpus.index.embed.model);
+    corpus
 }
 
 /// Puts the folder of the encoder of an index where its name is.

@@ -1,5 +1,7 @@
 //! What will be done: the plan that `--dry-run` prints, and the checks that need no files.
 
+use std::path::Path;
+
 use anyhow::Context;
 use memtrain_pipeline::staleness;
 
@@ -7,6 +9,8 @@ use super::failure::Usage;
 use super::memory_plan::MachineArgs;
 use super::print::print_line;
 use super::setup;
+use super::step_plan::Work;
+use super::time_plan::amount;
 use crate::agents::bank::Layout;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::Truncation;
@@ -30,6 +34,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     }
     config.loss.validate().map_err(Usage)?;
     config.sampler.validate().map_err(Usage)?;
+    config.reward.validate().map_err(Usage)?;
     config.bank.answerer.iter().try_for_each(|server| server.validate("bank.answerer")).map_err(Usage)?;
     if config.train.overlap == Overlap::OneStep {
         if config.sampler.kind == SamplerKind::Local {
@@ -128,11 +133,18 @@ fn check_objective(config: &Config) -> anyhow::Result<()> {
     }
 }
 
+/// Chunks of a document or task at most.
+pub(super) fn chunks(config: &Config) -> usize {
+    let (reader, longest) = (&config.reader, config.corpus.synthesize.max_tokens);
+    match config.tasks.train {
+        Some(_) => reader.max_chunks,
+        None => longest.div_ceil(reader.chunk_tokens).min(reader.max_chunks),
+    }
+}
+
 /// Conversations of a step at most: turns that read and answer, and recall answers.
 pub(super) fn conversations_a_step(config: &Config) -> (usize, usize) {
-    let reader = &config.reader;
-    let chunks = config.corpus.synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks);
-    let chunks = if config.tasks.train.is_some() { reader.max_chunks } else { chunks };
+    let chunks = chunks(config);
     let trajectories = config.train.documents_per_step * config.objective.objective().group_size();
     match &config.objective {
         ObjectiveConfig::MemTrain(objective) => {
@@ -172,22 +184,19 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
     let synthesize = &config.corpus.synthesize;
     let reader = &config.reader;
     let documents = documents(config)?;
-    let chunks = synthesize.max_tokens.div_ceil(reader.chunk_tokens).min(reader.max_chunks);
     let (turns, recalls) = conversations_a_step(config);
     let prompt = INSTRUCTION_TOKENS.min(reader.context_tokens) + reader.chunk_tokens + reader.memory_tokens;
     print_line!("# What follows from it")?;
     print_line!("# documents            {documents}")?;
     print_line!("# passages a document  {} + 1 + {}", synthesize.num_related, synthesize.num_random)?;
     print_line!("# prompts              `{}`, {}", reader.prompts, prompts.hash())?;
-    print_line!("# chunks a document    at most {chunks} of {} tokens", reader.chunk_tokens)?;
+    print_line!("# chunks a document    at most {} of {} tokens", chunks(config), reader.chunk_tokens)?;
     print_line!(
         "# conversations a step at most {} ({turns} turns of readers, {recalls} recall answers)",
         turns + recalls
     )?;
-    print_line!(
-        "# tokens a step        at most {:.1} million",
-        (turns + recalls) as f64 * (prompt + reader.memory_tokens) as f64 / 1e6
-    )?;
+    let (tokens, scale) = amount((turns + recalls) as f64 * (prompt + reader.memory_tokens) as f64);
+    print_line!("# tokens a step        at most {tokens} {scale}before what prompts have in common")?;
     print_line!(
         "# reference            {}",
         if has_reference(config) { "the starting policy, frozen" } else { "none (β = 0)" }
@@ -197,7 +206,28 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
         print_line!("# answers and judges   {}", server.url)?;
     }
     print_line!("# run                  {}", config.run.runs.join(&config.run.name).display())?;
-    super::memory_plan::print(config, machine)
+    super::memory_plan::print(config, &Work::of_training(config), machine)
+}
+
+/// Prints the resolved configuration and what SFT with it takes.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_sft(config: &Config, out: &Path, machine: &MachineArgs) -> anyhow::Result<()> {
+    check(config)?;
+    let (sft, reader) = (&config.sft, &config.reader);
+    print_line!("{}", toml::to_string(config).context("the configuration cannot be written")?)?;
+    print_line!("# What follows from it")?;
+    print_line!("# trajectories a step  {}, at most {} turns each", sft.trajectories, chunks(config))?;
+    print_line!("# texts a step         {}", sft.texts)?;
+    print_line!(
+        "# a turn               at most {} tokens of a chunk, {} of a memory",
+        reader.chunk_tokens,
+        reader.memory_tokens
+    )?;
+    print_line!("# run                  {}", config.run.runs.join(&config.run.name).display())?;
+    print_line!("# policy               {}", out.display())?;
+    super::memory_plan::print(config, &Work::of_sft(config), machine)
 }
 
 /// How many documents there are: of the corpus where it is built, which may not be the configuration's.

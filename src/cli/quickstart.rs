@@ -10,13 +10,16 @@ use memtrain_corpora::{Split, store};
 use serde::{Deserialize, Serialize};
 
 use super::configuration::resolve;
+use super::corpus;
 use super::eval::memory;
 use super::models;
 use super::print::print_line;
 use super::setup::Session;
+use super::sources::Sources;
+use super::train::{self, Prepared};
 use super::written::written_path;
-use super::{corpus, train};
 use crate::agents::sentences::sentences;
+use crate::config::keys::Trainer;
 use crate::eval::memory_controls::{Example, MemoryReport};
 use crate::policy::directory;
 use crate::report;
@@ -60,7 +63,8 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
     let stop = StopRequest::on_signals()?;
     let session = prepare(args)?;
     let start = session.starting_policy()?;
-    let run = session.open_run(&start, false)?;
+    let prepared = Prepared::new(&session, &start)?;
+    let run = session.open_run(&session.run_setup(&start, Trainer::Train)?)?;
     let path = run.path().join("quickstart.json");
     if store::exists(&path) {
         print_line!(
@@ -69,8 +73,8 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
         )?;
         return print(&store::read_json::<Record>(&path)?, &session, &run);
     }
-    let prepared = started.elapsed();
-    train::train(&session, start.clone(), &run, &stop)?;
+    let preparing = started.elapsed();
+    train::train(&session, start.clone(), prepared, &run, &stop)?;
     let evaluating = Instant::now();
     let best = run.path().join("checkpoints").join("best");
     let (best_step, after) = match store::exists(&best) {
@@ -82,7 +86,7 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
     tracing::info!("evaluating before and after training on {} held-out documents", all.saturating_sub(chosen_on));
     let policies = [("before".to_owned(), &start), ("after".to_owned(), &after)];
     let report = session.evaluate_memories(&policies, chosen_on..all, &stop)?;
-    let seconds_beside_training = (prepared + evaluating.elapsed()).as_secs_f64();
+    let seconds_beside_training = (preparing + evaluating.elapsed()).as_secs_f64();
     let record = Record { report, best_step, seconds_beside_training };
     store::write_json(&path, &record)?;
     print(&record, &session, &run)
@@ -90,7 +94,7 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
 
 /// Configuration, dump and corpus.
 fn prepare(args: &QuickstartArgs) -> anyhow::Result<Session> {
-    let mut config = resolve(Path::new("configs/quickstart.toml"), CONFIG, &args.set)?;
+    let mut config = resolve(&Sources::of_text(Path::new("configs/quickstart.toml"), CONFIG)?, &args.set)?;
     let dump = args.out.join("dump.xml.bz2");
     config.run.corpus = args.out.join("corpus");
     config.run.runs = args.out.join("runs");

@@ -19,6 +19,7 @@ use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{Reader, SamplingConfig, StepKey};
 use crate::agents::retrieve::{HttpRetriever, Retriever};
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
+use crate::config::keys::{Trainer, classes};
 use crate::config::{Config, renamed};
 use crate::eval::memory_controls::{self, Contender, MemoryReport};
 use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, questions};
@@ -119,8 +120,8 @@ pub struct Searching {
     pub config: SearcherConfig,
     /// What finds passages.
     pub retriever: Arc<dyn Retriever>,
-    /// What is searched: the address of a server, or the hash of an index.
-    pub source: String,
+    /// Hash of the index that is searched; nothing where a server searches.
+    pub index: Option<String>,
 }
 
 impl Searching {
@@ -194,19 +195,19 @@ impl Session {
             return Ok(None);
         }
         let prompts = SearcherPrompts::load(&config.searcher.prompts)?;
-        let (retriever, source): (Arc<dyn Retriever>, String) = match &config.search.server {
+        let (retriever, index): (Arc<dyn Retriever>, Option<String>) = match &config.search.server {
             Some(server) => {
                 let timeout = Duration::from_secs(config.search.timeout_s.max(1));
-                (Arc::new(HttpRetriever::new(server, timeout)), server.clone())
+                (Arc::new(HttpRetriever::new(server, timeout)), None)
             }
             None => {
                 let corpus = config.search.corpus.as_ref().unwrap_or(&config.run.corpus);
                 let alone = corpus.join("index.json");
                 let manifest = if store::exists(&alone) { alone } else { corpus.join("index").join("manifest.json") };
-                (Arc::new(super::index::open(corpus)?), store::hash_file(&manifest)?)
+                (Arc::new(super::index::open(corpus)?), Some(store::hash_file(&manifest)?))
             }
         };
-        Ok(Some(Searching { prompts, config: config.searcher.clone(), retriever, source }))
+        Ok(Some(Searching { prompts, config: config.searcher.clone(), retriever, index }))
     }
 
     /// The server that answers what a bank is asked, where the configuration names one and the objective keeps banks.
@@ -288,19 +289,22 @@ impl Session {
         if folder.as_os_str().is_empty() { self.run_path().join("sampler-weights") } else { folder.clone() }
     }
 
-    /// Opens the run's folder, for a new run or to go on.
+    /// What the run is known by: its configuration, and the hashes of what it reads.
     ///
     /// # Errors
-    /// If another process holds it or it holds another run.
-    pub fn open_run(&self, policy: &Policy, clean: bool) -> anyhow::Result<RunDirectory> {
-        let mut inputs =
-            BTreeMap::from([("policy".to_owned(), weights_hash(policy)?), ("prompts".to_owned(), self.prompts.hash())]);
+    /// If something that it reads is missing.
+    pub fn run_setup(&self, policy: &Policy, trainer: Trainer) -> anyhow::Result<RunSetup> {
+        let mut inputs = BTreeMap::from([
+            ("policy".to_owned(), weights_hash(policy)?),
+            ("tokenizer".to_owned(), tokenizer_hash(policy)),
+            ("prompts".to_owned(), self.prompts.hash()),
+        ]);
         if self.config.objective.objective().bank_layout().is_some() {
             inputs.insert("prompts of the bank".to_owned(), self.bank.prompts.hash());
         }
         if let Some(searching) = self.searching()? {
             inputs.insert("prompts of the searcher".to_owned(), searching.prompts.hash());
-            inputs.insert("what is searched".to_owned(), searching.source);
+            inputs.extend(searching.index.map(|hash| ("what is searched".to_owned(), hash)));
         }
         let evaluates = self.config.train.evaluate_every > 0;
         let splits = [(Split::Train, "tasks", true), (Split::Heldout, "tasks held out", evaluates)];
@@ -312,8 +316,15 @@ impl Session {
         }
         let config = toml::to_string(&self.config).context("the configuration cannot be written")?;
         let earlier_spellings = vec![renamed::earlier_spelling(&config)];
-        let setup = RunSetup { config, earlier_spellings, inputs, clean };
-        let run = RunDirectory::open(&self.run_path(), &setup)?;
+        Ok(RunSetup { config, earlier_spellings, inputs, classes: classes(&self.config, trainer), clean: false })
+    }
+
+    /// Opens the run's folder, for a new run or to go on.
+    ///
+    /// # Errors
+    /// If another process holds it or it holds another run.
+    pub fn open_run(&self, setup: &RunSetup) -> anyhow::Result<RunDirectory> {
+        let run = RunDirectory::open(&self.run_path(), setup)?;
         crate::run::log::keep(run.log_file()?);
         Ok(run)
     }
@@ -397,4 +408,16 @@ pub(super) fn weights_hash(policy: &Policy) -> anyhow::Result<String> {
         }
     }
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// BLAKE3 of what turns text into a policy's tokens and ends its responses: the tokenizer's files, and the ids that end one.
+fn tokenizer_hash(policy: &Policy) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, bytes) in policy.tokenizer.files() {
+        hasher.update(name.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    }
+    policy.generation.eos_token_ids.iter().for_each(|id| {
+        hasher.update(&id.to_le_bytes());
+    });
+    hasher.finalize().to_hex().to_string()
 }

@@ -8,23 +8,28 @@ use candle_core::Device;
 use clap::Args;
 use memtrain_corpora::Split;
 
-use super::configuration::{ConfigArgs, DeviceArgs};
+use super::configuration::{ConfigArgs, DeviceArgs, check_name};
 use super::memory_plan::MachineArgs;
 use super::models;
 use super::print::print_line;
 use super::setup::{self, Searching, Session};
 use super::written::written_path;
 use crate::agents::reader::SamplingConfig;
+use crate::config::keys::Trainer;
 use crate::device::{card_name, peak_flops_of_card};
+use crate::objectives::Item;
 use crate::policy::{Policy, directory};
-use crate::run::RunDirectory;
+use crate::reward::ExternalReward;
+use crate::run::branch::branch;
 use crate::run::signal::StopRequest;
 use crate::run::watch::Watch;
+use crate::run::{RunDirectory, RunSetup};
+use crate::sampler::ChatServer;
 use crate::sft::step::Material;
 use crate::train::diagnosis::Diagnosis;
 use crate::train::documents;
 use crate::train::grpo::GrpoTraining;
-use crate::train::items::ItemOrder;
+use crate::train::items::{ItemOrder, ItemSet};
 use crate::train::sft::SftTraining;
 use crate::train::speed::measured_peak_flops;
 use crate::train::{Loop, TrainConfig};
@@ -41,6 +46,10 @@ pub struct TrainArgs {
     /// Start anew: what there is of the run of this name is moved to a folder beside it
     #[arg(long)]
     pub clean: bool,
+    /// Make a new run of this name that goes on from the newest checkpoint of the configured one, with what was changed in the
+    /// configuration since; typed again, go on with it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["clean", "dry_run"])]
+    pub branch: Option<String>,
     /// What computes
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -61,9 +70,15 @@ pub struct SftArgs {
     /// Where the fine-tuned policy goes
     #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Start anew: what there is of the run of this name is moved to a folder beside it
     #[arg(long)]
     pub clean: bool,
+    /// What a dry run is planned for
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// Trains a policy with GRPO, or goes on with it.
@@ -81,13 +96,63 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         setup::check_corpus(&config, &args.config)?;
     }
     models::place(&mut config)?;
+    let parent = args.branch.as_ref().map(|name| {
+        let parent = config.run.runs.join(&config.run.name);
+        config.run.name.clone_from(name);
+        parent
+    });
+    check_name(&config.run.name)?;
     let session = Session::new(config)?;
     let start = session.starting_policy()?;
     let stop = StopRequest::on_signals()?;
-    let run = session.open_run(&start, args.clean)?;
-    let trained = train(&session, start, &run, &stop)?;
+    // All that can be wrong with it is found before there is a folder.
+    let prepared = Prepared::new(&session, &start)?;
+    let setup = RunSetup { clean: args.clean, ..session.run_setup(&start, Trainer::Train)? };
+    if let Some(parent) = parent {
+        branch(&parent, &session.run_path(), &setup)?;
+    }
+    let run = session.open_run(&setup)?;
+    let trained = train(&session, start, prepared, &run, &stop)?;
     print_line!("{}", trained.path.display())?;
     Ok(())
+}
+
+/// What a training reads and asks beside the policy, all of it before its run's folder is touched.
+pub struct Prepared {
+    items: ItemSet,
+    heldout: Vec<Item>,
+    peak_flops: Option<f64>,
+    searching: Option<Searching>,
+    answerer: Option<ChatServer>,
+    reward: Option<Mutex<ExternalReward>>,
+}
+
+impl Prepared {
+    /// Opens documents or tasks, the index and servers.
+    ///
+    /// # Errors
+    /// If one of them is missing or wrong, or does not answer.
+    pub fn new(session: &Session, start: &Policy) -> anyhow::Result<Self> {
+        let config = &session.config;
+        let heldout = match config.train.evaluate_every {
+            0 => Vec::new(),
+            _ => {
+                let reader = session.reader(start, &config.sampling, 0);
+                session.items(Split::Heldout)?.first(config.eval.documents, &reader)?
+            }
+        };
+        Ok(Self {
+            items: session.items(Split::Train)?,
+            heldout,
+            peak_flops: peak_flops(config.train.peak_tflops, start.decoder.device())?,
+            searching: session.searching()?,
+            answerer: session.answering_server()?,
+            reward: {
+                let (scale, filter_groups) = config.objective.of_groups();
+                ExternalReward::start(&config.reward, scale, filter_groups)?.map(Mutex::new)
+            },
+        })
+    }
 }
 
 /// A policy after training and where it lies.
@@ -102,23 +167,20 @@ pub struct Trained {
 ///
 /// # Errors
 /// If training fails or a signal asked to stop.
-pub fn train(session: &Session, start: Policy, run: &RunDirectory, stop: &StopRequest) -> anyhow::Result<Trained> {
+pub fn train(
+    session: &Session,
+    start: Policy,
+    prepared: Prepared,
+    run: &RunDirectory,
+    stop: &StopRequest,
+) -> anyhow::Result<Trained> {
     let config = &session.config;
-    let items = session.items(Split::Train)?;
+    let Prepared { items, heldout, peak_flops, searching, answerer, reward } = prepared;
     let (tokenizer, generation) = (start.tokenizer.clone(), start.generation.clone());
-    let heldout = match config.train.evaluate_every {
-        0 => Vec::new(),
-        _ => {
-            let reader = session.reader(&start, &config.sampling, 0);
-            session.items(Split::Heldout)?.first(config.eval.documents, &reader)?
-        }
-    };
-    let peak_flops = peak_flops(config.train.peak_tflops, start.decoder.device())?;
     let watch = Watch::default();
     let _guard = watch.guard(Duration::from_secs(config.train.watch_after_s.max(1)));
     let precision = config.policy.precision;
     let objective = config.objective.objective();
-    let searching = session.searching()?;
     let has_reference = super::plan::has_reference(config);
     // The reference has the policy's precision, so that they start equal. Nothing writes into the starting weights: where
     // the precision is theirs, and under adapters, they are shared.
@@ -134,8 +196,9 @@ pub fn train(session: &Session, start: Policy, run: &RunDirectory, stop: &StopRe
         sampling: &config.sampling,
         sampler: &config.sampler,
         objective,
+        reward,
         bank: &session.bank,
-        answerer: session.answering_server()?,
+        answerer,
         search: searching.as_ref().map(Searching::as_search),
         loss: &config.loss,
         update: &config.update,
@@ -189,19 +252,21 @@ fn peak_flops(configured_tflops: f64, device: &Device) -> candle_core::Result<Op
 /// If something is missing or wrong, or a signal asked to stop.
 pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
     let mut config = args.config.load_for(&args.device)?;
-    super::plan::check(&config)?;
-    setup::check_corpus(&config, &args.config)?;
-    models::place(&mut config)?;
     // A run of its own: training with the same configuration must not take the checkpoints of SFT for its own. The name
     // is that of the command's alias, so that runs that began under it go on.
     config.run.name.push_str("-warm-up");
+    if args.dry_run {
+        return super::plan::print_sft(&config, &args.out, &args.machine);
+    }
+    super::plan::check(&config)?;
+    setup::check_corpus(&config, &args.config)?;
+    models::place(&mut config)?;
     let session = Session::new(config)?;
     let config = &session.config;
     // Before hours of work.
     directory::check_target(&args.out, &config.policy.path.iter().map(Path::new).collect::<Vec<_>>())?;
     let start = session.starting_policy()?;
     let stop = StopRequest::on_signals()?;
-    let run = session.open_run(&start, args.clean)?;
     let sampling = SamplingConfig::default();
     let reader = session.reader(&start, &sampling, 0);
     let train_documents = session.documents(Split::Train)?;
@@ -218,6 +283,8 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
         update: &config.update,
         seed: config.run.seed,
     };
+    let setup = RunSetup { clean: args.clean, ..session.run_setup(&start, Trainer::Sft)? };
+    let run = session.open_run(&setup)?;
     let steps =
         TrainConfig { steps: config.sft.steps as u64, rollouts_every: 0, evaluate_every: 0, ..config.train.clone() };
     let mut policy = start.clone();

@@ -40,6 +40,16 @@ impl Allowed {
         Self { or_zero: true, ..self }
     }
 
+    /// The least number, and whether it is allowed itself.
+    pub fn low(self) -> (f64, bool) {
+        if self.or_zero { (0.0, true) } else { (self.low, self.ends.0) }
+    }
+
+    /// The largest number, and whether it is allowed itself.
+    pub fn high(self) -> (f64, bool) {
+        (self.high, self.ends.1)
+    }
+
     /// Whether a number is allowed.
     pub fn holds(self, value: f64) -> bool {
         let above = if self.ends.0 { value >= self.low } else { value > self.low };
@@ -189,6 +199,12 @@ const RANGES: &[(&str, Allowed)] = &[
     ("reader.context_tokens", POSITIVE_TOKENS),
     ("reader.max_chunks", POSITIVE_FEW),
     ("reader.memory_tokens", POSITIVE_TOKENS),
+    ("reward.backoff_s", SECONDS),
+    ("reward.batch", POSITIVE_GROUP),
+    ("reward.built_in_weight", WEIGHT),
+    ("reward.retries", within(0.0, 1_000.0)),
+    ("reward.timeout_s", SECONDS),
+    ("reward.weight", WEIGHT),
     ("run.seed", ANY),
     ("sampler.cache_gib", WEIGHT),
     ("sampler.http.backoff_s", SECONDS),
@@ -307,24 +323,11 @@ pub fn numbers(config: &Table) -> Vec<(String, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::objectives::ObjectiveConfig;
+    use crate::config::reference;
 
     /// Configurations that have every section between them, an objective of its own kind each.
     fn whole() -> Vec<Table> {
-        let of_kind = |kind: &str| {
-            let objective: ObjectiveConfig = toml::from_str(&format!("kind = \"{kind}\"")).unwrap();
-            let mut config = Config { objective, ..Config::default() };
-            config.world = Some(Default::default());
-            config.policy.lora = Some(Default::default());
-            config.bank.answerer = Some(Default::default());
-            // Left out of what is written at their defaults.
-            config.corpus.ingest.passage_share = 0.5;
-            let eligible = &mut config.corpus.synthesize.eligible;
-            (eligible.max_words, eligible.max_in_passage, config.searcher.prompt_tokens) = (7, 4, 4_096);
-            Table::try_from(&config).unwrap()
-        };
-        ["memtrain", "memagent", "infomem", "finemem", "memalpha", "mem1"].into_iter().map(of_kind).collect()
+        reference::kinds().iter().map(|kind| reference::defaults(kind)).collect()
     }
 
     #[test]

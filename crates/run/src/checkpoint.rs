@@ -287,8 +287,10 @@ impl Checkpoints {
         let scheduled: Vec<u64> = steps.iter().copied().filter(|&step| schedule.saves_after(step)).collect();
         let first_of_last = if last == 0 { 0 } else { scheduled.len().saturating_sub(last) };
         let stays = |step: u64| {
-            let is_kept = self.best == Some(step) || (every > 0 && step.is_multiple_of(every));
+            let is_kept = every > 0 && step.is_multiple_of(every);
+            // The best one may be of a schedule that was changed since.
             steps.last() == Some(&step)
+                || self.best == Some(step)
                 || scheduled.binary_search(&step).is_ok_and(|place| place >= first_of_last || is_kept)
         };
         for &step in steps.iter().filter(|&&step| !stays(step)) {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, LockGuard, Occupant, StoreError, TableSummary, TableWriter};
 
+use super::change::{Change, ChangedKey, KeyClass, KeyClasses, class_of, differences, flat};
 use super::checkpoint::{Checkpoints, Retention, step_name, step_of};
-use super::manifest::Manifest;
+use super::manifest::{MANIFEST, Manifest};
 use super::records::{self, Records, RolloutTable};
 use super::rollouts::RolloutRow;
 use super::{Result, RunError, links, trash};
@@ -32,6 +33,8 @@ pub struct RunSetup {
     pub earlier_spellings: Vec<String>,
     /// BLAKE3 of each input (documents, starting policy, prompt templates), by name.
     pub inputs: BTreeMap<String, String>,
+    /// What another value of a key does to a run that is there.
+    pub classes: KeyClasses,
     /// Move a run that is there out of the way and start anew.
     pub clean: bool,
 }
@@ -41,14 +44,25 @@ pub struct RunSetup {
 pub struct RunDirectory {
     root: PathBuf,
     manifest: Manifest,
+    /// What this start changes in the configuration: on record from the step on that it goes on from.
+    changed: BTreeMap<String, ChangedKey>,
     attempt: u32,
     is_new: bool,
     _lock: LockGuard,
 }
 
+/// What is in a folder, compared with the run that is wanted.
+enum Found {
+    /// The run, and the keys that this start changes.
+    Same(Manifest, BTreeMap<String, ChangedKey>),
+    /// Another run that has not taken a step.
+    NotBegun,
+}
+
 impl RunDirectory {
-    /// Opens a folder for a new run, or to go on with the run in it. What killed processes have left under hidden names is
-    /// removed.
+    /// Opens a folder for a new run, or to go on with the run in it, whose configuration may differ in keys that leave the run
+    /// what it is. A run that has not taken a step gives way to any other. What killed processes have left under hidden names
+    /// is removed.
     ///
     /// # Errors
     /// If another process holds it; if it holds a run of another configuration or other inputs and `clean` is not set;
@@ -61,16 +75,26 @@ impl RunDirectory {
             trash::discard(root)?;
         }
         let wanted = Manifest::new(store::hash_bytes(setup.config.as_bytes()), setup.inputs.clone());
-        let before = Manifest::read(root)?;
-        let is_new = before.is_none();
-        let manifest = match before {
-            Some(manifest) => accept(root, setup, manifest, &wanted)?,
-            None => {
-                trash::put_aside(root, &setup.config)?;
+        let found = Manifest::read(root)?.map(|before| accept(root, setup, before, &wanted)).transpose()?;
+        let is_new = !matches!(found, Some(Found::Same(..)));
+        match &found {
+            Some(Found::Same(..)) => {}
+            // Without logs it is what is left of a run that was being moved away.
+            Some(Found::NotBegun) if attempts(root)? == 0 => trash::discard(root)?,
+            Some(Found::NotBegun) => {
+                tracing::info!("the run in `{}` took no step: this one begins in its place", root.display());
+                // Killed from here on, the folder holds no run, and the next start begins one.
+                store::remove_file(&root.join(MANIFEST))?;
+            }
+            None => trash::put_aside(root, &setup.config)?,
+        }
+        let (manifest, changed) = match found {
+            Some(Found::Same(manifest, changed)) => (manifest, changed),
+            _ => {
                 store::write_atomic(&root.join(CONFIG), &setup.config)?;
                 // The manifest is what makes it a run: it comes last.
                 wanted.write(root)?;
-                wanted
+                (wanted, BTreeMap::new())
             }
         };
         links::check_own(root)?;
@@ -79,7 +103,7 @@ impl RunDirectory {
         store::create_dir_all(&root.join(ROLLOUTS))?;
         store::create_dir_all(&root.join(LOGS))?;
         let attempt = attempts(root)? + 1;
-        Ok(Self { root: root.to_path_buf(), manifest, attempt, is_new, _lock: lock })
+        Ok(Self { root: root.to_path_buf(), manifest, changed, attempt, is_new, _lock: lock })
     }
 
     /// The folder.
@@ -110,18 +134,31 @@ impl RunDirectory {
         Checkpoints::open(&self.root.join(CHECKPOINTS), retention)
     }
 
-    /// Goes back to a step, 0 for the start: what was recorded of later steps is dropped, so that they are recorded anew.
-    /// Gives the records to go on with, those for TensorBoard too if they are wanted.
+    /// Goes back to a step, 0 for the start: what was recorded of later steps is dropped, so that they are recorded anew, and
+    /// what this start changes in the configuration is on record from there on. Gives the records to go on with, those for
+    /// TensorBoard too if they are wanted.
     ///
     /// # Errors
     /// If a file cannot be read, written or removed, or what was recorded up to the step is not whole; if a table of a later
     /// step is not one that the run has written.
     pub fn rewind(&self, step: u64, tensorboard: bool) -> Result<Records> {
         let checked = self.manifest.has_checksums();
-        records::check_complete(&self.root, &self.manifest.config(&self.root)?, step, checked)?;
+        records::check_complete(&self.root, &self.manifest.settings(&self.root)?, step, checked)?;
         // Before the logs, which tell what was written, forget it.
         self.remove_tables_after(step, checked)?;
-        Records::open(&self.root, step, tensorboard, checked)
+        let records = Records::open(&self.root, step, tensorboard, checked)?;
+        // After all that was recorded under the settings before is dropped, and before anything is under the new ones.
+        self.record_changes(step)?;
+        Ok(records)
+    }
+
+    fn record_changes(&self, step: u64) -> Result<()> {
+        let mut manifest = self.manifest.clone().gone_back_to(step);
+        if !self.changed.is_empty() {
+            let (version, keys) = (env!("CARGO_PKG_VERSION").to_owned(), self.changed.clone());
+            manifest.changes.push(Change { attempt: self.attempt, version, step, keys });
+        }
+        if manifest.changes == self.manifest.changes { Ok(()) } else { manifest.sealed().write(&self.root) }
     }
 
     /// Removes the tables of later steps: those on record with the contents that are recorded, and that of the last step, which
@@ -206,7 +243,7 @@ fn occupant(root: &Path) -> Result<Occupant> {
 }
 
 /// Marks a folder as that of a run.
-fn make_ours(root: &Path) -> Result<()> {
+pub(super) fn make_ours(root: &Path) -> Result<()> {
     check_out(root)?;
     match occupant(root)? {
         Occupant::Foreign(_) => Ok(store::mark(root, KIND, BTreeMap::new())?),
@@ -225,58 +262,69 @@ fn sweep(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the run in the folder is the wanted one, and gives its manifest. The configuration stays as it was
-/// written.
-fn accept(root: &Path, setup: &RunSetup, manifest: Manifest, wanted: &Manifest) -> Result<Manifest> {
+/// Compares the run in a folder with the wanted one. The configuration stays as it was written.
+fn accept(root: &Path, setup: &RunSetup, mut manifest: Manifest, wanted: &Manifest) -> Result<Found> {
     let path = root.join(CONFIG);
     let spellings = || std::iter::once(&setup.config).chain(&setup.earlier_spellings);
     let same = spellings().find(|config| store::hash_bytes(config.as_bytes()) == manifest.config_hash);
     if let Some(config) = same.filter(|_| !store::exists(&path)) {
         store::write_atomic(&path, config)?;
     }
-    let before = manifest.config(root)?;
-    if same.is_none() {
-        // Renamed keys are no differences: the nearest spelling has none of them.
-        let differences =
-            spellings().map(|config| differences(&before, config)).min_by_key(Vec::len).unwrap_or_default();
-        return Err(RunError::ConfigChanged { path: root.to_path_buf(), differences });
-    }
-    let names = manifest.inputs.keys().chain(wanted.inputs.keys());
-    let changed = names.into_iter().find(|&name| manifest.inputs.get(name) != wanted.inputs.get(name));
-    match changed {
-        Some(input) => Err(RunError::InputChanged { path: root.to_path_buf(), input: input.clone() }),
-        None => Ok(manifest),
-    }
-}
-
-/// Keys of two TOML texts whose values differ.
-fn differences(before: &str, after: &str) -> Vec<String> {
-    let flat = |text: &str| {
-        let mut keys = BTreeMap::new();
-        if let Ok(table) = text.parse::<toml::Table>() {
-            flatten(&toml::Value::Table(table), "", &mut keys);
+    let before = manifest.settings(root)?.now();
+    // Renamed keys are no differences: the nearest spelling has none of them.
+    let changed = spellings().map(|config| differences(&before, &flat(config))).min_by_key(BTreeMap::len);
+    let changed = changed.unwrap_or_default();
+    let names = manifest.inputs.keys().filter(|&name| wanted.inputs.contains_key(name));
+    let other_input = names.into_iter().find(|&name| manifest.inputs.get(name) != wanted.inputs.get(name)).cloned();
+    let is_refused = |(name, key): &(&String, &ChangedKey)| match class_of(&setup.classes, name) {
+        KeyClass::Neutral | KeyClass::Rounding => false,
+        KeyClass::Place(inputs) => {
+            let is_on_record =
+                |input: &&str| !wanted.inputs.contains_key(*input) || manifest.inputs.contains_key(*input);
+            key.from.is_none() || key.to.is_none() || !inputs.iter().all(is_on_record)
         }
-        keys
+        KeyClass::Mathematics | KeyClass::Origin => true,
     };
-    let (before, after) = (flat(before), flat(after));
-    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into_iter().filter(|&name| before.get(name) != after.get(name)).cloned().collect()
+    let refused: Vec<String> = changed.iter().filter(is_refused).map(|(name, _)| name.clone()).collect();
+    // Layout version 1 knows no changes.
+    let refused = if manifest.has_checksums() { refused } else { changed.keys().cloned().collect() };
+    if refused.is_empty() && other_input.is_none() {
+        if !changed.is_empty() {
+            tell(&changed, &setup.classes);
+            // What is needed from now on, such as documents to evaluate on.
+            let added = wanted.inputs.iter().filter(|(name, _)| !manifest.inputs.contains_key(*name));
+            let added: Vec<_> = added.map(|(name, hash)| (name.clone(), hash.clone())).collect();
+            manifest.inputs.extend(added);
+        }
+        return Ok(Found::Same(manifest, changed));
+    }
+    match other_input {
+        _ if !has_steps(root)? => Ok(Found::NotBegun),
+        Some(input) if refused.is_empty() => Err(RunError::InputChanged { path: root.to_path_buf(), input }),
+        _ => Err(RunError::ConfigChanged { path: root.to_path_buf(), differences: refused }),
+    }
 }
 
-fn flatten(value: &toml::Value, name: &str, keys: &mut BTreeMap<String, String>) {
-    match value {
-        toml::Value::Table(table) => {
-            for (key, value) in table {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-                flatten(value, &name, keys);
-            }
-        }
-        value => {
-            keys.insert(name.to_owned(), value.to_string());
-        }
-    }
+/// Says what this start changes, and what that does to the run.
+fn tell(changed: &BTreeMap<String, ChangedKey>, classes: &KeyClasses) {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    let told =
+        |(name, key): (&String, &ChangedKey)| format!("`{name}` from {} to {}", value(&key.from), value(&key.to));
+    let told: Vec<String> = changed.iter().map(told).collect();
+    let rounds = changed.keys().any(|name| class_of(classes, name) == KeyClass::Rounding);
+    let effect =
+        if rounds { "the steps to come are the same up to rounding" } else { "the steps to come are the same" };
+    tracing::info!("the configuration of the run changes: {}; {effect}", told.join(", "));
+}
+
+/// Whether a step of the run in a folder was recorded or saved.
+fn has_steps(root: &Path) -> Result<bool> {
+    let mut logs = records::FILES.iter().map(|name| root.join(name)).filter(|path| store::exists(path));
+    let checkpoints = root.join(CHECKPOINTS);
+    let names = if store::is_dir(&checkpoints) { store::list(&checkpoints)? } else { Vec::new() };
+    let is_saved = |path: &PathBuf| path.file_name().and_then(|name| step_of(name.to_str()?)).is_some();
+    let is_logged = logs.try_fold(false, |any, path| store::len(&path).map(|bytes| any || bytes > 0))?;
+    Ok(is_logged || names.iter().any(is_saved) || !rollout_tables(root)?.is_empty())
 }
 
 /// Where the rollouts of a step are.
@@ -309,238 +357,10 @@ pub(super) fn attempt_of(name: &str) -> Option<u32> {
 
 /// The largest number of an earlier start.
 fn attempts(root: &Path) -> Result<u32> {
-    let logs = store::list(&root.join(LOGS))?;
+    let folder = root.join(LOGS);
+    let logs = if store::is_dir(&folder) { store::list(&folder)? } else { Vec::new() };
     Ok(logs.iter().filter_map(|path| attempt_of(path.file_name()?.to_str()?)).max().unwrap_or(0))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::json_lines;
-    use super::*;
-
-    fn setup(config: &str) -> RunSetup {
-        let inputs = BTreeMap::from([("documents".into(), "aa".into())]);
-        RunSetup { config: config.into(), inputs, ..RunSetup::default() }
-    }
-
-    #[test]
-    fn the_same_run_goes_on_and_another_one_is_refused() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let root = folder.path().join("runs/first");
-        let config = "[train]\nsteps = 3\nlearning_rate = 0.1\n";
-        let run = RunDirectory::open(&root, &setup(config))?;
-        assert!(run.is_new() && run.attempt() == 1);
-        run.log_file()?;
-        let held = RunDirectory::open(&root, &setup(config)).expect_err("held by this one");
-        assert!(held.hint().is_some_and(|hint| hint.contains("another process")), "{held}");
-        drop(run);
-        let run = RunDirectory::open(&root, &setup(config))?;
-        assert!(!run.is_new() && run.attempt() == 2);
-        drop(run);
-
-        let error =
-            RunDirectory::open(&root, &setup(&config.replace("0.1", "0.2"))).expect_err("another configuration");
-        assert!(error.to_string().ends_with("different: `train.learning_rate`"), "{error}");
-        let other = RunSetup { inputs: BTreeMap::from([("documents".into(), "bb".into())]), ..setup(config) };
-        let error = RunDirectory::open(&root, &other).expect_err("other documents");
-        assert!(error.to_string().ends_with("another documents"), "{error}");
-        let clean = RunSetup { clean: true, ..other };
-        assert!(RunDirectory::open(&root, &clean)?.is_new());
-        Ok(())
-    }
-
-    #[test]
-    fn a_run_that_began_under_old_names_of_keys_goes_on_and_keeps_them() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let root = folder.path().join("first");
-        let (old, new) = ("[draw]\ntop_k = 3\n[train]\nsteps = 1\n", "[sampling]\ntop_k = 3\n[train]\nsteps = 1\n");
-        drop(RunDirectory::open(&root, &setup(old))?);
-        assert!(RunDirectory::open(&root, &setup(new)).is_err());
-        let renamed = RunSetup { earlier_spellings: vec![old.to_owned()], ..setup(new) };
-        for removed in [false, true] {
-            if removed {
-                store::remove_file(&root.join(CONFIG))?;
-            }
-            assert!(!RunDirectory::open(&root, &renamed)?.is_new());
-            assert_eq!(store::read_to_string(&root.join(CONFIG))?, old);
-        }
-        let longer = |text: &str| text.replace("steps = 1", "steps = 2");
-        let other = RunSetup { earlier_spellings: vec![longer(old)], ..setup(&longer(new)) };
-        let error = RunDirectory::open(&root, &other).expect_err("another configuration");
-        assert!(error.to_string().ends_with("different: `train.steps`"), "{error}");
-        Ok(())
-    }
-
-    #[test]
-    fn what_is_not_a_run_is_left_alone() -> Result<()> {
-        for (name, text) in [
-            ("thesis.tex", "text"),
-            ("config.toml", "title = \"a site\"\n"),
-            ("manifest.json", "{\"name\": \"an app\", \"format\": 1}"),
-            ("manifest.json", "cut {"),
-        ] {
-            let folder = tempfile::tempdir().expect("a temporary folder");
-            store::write_atomic(&folder.path().join(name), text)?;
-            for clean in [true, false] {
-                let error = RunDirectory::open(folder.path(), &RunSetup { clean, ..setup("") }).expect_err("not a run");
-                assert!(matches!(&error, RunError::Foreign { names, .. } if names == &[name]), "{error}");
-            }
-            assert_eq!(store::list(folder.path())?, [folder.path().join(name)], "nothing was added");
-            assert_eq!(store::read_to_string(&folder.path().join(name))?, text);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_start_that_was_killed_before_the_manifest_starts_again() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let root = folder.path().join("a");
-        drop(RunDirectory::open(&root, &setup("half = true"))?);
-        for config in ["half = true", "a = 1"] {
-            store::remove_file(&root.join("manifest.json"))?;
-            assert!(RunDirectory::open(&root, &setup(config))?.is_new());
-            assert_eq!(store::read_to_string(&root.join(CONFIG))?, config);
-        }
-        // The configuration of another start may as well be somebody's.
-        assert_eq!(store::list(folder.path())?.len(), 2);
-        Ok(())
-    }
-
-    #[test]
-    fn a_mark_that_was_copied_into_a_folder_of_others_costs_them_nothing() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let (run, theirs) = (folder.path().join("a"), folder.path().join("site"));
-        drop(RunDirectory::open(&run, &setup("a = 1"))?);
-        let texts = [
-            ("config.toml", "title = \"a site\"\n"),
-            ("metrics.jsonl", "{\"visits\": 7}\n"),
-            ("rollouts/step_000001.parquet", "mine"),
-            ("notes.txt", "mine, too"),
-        ];
-        for (name, text) in texts {
-            store::create_dir_all(theirs.join(name).parent().expect("a folder"))?;
-            store::write_atomic(&theirs.join(name), text)?;
-        }
-        store::write_atomic(&theirs.join(store::MARKER), store::read(&run.join(store::MARKER))?)?;
-        let opened = RunDirectory::open(&theirs, &setup("a = 1"))?;
-        assert!(opened.is_new());
-        opened.rewind(0, true)?;
-        let trash = store::list(folder.path())?.pop().expect("the trash");
-        for (name, text) in texts {
-            let path = if name == "notes.txt" { theirs.join(name) } else { trash.join(name) };
-            assert_eq!(store::read_to_string(&path)?, text);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_run_of_a_version_without_markers_goes_on() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let hash = store::hash_bytes(b"a = 1");
-        let manifest =
-            serde_json::json!({"format": 1, "version": "0.1.0", "config_hash": hash, "inputs": {"documents": "aa"}});
-        store::write_json(&folder.path().join("manifest.json"), &manifest)?;
-        store::write_atomic(&folder.path().join(CONFIG), "a = 1")?;
-        store::write_atomic(&folder.path().join("metrics.jsonl"), "{\"step\":1}\n{\"step\":2}\n")?;
-        store::write_atomic(&folder.path().join("timings.jsonl"), "{\"step\":1}\n{\"step\":2}\n")?;
-        for _ in 0..2 {
-            let run = RunDirectory::open(folder.path(), &setup("a = 1"))?;
-            run.rewind(1, false)?.step(2, &[], &[])?;
-        }
-        let metrics = store::read_to_string(&folder.path().join("metrics.jsonl"))?;
-        assert_eq!(metrics, "{\"step\":1}\n{\"step\":2}\n", "no lines of two kinds in one file");
-        Ok(())
-    }
-
-    #[test]
-    fn a_changed_configuration_or_manifest_is_found() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        drop(RunDirectory::open(folder.path(), &setup("a = 1"))?);
-        let path = folder.path().join(CONFIG);
-        store::write_atomic(&path, "a = 3")?;
-        let error = RunDirectory::open(folder.path(), &setup("a = 1")).expect_err("damaged");
-        assert!(error.to_string().contains("config.toml") && error.hint().is_some(), "{error}");
-        store::remove_file(&path)?;
-        drop(RunDirectory::open(folder.path(), &setup("a = 1"))?);
-        assert_eq!(store::read_to_string(&path)?, "a = 1", "one that was removed is written anew");
-        let path = folder.path().join("manifest.json");
-        let changed = store::read_to_string(&path)?.replace(env!("CARGO_PKG_VERSION"), "7.7.7");
-        store::write_atomic(&path, changed)?;
-        let error = RunDirectory::open(folder.path(), &setup("a = 1")).expect_err("damaged");
-        assert!(error.to_string().contains("manifest.json"), "{error}");
-        Ok(())
-    }
-
-    #[test]
-    fn hidden_files_of_killed_processes_go_and_those_of_users_stay() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        drop(RunDirectory::open(folder.path(), &setup(""))?);
-        let ours = [
-            ".config.toml.1-0.memtrain-tmp",
-            "rollouts/.step_000001.parquet.7-3.memtrain-tmp",
-            "logs/.a.1-0.memtrain-tmp",
-        ];
-        let theirs = [".notes", "logs/.idea", "rollouts/.a.tmp"];
-        for name in ours.iter().chain(&theirs) {
-            store::write_atomic(&folder.path().join(name), "left behind")?;
-        }
-        drop(RunDirectory::open(folder.path(), &setup(""))?);
-        assert!(ours.iter().all(|name| !store::exists(&folder.path().join(name))));
-        assert!(theirs.iter().all(|name| store::exists(&folder.path().join(name))));
-        Ok(())
-    }
-
-    #[test]
-    fn rewinding_drops_what_came_after() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let run = RunDirectory::open(folder.path(), &setup(""))?;
-        let mut records = run.rewind(0, false)?;
-        for step in 1..=4 {
-            records.step(step, &[], &[])?;
-            records.rollouts(step, &run.write_rollouts(step, [])?)?;
-        }
-        run.rewind(2, false)?;
-        let lines = json_lines::read(&folder.path().join("metrics.jsonl"), true)?;
-        assert_eq!(lines.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 2]);
-        assert!(store::exists(&run.rollouts_path(2)) && !store::exists(&run.rollouts_path(3)));
-        let tables = RolloutTable::all(folder.path())?;
-        assert_eq!(tables.len(), 2);
-        tables[1].verify(&run.rollouts_path(2))?;
-        // Of a step that was cut off between its table and the table's line.
-        run.rewind(2, false)?.step(3, &[], &[])?;
-        run.write_rollouts(3, [])?;
-        run.rewind(2, false)?;
-        assert!(!store::exists(&run.rollouts_path(3)));
-        // Steps that are done cannot be without a record.
-        let error = run.rewind(3, false).expect_err("step 3 is not recorded");
-        assert!(error.to_string().contains("line of step 3 is missing"), "{error}");
-        Ok(())
-    }
-
-    #[test]
-    fn going_back_removes_no_table_that_the_run_has_not_written() -> Result<()> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let run = RunDirectory::open(folder.path(), &setup(""))?;
-        let mut records = run.rewind(0, false)?;
-        for step in 1..=3 {
-            records.step(step, &[], &[])?;
-            records.rollouts(step, &run.write_rollouts(step, [])?)?;
-        }
-        let whole = store::read(&run.rollouts_path(3))?;
-        for (step, bytes) in [(99, &b"mine"[..]), (3, b"changed"), (4, &whole)] {
-            let before = if step == 3 { whole.clone() } else { Vec::new() };
-            store::write_atomic(&run.rollouts_path(step), bytes)?;
-            let error = run.rewind(1, false).expect_err("somebody's");
-            assert!(matches!(&error, RunError::ForeignTable { path } if *path == run.rollouts_path(step)), "{error}");
-            assert_eq!(store::read(&run.rollouts_path(step))?, bytes);
-            assert!(store::exists(&run.rollouts_path(2)), "nothing was removed");
-            match before.is_empty() {
-                true => store::remove_file(&run.rollouts_path(step))?,
-                false => store::write_atomic(&run.rollouts_path(step), before)?,
-            }
-        }
-        run.rewind(1, false)?;
-        assert_eq!(rollout_tables(folder.path())?.len(), 1);
-        Ok(())
-    }
-}
+mod tests;

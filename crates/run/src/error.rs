@@ -25,12 +25,26 @@ pub enum RunError {
         path: PathBuf,
     },
     /// The folder holds a run of another configuration.
-    #[error("`{}` holds a run with another configuration; different: {}", path.display(), listed(differences))]
+    #[error("`{}` holds a run with other mathematics: {}", path.display(), listed(differences))]
     ConfigChanged {
         /// The run directory.
         path: PathBuf,
-        /// Keys whose values differ, as `section.key`.
+        /// Keys that differ and may not, as `section.key`.
         differences: Vec<String>,
+    },
+    /// A branch cannot have what it was asked to have.
+    #[error("a branch of `{}` cannot change {}", path.display(), listed(differences))]
+    NotBranched {
+        /// The directory of the run that it was to go on from.
+        path: PathBuf,
+        /// Keys, as `section.key`, and inputs.
+        differences: Vec<String>,
+    },
+    /// There is nothing to go on from.
+    #[error("`{}` has no checkpoint that a branch could go on from", path.display())]
+    NoCheckpoint {
+        /// The run directory.
+        path: PathBuf,
     },
     /// An input is no longer what it was when the run was started.
     #[error("`{}` was started from another {input}", path.display())]
@@ -176,8 +190,18 @@ impl RunError {
             )),
             RunError::Store(error) => error.hint().map(str::to_owned),
             RunError::Foreign { .. } => Some("choose another run directory".into()),
-            RunError::ConfigChanged { .. } | RunError::InputChanged { .. } => {
-                Some("give the run another name, or start it anew with `--clean`, which moves what is there to a folder beside it".into())
+            RunError::ConfigChanged { .. } | RunError::InputChanged { .. } => Some(
+                "`--branch NAME` makes a new run that goes on from the newest checkpoint with what was changed; or give the run \
+                 another name, or start it anew with `--clean`, which moves what is there to a folder beside it"
+                    .into(),
+            ),
+            RunError::NotBranched { .. } => Some(
+                "a branch keeps the policy that the run began with: for another one start another run, whose `policy.path` may be \
+                 a checkpoint"
+                    .into(),
+            ),
+            RunError::NoCheckpoint { .. } => {
+                Some("a run without a checkpoint has nothing to keep: start another one under a name of its own".into())
             }
             RunError::Format { .. } => {
                 Some("go on with the version that wrote it, or start anew with `--clean`".into())

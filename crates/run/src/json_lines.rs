@@ -116,6 +116,17 @@ pub(super) fn read_up_to(path: &Path, last_step: u64, checked: bool) -> Result<V
     Ok(kept_up_to(path, &bytes, last_step, checked)?.lines)
 }
 
+/// The bytes of the lines up to a step, which have checksums.
+///
+/// # Errors
+/// If the file cannot be read or a line up to the step is damaged.
+pub(super) fn bytes_up_to(path: &Path, last_step: u64) -> Result<Vec<u8>> {
+    let mut bytes = store::read(path)?;
+    let kept = kept_up_to(path, &bytes, last_step, true)?.bytes;
+    bytes.truncate(kept);
+    Ok(bytes)
+}
+
 /// The first of the steps, in ascending order, that has no line.
 pub(super) fn first_without_line(steps: impl IntoIterator<Item = u64>, lines: &[Line]) -> Option<u64> {
     let mut left = lines.iter().map(|(step, _)| *step).peekable();

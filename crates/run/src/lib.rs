@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! runs/<name>/
-//!   config.toml               the configuration as resolved, defaults included
-//!   manifest.json             versions and hashes of what the run was started from
+//!   config.toml               the configuration that the run began with, defaults included
+//!   manifest.json             versions and hashes of what the run was started from, and what was changed since
 //!   .memtrain.json            says that the folder is a run's
 //!   metrics.jsonl             one line a step, a function of configuration and inputs alone
 //!   timings.jsonl             one line a step, what the clock said
@@ -22,12 +22,16 @@
 //! * [`RunDirectory`] opens it, for a new run or to go on with one; [`RunReader`] reads it, and finds what is damaged.
 //! * [`Records`] keeps metrics, timings and evaluations, as [`JsonLines`] and in [`tensorboard`] files; [`RolloutRow`] is a row of the rollout table.
 //! * [`Checkpoints`] writes and finds checkpoints.
+//! * [`change`] says which keys of the configuration may change between two starts, [`branch`] makes a run that goes on from
+//!   another one's checkpoint.
 //! * [`signal`] turns signals into a request to stop; [`progress`] shows how far things are, [`watch`] says what
 //!   is waited for when nothing moves, [`log`] keeps what was said.
 //!
 //! Resuming goes back to the newest checkpoint: [`RunDirectory::rewind`] drops what was written after it, so that a run
 //! that was killed and started again leaves the same bytes as one that was not.
 
+pub mod branch;
+pub mod change;
 pub mod checkpoint;
 pub mod crc32c;
 pub mod directory;
@@ -45,6 +49,7 @@ pub mod tensorboard;
 pub mod trash;
 pub mod watch;
 
+pub use change::{KeyClass, KeyClasses};
 pub use checkpoint::{Checkpoint, Checkpoints, Retention, Schedule, TrainingState};
 pub use directory::{RunDirectory, RunSetup, check_out};
 pub use error::RunError;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store;
 
+use super::change::Settings;
 use super::checkpoint::{Checkpoint, step_of};
 use super::directory::{CHECKPOINTS, KIND, rollout_tables, rollouts_path};
 use super::json_lines::{self, Line};
@@ -43,12 +44,13 @@ impl RunReader {
         Ok(Self { root: root.to_path_buf(), manifest })
     }
 
-    /// The configuration as TOML.
+    /// The configuration as TOML, as it is now: what the run began with, and what was changed since.
     ///
     /// # Errors
     /// If it cannot be read or is damaged.
     pub fn config(&self) -> Result<String> {
-        self.manifest.config(&self.root)
+        let began = self.manifest.config(&self.root)?;
+        Ok(if self.manifest.changes.is_empty() { began } else { Settings::new(&began, &self.manifest.changes).text() })
     }
 
     /// The lines of one of the [`FILES`]; none if there is no such file and nothing was recorded in it yet.
@@ -69,7 +71,7 @@ impl RunReader {
     fn first_missing(&self, file: &str, saved: u64, lines: &[Line]) -> Result<Option<RunError>> {
         // Runs of layout version 1 have no list of tables.
         match self.manifest.has_checksums() || OF_EACH_STEP.contains(&file) {
-            true => records::first_missing(&self.root, file, &self.config()?, saved, lines),
+            true => records::first_missing(&self.root, file, &self.manifest.settings(&self.root)?, saved, lines),
             false => Ok(None),
         }
     }
@@ -145,7 +147,7 @@ impl RunReader {
     /// be being saved.
     fn missing_checkpoint(&self, evaluated: &[Line]) -> Result<Option<RunError>> {
         let last = records::last_step(&self.root, self.manifest.has_checksums())?.unwrap_or(0);
-        let every = self.config().map_or(0, |config| records::train_setting(&config, "checkpoint_every"));
+        let every = self.manifest.settings(&self.root).map_or(0, |now| now.number_at("train.checkpoint_every", last));
         let due = last.saturating_sub(1).checked_div(every).map_or(0, |times| times * every);
         let known = evaluated.last().map_or(due, |(step, _)| due.max(*step));
         let path = self.root.join(CHECKPOINTS);

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use memtrain_corpora::store::{self, TableSummary};
 use serde_json::{Map, Number, Value};
 
+use super::change::Settings;
 use super::checkpoint::BEST;
 use super::directory::CHECKPOINTS;
 use super::json_lines::{self, JsonLines, Line};
@@ -87,11 +88,11 @@ impl RolloutTable {
 ///
 /// # Errors
 /// [`RunError::DamagedRecord`] names the first line that is missing or damaged.
-pub(super) fn check_complete(root: &Path, config: &str, step: u64, checked: bool) -> Result<()> {
+pub(super) fn check_complete(root: &Path, settings: &Settings, step: u64, checked: bool) -> Result<()> {
     let names = OF_EACH_STEP.into_iter().chain([EVALUATIONS]).chain(checked.then_some(ROLLOUT_TABLES));
     for name in names {
         let lines = json_lines::read_up_to(&root.join(name), step, checked)?;
-        if let Some(missing) = first_missing(root, name, config, step, &lines)? {
+        if let Some(missing) = first_missing(root, name, settings, step, &lines)? {
             return Err(missing);
         }
     }
@@ -105,14 +106,14 @@ pub(super) fn check_complete(root: &Path, config: &str, step: u64, checked: bool
 pub(super) fn first_missing(
     root: &Path,
     name: &str,
-    config: &str,
+    settings: &Settings,
     step: u64,
     lines: &[Line],
 ) -> Result<Option<RunError>> {
     let missing = match name {
         METRICS | TIMINGS => json_lines::first_without_line(1..=step, lines),
-        ROLLOUT_TABLES => json_lines::first_without_line(steps_with_table(root, config, step)?, lines),
-        EVALUATIONS => json_lines::first_without_line(steps_evaluated(root, config, step, lines)?, lines),
+        ROLLOUT_TABLES => json_lines::first_without_line(steps_with_table(root, settings, step)?, lines),
+        EVALUATIONS => json_lines::first_without_line(steps_evaluated(root, settings, step, lines)?, lines),
         _ => None,
     };
     Ok(missing.map(|step| {
@@ -134,29 +135,27 @@ pub(super) fn last_step(root: &Path, checked: bool) -> Result<Option<u64>> {
     Ok(whole_lines(root, METRICS, checked)?.last().map(|(step, _)| *step))
 }
 
-/// A number of steps from the section `train` of a configuration; 0 where there is none.
-pub(super) fn train_setting(config: &str, key: &str) -> u64 {
-    let config = config.parse::<toml::Table>().unwrap_or_default();
-    let value = config.get("train").and_then(|train| train.get(key)).and_then(toml::Value::as_integer);
-    value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
-}
-
 /// Steps before `step`, whose own evaluation may be to come, that were evaluated: every `train.evaluate_every`, if any was.
 /// A run without held-out documents has neither evaluations nor a best checkpoint.
-fn steps_evaluated(root: &Path, config: &str, step: u64, lines: &[Line]) -> Result<Vec<u64>> {
-    let every = train_setting(config, "evaluate_every");
+fn steps_evaluated(root: &Path, settings: &Settings, step: u64, lines: &[Line]) -> Result<Vec<u64>> {
     let is_evaluated = !lines.is_empty() || store::link_target(&root.join(CHECKPOINTS).join(BEST))?.is_some();
-    Ok((1..step).filter(|step| is_evaluated && every > 0 && step.is_multiple_of(every)).collect())
+    let is_due = |step: u64| {
+        let mut every = settings.numbers_after("train.evaluate_every", step).into_iter();
+        every.all(|every| every > 0 && step.is_multiple_of(every))
+    };
+    Ok((1..step).filter(|&step| is_evaluated && is_due(step)).collect())
 }
 
 /// Steps up to `step` whose rollouts were written down: those with turns, every `train.rollouts_every`.
-fn steps_with_table(root: &Path, config: &str, step: u64) -> Result<Vec<u64>> {
-    let every = train_setting(config, "rollouts_every");
+fn steps_with_table(root: &Path, settings: &Settings, step: u64) -> Result<Vec<u64>> {
     // Damaged metrics are named by whoever reads them for themselves.
     let metrics = whole_lines(root, METRICS, true)?.into_iter();
     let has_turns =
         |fields: &Map<String, Value>| fields.get(TURNS).and_then(Value::as_f64).is_some_and(|turns| turns > 0.0);
-    let has_table = |(of, fields): &Line| *of <= step && every > 0 && of.is_multiple_of(every) && has_turns(fields);
+    let has_table = |(of, fields): &Line| {
+        let every = settings.number_at("train.rollouts_every", *of);
+        *of <= step && every > 0 && of.is_multiple_of(every) && has_turns(fields)
+    };
     Ok(metrics.filter(has_table).map(|(step, _)| step).collect())
 }
 
@@ -321,8 +320,8 @@ mod tests {
             bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
         };
         assert_eq!((count("train/loss"), count("time/step_s"), count(REWARD), count("unix_s")), (2, 2, 2, 0));
-        check_complete(folder.path(), "", 2, true)?;
-        let error = check_complete(folder.path(), "", 3, true).expect_err("gone back to the second");
+        check_complete(folder.path(), &Settings::default(), 2, true)?;
+        let error = check_complete(folder.path(), &Settings::default(), 3, true).expect_err("gone back to the second");
         assert!(error.to_string().ends_with("metrics.jsonl` is damaged: the line of step 3 is missing"), "{error}");
         let without = Records::open(folder.path(), 2, false, true)?;
         assert!(without.events.is_none() && EventFile::all(&folder.path().join(TENSORBOARD))?.is_empty());
@@ -331,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_table_whose_line_is_missing_is_named() -> Result<()> {
-        const CONFIG: &str = "[train]\nrollouts_every = 2\n";
+        let settings = Settings::new("[train]\nrollouts_every = 2\n", &[]);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut records = Records::open(folder.path(), 0, false, true)?;
         for step in 1..=6 {
@@ -343,18 +342,18 @@ mod tests {
                 records.rollouts(step, &table)?;
             }
         }
-        check_complete(folder.path(), CONFIG, 6, true)?;
+        check_complete(folder.path(), &settings, 6, true)?;
         let list = folder.path().join(ROLLOUT_TABLES);
         let whole = store::read(&list)?;
         let first = whole.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         for (left, missing) in [(&whole[..first], 6), (&whole[first..], 2), (&b""[..], 2), (&[0; 300][..], 2)] {
             store::write_atomic(&list, left)?;
-            let error = check_complete(folder.path(), CONFIG, 6, true).expect_err("a line is missing");
+            let error = check_complete(folder.path(), &settings, 6, true).expect_err("a line is missing");
             assert!(matches!(error, RunError::DamagedRecord { step, .. } if step == missing), "{error}");
         }
         store::remove_file(&list)?;
-        check_complete(folder.path(), CONFIG, 6, true).expect_err("the list is missing");
-        check_complete(folder.path(), CONFIG, 1, true)?;
+        check_complete(folder.path(), &settings, 6, true).expect_err("the list is missing");
+        check_complete(folder.path(), &settings, 1, true)?;
         assert!(!store::exists(&list), "nothing is written");
         Ok(())
     }

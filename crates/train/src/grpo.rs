@@ -19,6 +19,7 @@ use memtrain_rl::grpo::TrainingSample;
 use memtrain_rl::grpo::loss::LossConfig;
 use memtrain_rl::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_old, score_reference, train_on};
 use memtrain_rl::objectives::{Item, Metric, Objective, RolloutContext, RolloutGroup, Scorer, Search};
+use memtrain_rl::reward::ExternalReward;
 use memtrain_rl::rollout::RolloutEngine;
 use memtrain_run::signal::StopRequest;
 use memtrain_run::watch::Watch;
@@ -50,6 +51,8 @@ pub struct GrpoTraining<'a> {
     pub sampler: &'a SamplerConfig,
     /// What is rewarded.
     pub objective: &'a dyn Objective,
+    /// What scores trajectories besides the objective.
+    pub reward: Option<Mutex<ExternalReward>>,
     /// How a bank is kept and read, by objectives with one.
     pub bank: &'a BankReading,
     /// A server that answers and judges, instead of the reference.
@@ -356,9 +359,14 @@ impl GrpoTraining<'_> {
             rollouts.too_long += taken.too_long;
             rollouts.shortened += taken.shortened;
             let items = taken.items;
-            let groups = self.with_rollout_context(decoder, sampling, step, |rollout_context| {
+            let mut groups = self.with_rollout_context(decoder, sampling, step, |rollout_context| {
                 objective.roll_out(rollout_context, &items, objective.group_size())
             })?;
+            if let Some(reward) = &self.reward {
+                let mut reward = reward.lock().unwrap_or_else(PoisonError::into_inner);
+                self.watch.begin(format_args!("the scores from outside of step {step}"));
+                reward.add(&mut groups, &items, prompts, tokenizer, self.stop)?;
+            }
             rollouts.groups.extend(groups);
             rollouts.items.extend(items);
         }

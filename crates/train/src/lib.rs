@@ -412,7 +412,9 @@ impl LoopState<'_> {
     fn stopped(&self) -> anyhow::Error {
         let told = match (self.saved, self.done) {
             (0, 0) => "stopped by a signal: no step is done yet, so nothing of the training is saved".to_owned(),
-            (0, _) => "stopped by a signal: no checkpoint is written yet, so nothing of the training is saved".to_owned(),
+            (0, _) => {
+                "stopped by a signal: no checkpoint is written yet, so nothing of the training is saved".to_owned()
+            }
             (saved, _) => format!("stopped by a signal: step {saved} is saved"),
         };
         // The cause is told once: its words are in these.

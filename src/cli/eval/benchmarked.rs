@@ -14,6 +14,7 @@ use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models::ModelFolder;
+use crate::cli::sources::Sources;
 use crate::config::Config;
 use crate::eval::record::{EvalTurn, ItemKey, ItemRecord, Record};
 use crate::policy::{Policy, TemplateSettings, directory};
@@ -89,10 +90,7 @@ pub(super) fn engine(
 impl PolicyArgs {
     /// Resolves the configuration and loads the policy.
     pub(super) fn open(&self) -> anyhow::Result<Evaluated> {
-        let config = match &self.config {
-            Some(path) => resolve(path, &store::read_to_string(path)?, &self.set)?,
-            None => resolve(Path::new("--set"), "", &self.set)?,
-        };
+        let config = resolve(&Sources::given(self.config.as_deref())?, &self.set)?;
         let sampling = SamplingConfig { temperature: self.temperature, top_p: self.top_p, top_k: 0 };
         let params = SamplingParams { temperature: self.temperature, top_p: self.top_p, top_k: 0, max_tokens: 1 };
         params.check().map_err(Usage)?;

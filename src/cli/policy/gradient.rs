@@ -18,6 +18,7 @@ use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::output;
+use crate::cli::sources::Sources;
 use crate::config::Config;
 use crate::grpo::TrainingSample;
 use crate::grpo::loss::LossConfig;
@@ -147,9 +148,7 @@ fn is_gradients(path: &Path) -> bool {
 
 /// The configuration of `--config`, changed by `--set` and `--loss`.
 fn configuration(args: &GradientArgs) -> anyhow::Result<Config> {
-    let text = args.config.as_deref().map_or_else(|| Ok(String::new()), store::read_to_string)?;
-    let path = args.config.as_deref().unwrap_or(Path::new("--set"));
-    let mut config = resolve(path, &text, &args.set)?;
+    let mut config = resolve(&Sources::given(args.config.as_deref())?, &args.set)?;
     if let Some(name) = &args.loss {
         let unknown = || Usage(format!("`--loss {name}` is unknown"));
         config.loss.aggregation =

@@ -17,8 +17,10 @@ use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models::ModelFolder;
 use crate::cli::quickstart;
+use crate::cli::sources::Sources;
 use crate::config::Config;
 use crate::policy::{Policy, PolicyConfig, PolicyTokenizer, directory};
+use crate::run::{RunError, RunReader};
 use crate::sampler::local::free_bytes;
 use crate::sampler::{self, HttpSampler, Sampler, SamplerConfig, SamplerKind, SamplingParams};
 
@@ -164,21 +166,32 @@ fn named(args: &ReadArgs, config: &Config) -> String {
 /// The configuration that was given, that of the policy's run, or that of the built-in policies; else the defaults.
 fn configuration(args: &ReadArgs) -> anyhow::Result<Config> {
     let policy = args.policy.as_deref();
-    let run = policy.and_then(run_configuration);
-    match args.config.as_ref().or(run.as_ref()) {
-        Some(path) => resolve(path, &store::read_to_string(path)?, &args.set),
-        None if policy.is_none_or(|policy| policy.starts_with("built-in:")) => {
-            resolve(Path::new("configs/quickstart.toml"), quickstart::CONFIG, &args.set)
+    let sources = match (&args.config, policy.and_then(run_of)) {
+        (None, Some(run)) => run_configuration(&run)?,
+        (None, None) if policy.is_none_or(|policy| policy.starts_with("built-in:")) => {
+            Sources::of_text(Path::new("configs/quickstart.toml"), quickstart::CONFIG)?
         }
-        None => resolve(Path::new("--set"), "", &args.set),
-    }
+        (given, _) => Sources::given(given.as_deref())?,
+    };
+    resolve(&sources, &args.set)
 }
 
-/// `RUN/config.toml` of the policy `RUN/checkpoints/NAME`.
-fn run_configuration(policy: &str) -> Option<PathBuf> {
+/// `RUN` of the policy `RUN/checkpoints/NAME`, where it has a configuration.
+fn run_of(policy: &str) -> Option<PathBuf> {
     let policy = std::path::absolute(policy).ok().filter(|policy| store::is_dir(policy))?;
     let checkpoints = policy.parent().filter(|folder| folder.ends_with("checkpoints"))?;
-    Some(checkpoints.parent()?.join("config.toml")).filter(|path| store::exists(path))
+    checkpoints.parent().filter(|run| store::exists(&run.join("config.toml"))).map(Path::to_path_buf)
+}
+
+/// The configuration of a run as it is now; of a folder that is copied without its manifest, the file itself.
+fn run_configuration(run: &Path) -> anyhow::Result<Sources> {
+    let path = run.join("config.toml");
+    let text = match RunReader::open(run) {
+        Ok(reader) => reader.config()?,
+        Err(RunError::NoRun { .. }) => store::read_to_string(&path)?,
+        Err(error) => return Err(error.into()),
+    };
+    Sources::of_text(&path, &text)
 }
 
 /// The configured limits with those that were typed.

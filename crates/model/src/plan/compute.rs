@@ -229,7 +229,7 @@ mod tests {
         let kept = ComputePlan::new(&Setting { kept_layers: 35, ..full.clone() }, &[ONE], 2, true);
         assert_eq!(kept.recompute, 0.0);
         // By the tape a whole forward but for the head.
-        let tape = ComputePlan::new(&Setting { precision: Precision::F32, ..full.clone() }, &[ONE], 2, true);
+        let tape = ComputePlan::new(&Setting { precision: Precision::F32, ..full }, &[ONE], 2, true);
         assert!((tape.recompute / (2.0 * all) - 1.0).abs() < 1e-12);
         assert_eq!(more.phases().len(), 6);
         let eight = Conversations { count: 8, ..ONE };

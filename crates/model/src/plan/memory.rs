@@ -152,6 +152,9 @@ pub fn live_sequences(setting: &Setting, cache_bytes: Option<u64>, memory: u64, 
 }
 
 fn rollout(setting: &Setting) -> Vec<Class> {
+    if setting.live_sequences == 0 {
+        return Vec::new();
+    }
     let of_one = cache_bytes_of_a_sequence(setting);
     let live = setting.live_sequences as u64;
     let vocabulary = setting.policy.vocab_size as u64;
@@ -333,12 +336,9 @@ fn head(setting: &Setting) -> Vec<Class> {
 pub struct Change {
     /// The key and its value.
     pub key: String,
-    /// Bytes of the device's peak that it saves after the changes before it.
+    /// Bytes of the device that it saves after the changes before it, in the phase of a step in which it saves most.
     pub saved: u64,
 }
-
-/// A step of [`changes_to_fit`]: a key with its value, and what setting it does; `None` where it is set already.
-type Step = (&'static str, fn(&Setting) -> Option<Setting>);
 
 /// Fewer sequences drawn at a time, where a rollout is what does not fit: as many as there is memory for.
 fn fewer_live_sequences(setting: &Setting, limit: u64) -> Option<(String, Setting)> {
@@ -350,58 +350,83 @@ fn fewer_live_sequences(setting: &Setting, limit: u64) -> Option<(String, Settin
     (live < setting.live_sequences).then(|| (key, Setting { live_sequences: live, ..setting.clone() }))
 }
 
-/// Changes in the order of what they cost, until the plan fits into `limit` bytes; the last one's plan and whether it fits.
+/// A key with its value; what it costs whoever sets it: 1 where the training stays what it is, more where it does not; and
+/// what setting it does, `None` where it is set already.
+type Step = (&'static str, u32, fn(&Setting) -> Option<Setting>);
+
+const STEPS: [Step; 7] = [
+    ("update.activation_checkpointing = true", 1, |setting| {
+        (!setting.activation_checkpointing).then(|| Setting { activation_checkpointing: true, ..setting.clone() })
+    }),
+    ("update.micro_batch_tokens = reader.context_tokens", 1, |setting| {
+        let tokens = setting.context_tokens;
+        let smaller = || Setting { micro_batch_tokens: tokens, ..setting.clone() };
+        (setting.micro_batch_tokens > tokens).then(smaller)
+    }),
+    ("optimizer.offload_moments = true", 1, |setting| {
+        let useful = setting.device == Device::Card && !setting.offload_moments;
+        useful.then(|| Setting { offload_moments: true, ..setting.clone() })
+    }),
+    ("optimizer.moments = \"bf16\"", 2, |setting| {
+        (setting.moments == MomentType::F32).then(|| Setting { moments: MomentType::Bf16, ..setting.clone() })
+    }),
+    ("policy.precision = \"bf16\"", 2, |setting| {
+        let wide = setting.precision == Precision::F32;
+        wide.then(|| Setting { precision: Precision::Bf16, ..setting.clone() })
+    }),
+    ("policy.lora = { rank = 16 }", 4, |setting| {
+        setting.lora.is_none().then(|| Setting { lora: Some(Default::default()), ..setting.clone() })
+    }),
+    // The objective itself.
+    ("loss.kl_beta = 0", 6, |setting| setting.reference.then(|| Setting { reference: false, ..setting.clone() })),
+];
+
+/// The changes that make the plan fit into `limit` bytes and cost least, in their order, and whether it fits then. Where nothing
+/// makes it fit: all that save something.
 pub fn changes_to_fit(setting: &Setting, limit: u64) -> (Vec<Change>, bool) {
-    const STEPS: [Step; 7] = [
-        ("update.activation_checkpointing = true", |setting| {
-            (!setting.activation_checkpointing).then(|| Setting { activation_checkpointing: true, ..setting.clone() })
-        }),
-        ("update.micro_batch_tokens = reader.context_tokens", |setting| {
-            let tokens = setting.context_tokens;
-            let smaller = || Setting { micro_batch_tokens: tokens, ..setting.clone() };
-            (setting.micro_batch_tokens > tokens).then(smaller)
-        }),
-        ("optimizer.offload_moments = true", |setting| {
-            let useful = setting.device == Device::Card && !setting.offload_moments;
-            useful.then(|| Setting { offload_moments: true, ..setting.clone() })
-        }),
-        ("optimizer.moments = \"bf16\"", |setting| {
-            (setting.moments == MomentType::F32).then(|| Setting { moments: MomentType::Bf16, ..setting.clone() })
-        }),
-        ("loss.kl_beta = 0", |setting| setting.reference.then(|| Setting { reference: false, ..setting.clone() })),
-        ("policy.lora = { rank = 16 }", |setting| {
-            setting.lora.is_none().then(|| Setting { lora: Some(Default::default()), ..setting.clone() })
-        }),
-        ("policy.precision = \"bf16\"", |setting| {
-            let wide = setting.precision == Precision::F32;
-            wide.then(|| Setting { precision: Precision::Bf16, ..setting.clone() })
-        }),
-    ];
-    let peak = |setting: &Setting| MemoryPlan::new(setting).peak_bytes(Place::Device);
-    let (mut current, mut bytes) = (setting.clone(), peak(setting));
+    let cost = |set: &u32| -> u32 { chosen(*set).map(|(_, cost, _)| cost).sum() };
+    let mut sets: Vec<u32> = (0..1 << STEPS.len()).collect();
+    // Few before many; of equals those whose steps come first.
+    sets.sort_by_key(|set| (cost(set), set.count_ones(), *set));
+    let found = sets.into_iter().map(|set| changed(setting, set, limit)).find(|(_, bytes)| *bytes <= limit);
+    match found {
+        Some((changes, _)) => (changes, true),
+        None => (changed(setting, (1 << STEPS.len()) - 1, limit).0, false),
+    }
+}
+
+/// The steps of a set of them, a bit each.
+fn chosen(set: u32) -> impl Iterator<Item = &'static Step> {
+    STEPS.iter().enumerate().filter(move |(number, _)| set & (1 << number) != 0).map(|(_, step)| step)
+}
+
+/// What a set of steps changes and saves, fewer live sequences at the end where those are what does not fit; and the bytes that
+/// are needed then.
+fn changed(setting: &Setting, set: u32, limit: u64) -> (Vec<Change>, u64) {
+    let phases = |setting: &Setting| {
+        let plan = MemoryPlan::new(setting);
+        [Phase::Rollout, Phase::Update].map(|phase| plan.phase_bytes(Place::Device, phase))
+    };
+    let mut current = setting.clone();
     let mut changes = Vec::new();
     let mut make = |key: String, changed: Setting, current: &mut Setting| {
-        let after = peak(&changed);
-        if after < bytes {
-            changes.push(Change { key, saved: bytes - after });
-            (*current, bytes) = (changed, after);
+        let saved =
+            phases(current).into_iter().zip(phases(&changed)).map(|(before, after)| before.saturating_sub(after));
+        let saved = saved.max().unwrap_or(0);
+        if saved > 0 {
+            changes.push(Change { key, saved });
         }
+        *current = changed;
     };
-    for step in STEPS.into_iter().map(Some).chain([None]) {
-        // Costs nothing but time, but helps only where the rollout is what takes most.
-        if let Some((key, changed)) = fewer_live_sequences(&current, limit) {
-            make(key, changed, &mut current);
-        }
-        if peak(&current) <= limit {
-            break;
-        }
-        if let Some((key, apply)) = step
-            && let Some(changed) = apply(&current)
-        {
-            make(key.to_owned(), changed, &mut current);
+    for (key, _, apply) in chosen(set) {
+        if let Some(changed) = apply(&current) {
+            make((*key).to_owned(), changed, &mut current);
         }
     }
-    (changes, bytes <= limit)
+    if let Some((key, changed)) = fewer_live_sequences(&current, limit) {
+        make(key, changed, &mut current);
+    }
+    (changes, MemoryPlan::new(&current).peak_bytes(Place::Device))
 }
 
 /// Bytes in GiB.
@@ -493,7 +518,7 @@ mod tests {
         );
         // Drawing takes the two matrices with their adapters added in: in bf16 on a card, in f32 on the processor.
         let matrices = 28 * (3_584 * 3_584 + 3_584 * 512);
-        let there = Setting { device: Device::Cpu, ..adapted.clone() };
+        let there = Setting { device: Device::Cpu, ..adapted };
         assert_eq!(plan.bytes_of("merged matrices"), 2 * matrices);
         assert_eq!(MemoryPlan::new(&there).bytes_of("merged matrices"), 4 * matrices);
         let processor = MemoryPlan::new(&Setting { device: Device::Cpu, ..full.clone() });
@@ -504,6 +529,35 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_told_that_is_not_needed() {
+        let checkpointed = setting(preset::qwen3_4b());
+        // Adapters alone bring the 4B policy with its reference into 24 GiB.
+        let (changes, fits) = changes_to_fit(&Setting { live_sequences: 1, ..checkpointed.clone() }, 24 << 30);
+        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        assert!(fits && keys == ["policy.lora = { rank = 16 }"], "{keys:?}");
+        for wide in [false, true] {
+            let precision = if wide { Precision::F32 } else { Precision::Bf16 };
+            let start = Setting {
+                precision,
+                activation_checkpointing: !wide,
+                micro_batch_tokens: 16_384,
+                ..checkpointed.clone()
+            };
+            for gib in [16_u64, 22, 40, 60, 80, 131] {
+                let (changes, fits) = changes_to_fit(&start, gib << 30);
+                let set =
+                    STEPS.iter().enumerate().filter(|(_, (key, ..))| changes.iter().any(|change| change.key == *key));
+                let set: u32 = set.map(|(number, _)| 1 << number).sum();
+                for (number, (key, ..)) in STEPS.iter().enumerate() {
+                    let without = set & !(1 << number);
+                    let (_, bytes) = changed(&start, without, gib << 30);
+                    assert!(!fits || without == set || bytes > gib << 30, "{gib} GiB need no `{key}`");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_is_told_what_to_change() {
         let wide =
             Setting { precision: Precision::F32, activation_checkpointing: false, ..setting(preset::qwen3_4b()) };
@@ -511,8 +565,8 @@ mod tests {
         assert!(fits && changes[0].key.starts_with("update.activation_checkpointing"), "{changes:?}");
         // Sixteen sequences of 8,192 tokens are 36 GiB of keys and values in f32.
         let (changes, fits) = changes_to_fit(&wide, 24 << 30);
-        let fewer = changes.iter().any(|change| change.key.starts_with("sampler.cache_gib"));
-        assert!(fits && changes.len() > 3 && fewer, "{changes:?}");
+        let has = |key: &str| changes.iter().any(|change| change.key.starts_with(key));
+        assert!(fits && has("sampler.cache_gib") && has("policy.lora") && !has("loss.kl_beta"), "{changes:?}");
         assert!(changes.iter().all(|change| change.saved > 0));
         // Where only the rollout is too large, fewer sequences are all that is asked for.
         let rollout = Setting { live_sequences: 96, ..setting(preset::qwen3_4b()) };
@@ -523,8 +577,8 @@ mod tests {
         let free = live_sequences(&rollout, None, 141_000_000_000, 512);
         let plan = MemoryPlan::new(&Setting { live_sequences: free, ..rollout });
         assert!(free > 8 && plan.phase_bytes(Place::Device, Phase::Rollout) < 141_000_000_000, "{free}");
-        let (_, fits) = changes_to_fit(&wide, 1 << 30);
-        assert!(!fits);
+        let (all, fits) = changes_to_fit(&wide, 1 << 30);
+        assert!(!fits && all.len() > 4, "{all:?}");
         let (changes, fits) = changes_to_fit(&wide, u64::MAX);
         assert!(fits && changes.is_empty());
     }

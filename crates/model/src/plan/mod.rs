@@ -51,7 +51,7 @@ pub struct Setting {
     /// Longest sequence in tokens.
     pub context_tokens: usize,
     /// Sequences whose keys and values are cached at one time, each as long as the context
-    /// ([`memory::live_sequences`] says how many fit).
+    /// ([`memory::live_sequences`] says how many fit); 0 where nothing is sampled.
     pub live_sequences: usize,
     /// Where it runs.
     pub device: Device,

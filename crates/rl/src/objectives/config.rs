@@ -169,6 +169,13 @@ macro_rules! keys_of {
                 }
             }
 
+            /// What centred rewards are divided by, and whether groups of equal ones are left out.
+            pub fn of_groups(&self) -> (RewardScale, bool) {
+                match self {
+                    $(Self::$variant(config) => (config.reward_scale, config.filter_groups)),*
+                }
+            }
+
             /// What rolls out and rewards.
             pub fn objective(&self) -> &dyn Objective {
                 match self {

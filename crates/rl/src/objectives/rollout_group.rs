@@ -9,7 +9,10 @@ use super::questions::QaResult;
 use crate::agents::bank::Bank;
 use crate::grpo::TrainingSample;
 use crate::grpo::advantage::{RewardScale, advantages, has_zero_variance};
-use crate::rollout::Turn;
+use crate::rollout::{RolloutKind, Turn};
+
+/// Branch of the groups of scores from outside, and name of such a score.
+pub const EXTERNAL: &str = "external";
 
 /// The name of the whole reward among scores: its metrics are `reward/mean` and `reward/std`.
 pub const TOTAL: &str = "total";
@@ -177,13 +180,128 @@ impl RolloutGroup {
         self.counts.iter().find(|(name, _)| *name == branch).map_or_else(GroupCounts::default, |(_, counts)| *counts)
     }
 
-    /// Whether rewards differ in any of its main groups, those of the first branch: only then is there a gradient.
+    /// Whether rewards differ in any of its main groups, those of the first branch and of scores from outside: only then is
+    /// there a gradient.
     pub fn has_reward_variance(&self) -> bool {
-        self.counts.first().is_some_and(|(_, counts)| counts.without_variance() < counts.groups)
+        let varies = |counts: GroupCounts| counts.without_variance() < counts.groups;
+        self.counts.first().is_some_and(|(_, counts)| varies(*counts)) || varies(self.counts(EXTERNAL))
+    }
+
+    /// Trajectories in it.
+    pub fn trajectories(&self) -> usize {
+        self.samples.iter().map(|sample| sample.rollout + 1).max().unwrap_or(0)
+    }
+
+    /// Adds a score of each trajectory to its reward and advantage; `weights` are those of what is there and of the scores
+    /// ([`crate::reward`] has the formula).
+    pub fn add_external_reward(&mut self, scores: &[f64], weights: (f64, f64), scale: RewardScale, filter: bool) {
+        let (own, external) = weights;
+        let judged = self.group_advantages(EXTERNAL, scores, scale, filter);
+        if own == 0.0 {
+            // What is there decides nothing any more.
+            self.counts.retain(|(branch, _)| *branch == EXTERNAL);
+        }
+        let num_trajectories = self.trajectories();
+        for sample in &mut self.samples {
+            let is_recall = sample.turn.kind == RolloutKind::Recall;
+            let (score, advantage) = match scores.get(sample.rollout).zip(judged.advantages.get(sample.rollout)) {
+                Some((&score, &advantage)) if !is_recall => (score, advantage),
+                _ => (0.0, 0.0),
+            };
+            sample.reward = own * sample.reward + external * score;
+            sample.advantage = own * sample.advantage + external * advantage;
+            sample.trained = own != 0.0 && sample.trained || !is_recall && external != 0.0 && judged.trained;
+            if !is_recall {
+                sample.reason.parts.push((EXTERNAL, score));
+            }
+        }
+        // Whole rewards stand there once a trajectory, or once a turn where turns are rewarded each by itself.
+        let turns = || self.samples.iter().filter(|sample| sample.turn.kind != RolloutKind::Recall);
+        let is_total = |(name, _): &&(&'static str, f64)| *name == TOTAL;
+        let of_trajectory = self.scores.iter().filter(is_total).count() == num_trajectories;
+        let last = |rollout: usize| turns().rev().find(|sample| sample.rollout == rollout);
+        let totals: Vec<f64> = match of_trajectory {
+            true => (0..num_trajectories).filter_map(last).map(|sample| sample.reward).collect(),
+            false => turns().map(|sample| sample.reward).collect(),
+        };
+        self.scores.retain(|(name, _)| *name != TOTAL);
+        self.scores.extend(totals.into_iter().map(|total| (TOTAL, total)));
+        self.scores.extend(scores.iter().map(|&score| (EXTERNAL, score)));
     }
 
     /// What the trainer is given.
     pub fn training_samples(&self) -> impl Iterator<Item = TrainingSample> {
         self.samples.iter().filter(|sample| sample.trained).map(ScoredSample::training_sample)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use memtrain_engine::sampler::{Completion, FinishReason};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample(kind: RolloutKind, rollout: usize, reward: f64, judged: (f64, bool)) -> ScoredSample {
+        let completion = Completion { token_ids: vec![1], log_probs: vec![-1.0], finish: FinishReason::Length };
+        let turn = Turn { kind, prompt_ids: vec![1], completion, text: String::new() };
+        let (advantage, trained) = judged;
+        let (target, reason) = (String::new(), Reason::default());
+        ScoredSample { turn, rollout, number: 0, target, reward, advantage, trained, readable: true, reason }
+    }
+
+    /// A group of trajectories of two turns with a recall answer each, as an objective forms it.
+    fn group(rewards: &[f64], scale: RewardScale, filter: bool) -> RolloutGroup {
+        let mut group = RolloutGroup::default();
+        let judged = group.group_advantages("end_to_end", rewards, scale, filter);
+        for (rollout, &reward) in rewards.iter().enumerate() {
+            let judged = (judged.advantages[rollout], judged.trained);
+            group.scores.push((TOTAL, reward));
+            for kind in [RolloutKind::Read, RolloutKind::Answer] {
+                group.samples.push(sample(kind, rollout, reward, judged));
+            }
+            group.samples.push(sample(RolloutKind::Recall, rollout, 1.0, (0.25, true)));
+        }
+        group
+    }
+
+    proptest! {
+        #[test]
+        fn without_scaling_the_sum_of_advantages_is_that_of_the_summed_rewards(
+            pairs in prop::collection::vec((0.0_f64..2.0, -1.0_f64..1.0), 2..9), own in 0.1_f64..2.0, external in 0.1_f64..2.0,
+        ) {
+            let (rewards, scores): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+            let mut added = group(&rewards, RewardScale::None, false);
+            added.add_external_reward(&scores, (own, external), RewardScale::None, false);
+            let summed: Vec<f64> = rewards.iter().zip(&scores).map(|(r, s)| own * r + external * s).collect();
+            let expected = advantages(&summed, RewardScale::None);
+            for sample in added.samples.iter().filter(|sample| sample.turn.kind != RolloutKind::Recall) {
+                prop_assert!((sample.advantage - expected[sample.rollout]).abs() < 1e-9);
+                prop_assert!((sample.reward - summed[sample.rollout]).abs() < 1e-9);
+            }
+            let totals: Vec<f64> = added.scores.iter().filter(|(name, _)| *name == TOTAL).map(|(_, total)| *total).collect();
+            prop_assert_eq!(totals.len(), summed.len());
+            prop_assert!(totals.iter().zip(&summed).all(|(a, b)| (a - b).abs() < 1e-9));
+        }
+    }
+
+    #[test]
+    fn scores_teach_where_the_own_rewards_are_equal_and_nothing_is_lost_of_recall() {
+        let mut equal = group(&[1.0, 1.0], RewardScale::None, true);
+        assert!(!equal.has_reward_variance());
+        equal.add_external_reward(&[0.0, 0.5], (1.0, 2.0), RewardScale::None, true);
+        assert!(equal.has_reward_variance());
+        let told: Vec<(f64, bool)> = equal.samples.iter().map(|sample| (sample.advantage, sample.trained)).collect();
+        assert_eq!(told, [(-0.5, true), (-0.5, true), (0.25, true), (0.5, true), (0.5, true), (0.25, true)]);
+        assert_eq!(equal.samples[0].reason.to_json(), r#"{"external":0.0}"#);
+        assert_eq!(equal.samples[2].reason.to_json(), "{}");
+        // Alone: the objective's own rewards and its recall train nothing.
+        let mut alone = group(&[1.0, 0.0], RewardScale::None, true);
+        alone.add_external_reward(&[3.0, 3.0], (0.0, 1.0), RewardScale::None, true);
+        assert!(!alone.has_reward_variance() && alone.samples.iter().all(|sample| !sample.trained));
+        // Each scaled by its own deviation.
+        let mut scaled = group(&[1.0, 0.0], RewardScale::Group, false);
+        scaled.add_external_reward(&[100.0, 0.0], (1.0, 1.0), RewardScale::Group, false);
+        assert!((scaled.samples[0].advantage - 2.0 / 2.0_f64.sqrt()).abs() < 1e-3, "{}", scaled.samples[0].advantage);
     }
 }

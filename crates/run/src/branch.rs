@@ -1,0 +1,212 @@
+//! A branch: a new run that goes on from the newest checkpoint of another one, under a configuration of its own.
+//!
+//! The branch has copies of what was recorded up to the checkpoint, and of the checkpoint itself with the optimizer's state and
+//! the place among the documents: from there on it is a run like any other. The run that it comes from is not changed.
+
+use std::io::copy;
+use std::path::{Path, PathBuf};
+
+use memtrain_corpora::store::{self, AtomicFile, StoreError};
+
+use super::change::{Change, KeyClass, class_of, differences, flat};
+use super::checkpoint::{BEST, Checkpoint, step_name, step_of};
+use super::directory::{CHECKPOINTS, CONFIG, LOCK, ROLLOUTS, check_out, make_ours, rollouts_path};
+use super::manifest::{Branch, FORMAT, MANIFEST, Manifest};
+use super::records::{FILES, RolloutTable};
+use super::{Result, RunError, RunSetup, json_lines, records, trash};
+
+/// Inputs that a branch has from the run that it comes from.
+const KEPT_INPUTS: [&str; 2] = ["policy", "tokenizer"];
+
+/// Makes the branch in `to` of the run in `from`, with the configuration and inputs of `setup`. Where a run is in `to` already
+/// nothing is done: [`super::RunDirectory::open`] says whether it is this one.
+///
+/// # Errors
+/// If another process trains in `from` or `to`; if the run has no checkpoint or is damaged; if the policy or its tokenizer would
+/// be another one; if something else is in `to`. What has been copied then is no run, and the next attempt moves it aside.
+pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
+    check_out(to)?;
+    if Manifest::read(to)?.is_some() {
+        return Ok(());
+    }
+    let before = Manifest::read(from)?.ok_or_else(|| RunError::NoRun { path: from.to_path_buf() })?;
+    if !before.has_checksums() {
+        return Err(RunError::Format { path: from.join(MANIFEST), got: before.format, expected: FORMAT });
+    }
+    let _from = store::lock(&from.join(LOCK))?;
+    let newest = newest_checkpoint(from)?.ok_or_else(|| RunError::NoCheckpoint { path: from.to_path_buf() })?;
+    let settings = before.settings(from)?;
+    let spellings = std::iter::once(&setup.config).chain(&setup.earlier_spellings);
+    let keys = spellings.map(|config| differences(&settings.now(), &flat(config))).min_by_key(|keys| keys.len());
+    let keys = keys.unwrap_or_default();
+    let mut kept: Vec<String> =
+        keys.keys().filter(|key| class_of(&setup.classes, key) == KeyClass::Origin).cloned().collect();
+    let input = |manifest: &Manifest, name: &str| manifest.inputs.get(name).cloned();
+    let wanted = Manifest::new(before.config_hash.clone(), setup.inputs.clone());
+    kept.extend(
+        KEPT_INPUTS
+            .into_iter()
+            .filter(|name| input(&before, name).is_some() && input(&before, name) != input(&wanted, name))
+            .map(str::to_owned),
+    );
+    if !kept.is_empty() {
+        return Err(RunError::NotBranched { path: from.to_path_buf(), differences: kept });
+    }
+    let step = newest.state.step;
+    records::check_complete(from, &settings, step, true)?;
+    make_ours(to)?;
+    let _to = store::lock(&to.join(LOCK))?;
+    trash::put_aside(to, "")?;
+    copy_records(from, to, step)?;
+    for name in std::iter::once(step_name(step)).chain(best(from, step)?) {
+        copy_folder(&from.join(CHECKPOINTS).join(&name), &to.join(CHECKPOINTS).join(&name))?;
+    }
+    copy_file(&from.join(CONFIG), &to.join(CONFIG))?;
+    let mut manifest = wanted;
+    manifest.changes = before.gone_back_to(step).changes;
+    if !keys.is_empty() {
+        manifest.changes.push(Change { attempt: 1, version: manifest.version.clone(), step, keys });
+    }
+    let run = from.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    manifest.branch = Some(Branch { run, step });
+    // The manifest is what makes it a run: it comes last.
+    manifest.sealed().write(to)?;
+    tracing::info!("`{}` goes on from step {step} of `{}`", to.display(), from.display());
+    Ok(())
+}
+
+/// The newest checkpoint of a run, verified.
+fn newest_checkpoint(run: &Path) -> Result<Option<Checkpoint>> {
+    let folder = run.join(CHECKPOINTS);
+    let names = if store::is_dir(&folder) { store::list(&folder)? } else { Vec::new() };
+    let step = |path: &PathBuf| step_of(path.file_name()?.to_str()?);
+    let newest = names.into_iter().filter_map(|path| Some((step(&path)?, path))).max();
+    newest.map(|(_, path)| Checkpoint::open(&path)).transpose()
+}
+
+/// The name of the checkpoint with the best evaluation, where it is another one than the newest and still there.
+fn best(run: &Path, newest: u64) -> Result<Option<String>> {
+    let folder = run.join(CHECKPOINTS);
+    let name = store::link_target(&folder.join(BEST))?.and_then(|target| target.to_str().map(str::to_owned));
+    let is_there =
+        |name: &String| step_of(name).is_some_and(|step| step != newest) && store::is_dir(&folder.join(name));
+    Ok(name.filter(is_there))
+}
+
+/// Copies logs and rollout tables up to a step.
+fn copy_records(from: &Path, to: &Path, step: u64) -> Result<()> {
+    for name in FILES {
+        let path = from.join(name);
+        if store::exists(&path) {
+            store::write_atomic(&to.join(name), json_lines::bytes_up_to(&path, step)?)?;
+        }
+    }
+    store::create_dir_all(&to.join(ROLLOUTS))?;
+    for table in RolloutTable::all(to)? {
+        let path = rollouts_path(from, table.step);
+        table.verify(&path)?;
+        copy_file(&path, &rollouts_path(to, table.step))?;
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    store::create_dir_all(to)?;
+    for path in store::list(from)? {
+        let target = to.join(path.file_name().unwrap_or_default());
+        match store::is_dir(&path) {
+            true => copy_folder(&path, &target)?,
+            false => copy_file(&path, &target)?,
+        }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let mut file = AtomicFile::create(to)?;
+    copy(&mut store::open(from)?, &mut file).map_err(|source| StoreError::io("copy", from, source))?;
+    Ok(file.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::{Checkpoints, Retention, RunDirectory, Schedule, TrainingState};
+    use super::*;
+
+    fn setup(rate: &str, policy: &str) -> RunSetup {
+        let inputs = BTreeMap::from([("policy".to_owned(), policy.to_owned())]);
+        let classes = [("policy.preset".to_owned(), KeyClass::Origin)].into();
+        RunSetup { config: format!("[optimizer]\nrate = {rate}\n"), inputs, classes, ..RunSetup::default() }
+    }
+
+    fn checkpoints(run: &RunDirectory) -> Result<Checkpoints> {
+        let schedule = Schedule { steps: 9, checkpoint_every: 2, evaluate_every: 0 };
+        run.checkpoints(Retention { schedule, last: 0, every: 0 })
+    }
+
+    #[test]
+    fn a_branch_has_the_steps_up_to_the_checkpoint_and_goes_on_by_itself() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let error = branch(&a, &b, &setup("1", "p")).expect_err("there is no run");
+        assert!(matches!(error, RunError::NoRun { .. }), "{error}");
+        let run = RunDirectory::open(&a, &setup("1", "p"))?;
+        let mut records = run.rewind(0, false)?;
+        let mut saved = checkpoints(&run)?;
+        for step in 1..=3 {
+            records.step(step, &[("rollout/turns", 1.0)], &[])?;
+            records.rollouts(step, &run.write_rollouts(step, [])?)?;
+            if step == 2 {
+                let state = TrainingState { step, next_document: 7 };
+                let weights = |folder: &Path| Ok(store::write_atomic(&folder.join("model.safetensors"), "weights")?);
+                saved.save(&state, weights, |_| Ok(()))?;
+            }
+        }
+        let error = branch(&a, &b, &setup("2", "p")).expect_err("somebody trains in it");
+        assert!(matches!(error, RunError::Store(StoreError::Locked { .. })), "{error}");
+        drop(run);
+        let before = store::read(&a.join("metrics.jsonl"))?;
+        let error = branch(&a, &b, &setup("2", "q")).expect_err("another policy");
+        assert!(matches!(&error, RunError::NotBranched { differences, .. } if differences == &["policy"]), "{error}");
+        branch(&a, &b, &setup("2", "p"))?;
+        let run = RunDirectory::open(&b, &setup("2", "p"))?;
+        assert!(!run.is_new());
+        assert_eq!(run.manifest().branch, Some(Branch { run: "a".to_owned(), step: 2 }));
+        assert_eq!(checkpoints(&run)?.newest()?.map(|checkpoint| checkpoint.state.next_document), Some(7));
+        run.rewind(2, false)?.step(3, &[], &[])?;
+        drop(run);
+        assert_eq!(json_lines::read(&b.join("metrics.jsonl"), true)?.len(), 3);
+        assert!(RunDirectory::open(&b, &setup("1", "p")).is_err(), "it is another run than the one it comes from");
+        assert!(!store::exists(&rollouts_path(&b, 3)) && store::exists(&rollouts_path(&b, 2)));
+        // Typed again, the same command goes on with the branch.
+        branch(&a, &b, &setup("2", "p"))?;
+        assert_eq!(json_lines::read(&b.join("metrics.jsonl"), true)?.len(), 3);
+        assert_eq!(store::read(&a.join("metrics.jsonl"))?, before);
+        let found = crate::RunReader::open(&a)?.verify()?.damage;
+        assert!(found.is_empty(), "{found:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_kill_leaves_of_a_branch_is_no_run() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        drop(RunDirectory::open(&a, &setup("1", "p"))?);
+        let error = branch(&a, &b, &setup("2", "p")).expect_err("nothing is saved");
+        assert!(matches!(error, RunError::NoCheckpoint { .. }), "{error}");
+        let run = RunDirectory::open(&a, &setup("1", "p"))?;
+        let mut records = run.rewind(0, false)?;
+        records.step(1, &[], &[])?;
+        checkpoints(&run)?.save(&TrainingState { step: 1, next_document: 1 }, |_| Ok(()), |_| Ok(()))?;
+        drop(run);
+        branch(&a, &b, &setup("2", "p"))?;
+        store::remove_file(&b.join(MANIFEST))?;
+        assert!(RunDirectory::open(&b, &setup("5", "p"))?.is_new());
+        store::remove_file(&b.join(MANIFEST))?;
+        branch(&a, &b, &setup("2", "p"))?;
+        assert!(!RunDirectory::open(&b, &setup("2", "p"))?.is_new());
+        Ok(())
+    }
+}
