@@ -1,8 +1,8 @@
 //! A device against the CPU, and how fast it is: `cargo bench --bench gpu -- DEVICE SIZE`, by default `cpu tiny`.
 //!
-//! 1. Parity: each operation of the decoder, a tiny decoder's losses and gradients by the tape, f32 and bf16, those of the
-//!    device's own passes, and steps of AdamW to the bit, device against CPU. The size `parity` ends here: under the driver that
-//!    executes (`scripts/cuda-record.sh execute`) as well.
+//! 1. Parity: each operation of the decoder, a tiny decoder's losses and gradients by the tape, what is drawn from it, f32 and
+//!    bf16, those of the device's own passes, and steps of AdamW to the bit, device against CPU. The size `parity` ends here:
+//!    under the driver that executes (`scripts/cuda-record.sh execute`) as well.
 //! 2. A training step of a random policy of the shape `SIZE` (`tiny`, `qwen3-4b`, `qwen2.5-7b`) on one conversation as long
 //!    as its context allows, 8,192 tokens at most: seconds, tokens a second, share of `MEMTRAIN_PEAK_TFLOPS` (989).
 //! 3. Tokens a second of drawing at 1, 32 and 128 live sequences.
@@ -16,10 +16,11 @@ use candle_core::{DType, Device, Tensor, Var};
 use memtrain::device::DeviceChoice;
 use memtrain::nn::{PackedBatch, Segment, ops, tape};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer, MomentType};
+use memtrain::policy::lora::Adapter;
 use memtrain::policy::{
     Architecture, Checkpointing, Decoder, LoraConfig, PolicyConfig, Precision, ScoredRows, ScoredTokens, Target, preset,
 };
-use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
+use memtrain::sampler::{Completion, LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain::scoring::{PassLimits, accumulate};
 use memtrain::scoring::{PromptResponse, Sharing};
 use memtrain::train::speed::PassWork;
@@ -42,6 +43,7 @@ fn main() -> Result<()> {
         }
         operations(&device, dtype, bound)?;
         decoder(&device, dtype, bound)?;
+        drawing(&device, dtype, bound)?;
     }
     if !device.is_cpu() {
         passes(&device)?;
@@ -246,6 +248,78 @@ fn passes(device: &Device) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Responses drawn on the device. In f32 they are the CPU's; in bf16 each token's log-probability is near what the CPU gives it after the
+/// same tokens. Prompts begin alike or are equal, and the cache is so small that blocks are used again in another order.
+fn drawing(device: &Device, dtype: DType, bound: f64) -> Result<()> {
+    const CACHE_BLOCKS: usize = 12;
+    for architecture in [Architecture::Qwen3, Architecture::Qwen2] {
+        let config = PolicyConfig { architecture, head_dim: 64, initializer_range: 0.12, ..preset::tiny(VOCABULARY) };
+        let (truth, copy) = (drawn_from(&config, &Device::Cpu, dtype)?, drawn_from(&config, device, dtype)?);
+        let requests: Vec<SampleRequest> = (0..12_usize)
+            .map(|number| SampleRequest {
+                prompt_ids: (0..[41, 70, 3, 41][number % 4]).map(|i| ((i * i * 7 + number % 2) % 200) as u32).collect(),
+                params: SamplingParams {
+                    temperature: [0.9, 1.3, 0.0][number % 3],
+                    top_p: if number % 5 == 1 { 0.8 } else { 1.0 },
+                    top_k: if number % 4 == 2 { 20 } else { 0 },
+                    max_tokens: 3 + number,
+                },
+                rng_key: RngKey { document: number as u64, ..RngKey::default() },
+            })
+            .collect();
+        let draw = |decoder: &Decoder, bytes: usize| {
+            let block = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 32 * bytes;
+            let sampler = LocalSampler::with_ids(decoder, &[7], VOCABULARY - 10)?.with_prefill_tokens(40);
+            sampler.with_cache_bytes(CACHE_BLOCKS * block).sample(&requests)
+        };
+        let (drawn, expected) = (draw(&copy, dtype.size_in_bytes())?, draw(&truth, 4)?);
+        let (mut worst, mut equal, mut all) = (0_f64, 0, 0);
+        for ((request, drawn), expected) in requests.iter().zip(&drawn).zip(&expected) {
+            let mut batch = PackedBatch::default();
+            let prompt = batch.push(&request.prompt_ids, None);
+            let response = batch.push(&drawn.token_ids, Some(prompt));
+            let (before, start) = (batch.row_before(response), batch.segments[response].rows.start as u32);
+            let targets = &drawn.token_ids;
+            let rows: Vec<u32> = before.map(|row| row as u32).into_iter().chain(start..).take(targets.len()).collect();
+            let temperature = if request.params.temperature > 0.0 { request.params.temperature } else { 1.0 };
+            let scored = truth.log_probs(&truth.hidden(&batch)?, &rows, targets, temperature)?;
+            for (log_prob, scored) in drawn.log_probs.iter().zip(scored.log_probs.to_vec1::<f32>()?) {
+                worst = worst.max(f64::from((log_prob - scored).abs()));
+            }
+            ensure!(targets.iter().all(|&id| (id as usize) < VOCABULARY - 10), "a masked id was drawn");
+            equal += targets.iter().zip(&expected.token_ids).filter(|(left, right)| left == right).count();
+            all += expected.token_ids.len();
+        }
+        let what = format!("{dtype:?} {architecture:?} drawing");
+        println!("{what}: {equal} of {all} tokens are the CPU's, log-probabilities off by {worst:.1e}");
+        let same = |(left, right): (&Completion, &Completion)| left.token_ids == right.token_ids;
+        let are_equal = drawn.len() == expected.len() && drawn.iter().zip(&expected).all(same);
+        ensure!(dtype != DType::F32 || are_equal, "{what}: other tokens than the CPU's");
+        // Errors add up over the layers, and logits are larger than 1.
+        ensure!(worst < 5.0 * bound, "{what}: log-probabilities are off by {worst:.1e}");
+    }
+    Ok(())
+}
+
+/// A tiny decoder; of Qwen2 with biases and adapters that are not zero.
+fn drawn_from(config: &PolicyConfig, device: &Device, dtype: DType) -> Result<Decoder> {
+    let mut decoder = Decoder::init(config.clone(), 5, device, DType::F32)?.to_dtype(dtype)?;
+    if config.architecture == Architecture::Qwen2 {
+        for layer in &mut decoder.weights.layers {
+            for bias in [&mut layer.q_bias, &mut layer.k_bias, &mut layer.v_bias].into_iter().flatten() {
+                *bias = wave(bias.dims(), 0.3)?.to_dtype(dtype)?.to_device(device)?;
+            }
+            for target in [Target::Q, Target::Down] {
+                let (outputs, inputs) = config.matrix_shape(target);
+                let [a, b] = [wave(&[4, inputs], 0.2)?, wave(&[outputs, 4], 0.7)?];
+                let adapter = Adapter { a: a.to_device(device)?, b: b.to_device(device)?, scale: 0.02 };
+                layer.adapters.set(target, adapter);
+            }
+        }
+    }
+    Ok(decoder)
 }
 
 /// Steps of AdamW on the device, which are those of the CPU to the bit: the moments of bf16 are rounded by the same draws.

@@ -111,7 +111,9 @@ impl Servers {
             "--batch",
             "2",
         ]);
-        command.args(["--set", "sampler.kind=http", "--set", "bank.answerer.retries=0"]);
+        // A scripted server takes no likely tokens.
+        command.args(["--set", "sampler.kind=http", "--set", "sampler.http.max_mismatch=0"]);
+        command.args(["--set", "bank.answerer.retries=0"]);
         command.args(["--set", &format!("sampler.http.url={}", self.keeper.url), "--answerer", &self.answerer.url]);
         command.args(more);
         command

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Folders of `cuda/` with kernels.
-const FOLDERS: [&str; 3] = ["attention", "paged", "pointwise"];
+const FOLDERS: [&str; 4] = ["attention", "paged", "pointwise", "sampling"];
 
 /// Cubins for A100, L4/RTX 40 and H100/H200, and PTX that the driver compiles for later cards.
 const ARCHITECTURES: [&str; 4] = [

@@ -273,7 +273,7 @@ fn accept(root: &Path, setup: &RunSetup, mut manifest: Manifest, wanted: &Manife
     let before = manifest.settings(root)?.now();
     // Renamed keys are no differences: the nearest spelling has none of them.
     let changed = spellings().map(|config| differences(&before, &flat(config))).min_by_key(BTreeMap::len);
-    let changed = changed.unwrap_or_default();
+    let mut changed = changed.unwrap_or_default();
     let names = manifest.inputs.keys().filter(|&name| wanted.inputs.contains_key(name));
     let other_input = names.into_iter().find(|&name| manifest.inputs.get(name) != wanted.inputs.get(name)).cloned();
     let is_refused = |(name, key): &(&String, &ChangedKey)| match class_of(&setup.classes, name) {
@@ -286,8 +286,13 @@ fn accept(root: &Path, setup: &RunSetup, mut manifest: Manifest, wanted: &Manife
         KeyClass::Mathematics | KeyClass::Origin => true,
     };
     let refused: Vec<String> = changed.iter().filter(is_refused).map(|(name, _)| name.clone()).collect();
-    // Layout version 1 knows no changes.
-    let refused = if manifest.has_checksums() { refused } else { changed.keys().cloned().collect() };
+    // Layout version 1 knows no changes; how documents were made is no part of the run, which compares them by their hash.
+    let refused = if manifest.has_checksums() {
+        refused
+    } else {
+        changed.retain(|name, _| !name.starts_with("corpus."));
+        changed.keys().cloned().collect()
+    };
     if refused.is_empty() && other_input.is_none() {
         if !changed.is_empty() {
             tell(&changed, &setup.classes);

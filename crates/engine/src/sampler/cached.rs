@@ -23,6 +23,17 @@ pub(super) struct QueryRows<'a> {
     pub blocks: &'a [BlockId],
 }
 
+/// Rows of the scheduled sequences, one after the other.
+pub(super) fn query_rows<'a>(scheduled: &[ScheduledTokens<'a>]) -> Vec<QueryRows<'a>> {
+    let mut end = 0;
+    let rows = scheduled.iter().map(|sequence| {
+        let first = end;
+        end += sequence.len();
+        QueryRows { rows: first..end, position: sequence.start, blocks: sequence.blocks }
+    });
+    rows.collect()
+}
+
 /// A paged KV cache, and attention over it.
 pub(super) trait KvCache {
     /// Keeps `k`, `v` `[N, K, D]` of a layer: the rows of the scheduled sequences, one after the other. There may be
@@ -92,12 +103,10 @@ pub(super) fn filled_up(mut rows: Vec<u32>, least: usize) -> Vec<u32> {
 impl<C: KvCache> Forward for Cached<'_, C> {
     fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor> {
         let (mut ids, mut positions) = (Vec::new(), Vec::new());
-        let (mut queries, mut last_rows, mut last_queries) = (Vec::new(), Vec::new(), Vec::new());
+        let (queries, mut last_rows, mut last_queries) = (query_rows(scheduled), Vec::new(), Vec::new());
         for sequence in scheduled {
-            let first = ids.len();
             ids.extend_from_slice(&sequence.tokens[sequence.start..]);
             positions.extend(sequence.positions().map(|position| position as u32));
-            queries.push(QueryRows { rows: first..ids.len(), position: sequence.start, blocks: sequence.blocks });
             if sequence.needs_logits {
                 let (row, position) = (last_rows.len(), sequence.tokens.len() - 1);
                 last_queries.push(QueryRows { rows: row..row + 1, position, blocks: sequence.blocks });
@@ -135,7 +144,7 @@ impl<C: KvCache> Forward for Cached<'_, C> {
         Ok(decoder.final_norm(&x)?)
     }
 
-    fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()> {
-        self.cache.copy(from, to)
+    fn copy(&mut self, pairs: &[(BlockId, BlockId)]) -> Result<()> {
+        pairs.iter().try_for_each(|&(from, to)| self.cache.copy(from, to))
     }
 }

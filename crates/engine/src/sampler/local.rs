@@ -17,12 +17,17 @@ use anyhow::Result;
 use candle_core::{DType, Device};
 use memtrain_corpora::store;
 use memtrain_kernels::device::free_bytes_of_card;
+#[cfg(feature = "cuda")]
+use memtrain_model::policy::inference::Inference;
 use memtrain_model::policy::{Decoder, PolicyTokenizer};
 
-use super::block_pool::BLOCK_TOKENS;
+use super::block_pool::{BLOCK_TOKENS, blocks_of};
 use super::cached::Cached;
+#[cfg(feature = "cuda")]
+use super::card::{CardDraws, CardForward};
 use super::config::SamplerConfig;
 use super::cpu_kv_cache::{CpuKvCache, Heads};
+use super::draws::{Draws, HostDraws};
 use super::recomputed::Recomputed;
 use super::scheduler::{Forward, Scheduler, SchedulerConfig};
 use super::tensor_kv_cache::TensorKvCache;
@@ -187,27 +192,48 @@ impl LocalSampler {
         let bytes = self
             .cache_bytes
             .unwrap_or_else(|| free_bytes(decoder.device()).map_or(FALLBACK_CACHE_BYTES, |free| free / 2));
-        let num_blocks = bytes / self.block_bytes();
+        let num_blocks = match self.cache {
+            // A pool on a card is made whole: it is no larger than what can be used at a time.
+            CacheKind::Tensors => (bytes / self.block_bytes())
+                .min(self.max_sequences.saturating_mul(blocks_of(decoder.config.max_position_embeddings))),
+            _ => bytes / self.block_bytes(),
+        };
         let num_layers = decoder.config.num_hidden_layers;
         let forward: Box<dyn Forward + '_> = match self.cache {
             CacheKind::None => Box::new(Recomputed { decoder }),
             CacheKind::Cpu => Box::new(Cached::new(decoder, CpuKvCache::new(heads, num_layers))),
-            CacheKind::Tensors => {
-                let dtype = decoder.compute_dtype();
-                let cache = TensorKvCache::new(heads, num_layers, num_blocks, decoder.device(), dtype)?;
-                Box::new(Cached::new(decoder, cache))
-            }
+            CacheKind::Tensors => over_tensors(decoder, heads, num_blocks)?,
         };
+        let draws = draws(decoder, self.allowed)?;
         let config = SchedulerConfig {
             stop_ids: self.stop_ids.clone(),
-            allowed: self.allowed,
             max_sequences: self.max_sequences,
             prefill_tokens: self.prefill_tokens,
             block_bytes: self.block_bytes(),
             counts: Arc::clone(&self.counts),
         };
-        Scheduler::new(decoder, config, forward, num_blocks)
+        Ok(Scheduler::new(decoder, config, forward, draws, num_blocks))
     }
+}
+
+/// Passes over a cache of tensors: with fused kernels where there are any.
+fn over_tensors(decoder: &Decoder, heads: Heads, num_blocks: usize) -> Result<Box<dyn Forward + '_>> {
+    #[cfg(feature = "cuda")]
+    if Inference::takes(decoder) {
+        return Ok(Box::new(CardForward::new(decoder, heads, num_blocks)?));
+    }
+    let (num_layers, dtype) = (decoder.config.num_hidden_layers, decoder.compute_dtype());
+    let cache = TensorKvCache::new(heads, num_layers, num_blocks, decoder.device(), dtype)?;
+    Ok(Box::new(Cached::new(decoder, cache)))
+}
+
+/// Draws where the hidden states are, if there is a kernel for it, else on the CPU.
+fn draws(decoder: &Decoder, allowed: usize) -> Result<Box<dyn Draws>> {
+    #[cfg(feature = "cuda")]
+    if CardDraws::takes(decoder) {
+        return Ok(Box::new(CardDraws::new(decoder, allowed)?));
+    }
+    Ok(Box::new(HostDraws::new(decoder, allowed)?))
 }
 
 /// Free memory of a device; nothing where it does not say.

@@ -15,8 +15,11 @@
 
 mod block_pool;
 mod cached;
+#[cfg(feature = "cuda")]
+mod card;
 pub mod config;
 mod cpu_kv_cache;
+mod draws;
 pub mod http;
 pub mod local;
 mod recomputed;

@@ -30,7 +30,7 @@ impl Forward for Recomputed<'_> {
         Ok(hidden.index_select(&Tensor::new(rows, hidden.device())?, 0)?)
     }
 
-    fn copy(&mut self, _: BlockId, _: BlockId) -> Result<()> {
+    fn copy(&mut self, _: &[(BlockId, BlockId)]) -> Result<()> {
         Ok(())
     }
 }

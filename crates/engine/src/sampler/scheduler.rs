@@ -12,20 +12,14 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
-use memtrain_kernels::nn::ops;
-use memtrain_kernels::nn::ops::real::Host;
+use candle_core::Tensor;
 use memtrain_model::policy::Decoder;
-use rayon::prelude::*;
 
 use super::block_pool::{BLOCK_TOKENS, BlockId, BlockPool, BlockTable, blocks_of};
-use super::cached::rows_alike;
+use super::draws::{Draws, DueToken};
 use super::local::Counts;
-use super::token_sampler::{self, SampledToken};
+use super::token_sampler::SampledToken;
 use super::{Completion, FinishReason, SampleError, SampleRequest, SampleStream};
-
-/// Rows of logits that exist at a time.
-const LOGIT_ROWS: usize = 256;
 
 /// Tokens of a sequence that are scheduled for a forward pass.
 pub(super) struct ScheduledTokens<'a> {
@@ -54,18 +48,17 @@ impl ScheduledTokens<'_> {
 /// How hidden states of new tokens come about.
 pub(super) trait Forward {
     /// Reads the scheduled tokens; hidden states `[W, d]` of the last tokens of those sequences that need logits, in
-    /// their order. There may be rows beyond these, and if any are needed there are no fewer than [`rows_alike`].
+    /// their order. There may be rows beyond these, and on the CPU, if any are needed, there are no fewer than
+    /// [`rows_alike`](super::cached::rows_alike).
     fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor>;
-    /// Copies a block in all layers.
-    fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()>;
+    /// Copies blocks, from the first to the second of each pair, in all layers. No block is written twice or read after.
+    fn copy(&mut self, pairs: &[(BlockId, BlockId)]) -> Result<()>;
 }
 
 /// What is the same for all requests of a stream.
 #[derive(Clone, Debug)]
 pub(super) struct SchedulerConfig {
     pub stop_ids: Vec<u32>,
-    /// Ids from here on are never sampled.
-    pub allowed: usize,
     /// Most sequences that are running at a time.
     pub max_sequences: usize,
     /// Prompt tokens read in a pass.
@@ -120,11 +113,9 @@ fn positions(request: &SampleRequest) -> usize {
 /// Responses being sampled by a decoder.
 pub(super) struct Scheduler<'a> {
     decoder: &'a Decoder,
-    /// The output head, in f32 where the weights have fewer bits: logits are never rounded to 16.
-    head: Tensor,
-    rows_alike: usize,
     config: SchedulerConfig,
     forward: Box<dyn Forward + 'a>,
+    draws: Box<dyn Draws + 'a>,
     blocks: BlockPool,
     waiting: VecDeque<(usize, SampleRequest)>,
     running: Vec<RunningSequence>,
@@ -138,25 +129,21 @@ impl<'a> Scheduler<'a> {
         decoder: &'a Decoder,
         config: SchedulerConfig,
         forward: Box<dyn Forward + 'a>,
+        draws: Box<dyn Draws + 'a>,
         num_blocks: usize,
-    ) -> Result<Self> {
-        let head = match decoder.dtype() {
-            DType::F64 => decoder.head().clone(),
-            _ => decoder.head().to_dtype(DType::F32)?,
-        };
-        Ok(Self {
+    ) -> Self {
+        Self {
             decoder,
-            head,
-            rows_alike: rows_alike(decoder),
             config,
             forward,
+            draws,
             blocks: BlockPool::new(num_blocks),
             waiting: VecDeque::new(),
             running: Vec::new(),
             ended: VecDeque::new(),
             serial: 0,
             has_failed: false,
-        })
+        }
     }
 
     /// Refuses what can never be answered.
@@ -264,7 +251,7 @@ impl<'a> Scheduler<'a> {
     /// Takes note of what was read, and starts those that waited for a prompt of another. Gives the row of hidden states
     /// from which each sequence that is due samples: rows ascend.
     fn advance(&mut self, reading: &[(usize, Range<usize>)]) -> Result<Vec<(usize, usize)>> {
-        let mut rows = Vec::new();
+        let (mut rows, mut copies) = (Vec::new(), Vec::new());
         let mut row = 0;
         for (index, range) in reading {
             let running = &mut self.running[*index];
@@ -278,60 +265,44 @@ impl<'a> Scheduler<'a> {
                 let serial = running.serial;
                 for follower in *index + 1..self.running.len() {
                     if matches!(self.running[follower].phase, Phase::Follows(leader) if leader == serial) {
-                        self.take_over(*index, follower)?;
+                        copies.extend(self.take_over(*index, follower));
                         rows.push((follower, row));
                     }
                 }
             }
             row += 1;
         }
+        self.forward.copy(&copies)?;
         Ok(rows)
     }
 
-    /// Copy-on-write: a follower gets a copy of the prompt's last block, which both will write into.
-    fn take_over(&mut self, leader: usize, follower: usize) -> Result<()> {
+    /// Copy-on-write: a follower gets a copy of the prompt's last block, which both will write into. Gives the two blocks.
+    fn take_over(&mut self, leader: usize, follower: usize) -> Option<(BlockId, BlockId)> {
         let prompt_len = self.running[leader].prompt_len;
         let shared = prompt_len / BLOCK_TOKENS;
         let copied = (!prompt_len.is_multiple_of(BLOCK_TOKENS)).then(|| self.running[leader].table.blocks[shared]);
         let running = &mut self.running[follower];
         running.phase = Phase::Response;
-        if let Some(from) = copied {
-            let to = self.blocks.append_block(&mut running.table);
-            self.forward.copy(from, to)?;
-        }
-        Ok(())
+        copied.map(|from| (from, self.blocks.append_block(&mut running.table)))
     }
 
     /// Samples one token for each sequence from its row of `hidden`; rows ascend.
     fn sample(&mut self, hidden: &Tensor, rows: Vec<(usize, usize)>) -> Result<()> {
         let mut due: Vec<Option<usize>> = vec![None; self.running.len()];
-        let num_rows = rows.last().map_or(0, |(_, row)| row + 1);
         rows.into_iter().for_each(|(index, row)| due[index] = Some(row));
         let mut drawing: Vec<(usize, &mut RunningSequence)> =
             self.running.iter_mut().zip(due).filter_map(|(running, row)| Some((row?, running))).collect();
         drawing.sort_by_key(|(row, _)| *row);
-        let (mut rest, allowed) = (&mut drawing[..], self.config.allowed);
-        for first in (0..num_rows).step_by(LOGIT_ROWS) {
-            let (all, end) = (hidden.dim(0)?, num_rows.min(first + LOGIT_ROWS));
-            let from = first.min(all.saturating_sub(self.rows_alike));
-            let count = (end - from).max(self.rows_alike).min(all - from);
-            let here = rest.partition_point(|(row, _)| *row < end);
-            let (now, later) = std::mem::take(&mut rest).split_at_mut(here);
-            rest = later;
-            let rows = hidden.narrow(0, from, count)?.to_dtype(self.head.dtype())?;
-            let logits = ops::linear(&rows, &self.head)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-            let (host, vocab_size) = (Host::new(&logits), logits.dim(1)?);
-            let logits: &[f32] = host.slice("sample")?;
-            now.par_iter_mut().try_for_each_init(token_sampler::Scratch::default, |scratch, (row, running)| {
-                let logits = &logits[(*row - from) * vocab_size..][..vocab_size];
-                let (request, position) = (running.ticket, running.response_len());
-                let uniform = || token_sampler::uniform(&running.request.rng_key, position);
-                let sampled = token_sampler::sample_token(logits, &running.request.params, allowed, uniform, scratch);
-                let SampledToken { id, log_prob } = sampled.ok_or(SampleError::NotFinite { request, position })?;
-                running.tokens.push(id);
-                running.log_probs.push(log_prob);
-                Ok::<_, SampleError>(())
-            })?;
+        let due = drawing.iter().map(|(row, running)| {
+            let (request, position) = (&running.request, running.response_len());
+            DueToken { row: *row, params: &request.params, rng_key: &request.rng_key, position }
+        });
+        let drawn = self.draws.draw(hidden, &due.collect::<Vec<_>>())?;
+        for ((_, running), sampled) in drawing.into_iter().zip(drawn) {
+            let (request, position) = (running.ticket, running.response_len());
+            let SampledToken { id, log_prob } = sampled.ok_or(SampleError::NotFinite { request, position })?;
+            running.tokens.push(id);
+            running.log_probs.push(log_prob);
         }
         Ok(())
     }

@@ -290,6 +290,38 @@ mod tests {
         assert!((f64::from(sampled.log_prob) - (2.0 - total.ln())).abs() < 1e-6);
     }
 
+    /// Lines of `draws.tsv`, which the kernel for cards is held against as well: shape of the logits, parameters, uniform
+    /// number, and what is drawn.
+    #[test]
+    fn draws_are_those_that_the_kernel_for_cards_is_tested_with() {
+        let table = include_str!("../../../kernels/cuda/sampling/draws.tsv");
+        let mut lines = 0;
+        for line in table.lines().skip(1) {
+            let field: Vec<f64> = line.split('\t').map(|field| field.parse().expect("a number")).collect();
+            let [vocabulary, allowed, kind, exponent, seed, temperature, top_k, top_p, u, id, log_prob] = field[..]
+            else {
+                panic!("{line}")
+            };
+            let mut state = seed as u32;
+            let logit = |place: usize| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                match kind as u32 {
+                    1 => ((state >> 28) as f32 - 8.0) * 0.5,
+                    2 if place % 7 == 3 => f32::NEG_INFINITY,
+                    _ => ((state >> 8) as f32 - 8_388_608.0) * 2f32.powi(-(exponent as i32)),
+                }
+            };
+            let logits: Vec<f32> = (0..vocabulary as usize).map(logit).collect();
+            let params = SamplingParams { temperature, top_p, top_k: top_k as usize, max_tokens: 1 };
+            let drawn =
+                sample_token(&logits, &params, allowed as usize, || u, &mut Scratch::default()).expect("finite");
+            assert_eq!(drawn.id, id as u32, "{line}");
+            assert!((f64::from(drawn.log_prob) - log_prob).abs() <= 1.2e-7 * (1.0 + log_prob.abs()), "{line}");
+            lines += 1;
+        }
+        assert_eq!(lines, 240);
+    }
+
     #[test]
     fn logits_that_are_not_finite_are_refused_or_never_drawn() {
         let scratch = &mut Scratch::default();

@@ -15,6 +15,7 @@
 #include "../attention/attention.cu"
 #include "../paged/paged.cu"
 #include "../pointwise/pointwise.cu"
+#include "../sampling/sampling.cu"
 #include "products.h"
 #include "tensor_kernels.h"
 
@@ -63,6 +64,7 @@ const std::map<std::string, Call>& kernels() {
         BOTH(gather_rows), BOTH(embedding_gradient),
         BOTH(add_gradients), KERNEL(gradient_squares), KERNEL(gradient_clip), KERNEL(scale_gradients),
         KERNEL(adamw_bf16_moments), KERNEL(adamw_f32_moments),
+        KERNEL(draw_tokens),
     };
     return all;
 }

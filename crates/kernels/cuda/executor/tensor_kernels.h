@@ -139,9 +139,9 @@ inline const std::map<std::string, double (*)(double, double)>& binary() {
 
 constexpr double NO_ROW = 4294967295.0;
 
-// Rows by their ids: of `source` into `out` (select, gather), or added up in it (add).
+// Rows by their ids: of `source` into `out` (select, gather, set), or added up in it (add).
 inline void rows_by_id(const std::string& operation, Type type, Arguments& a) {
-    const bool selects = operation == "is", gathers = operation == "gather", adds_rows = operation == "ia";
+    const bool selects = operation == "is", gathers = operation == "gather", adds_rows = operation == "ia", sets = operation == "s";
     std::size_t numel = 0;
     if (selects || gathers) numel = a.size();
     if (selects) {
@@ -169,7 +169,8 @@ inline void rows_by_id(const std::string& operation, Type type, Arguments& a) {
             const double id = read(Type::U32, ids, adds_rows ? j : from);
             if (id == NO_ROW) continue;
             const std::size_t to = (i / right * last + std::size_t(id)) * right + i % right;
-            write(type, out, to, read(type, out, to) + read(type, source, from));
+            write(type, out, to, (sets ? 0 : read(type, out, to)) + read(type, source, from));
+            if (sets) written(out + to * size_of(type), size_of(type));
         }
 }
 
@@ -266,7 +267,7 @@ inline bool run_tensor_kernel(const std::string& name, void** arguments) {
         reduce(operation != "fast_max", operation == "fast_sum_small", type, a);
         return true;
     }
-    for (const char* by : {"is", "gather", "ia", "sa"})
+    for (const char* by : {"is", "gather", "ia", "s", "sa"})
         if (operation == std::string(by) + "_u32") {
             rows_by_id(by, type, a);
             return true;

@@ -11,13 +11,14 @@ mod log_prob;
 mod paged;
 mod pointwise;
 mod product;
+mod sampling;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaFunction, CudaModule, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, sys,
+    CudaFunction, CudaModule, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg, result, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage, DeviceId, WrapErr};
@@ -35,6 +36,7 @@ pub use paged::{KvPool, PagedHeads, PagedTables, TablesLayout, has_paged_attenti
 pub use pointwise::{backward, fused};
 pub(crate) use pointwise::{has_rms_norm, has_rope, has_swiglu, rms_norm, rope, rotary_tables, swiglu};
 pub use product::{Output, linear, linear_input_gradient, linear_weight_gradient};
+pub use sampling::{Draw, DrawnToken, TokenDraws, has_token_draws};
 
 /// A family of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +44,7 @@ enum Family {
     Attention,
     Paged,
     Pointwise,
+    Sampling,
 }
 
 impl Family {
@@ -50,6 +53,7 @@ impl Family {
             Self::Attention => include_bytes!(concat!(env!("OUT_DIR"), "/attention.fatbin")),
             Self::Paged => include_bytes!(concat!(env!("OUT_DIR"), "/paged.fatbin")),
             Self::Pointwise => include_bytes!(concat!(env!("OUT_DIR"), "/pointwise.fatbin")),
+            Self::Sampling => include_bytes!(concat!(env!("OUT_DIR"), "/sampling.fatbin")),
         }
     }
 }
@@ -167,8 +171,9 @@ fn storage_address(storage: &CudaStorage, layout: &Layout) -> Result<sys::CUdevi
     match storage.dtype() {
         DType::BF16 => of::<bf16>(storage, layout),
         DType::F32 => of::<f32>(storage, layout),
+        DType::F64 => of::<f64>(storage, layout),
         DType::U32 => of::<u32>(storage, layout),
-        other => candle_core::bail!("bf16, f32 or u32 expected, got {other:?}"),
+        other => candle_core::bail!("bf16, f32, f64 or u32 expected, got {other:?}"),
     }
 }
 
@@ -188,7 +193,8 @@ fn room(device: &CudaDevice, dtype: DType, len: usize) -> Result<CudaStorage> {
     Ok(match dtype {
         DType::BF16 => CudaStorage::wrap_cuda_slice(unsafe { device.alloc::<bf16>(len)? }, device.clone()),
         DType::F32 => CudaStorage::wrap_cuda_slice(unsafe { device.alloc::<f32>(len)? }, device.clone()),
-        other => candle_core::bail!("bf16 or f32 expected, got {other:?}"),
+        DType::U32 => CudaStorage::wrap_cuda_slice(unsafe { device.alloc::<u32>(len)? }, device.clone()),
+        other => candle_core::bail!("bf16, f32 or u32 expected, got {other:?}"),
     })
 }
 
@@ -200,11 +206,25 @@ fn on_card_only(name: &str) -> Result<(CpuStorage, Shape)> {
 /// Room for a tensor whose every element a kernel writes before anything reads it.
 ///
 /// # Errors
-/// If the type is neither bf16 nor f32, or the card has no room.
+/// If the type is none of bf16, f32 and u32, or the card has no room.
 pub fn room_like(shape: impl Into<Shape>, dtype: DType, device: &CudaDevice) -> Result<Tensor> {
     let shape = shape.into();
     let storage = Storage::Cuda(room(device, dtype, shape.elem_count())?);
     Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false))
+}
+
+/// Writes numbers into the beginning of a contiguous tensor of u32 on a card: one copy.
+///
+/// # Errors
+/// If the tensor is another, or the card refuses.
+pub fn fill_words(to: &Tensor, words: &[u32]) -> Result<()> {
+    if to.dtype() != DType::U32 || to.elem_count() < words.len() {
+        candle_core::bail!("room for {} numbers is expected, not {to:?}", words.len());
+    }
+    let stream = card(to)?.cuda_stream();
+    stream.context().bind_to_thread().w()?;
+    // The numbers have been read when this returns: they are not in pinned memory.
+    unsafe { result::memcpy_htod_async(address(to)?, words, stream.cu_stream()) }.w()
 }
 
 /// The card of a tensor.

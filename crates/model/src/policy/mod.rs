@@ -18,6 +18,8 @@ mod end_of_turn;
 pub mod gguf;
 #[cfg(test)]
 mod hostile;
+#[cfg(feature = "cuda")]
+pub mod inference;
 pub mod lora;
 mod marks;
 pub mod preset;

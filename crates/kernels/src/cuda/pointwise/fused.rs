@@ -7,7 +7,7 @@ use candle_core::{D, DType, Result, Tensor};
 
 use super::{RmsNorm, Rope, SwiGlu, THREADS, WIDEST_HEAD, WIDEST_NORM, count, matrix, run};
 use crate::cuda::Argument::{Address, Real};
-use crate::cuda::{Argument, Family, Grid, NOTHING, address, card, function, launch_config};
+use crate::cuda::{Argument, Family, Grid, NOTHING, address, card, function, launch, launch_config};
 use crate::nn::ops::Rotary;
 
 /// Elements of an index that stand for no row: [`gather_rows`] writes zeros there.
@@ -195,4 +195,22 @@ pub fn gather_rows(table: &Tensor, ids: &Tensor, out: &Tensor) -> Result<()> {
         [Address(address(table)?), Address(address(ids)?), Address(address(out)?), count(rows)?, count(width)?];
     let grid = Grid { blocks: rows, threads: GATHER_THREADS, shared_bytes: 0 };
     run(card(table)?, "gather_rows", dtype, grid, &arguments)
+}
+
+/// Cosines and sines of the angles at `positions` `[T]` (u32 on the card), with the `D / 2` `frequencies` of a head in f64, into tables
+/// `[T, D / 2]` of f32.
+///
+/// # Errors
+/// If shapes or types do not fit, or the card refuses.
+pub fn rotary_table(positions: &Tensor, frequencies: &Tensor, to: &Rotary) -> Result<()> {
+    let (rows, half) = (positions.elem_count(), frequencies.elem_count());
+    check("rotary_table", positions, DType::U32, rows)?;
+    check("rotary_table", frequencies, DType::F64, half)?;
+    check("rotary_table", &to.cos, DType::F32, rows * half)?;
+    check("rotary_table", &to.sin, DType::F32, rows * half)?;
+    let addresses = [address(positions)?, address(frequencies)?, address(&to.cos)?, address(&to.sin)?].map(Address);
+    let device = card(positions)?;
+    let function = function(device, Family::Pointwise, "rotary_table", 0)?;
+    let grid = Grid { blocks: (rows * half).div_ceil(THREADS as usize), threads: THREADS, shared_bytes: 0 };
+    launch(device, &function, grid, &[&addresses[..], &[count(rows)?, count(half)?]].concat())
 }

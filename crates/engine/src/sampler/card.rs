@@ -1,0 +1,180 @@
+//! Passes and draws on a card: fused kernels, and of each token 8 bytes that come back.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use memtrain_kernels::cuda::{
+    Draw, KvPool, Output, PagedHeads, PagedTables, TokenDraws, has_paged_attention, has_token_draws, linear, room_like,
+};
+use memtrain_kernels::nn::paged_plan::SequenceRows;
+use memtrain_model::policy::Decoder;
+use memtrain_model::policy::inference::{CachedAttention, Inference};
+
+use super::block_pool::BlockId;
+use super::cached::{KvCache, QueryRows, query_rows};
+use super::cpu_kv_cache::Heads;
+use super::draws::{Draws, DueToken, LOGIT_ROWS, split_at_rows};
+use super::scheduler::{Forward, ScheduledTokens};
+use super::tensor_kv_cache::TensorKvCache;
+use super::token_sampler::{SampledToken, uniform};
+
+/// Keys and values on the card.
+enum CardCache {
+    /// Read where they lie, by kernels: bf16, and heads of a width that they know.
+    Paged { pool: KvPool, tables: Box<PagedTables> },
+    /// Gathered for each layer, by candle's operations.
+    Gathered(TensorKvCache),
+}
+
+/// Hidden states by the fused kernels, over a KV cache on the card.
+pub(super) struct CardForward<'a> {
+    decoder: &'a Decoder,
+    inference: Inference<'a>,
+    cache: CardCache,
+}
+
+impl<'a> CardForward<'a> {
+    /// With room for so many blocks.
+    pub(super) fn new(decoder: &'a Decoder, heads: Heads, num_blocks: usize) -> Result<Self> {
+        let (device, dtype, num_layers) = (decoder.device(), decoder.dtype(), decoder.config.num_hidden_layers);
+        let paged_heads = PagedHeads { query: heads.query, key_value: heads.key_value, width: heads.width };
+        let cache = if dtype == DType::BF16 && has_paged_attention(device, paged_heads) {
+            let pool = KvPool::new(device, num_layers, num_blocks.max(1), paged_heads)?;
+            CardCache::Paged { pool, tables: Box::new(PagedTables::new(device, paged_heads)?) }
+        } else {
+            CardCache::Gathered(TensorKvCache::new(heads, num_layers, num_blocks, device, dtype)?)
+        };
+        Ok(Self { decoder, inference: Inference::new(decoder)?, cache })
+    }
+}
+
+impl Forward for CardForward<'_> {
+    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor> {
+        let (mut ids, mut positions, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+        for sequence in scheduled {
+            ids.extend_from_slice(&sequence.tokens[sequence.start..]);
+            positions.extend(sequence.positions().map(|position| position as u32));
+            if sequence.needs_logits {
+                wanted.push(ids.len() as u32 - 1);
+            }
+        }
+        let queries = query_rows(scheduled);
+        let hidden = match &mut self.cache {
+            CardCache::Paged { pool, tables } => {
+                let rows = queries.into_iter().map(|QueryRows { rows, position, blocks }| SequenceRows {
+                    rows,
+                    position,
+                    blocks,
+                });
+                tables.fill(&rows.collect::<Vec<_>>(), ids.len())?;
+                self.inference.pass(&ids, &positions, &wanted, &mut Paged { pool, tables })
+            }
+            CardCache::Gathered(cache) => {
+                self.inference.pass(&ids, &positions, &wanted, &mut Gathered { cache, scheduled, queries })
+            }
+        }?;
+        let (hidden_size, dtype) = (self.decoder.config.hidden_size, self.decoder.dtype());
+        Ok(hidden.map_or_else(|| Tensor::zeros((1, hidden_size), dtype, self.decoder.device()), Ok)?)
+    }
+
+    fn copy(&mut self, pairs: &[(BlockId, BlockId)]) -> Result<()> {
+        match &mut self.cache {
+            CardCache::Paged { .. } if pairs.is_empty() => Ok(()),
+            CardCache::Paged { pool, .. } => Ok(pool.copy_blocks(pairs)?),
+            CardCache::Gathered(cache) => pairs.iter().try_for_each(|&(from, to)| cache.copy(from, to)),
+        }
+    }
+}
+
+/// Attention of one pass over blocks where they lie.
+struct Paged<'p> {
+    pool: &'p KvPool,
+    tables: &'p PagedTables,
+}
+
+impl CachedAttention for Paged<'_> {
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> candle_core::Result<()> {
+        self.pool.write(layer, k, v, self.tables)
+    }
+
+    fn attend(&mut self, layer: usize, q: &Tensor, out: &Tensor) -> candle_core::Result<()> {
+        self.pool.attend(layer, q, self.tables, out)
+    }
+}
+
+/// Attention of one pass over keys and values that are gathered for it.
+struct Gathered<'p> {
+    cache: &'p mut TensorKvCache,
+    scheduled: &'p [ScheduledTokens<'p>],
+    queries: Vec<QueryRows<'p>>,
+}
+
+impl CachedAttention for Gathered<'_> {
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> candle_core::Result<()> {
+        self.cache.store(layer, k, v, self.scheduled).map_err(candle_core::Error::wrap)
+    }
+
+    fn attend(&mut self, layer: usize, q: &Tensor, out: &Tensor) -> candle_core::Result<()> {
+        out.slice_set(&self.cache.attend(layer, q, &self.queries).map_err(candle_core::Error::wrap)?, 0, 0)
+    }
+}
+
+/// Draws where the hidden states are, from logits in f32 of a head in its own type.
+pub(super) struct CardDraws {
+    head: Tensor,
+    logits: Tensor,
+    draws: TokenDraws,
+    /// Ids from here on are never drawn.
+    allowed: usize,
+}
+
+impl CardDraws {
+    /// Whether there are kernels for it.
+    pub(super) fn takes(decoder: &Decoder) -> bool {
+        has_token_draws(decoder.device(), decoder.config.vocab_size)
+            && matches!(decoder.dtype(), DType::BF16 | DType::F32)
+    }
+
+    pub(super) fn new(decoder: &Decoder, allowed: usize) -> Result<Self> {
+        let device = decoder.device();
+        let logits = room_like((1, decoder.config.vocab_size), DType::F32, device.as_cuda_device()?)?;
+        Ok(Self { head: decoder.head().clone(), logits, draws: TokenDraws::new(device, 1)?, allowed })
+    }
+
+    /// As the kernel takes it.
+    fn draw_of(&self, due: &DueToken<'_>, first: usize) -> Draw {
+        let params = due.params;
+        let greedy = params.temperature <= 0.0;
+        Draw {
+            uniform: if greedy { 0.0 } else { uniform(due.rng_key, due.position) },
+            top_p: params.top_p,
+            row: (due.row - first) as u32,
+            top_k: if params.top_k == 0 { self.allowed } else { params.top_k.min(self.allowed) } as u32,
+            scale: if greedy { 1.0 } else { (1.0 / params.temperature) as f32 },
+            greedy: u32::from(greedy),
+        }
+    }
+}
+
+impl Draws for CardDraws {
+    fn draw(&mut self, hidden: &Tensor, due: &[DueToken<'_>]) -> Result<Vec<Option<SampledToken>>> {
+        let (mut rest, mut drawn) = (due, Vec::with_capacity(due.len()));
+        let num_rows = due.last().map_or(0, |due| due.row + 1);
+        if num_rows.min(LOGIT_ROWS) > self.logits.dim(0)? {
+            let rows = num_rows.next_power_of_two().min(LOGIT_ROWS);
+            self.logits = room_like((rows, self.logits.dim(1)?), DType::F32, self.logits.device().as_cuda_device()?)?;
+        }
+        for first in (0..num_rows).step_by(LOGIT_ROWS) {
+            let count = LOGIT_ROWS.min(num_rows - first);
+            let (now, later) = split_at_rows(rest, first);
+            rest = later;
+            let logits = self.logits.narrow(0, 0, count)?;
+            linear(&hidden.narrow(0, first, count)?, &self.head, &logits, 1.0, Output::Overwrite)?;
+            let draws: Vec<Draw> = now.iter().map(|due| self.draw_of(due, first)).collect();
+            let tokens = self.draws.draw(&logits, &draws, self.allowed)?.into_iter();
+            drawn.extend(tokens.map(|token| {
+                (token.id != u32::MAX).then_some(SampledToken { id: token.id, log_prob: token.log_prob })
+            }));
+        }
+        Ok(drawn)
+    }
+}
