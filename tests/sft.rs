@@ -51,6 +51,7 @@ const SENTENCES: OracleConfig = OracleConfig {
     names_share: 0.0,
     placeholder_first: 0.0,
     forget: 0.0,
+    old_first: false,
     answers: 1,
     recall_questions: 3,
     least_fill: 1.0,
@@ -83,6 +84,27 @@ fn memories_are_whole_sentences_of_the_text_that_fill_a_share_of_the_limit() {
     }
     let (least, most) = (fullest.iter().min().unwrap(), fullest.iter().max().unwrap());
     assert!(least * 3 < most * 2, "oracles fill different shares: {fullest:?}");
+}
+
+#[test]
+fn what_the_old_memory_holds_comes_first_where_that_is_asked_for() {
+    // Memory turns after which a sentence of the memory before is gone.
+    let dropping = |config: &OracleConfig| -> usize {
+        let turns = (0..20).flat_map(|seed| {
+            let turns = demonstrations(config, 60, seed);
+            let memories = turns.into_iter().filter(|turn| !turn.is_answer);
+            memories
+                .map(|turn| turn.response.as_str().to_owned())
+                .collect::<Vec<_>>()
+                .windows(2)
+                .map(<[_]>::to_vec)
+                .collect::<Vec<_>>()
+        });
+        turns.filter(|pair| sentences(&pair[0]).any(|sentence| !pair[1].contains(sentence))).count()
+    };
+    assert_eq!(dropping(&OracleConfig { old_first: true, ..SENTENCES }), 0, "a full memory stays as it is");
+    assert!(dropping(&OracleConfig { old_first: true, forget: 0.2, ..SENTENCES }) > 20);
+    assert!(dropping(&SENTENCES) > 40);
 }
 
 #[test]

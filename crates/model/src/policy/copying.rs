@@ -8,14 +8,23 @@
 //! | layer | heads | adds to the residual stream |
 //! |---|---|---|
 //! | 0 | 0 and 1 | the tokens one and two positions back |
-//! | 1 | 0 | the token that followed where the last two tokens stood before |
-//! | 2 | 0 | what head 1.0 expected three positions back |
+//! | 0 | 2 | the tokens three and four positions back, as one vector |
+//! | 0 | 3 | whether the response has begun |
+//! | 1 | 0 | the token that followed in the prompt where the last two tokens stood |
+//! | 1 | 1 | less of the tokens that followed in the response where the last two tokens stood |
+//! | 1 | 2 | the token that followed in the prompt where the last four tokens stood |
+//! | 2 | 0 | what layer 1 expected three positions back |
 //! | 3 | 0 | after the cue: what was expected in the placeholder's place |
 //! | 3 | 2 | after the cue: the words behind two given ones, in a form that training finds |
 //!
+//! Sentences begin alike: where one ends, two tokens tell no more than that another begins. Head 1.2 sees the end of the
+//! sentence before and goes on as its source does. Where the source does not go on, head 1.0 offers all beginnings alike,
+//! and head 1.1 takes away those that were copied already (coverage: See et al. 2017, arXiv 1704.04368 §2.3, as a head).
+//! A head of layer 1 that finds nothing rests on a token that only prompts have, and adds nothing.
+//!
 //! The residual stream has a part for each: `CURRENT` holds a random unit vector of the token, the others hold random
 //! projections of such vectors. All other heads and the MLPs begin as usual. Layers 2 and 3 look an answer up: before the
-//! placeholder stand a space, which is a token, and the word before it. Head 1.0 expects after that word what followed it
+//! placeholder stand a space, which is a token, and the word before it. Layer 1 expects after that word what followed it
 //! in the memory; head 2.0 carries this three positions on, to the token after the placeholder, which head 3.0 looks for.
 
 use std::ops::Range;
@@ -27,15 +36,21 @@ use super::weights::normal;
 /// Dimensions of the residual stream that hold the token at a position.
 const CURRENT: Range<usize> = 0..48;
 /// Those of the token before it.
-const PREVIOUS: Range<usize> = 48..76;
+const PREVIOUS: Range<usize> = 48..68;
 /// Those of the token before that.
-const BEFORE: Range<usize> = 76..100;
+const BEFORE: Range<usize> = 68..84;
+/// Those of the two tokens before these.
+const HISTORY: Range<usize> = 84..100;
 /// Those of what was expected three positions back.
 const CARRIED: Range<usize> = 100..124;
 /// The dimension that is the same for all tokens: queries of heads that look at positions alone are made from it.
 const CONSTANT: usize = 124;
 /// The dimension that tells the cue from all other tokens, whatever heads add to `CURRENT`.
 const CUE: usize = 125;
+/// The dimension that tells two tokens from all others: 1 for the one before a response, −1 for the one to rest on.
+const MARK: usize = 126;
+/// The dimension that tells the response from the prompt.
+const IN_RESPONSE: usize = 127;
 
 /// Weight of query and key norms of these heads: attention 2.5² times as sharp as from weights of one.
 const SHARPNESS: f64 = 2.5;
@@ -55,9 +70,16 @@ pub struct Lookup {
     pub placeholder: u32,
     /// The space before it.
     pub space: u32,
+    /// The token after which a response begins.
+    pub response: u32,
+    /// A token that stands near the beginning of every prompt and never in a text.
+    pub rest: u32,
     /// Two tokens with a word behind them that tells who is hidden: those before the signs of a world with annals.
     pub evidence: [u32; 2],
 }
+
+/// Row, column and value of a weight.
+type Entry = (usize, usize, f64);
 
 /// A tensor's part that belongs to a head, and what is written there.
 struct Patch {
@@ -66,15 +88,14 @@ struct Patch {
     rows: Range<usize>,
     columns: Range<usize>,
     factor: f64,
-    /// Row, column and value.
-    entries: Vec<(usize, usize, f64)>,
+    entries: Vec<Entry>,
 }
 
 /// Initial weights that copy; see the module.
 pub struct CopyingInit {
     hidden_size: usize,
     num_layers: usize,
-    cue: u32,
+    lookup: Lookup,
     patches: Vec<Patch>,
     /// A unit vector of each token, row by row.
     codes: Vec<f64>,
@@ -88,38 +109,37 @@ impl CopyingInit {
     pub fn new(config: &PolicyConfig, seed: u64, lookup: Lookup) -> Result<Self, PolicyError> {
         let fits = config.architecture == Architecture::Qwen3
             && config.tie_word_embeddings
-            && config.hidden_size > CUE
+            && config.hidden_size > IN_RESPONSE
             && config.num_hidden_layers >= 4
             && config.num_key_value_heads == 2
             && config.num_attention_heads == 4
             && config.head_dim >= CURRENT.len()
-            && [lookup.cue, lookup.placeholder, lookup.space]
+            && [lookup.cue, lookup.placeholder, lookup.space, lookup.response, lookup.rest]
                 .iter()
                 .chain(&lookup.evidence)
                 .all(|id| (*id as usize) < config.vocab_size);
         if !fits {
-            let detail = "copying heads need a tied Qwen3 of 4 layers and width 126, heads of width 48, and four query \
+            let detail = "copying heads need a tied Qwen3 of 4 layers and width 128, heads of width 48, and four query \
                           heads to two key heads";
             return Err(PolicyError::Config { key: "preset", detail: detail.to_owned() });
         }
         let mut codes = normal("copying/codes", seed, config.vocab_size * CURRENT.len(), 1.0);
         codes.chunks_mut(CURRENT.len()).for_each(normalise);
+        // Heads that rest here add nothing.
+        codes[lookup.rest as usize * CURRENT.len()..][..CURRENT.len()].fill(0.0);
         let code = |id: u32| codes[id as usize * CURRENT.len()..][..CURRENT.len()].to_vec();
         let heads = Heads::new(config, seed);
-        let mut patches = heads.looking_back(0, 0, 1, &heads.previous, PREVIOUS, 0.13);
-        patches.extend(heads.looking_back(0, 1, 2, &heads.before, BEFORE, 0.13));
+        let mut patches = heads.looking_back(0, 0, 1.0, &heads.previous, PREVIOUS, 0.13);
+        patches.extend(heads.looking_back(0, 1, 2.0, &heads.before, BEFORE, 0.13));
+        // Between two positions: half of each.
+        patches.extend(heads.looking_back(0, 2, 3.5, &heads.before, HISTORY, 0.2));
+        patches.extend(heads.response(&code(lookup.response)));
         patches.extend(heads.induction());
-        patches.extend(heads.looking_back(2, 0, 3, &heads.carried, CARRIED, 0.4));
+        patches.extend(heads.looking_back(2, 0, 3.0, &heads.carried, CARRIED, 0.4));
         patches.extend(heads.lookup(&code(lookup.placeholder), &code(lookup.space)));
         let [earlier, last] = lookup.evidence.map(code);
         patches.extend(heads.evidence([&earlier, &last]));
-        Ok(Self {
-            hidden_size: config.hidden_size,
-            num_layers: config.num_hidden_layers,
-            cue: lookup.cue,
-            patches,
-            codes,
-        })
+        Ok(Self { hidden_size: config.hidden_size, num_layers: config.num_hidden_layers, lookup, patches, codes })
     }
 
     /// Writes the heads into a tensor that was drawn as usual, `values` row by row.
@@ -132,9 +152,12 @@ impl CopyingInit {
                 row.iter_mut().for_each(|value| *value *= 0.3);
                 row[CURRENT].copy_from_slice(code);
                 row[CONSTANT] = 0.5;
-                row[CUE] = 0.0;
+                row[CUE..=IN_RESPONSE].fill(0.0);
             }
-            values[self.cue as usize * self.hidden_size + CUE] = 1.0;
+            let Lookup { cue, response, rest, .. } = self.lookup;
+            for (token, dimension, value) in [(cue, CUE, 1.0), (response, MARK, 1.0), (rest, MARK, -1.0)] {
+                values[token as usize * self.hidden_size + dimension] = value;
+            }
         }
         if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") {
             // As in GPT-2: what the layers add at random stays small beside what the heads write.
@@ -158,7 +181,7 @@ struct Heads {
     group: usize,
     /// Radians a position, of each pair of dimensions of a head.
     frequencies: Vec<f64>,
-    /// Projections from `CURRENT`, `[48, …]`.
+    /// Projections from `CURRENT`, `[48, …]`. `before` is the first columns of `previous`.
     previous: Matrix,
     before: Matrix,
     carried: Matrix,
@@ -170,13 +193,14 @@ impl Heads {
         let pairs = config.head_dim / 2;
         let turn = |pair: usize| config.rope_theta.powf(-(pair as f64) / pairs as f64);
         let projection = |name: &str, width| Matrix::projection(name, seed, CURRENT.len(), width);
+        let previous = projection("previous", PREVIOUS.len());
         Self {
             head_dim: config.head_dim,
             hidden_size: config.hidden_size,
             group: config.num_attention_heads / config.num_key_value_heads,
             frequencies: (0..pairs).map(turn).collect(),
-            previous: projection("previous", PREVIOUS.len()),
-            before: projection("before", BEFORE.len()),
+            before: previous.first(BEFORE.len()),
+            previous,
             carried: projection("carried", CARRIED.len()),
             seed,
         }
@@ -194,7 +218,7 @@ impl Heads {
         &self,
         layer: usize,
         head: usize,
-        distance: usize,
+        distance: f64,
         projection: &Matrix,
         to: Range<usize>,
         gain: f64,
@@ -204,9 +228,9 @@ impl Heads {
         for (pair, frequency) in self.frequencies.iter().enumerate().filter(|(_, frequency)| **frequency > FAST).take(4)
         {
             // Turned back by the distance, so that query and key point the same way there.
-            let angle = -frequency * distance as f64;
-            query.push((head * self.head_dim + pair, CONSTANT, angle.cos()));
-            query.push((head * self.head_dim + pair + pairs, CONSTANT, angle.sin()));
+            let angle = -frequency * distance;
+            query.push((pair, CONSTANT, angle.cos()));
+            query.push((pair + pairs, CONSTANT, angle.sin()));
             key.push((pair, CONSTANT, 1.0));
         }
         // Heads of a group share the key and the value.
@@ -220,30 +244,79 @@ impl Heads {
         patches
     }
 
-    /// Head 0 of layer 1: at a position, what followed where the last two tokens stood before.
+    /// Head 3 of layer 0: looks for the token before the response, which stands only before tokens of the response.
+    fn response(&self, token: &[f64]) -> Vec<Patch> {
+        let (head, row) = (3, self.slow()[0]);
+        let key_row = head / self.group * self.head_dim + row;
+        // One row of the key that it shares with the head beside it, which does not ask for this row.
+        let marked = vec![(key_row, MARK, 2.0)];
+        let key = self.attention(0, "k_proj", key_row..key_row + 1, 0..self.hidden_size, 0.0, marked);
+        let found = Matrix { columns: 1, values: token.to_vec() };
+        let output = self.output(0, head, &found, IN_RESPONSE..IN_RESPONSE + 1, 0.13);
+        vec![self.query(0, head, vec![(row, CONSTANT, 1.0)]), key, output]
+    }
+
+    /// Heads 0, 1 and 2 of layer 1: what followed in the prompt where the last two tokens stood, what followed in the
+    /// response, and what followed in the prompt where the last four stood.
     fn induction(&self) -> Vec<Patch> {
+        let mut patches: Vec<Patch> = self.norms(1).into();
         let slow = self.slow();
-        let (last, earlier) = slow.split_at(slow.len() / 2);
-        let match_last = Matrix::projection("last", self.seed, PREVIOUS.len(), last.len());
-        let match_earlier = Matrix::projection("earlier", self.seed, BEFORE.len(), earlier.len());
-        // The token here against the key's predecessor, and the token before it against that one's.
+        let copied = Matrix::identity(CURRENT.len());
+        let bias = |row: usize, weight: f64| (row, CONSTANT, weight);
+        // How much a key in the response counts, and one that finds nothing else.
+        let marks = |response: usize, rest: usize| [(response, IN_RESPONSE, 0.7), (rest, MARK, -0.7)];
+
+        let (compared, rows) = slow.split_at(slow.len() - 2);
+        let (response, rest) = (rows[0], rows[1]);
+        let (last, earlier) = compared.split_at(compared.len() / 2);
+        let (query, mut key) = self.two_tokens("two", last, earlier);
+        key.extend(marks(response, rest));
+        patches.extend([self.key(1, 0, key), self.value(1, 0, identity(CURRENT))]);
+        for (head, in_response, resting, gain) in [(0, -1.0, 1.3, 1.2), (1, 1.6, 3.0, -2.0)] {
+            let mut query = query.clone();
+            query.extend([bias(response, in_response), bias(rest, resting)]);
+            patches.extend([self.query(1, head, query), self.output(1, head, &copied, CURRENT, gain)]);
+        }
+
+        let (last, others) = compared.split_at(compared.len() / 3);
+        let (earlier, history) = others.split_at(others.len() / 2);
+        let (mut query, mut key) = self.two_tokens("four", last, earlier);
+        let match_history = Matrix::projection("history", self.seed, HISTORY.len(), history.len());
+        // The tokens three and four back, and half of the one two back, against the key's three and four back: where the
+        // key is one position further on, two of the three meet.
+        query.extend(match_history.entries(HISTORY, history));
+        query.extend(
+            match_history.entries(BEFORE, history).into_iter().map(|(row, from, value)| (row, from, 0.5 * value)),
+        );
+        query.extend([bias(response, -1.0), bias(rest, 3.4)]);
+        key.extend(match_history.entries(HISTORY, history));
+        key.extend(marks(response, rest));
+        patches.extend([
+            self.query(1, 2, query),
+            self.key(1, 2, key),
+            self.value(1, 2, identity(CURRENT)),
+            self.output(1, 2, &copied, CURRENT, 1.6),
+        ]);
+        patches
+    }
+
+    /// The query and key of a head that finds the positions before which the last two tokens stand: the token here against
+    /// the key's predecessor, and the token before it against that one's.
+    fn two_tokens(&self, name: &str, last: &[usize], earlier: &[usize]) -> (Vec<Entry>, Vec<Entry>) {
+        let match_last = Matrix::projection(&format!("{name}/last"), self.seed, PREVIOUS.len(), last.len());
+        let match_earlier = Matrix::projection(&format!("{name}/earlier"), self.seed, BEFORE.len(), earlier.len());
         let mut query = self.previous.times(&match_last).entries(CURRENT, last);
-        let earlier_here = self.previous.transposed().times(&self.before).times(&match_earlier);
-        query.extend(earlier_here.entries(PREVIOUS, earlier));
+        query.extend(match_earlier.entries(PREVIOUS, earlier));
         let mut key = match_last.entries(PREVIOUS, last);
         key.extend(match_earlier.entries(BEFORE, earlier));
-        let copied = Matrix::identity(CURRENT.len());
-        let mut patches = vec![self.query(1, 0, query), self.key(1, 0, key), self.value(1, 0, identity(CURRENT))];
-        patches.push(self.output(1, 0, &copied, CURRENT, 0.8));
-        patches.extend(self.norms(1));
-        patches
+        (query, key)
     }
 
     /// Head 0 of layer 3: after the cue, what is carried behind the placeholder.
     fn lookup(&self, placeholder: &[f64], space: &[f64]) -> Vec<Patch> {
         // Both tokens must stand there: a placeholder that begins the prompt asks, and has no words before it.
         let mut patches = self.after_cue(0, [placeholder, space], CARRIED);
-        patches.push(self.output(3, 0, &self.carried.transposed(), CURRENT, 2.0));
+        patches.push(self.output(3, 0, &self.carried.transposed(), CURRENT, 2.5));
         patches.extend(self.norms(3));
         patches
     }
@@ -268,40 +341,34 @@ impl Heads {
             (row(last).times(&self.previous).times(&match_last), last_rows),
             (row(earlier).times(&self.before).times(&match_earlier), earlier_rows),
         ];
-        let first = head * self.head_dim;
         let wanted = |(sought, rows): (Matrix, &[usize])| {
-            sought.values.iter().zip(rows).map(|(value, row)| (first + *row, CUE, 5.0 * value)).collect::<Vec<_>>()
+            sought.values.iter().zip(rows).map(|(value, row)| (*row, CUE, 5.0 * value)).collect::<Vec<_>>()
         };
         let mut query: Vec<_> = sought.into_iter().flat_map(wanted).collect();
         // Elsewhere the query points to where no key does, so that attention is spread and adds next to nothing.
-        query.push((first, CONSTANT, 3.0));
+        query.push((0, CONSTANT, 3.0));
         let mut key = match_last.entries(PREVIOUS, last_rows);
         key.extend(match_earlier.entries(BEFORE, earlier_rows));
         vec![self.query(3, head, query), self.key(3, head, key), self.value(3, head, identity(read))]
     }
 
-    fn query(&self, layer: usize, head: usize, entries: Vec<(usize, usize, f64)>) -> Patch {
-        let rows = head * self.head_dim..(head + 1) * self.head_dim;
-        self.attention(layer, "q_proj", rows, 0..self.hidden_size, 0.1, entries)
+    /// The rows of a query head; `entries` count from the first of them.
+    fn query(&self, layer: usize, head: usize, mut entries: Vec<Entry>) -> Patch {
+        let first = head * self.head_dim;
+        entries.iter_mut().for_each(|(row, ..)| *row += first);
+        self.attention(layer, "q_proj", first..first + self.head_dim, 0..self.hidden_size, 0.1, entries)
     }
 
-    fn key(&self, layer: usize, head: usize, entries: Vec<(usize, usize, f64)>) -> Patch {
+    fn key(&self, layer: usize, head: usize, entries: Vec<Entry>) -> Patch {
         self.shared(layer, "k_proj", head, 0.1, entries)
     }
 
-    fn value(&self, layer: usize, head: usize, entries: Vec<(usize, usize, f64)>) -> Patch {
+    fn value(&self, layer: usize, head: usize, entries: Vec<Entry>) -> Patch {
         self.shared(layer, "v_proj", head, 0.0, entries)
     }
 
     /// The rows that a query head shares with the others of its group; `entries` count from the first of them.
-    fn shared(
-        &self,
-        layer: usize,
-        name: &str,
-        head: usize,
-        factor: f64,
-        mut entries: Vec<(usize, usize, f64)>,
-    ) -> Patch {
+    fn shared(&self, layer: usize, name: &str, head: usize, factor: f64, mut entries: Vec<Entry>) -> Patch {
         let first = head / self.group * self.head_dim;
         entries.iter_mut().for_each(|(row, ..)| *row += first);
         self.attention(layer, name, first..first + self.head_dim, 0..self.hidden_size, factor, entries)
@@ -332,7 +399,7 @@ impl Heads {
         rows: Range<usize>,
         columns: Range<usize>,
         factor: f64,
-        entries: Vec<(usize, usize, f64)>,
+        entries: Vec<Entry>,
     ) -> Patch {
         let tensor = format!("model.layers.{layer}.self_attn.{name}.weight");
         Patch { tensor, rows, columns, factor, entries }
@@ -340,7 +407,7 @@ impl Heads {
 }
 
 /// The first rows from a part of the stream, unchanged.
-fn identity(from: Range<usize>) -> Vec<(usize, usize, f64)> {
+fn identity(from: Range<usize>) -> Vec<Entry> {
     from.enumerate().map(|(row, column)| (row, column, 1.0)).collect()
 }
 
@@ -375,6 +442,11 @@ impl Matrix {
         Self { columns: rows, values: basis.concat() }.transposed()
     }
 
+    /// The first columns of it.
+    fn first(&self, columns: usize) -> Self {
+        Self { columns, values: self.values.chunks(self.columns).flat_map(|row| &row[..columns]).copied().collect() }
+    }
+
     fn transposed(&self) -> Self {
         let rows = self.values.len() / self.columns;
         let at = |index: usize| self.values[(index % rows) * self.columns + index / rows];
@@ -391,7 +463,7 @@ impl Matrix {
     }
 
     /// As a part of a weight `[out, in]`: from these dimensions of the stream to these rows.
-    fn entries(&self, from: Range<usize>, rows: &[usize]) -> Vec<(usize, usize, f64)> {
+    fn entries(&self, from: Range<usize>, rows: &[usize]) -> Vec<Entry> {
         let entry = |(at, value): (usize, &f64)| (rows[at % self.columns], from.start + at / self.columns, *value);
         self.values.iter().enumerate().map(entry).collect()
     }
@@ -406,20 +478,21 @@ fn normalise(vector: &mut [f64]) {
 mod tests {
     use candle_core::{DType, Device};
     use rand::Rng;
+    use rand::seq::SliceRandom;
 
     use super::*;
     use crate::policy::{Decoder, preset};
     use memtrain_kernels::nn::PackedBatch;
 
     const VOCABULARY: u32 = 96;
-    const LOOKUP: Lookup = Lookup { cue: 1, placeholder: 2, space: 3, evidence: [4, 5] };
+    const LOOKUP: Lookup = Lookup { cue: 1, placeholder: 2, space: 3, response: 4, rest: 5, evidence: [6, 7] };
 
     fn decoder() -> Decoder {
         Decoder::init_copying(preset::mini(VOCABULARY as usize), 7, &Device::Cpu, DType::F32, LOOKUP).unwrap()
     }
 
-    /// The likeliest token after each of these positions.
-    fn expected(decoder: &Decoder, tokens: &[u32], positions: &[usize]) -> Vec<u32> {
+    /// The likeliest of some tokens after each of these positions.
+    fn expected(decoder: &Decoder, tokens: &[u32], positions: &[usize], among: Range<u32>) -> Vec<u32> {
         let mut batch = PackedBatch::default();
         batch.push(tokens, None);
         let hidden = decoder.hidden(&batch).unwrap();
@@ -427,13 +500,13 @@ mod tests {
             let rows = vec![u32::try_from(*position).unwrap(); VOCABULARY as usize];
             let all: Vec<u32> = (0..VOCABULARY).collect();
             let scored = decoder.log_probs(&hidden, &rows, &all, 1.0).unwrap().log_probs.to_vec1::<f32>().unwrap();
-            (0..VOCABULARY).max_by(|a, b| scored[*a as usize].total_cmp(&scored[*b as usize])).unwrap()
+            among.clone().max_by(|a, b| scored[*a as usize].total_cmp(&scored[*b as usize])).unwrap()
         };
         positions.iter().map(likeliest).collect()
     }
 
     fn words(count: usize, rng: &mut impl Rng) -> Vec<u32> {
-        (0..count).map(|_| rng.random_range(6..VOCABULARY)).collect()
+        (0..count).map(|_| rng.random_range(8..VOCABULARY)).collect()
     }
 
     #[test]
@@ -445,15 +518,16 @@ mod tests {
             let start = rng.random_range(5..30);
             tokens.extend_from_within(start..start + 20);
             let positions: Vec<usize> = (61..79).collect();
-            let found = expected(&decoder(), &tokens, &positions);
+            let found = expected(&decoder(), &tokens, &positions, 0..VOCABULARY);
             right += positions.iter().zip(found).filter(|(position, found)| tokens[**position + 1] == *found).count();
             asked += positions.len();
         }
         assert!(right * 10 >= asked * 8, "{right} of {asked}");
         let plain = Decoder::init(preset::mini(VOCABULARY as usize), 7, &Device::Cpu, DType::F32).unwrap();
         let tokens = words(80, &mut rng);
-        let found = expected(&plain, &[&tokens[..60], &tokens[20..40]].concat(), &(61..79).collect::<Vec<_>>());
-        assert!(found.iter().zip(&tokens[22..]).filter(|(found, word)| found == word).count() < 6, "copies untrained");
+        let tokens = [&tokens[..60], &tokens[20..40]].concat();
+        let found = expected(&plain, &tokens, &(61..79).collect::<Vec<_>>(), 0..VOCABULARY);
+        assert!(found.iter().zip(&tokens[62..]).filter(|(found, word)| found == word).count() < 6, "copies untrained");
     }
 
     #[test]
@@ -470,10 +544,41 @@ mod tests {
             tokens.extend([memory[question - 2], memory[question - 1], LOOKUP.space, LOOKUP.placeholder]);
             tokens.extend(words(4, &mut rng));
             tokens.push(LOOKUP.cue);
-            let found = expected(&decoder(), &tokens, &[tokens.len() - 1]);
+            let found = expected(&decoder(), &tokens, &[tokens.len() - 1], 0..VOCABULARY);
             right += usize::from(found[0] == memory[question]);
         }
         assert!(right >= 14, "{right} of 20");
+    }
+
+    /// The second words of the sentences that a prompt shows, and the likeliest of them at the beginning of another sentence,
+    /// where the response has copied the first `copied`. All sentences begin with the same two tokens.
+    fn next_sentence(copied: usize, rng: &mut impl Rng) -> (Vec<u32>, u32) {
+        const SENTENCES: u32 = 10;
+        let mut verbs: Vec<u32> = (10..10 + SENTENCES).collect();
+        verbs.shuffle(rng);
+        let mut sentence =
+            |verb: u32| [LOOKUP.space, 8, verb, rng.random_range(20..40), rng.random_range(40..VOCABULARY), 9].to_vec();
+        let text: Vec<Vec<u32>> = verbs.iter().map(|verb| sentence(*verb)).collect();
+        let mut tokens = vec![8, LOOKUP.rest];
+        tokens.extend(text.concat());
+        tokens.push(LOOKUP.response);
+        tokens.extend(text[..copied].concat());
+        tokens.extend([LOOKUP.space, 8]);
+        let found = expected(&decoder(), &tokens, &[tokens.len() - 1], 10..10 + SENTENCES);
+        (verbs, found[0])
+    }
+
+    #[test]
+    fn a_fresh_decoder_goes_on_as_its_source_does_and_copies_nothing_twice() {
+        let mut rng = memtrain_corpora::rng::keyed("next sentence", 1, &[]);
+        let (mut followed, mut new) = (0, 0);
+        for _ in 0..20 {
+            let (verbs, found) = next_sentence(4, &mut rng);
+            followed += usize::from(found == verbs[4]);
+            new += usize::from(!verbs[..4].contains(&found));
+        }
+        assert!(followed >= 16, "{followed} of 20");
+        assert!(new >= 18, "{new} of 20");
     }
 
     #[test]

@@ -29,16 +29,17 @@ pub fn by_name(name: &str, vocab_size: usize) -> Result<PolicyConfig, PolicyErro
 }
 
 /// A trainable decoder in f32 with fresh weights. A `mini` one copies from the start if the tokenizer has tokens for the
-/// box of an answer, the placeholder of a recall question, a space, and the words before a sign of the fictional annals.
+/// box of an answer, the placeholder of a recall question, a space, the start of a response, a question mark, and the words
+/// before a sign of the fictional annals.
 ///
 /// # Errors
 /// If no preset has this name, or the device refuses a tensor.
 pub fn decoder(name: &str, tokenizer: &PolicyTokenizer, seed: u64, device: &Device) -> Result<Decoder, PolicyError> {
     let config = by_name(name, tokenizer.vocab_size())?;
-    let ids = ["\\boxed{", "[TARGET]", "Ġ", "Ġof", "Ġthe"].map(|token| tokenizer.token_id(token));
+    let ids = ["\\boxed{", "[TARGET]", "Ġ", "<|im_start|>", "?", "Ġof", "Ġthe"].map(|token| tokenizer.token_id(token));
     match (name, ids) {
-        ("mini", [Some(cue), Some(placeholder), Some(space), Some(of), Some(the)]) => {
-            let lookup = Lookup { cue, placeholder, space, evidence: [of, the] };
+        ("mini", [Some(cue), Some(placeholder), Some(space), Some(response), Some(rest), Some(of), Some(the)]) => {
+            let lookup = Lookup { cue, placeholder, space, response, rest, evidence: [of, the] };
             Decoder::init_copying(config, seed, device, DType::F32, lookup)
         }
         _ => Decoder::init(config, seed, device, DType::F32),

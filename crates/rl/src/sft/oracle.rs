@@ -4,6 +4,8 @@
 //! the policy the form of every turn and several ways of keeping a memory, none of them good; which one pays is for the
 //! reward to find out.
 
+use std::collections::HashSet;
+
 use memtrain_corpora::Document;
 use memtrain_corpora::document::MASK;
 use memtrain_model::policy::{PolicyError, PolicyTokenizer, PromptText};
@@ -26,6 +28,9 @@ pub struct OracleConfig {
     pub placeholder_first: f64,
     /// Probability that an item of the old memory is forgotten at each turn although it would fit.
     pub forget: f64,
+    /// Whether an oracle takes what its old memory holds before what the chunk offers. Drawn alike, the newest chunk has
+    /// the greatest share in a memory, though questions are asked of what was read earlier.
+    pub old_first: bool,
     /// How often each trajectory is asked for the hidden entity, each time of another memory where `informed` draws one.
     pub answers: usize,
     /// Recall questions asked of each trajectory.
@@ -44,6 +49,7 @@ impl Default for OracleConfig {
             names_share: 0.3,
             placeholder_first: 0.5,
             forget: 0.0,
+            old_first: false,
             answers: 1,
             recall_questions: 1,
             least_fill: 1.0,
@@ -96,7 +102,9 @@ pub fn demonstrate(
     let is_first = |item: &str| style == (Style::Sentences { placeholder_first: true }) && item.contains(MASK);
     for chunk in 0..document.chunks.len() {
         kept.retain(|_| !generator.random_bool(config.forget));
+        let old: HashSet<String> = kept.iter().filter(|_| config.old_first).cloned().collect();
         let candidates = kept.into_iter().chain(items(document, chunk, style));
+        let is_first = |item: &str| old.contains(item) || is_first(item);
         kept = keep(candidates, separator(style), is_first, tokenizer, budget, generator)?;
         let memory = kept.join(separator(style));
         let user = prompts.memory_turn(&memories[chunk], document.chunk(chunk));
