@@ -42,7 +42,7 @@ fn the_released_settings_are_read_and_planned() {
         let path = format!("configs/{name}.toml");
         let checked = memtrain(root, &["config", "check", &path]);
         assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
-        let planned = memtrain(root, &["train", "--dry-run", "--config", &path]);
+        let planned = memtrain(root, &["train", "--dry-run", "--device-memory", "1000", "--config", &path]);
         let said = String::from_utf8(planned.stdout).unwrap();
         assert!(planned.status.success(), "{name}: {}", String::from_utf8_lossy(&planned.stderr));
         for fact in facts.iter().chain(&["aggregation = \"token-mean\"", "prompts              `standard`"]) {
