@@ -4,10 +4,11 @@
 //! `corpus build` would make other documents. Keys that only one of the two has are passed over, so that a corpus of an earlier
 //! version of the program stays good.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use memtrain_corpora::{Split, store};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::config::CorpusConfig;
 use crate::error::{PipelineError, Result};
@@ -122,19 +123,35 @@ fn tokenizer(
 fn compare(key: &str, built: &Value, configured: &Value, found: &mut Vec<Difference>) {
     match (built, configured) {
         (Value::Object(built), Value::Object(configured)) if key != OWN_KEYS => {
-            for (name, configured) in configured {
-                if let Some(built) = built.get(name) {
+            let names: BTreeSet<&String> = built.keys().chain(configured.keys()).collect();
+            for name in names {
+                let of = |values: &Map<String, Value>| values.get(name).cloned().or_else(|| left_out(key, name));
+                if let (Some(built), Some(configured)) = (of(built), of(configured)) {
                     // Plans keep the first name of this key.
                     let name = if name == "leftovers" { "short_passages" } else { name };
-                    compare(&format!("{key}.{name}"), built, configured, found);
+                    compare(&format!("{key}.{name}"), &built, &configured, found);
                 }
             }
         }
+        // Fractions are of 32 bits; their digits in a plan may be read as a neighbour's.
+        (Value::Number(built), Value::Number(configured))
+            if built.as_f64().map(|built| built as f32) == configured.as_f64().map(|configured| configured as f32) => {}
         _ if built != configured => {
             let (built, configured) = (Some(typed(built)), typed(configured));
             found.push(Difference { key: key.to_owned(), built, configured });
         }
         _ => {}
+    }
+}
+
+/// The default of a key that plans leave out at it.
+fn left_out(section: &str, name: &str) -> Option<Value> {
+    match (section, name) {
+        ("corpus.ingest", "passage_share") => Some(1.0.into()),
+        ("corpus.synthesize", "entities" | "passages") => Some("all".into()),
+        ("corpus.synthesize.eligible", "max_words" | "max_in_passage") => Some(0.into()),
+        ("corpus.synthesize.eligible", "small_letters") => Some(false.into()),
+        _ => None,
     }
 }
 

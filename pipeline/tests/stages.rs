@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use memtrain_corpora::mask::{Matching, leaks, occurrences};
 use memtrain_corpora::store;
-use memtrain_corpora::{Document, PassageRole, Split};
+use memtrain_corpora::{Document, DocumentPassage, PassageRole, Split};
 use memtrain_pipeline::{
     CorpusConfig, PipelineError, Progress, StageName, StageState, build, document, documents, finish, mentions,
     passages, plan, run_shard, status,
@@ -20,7 +20,9 @@ use world::{StopAfter, all_documents, quickstart, snapshot};
 #[test]
 fn builds_sound_documents_and_does_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let (config, out) = (quickstart(folder.path()), folder.path().join("corpus"));
+    let (mut config, out) = (quickstart(folder.path()), folder.path().join("corpus"));
+    // What stood where a placeholder stands is known of the entity's own words alone.
+    (config.synthesize.mask_aliases, config.synthesize.mask_forms) = (false, false);
     let summary = build(&config, &out, &()).unwrap();
     assert!(!summary.is_unchanged());
     let before = snapshot(&out);
@@ -41,6 +43,14 @@ fn builds_sound_documents_and_does_nothing_twice() {
             let text = document.text[place.span.clone()].replace("[MASK]", &document.answer);
             assert_eq!(text, format!("{}\n{}", passage.title, passage.text));
         }
+        let has_mask = |place: &&DocumentPassage| document.text[place.span.clone()].contains("[MASK]");
+        let beside =
+            document.passages.iter().filter(|place| place.role == PassageRole::Related).filter(has_mask).count();
+        assert!(
+            beside >= config.synthesize.evidence.min_passages,
+            "{beside} related passages mention {}",
+            document.answer
+        );
     }
     let articles = |documents: &[Document]| -> HashSet<u64> {
         let pivot = |d: &Document| d.passages.iter().find(|p| p.role == PassageRole::Pivot).unwrap().passage_id;

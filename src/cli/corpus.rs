@@ -215,7 +215,7 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Action::Status(args) => status(&args.load()?),
+        Action::Status(args) => status(&args.checked()?),
         Action::Inspect(args) => super::inspect::run(args),
         Action::Verify(args) => verify(args),
         Action::Stats(args) => stats(args),
@@ -362,7 +362,7 @@ pub(super) fn line(stage: &StageSummary) -> String {
 }
 
 fn status(config: &Config) -> anyhow::Result<()> {
-    for stage in memtrain_pipeline::status(&config.corpus, &config.run.corpus)? {
+    for stage in memtrain_pipeline::status(&models::local(config), &config.run.corpus)? {
         let rows = stage.rows.iter().map(|(table, rows)| format!("{rows} {table}")).collect::<Vec<_>>().join(", ");
         print_line!(
             "{:<10}  {:<9}  {:>4}/{:<4} shards  {rows}",

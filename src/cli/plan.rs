@@ -212,7 +212,7 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
 /// Prints the resolved configuration and what SFT with it takes.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_sft(config: &Config, out: &Path, machine: &MachineArgs) -> anyhow::Result<()> {
     check(config)?;
     let (sft, reader) = (&config.sft, &config.reader);

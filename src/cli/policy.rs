@@ -51,7 +51,7 @@ pub enum Action {
 /// Arguments of `memtrain policy init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Shape of the policy: `tiny` or `small`
+    /// Shape of the policy: `tiny`, `mini`, `small`, `qwen3-4b` or `qwen2.5-7b`
     #[arg(long, default_value = "tiny")]
     pub preset: String,
     /// Its tokenizer, for example `<corpus>/tokenizer/tokenizer.json`

@@ -333,6 +333,7 @@ pub const KEYS: &[Key] = &[
     key("sft.oracle.names_share", "share", SftMaths, "Trajectories whose memory is a list of names; others keep sentences."),
     key("sft.oracle.placeholder_first", "probability", SftMaths, "That sentences with the placeholder are taken first."),
     key("sft.oracle.forget", "probability", SftMaths, "That an item is forgotten at a turn although it would fit."),
+    key("sft.oracle.old_first", "", SftMaths, "Take what the old memory holds before what the chunk offers."),
     key("sft.oracle.answers", "answers", SftMaths, "How often each trajectory is asked for the hidden entity."),
     key("sft.oracle.recall_questions", "questions", SftMaths, "Recall questions of each trajectory."),
     key("sft.oracle.least_fill", "share", SftMaths, "Least part of the memory that an oracle fills."),
@@ -381,6 +382,8 @@ pub fn classes(config: &Config, trainer: Trainer) -> KeyClasses {
         InRun::Place(inputs) => KeyClass::Place(inputs),
         Checkpoints if config.train.overlap == Overlap::None => KeyClass::Neutral,
         Length if is_sft => KeyClass::Neutral,
+        // The step after a checkpoint is sampled with fresh weights, the one after the last step as well.
+        Length if config.train.overlap != Overlap::None => KeyClass::Mathematics,
         SftLength | SftMaths if !is_sft => KeyClass::Neutral,
         Length | SftLength => length,
         Checkpoints | Maths | SftMaths => KeyClass::Mathematics,
@@ -410,7 +413,9 @@ mod tests {
         assert_eq!(of("", Trainer::Train, "policy.chat_template_kwargs.enable_thinking"), KeyClass::Mathematics);
         assert_eq!(of("", Trainer::Train, "train.checkpoint_every"), KeyClass::Neutral);
         let ahead = "train.overlap = \"one-step\"";
-        assert_eq!(of(ahead, Trainer::Train, "train.checkpoint_every"), KeyClass::Mathematics);
+        for key in ["train.checkpoint_every", "train.steps"] {
+            assert_eq!(of(ahead, Trainer::Train, key), KeyClass::Mathematics, "{key}");
+        }
         assert_eq!(of("", Trainer::Train, "policy.lora.rank"), KeyClass::Origin);
         assert_eq!(of("", Trainer::Train, "a.new.key"), KeyClass::Mathematics);
     }

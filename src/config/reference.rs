@@ -38,6 +38,12 @@ const UNWRITTEN: &str = r#"
     truncation = "none"
     [searcher]
     prompt_tokens = 0
+    [sampler.http]
+    lora = "adapter"
+    [train]
+    overlap = "none"
+    [sft.oracle]
+    old_first = false
 "#;
 
 /// Adds the keys that a table lacks, section by section.

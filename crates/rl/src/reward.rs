@@ -232,6 +232,7 @@ impl ExternalReward {
         let mut wait = Duration::from_secs_f64(self.config.backoff_s);
         let mut left = self.config.retries;
         loop {
+            stop.check()?;
             let answer = match &mut self.scorer {
                 Scorer::Command(command) => command.ask(asked, count, stop),
                 Scorer::Endpoint(endpoint) => endpoint.ask(asked, count),

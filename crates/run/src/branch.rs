@@ -18,16 +18,20 @@ use super::{Result, RunError, RunSetup, json_lines, records, trash};
 /// Inputs that a branch has from the run that it comes from.
 const KEPT_INPUTS: [&str; 2] = ["policy", "tokenizer"];
 
-/// Makes the branch in `to` of the run in `from`, with the configuration and inputs of `setup`. Where a run is in `to` already
-/// nothing is done: [`super::RunDirectory::open`] says whether it is this one.
+/// Makes the branch in `to` of the run in `from`, with the configuration and inputs of `setup`. Where a branch of that run is in
+/// `to` already nothing is done: [`super::RunDirectory::open`] says whether it is this one.
 ///
 /// # Errors
-/// If another process trains in `from` or `to`; if the run has no checkpoint or is damaged; if the policy or its tokenizer would
+/// If another process trains in `from` or `to`; if a run is in `to` that is no branch of `from`; if the run has no checkpoint or is damaged; if the policy or its tokenizer would
 /// be another one; if something else is in `to`. What has been copied then is no run, and the next attempt moves it aside.
 pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     check_out(to)?;
-    if Manifest::read(to)?.is_some() {
-        return Ok(());
+    let name = from.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Some(there) = Manifest::read(to)? {
+        return match there.branch {
+            Some(branch) if branch.run == name => Ok(()),
+            _ => Err(RunError::NoBranch { path: to.to_path_buf(), run: name }),
+        };
     }
     let before = Manifest::read(from)?.ok_or_else(|| RunError::NoRun { path: from.to_path_buf() })?;
     if !before.has_checksums() {
@@ -67,8 +71,7 @@ pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     if !keys.is_empty() {
         manifest.changes.push(Change { attempt: 1, version: manifest.version.clone(), step, keys });
     }
-    let run = from.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    manifest.branch = Some(Branch { run, step });
+    manifest.branch = Some(Branch { run: name, step });
     // The manifest is what makes it a run: it comes last.
     manifest.sealed().write(to)?;
     tracing::info!("`{}` goes on from step {step} of `{}`", to.display(), from.display());

@@ -1,11 +1,13 @@
 //! Changes of a run's configuration between two starts: which keys may change, and what was changed after which step.
 //!
 //! `config.toml` stays as the run began. The manifest lists what was changed since, each change with the step after which it
-//! holds, so that what earlier steps were recorded with is known too ([`Settings`]).
+//! holds, so that what earlier steps were recorded with is known too.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use super::checkpoint::Schedule;
 
 /// What another value of a key does to a run that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +168,20 @@ impl Settings {
             number(until.rev().find_map(|change| change.keys.get(key)?.to.as_ref()).or(self.began.get(key)))
         }));
         values
+    }
+
+    /// When the run saved, by each configuration that it has had. `steps` names the key of its steps.
+    pub(super) fn schedules(&self, steps: &str) -> Vec<Schedule> {
+        let of = |taken: usize, key: &str| {
+            let changes = self.changes.iter().take(taken).rev();
+            number(changes.filter_map(|change| change.keys.get(key)?.to.as_ref()).next().or(self.began.get(key)))
+        };
+        let schedule = |taken: usize| Schedule {
+            steps: of(taken, steps),
+            checkpoint_every: of(taken, "train.checkpoint_every"),
+            evaluate_every: of(taken, "train.evaluate_every"),
+        };
+        (0..=self.changes.len()).map(schedule).filter(|schedule| schedule.checkpoint_every > 0).collect()
     }
 
     fn number(&self, key: &str, holds: impl Fn(&Change) -> bool) -> u64 {

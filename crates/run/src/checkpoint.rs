@@ -182,6 +182,8 @@ fn foreign_files(path: &Path, by_contents: bool) -> Result<Vec<String>> {
 pub struct Checkpoints {
     root: PathBuf,
     retention: Retention,
+    /// Schedules that the run has had before.
+    earlier: Vec<Schedule>,
     best: Option<u64>,
 }
 
@@ -200,7 +202,12 @@ impl Checkpoints {
         }
         store::sweep_temporaries(root)?;
         store::sweep_links(root)?;
-        Ok(Self { root: root.to_path_buf(), retention, best: None })
+        Ok(Self { root: root.to_path_buf(), retention, earlier: Vec::new(), best: None })
+    }
+
+    /// With the schedules that the run has had before: what it saved by them stays as what it saves by the present one.
+    pub fn with_earlier(self, earlier: Vec<Schedule>) -> Self {
+        Self { earlier, ..self }
     }
 
     /// The folder of a step's checkpoint.
@@ -284,7 +291,9 @@ impl Checkpoints {
 
     fn prune(&self, steps: &[u64]) -> Result<()> {
         let Retention { schedule, last, every } = self.retention;
-        let scheduled: Vec<u64> = steps.iter().copied().filter(|&step| schedule.saves_after(step)).collect();
+        let saves =
+            |step: u64| schedule.saves_after(step) || self.earlier.iter().any(|earlier| earlier.saves_after(step));
+        let scheduled: Vec<u64> = steps.iter().copied().filter(|&step| saves(step)).collect();
         let first_of_last = if last == 0 { 0 } else { scheduled.len().saturating_sub(last) };
         let stays = |step: u64| {
             let is_kept = every > 0 && step.is_multiple_of(every);

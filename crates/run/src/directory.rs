@@ -131,7 +131,12 @@ impl RunDirectory {
     /// # Errors
     /// If their folder cannot be used.
     pub fn checkpoints(&self, retention: Retention) -> Result<Checkpoints> {
-        Checkpoints::open(&self.root.join(CHECKPOINTS), retention)
+        let settings = self.manifest.settings(&self.root)?;
+        let now = settings.now();
+        let steps_of = |key: &str| self.changed.get(key).and_then(|key| key.to.as_ref()).or(now.get(key)).cloned();
+        let is_of = |key: &&str| steps_of(key).is_some_and(|steps| steps == retention.schedule.steps.to_string());
+        let steps = ["train.steps", "sft.steps"].into_iter().find(is_of).unwrap_or("train.steps");
+        Ok(Checkpoints::open(&self.root.join(CHECKPOINTS), retention)?.with_earlier(settings.schedules(steps)))
     }
 
     /// Goes back to a step, 0 for the start: what was recorded of later steps is dropped, so that they are recorded anew, and
@@ -279,9 +284,14 @@ fn accept(root: &Path, setup: &RunSetup, mut manifest: Manifest, wanted: &Manife
     let is_refused = |(name, key): &(&String, &ChangedKey)| match class_of(&setup.classes, name) {
         KeyClass::Neutral | KeyClass::Rounding => false,
         KeyClass::Place(inputs) => {
+            // What was asked nowhere is no place.
+            let is_empty = |value: &Option<String>| value.as_deref() == Some("\"\"");
             let is_on_record =
                 |input: &&str| !wanted.inputs.contains_key(*input) || manifest.inputs.contains_key(*input);
-            key.from.is_none() || key.to.is_none() || !inputs.iter().all(is_on_record)
+            key.from.is_none()
+                || key.to.is_none()
+                || is_empty(&key.from) != is_empty(&key.to)
+                || !inputs.iter().all(is_on_record)
         }
         KeyClass::Mathematics | KeyClass::Origin => true,
     };

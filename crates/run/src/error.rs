@@ -40,6 +40,14 @@ pub enum RunError {
         /// Keys, as `section.key`, and inputs.
         differences: Vec<String>,
     },
+    /// The name of a branch is that of another run.
+    #[error("`{}` holds a run already that is no branch of `{run}`", path.display())]
+    NoBranch {
+        /// The folder.
+        path: PathBuf,
+        /// The run that a branch was asked of.
+        run: String,
+    },
     /// There is nothing to go on from.
     #[error("`{}` has no checkpoint that a branch could go on from", path.display())]
     NoCheckpoint {
@@ -200,6 +208,7 @@ impl RunError {
                  a checkpoint"
                     .into(),
             ),
+            RunError::NoBranch { .. } => Some("give the branch another name, or remove what is there".into()),
             RunError::NoCheckpoint { .. } => {
                 Some("a run without a checkpoint has nothing to keep: start another one under a name of its own".into())
             }

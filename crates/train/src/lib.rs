@@ -46,6 +46,13 @@ pub enum Overlap {
     OneStep,
 }
 
+impl Overlap {
+    /// Left out of a run's configuration then, so that runs from before the key go on.
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 /// How long a run trains and what it keeps. Defaults: MemTrain §4.1 where it says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -58,6 +65,7 @@ pub struct TrainConfig {
     /// dynamic sampling). Default 0.
     pub max_refills: usize,
     /// Whether rollouts are drawn while the step before is trained on, one step off-policy: `none` or `one-step`.
+    #[serde(skip_serializing_if = "Overlap::is_none")]
     pub overlap: Overlap,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,

@@ -113,7 +113,8 @@ pub struct EvidenceConfig {
     pub min_passages: usize,
     /// Most passages that are related because they mention the hidden entity. Default 8.
     pub max_passages: usize,
-    /// Largest share of the related passages that may be of the pivot's own article. Default 0.3.
+    /// Largest share of the related passages that may be of the pivot's own article; `min_passages` that mention the hidden
+    /// entity may be all the same. Default 0.3.
     pub max_same_article: f64,
 }
 

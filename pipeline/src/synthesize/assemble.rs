@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn headings_are_numbered_and_never_hidden() {
-        let config = SynthesizeConfig { layout: PassageLayout::Numbered, ..SynthesizeConfig::default() };
+        let config = SynthesizeConfig { layout: PassageLayout::Numbered, ..paper() };
         let document = example(&config);
         let text =
             "Document 1:\n[MASK]'s port lies in Ost.\n\nDocument 2:\nThe Queen of Ost fled [MASK], the Grey Port.";

@@ -160,8 +160,10 @@ impl Eligible {
 
     /// Whether the name of an entity is a part of a longer one in a text, where parts are left out.
     fn is_part(&self, text: &str, entity: &Entity) -> bool {
+        // Scripts without capitals have no words that stand out.
+        let is_name = entity.surface.chars().next().is_some_and(char::is_uppercase) && !is_amount(entity.label);
         let names = || occurrences(text, &entity.surface, Matching::default());
-        self.whole_names && !is_amount(entity.label) && names().iter().any(|span| is_beside_capital(text, span))
+        self.whole_names && is_name && names().iter().any(|span| is_beside_capital(text, span))
     }
 
     /// What does not depend on where the mention stands.

@@ -37,7 +37,7 @@ impl Source<'_> {
             let target = |hidden| Target { hidden, mentioned_in: Vec::new() };
             return Ok(pivots.into_iter().map(|pivot| pivot.and_then(first).map(target)).collect());
         }
-        let enough = config.min_passages.min(self.config.num_related);
+        let enough = self.enough_evidence();
         let mut targets: Vec<Option<Target>> = pivots.iter().map(|_| None).collect();
         for turn in 0..MAX_TARGETS {
             let mut asked: Vec<(usize, u64, &Hidden)> = Vec::new();
@@ -74,6 +74,11 @@ impl Source<'_> {
         Ok(targets)
     }
 
+    /// Fewest related passages that mention the target.
+    pub(super) fn enough_evidence(&self) -> usize {
+        self.config.evidence.min_passages.min(self.config.num_related)
+    }
+
     /// Similar passages that retrieval is asked for, so that `num_related` are left without those of one article and those
     /// outside the pool.
     pub(super) fn num_similar(&self) -> usize {
@@ -89,7 +94,8 @@ impl Source<'_> {
     }
 
     /// The related passages of a document: those that mention the target, then the most similar ones, at most
-    /// `num_related`, and no more of the pivot's own article than its share. All of them are added to `taken`.
+    /// `num_related`. Beyond the first ones, which are enough evidence, no more are of the pivot's own article than its
+    /// share. All of them are added to `taken`.
     pub(super) fn choose_related(
         &self,
         pivot: u64,
@@ -109,10 +115,11 @@ impl Source<'_> {
                 continue;
             }
             if article.is_some() && Some(self.retriever.article(id)?) == article {
-                if of_own_article == 0 {
+                let is_needed = chosen.len() < self.enough_evidence();
+                if of_own_article == 0 && !is_needed {
                     continue;
                 }
-                of_own_article -= 1;
+                of_own_article = of_own_article.saturating_sub(1);
             }
             taken.insert(id);
             chosen.push(id);

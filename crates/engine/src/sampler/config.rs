@@ -66,6 +66,13 @@ pub enum ServedLora {
     Merged,
 }
 
+impl ServedLora {
+    /// Left out of a run's configuration then, so that runs from before the key go on.
+    fn is_adapter(&self) -> bool {
+        *self == Self::Adapter
+    }
+}
+
 /// A call that makes a server do something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,6 +107,7 @@ pub struct HttpConfig {
     /// `sampler-weights` in the run's folder.
     pub weights: PathBuf,
     /// What a policy with adapters is written as.
+    #[serde(skip_serializing_if = "ServedLora::is_adapter")]
     pub lora: ServedLora,
     /// What makes the server read whole weights, in this order; empty is what the dialect's server has for it.
     pub reload: Vec<ServerCall>,

@@ -30,6 +30,7 @@ pub struct OracleConfig {
     pub forget: f64,
     /// Whether an oracle takes what its old memory holds before what the chunk offers. Drawn alike, the newest chunk has
     /// the greatest share in a memory, though questions are asked of what was read earlier.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub old_first: bool,
     /// How often each trajectory is asked for the hidden entity, each time of another memory where `informed` draws one.
     pub answers: usize,

@@ -107,6 +107,24 @@ fn a_stop_off_the_schedule_leaves_nothing_in_the_end() -> Result<()> {
 }
 
 #[test]
+fn what_was_saved_by_an_earlier_schedule_stays() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let before = Schedule { steps: 30, checkpoint_every: 10, evaluate_every: 0 };
+    let all = |schedule| Retention { schedule, last: 0, every: 0 };
+    let mut checkpoints = Checkpoints::open(folder.path(), all(before))?;
+    for step in [10, 20, 30] {
+        save(&mut checkpoints, step)?;
+    }
+    let now = Schedule { steps: 45, checkpoint_every: 15, ..before };
+    let mut checkpoints = Checkpoints::open(folder.path(), all(now))?.with_earlier(vec![before]);
+    for step in [37, 45] {
+        save(&mut checkpoints, step)?;
+    }
+    assert_eq!(checkpoints.steps()?, [10, 20, 30, 45]);
+    Ok(())
+}
+
+#[test]
 fn links_that_a_kill_has_left_behind_are_mended() -> Result<()> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut checkpoints = Checkpoints::open(folder.path(), KEEP_TWO)?;
