@@ -4,7 +4,7 @@
 //! alone cannot be restored from the rest of the document, one whose other forms stand in the text need not be
 //! remembered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use memtrain_corpora::document::MASK;
@@ -86,13 +86,11 @@ fn judge(document: &Document, passages: &Passages, locale: &Locale) -> Result<[b
         .collect();
     let own = articles.get(&pivot.passage_id);
     let of_own_article = related.iter().filter(|id| articles.get(id) == own).count();
-    let names: HashSet<&str> = document.aliases.iter().map(String::as_str).collect();
-    let names: Vec<&str> = names.into_iter().collect();
     let head = passages.get_many::<PassageHead>(&[pivot.passage_id])?;
     Ok([
         masks.len() == of_pivot.len(),
         !other_forms(&document.text, &document.answer, document.label).is_empty()
-            || !occurrences_of_any(&document.text, &names, Matching::default()).is_empty(),
+            || !occurrences_of_any(&document.text, &document.aliases, Matching::default()).is_empty(),
         of_pivot.iter().any(|&at| is_beside_capital(&document.text, &(at..at + MASK.len()))),
         !related.is_empty() && 2 * of_own_article >= related.len(),
         head.iter().any(|head| classify(&head.title, locale).is_some()),

@@ -22,8 +22,8 @@ const KEPT_INPUTS: [&str; 2] = ["policy", "tokenizer"];
 /// `to` already nothing is done: [`super::RunDirectory::open`] says whether it is this one.
 ///
 /// # Errors
-/// If another process trains in `from` or `to`; if a run is in `to` that is no branch of `from`; if the run has no checkpoint or is damaged; if the policy or its tokenizer would
-/// be another one; if something else is in `to`. What has been copied then is no run, and the next attempt moves it aside.
+/// If another process trains in `from` or `to`; if a run is in `to` that is no branch of `from`; if the run has no checkpoint
+/// or is damaged; if the policy or its tokenizer would be another one; if something else is in `to`. What has been copied then is no run, and the next attempt moves it aside.
 pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     check_out(to)?;
     let name = from.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
