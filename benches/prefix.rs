@@ -1,4 +1,4 @@
-//! What shared prefixes save: `cargo bench --bench prefix`.
+//! Benchmark of prefix sharing, on against off: `cargo bench --bench prefix`.
 //!
 //! Groups of eight readings of a document whose prompts are laid out chunk first. The same rollouts are trained on with
 //! every conversation by itself, with equal prompts computed once, and with equal beginnings computed once: operations,

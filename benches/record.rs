@@ -1,4 +1,4 @@
-//! What a policy asks of a card, in parts that the recording CUDA driver counts (`scripts/cuda-record.sh`).
+//! Workloads whose requests to a card the recording CUDA driver counts (`scripts/cuda-record.sh`).
 //!
 //!     cargo bench --bench record -- DEVICE FOLDER TOKENS
 //!

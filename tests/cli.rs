@@ -1,4 +1,4 @@
-//! What a person sees: commands through the binary, right and wrong.
+//! Commands through the binary, right and wrong, as a person sees them.
 
 mod small_world;
 

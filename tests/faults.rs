@@ -1,4 +1,4 @@
-//! What happens to a stage when it is killed, when the disk fills up, when a bit flips, and when two are at the same work: nothing is
+//! Faults of a stage: killed, on a full disk, with a flipped bit, and with two processes at the same work. Nothing is
 //! lost, nothing is there twice, and what was whole is not done again.
 
 use std::collections::BTreeMap;

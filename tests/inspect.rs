@@ -1,4 +1,4 @@
-//! What `corpus inspect`, `corpus stats` and `corpus verify` print, word for word.
+//! Output of `corpus inspect`, `corpus stats` and `corpus verify`, word for word.
 //!
 //! The texts are in `tests/inspect`; `MEMTRAIN_WRITE_SHOWN=1 cargo test --test inspect` writes them anew, to be read before they are
 //! committed.

@@ -1,4 +1,4 @@
-//! What may change in a run between two starts, what makes a branch of it, and what a start that failed leaves.
+//! Changes of a run between two starts, branches, and the remains of a start that failed.
 
 mod small_world;
 

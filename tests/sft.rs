@@ -1,4 +1,4 @@
-//! What a policy imitates before it is rewarded.
+//! SFT: demonstrations and texts that a policy imitates before it is rewarded.
 
 use memtrain::agents::prompts::{PromptLayout, PromptSet};
 use memtrain::agents::sentences::sentences;

@@ -1,4 +1,4 @@
-//! What text is in memtrain, and how it is kept.
+//! Rows of the corpus, readers of dumps and wikitext, and the store that all files go through.
 //!
 //! The leftmost room of the house: everything else imports from here, nothing here imports from elsewhere.
 //!

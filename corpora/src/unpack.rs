@@ -1,4 +1,4 @@
-//! What a file is packed with, and its bytes unpacked and in UTF-8.
+//! Decompression and character sets: the packing of a file, and its bytes unpacked and in UTF-8.
 //!
 //! Told by the first bytes; what the name says does not matter. Memory is bounded whatever a file claims: nothing is unpacked
 //! further than it is read, and what asks for a larger dictionary than common tools write is refused.

@@ -1,4 +1,4 @@
-//! How fast a model turns texts into vectors: reads a text a line from stdin, prints texts and tokens a second.
+//! Speed of an embedding model: reads a text a line from stdin, prints texts and tokens a second.
 //!
 //! ```text
 //! cargo run --release -p memtrain-encoder --example embed -- DIR [--tokens 128] [--batch-tokens N] < texts.txt

@@ -1,4 +1,4 @@
-//! Which sequences share a forward pass.
+//! Batching: the sequences that share a forward pass.
 
 /// Groups sequences of the given lengths: similar lengths together, longest first, at most `batch_tokens` padded tokens
 /// a group but always one sequence. Depends on nothing but the arguments.

@@ -1,4 +1,4 @@
-//! What can be wrong with a model directory.
+//! Errors of a model directory.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What a model directory consists of.
+//! Files of a model directory.
 
 use std::path::{Path, PathBuf};
 

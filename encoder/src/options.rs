@@ -1,4 +1,4 @@
-//! Where and in what portions an encoder computes.
+//! Device and batch size of an encoder.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! What holds of every cleaned page.
+//! Invariants of every cleaned page.
 
 use memtrain_corpora::wikitext::{CleanPage, is_boilerplate_section};
 

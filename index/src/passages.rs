@@ -1,4 +1,4 @@
-//! Where the passages of an index come from.
+//! Sources of passages for an index.
 
 use std::error::Error;
 use std::ops::Range;

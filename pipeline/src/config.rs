@@ -1,4 +1,4 @@
-//! What the user sets: one section a stage. Defaults are the papers' values where a paper gives one.
+//! Configuration of the corpus: one section a stage. Defaults are the papers' values where a paper gives one.
 
 mod synthesize;
 

@@ -1,4 +1,4 @@
-//! What can go wrong between a dump and its documents.
+//! Errors of the stages between a dump and its documents.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! How much of a document bears on what is hidden in it, and what gives it away.
+//! Evidence in a document for its hidden entity, and words that give the entity away.
 //!
 //! The shares of [`EvidenceStatistics`] say whether a corpus asks for memory: an entity that is mentioned in the pivot
 //! alone cannot be restored from the rest of the document, one whose other forms stand in the text need not be

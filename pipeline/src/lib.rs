@@ -1,4 +1,4 @@
-//! How a dump becomes training documents.
+//! Stages from a dump to training documents.
 //!
 //! Five stages in a row, each by the contract of [`stage`]:
 //!

@@ -1,4 +1,4 @@
-//! What a corpus was built with, compared with a configuration.
+//! Staleness of a corpus: the configuration that it was built with, compared with another one.
 //!
 //! The plan of each stage keeps the part of the configuration that concerns it. A corpus whose plans say otherwise is stale:
 //! `corpus build` would make other documents. Keys that only one of the two has are passed over, so that a corpus of an earlier

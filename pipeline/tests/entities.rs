@@ -1,4 +1,4 @@
-//! What the `links` back-end finds, by hand-written cases, by gold, and in a world whose names are known.
+//! Mentions of the `links` back-end, by hand-written cases, by gold, and in a world whose names are known.
 
 #[path = "../../tests/real_data/mod.rs"]
 mod real_data;

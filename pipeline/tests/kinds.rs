@@ -1,4 +1,4 @@
-//! What boxes of facts tell of the kinds of real articles, beside the other signs.
+//! Kinds of real articles by their boxes of facts, beside the other signs.
 
 #[path = "../../tests/real_data/mod.rs"]
 mod real_data;

@@ -1,4 +1,4 @@
-//! How a failure is told: `error:`, what caused it, `hint:`; and the exit code.
+//! Messages of failures, `error:`, its causes, `hint:`, and the exit code.
 //!
 //! Exit codes: 0 done, 1 a named failure, 2 the command line or the configuration is wrong, 3 dumps broke off and all their whole
 //! pages were kept, 75 stopped by a signal with

@@ -1,4 +1,4 @@
-//! What was typed: one file a command.
+//! Command line: arguments by clap, one file a command.
 
 pub mod completions;
 pub mod config;

@@ -1,4 +1,4 @@
-//! What will be done: the plan that `--dry-run` prints, and the checks that need no files.
+//! Plan of a run that `--dry-run` prints, and the checks that need no files.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What each number of a configuration may be.
+//! Ranges of the numbers of a configuration.
 //!
 //! Every numeric key has a line here; a key without one is refused by a test. Bounds from above are far beyond what is used:
 //! they keep sums and products of counts inside 64 bits, and what is allocated by a count within reason. What several keys say

@@ -1,4 +1,4 @@
-//! How often each value comes, counted by polars a batch at a time.
+//! Counts of values, by polars a batch at a time.
 
 use polars::prelude::*;
 use serde::Serialize;

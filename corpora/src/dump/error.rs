@@ -1,4 +1,4 @@
-//! What can be wrong with a dump.
+//! Errors of reading a dump.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What an input is, told by its first bytes.
+//! Format detection of an input by its first bytes.
 
 use std::path::Path;
 

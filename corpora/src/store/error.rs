@@ -1,4 +1,4 @@
-//! What can go wrong with a file, and what to do about it.
+//! Errors of file operations, each with its path and a hint.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a Parquet file claims, checked before the decoder believes it.
+//! Validation of a Parquet file before the decoder believes its sizes.
 //!
 //! The `parquet` crate (60.1) takes counts of the file for true and allocates by them: children of the schema, values of a
 //! dictionary page, totals of a delta encoding, sizes of a page before compression; and it descends into a schema as deep as that

@@ -1,4 +1,4 @@
-//! What a path leads to, and whether two paths lead to the same place.
+//! Path resolution: the target of a path, and equality of two paths by their targets.
 #![expect(clippy::disallowed_methods, reason = "the store is where std::fs is allowed")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Where a bzip2 file can be cut.
+//! Block boundaries of a bzip2 file, at which it can be cut.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a wiki calls its namespaces.
+//! Namespaces of a wiki and their names.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! How a language writes dates and numbers, where a template or function writes them.
+//! Date and number formats of a language, where a template or function writes them.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! What the wikis of the world call the languages of the words they quote.
+//! Names of languages as the wikis of the world give them to the words they quote.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! What becomes of the parts of a page that are not running text.
+//! Options of cleaning: the treatment of the parts of a page that are not running text.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Which templates show words that belong to the prose, by language. All others are dropped.
+//! Names of templates that show words of the prose, by language. All others are dropped.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! What the templates that are shown show.
+//! Output of the templates that are shown.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Which letters right behind a link belong to its words, by the language of the wiki.
+//! Link trails: letters right behind a link that belong to its words, by the language of the wiki.
 
 /// Whether a letter behind a link continues its last word: `[[town]]s`. The letters are those that the software is told for
 /// each language; quotation marks, which some languages count among them, are left out, since they are no part of a name. A

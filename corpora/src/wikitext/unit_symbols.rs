@@ -1,4 +1,4 @@
-//! What a language writes for the symbol of a unit. The metric ones are the same nearly everywhere; English ones abbreviate English words.
+//! Symbols of units by language. The metric ones are the same nearly everywhere; English ones abbreviate English words.
 //!
 //! The forms are mostly the short ones of the Unicode CLDR (<https://cldr.unicode.org>).
 

@@ -1,4 +1,4 @@
-//! What happened to a person in a year: pages whose sentences are drawn for them, and the own pages beside them.
+//! Annals: pages of the events of a person in a year, drawn for them alone, and the own pages beside them.
 //!
 //! A sentence of the annals is one of three. A *sign* says who is spoken of, to a reader who knows the world: the seal and
 //! the song of a person stand on its own page too, and never change. An *event* names another entity, drawn evenly from

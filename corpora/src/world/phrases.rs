@@ -1,4 +1,4 @@
-//! What can be said in the world, and how: the kinds of facts and the sentences that state them.
+//! Phrases of the world: the kinds of facts and the sentences that state them.
 //!
 //! In a sentence `{0}`, `{1}`, `{2}` are the entities of the fact in the order of its roles, `{y}` is its year and
 //! `{g}` its word (a good, a craft, a season …). A form that opens with an entity can open with a pronoun instead.

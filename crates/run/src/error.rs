@@ -1,4 +1,4 @@
-//! What can go wrong with a run directory, and what to do about it.
+//! Errors of a run directory, each with a hint.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the program says while it runs: to stderr, and to the log of the run once there is one.
+//! Log of the program: to stderr, and to the log of the run once there is one.
 
 use std::fmt;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! How far things are: bars on a terminal, plain lines elsewhere, on stderr.
+//! Progress display on stderr: bars on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What is written down of each step: metrics, timings, evaluations, and the same for TensorBoard.
+//! Records of each step: metrics, timings, evaluations, and the same for TensorBoard.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! What is trained on, and in which order: documents of the corpus, or tasks of a file.
+//! Training items and their order: documents of the corpus, or tasks of a file.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the rollouts of a step say about the policy, by TRL's and prime-rl's names.
+//! Metrics of a step's rollouts, by TRL's and prime-rl's names.
 
 use std::collections::HashMap;
 

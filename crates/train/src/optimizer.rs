@@ -1,4 +1,4 @@
-//! What of the optimizer is configured.
+//! Configuration of the optimizer.
 
 use memtrain_model::optim::{AdamWConfig, Decay, MomentType, Schedule};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! How fast a step was, and how much memory it took: tokens a second, floating-point operations, peak memory.
+//! Speed and memory of a step: tokens a second, floating-point operations, peak memory.
 
 use std::path::Path;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Which back-end finds the mentions, by its name in the configuration.
+//! Choice of the back-end that finds the mentions, by its name in the configuration.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! How good a back-end is against gold: precision, recall and F1 of exact spans, as seqeval and the CoNLL shared tasks
-//! define them. A found mention is right when a gold mention has the same first and last token and the same label.
+//! Evaluation of a back-end against gold: precision, recall and F1 of exact spans, as seqeval and the CoNLL shared
+//! tasks define them. A found mention is right when a gold mention has the same first and last token and the same label.
 
 use std::collections::{BTreeMap, HashSet};
 

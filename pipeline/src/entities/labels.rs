@@ -1,4 +1,4 @@
-//! What kind of thing an article is about, by simple signs: its boxes of facts, its title, its categories and its first
+//! Kinds of things that articles are about, by simple signs: boxes of facts, the title, the categories and the first
 //! sentence. Wrong now and then; a neural back-end does better, this one needs nothing.
 
 mod boxes;

@@ -1,4 +1,4 @@
-//! What is known of words and names without any corpus: lists of general facts, written for this project (`lexicon/`).
+//! Lexicon of general facts on words and names, written for this project (`lexicon/`), that needs no corpus.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Which files are read, and in which pieces.
+//! Input files of ingest and the pieces that they are read in.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

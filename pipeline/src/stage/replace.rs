@@ -1,4 +1,4 @@
-//! Whose the folder of a stage is, and how the data of one plan takes the place of another's.
+//! Ownership of a stage's folder, and the replacement of one plan's data by another's.
 //!
 //! A plan that differs from that of the data in the folder is carried out in `next/`. When that is committed, it is moved
 //! file by file: the old manifest is removed, then what the old records list and the records, then the new files come,

@@ -1,4 +1,4 @@
-//! Which mentions of a pivot may be hidden, and in which split a pivot is.
+//! Eligible mentions of a pivot, which may be hidden, and the split that a pivot is in.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,4 +1,4 @@
-//! What documents are made of, fetched for many documents at a time.
+//! Material of documents, fetched for many documents at a time.
 
 use std::path::Path;
 use std::time::Instant;

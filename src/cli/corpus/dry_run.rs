@@ -1,4 +1,4 @@
-//! What building a corpus will do, as `memtrain corpus build --dry-run` prints it. Nothing is read but names and sizes.
+//! Dry run of building a corpus, as `memtrain corpus build --dry-run` prints it. Nothing is read but names and sizes.
 
 use std::path::Path;
 

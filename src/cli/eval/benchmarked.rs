@@ -1,4 +1,4 @@
-//! What the question-answering benchmarks share: which policy, with which limits, and the way through the items.
+//! Common parts of the question-answering benchmarks: the policy, its limits, and the loop over the items.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a reading shows: memories as they change, answers, and on stderr how far it is.
+//! Display of a reading: memories as they change, answers, and on stderr how far it is.
 
 use std::io::Write;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! How rollouts are sampled: keys `[sampler]`.
+//! Configuration of the sampler: keys `[sampler]`.
 
 use std::path::PathBuf;
 

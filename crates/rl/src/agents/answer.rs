@@ -1,4 +1,4 @@
-//! What an answer says, and when it is right.
+//! Answer extraction and equality of answers.
 
 use memtrain_model::policy::PromptText;
 use serde::{Deserialize, Serialize};

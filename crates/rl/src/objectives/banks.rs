@@ -1,4 +1,4 @@
-//! What objectives with a bank share: banks written over items, questions asked of them, rows of their turns.
+//! Common parts of objectives with a bank: banks written over items, questions asked of them, rows of their turns.
 
 use super::questions::{ItemQuestions, LabelledQuery, QaResult, QuestionCounts, ask};
 use super::{AnsweredBank, Item, Reason, RolloutContext, RolloutGroup, ScoredSample};

@@ -1,4 +1,4 @@
-//! What an objective is given to roll out: a document of the corpus, or a task with labels.
+//! Items that an objective rolls out: a document of the corpus, or a task with labels.
 
 use anyhow::Context;
 use memtrain_tasks::{ContextKind, Question, Task};

@@ -1,4 +1,4 @@
-//! What the built-in embeddings learn, and from what.
+//! Learning of the built-in embeddings from the passages of a corpus.
 //!
 //! Passages and words are taken a slice of dimensions at a time: the directions of 100,000 passages and as many words in
 //! full would be a gigabyte. Every sum is taken in the order of the passages, so neither threads nor slices change it.

@@ -1,4 +1,4 @@
-//! Where a file of tagged tokens has its tokens and its tags, told by all of its lines.
+//! Column layout of a file of tagged tokens, told by all of its lines.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What kind of thing an article is about, by the names of its boxes of facts.
+//! Kinds of things by the names of an article's boxes of facts.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Which runs of words may be names.
+//! Candidate names: runs of words that may be names.
 
 use std::collections::HashSet;
 use std::ops::Range;

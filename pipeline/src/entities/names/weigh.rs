@@ -1,4 +1,4 @@
-//! What a name stands for, by its words and by what stands around it.
+//! Classification of a name by its words and by the words around it.
 
 use std::ops::Range;
 

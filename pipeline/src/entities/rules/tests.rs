@@ -1,4 +1,4 @@
-//! What the rules find, language by language.
+//! Mentions that the rules find, language by language.
 
 use EntityLabel::*;
 use proptest::prelude::*;

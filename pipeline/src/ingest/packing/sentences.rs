@@ -1,4 +1,4 @@
-//! Where sentences end: the bounds of Unicode's segmentation (UAX 29), found faster.
+//! Sentence boundaries: those of Unicode's segmentation (UAX 29), found faster.
 //!
 //! A bound can only stand behind a character that may end a sentence. So the text is searched for one of those, and the library, which
 //! looks at the class of every character in a table, is asked from the word before it on. Most full stops that end nothing

@@ -1,4 +1,4 @@
-//! How many words a text has.
+//! Word counts of texts.
 
 use unicode_segmentation::UnicodeSegmentation;
 

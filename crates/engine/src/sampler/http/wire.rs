@@ -1,5 +1,5 @@
-//! What servers answer, as far as it is read. Unknown keys are passed over, so that an answer takes about as much memory as it
-//! has bytes.
+//! Wire format of servers' answers, as far as it is read. Unknown keys are passed over, so that an answer takes about as
+//! much memory as it has bytes.
 
 use std::collections::HashMap;
 

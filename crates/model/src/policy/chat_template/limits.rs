@@ -1,4 +1,4 @@
-//! What a template may use.
+//! Limits of a chat template.
 
 /// Longest source. The longest on the hub have some 20 KiB.
 pub(super) const SOURCE_BYTES: u64 = 256 << 10;

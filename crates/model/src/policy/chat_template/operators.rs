@@ -1,4 +1,4 @@
-//! What operators, indices and tests do to values.
+//! Operators, indices and tests on values.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! What the writer of a bank is shown, and its limits.
+//! Prompts of a bank's writer, and their limits.
 
 use std::path::Path;
 
