@@ -1,4 +1,6 @@
-//! `memtrain man`: manual pages of all commands, in the form that `man` reads.
+//! `memtrain man`: manual pages of all commands, in the form that `man` reads, or one page in Markdown.
+
+mod markdown;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +16,11 @@ use super::print::print_line;
 #[derive(Debug, Args)]
 pub struct ManArgs {
     /// Folder that the pages are written to, for example `~/.local/share/man/man1`
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "markdown", conflicts_with = "markdown")]
+    pub folder: Option<PathBuf>,
+    /// Print one page of all commands in Markdown instead
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 /// Writes a page for each command: `memtrain.1`, `memtrain-train.1` and so on. Pages of any version are written over.
@@ -23,18 +28,22 @@ pub struct ManArgs {
 /// # Errors
 /// If a file of such a name is not a page of this command, which stays with all others; if a page cannot be written.
 pub fn run(args: &ManArgs) -> anyhow::Result<()> {
-    store::create_dir_all(&args.folder)?;
     let mut command = Cli::command();
     command.build();
+    let Some(folder) = &args.folder else {
+        print_line!("{}", markdown::page(&command).trim_end())?;
+        return Ok(());
+    };
+    store::create_dir_all(folder)?;
     let pages = pages(&command, "memtrain")?;
-    let written = pages.iter().map(|(name, page)| (args.folder.join(format!("{name}.1")), page));
+    let written = pages.iter().map(|(name, page)| (folder.join(format!("{name}.1")), page));
     for (path, page) in written.clone() {
         store::check_file(&path, |path| is_page(path, page))?;
     }
     for (path, page) in written {
         store::write_atomic(&path, page)?;
     }
-    print_line!("{} pages in {}", pages.len(), args.folder.display())?;
+    print_line!("{} pages in {}", pages.len(), folder.display())?;
     Ok(())
 }
 
