@@ -1,14 +1,19 @@
-//! The table of contents of the command line.
+//! Entry point of the program: one line a command.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use memtrain::cli::{
     Cli, Command, completions, config, corpus, doctor, entities, environment, eval, failure, index, man, policy,
-    quickstart, read, report, run, serve_index, tasks, train, wikitext, world,
+    processor, quickstart, read, report, run, serve_index, tasks, train, wikitext, world,
 };
 
 fn main() -> ExitCode {
+    // Before anything else, since all else may use what the processor lacks.
+    if let Some(refusal) = processor::refusal() {
+        eprint!("{refusal}");
+        return ExitCode::FAILURE;
+    }
     environment::reexec();
     // Where the system refuses it, everything but the message is the same.
     let _ = memtrain::run::signal::fail_beyond_size_limit();
@@ -17,6 +22,7 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     memtrain::cli::start_log(&cli);
+    processor::warn_of_baseline();
     failure::exit_code(match cli.command {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::World(args) => world::run(&args),

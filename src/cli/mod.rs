@@ -18,6 +18,7 @@ pub mod models;
 pub mod plan;
 pub mod policy;
 pub mod print;
+pub mod processor;
 pub mod progress;
 pub mod quickstart;
 pub mod read;
