@@ -18,12 +18,27 @@ short=(--set corpus.synthesize.num_train=120 --set corpus.synthesize.num_heldout
 
 "$memtrain" report quickstart/runs/seed-1 | xargs grep -q "advantage is the distance"
 
+echo "-- the commands of the documentation that are marked for it, and the keys of the metrics"
+cp -r "$root/configs" .
+mkdir bin
+ln -s "$memtrain" bin/memtrain
+# Blocks with the language `sh ci`, in the order of the book's pages.
+for page in $(grep -o '([a-z/-]*\.md)' "$root/docs/SUMMARY.md" | tr -d '()'); do
+    sed -n '/^```sh ci$/,/^```$/{/^```/d;p}' "$root/docs/$page" > commands.sh
+    [ ! -s commands.sh ] || PATH="$PWD/bin:$PATH" bash -euxo pipefail commands.sh > commands.out 2> commands.err ||
+        { cat commands.out commands.err; echo "a command of docs/$page failed"; exit 1; }
+done
+for log in metrics timings evaluations; do
+    [ ! -e "quickstart/runs/seed-1/$log.jsonl" ] || grep -o '"[a-z_/]*":' "quickstart/runs/seed-1/$log.jsonl" | tr -d '":'
+done | sort -u | grep -vx step | while read -r key; do
+    grep -qF "\`$key\`" "$root/docs/metrics.md" || { echo "docs/metrics.md does not describe $key"; exit 1; }
+done
+
 echo "-- its event file, read by TensorBoard"
 "$root/scripts/tensorboard.sh" quickstart/runs/seed-1
 
 echo "-- a real dump through all stages, and some training"
 dump="$root/corpora/data/enwiki-sample.xml.bz2"
-cp -r "$root/configs" .
 sample=(--config configs/enwiki-sample.toml --set "corpus.ingest.dumps=[\"$dump\"]"
     --set corpus.synthesize.num_train=4 --set corpus.synthesize.num_heldout=2
     --set reader.memory_tokens=24 --set reader.answer_tokens=8 --set eval.documents=1)

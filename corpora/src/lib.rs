@@ -1,6 +1,6 @@
 //! Rows of the corpus, readers of dumps and wikitext, and the store that all files go through.
 //!
-//! The leftmost room of the house: everything else imports from here, nothing here imports from elsewhere.
+//! All other crates of the workspace may depend on this one; it depends on none of them.
 //!
 //! * [`dump`] streams the pages of a MediaWiki export; [`wikitext`] turns a page's markup into prose with
 //!   sections and link spans.
