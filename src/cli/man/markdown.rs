@@ -143,6 +143,6 @@ mod tests {
             assert!(page.contains(part), "`{part}` is missing from:\n{page}");
         }
         assert_eq!(page.matches("`-q, --quiet`").count(), 1);
-        assert!(!page.contains("--help`"));
+        assert!(!page.contains("* `-h, --help`"));
     }
 }
