@@ -15,8 +15,7 @@ use crate::agents::bank::Layout;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::Truncation;
 use crate::config::Config;
-use crate::objectives::ObjectiveConfig;
-use crate::objectives::memtrain::Variant;
+use crate::objectives::{Agent, SampleCounts, TurnLimits};
 use crate::sampler::SamplerKind;
 use crate::train::Overlap;
 
@@ -62,7 +61,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         ))
         .into());
     }
-    if config.objective.objective().bank_layout() == Some(Layout::Sections) {
+    if config.objective.objective().agent() == Agent::MemoryWriter(Layout::Sections) {
         let beside_core = reader.chunk_tokens + reader.memory_tokens;
         if beside_core + config.bank.core_tokens > reader.context_tokens {
             return Err(Usage(format!(
@@ -105,12 +104,7 @@ fn check_size(config: &Config) -> anyhow::Result<()> {
     /// Trajectories of a step, and recall answers of all of them: gibibytes before a single token is drawn.
     const MOST: [usize; 2] = [1 << 20, 1 << 24];
     let trajectories = config.train.documents_per_step.saturating_mul(config.objective.objective().group_size());
-    let recalls = match &config.objective {
-        ObjectiveConfig::MemTrain(objective) => {
-            trajectories.saturating_mul(objective.recall_questions).saturating_mul(objective.recall_samples)
-        }
-        _ => 0,
-    };
+    let recalls = trajectories.saturating_mul(samples_per_trajectory(config).recall_answers);
     if trajectories > MOST[0] || recalls > MOST[1] {
         return Err(Usage(format!(
             "a step of {trajectories} trajectories and {recalls} recall answers is more than {} and {}: lower \
@@ -124,13 +118,18 @@ fn check_size(config: &Config) -> anyhow::Result<()> {
 
 /// Checks that the objective has what it works on.
 fn check_objective(config: &Config) -> anyhow::Result<()> {
-    match &config.objective {
-        ObjectiveConfig::Mem1(_) if config.tasks.train.is_none() => {
-            let wrong = "`objective.kind = \"mem1\"` answers questions: name a file of them, `tasks.train`";
-            Err(Usage(wrong.to_owned()).into())
-        }
-        _ => Ok(()),
+    if config.objective.objective().agent() == Agent::Searcher && config.tasks.train.is_none() {
+        let kind = config.objective.kind();
+        let wrong = format!("`objective.kind = \"{kind}\"` answers questions: name a file of them, `tasks.train`");
+        return Err(Usage(wrong).into());
     }
+    Ok(())
+}
+
+/// Responses of a trajectory at most.
+fn samples_per_trajectory(config: &Config) -> SampleCounts {
+    let limits = TurnLimits { chunks: chunks(config), search_turns: config.searcher.max_turns };
+    config.objective.objective().samples_per_trajectory(limits)
 }
 
 /// Chunks of a document or task at most.
@@ -144,18 +143,9 @@ pub(super) fn chunks(config: &Config) -> usize {
 
 /// Conversations of a step at most: turns that read and answer, and recall answers.
 pub(super) fn conversations_a_step(config: &Config) -> (usize, usize) {
-    let chunks = chunks(config);
     let trajectories = config.train.documents_per_step * config.objective.objective().group_size();
-    match &config.objective {
-        ObjectiveConfig::MemTrain(objective) => {
-            let answers = objective.recall_questions * objective.recall_samples;
-            let recalls = if objective.variant == Variant::EndToEnd { 0 } else { answers };
-            (trajectories * (chunks + 1), trajectories * recalls)
-        }
-        ObjectiveConfig::MemAgent(_) | ObjectiveConfig::InfoMem(_) => (trajectories * (chunks + 1), 0),
-        ObjectiveConfig::FineMem(_) | ObjectiveConfig::MemAlpha(_) => (trajectories * chunks, 0),
-        ObjectiveConfig::Mem1(_) => (trajectories * config.searcher.max_turns, 0),
-    }
+    let SampleCounts { turns, recall_answers } = samples_per_trajectory(config);
+    (trajectories * turns, trajectories * recall_answers)
 }
 
 /// Checks the policy's section.
@@ -201,8 +191,8 @@ pub fn print(config: &Config, machine: &MachineArgs) -> anyhow::Result<()> {
         "# reference            {}",
         if has_reference(config) { "the starting policy, frozen" } else { "none (β = 0)" }
     )?;
-    if let Some(server) = config.bank.answerer.as_ref().filter(|_| config.objective.objective().bank_layout().is_some())
-    {
+    let keeps_bank = config.objective.objective().agent().bank_layout().is_some();
+    if let Some(server) = config.bank.answerer.as_ref().filter(|_| keeps_bank) {
         print_line!("# answers and judges   {}", server.url)?;
     }
     print_line!("# run                  {}", config.run.runs.join(&config.run.name).display())?;
@@ -252,6 +242,6 @@ fn documents(config: &Config) -> anyhow::Result<String> {
 /// Whether a frozen reference is kept.
 pub(super) fn has_reference(config: &Config) -> bool {
     let objective = config.objective.objective();
-    let server_answers = objective.bank_layout().is_some() && config.bank.answerer.is_some();
+    let server_answers = objective.agent().bank_layout().is_some() && config.bank.answerer.is_some();
     config.loss.kl_beta > 0.0 || objective.needs_reference() && !server_answers
 }

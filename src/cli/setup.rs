@@ -23,7 +23,7 @@ use crate::config::keys::{Trainer, classes};
 use crate::config::{Config, renamed};
 use crate::eval::memory_controls::{self, Contender, MemoryReport};
 use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, questions};
-use crate::objectives::{ObjectiveConfig, Search};
+use crate::objectives::{Agent, Search};
 use crate::policy::stored::{StoredWeights, weight_files};
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Policy, PolicyTokenizer, directory, preset};
@@ -154,7 +154,7 @@ impl Session {
         Ok(Self { config, prompts, bank })
     }
 
-    /// Documents of a split: for MemTrain of the file of tasks where one is named, else of the corpus.
+    /// Documents of a split: of the file of tasks where one is named and the objective reads documents, else of the corpus.
     ///
     /// # Errors
     /// If the corpus is not built, or the file holds no documents.
@@ -166,7 +166,7 @@ impl Session {
     }
 
     fn takes_tasks_for_documents(&self) -> bool {
-        matches!(self.config.objective, ObjectiveConfig::MemTrain(_))
+        self.config.objective.objective().reconstruction().is_some()
     }
 
     /// What is trained or evaluated on: the tasks of a file where one is named, else the documents of the split. MemTrain takes
@@ -185,13 +185,17 @@ impl Session {
         }
     }
 
+    fn searches(&self) -> bool {
+        self.config.objective.objective().agent() == Agent::Searcher
+    }
+
     /// What a searcher works with, where the objective has one.
     ///
     /// # Errors
     /// If the texts or the index cannot be read.
     pub fn searching(&self) -> anyhow::Result<Option<Searching>> {
         let config = &self.config;
-        if !config.objective.objective().searches() {
+        if !self.searches() {
             return Ok(None);
         }
         let prompts = SearcherPrompts::load(&config.searcher.prompts)?;
@@ -215,7 +219,7 @@ impl Session {
     /// # Errors
     /// If the server cannot be reached.
     pub fn answering_server(&self) -> anyhow::Result<Option<ChatServer>> {
-        let keeps_bank = self.config.objective.objective().bank_layout().is_some();
+        let keeps_bank = self.config.objective.objective().agent().bank_layout().is_some();
         self.config.bank.answerer.as_ref().filter(|_| keeps_bank).map(ChatServer::connect).transpose()
     }
 
@@ -250,7 +254,7 @@ impl Session {
             return Err(too_long("reader.context_tokens", context).into());
         }
         let context = self.config.searcher.context_tokens;
-        if context > positions && self.config.objective.objective().searches() {
+        if context > positions && self.searches() {
             return Err(too_long("searcher.context_tokens", context).into());
         }
         Ok(policy)
@@ -299,7 +303,7 @@ impl Session {
             ("tokenizer".to_owned(), tokenizer_hash(policy)),
             ("prompts".to_owned(), self.prompts.hash()),
         ]);
-        if self.config.objective.objective().bank_layout().is_some() {
+        if self.config.objective.objective().agent().bank_layout().is_some() {
             inputs.insert("prompts of the bank".to_owned(), self.bank.prompts.hash());
         }
         if let Some(searching) = self.searching()? {

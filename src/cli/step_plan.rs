@@ -3,6 +3,7 @@
 use super::plan::{INSTRUCTION_TOKENS, conversations_a_step};
 use crate::agents::prompts::PromptLayout;
 use crate::config::Config;
+use crate::objectives::Agent;
 use crate::plan::{ComputePlan, Conversations, Setting};
 
 /// Tokens of a word in running text, about: English Wikipedia has 1.3 with the tokenizers of Qwen.
@@ -104,14 +105,14 @@ fn demonstrations(config: &Config) -> Vec<Conversations> {
 /// The conversations of a step of GRPO at their longest.
 fn rollouts(config: &Config) -> Vec<Conversations> {
     let reader = &config.reader;
-    let group = config.objective.objective().group_size() as u64;
+    let (group, agent) = (config.objective.objective().group_size() as u64, config.objective.objective().agent());
     let trajectories = config.train.documents_per_step as u64 * group;
     let (turns, recalls) = conversations_a_step(config);
     let (turns, recalls) = (turns as u64, recalls as u64);
     let instructions = INSTRUCTION_TOKENS.min(reader.context_tokens) as u64;
     let (chunk, memory, answer) =
         (reader.chunk_tokens as u64, reader.memory_tokens as u64, reader.answer_tokens as u64);
-    if config.objective.objective().searches() {
+    if agent == Agent::Searcher {
         let searcher = &config.searcher;
         let response = searcher.response_tokens as u64;
         let prompt_tokens = (searcher.context_tokens as u64).saturating_sub(response).max(1);
@@ -124,7 +125,7 @@ fn rollouts(config: &Config) -> Vec<Conversations> {
         shared_by,
         ..apart(name, count, prompt(tokens, response), response)
     };
-    let answers = if config.objective.objective().bank_layout().is_some() { 0 } else { trajectories };
+    let answers = if agent == Agent::Reader { trajectories } else { 0 };
     let later = turns.saturating_sub(trajectories + answers);
     let later = of("later chunks", later, instructions + chunk + memory, memory, 1);
     let later = match reader.prompt.layout {

@@ -148,8 +148,9 @@ impl Prepared {
             searching: session.searching()?,
             answerer: session.answering_server()?,
             reward: {
-                let (scale, filter_groups) = config.objective.of_groups();
-                ExternalReward::start(&config.reward, scale, filter_groups)?.map(Mutex::new)
+                let objective = config.objective.objective();
+                ExternalReward::start(&config.reward, objective.reward_scale(), objective.filters_groups())?
+                    .map(Mutex::new)
             },
         })
     }
@@ -277,7 +278,7 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
             prompts: &session.prompts,
             tokenizer: &start.tokenizer,
             memory_tokens: config.reader.memory_tokens,
-            bank: config.objective.objective().bank_layout().map(|layout| (&session.bank, layout)),
+            bank: config.objective.objective().agent().bank_layout().map(|layout| (&session.bank, layout)),
         },
         config: &config.sft,
         update: &config.update,

@@ -125,7 +125,7 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
 /// The configuration as the arguments change it, and the policy that answers where it is not the one that keeps banks.
 fn config(args: &BankArgs) -> anyhow::Result<(Config, Option<String>)> {
     let mut config = args.config.load()?;
-    if config.objective.objective().bank_layout().is_none() {
+    if config.objective.objective().agent().bank_layout().is_none() {
         return Err(Usage("`objective.kind` keeps no bank".to_owned()))
             .hint(|| "`--set objective.kind=finemem` or `memalpha` says which bank is kept".to_owned());
     }
