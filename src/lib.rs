@@ -18,6 +18,7 @@
 //! * [`tasks`]: what is asked
 //! * [`serve`]: who may ask the index
 //! * [`eval`]: how good it is
+//! * [`Session`], [`train()`], [`evaluate()`]: a configuration, and what is opened, trained and evaluated by it, without a command line
 //! * [`report`]: the same as a page for people
 //! * [`cli`]: what was typed
 
@@ -25,7 +26,6 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout))]
 
 pub mod cli;
-pub mod config;
 pub mod report;
 pub mod serve;
 
@@ -33,4 +33,8 @@ pub use memtrain_engine::sampler;
 pub use memtrain_kernels::{device, nn};
 pub use memtrain_model::{optim, plan, policy, scoring};
 pub use memtrain_rl::{agents, grpo, objectives, reward, rollout, sft};
+pub use memtrain_session::{
+    Config, Error, ErrorKind, Observer, PolicyIdentity, Session, StepEvent, StopRequest, Trained, build_corpus, config,
+    evaluate, train,
+};
 pub use {memtrain_eval as eval, memtrain_run as run, memtrain_tasks as tasks, memtrain_train as train};

@@ -77,7 +77,9 @@ impl fmt::Debug for ObjectiveConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("ObjectiveConfig");
         shown.field("kind", &self.kind);
-        self.constants.iter().for_each(|(name, value)| drop(shown.field(name, value)));
+        for (name, value) in &self.constants {
+            shown.field(name, value);
+        }
         shown.finish()
     }
 }

@@ -110,7 +110,7 @@ where
 pub(super) fn fields_of<C: DeserializeOwned>() -> &'static [&'static str] {
     let mut fields: &'static [&'static str] = &[];
     // It has the names once it is asked, and then there is nothing to read.
-    drop(C::deserialize(FieldNames(&mut fields)));
+    let _ = C::deserialize(FieldNames(&mut fields));
     fields
 }
 

@@ -44,6 +44,17 @@ impl ModelFolder {
         built_in::write(name, temporary.path())?;
         Ok(Self { path: temporary.path().to_path_buf(), _temporary: Some(temporary) })
     }
+
+    /// As [`Self::find`], where a name was typed as a path.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn of_path(source: &Path, needed: Needed) -> anyhow::Result<Self> {
+        match source.to_str() {
+            Some(name) => Self::find(name, needed),
+            None => Ok(Self { path: source.to_path_buf(), _temporary: None }),
+        }
+    }
 }
 
 /// What is here of a model without asking anybody: its folder, or that of the hub's cache.
@@ -58,7 +69,7 @@ pub fn local_folder(source: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If no built-in policy has the name, or there is no room for it.
-pub(super) fn place_locally(config: &mut CorpusConfig) -> anyhow::Result<Option<ModelFolder>> {
+pub fn place_locally(config: &mut CorpusConfig) -> anyhow::Result<Option<ModelFolder>> {
     let model = &mut config.index.embed.model;
     *model = local_folder(model);
     let source = &mut config.tokenizer.source;

@@ -1,7 +1,7 @@
-//! The work of a step at its longest, of GRPO and of SFT: what a dry run plans memory and time for.
+//! The work of a step at its longest, of GRPO and of SFT: what memory and time are planned for.
 
-use super::plan::{INSTRUCTION_TOKENS, conversations_a_step};
 use crate::agents::prompts::PromptLayout;
+use crate::check::{INSTRUCTION_TOKENS, chunks, conversations_a_step, has_reference};
 use crate::config::Config;
 use crate::objectives::Agent;
 use crate::plan::{ComputePlan, Conversations, Setting};
@@ -10,7 +10,7 @@ use crate::plan::{ComputePlan, Conversations, Setting};
 const TOKENS_OF_A_WORD: f64 = 1.3;
 
 /// What is computed in a step, and how many steps there are.
-pub(super) struct Work {
+pub struct Work {
     /// Conversations by kind.
     pub conversations: Vec<Conversations>,
     /// Passes over them.
@@ -39,7 +39,7 @@ impl Work {
             minibatches: update.minibatches as u64,
             old_pass: update.needs_old_pass(),
             samples: true,
-            reference: super::plan::has_reference(config),
+            reference: has_reference(config),
             steps: config.train.steps,
             evaluate_every: config.train.evaluate_every,
         }
@@ -93,7 +93,7 @@ fn demonstrations(config: &Config) -> Vec<Conversations> {
     let of = |name, count: usize, tokens, response| apart(name, count as u64, prompt(tokens, response), response);
     let passage = (TOKENS_OF_A_WORD * f64::from(config.corpus.ingest.max_words)).ceil() as u64;
     let text = if sft.repeat > 0.0 { 3 * passage } else { passage };
-    let chunks = super::plan::chunks(config);
+    let chunks = chunks(config);
     vec![
         apart("texts", sft.texts as u64, 1, text),
         of("memory turns", sft.trajectories * chunks, instructions + chunk + memory, memory),
@@ -145,4 +145,26 @@ fn rollouts(config: &Config) -> Vec<Conversations> {
         kinds.push(of("recall", recalls, instructions + chunk + memory, answer, samples.max(1)));
     }
     kinds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_micro_batch_is_no_larger_than_what_a_step_has() {
+        let of = |text: &str| Work::of_training(&toml::from_str(text).unwrap());
+        let small = of("train.documents_per_step = 1\nreader.chunk_tokens = 48\nreader.memory_tokens = 16\n\
+             reader.answer_tokens = 8\nreader.context_tokens = 256\nreader.max_chunks = 2\nobjective.group_size = 2\n\
+             objective.recall_samples = 2");
+        assert!(small.tokens() < 8_192, "{}", small.tokens());
+        assert_eq!(small.micro_batch_tokens(16_384) as u64, small.tokens());
+        let halves = Work { minibatches: 2, ..small };
+        assert_eq!(halves.micro_batch_tokens(16_384) as u64, halves.tokens().div_ceil(2));
+        assert_eq!(of("").micro_batch_tokens(16_384), 16_384);
+        let sft = Work::of_sft(&Config::default());
+        let setting_free = sft.conversations.iter().map(|kind| kind.count).collect::<Vec<_>>();
+        // 16 texts; 8 trajectories of 8 chunks, one answer and one recall question each.
+        assert_eq!(setting_free, [16, 64, 8, 8]);
+    }
 }
