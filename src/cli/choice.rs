@@ -7,8 +7,8 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 
 /// Takes these names, which are shown with their explanations in the help.
 pub(super) fn choices<T: DeserializeOwned + Clone + Send + Sync + 'static>(
-    names: &'static [(&'static str, &'static str)],
-) -> impl TypedValueParser<Value = T> {
+    names: &[(&'static str, &'static str)],
+) -> impl TypedValueParser<Value = T> + use<T> {
     let shown = names.iter().map(|&(name, help)| PossibleValue::new(name).help(help));
     PossibleValuesParser::new(shown).try_map(|typed| {
         let typed: StrDeserializer<'_, Error> = typed.as_str().into_deserializer();

@@ -41,17 +41,15 @@ pub enum Action {
 }
 
 /// The back-ends that can be typed.
-const BACKENDS: [(&str, &str); 3] = [
-    ("links", "Links, names, rules; no model"),
-    ("bert", "A token-classification model of the BERT family"),
-    ("rust-bert", "The pipeline of the crate `rust-bert`, in builds that have it"),
-];
+fn backends() -> Vec<(&'static str, &'static str)> {
+    BackendName::all().filter_map(|backend| Some((backend.as_str(), backend.about()?))).collect()
+}
 
 /// What finds the entities.
 #[derive(Debug, Args)]
 pub struct BackendArgs {
     /// The back-end
-    #[arg(long, default_value = "links", value_parser = choices::<BackendName>(&BACKENDS))]
+    #[arg(long, default_value = "links", value_parser = choices::<BackendName>(&backends()))]
     pub backend: BackendName,
     /// Corpus whose titles, redirects and anchors are known to `links`
     #[arg(long, value_name = "DIR")]

@@ -395,8 +395,7 @@ fn left_out(report: &Report) -> [(&'static str, usize); 4] {
 fn table(report: &Report, args: &EvalArgs, seconds: f64) -> String {
     use std::fmt::Write;
     let mut text = String::new();
-    let embedder =
-        if args.mode == Method::Lexical { String::new() } else { format!(", {}", name_of(args.embedder)) };
+    let embedder = if args.mode == Method::Lexical { String::new() } else { format!(", {}", name_of(args.embedder)) };
     let _ = writeln!(
         text,
         "{} passages, {} questions; {}{embedder}; index ready in {seconds:.1} s, {:.0} questions a second\n",

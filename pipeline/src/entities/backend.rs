@@ -38,6 +38,8 @@ pub enum ModelSource {
 /// A back-end as configurations name it. Each is defined in a file of its own and has a line in [`BACKENDS`].
 pub(super) struct Backend {
     pub(super) name: &'static str,
+    /// What the command line says of it; nothing where it finds nothing in other texts than a corpus's.
+    pub(super) about: Option<&'static str>,
     pub(super) model: ModelSource,
     /// Checks its keys before any work.
     pub(super) check: fn(&EntitiesConfig) -> Result<()>,
@@ -72,6 +74,11 @@ impl BackendName {
     /// As in configurations and on the command line.
     pub const fn as_str(self) -> &'static str {
         self.0.name
+    }
+
+    /// What it finds mentions by, in a line; nothing where it finds none in other texts than a corpus's.
+    pub const fn about(self) -> Option<&'static str> {
+        self.0.about
     }
 
     /// Where its model comes from.

@@ -109,6 +109,7 @@ impl Meanings {
 /// A token-classification model of the BERT family from a Hugging Face directory.
 pub(super) const BACKEND: Backend = Backend {
     name: "bert",
+    about: Some("A token-classification model of the BERT family"),
     model: ModelSource::Folder,
     check: directory,
     inputs: |config| {

@@ -32,6 +32,7 @@ pub struct LinksBackend {
 /// Links, a gazetteer of titles, redirects and anchors, and rules.
 pub(super) const BACKEND: Backend = Backend {
     name: "links",
+    about: Some("Links, names, rules; no model"),
     model: ModelSource::None,
     check: |_| Ok(()),
     inputs: |_| Ok(Vec::new()),

@@ -17,8 +17,14 @@ mod recognizer;
 pub use recognizer::RustBertBackend;
 
 /// The pipeline of the crate `rust-bert`.
-pub(super) const BACKEND: Backend =
-    Backend { name: "rust-bert", model: ModelSource::FetchesItself, check: directory, inputs, open };
+pub(super) const BACKEND: Backend = Backend {
+    name: "rust-bert",
+    about: Some("The pipeline of the crate `rust-bert`, in builds that have it"),
+    model: ModelSource::FetchesItself,
+    check: directory,
+    inputs,
+    open,
+};
 
 /// The files of a directory; a model on the hub, which `rust-bert` fetches itself, is known by its name alone.
 fn inputs(config: &EntitiesConfig) -> Result<Vec<Input>> {

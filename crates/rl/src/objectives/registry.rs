@@ -1,6 +1,6 @@
 //! The objectives by their names in configurations: those of this crate, and those that a program adds.
 //!
-//! An objective of this crate is a file beside this one and a line of [`BUILT_IN`]; one of another crate calls [`register`]
+//! An objective of this crate is a file beside this one and a line of `BUILT_IN`; one of another crate calls [`register`]
 //! before it reads a configuration (`docs/objectives.md`). Its keys are the fields of its constants.
 
 use std::sync::{PoisonError, RwLock};
