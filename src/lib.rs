@@ -7,10 +7,11 @@
 //!   them.
 //! * **A policy.** [`policy::directory::load`] reads a Hugging Face directory, [`sampler::LocalSampler`] samples from it
 //!   over a paged KV cache with prefix caching, [`agents::reader::Reader`] reads a text chunk by chunk with a memory.
-//! * **Training.** An [`objectives::Objective`] says what is rolled out and rewarded, [`grpo`] makes an update of the
-//!   group advantages, [`train::Loop`] takes the steps, and [`run`] keeps checkpoints and records.
+//! * **Training.** [`train()`] and [`evaluate()`] do by a [`Config`] what the command line does, [`Session`] opens the
+//!   parts one by one. An [`objectives::Objective`] says what is rolled out and rewarded, [`grpo`] makes an update of the
+//!   group advantages, and [`run`] keeps checkpoints and records.
 //!
-//! The `examples/` of the repository show them: `corpus`, `search`, `read`.
+//! The `examples/` of the repository show them: `corpus`, `search`, `read`, `train`, `custom_objective`.
 //!
 //! | module | contents |
 //! |---|---|
@@ -32,7 +33,6 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout))]
 
 pub mod cli;
-pub mod config;
 pub mod report;
 pub mod serve;
 
@@ -43,4 +43,8 @@ pub use memtrain_rl::{agents, grpo, objectives, reward, rollout, sft};
 pub use {
     memtrain_corpora as corpora, memtrain_eval as eval, memtrain_index as index, memtrain_pipeline as pipeline,
     memtrain_run as run, memtrain_tasks as tasks, memtrain_train as train,
+};
+pub use memtrain_session::{
+    Config, Error, ErrorKind, Observer, PolicyIdentity, Session, StepEvent, StopRequest, Trained, build_corpus, config,
+    evaluate, train,
 };

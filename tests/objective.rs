@@ -1,11 +1,11 @@
 //! Chunks, recall questions and credit on documents of the fictional kind.
 
 use memtrain::agents::chunks::{CutAt, split};
-use memtrain::objectives::GroupCounts;
 use memtrain::objectives::memtrain::{
-    ChunkedDocument, END_TO_END, MemTrainConfig, MemoryForm, RECALL, RecallDraw, RecallQuestion, ScoredRecall,
-    ScoredTrajectory, Variant, assign_credit, draw_recall, trajectory_reward,
+    END_TO_END, MemTrainConfig, MemoryForm, RECALL, RecallDraw, RecallQuestion, ScoredRecall, ScoredTrajectory,
+    Variant, assign_credit, draw_recall, trajectory_reward,
 };
+use memtrain::objectives::{ChunkedDocument, GroupCounts};
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::rollout::{Trajectory, Turn};
 use memtrain::run::RolloutKind;

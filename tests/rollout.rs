@@ -27,12 +27,13 @@ use memtrain::eval::recall::{self, RecallOptions};
 use memtrain::eval::record::{EvalTurn, ItemKey, ItemRecord, Record, RunNote};
 use memtrain::eval::search_qa::{self, SearchQaReport};
 use memtrain::eval::{bank, held_out, reconstruction};
+use memtrain::objectives::ChunkedDocument;
 use memtrain::objectives::finemem::FineMemConfig;
 use memtrain::objectives::infomem::InfoMemConfig;
 use memtrain::objectives::mem1::Mem1Config;
 use memtrain::objectives::memagent::MemAgentConfig;
 use memtrain::objectives::memalpha::MemAlphaConfig;
-use memtrain::objectives::memtrain::{ChunkedDocument, MemTrainConfig};
+use memtrain::objectives::memtrain::MemTrainConfig;
 use memtrain::objectives::{ChunkedTask, Item, Objective, RolloutContext, Scorer, Search};
 use memtrain::policy::{PolicyTokenizer, PromptText, built_in};
 use memtrain::rollout::RolloutEngine;
@@ -476,7 +477,7 @@ fn a_stop_ends_every_rollout_and_every_evaluation_within_a_response() {
         stopped(name, setting.on_stage(setting.endless(), &mut setting.endless(), roll_out));
         let held_out = |context: &mut RolloutContext<'_>| held_out::evaluate(&*objective, context, &items, 1).map(drop);
         stopped(name, setting.on_stage(setting.endless(), &mut setting.endless(), held_out));
-        if objective.bank_layout().is_some() {
+        if objective.agent().bank_layout().is_some() {
             let policy = RolloutEngine::new(setting.scripted(says, &Order::First));
             stopped("what a bank is asked", setting.on_stage(policy, &mut setting.endless(), roll_out));
         }

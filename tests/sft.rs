@@ -2,7 +2,7 @@
 
 use memtrain::agents::prompts::{PromptLayout, PromptSet};
 use memtrain::agents::sentences::sentences;
-use memtrain::objectives::memtrain::ChunkedDocument;
+use memtrain::objectives::ChunkedDocument;
 use memtrain::policy::{PolicyTokenizer, built_in};
 use memtrain::sft::oracle::{Demonstration, OracleConfig, demonstrate};
 use memtrain::sft::step::{Material, SftConfig, draw_examples};

@@ -10,6 +10,7 @@ use memtrain_encoder::{Aggregation, Device};
 use memtrain_index::IndexConfig;
 use serde::{Deserialize, Serialize};
 
+pub use crate::entities::BackendName;
 use crate::error::{PipelineError, Result};
 
 pub use synthesize::{EligibleConfig, EvidenceConfig, PassageLayout, Selection, SynthesizeConfig};
@@ -114,32 +115,6 @@ impl Default for IngestConfig {
     }
 }
 
-/// Which back-end finds entities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BackendName {
-    /// Links, a gazetteer of titles, redirects and anchors, and rules; no model.
-    Links,
-    /// A token-classification model of the BERT family from a Hugging Face directory.
-    Bert,
-    /// The pipeline of the `rust-bert` crate; only in builds with the feature of that name.
-    RustBert,
-    /// A file of what another recognizer has found.
-    Spans,
-}
-
-impl BackendName {
-    /// The name in configurations and on the command line, e.g. `rust-bert`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Links => "links",
-            Self::Bert => "bert",
-            Self::RustBert => "rust-bert",
-            Self::Spans => "spans",
-        }
-    }
-}
-
 /// The `bert` back-end; `labels` and `min_score` hold for `rust-bert` too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -206,7 +181,7 @@ pub struct EntitiesConfig {
 impl Default for EntitiesConfig {
     fn default() -> Self {
         Self {
-            backend: BackendName::Links,
+            backend: BackendName::LINKS,
             model: String::new(),
             spans: String::new(),
             bert: BertConfig::default(),
@@ -327,16 +302,7 @@ impl CorpusConfig {
 
 impl EntitiesConfig {
     fn validate(&self) -> Result<()> {
-        if self.backend == BackendName::Spans && self.spans.is_empty() {
-            return fault("corpus.entities.spans", "is empty: the back-end `spans` needs a file of spans".into());
-        }
-        if matches!(self.backend, BackendName::Bert | BackendName::RustBert) && self.model.is_empty() {
-            let backend = self.backend.as_str();
-            return fault(
-                "corpus.entities.model",
-                format!("is empty: the back-end `{backend}` needs the directory of a model"),
-            );
-        }
+        self.backend.check(self)?;
         if self.bert.batch_tokens == 0 {
             return fault("corpus.entities.bert.batch_tokens", "must be at least 1, got 0".into());
         }
@@ -379,8 +345,8 @@ mod tests {
         assert_eq!(key_at_fault(|c| c.ingest.dumps.clear()), Some("corpus.ingest.dumps"));
         assert_eq!(key_at_fault(|c| c.ingest.min_words = 201), Some("corpus.ingest.min_words"));
         assert_eq!(key_at_fault(|c| c.ingest.passage_share = 0.0), Some("corpus.ingest.passage_share"));
-        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Bert), Some("corpus.entities.model"));
-        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::Spans), Some("corpus.entities.spans"));
+        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::BERT), Some("corpus.entities.model"));
+        assert_eq!(key_at_fault(|c| c.entities.backend = BackendName::SPANS), Some("corpus.entities.spans"));
         let labels = |c: &mut CorpusConfig| drop(c.entities.bert.labels.insert("X".into(), "Y".into()));
         assert_eq!(key_at_fault(labels), Some("corpus.entities.bert.labels"));
         assert_eq!(key_at_fault(|c| c.entities.bert.min_score = f32::NAN), Some("corpus.entities.bert.min_score"));

@@ -1,7 +1,7 @@
 //! Stage 2, `entities`: who and what is mentioned in each passage.
 //!
 //! Reads the tables of ingest, writes `data/entities-…parquet`, one row a passage in the order of the passages. Finding
-//! mentions is behind [`EntityBackend`]; `links` is the back-end that needs no model. What somebody else has found is read
+//! mentions is behind [`EntityBackend`]; a back-end is a file and a line in `backend`; `links` is the back-end that needs no model. What somebody else has found is read
 //! from a file (`spans`).
 
 pub(crate) mod aliases;
@@ -15,7 +15,6 @@ mod lexicon;
 mod links;
 mod names;
 mod rules;
-#[cfg(feature = "rust-bert")]
 mod rust_bert;
 mod spans;
 mod tokens;
@@ -31,7 +30,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use aliases::Aliases;
-pub use backend::{EntityBackend, open_backend, without_overlaps};
+pub use backend::{BackendName, EntityBackend, ModelSource, open_backend, without_overlaps};
 pub use bert::BertBackend;
 pub use gazetteer::{Gazetteer, GazetteerBuilder};
 pub use links::LinksBackend;
@@ -39,7 +38,7 @@ pub(crate) use rules::{Locale, classify};
 #[cfg(feature = "rust-bert")]
 pub use rust_bert::RustBertBackend;
 
-use crate::config::{BackendName, CorpusConfig, EntitiesConfig};
+use crate::config::{CorpusConfig, EntitiesConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::{
     FileRecord, Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
@@ -206,11 +205,7 @@ impl EntitiesStage<'_> {
     fn inputs(&self) -> Result<Vec<Input>> {
         let mut inputs = vec![StageFolder::manifest_input(self.out, StageName::Ingest, StageName::Entities)?];
         let entities = &self.config.entities;
-        match entities.backend {
-            BackendName::Links => {}
-            BackendName::Spans => inputs.push(Input::of(Path::new(&entities.spans), "spans".to_owned())?),
-            BackendName::Bert | BackendName::RustBert => inputs.extend(bert::model_files(entities)?),
-        }
+        inputs.extend(entities.backend.inputs(entities)?);
         Ok(inputs)
     }
 }
@@ -230,9 +225,9 @@ impl Stage for EntitiesStage<'_> {
         let total = Passages::open(self.out, StageName::Entities)?.len();
         let size = self.config.entities.passages_per_shard;
         let first: Vec<u64> = (0..total.div_ceil(size)).map(|shard| shard * size).collect();
-        let places = match self.config.entities.backend {
-            BackendName::Spans => spans::places(Path::new(&self.config.entities.spans), &first, total)?,
-            _ => Vec::new(),
+        let places = match self.config.entities.backend == BackendName::SPANS {
+            true => spans::places(Path::new(&self.config.entities.spans), &first, total)?,
+            false => Vec::new(),
         };
         let of_shard = |(shard, &first_passage): (usize, &u64)| {
             let end_passage = (first_passage + size).min(total);
@@ -248,9 +243,9 @@ impl Stage for EntitiesStage<'_> {
     }
 
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
-        let finder = match self.config.entities.backend {
-            BackendName::Spans => Finder::Spans(PathBuf::from(&self.config.entities.spans)),
-            _ => Finder::Backend(open_backend(&self.config.entities, Some(self.out))?),
+        let finder = match self.config.entities.backend == BackendName::SPANS {
+            true => Finder::Spans(PathBuf::from(&self.config.entities.spans)),
+            false => Finder::Backend(open_backend(&self.config.entities, Some(self.out))?),
         };
         let passages = Passages::open(self.out, self.name())?;
         Ok(Box::new(Runner { finder, passages, folder: folder.clone() }))

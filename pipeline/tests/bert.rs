@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use memtrain_corpora::world::{WorldConfig, write_dump};
 use memtrain_corpora::{EntityLabel, EntitySource, Link, store};
-use memtrain_pipeline::config::{BackendName, EntitiesConfig};
+use memtrain_pipeline::config::EntitiesConfig;
+use memtrain_pipeline::entities::BackendName;
 use memtrain_pipeline::entities::{open_backend, plain_passage, tag_text};
 use memtrain_pipeline::{
     CorpusConfig, PipelineError, StageName, StageState, finish, mentions, passages, plan, run_shard, status,
@@ -18,7 +19,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn config(model: &Path) -> EntitiesConfig {
     let model = model.to_string_lossy().into_owned();
-    EntitiesConfig { backend: BackendName::Bert, model, ..EntitiesConfig::default() }
+    EntitiesConfig { backend: BackendName::BERT, model, ..EntitiesConfig::default() }
 }
 
 /// Does a stage shard by shard.

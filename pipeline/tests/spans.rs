@@ -5,7 +5,7 @@ use std::path::Path;
 
 use memtrain_corpora::world::{WorldConfig, write_dump};
 use memtrain_corpora::{EntityLabel, EntitySource, store};
-use memtrain_pipeline::config::BackendName;
+use memtrain_pipeline::entities::BackendName;
 use memtrain_pipeline::{CorpusConfig, PipelineError, StageName, build_one, mentions, passages};
 
 fn corpus(folder: &Path) -> CorpusConfig {
@@ -14,7 +14,7 @@ fn corpus(folder: &Path) -> CorpusConfig {
     let mut config = CorpusConfig { seed: 5, workers: 2, ..CorpusConfig::default() };
     config.ingest.dumps = vec![dump.to_str().unwrap().to_owned()];
     (config.ingest.min_words, config.ingest.max_words) = (8, 25);
-    config.entities.backend = BackendName::Spans;
+    config.entities.backend = BackendName::SPANS;
     config.entities.spans = folder.join("spans.jsonl").to_str().unwrap().to_owned();
     config
 }

@@ -2,12 +2,12 @@
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use memtrain_session::Session;
+use memtrain_session::check::needs_corpus;
 
 use super::configuration::ConfigArgs;
 use super::failure::origin;
-use super::plan;
 use super::print::print_line;
-use super::setup::Session;
 use super::sources::Sources;
 use crate::config::reference;
 
@@ -51,7 +51,7 @@ pub fn run(args: &ConfigCommandArgs) -> anyhow::Result<()> {
     match &args.action {
         Action::Check(args) => {
             let config = args.load()?;
-            if plan::needs_corpus(&config) {
+            if needs_corpus(&config) {
                 memtrain_pipeline::check_passages(&config.corpus, &config.run.corpus)?;
             }
             Session::new(config)?;

@@ -1,9 +1,10 @@
 //! A configuration file and what the command line changes in it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+pub(super) use memtrain_session::check::check_name;
 
 use super::failure::{Usage, check_numbers, parse_config};
 use super::sources::Sources;
@@ -96,20 +97,6 @@ pub fn resolve(sources: &Sources, set: &[String]) -> anyhow::Result<Config> {
     check_numbers(sources, set, &resolved)?;
     check_name(&config.run.name)?;
     Ok(config)
-}
-
-/// Checks that the name of a run is a name: what leads out of `run.runs`, or down into another run, would mix runs up.
-pub(super) fn check_name(name: &str) -> Result<(), Usage> {
-    let mut components = Path::new(name).components();
-    let first = components.next();
-    // Blanks of a path, such as the `/.` of `a/.`, are no component.
-    match matches!(first, Some(Component::Normal(only)) if only == name) && !name.contains(['/', '\\', '\0']) {
-        true => Ok(()),
-        false => Err(Usage(format!(
-            "`run.name` is `{}`, and must be the name of one folder: `run.runs` says where that lies",
-            name.escape_debug()
-        ))),
-    }
 }
 
 /// A change with its key under the present name.

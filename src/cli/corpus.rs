@@ -4,16 +4,16 @@ mod dry_run;
 mod export;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
-use memtrain_corpora::world::WorldConfig;
-use memtrain_corpora::{store, world};
+use clap::{Args, Subcommand};
 use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
+pub(super) use memtrain_session::corpus::check_dump;
 
+use super::choice::choices;
 use super::configuration::ConfigArgs;
-use super::failure::{Usage, WithHint};
+use super::failure::WithHint;
 use super::models;
 use super::print::{output, print_line};
 use super::progress::CorpusProgress;
@@ -87,8 +87,8 @@ pub struct StageArgs {
     #[command(flatten)]
     pub build: BuildArgs,
     /// The stage
-    #[arg(long)]
-    pub stage: StageArgument,
+    #[arg(long, value_parser = choices::<StageName>(&STAGES))]
+    pub stage: StageName,
 }
 
 /// Arguments of `run-shard`.
@@ -126,32 +126,14 @@ pub struct StatsArgs {
     pub json: bool,
 }
 
-/// A stage as it is typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum StageArgument {
-    /// Dumps to articles and passages
-    Ingest,
-    /// Passages to entity mentions
-    Entities,
-    /// Passages to the policy's tokenizer
-    Tokenizer,
-    /// Passages to the retrieval index
-    Index,
-    /// Everything to documents
-    Synthesize,
-}
-
-impl From<StageArgument> for StageName {
-    fn from(stage: StageArgument) -> Self {
-        match stage {
-            StageArgument::Ingest => Self::Ingest,
-            StageArgument::Entities => Self::Entities,
-            StageArgument::Tokenizer => Self::Tokenizer,
-            StageArgument::Index => Self::Index,
-            StageArgument::Synthesize => Self::Synthesize,
-        }
-    }
-}
+/// The stages that can be typed.
+const STAGES: [(&str, &str); 5] = [
+    ("ingest", "Dumps to articles and passages"),
+    ("entities", "Passages to entity mentions"),
+    ("tokenizer", "Passages to the policy's tokenizer"),
+    ("index", "Passages to the retrieval index"),
+    ("synthesize", "Everything to documents"),
+];
 
 impl BuildArgs {
     /// The configuration, models of the hub in place.
@@ -193,14 +175,14 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         Action::Build(args) => build(&args.build.load()?).map(drop),
         Action::Plan(args) => {
             let config = args.build.load()?;
-            let plan = memtrain_pipeline::plan(&config.corpus, &config.run.corpus, args.stage.into())?;
+            let plan = memtrain_pipeline::plan(&config.corpus, &config.run.corpus, args.stage)?;
             print_line!("{}", plan.shards.len())?;
             Ok(())
         }
         Action::RunShard(args) => {
             let config = args.stage.build.load()?;
             let progress = CorpusProgress::new(StopRequest::on_signals()?);
-            let stage = args.stage.stage.into();
+            let stage = args.stage.stage;
             let record =
                 memtrain_pipeline::run_shard(&config.corpus, &config.run.corpus, stage, args.index, &progress)?;
             print_line!("{}", serde_json::to_string(&record).context("the record cannot be written")?)?;
@@ -208,7 +190,7 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         }
         Action::Finish(args) => {
             let config = args.build.load()?;
-            let manifest = memtrain_pipeline::finish(&config.corpus, &config.run.corpus, args.stage.into())?;
+            let manifest = memtrain_pipeline::finish(&config.corpus, &config.run.corpus, args.stage)?;
             print_line!("{}", serde_json::to_string(&manifest.rows).context("the manifest cannot be written")?)?;
             for line in memtrain_pipeline::rejections(&manifest.counts) {
                 tracing::info!("{line}");
@@ -272,70 +254,8 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
 /// # Errors
 /// If a stage fails or a signal asked to stop.
 pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
-    if let (Some(world_config), [dump]) = (&config.world, config.corpus.ingest.dumps.as_slice()) {
-        write_world(dump.as_ref(), world_config)?;
-    }
     let progress = CorpusProgress::new(StopRequest::on_signals()?);
-    Ok(memtrain_pipeline::build(&config.corpus, &config.run.corpus, &progress)?)
-}
-
-/// Checks that the dump of a configured world is there or can be written. Nothing is written.
-///
-/// # Errors
-/// What is in the way.
-pub fn check_dump(config: &Config) -> anyhow::Result<()> {
-    match (&config.world, config.corpus.ingest.dumps.as_slice()) {
-        (Some(world_config), [dump]) => is_world_there(dump.as_ref(), world_config).map(drop),
-        _ => Ok(()),
-    }
-}
-
-/// The note beside a dump that says which world it holds.
-fn note_of(dump: &Path) -> PathBuf {
-    let mut note = dump.as_os_str().to_owned();
-    note.push(".world.json");
-    note.into()
-}
-
-/// Whether the dump of a configured world is there. A dump without a note is somebody's own and an error, as is anything
-/// else that would have to be written over.
-fn is_world_there(dump: &Path, config: &WorldConfig) -> anyhow::Result<bool> {
-    if dump.to_string_lossy().contains(['*', '?', '[']) {
-        let message = format!("`corpus.ingest.dumps` names `{}`, and [world] writes one file", dump.display());
-        return Err(Usage(message)).hint(|| "name a file without `*`, `?` and `[`, or leave [world] out".to_owned());
-    }
-    let note = note_of(dump);
-    if store::exists(dump) {
-        if !store::exists(&note) {
-            return Err(anyhow::anyhow!("`{}` is there, and is not a dump that a [world] has written", dump.display()))
-                .hint(|| "take [world] out of the configuration, or name another file for it".to_owned());
-        }
-        if store::read_json::<WorldConfig>(&note)? == *config {
-            return Ok(true);
-        }
-    }
-    store::check_file(dump, world::is_dump)?;
-    store::check_file(&note, |path| store::read_json::<WorldConfig>(path).is_ok())?;
-    Ok(false)
-}
-
-/// Writes the dump of a configured world, unless it is there. The note is written first, so that a kill leaves no dump
-/// without.
-fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
-    let note = note_of(dump);
-    store::sweep_temporaries_of(dump)?;
-    store::sweep_temporaries_of(&note)?;
-    if is_world_there(dump, config)? {
-        return Ok(());
-    }
-    store::remove_file(dump)?;
-    if let Some(folder) = dump.parent() {
-        store::create_dir_all(folder)?;
-    }
-    store::write_json(&note, config)?;
-    let summary = world::write_dump(dump, config)?;
-    tracing::info!("the fictional encyclopedia: {summary}");
-    Ok(())
+    memtrain_session::corpus::build(config, &progress)
 }
 
 /// A stage in a line: what it holds, what was left out.

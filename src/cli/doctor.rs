@@ -4,9 +4,9 @@ use std::path::Path;
 
 use memtrain_corpora::store;
 use memtrain_hub::Hub;
+use memtrain_session::run_plan::memory_of_this_machine;
 
 use super::environment;
-use super::memory_plan::memory_of_this_machine;
 use super::print::print_line;
 use crate::device::DeviceChoice;
 use crate::plan::memory::gib;

@@ -7,12 +7,14 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use memtrain_corpora::{Entity, EntityLabel, store, unpack};
 use memtrain_pipeline::StageName;
-use memtrain_pipeline::config::{BackendName, EntitiesConfig};
+use memtrain_pipeline::config::EntitiesConfig;
 use memtrain_pipeline::entities::conll::Conll;
 use memtrain_pipeline::entities::evaluation::{Mapping, Report, Score, evaluate};
-use memtrain_pipeline::entities::{EntityBackend, open_backend, tag_text};
+use memtrain_pipeline::entities::{BackendName, EntityBackend, open_backend, tag_text};
+use memtrain_session::models;
 use serde::Serialize;
 
+use super::choice::choices;
 use super::configuration::ConfigArgs;
 use super::failure::{Usage, WithHint};
 use super::print::{output, print_line};
@@ -38,37 +40,21 @@ pub enum Action {
     Import(ImportArgs),
 }
 
-/// A back-end as it is typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum BackendArgument {
-    /// Links, names, rules; no model
-    Links,
-    /// A token-classification model of the BERT family
-    Bert,
-    /// The pipeline of the crate `rust-bert`, in builds that have it
-    RustBert,
-}
-
-impl From<BackendArgument> for BackendName {
-    fn from(backend: BackendArgument) -> Self {
-        match backend {
-            BackendArgument::Links => Self::Links,
-            BackendArgument::Bert => Self::Bert,
-            BackendArgument::RustBert => Self::RustBert,
-        }
-    }
+/// The back-ends that can be typed.
+fn backends() -> Vec<(&'static str, &'static str)> {
+    BackendName::all().filter_map(|backend| Some((backend.as_str(), backend.about()?))).collect()
 }
 
 /// What finds the entities.
 #[derive(Debug, Args)]
 pub struct BackendArgs {
     /// The back-end
-    #[arg(long, value_enum, default_value = "links")]
-    pub backend: BackendArgument,
+    #[arg(long, default_value = "links", value_parser = choices::<BackendName>(&backends()))]
+    pub backend: BackendName,
     /// Corpus whose titles, redirects and anchors are known to `links`
     #[arg(long, value_name = "DIR")]
     pub corpus: Option<PathBuf>,
-    /// Directory of the model of `bert` and `rust-bert`
+    /// Model of `bert` and `rust-bert`: a directory, or a name of the Hugging Face hub
     #[arg(long, value_name = "DIR")]
     pub model: Option<String>,
     /// Language of the text (`en`, `vi` …); without it, that of the corpus, else as the text looks
@@ -128,12 +114,13 @@ pub struct ImportArgs {
 
 impl BackendArgs {
     fn open(&self) -> anyhow::Result<Box<dyn EntityBackend>> {
-        let config = EntitiesConfig {
-            backend: self.backend.into(),
+        let mut config = EntitiesConfig {
+            backend: self.backend,
             model: self.model.clone().unwrap_or_default(),
             language: self.language.clone().unwrap_or_default(),
             ..EntitiesConfig::default()
         };
+        models::place_recognizer(&mut config)?;
         Ok(open_backend(&config, self.corpus.as_deref())?)
     }
 }
@@ -153,7 +140,7 @@ pub fn run(args: &EntitiesArgs) -> anyhow::Result<()> {
 fn import(args: &ImportArgs) -> anyhow::Result<()> {
     let mut config = args.config.load()?;
     let entities = &mut config.corpus.entities;
-    entities.backend = BackendName::Spans;
+    entities.backend = BackendName::SPANS;
     entities.spans = args.spans.to_str().context("the path of the file is not UTF-8")?.to_owned();
     let progress = CorpusProgress::new(StopRequest::on_signals()?);
     let stage = memtrain_pipeline::build_one(&config.corpus, &config.run.corpus, StageName::Entities, &progress)?;

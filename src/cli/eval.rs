@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use memtrain_corpora::store;
+use memtrain_session::Session;
 use serde::de::DeserializeOwned;
 
 use super::configuration::{ConfigArgs, DeviceArgs};
 use super::failure::WithHint;
 use super::models;
 use super::print::print_line;
-use super::setup::{self, Session};
+use super::setup;
 use super::written::written_path;
 use crate::eval::reconstruction::ReconstructionReport;
 use crate::eval::record::RecordError;

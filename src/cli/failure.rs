@@ -13,12 +13,11 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
-use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::store::StoreError;
 use memtrain_corpora::visible::visible;
-use memtrain_hub::HubError;
-use memtrain_index::IndexError;
-use memtrain_pipeline::PipelineError;
+use memtrain_session::error;
+pub use memtrain_session::error::{ConfigError, Hinted, Usage, WithHint};
+use memtrain_session::error::{ErrorKind, causes, kind, store_error};
 use memtrain_statistics::StatisticsError;
 use serde::de::DeserializeOwned;
 
@@ -26,58 +25,6 @@ pub(super) use self::folders::FolderKind;
 use super::print::is_closed;
 use super::sources::Sources;
 use crate::config::{ranges, renamed};
-use crate::policy::PolicyError;
-use crate::run::RunError;
-use crate::sampler::http::HttpError;
-
-/// Something was typed wrong, on the command line or in a configuration.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
-
-/// A key or value of a configuration file is wrong.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{message}")]
-pub struct ConfigError {
-    /// What is wrong and where.
-    pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
-/// A failure with a hint of its own.
-#[derive(Debug)]
-pub struct Hinted {
-    failure: anyhow::Error,
-    hint: String,
-}
-
-impl std::fmt::Display for Hinted {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.failure.fmt(formatter)
-    }
-}
-
-impl std::error::Error for Hinted {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.failure.source()
-    }
-}
-
-/// Adds hints to results.
-pub trait WithHint<T> {
-    /// Adds what the user can do about a failure: lower case, no full stop.
-    ///
-    /// # Errors
-    /// The failure, with the hint.
-    fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T>;
-}
-
-impl<T, E: Into<anyhow::Error>> WithHint<T> for Result<T, E> {
-    fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T> {
-        self.map_err(|failure| Hinted { failure: failure.into(), hint: hint() }.into())
-    }
-}
 
 /// Tells a failure on stderr, and gives the exit code.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
@@ -115,41 +62,12 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 
 /// The exit code of a failure.
 fn code(failure: &anyhow::Error) -> u8 {
-    let any = |test: fn(&(dyn std::error::Error + 'static)) -> bool| causes(failure).any(test);
-    if any(is_stop) {
-        75
-    } else if any(|cause| matches!(cause.downcast_ref(), Some(PipelineError::Truncated { .. }))) {
-        3
-    } else if any(is_usage) {
-        2
-    } else {
-        1
+    match kind(failure) {
+        ErrorKind::Stopped => 75,
+        ErrorKind::Truncated => 3,
+        ErrorKind::Usage => 2,
+        ErrorKind::Other => 1,
     }
-}
-
-/// Whether a value is wrong that the user has given, on the command line or in the configuration.
-fn is_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.is::<Usage>()
-        || cause.is::<ConfigError>()
-        || matches!(
-            cause.downcast_ref(),
-            Some(PipelineError::Config { .. } | PipelineError::Index(IndexError::Config { .. }))
-        )
-        || matches!(cause.downcast_ref(), Some(IndexError::Config { .. }))
-}
-
-fn is_stop(cause: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(cause.downcast_ref(), Some(RunError::Stopped))
-        || matches!(cause.downcast_ref(), Some(PipelineError::Stopped))
-        || matches!(cause.downcast_ref(), Some(IndexError::Stopped))
-}
-
-/// The failure and its causes, those inside a [`Hinted`] too.
-fn causes(failure: &anyhow::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    failure.chain().flat_map(|cause| {
-        let inner = cause.downcast_ref::<Hinted>().map(|hinted| hinted.failure.as_ref());
-        std::iter::once(cause).chain(inner.map(|inner| inner as &(dyn std::error::Error + 'static)))
-    })
 }
 
 /// The lines that tell a failure.
@@ -178,40 +96,9 @@ pub fn describe(failure: &anyhow::Error, coloured: bool) -> String {
 }
 
 fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(error) = cause.downcast_ref::<Hinted>() {
-        return Some(error.hint.clone());
-    }
-    if let Some(error) = cause.downcast_ref::<ConfigError>() {
-        return error.hint.clone();
-    }
-    if let Some(error) = cause.downcast_ref::<RunError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<PipelineError>() {
-        return error.hint();
-    }
-    if let Some(StatisticsError::Pipeline(error)) = cause.downcast_ref::<StatisticsError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<IndexError>() {
-        return error.hint();
-    }
-    if let Some(error) = cause.downcast_ref::<HttpError>() {
-        return error.hint().map(str::to_owned);
-    }
-    if let Some(error) = cause.downcast_ref::<HubError>() {
-        return Some(error.hint());
-    }
-    if let Some(error) = cause.downcast_ref::<DumpError>() {
-        return error.hint().map(str::to_owned);
-    }
-    store_error(cause).and_then(StoreError::hint).map(str::to_owned)
-}
-
-fn store_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a StoreError> {
-    match cause.downcast_ref::<PolicyError>() {
-        Some(PolicyError::Store(error)) => Some(error),
-        _ => cause.downcast_ref::<StoreError>(),
+    match cause.downcast_ref::<StatisticsError>() {
+        Some(StatisticsError::Pipeline(error)) => error.hint(),
+        _ => error::hint_of(cause),
     }
 }
 
@@ -354,7 +241,10 @@ fn nearest_hint(key: &str, known: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::RunError;
     use anyhow::Context;
+    use memtrain_index::IndexError;
+    use memtrain_pipeline::PipelineError;
     use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use memtrain_corpora::store::{self, OwnedFile};
 use memtrain_index::eval::{Beir, Report, evaluate};
 use memtrain_index::{Builder, EmbedBackend, Hit, Index, IndexConfig, IndexError, IndexFile, Method, Watch};
+use memtrain_session::index::open;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::choice::{choices, name_of};
 use super::configuration::{change, insert};
 use super::failure::{Usage, WithHint, parse_config};
 use super::models;
@@ -75,27 +77,16 @@ pub struct RelatedArgs {
     pub show: ShowArgs,
 }
 
-/// Which ranking answers, as it is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ModeArgument {
-    /// BM25
-    Lexical,
-    /// Embeddings
-    Dense,
-    /// Both, by reciprocal ranks
-    Fused,
-}
+/// The rankings that can be typed.
+const METHODS: [(&str, &str); 3] =
+    [("lexical", "BM25"), ("dense", "Embeddings"), ("fused", "Both, by reciprocal ranks")];
 
-/// Back-ends of embeddings, as they are typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EmbedderArgument {
-    /// Learned from the passages themselves
-    Builtin,
-    /// A Hugging Face directory of the BERT family
-    Candle,
-    /// A model exported as ONNX (needs a build with `--features fastembed`, and the ONNX runtime)
-    Fastembed,
-}
+/// The back-ends of embeddings that can be typed.
+const EMBEDDERS: [(&str, &str); 3] = [
+    ("builtin", "Learned from the passages themselves"),
+    ("candle", "A Hugging Face directory of the BERT family"),
+    ("fastembed", "A model exported as ONNX (needs a build with `--features fastembed`, and the ONNX runtime)"),
+];
 
 /// Arguments of `memtrain index eval`.
 #[derive(Debug, Args)]
@@ -103,11 +94,11 @@ pub struct EvalArgs {
     /// Folder with corpus.jsonl, queries.jsonl, and qrels.tsv or qrels/test.tsv
     pub folder: PathBuf,
     /// Which ranking
-    #[arg(long, value_enum, default_value = "fused")]
-    pub mode: ModeArgument,
+    #[arg(long, default_value = "fused", value_parser = choices::<Method>(&METHODS))]
+    pub mode: Method,
     /// Which embeddings
-    #[arg(long, value_enum, default_value = "builtin")]
-    pub embedder: EmbedderArgument,
+    #[arg(long, default_value = "builtin", value_parser = choices::<EmbedBackend>(&EMBEDDERS))]
+    pub embedder: EmbedBackend,
     /// Model of `candle` or `fastembed`: a directory, or a name of the Hugging Face hub
     #[arg(long, value_name = "DIR")]
     pub model: Option<String>,
@@ -177,13 +168,6 @@ fn search(args: &SearchArgs) -> anyhow::Result<()> {
     show(&index, &hits, &args.show, &args.query)
 }
 
-/// The index of a corpus, or a folder that is an index itself.
-pub(super) fn open(folder: &Path) -> anyhow::Result<Index> {
-    let alone = store::exists(&folder.join("index.json"));
-    let opened = if alone { Ok(Index::open(folder)?) } else { memtrain_pipeline::index::open(folder) };
-    opened.hint(|| "`memtrain corpus build` makes the index of a corpus, and mends it where it is damaged".to_owned())
-}
-
 /// A passage as it is printed.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -240,8 +224,8 @@ impl EvalArgs {
             // The keys are these below: none goes through a value.
             let _ = insert(&mut table, key, toml::Value::String(value.to_owned()));
         };
-        put("method", typed(self.mode).as_str());
-        put("embed.backend", typed(self.embedder).as_str());
+        put("method", name_of(self.mode).as_str());
+        put("embed.backend", name_of(self.embedder).as_str());
         let given = [
             ("embed.model", &self.model),
             ("embed.runtime", &self.runtime),
@@ -255,8 +239,8 @@ impl EvalArgs {
                 put(key, value);
             }
         }
-        if self.mode != ModeArgument::Lexical && self.embedder != EmbedderArgument::Builtin && self.model.is_none() {
-            let missing = Usage(format!("`--embedder {}` needs `--model`", typed(self.embedder)));
+        if self.mode != Method::Lexical && self.embedder != EmbedBackend::Builtin && self.model.is_none() {
+            let missing = Usage(format!("`--embedder {}` needs `--model`", name_of(self.embedder)));
             return Err(missing).hint(|| "name the directory of a model, for example of all-MiniLM-L6-v2".to_owned());
         }
         for key_value in &self.set {
@@ -268,11 +252,6 @@ impl EvalArgs {
         models::place_encoder(&mut config)?;
         Ok(config)
     }
-}
-
-/// A value as it is typed.
-fn typed(value: impl ValueEnum) -> String {
-    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// What an index that is kept was made of.
@@ -382,9 +361,9 @@ fn build(set: &Beir, folder: &Path, config: &IndexConfig) -> anyhow::Result<Vec<
 fn json_report(report: &Report, args: &EvalArgs, seconds: f64) -> Value {
     let mut all = Map::new();
     let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
-    put("mode", typed(args.mode).into());
-    if args.mode != ModeArgument::Lexical {
-        put("embedder", typed(args.embedder).into());
+    put("mode", name_of(args.mode).into());
+    if args.mode != Method::Lexical {
+        put("embedder", name_of(args.embedder).into());
     }
     put("passages", report.passages.into());
     put("queries", report.queries.into());
@@ -416,14 +395,13 @@ fn left_out(report: &Report) -> [(&'static str, usize); 4] {
 fn table(report: &Report, args: &EvalArgs, seconds: f64) -> String {
     use std::fmt::Write;
     let mut text = String::new();
-    let embedder =
-        if args.mode == ModeArgument::Lexical { String::new() } else { format!(", {}", typed(args.embedder)) };
+    let embedder = if args.mode == Method::Lexical { String::new() } else { format!(", {}", name_of(args.embedder)) };
     let _ = writeln!(
         text,
         "{} passages, {} questions; {}{embedder}; index ready in {seconds:.1} s, {:.0} questions a second\n",
         report.passages,
         report.queries,
-        typed(args.mode),
+        name_of(args.mode),
         report.queries_per_second
     );
     let _ = writeln!(text, "nDCG@10     {:.4}", report.ndcg_at_10);

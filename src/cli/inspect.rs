@@ -10,6 +10,7 @@ use memtrain_corpora::{PassageRole, Split};
 use memtrain_pipeline::documents;
 use memtrain_pipeline::inspect::{Extent, Look, heads, render, to_json};
 
+use super::choice::choices;
 use super::failure::{Usage, WithHint};
 use super::print::{output, raw_output};
 
@@ -22,8 +23,8 @@ pub struct InspectArgs {
     #[arg(long, value_name = "NAME|NUMBER", default_value = "0")]
     pub document: String,
     /// Split of a document given by number
-    #[arg(long, value_enum, default_value_t = SplitArgument::Train)]
-    pub split: SplitArgument,
+    #[arg(long, default_value = "train", value_parser = choices::<Split>(&SPLITS))]
+    pub split: Split,
     /// Show every passage whole, not only those in which something is hidden
     #[arg(long)]
     pub full: bool,
@@ -31,8 +32,8 @@ pub struct InspectArgs {
     #[arg(long, value_name = "N", conflicts_with_all = ["full", "role"])]
     pub passage: Option<usize>,
     /// Show passages of this role only; can be given several times
-    #[arg(long, value_enum)]
-    pub role: Vec<RoleArgument>,
+    #[arg(long, value_parser = choices::<PassageRole>(&ROLES))]
+    pub role: Vec<PassageRole>,
     /// Characters a line; 0 leaves lines as they are [default: the terminal's width, at most 100]
     #[arg(long)]
     pub width: Option<usize>,
@@ -44,34 +45,15 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// A split as it is typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum SplitArgument {
-    /// Training documents
-    Train,
-    /// Held-out documents
-    Heldout,
-}
+/// The splits that can be typed.
+pub(super) const SPLITS: [(&str, &str); 2] = [("train", "Training documents"), ("heldout", "Held-out documents")];
 
-impl From<SplitArgument> for Split {
-    fn from(split: SplitArgument) -> Self {
-        match split {
-            SplitArgument::Train => Self::Train,
-            SplitArgument::Heldout => Self::Heldout,
-        }
-    }
-}
-
-/// A role as it is typed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum RoleArgument {
-    /// The passage whose entity is hidden
-    Pivot,
-    /// Retrieved for the pivot
-    Related,
-    /// Drawn at random
-    Random,
-}
+/// The roles that can be typed.
+const ROLES: [(&str, &str); 3] = [
+    ("pivot", "The passage whose entity is hidden"),
+    ("related", "Retrieved for the pivot"),
+    ("random", "Drawn at random"),
+];
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,7 +69,7 @@ pub enum ColorArgument {
 impl InspectArgs {
     fn name(&self) -> String {
         let number = self.document.parse();
-        number.map_or_else(|_| self.document.clone(), |number| documents::name(self.split.into(), number))
+        number.map_or_else(|_| self.document.clone(), |number| documents::name(self.split, number))
     }
 
     fn look(&self) -> Look {
@@ -103,13 +85,8 @@ impl InspectArgs {
             None if self.full => Extent::Full,
             None => Extent::Short,
         };
-        let role = |role: &RoleArgument| match role {
-            RoleArgument::Pivot => PassageRole::Pivot,
-            RoleArgument::Related => PassageRole::Related,
-            RoleArgument::Random => PassageRole::Random,
-        };
         let width = self.width.unwrap_or_else(|| if is_terminal { columns().min(100) } else { 0 });
-        Look { colour, width, extent, roles: self.role.iter().map(role).collect() }
+        Look { colour, width, extent, roles: self.role.clone() }
     }
 }
 

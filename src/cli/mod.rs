@@ -1,5 +1,6 @@
 //! Command line: arguments by clap, one file a command.
 
+mod choice;
 pub mod completions;
 pub mod config;
 pub mod configuration;
@@ -14,7 +15,6 @@ mod input;
 pub mod inspect;
 pub mod man;
 pub mod memory_plan;
-pub mod models;
 pub mod plan;
 pub mod policy;
 pub mod print;
@@ -27,7 +27,6 @@ pub mod run;
 pub mod serve_index;
 pub mod setup;
 pub mod sources;
-mod step_plan;
 pub mod tasks;
 mod template_holes;
 mod time_plan;
@@ -37,6 +36,7 @@ pub mod world;
 mod written;
 
 use clap::{Parser, Subcommand};
+use memtrain_session::models;
 
 /// From a Wikipedia dump to a language model that remembers what it reads.
 #[derive(Debug, Parser)]

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use candle_core::{DType, Device};
 use clap::{Args, Subcommand};
 use memtrain_hub::Needed;
+use memtrain_session::models::ModelFolder;
 
 use super::failure::{Usage, WithHint};
-use super::models;
 use super::print::print_line;
 use super::written::written_path;
 use crate::device::DeviceChoice;
@@ -111,9 +111,10 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A policy directory for reading: weights in f32 on a device.
+/// A policy for reading, by folder, name of the hub or `built-in:NAME`: weights in f32 on a device.
 fn load(path: &std::path::Path, device: DeviceChoice) -> anyhow::Result<Policy> {
-    directory::load(&models::folder(path, Needed::Model)?, &device.open()?, DType::F32)
+    let found = ModelFolder::of_path(path, Needed::Model)?;
+    directory::load(&found.path, &device.open()?, DType::F32)
         .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".into())
 }
 

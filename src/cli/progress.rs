@@ -1,12 +1,13 @@
-//! Progress of the corpus stages on the display of a run.
+//! Progress of corpus stages and of training on the display of a run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use memtrain_pipeline::{PipelineError, Progress, StageName, StageSummary};
+use memtrain_session::{Observer, StepEvent};
 
 use super::failure;
 use crate::run::progress::Bar;
@@ -89,5 +90,27 @@ impl Progress for CorpusProgress {
 
     fn stopping(&self) -> bool {
         self.stop.requested()
+    }
+}
+
+/// Shows the steps of a training as a bar.
+#[derive(Debug, Default)]
+pub struct TrainingProgress(OnceLock<Bar>);
+
+impl Observer for TrainingProgress {
+    fn begins(&self, done: u64, steps: u64) {
+        self.0.get_or_init(|| Bar::new("training", steps, done));
+    }
+
+    fn stepped(&self, event: &StepEvent<'_>) {
+        if let Some(bar) = self.0.get() {
+            bar.advance_to(event.step, &event.headline());
+        }
+    }
+
+    fn ends(&self) {
+        if let Some(bar) = self.0.get() {
+            bar.finish();
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Instant;
 use candle_core::DType;
 use clap::Args;
 use memtrain_corpora::{Split, store};
+use memtrain_session::Session;
+use memtrain_session::training::{Prepared, train_from};
 use serde::{Deserialize, Serialize};
 
 use super::configuration::resolve;
@@ -14,9 +16,8 @@ use super::corpus;
 use super::eval::memory;
 use super::models;
 use super::print::print_line;
-use super::setup::Session;
+use super::progress::TrainingProgress;
 use super::sources::Sources;
-use super::train::{self, Prepared};
 use super::written::written_path;
 use crate::agents::sentences::sentences;
 use crate::config::keys::Trainer;
@@ -74,7 +75,7 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
         return print(&store::read_json::<Record>(&path)?, &session, &run);
     }
     let preparing = started.elapsed();
-    train::train(&session, start.clone(), prepared, &run, &stop)?;
+    train_from(&session, start.clone(), prepared, &run, &TrainingProgress::default(), &stop)?;
     let evaluating = Instant::now();
     let best = run.path().join("checkpoints").join("best");
     let (best_step, after) = match store::exists(&best) {

@@ -70,7 +70,7 @@ pub fn run(args: &ServeIndexArgs) -> anyhow::Result<()> {
         let wrong = "`--topk` must be from 1 to `--max-topk`, and `--max-connections` at least 1";
         return Err(Usage(wrong.to_owned()).into());
     }
-    let index: Index = super::index::open(&args.corpus)?;
+    let index: Index = memtrain_session::index::open(&args.corpus)?;
     // The model of dense queries is loaded now, not while the first client waits.
     index.search("ready", 1)?;
     let listener = TcpListener::bind((args.host, args.port))

@@ -1,11 +1,11 @@
 //! Time and disk of a run, as dry runs print them: operations by a stated or measured speed, or what steps of the run have taken.
 
 use candle_core::Device;
+use memtrain_session::step_plan::Work;
 use serde_json::Value;
 
 use super::memory_plan::{MachineArgs, size};
 use super::print::print_line;
-use super::step_plan::Work;
 use crate::config::Config;
 use crate::device::{DeviceChoice, peak_flops_of_card};
 use crate::plan::{MemoryPlan, Setting};
@@ -178,22 +178,5 @@ mod tests {
         assert_eq!((duration(80.0), duration(7_200.0)), ((80.0, "seconds"), (2.0, "hours")));
         assert_eq!((duration(600.0), duration(864_000.0)), ((10.0, "minutes"), (10.0, "days")));
         assert_eq!((three_digits(0.1234), three_digits(989.0)), ("0.123".to_owned(), "989".to_owned()));
-    }
-
-    #[test]
-    fn a_micro_batch_is_no_larger_than_what_a_step_has() {
-        let of = |text: &str| Work::of_training(&toml::from_str(text).unwrap());
-        let small = of("train.documents_per_step = 1\nreader.chunk_tokens = 48\nreader.memory_tokens = 16\n\
-             reader.answer_tokens = 8\nreader.context_tokens = 256\nreader.max_chunks = 2\nobjective.group_size = 2\n\
-             objective.recall_samples = 2");
-        assert!(small.tokens() < 8_192, "{}", small.tokens());
-        assert_eq!(small.micro_batch_tokens(16_384) as u64, small.tokens());
-        let halves = Work { minibatches: 2, ..small };
-        assert_eq!(halves.micro_batch_tokens(16_384) as u64, halves.tokens().div_ceil(2));
-        assert_eq!(of("").micro_batch_tokens(16_384), 16_384);
-        let sft = Work::of_sft(&Config::default());
-        let setting_free = sft.conversations.iter().map(|kind| kind.count).collect::<Vec<_>>();
-        // 16 texts; 8 trajectories of 8 chunks, one answer and one recall question each.
-        assert_eq!(setting_free, [16, 64, 8, 8]);
     }
 }

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use memtrain_corpora::store::ScalarIndex;
 use memtrain_corpora::wikitext::{CleanOptions, CleanPage, Keep, Math, WikiContext, clean_titled, redirect_target};
 use serde::Serialize;
 
+use super::choice::choices;
 use super::input::Input;
 use super::print::{output, raw_output};
 use super::template_holes;
@@ -37,57 +38,25 @@ pub struct WikitextArgs {
     #[arg(long, conflicts_with = "json")]
     pub headings: bool,
     /// What becomes of tables
-    #[arg(long, value_enum, default_value = "drop")]
-    pub tables: KeepArgument,
+    #[arg(long, default_value = "drop", value_parser = choices::<Keep>(&KEEP))]
+    pub tables: Keep,
     /// What becomes of infoboxes
-    #[arg(long, value_enum, default_value = "drop")]
-    pub infoboxes: KeepArgument,
+    #[arg(long, default_value = "drop", value_parser = choices::<Keep>(&KEEP))]
+    pub infoboxes: Keep,
     /// What becomes of formulas
-    #[arg(long, value_enum, default_value = "simple")]
-    pub math: MathArgument,
+    #[arg(long, default_value = "simple", value_parser = choices::<Math>(&MATH))]
+    pub math: Math,
     /// What becomes of how words are pronounced
-    #[arg(long, value_enum, default_value = "drop")]
-    pub pronunciations: KeepArgument,
+    #[arg(long, default_value = "drop", value_parser = choices::<Keep>(&KEEP))]
+    pub pronunciations: Keep,
 }
 
-/// Whether something is kept.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum KeepArgument {
-    /// Leave it out
-    Drop,
-    /// Keep it as text, a line a row or fact
-    Keep,
-}
+/// Whether something is kept, as it is typed.
+const KEEP: [(&str, &str); 2] = [("drop", "Leave it out"), ("keep", "Keep it as text, a line a row or fact")];
 
-/// What becomes of formulas.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum MathArgument {
-    /// Leave them out
-    Drop,
-    /// Show those that can be written in a line
-    Simple,
-    /// Show their TeX
-    Tex,
-}
-
-impl From<KeepArgument> for Keep {
-    fn from(keep: KeepArgument) -> Keep {
-        match keep {
-            KeepArgument::Drop => Keep::Drop,
-            KeepArgument::Keep => Keep::Keep,
-        }
-    }
-}
-
-impl From<MathArgument> for Math {
-    fn from(math: MathArgument) -> Math {
-        match math {
-            MathArgument::Drop => Math::Drop,
-            MathArgument::Simple => Math::Simple,
-            MathArgument::Tex => Math::Tex,
-        }
-    }
-}
+/// What becomes of formulas, as it is typed.
+const MATH: [(&str, &str); 3] =
+    [("drop", "Leave them out"), ("simple", "Show those that can be written in a line"), ("tex", "Show their TeX")];
 
 /// A page as it is printed with `--json`. Offsets count Unicode scalars of `text`, half-open.
 #[derive(Debug, Serialize)]
@@ -128,10 +97,10 @@ pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
     }
     let wikitext = Input::read(args.file.as_deref())?.text()?;
     let options = CleanOptions {
-        tables: args.tables.into(),
-        infoboxes: args.infoboxes.into(),
-        math: args.math.into(),
-        pronunciations: args.pronunciations.into(),
+        tables: args.tables,
+        infoboxes: args.infoboxes,
+        math: args.math,
+        pronunciations: args.pronunciations,
     };
     let context = WikiContext::default().with_language(args.language.as_deref().unwrap_or("en")).with_options(options);
     let redirect = redirect_target(&wikitext);

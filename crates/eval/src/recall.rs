@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use memtrain_corpora::rng;
 use memtrain_rl::agents::reader::{Reader, RecallPrompt};
-use memtrain_rl::objectives::memtrain::{ChunkedDocument, MemTrainConfig, is_right, recall_at};
+use memtrain_rl::objectives::ChunkedDocument;
+use memtrain_rl::objectives::memtrain::{MemTrainConfig, recall_at};
+use memtrain_rl::objectives::trajectories::is_right;
 use memtrain_rl::rollout::RolloutEngine;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,9 @@
 use memtrain_corpora::rng;
 use memtrain_rl::agents::answer::Equality;
 use memtrain_rl::agents::reader::{Reader, RecallPrompt};
-use memtrain_rl::objectives::memtrain::{ChunkedDocument, MemTrainConfig, RecallQuestion, draw_recall, is_right};
+use memtrain_rl::objectives::ChunkedDocument;
+use memtrain_rl::objectives::memtrain::{MemTrainConfig, RecallQuestion, draw_recall};
+use memtrain_rl::objectives::trajectories::is_right;
 use memtrain_rl::rollout::{RolloutEngine, Turn};
 use serde::{Deserialize, Serialize};
 

@@ -94,6 +94,7 @@ mod tests {
                 config: &config,
                 optimizer: &optimizer,
                 precision: Precision::default(),
+                observer: &(),
                 stop: &stop,
             };
             the_loop.run(&mut start.clone(), &mut Spoiler { step, weight })?;

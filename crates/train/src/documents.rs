@@ -9,7 +9,7 @@ use memtrain_corpora::{Document, DocumentEntity, EntityLabel, Split};
 use memtrain_pipeline::config::EntitiesConfig;
 use memtrain_pipeline::entities::{EntityBackend, open_backend, tag_text};
 use memtrain_rl::agents::reader::Reader;
-use memtrain_rl::objectives::memtrain::ChunkedDocument;
+use memtrain_rl::objectives::ChunkedDocument;
 use memtrain_tasks::Task;
 
 /// Documents by number, made when they are asked for.

@@ -400,7 +400,7 @@ impl GrpoTraining<'_> {
             samples,
             gradient_norm: report.gradient_norm,
             learning_rate: context.learning_rate,
-            ..StepNumbers::of(rollouts, self.objective.form())
+            ..StepNumbers::of(rollouts, self.objective.agent().answer_form())
         };
         if let Some(sentence) = self.diagnosis.sentence(context.step, &numbers) {
             tracing::warn!("{sentence}");

@@ -22,7 +22,6 @@ use memtrain_corpora::store;
 use memtrain_model::optim::{AdamW, GradientBuffer};
 use memtrain_model::policy::{Decoder, Policy, Precision, directory};
 use memtrain_rl::objectives::Metric;
-use memtrain_run::progress::Bar;
 use memtrain_run::signal::StopRequest;
 use memtrain_run::{Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, Schedule, TrainingState};
 use serde::{Deserialize, Serialize};
@@ -170,6 +169,48 @@ impl Phases {
     }
 }
 
+/// Told what happens in a training; by default it listens to nothing.
+pub trait Observer {
+    /// Steps are about to be taken, after `done` of them.
+    fn begins(&self, _done: u64, _steps: u64) {}
+
+    /// A step was taken and recorded.
+    fn stepped(&self, _event: &StepEvent<'_>) {}
+
+    /// The policy after a step was evaluated on held-out documents.
+    fn evaluated(&self, _step: u64, _metrics: &[Metric]) {}
+
+    /// All steps are taken.
+    fn ends(&self) {}
+}
+
+/// Listens to nothing.
+impl Observer for () {}
+
+/// A step that was taken.
+#[derive(Clone, Copy, Debug)]
+pub struct StepEvent<'a> {
+    /// Its number, from 1.
+    pub step: u64,
+    /// Steps of the run.
+    pub steps: u64,
+    /// Functions of configuration and inputs alone, as `metrics.jsonl` has them.
+    pub metrics: &'a [Metric],
+    /// What the clock said, in seconds, as `timings.jsonl` has it.
+    pub timings: &'a [(&'static str, f64)],
+    /// The metrics worth a glance, with short names.
+    pub headlines: &'static [(&'static str, &'static str)],
+}
+
+impl StepEvent<'_> {
+    /// The metrics worth a glance, in a line.
+    pub fn headline(&self) -> String {
+        let value = |key: &str| self.metrics.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
+        let told = self.headlines.iter().filter_map(|(short, key)| Some(format!("{short} {:.3}", value(key)?)));
+        told.collect::<Vec<_>>().join("  ")
+    }
+}
+
 /// One kind of training.
 pub trait Training {
     /// Takes a step.
@@ -207,6 +248,8 @@ pub struct Loop<'a> {
     pub optimizer: &'a OptimizerConfig,
     /// What the weights are while they are trained.
     pub precision: Precision,
+    /// Told what happens.
+    pub observer: &'a dyn Observer,
     /// Asked between steps.
     pub stop: &'a StopRequest,
 }
@@ -299,12 +342,18 @@ impl Loop<'_> {
 impl LoopState<'_> {
     fn run(&mut self) -> anyhow::Result<()> {
         let (config, stop) = (self.on.config, self.on.stop);
-        let bar = Bar::new("training", config.steps, self.done);
+        self.on.observer.begins(self.done, config.steps);
         // A run that was stopped between a checkpoint and its evaluation goes on with the evaluation.
         self.evaluate()?;
         while self.done < config.steps {
             let outcome = self.step()?;
-            bar.advance_to(self.done, &headline(self.training.headlines(), &outcome));
+            self.on.observer.stepped(&StepEvent {
+                step: self.done,
+                steps: config.steps,
+                metrics: &outcome.metrics,
+                timings: &outcome.timings,
+                headlines: self.training.headlines(),
+            });
             if self.on.schedule().saves_after(self.done) {
                 self.save()?;
             } else if stop.requested() {
@@ -315,7 +364,7 @@ impl LoopState<'_> {
             }
             self.evaluate()?;
         }
-        bar.finish();
+        self.on.observer.ends();
         Ok(())
     }
 
@@ -396,6 +445,7 @@ impl LoopState<'_> {
             Err(error) => return Err(error.context(format!("the evaluation after step {step} failed"))),
         };
         self.records.evaluation(step, &borrowed(&evaluation.metrics))?;
+        self.on.observer.evaluated(step, &evaluation.metrics);
         let reward = |name: &str| evaluation.metrics.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, v)| *v);
         let Some((best, highest)) = self.records.best(HELD_OUT_REWARD) else { return Ok(()) };
         self.checkpoints.update_links_and_prune(Some(best))?;
@@ -433,9 +483,4 @@ impl LoopState<'_> {
 /// Metrics as the records take them.
 fn borrowed(metrics: &[Metric]) -> Vec<(&str, f64)> {
     metrics.iter().map(|(name, value)| (name.as_ref(), *value)).collect()
-}
-
-fn headline(names: &[(&str, &str)], outcome: &StepOutcome) -> String {
-    let value = |key: &str| outcome.metrics.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
-    names.iter().filter_map(|(short, key)| Some(format!("{short} {:.3}", value(key)?))).collect::<Vec<_>>().join("  ")
 }

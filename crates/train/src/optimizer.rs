@@ -31,17 +31,18 @@ pub struct OptimizerConfig {
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
+        let AdamWConfig { beta1, beta2, eps, weight_decay, moments, offload_moments } = AdamWConfig::default();
         Self {
             learning_rate: 1e-6,
             warmup_steps: 20,
             decay: Decay::Constant,
             last_factor: 0.0,
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 0.01,
-            moments: MomentType::F32,
-            offload_moments: false,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            moments,
+            offload_moments,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Choice of the back-end that finds the mentions, by its name in the configuration.
 
+use std::fmt;
 use std::path::Path;
 
 use memtrain_corpora::{Entity, EntitySource, Passage};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{bert, links};
-use crate::config::{BackendName, EntitiesConfig};
-use crate::error::{PipelineError, Result};
+use super::{bert, links, rust_bert, spans};
+use crate::config::EntitiesConfig;
+use crate::error::Result;
+use crate::stage::Input;
 
 /// Finds the mentions in passages: links, names and rules here, token-classification models elsewhere.
 pub trait EntityBackend: Send + Sync {
@@ -20,29 +24,116 @@ pub trait EntityBackend: Send + Sync {
     fn mentions(&self, passages: &[Passage]) -> Result<Vec<Vec<Entity>>>;
 }
 
+/// Where the model of a back-end comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelSource {
+    /// It has none.
+    None,
+    /// A folder: whoever names a model of the hub puts its folder in place first.
+    Folder,
+    /// A folder, or a name that it fetches itself.
+    FetchesItself,
+}
+
+/// A back-end as configurations name it. Each is defined in a file of its own and has a line in [`BACKENDS`].
+pub(super) struct Backend {
+    pub(super) name: &'static str,
+    /// What the command line says of it; nothing where it finds nothing in other texts than a corpus's.
+    pub(super) about: Option<&'static str>,
+    pub(super) model: ModelSource,
+    /// Checks its keys before any work.
+    pub(super) check: fn(&EntitiesConfig) -> Result<()>,
+    /// The files that it reads: where one of them is another one, what the stage has done is stale.
+    pub(super) inputs: fn(&EntitiesConfig) -> Result<Vec<Input>>,
+    /// Opens it, for a corpus whose ingest is committed where there is one.
+    pub(super) open: fn(&EntitiesConfig, Option<&Path>) -> Result<Box<dyn EntityBackend>>,
+}
+
+/// The back-ends, the default first.
+const BACKENDS: [&Backend; 4] = [&links::BACKEND, &bert::BACKEND, &rust_bert::BACKEND, &spans::BACKEND];
+
+/// The name of a back-end, e.g. `rust-bert`.
+#[derive(Clone, Copy)]
+pub struct BackendName(&'static Backend);
+
+impl BackendName {
+    /// Links, a gazetteer of titles, redirects and anchors, and rules; no model.
+    pub const LINKS: Self = Self(&links::BACKEND);
+    /// A token-classification model of the BERT family from a Hugging Face directory.
+    pub const BERT: Self = Self(&bert::BACKEND);
+    /// The pipeline of the `rust-bert` crate; only in builds with the feature of that name.
+    pub const RUST_BERT: Self = Self(&rust_bert::BACKEND);
+    /// A file of what another recognizer has found.
+    pub const SPANS: Self = Self(&spans::BACKEND);
+
+    /// All names, the default first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        BACKENDS.into_iter().map(Self)
+    }
+
+    /// As in configurations and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        self.0.name
+    }
+
+    /// What it finds mentions by, in a line; nothing where it finds none in other texts than a corpus's.
+    pub const fn about(self) -> Option<&'static str> {
+        self.0.about
+    }
+
+    /// Where its model comes from.
+    pub const fn model_source(self) -> ModelSource {
+        self.0.model
+    }
+
+    /// Checks the keys of this back-end before any work.
+    pub(crate) fn check(self, config: &EntitiesConfig) -> Result<()> {
+        (self.0.check)(config)
+    }
+
+    /// The files that it reads.
+    pub(super) fn inputs(self, config: &EntitiesConfig) -> Result<Vec<Input>> {
+        (self.0.inputs)(config)
+    }
+}
+
+impl PartialEq for BackendName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for BackendName {}
+
+impl fmt::Debug for BackendName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Serialize for BackendName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for BackendName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::all().find(|known| known.as_str() == name).ok_or_else(|| {
+            let known: Vec<String> = Self::all().map(|known| format!("`{}`", known.as_str())).collect();
+            D::Error::custom(format!("unknown variant `{name}`, expected one of {}", known.join(", ")))
+        })
+    }
+}
+
 /// Opens the back-end that `config` names. `corpus` is the folder of a corpus whose ingest is committed; the `links`
 /// back-end takes its names from there, and works without one by the words it knows.
 ///
 /// # Errors
 /// If the corpus or the model cannot be read, or the back-end is not in this build.
 pub fn open_backend(config: &EntitiesConfig, corpus: Option<&Path>) -> Result<Box<dyn EntityBackend>> {
-    match config.backend {
-        BackendName::Links => Ok(Box::new(links::LinksBackend::open(config, corpus)?)),
-        BackendName::Bert => Ok(Box::new(bert::BertBackend::open(config)?)),
-        BackendName::Spans => Err(PipelineError::Config {
-            key: "entities.backend",
-            problem: "is `spans`: the file has the mentions of the corpus's passages, and of no other text".into(),
-        }),
-        #[cfg(feature = "rust-bert")]
-        BackendName::RustBert => Ok(Box::new(super::rust_bert::RustBertBackend::open(config)?)),
-        #[cfg(not(feature = "rust-bert"))]
-        BackendName::RustBert => Err(PipelineError::Config {
-            key: "corpus.entities.backend",
-            problem: "names `rust-bert`, which is not in this build: build with `--features rust-bert` and libtorch \
-                      (rust-bert/README.md), or take `bert`, which needs neither"
-                .into(),
-        }),
-    }
+    (config.backend.0.open)(config, corpus)
 }
 
 /// Keeps mentions that do not overlap, in order of their places: the longest first; of equally long ones a link before a

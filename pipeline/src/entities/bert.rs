@@ -3,15 +3,15 @@
 //! The model alone says what is a mention. A link whose anchor is exactly a mention's words gives it its target.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use memtrain_corpora::store::{self, ScalarIndex};
+use memtrain_corpora::store::ScalarIndex;
 use memtrain_corpora::{Entity, EntityLabel, EntitySource, Passage};
 use memtrain_encoder::{LabelledSpan, Options, TokenClassifier};
 
-use super::EntityBackend;
+use super::backend::{Backend, EntityBackend, ModelSource};
 use super::evaluation::label_of;
-use crate::config::{BackendName, BertConfig, EntitiesConfig};
+use crate::config::{BertConfig, EntitiesConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::Input;
 
@@ -34,7 +34,8 @@ impl BertBackend {
             device: bert.device,
             aggregation: bert.aggregation,
         };
-        let model = TokenClassifier::open(directory(config)?, &options)?;
+        directory(config)?;
+        let model = TokenClassifier::open(Path::new(&config.model), &options)?;
         let meanings = Meanings::new(bert);
         meanings.check(model.labels())?;
         Ok(Self { model, meanings })
@@ -105,46 +106,31 @@ impl Meanings {
     }
 }
 
-/// The directory of the model.
-pub(super) fn directory(config: &EntitiesConfig) -> Result<&Path> {
+/// A token-classification model of the BERT family from a Hugging Face directory.
+pub(super) const BACKEND: Backend = Backend {
+    name: "bert",
+    about: Some("A token-classification model of the BERT family"),
+    model: ModelSource::Folder,
+    check: directory,
+    inputs: |config| {
+        let directory = Path::new(&config.model);
+        memtrain_encoder::files(directory)?.iter().map(|file| input(directory, file)).collect()
+    },
+    open: |config, _corpus| Ok(Box::new(BertBackend::open(config)?)),
+};
+
+/// Checks that a model is named.
+pub(super) fn directory(config: &EntitiesConfig) -> Result<()> {
     if config.model.is_empty() {
         return Err(PipelineError::Config {
             key: "corpus.entities.model",
             problem: format!("is empty: the back-end `{}` needs the directory of a model", config.backend.as_str()),
         });
     }
-    Ok(Path::new(&config.model))
+    Ok(())
 }
 
-/// The files of the model as inputs of the stage: with another model, what the stage has done is stale. A model on the hub,
-/// which `rust-bert` may fetch, is known by its name alone.
-pub(super) fn model_files(config: &EntitiesConfig) -> Result<Vec<Input>> {
-    let directory = directory(config)?;
-    let input = |file: &PathBuf| {
-        Input::of(&directory.join(file), format!("model/{}", file.to_string_lossy().replace('\\', "/")))
-    };
-    if config.backend != BackendName::RustBert {
-        return memtrain_encoder::files(directory)?.iter().map(input).collect();
-    }
-    if !store::is_dir(directory) {
-        let name = format!("hub/{}", config.model);
-        return Ok(vec![Input { hash: store::hash_bytes(name.as_bytes()), bytes: 0, name }]);
-    }
-    const FILES: [&str; 8] = [
-        "config.json",
-        "tokenizer_config.json",
-        "vocab.txt",
-        "vocab.json",
-        "merges.txt",
-        "sentencepiece.bpe.model",
-        "model.safetensors",
-        "rust_model.ot",
-    ];
-    let mut inputs = Vec::with_capacity(FILES.len());
-    for file in FILES.map(PathBuf::from) {
-        if store::try_exists(&directory.join(&file))? {
-            inputs.push(input(&file)?);
-        }
-    }
-    Ok(inputs)
+/// A file of the model as an input of the stage: with another model, what the stage has done is stale.
+pub(super) fn input(directory: &Path, file: &Path) -> Result<Input> {
+    Input::of(&directory.join(file), format!("model/{}", file.to_string_lossy().replace('\\', "/")))
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memtrain_corpora::store::ScalarIndex;
 use memtrain_corpora::{Entity, EntityLabel, EntitySource, Link, Passage};
 
+use super::backend::{Backend, ModelSource};
 use super::gazetteer::{TargetId, without_qualifier};
 use super::names::{self, Found, Text};
 use super::rules::{self, Amount, Locale};
@@ -27,6 +28,16 @@ pub struct LinksBackend {
     /// Of the corpus or the configuration; without, each text is looked at.
     locale: Option<Arc<Locale>>,
 }
+
+/// Links, a gazetteer of titles, redirects and anchors, and rules.
+pub(super) const BACKEND: Backend = Backend {
+    name: "links",
+    about: Some("Links, names, rules; no model"),
+    model: ModelSource::None,
+    check: |_| Ok(()),
+    inputs: |_| Ok(Vec::new()),
+    open: |config, corpus| Ok(Box::new(LinksBackend::open(config, corpus)?)),
+};
 
 impl LinksBackend {
     /// A back-end over the names of the corpus at `corpus`, or over none.

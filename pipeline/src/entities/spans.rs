@@ -16,10 +16,32 @@ use memtrain_corpora::store::{self, MAX_LINE_BYTES, ScalarIndex};
 use memtrain_corpora::{Entity, EntityLabel, EntitySource, Passage};
 use serde::{Deserialize, Serialize};
 
+use super::backend::{Backend, ModelSource};
 use super::evaluation::label_of;
 use super::without_overlaps;
 use crate::error::{PipelineError, Result};
-use crate::stage::ShardOutput;
+use crate::stage::{Input, ShardOutput};
+
+/// A file of what another recognizer has found.
+pub(super) const BACKEND: Backend = Backend {
+    name: "spans",
+    about: None,
+    model: ModelSource::None,
+    check: |config| match config.spans.is_empty() {
+        true => Err(PipelineError::Config {
+            key: "corpus.entities.spans",
+            problem: "is empty: the back-end `spans` needs a file of spans".into(),
+        }),
+        false => Ok(()),
+    },
+    inputs: |config| Ok(vec![Input::of(Path::new(&config.spans), "spans".to_owned())?]),
+    open: |_, _| {
+        Err(PipelineError::Config {
+            key: "entities.backend",
+            problem: "is `spans`: the file has the mentions of the corpus's passages, and of no other text".into(),
+        })
+    },
+};
 
 /// Where a line begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,8 @@ use memtrain_corpora::store::{self, AtomicFile, Row, TableReader, TableWriter};
 use memtrain_corpora::{Document, Split};
 use serde_json::{Map, Value};
 
-use super::super::inspect::SplitArgument;
+use super::super::choice::choices;
+use super::super::inspect::SPLITS;
 use crate::agents::answer::boxed;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::{PromptLayout, PromptSet};
@@ -39,8 +40,8 @@ pub struct ExportArgs {
     #[arg(long, value_enum, default_value = "verl")]
     pub format: ExportFormat,
     /// Which documents
-    #[arg(long, value_enum, default_value_t = SplitArgument::Train)]
-    pub split: SplitArgument,
+    #[arg(long, default_value = "train", value_parser = choices::<Split>(&SPLITS))]
+    pub split: Split,
     /// File to write
     #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: PathBuf,
@@ -82,7 +83,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
 /// The documents that were asked for, with their numbers.
 fn documents(args: &ExportArgs) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(usize, Document)>>> {
     store::refuse_overlap(&args.out, &args.corpus)?;
-    let split: Split = args.split.into();
+    let split = args.split;
     let documents = memtrain_pipeline::documents::documents(&args.corpus, split)?;
     let numbered = documents.take(args.limit.unwrap_or(usize::MAX)).enumerate();
     Ok(numbered.map(|(index, document)| Ok((index, document?))))

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use memtrain_corpora::{Split, store};
+use memtrain_session::{PolicyIdentity, Session};
 use serde_json::{Map, Value, json};
 
 use super::super::written::written_path;
@@ -17,7 +18,6 @@ use crate::cli::configuration::ConfigArgs;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::{Session, weights_hash};
 use crate::config::Config;
 use crate::eval::bank::{BankEval, BankReport, key};
 use crate::eval::metrics::Metric;
@@ -125,7 +125,7 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
 /// The configuration as the arguments change it, and the policy that answers where it is not the one that keeps banks.
 fn config(args: &BankArgs) -> anyhow::Result<(Config, Option<String>)> {
     let mut config = args.config.load()?;
-    if config.objective.objective().bank_layout().is_none() {
+    if config.objective.objective().agent().bank_layout().is_none() {
         return Err(Usage("`objective.kind` keeps no bank".to_owned()))
             .hint(|| "`--set objective.kind=finemem` or `memalpha` says which bank is kept".to_owned());
     }
@@ -184,7 +184,7 @@ fn settings(
     let Config { reader, bank, objective, eval, run, .. } = &session.config;
     // Where a server is does not matter, nor how patiently it is asked.
     let answerer = match frozen {
-        Frozen::Policy(policy) => json!({ "policy": hash(policy)? }),
+        Frozen::Policy(policy) => json!({ "policy": PolicyIdentity::of(policy)?.hash() }),
         Frozen::Server(server) => {
             let parameters = bank.answerer.as_ref().map(|config| &config.parameters);
             json!({ "model": server.model(), "parameters": parameters })
@@ -195,7 +195,7 @@ fn settings(
         None => session.documents_hash()?,
     };
     let settings = [
-        ("policy", json!(hash(policy)?)),
+        ("policy", json!(PolicyIdentity::of(policy)?.hash())),
         ("answerer", answerer),
         ("tasks", json!([tasks])),
         ("limit", json!(limit)),
@@ -208,17 +208,6 @@ fn settings(
         ("batch", json!(args.batch)),
     ];
     Ok(settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-/// BLAKE3 over a policy's weights and its tokenizer.
-fn hash(policy: &Policy) -> anyhow::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(weights_hash(policy)?.as_bytes());
-    for (name, bytes) in policy.tokenizer.files() {
-        hasher.update(name.as_bytes());
-        hasher.update(blake3::hash(bytes).as_bytes());
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 fn print(report: &BankReport) -> anyhow::Result<()> {

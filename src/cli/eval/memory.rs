@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use memtrain_corpora::store;
+use memtrain_session::Session;
 
 use super::super::written::written_path;
 use super::unkept;
 use crate::cli::configuration::{ConfigArgs, DeviceArgs};
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::{self, Session};
+use crate::cli::setup;
 use crate::eval::interval::Estimate;
 use crate::eval::memory_controls::{MemoryReport, Quality};
 use crate::run::signal::StopRequest;

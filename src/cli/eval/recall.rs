@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use memtrain_corpora::{Split, store};
+use memtrain_session::Session;
 
 use super::super::written::written_path;
 use super::unkept;
@@ -11,7 +12,7 @@ use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::{self, Session};
+use crate::cli::setup;
 use crate::eval::recall::{RecallCell, RecallOptions, RecallReport, evaluate};
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::run::progress::Bar;

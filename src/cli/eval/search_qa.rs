@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use memtrain_corpora::store;
+use memtrain_session::index;
 use serde_json::{Value, json};
 
 use super::super::written::written_path;
@@ -16,7 +17,7 @@ use crate::agents::retrieve::{HttpRetriever, Retriever};
 use crate::agents::searcher::{Searcher, SearcherConfig, SearcherPrompts};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::print_line;
-use crate::cli::{index, tasks};
+use crate::cli::tasks;
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::eval::record::{Record, RunNote};
 use crate::eval::search_qa::{METRICS, SearchQaReport, answer, item, join};

@@ -6,10 +6,10 @@ use candle_core::DType;
 use clap::{Args, ValueEnum};
 use memtrain_corpora::store::{self, Sibling, StoreError};
 use memtrain_hub::Needed;
+use memtrain_session::models::ModelFolder;
 
 use super::super::written::written_path;
 use crate::cli::failure::{Usage, WithHint};
-use crate::cli::models;
 use crate::cli::print::print_line;
 use crate::policy::adapter::AdapterConfig;
 use crate::policy::convert::{Conversion, convert, merge_lora, parse_bytes};
@@ -29,7 +29,7 @@ pub enum StoredType {
 /// Arguments of `memtrain policy convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// Policy directory, a name of the Hugging Face hub, or a GGUF file of architecture llama, qwen2 or qwen3
+    /// Policy directory, a name of the Hugging Face hub, `built-in:NAME`, or a GGUF file of architecture llama, qwen2 or qwen3
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Directory to write
@@ -49,7 +49,7 @@ pub struct ConvertArgs {
 /// Arguments of `memtrain policy merge-lora`.
 #[derive(Debug, Args)]
 pub struct MergeLoraArgs {
-    /// Policy directory, or a name of the hub, that the adapter is for; the one that the adapter names without it
+    /// Policy directory, a name of the hub or `built-in:NAME`, that the adapter is for; the one that the adapter names without it
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Folder of the adapter
@@ -94,8 +94,9 @@ fn is_of_place(error: &PolicyError, out: &Path) -> bool {
 /// If the policy cannot be read or the directory cannot be written.
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let is_gguf = gguf::is_gguf(&args.model)?;
-    let model = if is_gguf { args.model.clone() } else { models::folder(&args.model, Needed::Model)? };
-    directory::check_target(&args.out, &[&model])?;
+    let found = if is_gguf { None } else { Some(ModelFolder::of_path(&args.model, Needed::Model)?) };
+    let model = found.as_ref().map_or(&args.model, |found| &found.path);
+    directory::check_target(&args.out, &[model])?;
     let dtype = args.dtype.map(|dtype| match dtype {
         StoredType::Bf16 => DType::BF16,
         StoredType::F16 => DType::F16,
@@ -104,11 +105,11 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let conversion = Conversion { dtype, max_shard_bytes: args.max_shard_size, temperature: args.temperature };
     let (converted, hint) = match is_gguf {
         true => (
-            gguf::convert(&model, &args.out, conversion),
+            gguf::convert(model, &args.out, conversion),
             "GGUF files of Llama, Qwen2 and Qwen3 models with byte-level BPE are read; for others take the original model",
         ),
         false => (
-            convert(&model, &args.out, conversion),
+            convert(model, &args.out, conversion),
             "`--model` is a Hugging Face directory of a Qwen2, Qwen3 or Llama model, or a GGUF file",
         ),
     };
@@ -132,9 +133,10 @@ pub fn merge(args: &MergeLoraArgs) -> anyhow::Result<()> {
             .map(PathBuf::from)
             .ok_or_else(|| Usage("the adapter does not name its policy: give `--model`".to_owned()))?,
     };
-    let base = models::folder(&base, Needed::Model)?;
-    directory::check_target(&args.out, &[&base, &args.adapter])?;
-    merge_lora(&base, &args.adapter, &args.out)
+    let found = ModelFolder::of_path(&base, Needed::Model)?;
+    let base = &found.path;
+    directory::check_target(&args.out, &[base, &args.adapter])?;
+    merge_lora(base, &args.adapter, &args.out)
         .hint(|| "`--adapter` is a folder with `adapter_config.json`, `--model` the policy it was trained on".into())?;
     print_line!("{}", args.out.display())?;
     Ok(())

@@ -7,10 +7,10 @@ use anyhow::Context;
 use clap::Args;
 use memtrain_corpora::store;
 use memtrain_hub::Needed;
+use memtrain_session::models::ModelFolder;
 use serde_json::json;
 
 use crate::cli::failure::WithHint;
-use crate::cli::models;
 use crate::cli::print::output;
 use crate::policy::adapter::{AdapterConfig, is_adapter};
 use crate::policy::stored::StoredWeights;
@@ -19,7 +19,7 @@ use crate::policy::{PolicyConfig, PolicyTokenizer, directory, stored_decoder};
 /// Arguments of `memtrain policy info`.
 #[derive(Debug, Args)]
 pub struct InfoArgs {
-    /// Policy directory, or a name of the Hugging Face hub
+    /// Policy directory, a name of the Hugging Face hub, or `built-in:NAME`
     #[arg(value_name = "DIR")]
     pub policy: PathBuf,
     /// List every tensor with its shape
@@ -39,20 +39,22 @@ const TRAINING_COPIES: u64 = 4;
 /// If the directory is no policy.
 pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
-    let folder = models::folder(&args.policy, Needed::Model)?;
-    let adapter = is_adapter(&folder).then(|| Adapter::read(&folder)).transpose()?;
+    let found = ModelFolder::of_path(&args.policy, Needed::Model)?;
+    let folder = &found.path;
+    let adapter = is_adapter(folder).then(|| Adapter::read(folder)).transpose()?;
     // The shape of an adapted policy is that of the policy below it.
-    let base = adapter.as_ref().map_or(Ok(folder.clone()), |adapter| models::folder(&adapter.base, Needed::Model))?;
-    let mut config = directory::load_config(&base).hint(no_policy)?;
+    let below = adapter.as_ref().map(|adapter| ModelFolder::of_path(&adapter.base, Needed::Model)).transpose()?;
+    let base = below.as_ref().map_or(folder, |below| &below.path);
+    let mut config = directory::load_config(base).hint(no_policy)?;
     // An adapter's folder need not have a tokenizer of its own.
     let has_tokenizer = store::exists(&folder.join("tokenizer.json"));
-    let tokenizer = if has_tokenizer { &folder } else { &base }.join("tokenizer.json");
+    let tokenizer = if has_tokenizer { folder } else { base }.join("tokenizer.json");
     let tokenizer = PolicyTokenizer::from_file(&tokenizer).hint(no_policy)?;
-    let ends = directory::load_generation(&base, &config, &tokenizer).hint(no_policy)?.eos_token_ids;
-    let hashes = weight_hashes(&folder)?;
-    if store::list(&base)?.iter().any(|path| is_weights(path)) {
+    let ends = directory::load_generation(base, &config, &tokenizer).hint(no_policy)?.eos_token_ids;
+    let hashes = weight_hashes(folder)?;
+    if store::list(base)?.iter().any(|path| is_weights(path)) {
         // What is said below is computed from the configuration: it must be that of the weights.
-        let stored = StoredWeights::open(&base)?;
+        let stored = StoredWeights::open(base)?;
         stored_decoder::check_tensors(&stored, &config)?;
         config.tie_word_embeddings &= !stored_decoder::has_own_head(&stored)?;
     }

@@ -31,7 +31,7 @@ pub enum MomentType {
     Bf16,
 }
 
-/// The constants of AdamW. Defaults are PyTorch's except the second beta, 0.95, usual for language models.
+/// The constants of AdamW. Defaults are PyTorch's, as TRL and verl use them; the paper is silent.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamWConfig {
@@ -53,7 +53,7 @@ impl Default for AdamWConfig {
     fn default() -> Self {
         Self {
             beta1: 0.9,
-            beta2: 0.95,
+            beta2: 0.999,
             eps: 1e-8,
             weight_decay: 0.01,
             moments: MomentType::F32,

@@ -1,238 +1,215 @@
-//! `[objective]`: which system, and its constants.
+//! `[objective]`: which objective, and its constants.
 //!
-//! One flat section: `kind` chooses the system, the other keys are its constants. A key of another system is refused.
+//! One flat section: the tag `kind` chooses among the registered objectives ([`super::registry`]), the other keys are the
+//! constants of that one. A key of another objective is refused. Errors point at the key that they are about.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toml::{Table, Value};
 
 use super::Objective;
-use super::finemem::FineMemConfig;
-use super::infomem::{GainScorer, InfoMemConfig};
-use super::mem1::{AnswerCount, Mem1Config};
-use super::memagent::MemAgentConfig;
-use super::memalpha::{Grouping, Judge, MemAlphaConfig};
-use super::memtrain::{MemTrainConfig, RecallDraw, Variant};
-use crate::agents::answer::Equality;
-use crate::grpo::advantage::RewardScale;
+use super::memtrain::MemTrainConfig;
+use super::registry::{Registration, fields_of, registered};
 
-/// The systems.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// MemTrain, arXiv 2606.03197.
-    #[default]
-    MemTrain,
-    /// MemAgent, arXiv 2507.02259.
-    MemAgent,
-    /// InfoMem, arXiv 2606.03329.
-    InfoMem,
-    /// Fine-Mem, arXiv 2601.08435.
-    FineMem,
-    /// Mem-α, arXiv 2509.25911.
-    MemAlpha,
-    /// MEM1, arXiv 2506.15841.
-    Mem1,
-}
-
-/// The constants of a system.
+/// An objective with its constants.
 ///
 /// ```
 /// use memtrain_rl::objectives::ObjectiveConfig;
 /// let read = |text: &str| toml::from_str::<ObjectiveConfig>(text);
-/// assert!(matches!(read("recall_weight = 0.25").unwrap(), ObjectiveConfig::MemTrain(config) if config.recall_weight == 0.25));
+/// let config = read("recall_weight = 0.25").unwrap();
+/// assert_eq!((config.kind(), config.memtrain().recall_weight), ("memtrain", 0.25));
 /// assert_eq!(read("kind = \"memagent\"").unwrap().objective().group_size(), 16);
 /// let error = read("kind = \"memagent\"\nrecall_weight = 0.25").unwrap_err().to_string();
 /// assert!(error.contains("`recall_weight` is no key of `kind = \"memagent\"`"), "{error}");
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Keys", into = "Keys")]
-pub enum ObjectiveConfig {
-    /// End-to-end reconstruction and intermediate recall.
-    MemTrain(MemTrainConfig),
-    /// A given question.
-    MemAgent(MemAgentConfig),
-    /// A given question, and what the memory tells about the answer.
-    InfoMem(InfoMemConfig),
-    /// A flat bank, rewards a chunk.
-    FineMem(FineMemConfig),
-    /// A bank of three sections.
-    MemAlpha(MemAlphaConfig),
-    /// Search.
-    Mem1(Mem1Config),
-}
-
-impl Default for ObjectiveConfig {
-    fn default() -> Self {
-        Self::MemTrain(MemTrainConfig::default())
-    }
-}
-
-/// Every key that any system has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Keys {
-    kind: Kind,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    variant: Option<Variant>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recall_weight: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group_size: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recall_questions: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recall_shared: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recall_samples: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    overlong_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    repetition_penalty: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unsupported_penalty: Option<f64>,
-    // Keys that came later are left out of a run's configuration at their defaults, so that runs without them go on.
-    #[serde(skip_serializing_if = "is_none_or_default")]
-    recall_draw: Option<RecallDraw>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recall_includes_current: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gain_weight: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scorer: Option<GainScorer>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    questions: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    chunk_questions: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    evidence_weight: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    chunk_weight: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compression_weight: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_weight: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    judge: Option<Judge>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grouping: Option<Grouping>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    objectives: Option<usize>,
-    #[serde(skip_serializing_if = "is_none_or_default")]
-    answer_count: Option<AnswerCount>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    equality: Option<Equality>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reward_scale: Option<RewardScale>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    filter_groups: Option<bool>,
-}
-
-fn is_none_or_default<T: Default + PartialEq>(key: &Option<T>) -> bool {
-    key.as_ref().is_none_or(|value| *value == T::default())
-}
-
-/// Builds the constants of a system from the keys that it has, and the keys from the constants.
-macro_rules! keys_of {
-    ($($variant:ident, $config:ident { $($field:ident),* };)*) => {
-        impl TryFrom<Keys> for ObjectiveConfig {
-            type Error = String;
-
-            fn try_from(mut keys: Keys) -> Result<Self, String> {
-                let config = match keys.kind {
-                    $(Kind::$variant => {
-                        let defaults = $config::default();
-                        Self::$variant($config { $($field: keys.$field.take().unwrap_or(defaults.$field)),* })
-                    })*
-                };
-                keys.refuse_what_is_left()?;
-                config.refuse_contradictions()?;
-                Ok(config)
-            }
-        }
-
-        impl From<ObjectiveConfig> for Keys {
-            fn from(config: ObjectiveConfig) -> Self {
-                match config {
-                    $(ObjectiveConfig::$variant(config) => Self {
-                        kind: Kind::$variant,
-                        $($field: Some(config.$field),)*
-                        ..Self::default()
-                    }),*
-                }
-            }
-        }
-
-        impl ObjectiveConfig {
-            /// Which system it is.
-            pub fn kind(&self) -> Kind {
-                match self {
-                    $(Self::$variant(_) => Kind::$variant),*
-                }
-            }
-
-            /// What centred rewards are divided by, and whether groups of equal ones are left out.
-            pub fn of_groups(&self) -> (RewardScale, bool) {
-                match self {
-                    $(Self::$variant(config) => (config.reward_scale, config.filter_groups)),*
-                }
-            }
-
-            /// What rolls out and rewards.
-            pub fn objective(&self) -> &dyn Objective {
-                match self {
-                    $(Self::$variant(config) => config),*
-                }
-            }
-        }
-    };
-}
-
-keys_of! {
-    MemTrain, MemTrainConfig {
-        variant, recall_weight, group_size, recall_questions, recall_shared, recall_samples, overlong_penalty,
-        repetition_penalty, unsupported_penalty, recall_draw, recall_includes_current, equality, reward_scale, filter_groups
-    };
-    MemAgent, MemAgentConfig { group_size, equality, reward_scale, filter_groups };
-    InfoMem, InfoMemConfig { group_size, gain_weight, scorer, equality, reward_scale, filter_groups };
-    FineMem, FineMemConfig {
-        group_size, questions, chunk_questions, evidence_weight, chunk_weight, compression_weight, equality, reward_scale,
-        filter_groups
-    };
-    MemAlpha, MemAlphaConfig {
-        group_size, questions, compression_weight, content_weight, judge, grouping, equality, reward_scale, filter_groups
-    };
-    Mem1, Mem1Config { objectives, group_size, answer_count, equality, reward_scale, filter_groups };
-}
-
-impl Keys {
-    /// Refuses keys that no constant was made from.
-    fn refuse_what_is_left(&self) -> Result<(), String> {
-        let left = toml::Table::try_from(self).map_err(|error| error.to_string())?;
-        let kind = left.get("kind").and_then(toml::Value::as_str).unwrap_or_default();
-        match left.keys().find(|key| *key != "kind") {
-            Some(key) => Err(format!("`{key}` is no key of `kind = \"{kind}\"`: it belongs to another objective")),
-            None => Ok(()),
-        }
-    }
+#[derive(Clone)]
+pub struct ObjectiveConfig {
+    kind: &'static str,
+    /// As they are written, in the order of their declaration.
+    constants: Vec<(&'static str, Value)>,
+    objective: Arc<dyn Objective>,
 }
 
 impl ObjectiveConfig {
-    fn refuse_contradictions(&self) -> Result<(), String> {
-        match self {
-            Self::MemTrain(MemTrainConfig {
-                recall_draw: RecallDraw::Released, recall_includes_current: true, ..
-            }) => Err("`recall_includes_current` belongs to `recall_draw = \"paper\"`: the released draw reaches the \
-                       current chunk and the next one by itself"
-                .to_owned()),
-            _ => Ok(()),
-        }
+    /// An objective with these constants, under the name that its configuration has.
+    ///
+    /// # Errors
+    /// If the constants contradict each other, or are none that TOML can hold.
+    pub fn new<C>(kind: &'static str, constants: C) -> Result<Self, String>
+    where
+        C: Objective + Serialize + DeserializeOwned + 'static,
+    {
+        constants.validate()?;
+        let mut written = Table::try_from(&constants).map_err(|error| error.to_string())?;
+        let in_order = fields_of::<C>().iter().filter_map(|name| Some((*name, written.remove(*name)?)));
+        Ok(Self { kind, constants: in_order.collect(), objective: Arc::new(constants) })
+    }
+
+    /// Its name, the value of `kind`.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// What rolls out and rewards.
+    pub fn objective(&self) -> &dyn Objective {
+        &*self.objective
     }
 
     /// MemTrain's constants: its own where it is the objective, the defaults elsewhere.
     pub fn memtrain(&self) -> MemTrainConfig {
-        match self {
-            Self::MemTrain(config) => config.clone(),
-            _ => MemTrainConfig::default(),
+        self.objective.reconstruction().cloned().unwrap_or_default()
+    }
+}
+
+impl Default for ObjectiveConfig {
+    fn default() -> Self {
+        let defaults = MemTrainConfig::default;
+        let written = Self::new("memtrain", defaults()).map(|config| config.constants).unwrap_or_default();
+        Self { kind: "memtrain", constants: written, objective: Arc::new(defaults()) }
+    }
+}
+
+impl fmt::Debug for ObjectiveConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("ObjectiveConfig");
+        shown.field("kind", &self.kind);
+        for (name, value) in &self.constants {
+            shown.field(name, value);
         }
+        shown.finish()
+    }
+}
+
+impl PartialEq for ObjectiveConfig {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.constants) == (other.kind, &other.constants)
+    }
+}
+
+impl Serialize for ObjectiveConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut section = serializer.serialize_map(Some(self.constants.len() + 1))?;
+        section.serialize_entry("kind", self.kind)?;
+        for (name, value) in &self.constants {
+            section.serialize_entry(name, value)?;
+        }
+        section.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectiveConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Section(registered()))
+    }
+}
+
+/// Whether a constant is left out of what is written, so that runs that began before there was one go on.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Reads the section. `kind` may stand anywhere in it, so each value is checked by the objectives that have its key, and
+/// handed to the chosen one at the end.
+struct Section(Vec<Registration>);
+
+impl<'de> Visitor<'de> for Section {
+    type Value = ObjectiveConfig;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut section: A) -> Result<ObjectiveConfig, A::Error> {
+        let known = self.0;
+        let mut chosen = known[0];
+        let mut constants = Table::new();
+        while let Some(key) = section.next_key_seed(KeyOf(&known))? {
+            if key == "kind" {
+                chosen = section.next_value_seed(KindOf(&known))?;
+            } else {
+                let value = section.next_value_seed(ValueOf { key: &key, known: &known })?;
+                constants.insert(key, value);
+            }
+        }
+        if let Some(key) = constants.keys().find(|key| !chosen.has(key)) {
+            let kind = chosen.kind;
+            let problem = format!("`{key}` is no key of `kind = \"{kind}\"`: it belongs to another objective");
+            return Err(A::Error::custom(problem));
+        }
+        chosen.read(constants).map_err(A::Error::custom)
+    }
+}
+
+/// A key that `kind` is or that some objective has.
+struct KeyOf<'k>(&'k [Registration]);
+
+impl<'de> DeserializeSeed<'de> for KeyOf<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        let key = String::deserialize(deserializer)?;
+        if key == "kind" || self.0.iter().any(|registration| registration.has(&key)) {
+            return Ok(key);
+        }
+        let mut keys = vec!["kind"];
+        for field in self.0.iter().flat_map(Registration::fields) {
+            if !keys.contains(field) {
+                keys.push(field);
+            }
+        }
+        Err(D::Error::custom(format!("unknown field `{key}`, expected {}", one_of(&keys))))
+    }
+}
+
+/// A registered objective.
+struct KindOf<'k>(&'k [Registration]);
+
+impl<'de> DeserializeSeed<'de> for KindOf<'_> {
+    type Value = Registration;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Registration, D::Error> {
+        let kind = String::deserialize(deserializer)?;
+        let found = self.0.iter().find(|registration| registration.kind == kind);
+        found.copied().ok_or_else(|| {
+            let kinds: Vec<&str> = self.0.iter().map(|registration| registration.kind).collect();
+            D::Error::custom(format!("unknown variant `{kind}`, expected {}", one_of(&kinds)))
+        })
+    }
+}
+
+/// A value that one of the objectives with this key takes.
+struct ValueOf<'k> {
+    key: &'k str,
+    known: &'k [Registration],
+}
+
+impl<'de> DeserializeSeed<'de> for ValueOf<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let mut refused = None;
+        for registration in self.known.iter().filter(|registration| registration.has(self.key)) {
+            match registration.takes(self.key, &value) {
+                Ok(()) => return Ok(value),
+                Err(problem) => _ = refused.get_or_insert(problem),
+            }
+        }
+        Err(D::Error::custom(refused.unwrap_or_default()))
+    }
+}
+
+/// A list as serde writes it.
+fn one_of(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [one] => one.clone(),
+        [one, other] => format!("{one} or {other}"),
+        all => format!("one of {}", all.join(", ")),
     }
 }
 
@@ -252,5 +229,35 @@ mod tests {
         }
         assert!(toml::from_str::<ObjectiveConfig>("kind = \"other\"").is_err());
         assert!(toml::from_str::<ObjectiveConfig>("group_sizes = 3").is_err());
+        assert_eq!(toml::from_str::<ObjectiveConfig>("").unwrap(), ObjectiveConfig::default());
+    }
+
+    #[test]
+    fn constants_are_written_in_the_order_of_their_declaration_and_new_ones_only_where_they_differ() {
+        let written = toml::to_string(&toml::from_str::<ObjectiveConfig>("kind = \"mem1\"").unwrap()).unwrap();
+        let expected = "kind = \"mem1\"\ngroup_size = 8\nobjectives = 2\nequality = \"squad\"\nreward_scale = \"none\"\n\
+                        filter_groups = true\n";
+        assert_eq!(written, expected);
+        let exact = toml::from_str::<ObjectiveConfig>("kind = \"mem1\"\nanswer_count = \"exact\"").unwrap();
+        assert!(toml::to_string(&exact).unwrap().contains("objectives = 2\nanswer_count = \"exact\"\n"));
+    }
+
+    #[test]
+    fn an_error_stands_at_its_key_wherever_the_kind_stands() {
+        let told = |text: &str| {
+            let error = toml::from_str::<ObjectiveConfig>(text).unwrap_err();
+            (error.message().to_owned(), error.span().map(|span| text[span].to_owned()))
+        };
+        let (message, place) = told("kind = \"mem1\"\nobjectives = \"x\"");
+        assert_eq!(message, "invalid type: string \"x\", expected usize");
+        assert_eq!(place.as_deref(), Some("\"x\""));
+        let (message, place) = told("group_sizes = 3");
+        assert!(message.starts_with("unknown field `group_sizes`, expected one of `kind`, `variant`"), "{message}");
+        assert_eq!(place.as_deref(), Some("group_sizes"));
+        let (message, place) = told("kind = \"memtrian\"");
+        assert!(message.starts_with("unknown variant `memtrian`, expected one of `memtrain`, `memagent`"), "{message}");
+        assert_eq!(place.as_deref(), Some("\"memtrian\""));
+        let (message, _) = told("recall_draw = \"released\"\nrecall_includes_current = true");
+        assert!(message.starts_with("`recall_includes_current` belongs to"), "{message}");
     }
 }

@@ -16,16 +16,19 @@
 //! Read in third-party summaries; two agree. Open there: `r_format` (here the share of calls that fit their schema, 0 where nothing is
 //! called), `r_compression` (here 1 − tokens of the last bank / tokens of the chunks, at least 0). Chunk questions without labels are ours.
 
+use serde::{Deserialize, Serialize};
+
 use super::banks::{Banks, Credit, compression, mean};
 use super::questions::{ItemQuestions, LabelledQuery, QaResult, QuestionCounts, ask};
-use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, rollout_group};
+use super::{Agent, Item, Objective, Reason, RolloutContext, RolloutGroup, rollout_group};
 use crate::agents::answer::Equality;
 use crate::agents::bank::Layout;
 use crate::agents::bank::writer::{BankStep, BankTrajectory};
 use crate::grpo::advantage::RewardScale;
 
 /// Constants of the objective.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct FineMemConfig {
     /// G, rollouts of an item. 8.
     pub group_size: usize,
@@ -180,6 +183,10 @@ impl FineMemConfig {
 }
 
 impl Objective for FineMemConfig {
+    fn agent(&self) -> Agent {
+        Agent::MemoryWriter(Layout::Flat)
+    }
+
     fn group_size(&self) -> usize {
         self.group_size
     }
@@ -188,16 +195,16 @@ impl Objective for FineMemConfig {
         self.filter_groups
     }
 
+    fn reward_scale(&self) -> RewardScale {
+        self.reward_scale
+    }
+
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
         &[("global", "reward/global/mean"), ("chunk", "reward/chunk/mean"), ("format", "reward/format/mean")]
     }
 
     fn held_out_score(&self) -> &'static str {
         "global"
-    }
-
-    fn bank_layout(&self) -> Option<Layout> {
-        Some(Layout::Flat)
     }
 
     fn roll_out(

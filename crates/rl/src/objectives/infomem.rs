@@ -16,8 +16,8 @@
 use memtrain_model::scoring::PromptResponse;
 use serde::{Deserialize, Serialize};
 
-use super::memagent::{self, CORRECT, Rewarded, read};
-use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, Scorer};
+use super::trajectories::{CORRECT, Rewarded, assign_credit, read, target};
+use super::{Agent, Item, Objective, Reason, RolloutContext, RolloutGroup, Scorer};
 use crate::agents::answer::{Equality, boxed};
 use crate::grpo::advantage::RewardScale;
 use crate::rollout::Trajectory;
@@ -34,7 +34,8 @@ pub enum GainScorer {
 }
 
 /// Constants of the objective.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct InfoMemConfig {
     /// G, readings of an item. Open; 8, MemTrain's.
     pub group_size: usize,
@@ -149,12 +150,20 @@ impl InfoMemConfig {
 }
 
 impl Objective for InfoMemConfig {
+    fn agent(&self) -> Agent {
+        Agent::Reader
+    }
+
     fn group_size(&self) -> usize {
         self.group_size
     }
 
     fn filters_groups(&self) -> bool {
         self.filter_groups
+    }
+
+    fn reward_scale(&self) -> RewardScale {
+        self.reward_scale
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
@@ -187,8 +196,7 @@ impl Objective for InfoMemConfig {
                 }
                 Rewarded::of(trajectory, rewards[place], reason)
             });
-            let target = memagent::target(item, context);
-            memagent::assign_credit(rewarded.collect(), &target, self.reward_scale, self.filter_groups)
+            assign_credit(rewarded.collect(), &target(item, context), self.reward_scale, self.filter_groups)
         });
         Ok(credited.collect())
     }

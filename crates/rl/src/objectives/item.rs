@@ -1,9 +1,11 @@
 //! Items that an objective rolls out: a document of the corpus, or a task with labels.
 
 use anyhow::Context;
+use memtrain_corpora::document::{MASK, TARGET};
+use memtrain_corpora::{Document, Span};
 use memtrain_tasks::{ContextKind, Question, Task};
 
-use super::memtrain::ChunkedDocument;
+use crate::agents::answer::Equality;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{Reader, ReadingTask};
 
@@ -61,6 +63,56 @@ impl ChunkedTask {
         let cut = self.chunks.len() - tail;
         self.chunks.drain(max_chunks - tail..cut);
         true
+    }
+}
+
+/// A document cut into chunks.
+///
+/// The number addresses all its draws; the spans are those of [`Reader::chunk`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkedDocument {
+    /// Number of the document in its split.
+    pub number: u64,
+    /// The document.
+    pub document: Document,
+    /// Chunk spans: in order, covering the text once, but for what [`Self::keep_head_and_tail`] has left out.
+    pub chunks: Vec<Span>,
+}
+
+impl ChunkedDocument {
+    /// Text of chunk `chunk`, counted from 0.
+    pub fn chunk(&self, chunk: usize) -> &str {
+        &self.document.text[self.chunks[chunk].clone()]
+    }
+
+    /// Keeps the first and the last chunks of a document of more than `max_chunks`, the larger half in front, as
+    /// [`ChunkedTask::keep_head_and_tail`]. Whether something is still hidden in what is kept.
+    pub fn keep_head_and_tail(&mut self, max_chunks: usize) -> bool {
+        let tail = max_chunks / 2;
+        let cut = self.chunks.len().saturating_sub(tail);
+        self.chunks.drain((max_chunks - tail).min(cut)..cut);
+        (0..self.chunks.len()).any(|chunk| self.chunk(chunk).contains(MASK))
+    }
+
+    /// The reading task of this document.
+    pub fn task(&self) -> ReadingTask {
+        let chunks = (0..self.chunks.len()).map(|chunk| self.chunk(chunk).to_owned()).collect();
+        ReadingTask { document: self.number, problem: None, chunks }
+    }
+
+    /// Entities of a chunk that can be asked for: wholly inside it, not the hidden one, no placeholder.
+    pub fn askable(&self, chunk: usize, equality: Equality) -> Vec<&str> {
+        let span = &self.chunks[chunk];
+        let hidden = equality.normalise(&self.document.answer);
+        self.document
+            .entities
+            .iter()
+            .filter(|entity| span.start <= entity.span.start && entity.span.end <= span.end)
+            .map(|entity| entity.surface.as_str())
+            .filter(|surface| {
+                !surface.contains(MASK) && !surface.contains(TARGET) && equality.normalise(surface) != hidden
+            })
+            .collect()
     }
 }
 

@@ -18,8 +18,9 @@ use anyhow::Context;
 use memtrain_tasks::Question;
 use serde::{Deserialize, Serialize};
 
-use super::memagent::{self, Rewarded};
-use super::{AnswerForm, Item, Objective, QuestionMode, Reason, RolloutContext, RolloutGroup};
+use super::config::is_default;
+use super::trajectories::{Rewarded, assign_credit};
+use super::{Agent, Item, Objective, QuestionMode, Reason, RolloutContext, RolloutGroup};
 use crate::agents::answer::Equality;
 use crate::agents::searcher::{Action, SearchOutcome, SearchTask, SearchTrajectory, Searcher};
 use crate::grpo::advantage::RewardScale;
@@ -36,13 +37,16 @@ pub enum AnswerCount {
 }
 
 /// Constants of the objective.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Mem1Config {
-    /// Questions that are asked together where tasks have one each. MEM1 trains on 2.
-    pub objectives: usize,
     /// G, attempts at a task. Open; 8.
     pub group_size: usize,
-    /// What another number of answers than of questions is worth.
+    /// Questions that are asked together where tasks have one each. MEM1 trains on 2.
+    pub objectives: usize,
+    /// What another number of answers than of questions is worth. Left out of a run's configuration at its default, so that
+    /// runs from before the key go on.
+    #[serde(skip_serializing_if = "is_default")]
     pub answer_count: AnswerCount,
     /// When an answer is right. MEM1's exact match is SQuAD's.
     pub equality: Equality,
@@ -55,8 +59,8 @@ pub struct Mem1Config {
 impl Default for Mem1Config {
     fn default() -> Self {
         Self {
-            objectives: 2,
             group_size: 8,
+            objectives: 2,
             answer_count: AnswerCount::Positional,
             equality: Equality::Squad,
             reward_scale: RewardScale::None,
@@ -105,6 +109,10 @@ impl Mem1Config {
 }
 
 impl Objective for Mem1Config {
+    fn agent(&self) -> Agent {
+        Agent::Searcher
+    }
+
     fn group_size(&self) -> usize {
         self.group_size
     }
@@ -113,20 +121,16 @@ impl Objective for Mem1Config {
         self.filter_groups
     }
 
+    fn reward_scale(&self) -> RewardScale {
+        self.reward_scale
+    }
+
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
         &[("right", "reward/right/mean"), ("searches", "reward/searches/mean"), ("entropy", "entropy")]
     }
 
-    fn form(&self) -> AnswerForm {
-        AnswerForm::Tags
-    }
-
     fn question_mode(&self) -> QuestionMode {
         QuestionMode::Joined(self.objectives)
-    }
-
-    fn searches(&self) -> bool {
-        true
     }
 
     fn roll_out(
@@ -172,7 +176,7 @@ impl Objective for Mem1Config {
             let rewarded = rewarded.collect();
             let golds = questions.iter().filter_map(|question| question.answers.first().map(String::as_str));
             let target = golds.collect::<Vec<_>>().join("; ");
-            memagent::assign_credit(rewarded, &target, self.reward_scale, self.filter_groups)
+            assign_credit(rewarded, &target, self.reward_scale, self.filter_groups)
         });
         Ok(credited.collect())
     }

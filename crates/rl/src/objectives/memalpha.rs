@@ -20,7 +20,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::banks::{Banks, Credit, compression, mean};
 use super::questions::{QaResult, QuestionCounts};
-use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, rollout_group};
+use super::{Agent, Item, Objective, Reason, RolloutContext, RolloutGroup, rollout_group};
 use crate::agents::answer::Equality;
 use crate::agents::bank::answerer::{self, JudgedItem};
 use crate::agents::bank::writer::{BankStep, BankTrajectory};
@@ -52,7 +52,8 @@ pub enum Judge {
 }
 
 /// Constants of the objective. Defaults: Mem-α's released code.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct MemAlphaConfig {
     /// G, rollouts of an item. 8.
     pub group_size: usize,
@@ -205,6 +206,10 @@ fn is_from(content: &str, chunk: &str) -> bool {
 }
 
 impl Objective for MemAlphaConfig {
+    fn agent(&self) -> Agent {
+        Agent::MemoryWriter(Layout::Sections)
+    }
+
     fn group_size(&self) -> usize {
         self.group_size
     }
@@ -213,16 +218,16 @@ impl Objective for MemAlphaConfig {
         self.filter_groups
     }
 
+    fn reward_scale(&self) -> RewardScale {
+        self.reward_scale
+    }
+
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
         &[("accuracy", "reward/accuracy/mean"), ("calls", "reward/calls/mean"), ("entropy", "entropy")]
     }
 
     fn held_out_score(&self) -> &'static str {
         "accuracy"
-    }
-
-    fn bank_layout(&self) -> Option<Layout> {
-        Some(Layout::Sections)
     }
 
     fn roll_out(

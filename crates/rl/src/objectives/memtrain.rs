@@ -14,14 +14,18 @@
 
 use std::collections::HashSet;
 
-use memtrain_corpora::document::{MASK, TARGET};
-use memtrain_corpora::{Document, Span, rng};
+use memtrain_corpora::rng;
 use memtrain_rollout_types::FinishReason;
 use serde::{Deserialize, Serialize};
 
+use super::config::is_default;
 pub use super::recall::{RecallDraw, RecallQuestion, draw_recall, recall_at};
-use super::{Item, Objective, Reason, RolloutContext, RolloutGroup, ScoredSample, rollout_group};
-use crate::agents::answer::{Equality, last_boxed};
+use super::trajectories::{is_readable, is_right};
+use super::{
+    Agent, ChunkedDocument, Item, Objective, Reason, RolloutContext, RolloutGroup, SampleCounts, ScoredSample,
+    TurnLimits, rollout_group,
+};
+use crate::agents::answer::Equality;
 use crate::agents::reader::{Reader, ReadingTask, RecallPrompt};
 use crate::agents::sentences::sentences;
 use crate::grpo::advantage::RewardScale;
@@ -66,7 +70,9 @@ pub struct MemTrainConfig {
     /// Taken from the trajectory's reward, times the mean share of a memory's sentences that do not stand word for word in
     /// what was read (the complement of the density of extractive summaries, arXiv 1804.11283 §4.1, in whole sentences).
     pub unsupported_penalty: f64,
-    /// Which memory is asked about which chunk.
+    /// Which memory is asked about which chunk. It came later than the others and is left out of a run's configuration at its
+    /// default, so that runs without it go on.
+    #[serde(skip_serializing_if = "is_default")]
     pub recall_draw: RecallDraw,
     /// Whether the questioned chunk may be the one just read (`l ≤ k`). The paper asks for earlier ones. Of the paper's draw
     /// alone.
@@ -99,56 +105,6 @@ impl Default for MemTrainConfig {
             reward_scale: RewardScale::None,
             filter_groups: true,
         }
-    }
-}
-
-/// A document cut into chunks.
-///
-/// The number addresses all its draws; the spans are those of [`Reader::chunk`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChunkedDocument {
-    /// Number of the document in its split.
-    pub number: u64,
-    /// The document.
-    pub document: Document,
-    /// Chunk spans: in order, covering the text once, but for what [`Self::keep_head_and_tail`] has left out.
-    pub chunks: Vec<Span>,
-}
-
-impl ChunkedDocument {
-    /// Text of chunk `chunk`, counted from 0.
-    pub fn chunk(&self, chunk: usize) -> &str {
-        &self.document.text[self.chunks[chunk].clone()]
-    }
-
-    /// Keeps the first and the last chunks of a document of more than `max_chunks`, the larger half in front, as
-    /// [`super::ChunkedTask::keep_head_and_tail`]. Whether something is still hidden in what is kept.
-    pub fn keep_head_and_tail(&mut self, max_chunks: usize) -> bool {
-        let tail = max_chunks / 2;
-        let cut = self.chunks.len().saturating_sub(tail);
-        self.chunks.drain((max_chunks - tail).min(cut)..cut);
-        (0..self.chunks.len()).any(|chunk| self.chunk(chunk).contains(MASK))
-    }
-
-    /// The reading task of this document.
-    pub fn task(&self) -> ReadingTask {
-        let chunks = (0..self.chunks.len()).map(|chunk| self.chunk(chunk).to_owned()).collect();
-        ReadingTask { document: self.number, problem: None, chunks }
-    }
-
-    /// Entities of a chunk that can be asked for: wholly inside it, not the hidden one, no placeholder.
-    pub fn askable(&self, chunk: usize, equality: Equality) -> Vec<&str> {
-        let span = &self.chunks[chunk];
-        let hidden = equality.normalise(&self.document.answer);
-        self.document
-            .entities
-            .iter()
-            .filter(|entity| span.start <= entity.span.start && entity.span.end <= span.end)
-            .map(|entity| entity.surface.as_str())
-            .filter(|surface| {
-                !surface.contains(MASK) && !surface.contains(TARGET) && equality.normalise(surface) != hidden
-            })
-            .collect()
     }
 }
 
@@ -249,11 +205,6 @@ fn recall_questions(
         rng::keyed(RECALL_PURPOSE, reader.step_key.seed, &[reader.step_key.step, document.number, drawn_for]);
     let drawn = (0..config.recall_questions).map_while(|_| draw_recall(document, config, &mut generator));
     drawn.collect()
-}
-
-/// Whether the boxed answer of a response is `gold`.
-pub fn is_right(response: &str, gold: &str, equality: Equality) -> bool {
-    equality.answer(response).is_some_and(|answer| equality.holds(answer, gold))
 }
 
 /// The form of a trajectory's memories: means over its memory turns.
@@ -378,18 +329,38 @@ pub fn assign_credit(group: Vec<ScoredTrajectory>, answer: &str, config: &MemTra
     rollout_group
 }
 
-/// Whether a response holds the box that its kind of turn asks for.
-pub(super) fn is_readable(turn: &Turn) -> bool {
-    turn.kind == memtrain_rollout_types::RolloutKind::Read || last_boxed(&turn.text).is_some()
-}
-
 impl Objective for MemTrainConfig {
+    fn agent(&self) -> Agent {
+        Agent::Reader
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match self.recall_draw == RecallDraw::Released && self.recall_includes_current {
+            true => {
+                Err("`recall_includes_current` belongs to `recall_draw = \"paper\"`: the released draw reaches the \
+                         current chunk and the next one by itself"
+                    .to_owned())
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn samples_per_trajectory(&self, limits: TurnLimits) -> SampleCounts {
+        let answers = self.recall_questions.saturating_mul(self.recall_samples);
+        let recall_answers = if self.variant == Variant::EndToEnd { 0 } else { answers };
+        SampleCounts { turns: self.agent().most_turns(limits), recall_answers }
+    }
+
     fn group_size(&self) -> usize {
         self.group_size
     }
 
     fn filters_groups(&self) -> bool {
         self.filter_groups
+    }
+
+    fn reward_scale(&self) -> RewardScale {
+        self.reward_scale
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {

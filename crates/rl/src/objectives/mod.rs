@@ -11,8 +11,10 @@
 //! * [`memalpha`]: a bank of three sections, four rewards
 //! * [`mem1`]: search, with several questions at once
 //!
-//! `banks` is what those with a bank share, [`recall`] the questions that MemTrain asks about a chunk.
+//! [`registry`] has them by name; [`agent`] says who plays. [`trajectories`] is what those share that reward whole
+//! trajectories, `banks` those with a bank, [`recall`] the questions that MemTrain asks about a chunk.
 
+pub mod agent;
 mod banks;
 pub mod config;
 pub mod finemem;
@@ -24,21 +26,26 @@ pub mod memalpha;
 pub mod memtrain;
 pub mod questions;
 pub mod recall;
+pub mod registry;
 pub mod rollout_group;
+pub mod trajectories;
 
-pub use config::{Kind, ObjectiveConfig};
-pub use item::{ChunkedTask, Item};
+pub use agent::{Agent, AnswerForm, QuestionMode, SampleCounts, TurnLimits};
+pub use config::ObjectiveConfig;
+pub use item::{ChunkedDocument, ChunkedTask, Item};
+pub use registry::{Registration, register};
 pub use rollout_group::{AnsweredBank, GroupCounts, Reason, RolloutGroup, ScoredSample};
 
 use std::sync::Arc;
 
 use memtrain_model::scoring::PromptResponse;
 
+use crate::agents::bank::BankReading;
 use crate::agents::bank::answerer::Answerer;
-use crate::agents::bank::{BankReading, Layout};
 use crate::agents::reader::Reader;
 use crate::agents::retrieve::Retriever;
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
+use crate::grpo::advantage::RewardScale;
 use crate::rollout::RolloutEngine;
 
 /// A metric's name and value.
@@ -71,7 +78,7 @@ pub struct RolloutContext<'a> {
     pub reader: Reader<'a>,
     /// How a bank is kept and read.
     pub bank: &'a BankReading,
-    /// Where a searcher searches; there where [`Objective::searches`].
+    /// Where a searcher searches; there where [`Objective::agent`] searches.
     pub search: Option<Search<'a>>,
     /// Rolls out with the policy.
     pub engine: RolloutEngine<'a>,
@@ -83,85 +90,57 @@ pub struct RolloutContext<'a> {
     pub frozen_scorer: Option<&'a dyn Scorer>,
 }
 
-/// How the questions of tasks become items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QuestionMode {
-    /// Each question is an item of its own.
-    One,
-    /// All questions about a context are asked of one trajectory.
-    All,
-    /// Questions of so many tasks are joined, where tasks have one each; their contexts are dropped.
-    Joined(usize),
-}
-
-/// What the responses of an objective are expected to hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AnswerForm {
-    /// `\boxed{…}`.
-    #[default]
-    Boxed,
-    /// A function call.
-    Call,
-    /// A query or an answer in tags.
-    Tags,
-}
-
-impl AnswerForm {
-    /// What a sentence calls it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Boxed => "\\boxed{}",
-            Self::Call => "function call",
-            Self::Tags => "query or answer",
-        }
-    }
-}
-
 /// A system: what it rolls out, what it rewards, who gets the credit.
-pub trait Objective: Sync {
+///
+/// Implemented by the constants of the system, and registered by name ([`registry`]).
+pub trait Objective: Send + Sync {
+    /// Who plays.
+    fn agent(&self) -> Agent;
+
     /// Rollouts an item.
     fn group_size(&self) -> usize;
 
     /// Whether groups of equal rewards are left out of training, so that further items are drawn for them.
     fn filters_groups(&self) -> bool;
 
+    /// What centred rewards are divided by.
+    fn reward_scale(&self) -> RewardScale;
+
     /// The metrics worth a glance while it runs, with short names.
     fn headlines(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Checks what no single constant shows; asked when a configuration is read.
+    ///
+    /// # Errors
+    /// What contradicts what.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Responses of a trajectory at most: what memory and time of a step are planned by.
+    fn samples_per_trajectory(&self, limits: TurnLimits) -> SampleCounts {
+        SampleCounts { turns: self.agent().most_turns(limits), recall_answers: 0 }
+    }
 
     /// The score whose mean on held-out items is what checkpoints are compared by.
     fn held_out_score(&self) -> &'static str {
         rollout_group::TOTAL
     }
 
-    /// The constants of MemTrain, where held-out documents are read and questioned by them; elsewhere a held-out item is
-    /// rolled out once, as in training.
+    /// The constants of MemTrain, where items are documents that are read and questioned by them, when held out too;
+    /// elsewhere a held-out item is rolled out once, as in training.
     fn reconstruction(&self) -> Option<&memtrain::MemTrainConfig> {
         None
     }
 
-    /// The bank that its agent keeps, if it keeps one.
-    fn bank_layout(&self) -> Option<Layout> {
-        None
-    }
-
-    /// What its responses are expected to hold.
-    fn form(&self) -> AnswerForm {
-        if self.bank_layout().is_some() { AnswerForm::Call } else { AnswerForm::Boxed }
-    }
-
     /// Whether the frozen reference policy answers, judges or scores.
     fn needs_reference(&self) -> bool {
-        self.bank_layout().is_some()
+        self.agent().bank_layout().is_some()
     }
 
     /// How the questions of tasks become items.
     fn question_mode(&self) -> QuestionMode {
-        if self.bank_layout().is_some() { QuestionMode::All } else { QuestionMode::One }
-    }
-
-    /// Whether it searches.
-    fn searches(&self) -> bool {
-        false
+        self.agent().question_mode()
     }
 
     /// Rolls out each item `group_size` times; what came of each, in their order.

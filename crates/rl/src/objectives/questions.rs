@@ -12,7 +12,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::memtrain::is_right;
+use super::trajectories::is_right;
 use super::{Item, RolloutContext};
 use crate::agents::answer::Equality;
 use crate::agents::bank::answerer::{self, MemoryQuery};

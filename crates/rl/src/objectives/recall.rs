@@ -21,7 +21,8 @@ use memtrain_corpora::mask::{self, Matching};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::memtrain::{ChunkedDocument, MemTrainConfig};
+use super::ChunkedDocument;
+use super::memtrain::MemTrainConfig;
 
 /// Which memory is asked about which chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,8 +14,8 @@ use crate::agents::bank::{Bank, BankReading, Call, Layout, Section, answerer};
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::StepKey;
 use crate::agents::sentences::sentences;
+use crate::objectives::ChunkedDocument;
 use crate::objectives::Item;
-use crate::objectives::memtrain::ChunkedDocument;
 use crate::objectives::questions::{ItemQuestions, QuestionCounts};
 
 /// What an oracle of a bank works with.

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::agents::answer::boxed;
 use crate::agents::prompts::PromptSet;
 use crate::agents::sentences::{fitting, sentences};
-use crate::objectives::memtrain::{ChunkedDocument, MemTrainConfig, draw_recall};
+use crate::objectives::ChunkedDocument;
+use crate::objectives::memtrain::{MemTrainConfig, draw_recall};
 
 /// How oracles keep a memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use super::bank_oracle::BankOracle;
 use super::oracle::{OracleConfig, demonstrate};
 use crate::agents::bank::{BankReading, Layout};
 use crate::agents::prompts::PromptSet;
-use crate::objectives::memtrain::ChunkedDocument;
+use crate::objectives::ChunkedDocument;
 
 /// Constants of supervised fine-tuning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

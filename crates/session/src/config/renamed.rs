@@ -14,7 +14,7 @@ pub const RENAMED: &[(&str, &str)] =
 /// A key under its present name.
 ///
 /// ```
-/// use memtrain::config::renamed::present_name;
+/// use memtrain_session::config::renamed::present_name;
 /// assert_eq!(present_name("draw.top_p"), "sampling.top_p");
 /// assert_eq!(present_name("drawer"), "drawer");
 /// ```
@@ -74,7 +74,7 @@ pub fn notice(changed: &[(&str, &str)]) {
 /// the text that versions with the old names have written.
 ///
 /// ```
-/// use memtrain::config::renamed::earlier_spelling;
+/// use memtrain_session::config::renamed::earlier_spelling;
 /// assert_eq!(earlier_spelling("[sampling]\ntop_k = 0\n"), "[draw]\ntop_k = 0\n");
 /// ```
 pub fn earlier_spelling(text: &str) -> String {
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_default_configuration_is_spelled_as_runs_of_the_first_version_have_it() {
         let text = toml::to_string(&Config::default()).unwrap();
-        let earlier = include_str!("../../tests/compat/config-v1.toml");
+        let earlier = include_str!("../../../../tests/compat/config-v1.toml");
         // Documents are drawn otherwise since; runs compare them by their hash.
         let parsed = |text: &str| {
             let mut table: Table = text.parse().unwrap();

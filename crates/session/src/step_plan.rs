@@ -1,15 +1,16 @@
-//! The work of a step at its longest, of GRPO and of SFT: what a dry run plans memory and time for.
+//! The work of a step at its longest, of GRPO and of SFT: what memory and time are planned for.
 
-use super::plan::{INSTRUCTION_TOKENS, conversations_a_step};
 use crate::agents::prompts::PromptLayout;
+use crate::check::{INSTRUCTION_TOKENS, chunks, conversations_a_step, has_reference};
 use crate::config::Config;
+use crate::objectives::Agent;
 use crate::plan::{ComputePlan, Conversations, Setting};
 
 /// Tokens of a word in running text, about: English Wikipedia has 1.3 with the tokenizers of Qwen.
 const TOKENS_OF_A_WORD: f64 = 1.3;
 
 /// What is computed in a step, and how many steps there are.
-pub(super) struct Work {
+pub struct Work {
     /// Conversations by kind.
     pub conversations: Vec<Conversations>,
     /// Passes over them.
@@ -38,7 +39,7 @@ impl Work {
             minibatches: update.minibatches as u64,
             old_pass: update.needs_old_pass(),
             samples: true,
-            reference: super::plan::has_reference(config),
+            reference: has_reference(config),
             steps: config.train.steps,
             evaluate_every: config.train.evaluate_every,
         }
@@ -92,7 +93,7 @@ fn demonstrations(config: &Config) -> Vec<Conversations> {
     let of = |name, count: usize, tokens, response| apart(name, count as u64, prompt(tokens, response), response);
     let passage = (TOKENS_OF_A_WORD * f64::from(config.corpus.ingest.max_words)).ceil() as u64;
     let text = if sft.repeat > 0.0 { 3 * passage } else { passage };
-    let chunks = super::plan::chunks(config);
+    let chunks = chunks(config);
     vec![
         apart("texts", sft.texts as u64, 1, text),
         of("memory turns", sft.trajectories * chunks, instructions + chunk + memory, memory),
@@ -104,14 +105,14 @@ fn demonstrations(config: &Config) -> Vec<Conversations> {
 /// The conversations of a step of GRPO at their longest.
 fn rollouts(config: &Config) -> Vec<Conversations> {
     let reader = &config.reader;
-    let group = config.objective.objective().group_size() as u64;
+    let (group, agent) = (config.objective.objective().group_size() as u64, config.objective.objective().agent());
     let trajectories = config.train.documents_per_step as u64 * group;
     let (turns, recalls) = conversations_a_step(config);
     let (turns, recalls) = (turns as u64, recalls as u64);
     let instructions = INSTRUCTION_TOKENS.min(reader.context_tokens) as u64;
     let (chunk, memory, answer) =
         (reader.chunk_tokens as u64, reader.memory_tokens as u64, reader.answer_tokens as u64);
-    if config.objective.objective().searches() {
+    if agent == Agent::Searcher {
         let searcher = &config.searcher;
         let response = searcher.response_tokens as u64;
         let prompt_tokens = (searcher.context_tokens as u64).saturating_sub(response).max(1);
@@ -124,7 +125,7 @@ fn rollouts(config: &Config) -> Vec<Conversations> {
         shared_by,
         ..apart(name, count, prompt(tokens, response), response)
     };
-    let answers = if config.objective.objective().bank_layout().is_some() { 0 } else { trajectories };
+    let answers = if agent == Agent::Reader { trajectories } else { 0 };
     let later = turns.saturating_sub(trajectories + answers);
     let later = of("later chunks", later, instructions + chunk + memory, memory, 1);
     let later = match reader.prompt.layout {
@@ -144,4 +145,26 @@ fn rollouts(config: &Config) -> Vec<Conversations> {
         kinds.push(of("recall", recalls, instructions + chunk + memory, answer, samples.max(1)));
     }
     kinds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_micro_batch_is_no_larger_than_what_a_step_has() {
+        let of = |text: &str| Work::of_training(&toml::from_str(text).unwrap());
+        let small = of("train.documents_per_step = 1\nreader.chunk_tokens = 48\nreader.memory_tokens = 16\n\
+             reader.answer_tokens = 8\nreader.context_tokens = 256\nreader.max_chunks = 2\nobjective.group_size = 2\n\
+             objective.recall_samples = 2");
+        assert!(small.tokens() < 8_192, "{}", small.tokens());
+        assert_eq!(small.micro_batch_tokens(16_384) as u64, small.tokens());
+        let halves = Work { minibatches: 2, ..small };
+        assert_eq!(halves.micro_batch_tokens(16_384) as u64, halves.tokens().div_ceil(2));
+        assert_eq!(of("").micro_batch_tokens(16_384), 16_384);
+        let sft = Work::of_sft(&Config::default());
+        let setting_free = sft.conversations.iter().map(|kind| kind.count).collect::<Vec<_>>();
+        // 16 texts; 8 trajectories of 8 chunks, one answer and one recall question each.
+        assert_eq!(setting_free, [16, 64, 8, 8]);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every numeric key has a line here; a key without one is refused by a test. Bounds from above are far beyond what is used:
 //! they keep sums and products of counts inside 64 bits, and what is allocated by a count within reason. What several keys say
-//! together is checked by the sections themselves and by `cli::plan`.
+//! together is checked by the sections themselves and by [`crate::check`].
 
 use std::fmt;
 

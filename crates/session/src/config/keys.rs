@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::config::renamed::earlier_name;
 use crate::optim::Decay;
 use crate::run::{KeyClass, KeyClasses};
-use crate::train::Overlap;
+use memtrain_train::Overlap;
 
 use InRun::{Checkpoints, Free, Length, Maths, Origin, Rounding, SftLength, SftMaths};
 

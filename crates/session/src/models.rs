@@ -7,6 +7,8 @@ use memtrain_corpora::store;
 use memtrain_hub::{Hub, Needed};
 use memtrain_index::{EmbedBackend, IndexConfig, Method};
 use memtrain_pipeline::CorpusConfig;
+use memtrain_pipeline::config::EntitiesConfig;
+use memtrain_pipeline::entities::ModelSource;
 use tempfile::TempDir;
 
 use crate::config::Config;
@@ -44,6 +46,17 @@ impl ModelFolder {
         built_in::write(name, temporary.path())?;
         Ok(Self { path: temporary.path().to_path_buf(), _temporary: Some(temporary) })
     }
+
+    /// As [`Self::find`], where a name was typed as a path.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn of_path(source: &Path, needed: Needed) -> anyhow::Result<Self> {
+        match source.to_str() {
+            Some(name) => Self::find(name, needed),
+            None => Ok(Self { path: source.to_path_buf(), _temporary: None }),
+        }
+    }
 }
 
 /// What is here of a model without asking anybody: its folder, or that of the hub's cache.
@@ -58,7 +71,7 @@ pub fn local_folder(source: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If no built-in policy has the name, or there is no room for it.
-pub(super) fn place_locally(config: &mut CorpusConfig) -> anyhow::Result<Option<ModelFolder>> {
+pub fn place_locally(config: &mut CorpusConfig) -> anyhow::Result<Option<ModelFolder>> {
     let model = &mut config.index.embed.model;
     *model = local_folder(model);
     let source = &mut config.tokenizer.source;
@@ -91,6 +104,7 @@ pub fn place(config: &mut Config) -> anyhow::Result<()> {
         Ok(())
     };
     place(&mut config.corpus.tokenizer.source, Needed::Tokenizer)?;
+    place_recognizer(&mut config.corpus.entities)?;
     place_encoder(&mut config.corpus.index)?;
     config.policy.path.as_mut().map_or(Ok(()), |path| place(path, Needed::Model))
 }
@@ -108,7 +122,22 @@ pub fn local(config: &Config) -> CorpusConfig {
         *source = here.display().to_string();
     }
     corpus.index.embed.model = local_folder(&corpus.index.embed.model);
+    if corpus.entities.backend.model_source() == ModelSource::Folder {
+        let model = local_folder(Path::new(&corpus.entities.model));
+        corpus.entities.model = model.display().to_string();
+    }
     corpus
+}
+
+/// Puts the folder of the model that recognizes entities where its name is.
+///
+/// # Errors
+/// As [`folder`].
+pub fn place_recognizer(config: &mut EntitiesConfig) -> anyhow::Result<()> {
+    if config.backend.model_source() == ModelSource::Folder && !config.model.is_empty() {
+        config.model = folder(Path::new(&config.model), Needed::Model)?.display().to_string();
+    }
+    Ok(())
 }
 
 /// Puts the folder of the encoder of an index where its name is.

@@ -25,15 +25,15 @@ use crate::policy::{LoraConfig, Precision, TemplateSettings};
 use crate::reward::RewardConfig;
 use crate::sampler::SamplerConfig;
 use crate::sft::step::SftConfig;
-use crate::train::TrainConfig;
-use crate::train::optimizer::OptimizerConfig;
+use memtrain_train::TrainConfig;
+use memtrain_train::optimizer::OptimizerConfig;
 
 /// The whole configuration of a run, from dump to policy.
 ///
 /// ```
-/// let config: memtrain::config::Config = toml::from_str("[run]\nname = \"mine\"").unwrap();
+/// let config: memtrain_session::config::Config = toml::from_str("[run]\nname = \"mine\"").unwrap();
 /// assert_eq!(config.train.documents_per_step, 32);
-/// assert!(toml::from_str::<memtrain::config::Config>("[run]\nnmae = \"mine\"").is_err());
+/// assert!(toml::from_str::<memtrain_session::config::Config>("[run]\nnmae = \"mine\"").is_err());
 /// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

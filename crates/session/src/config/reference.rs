@@ -228,7 +228,7 @@ fn described() -> Vec<Described> {
 /// A JSON schema (draft 2020-12) of a configuration file, by which editors complete and check it.
 ///
 /// ```
-/// let schema = memtrain::config::reference::schema();
+/// let schema = memtrain_session::config::reference::schema();
 /// let steps = &schema["properties"]["train"]["properties"]["steps"];
 /// assert_eq!((steps["type"].as_str(), steps["default"].as_i64()), (Some("integer"), Some(300)));
 /// ```
@@ -317,7 +317,7 @@ mod tests {
             let found = KEYS.iter().find(|key| key.name == name);
             let Some(key) = found else {
                 panic!(
-                    "`{name}` has no line in `KEYS` (src/config/keys.rs): say its unit, what another value does to a run that \
+                    "`{name}` has no line in `KEYS` (crates/session/src/config/keys.rs): say its unit, what another value does to a run that \
                      has begun, and what it means; then `memtrain config reference > docs/configuration.md`"
                 );
             };
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_reference_page_is_the_one_that_the_table_makes() {
-        let written = include_str!("../../docs/configuration.md");
+        let written = include_str!("../../../../docs/configuration.md");
         let page = page();
         let differs = written.lines().zip(page.lines()).find(|(written, made)| written != made);
         assert!(
