@@ -5,6 +5,7 @@ pub mod config;
 pub mod configuration;
 pub mod corpus;
 pub mod doctor;
+mod drawing;
 pub mod entities;
 pub mod environment;
 pub mod eval;

@@ -8,7 +8,7 @@ use memtrain_corpora::{Split, store};
 use serde_json::{Map, Value, json};
 
 use super::super::written::written_path;
-use super::benchmarked::{all_failed, answer_all, engine};
+use super::benchmarked::{all_failed, answer_all, engine, policy_hash};
 use super::with_hint;
 use crate::agents::bank::BankConfig;
 use crate::agents::bank::answerer::{Answerer, ServerAnswerer};
@@ -17,7 +17,7 @@ use crate::cli::configuration::ConfigArgs;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::print_line;
-use crate::cli::setup::{Session, weights_hash};
+use crate::cli::setup::Session;
 use crate::config::Config;
 use crate::eval::bank::{BankEval, BankReport, key};
 use crate::eval::metrics::Metric;
@@ -184,7 +184,7 @@ fn settings(
     let Config { reader, bank, objective, eval, run, .. } = &session.config;
     // Where a server is does not matter, nor how patiently it is asked.
     let answerer = match frozen {
-        Frozen::Policy(policy) => json!({ "policy": hash(policy)? }),
+        Frozen::Policy(policy) => json!({ "policy": policy_hash(policy)? }),
         Frozen::Server(server) => {
             let parameters = bank.answerer.as_ref().map(|config| &config.parameters);
             json!({ "model": server.model(), "parameters": parameters })
@@ -195,7 +195,7 @@ fn settings(
         None => session.documents_hash()?,
     };
     let settings = [
-        ("policy", json!(hash(policy)?)),
+        ("policy", json!(policy_hash(policy)?)),
         ("answerer", answerer),
         ("tasks", json!([tasks])),
         ("limit", json!(limit)),
@@ -208,17 +208,6 @@ fn settings(
         ("batch", json!(args.batch)),
     ];
     Ok(settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-/// BLAKE3 over a policy's weights and its tokenizer.
-fn hash(policy: &Policy) -> anyhow::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(weights_hash(policy)?.as_bytes());
-    for (name, bytes) in policy.tokenizer.files() {
-        hasher.update(name.as_bytes());
-        hasher.update(blake3::hash(bytes).as_bytes());
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 fn print(report: &BankReport) -> anyhow::Result<()> {

@@ -3,25 +3,25 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
 use clap::Args;
 use memtrain_corpora::store;
-use memtrain_hub::Needed;
 use serde_json::{Map, Value, json};
 
 use super::with_hint;
 use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::resolve;
+use crate::cli::drawing::Drawing;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models::ModelFolder;
+use crate::cli::setup::weights_hash;
 use crate::cli::sources::Sources;
 use crate::config::Config;
 use crate::eval::record::{EvalTurn, ItemKey, ItemRecord, Record};
-use crate::policy::{Policy, TemplateSettings, directory};
+use crate::policy::{Policy, PolicyTokenizer, TemplateSettings};
 use crate::rollout::RolloutEngine;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::sampler::{self, SamplerConfig, SamplingParams};
+use crate::sampler::{self, Sampler, SamplerConfig, SamplingParams};
 
 /// The policy and how it is sampled.
 #[derive(Clone, Debug, Args)]
@@ -52,16 +52,28 @@ pub(super) struct Evaluated {
     pub(super) config: Config,
     /// How responses are drawn.
     pub(super) sampling: SamplingConfig,
-    /// The policy.
-    pub(super) policy: Policy,
-    /// BLAKE3 over the names and contents of its files.
-    pub(super) hash: String,
+    /// The policy, or the server that has it.
+    drawing: Drawing,
+    /// BLAKE3 over the names and contents of its files; where a server draws, of the tokenizer, and the model's name.
+    identity: Value,
 }
 
 impl Evaluated {
     /// Positions of the policy.
     pub(super) fn positions(&self) -> usize {
-        self.policy.decoder.config.max_position_embeddings
+        self.drawing.positions
+    }
+
+    /// The policy's tokenizer.
+    pub(super) fn tokenizer(&self) -> &PolicyTokenizer {
+        &self.drawing.tokenizer
+    }
+
+    /// Plays with the policy in this process, or with the server; weights for a configured one are written under `out`.
+    pub(super) fn engine(&self, out: &Path, stop: &StopRequest) -> anyhow::Result<RolloutEngine<'static>> {
+        let config = &self.config.sampler;
+        let sampler = self.drawing.sampler(config, |policy| sampler_of(config, policy, out))?;
+        Ok(RolloutEngine::new(sampler).with_stop(stop))
     }
 
     /// Checks that a context of so many tokens, which is the value of `key`, is not beyond the policy.
@@ -82,15 +94,19 @@ pub(super) fn engine(
     out: &Path,
     stop: &StopRequest,
 ) -> anyhow::Result<RolloutEngine<'static>> {
+    Ok(RolloutEngine::new(sampler_of(config, policy, out)?).with_stop(stop))
+}
+
+fn sampler_of(config: &SamplerConfig, policy: &Policy, out: &Path) -> anyhow::Result<Box<dyn Sampler>> {
     let named = &config.http.weights;
     let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
-    Ok(RolloutEngine::new(sampler::of_policy(config, policy, Some(&weights))?).with_stop(stop))
+    sampler::of_policy(config, policy, Some(&weights))
 }
 
 impl PolicyArgs {
-    /// Resolves the configuration and loads the policy.
-    pub(super) fn open(&self) -> anyhow::Result<Evaluated> {
-        let config = resolve(&Sources::given(self.config.as_deref())?, &self.set)?;
+    /// Resolves the configuration and loads the policy; of one that a server has, what prompts are made with.
+    pub(super) fn open(&self, server: Option<&str>) -> anyhow::Result<Evaluated> {
+        let mut config = resolve(&Sources::given(self.config.as_deref())?, &self.set)?;
         let sampling = SamplingConfig { temperature: self.temperature, top_p: self.top_p, top_k: 0 };
         let params = SamplingParams { temperature: self.temperature, top_p: self.top_p, top_k: 0, max_tokens: 1 };
         params.check().map_err(Usage)?;
@@ -98,19 +114,25 @@ impl PolicyArgs {
         let source = source
             .ok_or_else(|| Usage("no policy is named".to_owned()))
             .hint(|| "give `--policy DIR`, or a configuration with `policy.path`".to_owned())?;
-        let found = ModelFolder::find(&source, Needed::Model)?;
-        let folder = found.path.as_path();
-        let policy = directory::load(folder, &config.policy.device.open()?, DType::F32)
-            .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?
-            .with_template_settings(&config.policy.template_settings());
-        let hash = hash_folder(folder)?;
-        Ok(Evaluated { config, sampling, policy, hash })
+        if server.is_some() {
+            Drawing::configure(&mut config.sampler, server).map_err(Usage)?;
+        }
+        let found = ModelFolder::find(&source, Drawing::needed(server))?;
+        let (folder, settings) = (found.path.as_path(), config.policy.template_settings());
+        let drawing = Drawing::open(folder, server.is_some(), &config.policy.device, &settings)?;
+        let identity = match server {
+            None => json!(hash_folder(folder)?),
+            Some(_) => {
+                json!({ "model": config.sampler.http.model, "tokenizer": tokenizer_hash(&drawing.tokenizer) })
+            }
+        };
+        Ok(Evaluated { config, sampling, drawing, identity })
     }
 
     /// The settings of a run's note that come from here.
     pub(super) fn note(&self, evaluated: &Evaluated) -> anyhow::Result<Map<String, Value>> {
         let mut note = Map::from_iter([
-            ("policy".to_owned(), json!(evaluated.hash)),
+            ("policy".to_owned(), evaluated.identity.clone()),
             ("reader".to_owned(), serde_json::to_value(&evaluated.config.reader)?),
             ("draw".to_owned(), serde_json::to_value(&evaluated.sampling)?),
             ("seed".to_owned(), json!(self.seed)),
@@ -173,4 +195,25 @@ fn hash_folder(folder: &Path) -> anyhow::Result<String> {
         }
     }
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// BLAKE3 over a policy's weights and its tokenizer.
+pub(super) fn policy_hash(policy: &Policy) -> anyhow::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(weights_hash(policy)?.as_bytes());
+    update_with(&mut hasher, &policy.tokenizer);
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn tokenizer_hash(tokenizer: &PolicyTokenizer) -> String {
+    let mut hasher = blake3::Hasher::new();
+    update_with(&mut hasher, tokenizer);
+    hasher.finalize().to_hex().to_string()
+}
+
+fn update_with(hasher: &mut blake3::Hasher, tokenizer: &PolicyTokenizer) {
+    for (name, bytes) in tokenizer.files() {
+        hasher.update(name.as_bytes());
+        hasher.update(blake3::hash(bytes).as_bytes());
+    }
 }
