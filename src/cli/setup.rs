@@ -22,7 +22,7 @@ use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
 use crate::config::keys::{Trainer, classes};
 use crate::config::{Config, renamed};
 use crate::eval::memory_controls::{self, Contender, MemoryReport};
-use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, questions};
+use crate::eval::reconstruction::{EVALUATION_STEP, questions};
 use crate::objectives::{ObjectiveConfig, Search};
 use crate::policy::stored::{StoredWeights, weight_files};
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
@@ -51,6 +51,22 @@ pub fn check_corpus(config: &Config, args: &ConfigArgs) -> anyhow::Result<()> {
             format!("`memtrain corpus build {}{set}` makes it; `run.corpus` names another one", args.path().display())
         }
     })
+}
+
+/// Checks that there are documents to evaluate on: rows of `tasks.heldout` that are taken for documents, else those of the corpus,
+/// as [`check_corpus`]. Nothing is trained, so that nothing else has to be there.
+///
+/// # Errors
+/// As [`check_corpus`].
+pub fn check_heldout(config: &mut Config, args: &ConfigArgs) -> anyhow::Result<()> {
+    let is_memtrain = matches!(config.objective, ObjectiveConfig::MemTrain(_));
+    match config.tasks.heldout.clone().filter(|_| is_memtrain) {
+        Some(rows) => {
+            config.tasks.train.get_or_insert(rows);
+            Ok(())
+        }
+        None => check_corpus(config, args),
+    }
 }
 
 /// Checks that the corpus was built with the configuration's keys: else other documents are read than it says.
@@ -342,19 +358,6 @@ impl Session {
     pub fn engine(&self, policy: &Policy, stop: &StopRequest) -> anyhow::Result<RolloutEngine<'static>> {
         let sampler = sampler::of_policy(&self.config.sampler, policy, Some(&self.sampler_weights()))?;
         Ok(RolloutEngine::new(sampler).with_stop(stop))
-    }
-
-    /// Evaluates a policy on the first held-out documents.
-    ///
-    /// # Errors
-    /// If the corpus cannot be read, sampling fails, or somebody asks to stop.
-    pub fn evaluate(&self, policy: &Policy, stop: &StopRequest) -> anyhow::Result<ReconstructionReport> {
-        let eval = &self.config.eval;
-        let sampling = SamplingConfig { temperature: eval.temperature, ..SamplingConfig::default() };
-        let reader = self.reader(policy, &sampling, EVALUATION_STEP);
-        let documents = documents::first(&self.documents(Split::Heldout)?, eval.documents, &reader)?;
-        let mut engine = self.engine(policy, stop)?;
-        evaluate(&reader, &mut engine, &documents, &self.config.objective.memtrain(), eval.recall_questions)
     }
 
     /// Lets named policies read the held-out documents of these numbers, and answer from each other's memories and from the
