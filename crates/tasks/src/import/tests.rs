@@ -362,7 +362,7 @@ fn what_nobody_knows_is_told_with_its_keys() {
     assert!(failed(r#"[{"alpha": 1, "beta": 2}]"#).contains("the keys `alpha`, `beta`"));
     assert!(failed(r#"[{"question": "q", "answer": "a"}, {"quest"#).contains("the JSON array breaks off"));
     assert!(import(&folder.path().join("none"), &ImportConfig::default(), |_| Ok(())).is_err());
-    let named = ImportConfig { format: Some(Format::Musique), source: Some("mine".into()) };
+    let named = ImportConfig { format: Some(Format::Musique), source: Some("mine".into()), ..ImportConfig::default() };
     store::write_atomic(&path, r#"[{"question": "q", "answer": "a"}]"#).unwrap();
     let report = import(&path, &named, |_| Ok(())).unwrap();
     assert_eq!((report.tasks, report.left_out["no context"]), (0, 1));

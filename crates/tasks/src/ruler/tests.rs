@@ -92,7 +92,7 @@ proptest! {
 
     #[test]
     fn variables_are_those_that_the_text_sets(number in 0_u32..500, seed: u64, chains in 1_usize..4, hops in 1_usize..6) {
-        let family = super::variables::of(chains, hops);
+        let family = variables::of(chains, hops);
         let essay = essay();
         let draw = Draw { task: "vt", seed, item: number.into(), attempt: 0, length: 4_096, essay: &essay };
         let built = family.build(&draw, 30);
