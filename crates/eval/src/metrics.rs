@@ -429,7 +429,7 @@ mod tests {
             ("", &["a"], 0.0, 0.0),
             ("12345678", &["1234567"], 1.0, 1.0),
             ("access-code", &["access code"], 0.0, 0.0),
-            (r"\boxed{a} and b", &["a", "b", "x"], 2.0 / 3.0, 1.0),
+            (r"\boxed{a} and b", &["a", "b", "q"], 2.0 / 3.0, 1.0),
         ];
         for (response, accepted, all, part) in cases {
             let accepted = wanted(accepted);

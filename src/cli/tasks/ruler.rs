@@ -176,9 +176,9 @@ fn add_essay(essay: &mut Essay, path: &Path, max_words: usize) -> anyhow::Result
 }
 
 /// Bytes that are tokenized together.
-const WINDOW_BYTES: usize = 1 << 20;
+const WINDOW_BYTES: usize = 1 << 18;
 
-/// Tokens of a text: of a longer one than a mebibyte those of its windows, which end where a word does.
+/// Tokens of a text: of a longer one than a window those of its windows, which end where a word does.
 fn count(tokenizer: &PolicyTokenizer, text: &str) -> anyhow::Result<usize> {
     let (mut rest, mut tokens) = (text, 0);
     while rest.len() > WINDOW_BYTES {
