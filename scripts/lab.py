@@ -1,6 +1,5 @@
-"""What scripts/lab.sh needs beside the program: task tables of held-out documents, and the figures of docs/lab/systems.md.
+"""What scripts/lab.sh needs beside the program: the figures of docs/lab/systems.md.
 
-    python3 scripts/lab.py tasks BINARY OUT CORPUS:COUNT...
     python3 scripts/lab.py table BINARY FOLDER
 """
 
@@ -16,24 +15,6 @@ ARMS = ["start", "full", "decoupled", "end-to-end", "memagent", "half", "then-me
 PAIRS = [("start", "full"), ("start", "decoupled"), ("start", "end-to-end"), ("decoupled", "full"), ("end-to-end", "full"),
          ("start", "memagent"), ("start", "then-memagent"), ("memagent", "half"), ("memagent", "then-memagent"), ("half", "then-memagent"),
          ("memagent", "infomem")]
-
-
-def tasks(memtrain, out, *corpora):
-    """The first COUNT held-out documents of each corpus as a task table: which name is hidden?"""
-    for corpus, count in (corpus.rsplit(":", 1) for corpus in corpora):
-        lines = []
-        for number in range(int(count)):
-            which = ["--split", "heldout", "--document", str(number), "--json"]
-            told = subprocess.run([memtrain, "corpus", "inspect", corpus, *which], check=True, capture_output=True)
-            document = json.loads(told.stdout)
-            task = {
-                "version": 1, "id": document["id"], "source": "fictional", "kind": "text", "gold": [], "extra": {},
-                "questions": [{"text": "[MASK]?", "answers": [document["answer"]]}],
-                "passages": [{"title": "", "text": " ".join(passage["text"] for passage in document["passages"])}],
-                "length": len(document["passages"]),
-            }
-            lines.append(json.dumps(task) + "\n")
-        pathlib.Path(out, f"passages-{task['length']:05}.jsonl").write_text("".join(lines))
 
 
 def spread(values):
@@ -171,4 +152,4 @@ def table(memtrain, folder):
 
 
 if __name__ == "__main__":
-    {"tasks": tasks, "table": table}[sys.argv[1]](*sys.argv[2:])
+    {"table": table}[sys.argv[1]](*sys.argv[2:])

@@ -45,7 +45,15 @@ corpora() {
     once corpus-16x "$memtrain" corpus build --config "$recipes/memtrain.toml" --set run.corpus=data/quickstart-16x "${longer[@]}" \
         --set corpus.synthesize.num_random=123 --set corpus.synthesize.min_tokens=1600 --set corpus.synthesize.max_tokens=4800
     # The same held-out documents among 8, 32 and 128 passages.
-    once tasks python3 "$scripts/lab.py" tasks "$memtrain" tasks data/quickstart:400 data/quickstart-4x:150 data/quickstart-16x:80
+    questions 8 data/quickstart 400
+    questions 32 data/quickstart-4x 150
+    questions 128 data/quickstart-16x 80
+}
+
+# questions PASSAGES CORPUS COUNT: which name is hidden in the first held-out documents?
+questions() {
+    once "tasks-$1" "$memtrain" tasks documents "$2" --limit "$3" --question '[MASK]?' --source fictional \
+        --out "tasks/passages-$(printf %05d "$1").jsonl"
 }
 
 # train NAME RECIPE KEY=VALUE...

@@ -222,6 +222,115 @@ fn recall_is_counted_by_distance_and_age() {
     assert!(store::exists(&path.join("recall.json")));
 }
 
+#[test]
+fn reconstruction_and_recall_keep_items_that_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_corpus(path);
+    for (benchmark, methods) in [("reconstruction", &["end-to-end", "recall"][..]), ("recall", &["recall"])] {
+        let eval = |temperature: &str, out: &str| {
+            let set = format!("eval.temperature={temperature}");
+            said(path, &["eval", benchmark, "--config", "small.toml", "--items", out, "--set", &set])
+        };
+        let out = format!("kept-{benchmark}");
+        let table = eval("0", &out);
+        assert_eq!(table, said(path, &["eval", benchmark, "--config", "small.toml"]), "the same without a folder");
+        assert_eq!(table, eval("0", &out), "taken from the folder");
+        let items = store::read_to_string(&path.join(&out).join("items.jsonl")).unwrap();
+        let items: Vec<Value> = items.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(methods.iter().all(|method| items.iter().any(|item| item["method"] == *method)), "{items:?}");
+        assert!(
+            items.iter().all(|item| item["turns"].as_u64().unwrap() > 0 && item["scores"]["task_score"].is_number())
+        );
+        let turns = store::read_table::<EvalTurn>(&path.join(&out).join("turns.parquet")).unwrap().count() as u64;
+        assert_eq!(turns, items.iter().map(|item| item["turns"].as_u64().unwrap()).sum::<u64>());
+        let sampled = format!("sampled-{benchmark}");
+        eval("1", &sampled);
+        let compared: Value =
+            serde_json::from_str(&said(path, &["eval", "compare", &out, &sampled, "--json", "--resamples", "20"]))
+                .unwrap();
+        assert_eq!((compared["only_in_a"].as_u64(), compared["only_in_b"].as_u64()), (Some(0), Some(0)));
+        let differences = compared["differences"].as_array().unwrap();
+        assert!(differences.iter().all(|row| row["metric"] == "task_score"), "{differences:?}");
+        let again = ["eval", benchmark, "--config", "small.toml", "--set", "run.seed=9", "--items", &out];
+        refused(path, &again, 1, &["`seed` differ", "--clean"]);
+        store::remove_file(&path.join(&out).join("report.json")).unwrap();
+        assert_eq!(table, eval("0", &out), "a report that was not written is made anew");
+    }
+}
+
+#[test]
+fn rows_of_verl_are_evaluated_without_a_corpus() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_corpus(path);
+    said(path, &["corpus", "export", "corpus", "--split", "heldout", "--out", "rows.parquet"]);
+    let rows = ["--config", "small.toml", "--set", "run.corpus=elsewhere", "--set", "tasks.heldout=rows.parquet"];
+    let of_rows = said(path, &[&["eval", "reconstruction"], &rows[..]].concat());
+    let of_corpus = said(path, &["eval", "reconstruction", "--config", "small.toml"]);
+    // The same texts and answers; entities are found anew, so recall is asked other questions.
+    assert_eq!(of_rows.lines().next(), of_corpus.lines().next());
+    assert!(said(path, &[&["eval", "recall"], &rows[..]].concat()).contains("documents 2"));
+    said(path, &[&["eval", "memory"], &rows[..]].concat());
+    // And as a task table.
+    let told = said(path, &["tasks", "documents", "corpus", "--out", "documents.jsonl", "--question", "Who?"]);
+    assert_eq!(told, "2 tasks  documents.jsonl\n");
+    let made = said(path, &["tasks", "documents", "corpus", "--out", "one.parquet", "--skip", "1", "--limit", "5"]);
+    assert_eq!(made, "1 tasks  one.parquet\n");
+    refused(path, &["tasks", "documents", "corpus", "--out", "x", "--skip", "2"], 1, &["no such documents"]);
+    said(
+        path,
+        &[&["eval", "long-qa", "documents.jsonl", "--out", "asked", "--methods", "reader"], &READER[..]].concat(),
+    );
+}
+
+#[test]
+fn rulers_tasks_are_read_and_told_by_task_and_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let ruler = ["tasks", "ruler", "--out", "ruler", "--tokenizer", "built-in:tiny", "--items", "2"];
+    said(path, &[&ruler[..], &["--tasks", "niah_single_1,vt", "--lengths", "512,768"]].concat());
+    let eval = ["eval", "long-qa", "ruler", "--out", "out", "--methods", "reader", "--limit", "1"];
+    let table = said(path, &[&eval[..], &READER].concat());
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["reader", "metric", "512", "768"], "{table}");
+    assert_eq!((rows[1][0], rows[1][1], rows[2][0]), ("niah_single_1", "string_match_all", "vt"), "{table}");
+    assert!(rows[3][0] == "mean" && table.contains("task_score") && table.contains("4 items, 0 failed"), "{table}");
+    let report: Value = store::read_json(&path.join("out/report.json")).unwrap();
+    let cells = report["tasks"][0]["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 4);
+    assert!(
+        cells.iter().all(|cell| cell["items"] == 1 && cell["mean"].is_number() && cell["standard_error"].is_null())
+    );
+
+    let turn = |speaker: &str, text: &str| json!({"speaker": speaker, "dia_id": "D1:1", "text": text});
+    let conversation = json!({
+        "session_1_date_time": "1 May", "session_1": [turn("Ada", "I bought a kite."), turn("Ben", "Good.")],
+    });
+    let qa = json!([
+        {"question": "What did Ada buy?", "answer": "a kite", "category": 4, "evidence": ["D1:1"]},
+        {"question": "What did Ben buy?", "adversarial_answer": "a kite", "category": 5, "evidence": ["D1:1"]},
+    ]);
+    store::write_json(
+        &path.join("locomo10.json"),
+        &[json!({"sample_id": "c", "conversation": conversation, "qa": qa})],
+    )
+    .unwrap();
+    let told = said(path, &["tasks", "import", "locomo10.json", "--out", "locomo.jsonl"]);
+    assert!(told.contains("locomo") && told.contains("questions  2"), "{told}");
+    let eval = ["eval", "long-qa", "locomo.jsonl", "--out", "talks", "--methods", "reader"];
+    let table = said(path, &[&eval[..], &READER].concat());
+    assert!(
+        table.contains("single-hop") && table.contains("abstention") && table.contains("string_match_part"),
+        "{table}"
+    );
+
+    let text = store::read_to_string(&path.join("locomo.jsonl")).unwrap();
+    store::write_atomic(&path.join("odd.jsonl"), text.replace("string_match_part", "bleu")).unwrap();
+    let odd = ["eval", "long-qa", "odd.jsonl", "--out", "odd", "--methods", "reader"];
+    refused(path, &[&odd[..], &READER].concat(), 1, &["`bleu`, which is no metric", "hint: ", "string_match_all"]);
+}
+
 /// Serves an index; the process and its address.
 fn serving(folder: &Path, more: &[&str]) -> (Child, String) {
     let arguments = [&["serve-index", "corpus", "--port", "0"], more].concat();

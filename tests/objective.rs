@@ -241,16 +241,6 @@ fn recall_is_told_apart_by_what_the_memory_has_read() {
     assert!(of(&MemTrainConfig::default(), "recall_older").is_empty());
 }
 
-#[test]
-fn a_long_document_keeps_its_head_and_tail_where_something_is_hidden_there() {
-    let text = ["a [MASK]. ", "b. ", "c. ", "d. ", "e."];
-    let mut long = chunked(&text, &[]);
-    assert!(long.keep_head_and_tail(3));
-    assert_eq!(long.task().chunks, ["a [MASK]. ", "b. ", "e."]);
-    let mut lost = chunked(&["a. ", "b. ", "c [MASK]. ", "d."], &[]);
-    assert!(!lost.keep_head_and_tail(2));
-}
-
 fn turn(kind: RolloutKind, tokens: usize) -> Turn {
     let completion =
         Completion { token_ids: vec![1; tokens], log_probs: vec![-1.0; tokens], finish: FinishReason::Stop };

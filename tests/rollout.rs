@@ -485,10 +485,10 @@ fn a_stop_ends_every_rollout_and_every_evaluation_within_a_response() {
 
     // Evaluations.
     let objective = MemTrainConfig::default();
-    let evaluated = reconstruction::evaluate(&reader, &mut setting.endless(), &documents, &objective, 1);
+    let evaluated = reconstruction::evaluate(&reader, &mut setting.endless(), &documents, &objective, 1, None);
     stopped("eval reconstruction", evaluated.map(drop));
     let options = RecallOptions { questions: 1, include_current: false };
-    let evaluated = recall::evaluate(&reader, &mut setting.endless(), &documents, &objective, options, |_| ());
+    let evaluated = recall::evaluate(&reader, &mut setting.endless(), &documents, &objective, options, |_| (), None);
     stopped("eval recall", evaluated.map(drop));
     let questions = reconstruction::questions(&documents, &objective, 1, 1);
     let contender = || Contender { name: "p".to_owned(), reader: setting.reader(), engine: setting.endless() };

@@ -166,3 +166,53 @@ fn rows_that_are_no_objects_are_told_as_such() {
         assert!(said.contains("hint: ") && !said.contains("``"), "{text}: {said}");
     }
 }
+
+#[test]
+fn rulers_tasks_are_made_from_a_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let ruler = |more: &[&str]| -> Output {
+        let fixed = ["tasks", "ruler", "--tokenizer", "built-in:tiny", "--items", "3", "--seed", "5"];
+        memtrain(path, &[&fixed[..], more].concat())
+    };
+    let manifest = |output: &Output| -> Value { serde_json::from_slice(&output.stdout).unwrap() };
+    let without = ruler(&["--out", "ruler", "--lengths", "2k,1k", "--json"]);
+    let stderr = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert!(without.status.success() && stderr.contains("niah_single_2, niah_single_3"), "{stderr}");
+    let tables = manifest(&without)["tables"].as_array().unwrap().clone();
+    assert_eq!(tables.len(), 6 * 2, "six tasks need no text");
+    for table in &tables {
+        let (length, tokens) = (table["length"].as_u64().unwrap(), table["tokens"]["max"].as_u64().unwrap());
+        assert!(tokens < length && tokens > length / 2, "{table}");
+        let made = tasks(&path.join("ruler").join(table["file"].as_str().unwrap()));
+        assert_eq!((made.len(), u64::from(made[0].length)), (3, length));
+        assert!(
+            made.iter().all(|task| task.metric(0) == Some("string_match_all") && task.category(0) == table["task"])
+        );
+    }
+    // The same seed makes the same bytes, in a folder that is replaced; another seed others.
+    let again = manifest(&ruler(&["--out", "ruler", "--lengths", "1k,2k", "--json"]));
+    assert_eq!(again["tables"], Value::Array(tables.clone()));
+    let fixed = ["tasks", "ruler", "--tokenizer", "built-in:tiny", "--items", "3", "--seed", "6", "--lengths", "1k,2k"];
+    let other: Value = serde_json::from_str(&said(path, &[&fixed[..], &["--out", "o", "--json"]].concat())).unwrap();
+    assert!(other["tables"].as_array().unwrap().iter().zip(&tables).all(|(a, b)| a["blake3"] != b["blake3"]));
+    // Running text from a file.
+    let essay = (0..300).map(|number| format!("Sentence {number} of the essay is short.\n")).collect::<String>();
+    store::write_atomic(&path.join("essay.txt"), essay).unwrap();
+    let output = ruler(&["--out", "text", "--lengths", "1k", "--tasks", "niah_multivalue", "--essay", "essay.txt"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let made = tasks(&path.join("text/niah_multivalue-0001024.parquet"));
+    let context = made[0].context();
+    assert!(context.contains("of the essay is short."));
+    assert!(made[0].questions[0].answers.iter().all(|answer| context.matches(answer.as_str()).count() == 1));
+
+    let fixed = ["tasks", "ruler", "--tokenizer", "built-in:tiny", "--out", "x"];
+    let refuse = |more: &[&str], code: i32, parts: &[&str]| refused(path, &[&fixed[..], more].concat(), code, parts);
+    refuse(&["--tasks", "niah_single_4"], 2, &["no task is called `niah_single_4`", "hint: ", "fwe"]);
+    refuse(&["--tasks", "niah_single_2"], 2, &["running text", "hint: ", "--essay"]);
+    refuse(&["--lengths", "4x"], 2, &["4k or 1m"]);
+    refuse(&["--lengths", "130", "--tasks", "vt"], 1, &["130 tokens have no room for `vt`"]);
+    refuse(&["--items", "0", "--tasks", "vt"], 2, &["`--items` is 0"]);
+    refuse(&["--tasks", "niah_single_2", "--essay", "nowhere.txt"], 1, &["nowhere.txt"]);
+    assert!(!store::exists(&path.join("x")));
+}

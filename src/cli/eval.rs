@@ -3,6 +3,7 @@
 pub mod bank;
 mod benchmarked;
 pub mod compare;
+mod kept;
 pub mod long_qa;
 pub mod memory;
 pub mod recall;
@@ -11,20 +12,24 @@ pub mod search_qa;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use memtrain_corpora::store;
+use memtrain_corpora::{Split, store};
 use memtrain_session::Session;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
+use self::kept::KeptArgs;
 use super::configuration::{ConfigArgs, DeviceArgs};
 use super::failure::WithHint;
 use super::models;
 use super::print::print_line;
 use super::setup;
 use super::written::written_path;
-use crate::eval::reconstruction::ReconstructionReport;
+use crate::agents::reader::SamplingConfig;
+use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, keys, questions};
 use crate::eval::record::RecordError;
 use crate::run::RunError;
 use crate::run::signal::StopRequest;
+use crate::train::documents;
 
 /// Arguments of `memtrain eval`.
 #[derive(Debug, Args)]
@@ -68,6 +73,9 @@ pub struct ReconstructionArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: Option<PathBuf>,
+    /// Where items are kept
+    #[command(flatten)]
+    pub kept: KeptArgs,
 }
 
 /// Does what was asked.
@@ -117,10 +125,21 @@ fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
         config.policy.path = Some(path.clone());
         config.policy.preset = None;
     }
-    setup::check_corpus(&config, &args.config)?;
+    setup::check_heldout(&mut config, &args.config)?;
     models::place(&mut config)?;
     let session = Session::new(config)?;
-    let report = unkept(session.evaluate(&session.starting_policy()?, &StopRequest::on_signals()?))?;
+    let (policy, stop) = (session.starting_policy()?, StopRequest::on_signals()?);
+    let (eval, objective) = (&session.config.eval, session.config.objective.memtrain());
+    let sampling = SamplingConfig { temperature: eval.temperature, ..SamplingConfig::default() };
+    let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
+    let documents = documents::first(&session.documents(Split::Heldout)?, eval.documents, &reader)?;
+    let asked = questions(&documents, &objective, eval.recall_questions, session.config.run.seed);
+    let settings = [("recall_questions", json!(eval.recall_questions))];
+    let note = || kept::note("reconstruction", &session, &policy, &settings);
+    let report = args.kept.keep(note, keys(&documents, &asked), |items| {
+        let mut engine = session.engine(&policy, &stop)?;
+        evaluate(&reader, &mut engine, &documents, &objective, eval.recall_questions, items)
+    })?;
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;
     }

@@ -20,6 +20,22 @@ pub fn check_corpus(config: &Config, args: &ConfigArgs) -> anyhow::Result<()> {
     })
 }
 
+/// Checks that there are documents to evaluate on: rows of `tasks.heldout` that are taken for documents, else those of the corpus,
+/// as [`check_corpus`]. Nothing is trained, so that nothing else has to be there.
+///
+/// # Errors
+/// As [`check_corpus`].
+pub fn check_heldout(config: &mut Config, args: &ConfigArgs) -> anyhow::Result<()> {
+    let takes_rows = config.objective.objective().reconstruction().is_some();
+    match config.tasks.heldout.clone().filter(|_| takes_rows) {
+        Some(rows) => {
+            config.tasks.train.get_or_insert(rows);
+            Ok(())
+        }
+        None => check_corpus(config, args),
+    }
+}
+
 /// What to type.
 fn hint(error: &CorpusError, args: &ConfigArgs) -> String {
     let given = args.set.iter().map(|change| format!(" --set '{change}'")).collect::<String>();

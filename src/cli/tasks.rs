@@ -1,5 +1,8 @@
 //! `memtrain tasks`: question sets of others, long contexts, rows for verl.
 
+pub mod documents;
+pub mod ruler;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,6 +16,7 @@ use super::failure::{Usage, WithHint};
 use super::models;
 use super::print::print_line;
 use super::written::written_path;
+use crate::eval::metrics::TaskMetric;
 use crate::policy::PolicyTokenizer;
 use crate::run::progress::Bar;
 use crate::tasks::compose::{Chosen, ComposeConfig, Pool, choose, compose};
@@ -31,10 +35,15 @@ pub struct TasksArgs {
 /// The actions.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Turn a question set into a task table: HotpotQA, 2WikiMultihopQA, MuSiQue, SQuAD, NQ-open, RULER, MemAgent, Mem-α, verl
+    /// Turn a question set into a task table: HotpotQA, 2WikiMultihopQA, MuSiQue, SQuAD, NQ-open, RULER, MemAgent, Mem-α, LoCoMo,
+    /// LongMemEval, verl
     Import(ImportArgs),
     /// Build long contexts: each question among distractor passages, at several lengths
     Compose(ComposeArgs),
+    /// Make RULER's tasks of any length from a seed: needles in a haystack, variable tracking, common and frequent words
+    Ruler(ruler::RulerArgs),
+    /// Make tasks of a corpus's documents: which entity is hidden
+    Documents(documents::DocumentsArgs),
     /// Write tasks in the form that another trainer reads
     Export(ExportArgs),
 }
@@ -47,12 +56,17 @@ pub struct ImportArgs {
     /// The table to write: Parquet, or JSON lines where the name ends in .jsonl
     #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: PathBuf,
-    /// What the file is: hotpotqa, 2wiki, musique, squad, open, ruler, memalpha, verl or memtrain [default: found out]
+    /// What the file is: hotpotqa, 2wiki, musique, squad, open, kilt, ruler, memalpha, locomo, longmemeval, verl or memtrain
+    /// [default: found out]
     #[arg(long, value_name = "NAME")]
     pub format: Option<String>,
     /// Name of the set in the tasks [default: the format's]
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
+    /// What answers are counted by, where the set does not say it: `string_match_all` (all accepted answers are wanted, as of
+    /// RULER's needles), `string_match_part` (RULER's question answering), em, f1, sub_em … [default: all but these two]
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -119,6 +133,8 @@ pub fn run(args: &TasksArgs) -> anyhow::Result<()> {
     match &args.action {
         Action::Import(args) => run_import(args),
         Action::Compose(args) => run_compose(args),
+        Action::Ruler(args) => ruler::run(args),
+        Action::Documents(args) => documents::run(args),
         Action::Export(args) => run_export(args),
     }
 }
@@ -149,7 +165,11 @@ fn run_import(args: &ImportArgs) -> anyhow::Result<()> {
     store::check_file(&args.out, |path| read(path).is_ok_and(|mut tasks| matches!(tasks.next(), Some(Ok(_)))))?;
     make_parent(&args.out)?;
     let mut writer = with_hint(TaskWriter::create(&args.out))?;
-    let config = ImportConfig { format, source: args.source.clone() };
+    if let Some(name) = args.metric.as_deref().filter(|name| TaskMetric::from_name(name).is_none()) {
+        return Err(Usage(format!("no metric is called `{name}`")))
+            .hint(|| format!("there are {}", TaskMetric::names().join(", ")));
+    }
+    let config = ImportConfig { format, source: args.source.clone(), metric: args.metric.clone() };
     let report = with_hint(import(&args.file, &config, |task| writer.push(task)))?;
     for example in &report.examples {
         tracing::warn!("{}, {example}", args.file.display());

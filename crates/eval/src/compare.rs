@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::Metric;
 use super::record::ItemRecord;
+use super::task_scores;
 
 /// How to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,24 +151,24 @@ fn pairs<'a>(a: &'a [ItemRecord], of_a: &str, b: &'a [ItemRecord], of_b: &str) -
         .collect()
 }
 
-/// The differences of a group in all metrics, over the same draws.
+/// The differences of a group in all metrics, over the same draws. Where all items name a metric of their own, in that alone.
 fn of_group(pairs: &[&Pair<'_>], method: &str, length: Option<u32>, config: &CompareConfig) -> Vec<Difference> {
-    const METRICS: usize = Metric::ALL.len();
+    let metrics = task_scores::metrics(pairs.iter().flat_map(|pair| [pair.a, pair.b]));
     // By task, in the order of their names: the order of the files must not matter.
-    let mut units: BTreeMap<&str, ([f64; METRICS], f64)> = BTreeMap::new();
+    let mut units: BTreeMap<&str, (Vec<f64>, f64)> = BTreeMap::new();
     for pair in pairs {
-        let (sums, count) = units.entry(pair.task).or_default();
-        for (sum, metric) in sums.iter_mut().zip(Metric::ALL) {
-            *sum += pair.b.scores.get(metric) - pair.a.scores.get(metric);
+        let (sums, count) = units.entry(pair.task).or_insert_with(|| (vec![0.0; metrics.len()], 0.0));
+        for (sum, metric) in sums.iter_mut().zip(metrics) {
+            *sum += pair.b.scores.get(*metric) - pair.a.scores.get(*metric);
         }
         *count += 1.0;
     }
-    let units: Vec<([f64; METRICS], f64)> = units.into_values().collect();
-    let mut draws: [Vec<f64>; METRICS] = std::array::from_fn(|_| Vec::with_capacity(config.resamples));
+    let units: Vec<(Vec<f64>, f64)> = units.into_values().collect();
+    let mut draws: Vec<Vec<f64>> = metrics.iter().map(|_| Vec::with_capacity(config.resamples)).collect();
     let address = [length.map_or(0, |length| u64::from(length) + 1)];
     let mut generator = rng::keyed("eval/compare", config.seed, &address);
     for _ in 0..config.resamples {
-        let (mut sums, mut count) = ([0.0; METRICS], 0.0);
+        let (mut sums, mut count) = (vec![0.0; metrics.len()], 0.0);
         for _ in 0..units.len() {
             let (unit, items) = &units[generator.random_range(0..units.len())];
             sums.iter_mut().zip(unit).for_each(|(sum, value)| *sum += value);
@@ -192,7 +193,7 @@ fn of_group(pairs: &[&Pair<'_>], method: &str, length: Option<u32>, config: &Com
         let (items, tasks, method) = (pairs.len(), units.len(), method.to_owned());
         Difference { method, length, metric, items, tasks, a, b, difference, low, high, p_value }
     };
-    Metric::ALL.into_iter().zip(draws).map(of_metric).collect()
+    metrics.iter().copied().zip(draws).map(of_metric).collect()
 }
 
 /// The differences for people, in percent.
@@ -306,5 +307,22 @@ mod tests {
         assert_eq!(em(&crossed, Some(0)).method, "reader → full-context");
         assert_eq!(em(&crossed, Some(0)).difference, -1.0);
         assert!(table(&crossed).contains("reader → full-context"));
+    }
+
+    #[test]
+    fn items_with_a_metric_of_their_own_are_compared_by_it_alone() {
+        let scored = |score: f64| -> Vec<ItemRecord> {
+            let with = |record: ItemRecord| ItemRecord {
+                scores: Scores { task_score: Some(score), ..record.scores },
+                ..record
+            };
+            (0..10).map(|task| with(record(task, 4_096, "reader", 1.0))).collect()
+        };
+        let config = CompareConfig { resamples: 10, ..CompareConfig::default() };
+        let comparison = compare(&scored(0.25), &scored(0.75), &config).unwrap();
+        let rows: Vec<_> = comparison.differences.iter().map(|row| (row.metric, row.difference)).collect();
+        assert_eq!(rows, [(Metric::TaskScore, 0.5)]);
+        let mixed = [scored(0.5), vec![record(99, 4_096, "reader", 1.0)]].concat();
+        assert_eq!(compare(&mixed, &mixed, &config).unwrap().differences.len(), 5);
     }
 }

@@ -49,7 +49,8 @@ fn reconstructed(
     recall_questions: usize,
 ) -> anyhow::Result<HeldOut> {
     let documents = memtrain::documents(items)?;
-    let report = reconstruction::evaluate(&context.reader, &mut context.engine, &documents, config, recall_questions)?;
+    let (reader, engine) = (&context.reader, &mut context.engine);
+    let report = reconstruction::evaluate(reader, engine, &documents, config, recall_questions, None)?;
     let weight = if config.variant == Variant::EndToEnd { 0.0 } else { config.recall_weight };
     let recall = if report.recall.count == 0 { 0.0 } else { report.recall.mean };
     Ok(HeldOut {

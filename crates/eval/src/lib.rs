@@ -1,5 +1,6 @@
 //! Evaluations of policies: reconstruction, recall, question answering, search, memory controls.
 //!
+//! * [`answered`]: questions about held-out documents as items of an evaluation
 //! * [`interval`]: means with 95 % intervals
 //! * [`held_out`]: held-out items while a run trains
 //! * [`reconstruction`]: end-to-end and intermediate recall on held-out documents
@@ -11,8 +12,10 @@
 //! * [`bank`]: questions to a bank that a policy keeps
 //! * [`record`]: the folder of an evaluation: what is done, and every trajectory
 //! * [`summary`]: items as rows of means with standard errors
+//! * [`task_scores`]: tasks that name a metric of their own, as a table of lengths by tasks
 //! * [`compare`]: two evaluations, item by item
 
+pub mod answered;
 pub mod bank;
 pub mod compare;
 pub mod held_out;
@@ -25,3 +28,4 @@ pub mod reconstruction;
 pub mod record;
 pub mod search_qa;
 pub mod summary;
+pub mod task_scores;

@@ -4,6 +4,7 @@
 //! that gives up) is wrong and counted as failed, never left out.
 
 use anyhow::Context;
+use memtrain_rl::agents::chunks::split_long;
 use memtrain_rl::agents::full_context::{self, ContextPrompt, ContextQuestion};
 use memtrain_rl::agents::reader::{Reader, ReadingTask};
 use memtrain_rl::rollout::{RolloutEngine, Turn};
@@ -11,9 +12,10 @@ use memtrain_run::RunError;
 use memtrain_tasks::{ContextKind, Task};
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{Metric, prediction, score};
+use super::metrics::{TaskMetric, prediction, score};
 use super::record::{EvalTurn, ItemKey, ItemRecord};
 use super::summary::Row;
+use super::task_scores::{self, Grid};
 
 /// How a question is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,9 +167,11 @@ impl LongQa<'_> {
             ContextKind::Chunks => task.passages.iter().map(|chunk| chunk.text.clone()).collect(),
             _ => vec![task.context()],
         };
-        let mut chunks = Vec::new();
+        let (mut chunks, config) = (Vec::new(), self.reader.config);
         for text in texts {
-            chunks.extend(self.reader.chunk(&text)?.into_iter().map(|span| text[span].to_owned()));
+            for spans in split_long(&text, self.reader.tokenizer, config.chunk_tokens, config.cut_at) {
+                chunks.extend(spans?.into_iter().map(|span| text[span].to_owned()));
+            }
         }
         Ok(chunks)
     }
@@ -181,12 +185,37 @@ fn graded(item: &Item<'_>, answered: anyhow::Result<Answered>) -> ItemRecord {
             let response = turns.last().map_or("", |turn| turn.text.as_str());
             record.answer = prediction(response).to_owned();
             record.scores = score(response, &question.answers);
+            record.scores.task_score =
+                task_metric(item.task, item.key.question).map(|metric| metric.score(response, &question.answers));
             record.dropped_tokens = dropped_tokens;
             record.count(turns.iter());
         }
-        Err(error) => record.failure = Some(format!("{error:#}")),
+        Err(error) => {
+            record.failure = Some(format!("{error:#}"));
+            record.scores.task_score = task_metric(item.task, item.key.question).map(|_| 0.0);
+        }
+    }
+    if record.scores.task_score.is_some() {
+        task_scores::describe(&mut record, item.task);
     }
     record
+}
+
+/// The metric that a task names for a question.
+fn task_metric(task: &Task, question: u32) -> Option<TaskMetric> {
+    task.metric(question as usize).and_then(TaskMetric::from_name)
+}
+
+/// Checks that the metrics which a task names are known.
+///
+/// # Errors
+/// The name that nobody knows.
+pub fn check_metrics(task: &Task) -> Result<(), String> {
+    let mut named = (0..task.questions.len()).filter_map(|question| task.metric(question));
+    match named.find(|name| TaskMetric::from_name(name).is_none()) {
+        Some(name) => Err(name.to_owned()),
+        None => Ok(()),
+    }
 }
 
 /// The result: a row for each method and length.
@@ -196,8 +225,11 @@ pub struct LongQaReport {
     pub items: usize,
     /// Those that failed and count as wrong.
     pub failed: usize,
-    /// The rows, by method and length.
+    /// The rows, by method and length; of tasks that name a metric their own score alone.
     pub rows: Vec<Row>,
+    /// Of tasks that name a metric the means by method, task and length.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Grid>,
 }
 
 impl LongQaReport {
@@ -206,7 +238,8 @@ impl LongQaReport {
         Self {
             items: records.len(),
             failed: records.iter().filter(|record| record.failure.is_some()).count(),
-            rows: Row::all(records, &Metric::ALL, |record| record.key.length.to_string()),
+            rows: Row::all(records, task_scores::metrics(records), |record| record.key.length.to_string()),
+            tasks: Grid::all(records),
         }
     }
 }

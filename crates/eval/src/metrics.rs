@@ -10,7 +10,8 @@
 //!
 //! All compare the [plain text](plain) of answers: what only sets type, or looks the same, is the same. All but the last
 //! compare after SQuAD's normalisation (arXiv 1606.05250, §5), and take as `p` what [`prediction`] finds.
-//! Of several accepted answers the best counts, for each metric by itself.
+//! Of several accepted answers the best counts, for each metric by itself. A task may name a metric of its own, which may want
+//! all of them: [`TaskMetric`].
 
 use std::collections::HashMap;
 
@@ -32,10 +33,12 @@ pub enum Metric {
     SubEmSymmetric,
     /// Equality of what is boxed at the end.
     StrictBoxed,
+    /// The metric that the task names.
+    TaskScore,
 }
 
 impl Metric {
-    /// All metrics in the order they are shown.
+    /// The metrics that every answer has, in the order they are shown.
     pub const ALL: [Self; 5] = [Self::Em, Self::F1, Self::SubEm, Self::SubEmSymmetric, Self::StrictBoxed];
 
     /// The name in tables and files.
@@ -46,6 +49,55 @@ impl Metric {
             Self::SubEm => "sub_em",
             Self::SubEmSymmetric => "sub_em_symmetric",
             Self::StrictBoxed => "strict_boxed",
+            Self::TaskScore => "task_score",
+        }
+    }
+}
+
+/// A metric that a task names.
+///
+/// RULER's two look for the accepted answers as they stand, lower-cased, anywhere in the whole response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskMetric {
+    /// The share of the accepted answers that the response contains: all are wanted.
+    StringMatchAll,
+    /// 1 where the response contains one of them.
+    StringMatchPart,
+    /// A metric of [`Metric::ALL`], of which the best accepted answer counts.
+    Best(Metric),
+}
+
+impl TaskMetric {
+    /// The names that there are.
+    pub fn names() -> Vec<&'static str> {
+        let best = Metric::ALL.map(Metric::as_str);
+        ["string_match_all", "string_match_part"].into_iter().chain(best).collect()
+    }
+
+    /// The metric of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "string_match_all" => Some(Self::StringMatchAll),
+            "string_match_part" => Some(Self::StringMatchPart),
+            name => Metric::ALL.into_iter().find(|metric| metric.as_str() == name).map(Self::Best),
+        }
+    }
+
+    /// Scores a response of a policy.
+    ///
+    /// ```
+    /// use memtrain_eval::metrics::TaskMetric;
+    /// let wanted = ["Lorn".to_owned(), "17".to_owned()];
+    /// assert_eq!(TaskMetric::StringMatchAll.score("It is lorn, I think", &wanted), 0.5);
+    /// assert_eq!(TaskMetric::StringMatchPart.score("It is lorn, I think", &wanted), 1.0);
+    /// ```
+    pub fn score(self, response: &str, accepted: &[String]) -> f64 {
+        let response_lower = response.to_lowercase();
+        let found = || accepted.iter().filter(|answer| response_lower.contains(&answer.to_lowercase())).count();
+        match self {
+            Self::StringMatchAll => found() as f64 / accepted.len().max(1) as f64,
+            Self::StringMatchPart => share(found() > 0),
+            Self::Best(metric) => score(response, accepted).get(metric),
         }
     }
 }
@@ -63,6 +115,9 @@ pub struct Scores {
     pub sub_em_symmetric: f64,
     /// [`Metric::StrictBoxed`].
     pub strict_boxed: f64,
+    /// [`Metric::TaskScore`], where the task names a metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_score: Option<f64>,
 }
 
 impl Scores {
@@ -74,6 +129,7 @@ impl Scores {
             Metric::SubEm => self.sub_em,
             Metric::SubEmSymmetric => self.sub_em_symmetric,
             Metric::StrictBoxed => self.strict_boxed,
+            Metric::TaskScore => self.task_score.unwrap_or(0.0),
         }
     }
 
@@ -84,6 +140,7 @@ impl Scores {
             Metric::SubEm => &mut self.sub_em,
             Metric::SubEmSymmetric => &mut self.sub_em_symmetric,
             Metric::StrictBoxed => &mut self.strict_boxed,
+            Metric::TaskScore => self.task_score.get_or_insert(0.0),
         }
     }
 
@@ -130,7 +187,7 @@ fn compare(answer: &str, gold: &str) -> Scores {
         f1: f1(answer, gold),
         sub_em: sub_em(answer, gold),
         sub_em_symmetric: sub_em_symmetric(answer, gold),
-        strict_boxed: 0.0,
+        ..Scores::default()
     }
 }
 
@@ -327,7 +384,7 @@ mod tests {
         ];
         for (answer, gold, em_, f1_, sub, symmetric) in cases {
             let scores = compare(answer, gold);
-            let expected = Scores { em: em_, f1: f1_, sub_em: sub, sub_em_symmetric: symmetric, strict_boxed: 0.0 };
+            let expected = Scores { em: em_, f1: f1_, sub_em: sub, sub_em_symmetric: symmetric, ..Scores::default() };
             for metric in Metric::ALL {
                 let (got, wanted) = (scores.get(metric), expected.get(metric));
                 assert!((got - wanted).abs() < 1e-12, "{answer:?} {gold:?} {}: {got}", metric.as_str());
@@ -358,6 +415,31 @@ mod tests {
         assert_eq!(score_answer("nyc ", &accepted).strict_boxed, 1.0);
         let mean = Scores::mean(&[scores, Scores::default()]);
         assert_eq!((mean.em, mean.sub_em_symmetric), (0.5, 0.5));
+    }
+
+    #[test]
+    fn rulers_metrics_count_what_the_response_contains() {
+        let wanted = |answers: &[&str]| answers.iter().map(|&answer| answer.to_owned()).collect::<Vec<_>>();
+        // response, accepted, all, part: counted by hand.
+        let cases: [(&str, &[&str], f64, f64); 8] = [
+            ("1234567", &["1234567"], 1.0, 1.0),
+            ("They are 1, 2 and 3.", &["1", "2", "3", "4"], 0.75, 1.0),
+            ("QWERT zxcvb", &["qwert", "ZXCVB"], 1.0, 1.0),
+            ("none", &["1234567", "7654321"], 0.0, 0.0),
+            ("", &["a"], 0.0, 0.0),
+            ("12345678", &["1234567"], 1.0, 1.0),
+            ("access-code", &["access code"], 0.0, 0.0),
+            (r"\boxed{a} and b", &["a", "b", "q"], 2.0 / 3.0, 1.0),
+        ];
+        for (response, accepted, all, part) in cases {
+            let accepted = wanted(accepted);
+            assert_eq!(TaskMetric::StringMatchAll.score(response, &accepted), all, "{response}");
+            assert_eq!(TaskMetric::StringMatchPart.score(response, &accepted), part, "{response}");
+        }
+        assert_eq!(TaskMetric::StringMatchAll.score("x", &[]), 0.0);
+        assert_eq!(TaskMetric::from_name("f1").unwrap().score(r"\boxed{in Paris, France}", &wanted(&["Paris"])), 0.5);
+        assert!(TaskMetric::names().iter().all(|name| TaskMetric::from_name(name).is_some()));
+        assert_eq!((TaskMetric::names().len(), TaskMetric::from_name("task_score")), (7, None));
     }
 
     /// SQuAD's normalisation step by step, with the article rule as a search for boundaries.

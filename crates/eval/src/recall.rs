@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use memtrain_corpora::rng;
 use memtrain_rl::agents::reader::{Reader, RecallPrompt};
 use memtrain_rl::objectives::ChunkedDocument;
-use memtrain_rl::objectives::memtrain::{MemTrainConfig, recall_at};
+use memtrain_rl::objectives::memtrain::{MemTrainConfig, RecallQuestion, recall_at};
 use memtrain_rl::objectives::trajectories::is_right;
 use memtrain_rl::rollout::RolloutEngine;
 use serde::{Deserialize, Serialize};
 
+use super::answered::AnsweredItems;
 use super::interval::Estimate;
+use super::record::ItemKey;
 
 /// What was asked and how often the answer was right.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,12 +72,58 @@ struct Answered {
     right: bool,
 }
 
+/// Method of the items.
+const METHOD: &str = "recall";
+
 /// Purpose of the generators that draw the questions.
 const PURPOSE: &str = "evaluate/recall-by-distance";
 
+/// The questions of a document with the steps of their memory and chunk; none where the chunk has no entity to ask for. Document,
+/// memory, chunk and number alone address a question, so two policies are asked the same.
+fn drawn<'d>(
+    document: &'d ChunkedDocument,
+    objective: &'d MemTrainConfig,
+    options: RecallOptions,
+    seed: u64,
+) -> impl Iterator<Item = (usize, usize, Option<RecallQuestion>)> + 'd {
+    let pairs = pairs(document.chunks.len(), options.include_current).into_iter();
+    pairs.flat_map(move |(memory_step, chunk_step)| {
+        (0..options.questions as u64).map(move |question| {
+            let address = [document.number, memory_step as u64, chunk_step as u64, question];
+            let mut generator = rng::keyed(PURPOSE, seed, &address);
+            (memory_step, chunk_step, recall_at(document, (memory_step, chunk_step), objective, &mut generator))
+        })
+    })
+}
+
+/// The item of a question; the length is the distance.
+fn key(document: &ChunkedDocument, number: u64, memory_step: usize, chunk_step: usize) -> ItemKey {
+    ItemKey {
+        task: document.document.id.clone(),
+        length: (memory_step - chunk_step) as u32,
+        question: number as u32,
+        method: METHOD.to_owned(),
+    }
+}
+
+/// The items of an evaluation in their order.
+pub fn keys(
+    documents: &[ChunkedDocument],
+    objective: &MemTrainConfig,
+    options: RecallOptions,
+    seed: u64,
+) -> Vec<ItemKey> {
+    let of_document = |document| {
+        let asked = drawn(document, objective, options, seed).filter(|(_, _, question)| question.is_some());
+        let key = |((memory, chunk, _), number): ((usize, usize, _), u64)| key(document, number, memory, chunk);
+        asked.zip(0..).map(key).collect::<Vec<_>>()
+    };
+    documents.iter().flat_map(of_document).collect()
+}
+
 /// Reads each document and asks `questions` questions about every memory and earlier chunk; with `include_current` about
-/// the chunk just read too (distance 0). Document, memory, chunk and number alone address a question, so two policies are
-/// asked the same. `advanced` is told after each batch of documents how many are done.
+/// the chunk just read too (distance 0). `advanced` is told after each batch of documents how many are done, `kept` is given
+/// every item in the order of [`keys`].
 ///
 /// # Errors
 /// If the sampler or the tokenizer fails, or somebody asks to stop.
@@ -86,6 +134,7 @@ pub fn evaluate(
     objective: &MemTrainConfig,
     options: RecallOptions,
     mut advanced: impl FnMut(usize),
+    mut kept: Option<&mut AnsweredItems>,
 ) -> anyhow::Result<RecallReport> {
     let (mut answered, mut without_entity) = (Vec::new(), 0);
     for (batch, members) in documents.chunks(BATCH).enumerate() {
@@ -94,31 +143,30 @@ pub fn evaluate(
         let (mut prompts, mut asked) = (Vec::new(), Vec::new());
         for (at, (document, trajectory)) in members.iter().zip(&trajectories).enumerate() {
             let mut number = 0;
-            for (memory_step, chunk_step) in pairs(document.chunks.len(), options.include_current) {
-                for question in 0..options.questions as u64 {
-                    let address = [document.number, memory_step as u64, chunk_step as u64, question];
-                    let mut generator = rng::keyed(PURPOSE, reader.step_key.seed, &address);
-                    let drawn = recall_at(document, (memory_step, chunk_step), objective, &mut generator);
-                    let Some(drawn) = drawn else {
-                        without_entity += 1;
-                        continue;
-                    };
-                    prompts.push(RecallPrompt {
-                        document: document.number,
-                        rollout: number,
-                        first_turn: trajectory.turns.len() as u64,
-                        memory: trajectory.memory(memory_step).to_owned(),
-                        masked_chunk: drawn.masked_chunk,
-                    });
-                    asked.push((batch * BATCH + at, memory_step, chunk_step, drawn.target));
-                    number += 1;
-                }
+            for (memory_step, chunk_step, question) in drawn(document, objective, options, reader.step_key.seed) {
+                let Some(question) = question else {
+                    without_entity += 1;
+                    continue;
+                };
+                prompts.push(RecallPrompt {
+                    document: document.number,
+                    rollout: number,
+                    first_turn: trajectory.turns.len() as u64,
+                    memory: trajectory.memory(memory_step).to_owned(),
+                    masked_chunk: question.masked_chunk,
+                });
+                let key = key(document, number, memory_step, chunk_step);
+                asked.push((batch * BATCH + at, memory_step, chunk_step, question.target, key));
+                number += 1;
             }
         }
         let answers = reader.recall(engine, &prompts, 1)?;
-        for ((document, memory_step, chunk_step, target), turns) in asked.into_iter().zip(answers) {
+        for ((document, memory_step, chunk_step, target, key), turns) in asked.into_iter().zip(answers) {
             let right = turns.iter().any(|turn| is_right(&turn.text, &target, objective.equality));
             answered.push(Answered { document, memory_step, chunk_step, right });
+            if let Some(kept) = kept.as_deref_mut() {
+                kept.add(key, (&target, right), objective.equality, &turns, reader.tokenizer)?;
+            }
         }
         advanced(batch * BATCH + members.len());
     }

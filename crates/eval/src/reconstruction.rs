@@ -9,7 +9,9 @@ use memtrain_rl::objectives::trajectories::is_right;
 use memtrain_rl::rollout::{RolloutEngine, Turn};
 use serde::{Deserialize, Serialize};
 
+use super::answered::AnsweredItems;
 use super::interval::Estimate;
+use super::record::ItemKey;
 
 /// How to evaluate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +83,20 @@ impl RecallQuery {
     }
 }
 
+/// Methods of the items: the hidden entity from the last memory, and recall questions.
+const END_TO_END: &str = "end-to-end";
+const RECALL: &str = "recall";
+
+fn key(document: &ChunkedDocument, method: &str, question: u64) -> ItemKey {
+    ItemKey { task: document.document.id.clone(), length: 0, question: question as u32, method: method.to_owned() }
+}
+
+/// The items of an evaluation: the documents, then these questions.
+pub fn keys(documents: &[ChunkedDocument], asked: &[RecallQuery]) -> Vec<ItemKey> {
+    let recall = asked.iter().map(|asked| key(&documents[asked.document], RECALL, asked.number));
+    documents.iter().map(|document| key(document, END_TO_END, 0)).chain(recall).collect()
+}
+
 /// The recall questions of some documents, up to `recall_questions` each. Seed, document and question number alone address
 /// them, so that two policies are asked the same.
 pub fn questions(
@@ -116,7 +132,7 @@ pub(super) fn scores(
     counts.iter().map(|&(all, right)| (all > 0).then(|| right as f64 / all as f64)).collect()
 }
 
-/// Reads each document once and asks it `recall_questions` recall questions.
+/// Reads each document once and asks it `recall_questions` recall questions. `kept` is given every item, in the order of [`keys`].
 ///
 /// # Errors
 /// If the sampler or the tokenizer fails, or somebody asks to stop.
@@ -126,6 +142,7 @@ pub fn evaluate(
     documents: &[ChunkedDocument],
     objective: &MemTrainConfig,
     recall_questions: usize,
+    kept: Option<&mut AnsweredItems>,
 ) -> anyhow::Result<ReconstructionReport> {
     let tasks: Vec<_> = documents.iter().map(ChunkedDocument::task).collect();
     let trajectories = reader.read(engine, &tasks, 1)?.concat();
@@ -139,6 +156,19 @@ pub fn evaluate(
         .zip(&trajectories)
         .map(|(document, trajectory)| is_right(trajectory.answer(), &document.document.answer, objective.equality))
         .collect();
+    if let Some(kept) = kept {
+        for ((document, trajectory), &right) in documents.iter().zip(&trajectories).zip(&correct) {
+            let target = (document.document.answer.as_str(), right);
+            let key = key(document, END_TO_END, 0);
+            kept.add(key, target, objective.equality, &trajectory.turns, reader.tokenizer)?;
+        }
+        for (asked, turns) in asked.iter().zip(&answers) {
+            let target = asked.question.target.as_str();
+            let right = turns.iter().any(|turn| is_right(&turn.text, target, objective.equality));
+            let key = key(&documents[asked.document], RECALL, asked.number);
+            kept.add(key, (target, right), objective.equality, turns, reader.tokenizer)?;
+        }
+    }
     let sums: Vec<f64> = correct
         .iter()
         .zip(&recalls)

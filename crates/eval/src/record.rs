@@ -38,14 +38,15 @@ const RUN: &str = "run.json";
 const ITEMS: &str = "items.jsonl";
 const TURNS: &str = "turns";
 const ALL_TURNS: &str = "turns.parquet";
-const REPORT: &str = "report.json";
+/// The result of an evaluation in its folder.
+pub const REPORT: &str = "report.json";
 
 /// Which item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ItemKey {
     /// Id of the task.
     pub task: String,
-    /// Passages of its context as composed, or objectives of a search; 0 where neither was asked for.
+    /// Passages or tokens that its context was made to, or objectives of a search; 0 where nothing was asked for.
     pub length: u32,
     /// Number of the question in the task.
     pub question: u32,

@@ -47,6 +47,17 @@ impl MeanError {
     }
 }
 
+impl MeanError {
+    /// In percent, with the standard error where there is one.
+    pub(super) fn percent(&self) -> String {
+        let Self { mean, standard_error } = self;
+        match standard_error.is_finite() {
+            true => format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * standard_error),
+            false => format!("{:.1}", 100.0 * mean),
+        }
+    }
+}
+
 /// The items of one method in one group.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
@@ -124,13 +135,7 @@ pub fn table(rows: &[Row], group: &str, metrics: &[Metric]) -> String {
     for row in rows {
         let _ = write!(text, "{:<13} {:>10} {:>6} {:>6}", row.method, row.group, row.items, row.failed);
         for metric in metrics {
-            let MeanError { mean, standard_error } = row.metrics[metric];
-            let cell = if standard_error.is_finite() {
-                format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * standard_error)
-            } else {
-                format!("{:.1}", 100.0 * mean)
-            };
-            let _ = write!(text, " {cell:>16}");
+            let _ = write!(text, " {:>16}", row.metrics[metric].percent());
         }
         text.push('\n');
     }

@@ -3,20 +3,19 @@
 use std::ops::Range;
 use std::path::Path;
 
-use candle_core::DType;
-use memtrain_hub::Needed;
 use serde_json::{Map, Value, json};
 
 use crate::agents::reader::SamplingConfig;
 use crate::config::Config;
+use crate::drawing::{Drawing, Draws};
 use crate::error::{Usage, WithHint};
 use crate::eval::record::{EvalTurn, ItemKey, ItemRecord, Record};
-use crate::identity::PolicyIdentity;
+use crate::identity::{PolicyIdentity, tokenizer_hash};
 use crate::models::ModelFolder;
-use crate::policy::{Policy, TemplateSettings, directory};
+use crate::policy::{Policy, PolicyTokenizer, TemplateSettings};
 use crate::rollout::RolloutEngine;
 use crate::run::signal::StopRequest;
-use crate::sampler::{self, SamplerConfig, SamplingParams};
+use crate::sampler::{self, Sampler, SamplerConfig, SamplingParams};
 
 /// A policy that is evaluated.
 pub struct EvaluatedPolicy {
@@ -24,35 +23,64 @@ pub struct EvaluatedPolicy {
     pub config: Config,
     /// How responses are drawn.
     pub sampling: SamplingConfig,
-    /// The policy.
-    pub policy: Policy,
-    /// What it is known by.
-    pub identity: PolicyIdentity,
+    /// The policy, or the server that has it.
+    drawing: Drawing,
+    /// What it is known by: [`PolicyIdentity::hash`]; where a server draws, the model's name and the tokenizer's hash.
+    identity: Value,
 }
 
 impl EvaluatedPolicy {
-    /// Loads `source`, a folder, a name of the hub or `built-in:NAME`; the configuration's policy where there is none.
+    /// Loads `source`, a folder, a name of the hub or `built-in:NAME`; the configuration's policy where there is none. Of one that
+    /// `server` (a URL) has, only what prompts are made with is read.
     ///
     /// # Errors
-    /// If no policy is named or it cannot be loaded, or the sampling parameters make no sense.
-    pub fn open(config: Config, source: Option<&str>, sampling: SamplingConfig) -> anyhow::Result<Self> {
+    /// If no policy is named or it cannot be loaded, the server's address is none, or the sampling parameters make no sense.
+    pub fn open(
+        mut config: Config,
+        source: Option<&str>,
+        server: Option<&str>,
+        sampling: SamplingConfig,
+    ) -> anyhow::Result<Self> {
         let SamplingConfig { temperature, top_p, top_k } = sampling;
         SamplingParams { temperature, top_p, top_k, max_tokens: 1 }.check().map_err(Usage)?;
+        if server.is_some() {
+            Drawing::configure(&mut config.sampler, server).map_err(Usage)?;
+        }
         let source = source.or(config.policy.path.as_deref());
         let source = source
             .ok_or_else(|| Usage("no policy is named".to_owned()))
             .hint(|| "give `--policy DIR`, or a configuration with `policy.path`".to_owned())?;
-        let found = ModelFolder::find(source, Needed::Model)?;
-        let policy = directory::load(&found.path, &config.policy.device.open()?, DType::F32)
-            .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned())?
-            .with_template_settings(&config.policy.template_settings());
-        let identity = PolicyIdentity::of(&policy)?;
-        Ok(Self { config, sampling, policy, identity })
+        let found = ModelFolder::find(source, Drawing::needed(server))?;
+        let settings = config.policy.template_settings();
+        let drawing = Drawing::open(&found.path, server.is_some(), &config.policy.device, &settings)?;
+        let identity = match &drawing.draws {
+            Draws::Policy(policy) => json!(PolicyIdentity::of(policy)?.hash()),
+            Draws::Server { stop_ids } => {
+                let tokenizer = tokenizer_hash(&drawing.tokenizer, stop_ids);
+                json!({ "model": config.sampler.http.model, "tokenizer": tokenizer })
+            }
+        };
+        Ok(Self { config, sampling, drawing, identity })
     }
 
     /// Positions of the policy.
     pub fn positions(&self) -> usize {
-        self.policy.decoder.config.max_position_embeddings
+        self.drawing.positions
+    }
+
+    /// The policy's tokenizer.
+    pub fn tokenizer(&self) -> &PolicyTokenizer {
+        &self.drawing.tokenizer
+    }
+
+    /// Plays with the policy in this process, or with the server; weights for a configured one are written under `out`.
+    ///
+    /// # Errors
+    /// If the device refuses, or the server.
+    pub fn engine(&self, out: &Path, stop: &StopRequest) -> anyhow::Result<RolloutEngine<'static>> {
+        let config = &self.config.sampler;
+        let sampler = self.drawing.sampler(config, |policy| sampler_of(config, policy, out))?;
+        Ok(RolloutEngine::new(sampler).with_stop(stop))
     }
 
     /// Checks that a context of so many tokens, which is the value of `key`, is not beyond the policy.
@@ -74,7 +102,7 @@ impl EvaluatedPolicy {
     /// If one of them cannot be written as JSON.
     pub fn note(&self, seed: u64) -> anyhow::Result<Map<String, Value>> {
         let mut note = Map::from_iter([
-            ("policy".to_owned(), json!(self.identity.hash())),
+            ("policy".to_owned(), self.identity.clone()),
             ("reader".to_owned(), serde_json::to_value(&self.config.reader)?),
             ("draw".to_owned(), serde_json::to_value(&self.sampling)?),
             ("seed".to_owned(), json!(seed)),
@@ -98,9 +126,13 @@ pub fn engine(
     out: &Path,
     stop: &StopRequest,
 ) -> anyhow::Result<RolloutEngine<'static>> {
+    Ok(RolloutEngine::new(sampler_of(config, policy, out)?).with_stop(stop))
+}
+
+fn sampler_of(config: &SamplerConfig, policy: &Policy, out: &Path) -> anyhow::Result<Box<dyn Sampler>> {
     let named = &config.http.weights;
     let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
-    Ok(RolloutEngine::new(sampler::of_policy(config, policy, Some(&weights))?).with_stop(stop))
+    sampler::of_policy(config, policy, Some(&weights))
 }
 
 /// Answers the items of a record that are not done, batch by batch; `answer` is given their keys and numbers, `advanced` how

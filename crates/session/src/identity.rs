@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyTokenizer};
 use crate::policy::stored::{StoredWeights, weight_files};
 
 /// Weights hashed at a time.
@@ -23,7 +23,8 @@ impl PolicyIdentity {
     /// # Errors
     /// If weights cannot be read.
     pub fn of(policy: &Policy) -> anyhow::Result<Self> {
-        Ok(Self { weights: weights_hash(policy)?, tokenizer: tokenizer_hash(policy) })
+        let tokenizer = tokenizer_hash(&policy.tokenizer, &policy.generation.eos_token_ids);
+        Ok(Self { weights: weights_hash(policy)?, tokenizer })
     }
 
     /// Both in one BLAKE3.
@@ -58,12 +59,12 @@ fn weights_hash(policy: &Policy) -> anyhow::Result<String> {
 }
 
 /// BLAKE3 of what turns text into a policy's tokens and ends its responses: the tokenizer's files, and the ids that end one.
-fn tokenizer_hash(policy: &Policy) -> String {
+pub(crate) fn tokenizer_hash(tokenizer: &PolicyTokenizer, eos_token_ids: &[u32]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for (name, bytes) in policy.tokenizer.files() {
+    for (name, bytes) in tokenizer.files() {
         hasher.update(name.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     }
-    policy.generation.eos_token_ids.iter().for_each(|id| {
+    eos_token_ids.iter().for_each(|id| {
         hasher.update(&id.to_le_bytes());
     });
     hasher.finalize().to_hex().to_string()

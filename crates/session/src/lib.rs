@@ -8,6 +8,7 @@
 //! * [`session`]: opens policy, documents, index and sampler
 //! * [`identity`]: what a policy is known by
 //! * [`training`]: GRPO and supervised fine-tuning
+//! * [`drawing`]: the policy in this process, or a server that has it
 //! * [`evaluated`]: a policy on benchmarks of questions
 //! * [`run_plan`], [`step_plan`]: memory and work of a run, before anything is loaded
 //! * [`error`]: kinds of failures, and what can be done about them
@@ -24,6 +25,7 @@
 pub mod check;
 pub mod config;
 pub mod corpus;
+pub mod drawing;
 pub mod error;
 pub mod evaluated;
 pub mod identity;

@@ -305,6 +305,7 @@ impl Session {
             &documents,
             &self.config.objective.memtrain(),
             eval.recall_questions,
+            None,
         )
     }
 

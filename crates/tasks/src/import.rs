@@ -4,6 +4,7 @@
 //! which layouts are known; [`import`] finds out by itself which one a file has. A row that cannot be used is left out,
 //! counted by cause, and named; nothing is left out without a word.
 
+mod conversations;
 pub(super) mod fields;
 mod open;
 mod paragraphs;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::rows::{Place, Rows};
-use super::{Task, TaskError, lines};
+use super::{METRIC, Task, TaskError, lines};
 
 /// The layouts that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,10 @@ pub enum Format {
     Ruler,
     /// Mem-α (arXiv 2509.25911): `chunks` and `questions_and_answers`.
     Memalpha,
+    /// LoCoMo (arXiv 2402.17753): a `conversation` of sessions and `qa`.
+    Locomo,
+    /// LongMemEval (arXiv 2410.10813): `haystack_sessions` and a question.
+    Longmemeval,
     /// verl's rows, as MemAgent is trained on: `prompt`, `context`, `reward_model`.
     Verl,
     /// A task table.
@@ -52,7 +57,7 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Hotpotqa,
         Self::TwoWiki,
         Self::Musique,
@@ -61,6 +66,8 @@ impl Format {
         Self::Kilt,
         Self::Ruler,
         Self::Memalpha,
+        Self::Locomo,
+        Self::Longmemeval,
         Self::Verl,
         Self::Memtrain,
     ];
@@ -76,13 +83,15 @@ impl Format {
             Self::Kilt => "kilt",
             Self::Ruler => "ruler",
             Self::Memalpha => "memalpha",
+            Self::Locomo => "locomo",
+            Self::Longmemeval => "longmemeval",
             Self::Verl => "verl",
             Self::Memtrain => "memtrain",
         }
     }
 
     /// The names of all.
-    pub fn names() -> [&'static str; 10] {
+    pub fn names() -> [&'static str; 12] {
         Self::ALL.map(Self::as_str)
     }
 
@@ -97,6 +106,10 @@ impl Format {
         let any = |keys: &[&str]| keys.iter().any(|key| has(key));
         if has("version") && has("questions") && has("kind") {
             Some(Self::Memtrain)
+        } else if conversations::is_locomo(row) {
+            Some(Self::Locomo)
+        } else if has("haystack_sessions") {
+            Some(Self::Longmemeval)
         } else if has("chunks") {
             Some(Self::Memalpha)
         } else if has("reward_model") && has("prompt") {
@@ -194,6 +207,8 @@ pub struct ImportConfig {
     pub format: Option<Format>,
     /// Name of the set in the tasks; the layout's where it is not given.
     pub source: Option<String>,
+    /// [`METRIC`](super::METRIC) of all tasks, where the set does not say one.
+    pub metric: Option<String>,
 }
 
 /// Reads a set and hands over its tasks in order.
@@ -227,7 +242,10 @@ pub fn import(
         convert(known, row, source, &place, &mut |task| match task
             .and_then(|task| checked(task, known, &place, &mut seen))
         {
-            Ok(task) => {
+            Ok(mut task) => {
+                if let Some(metric) = &config.metric {
+                    task.extra.entry(METRIC).or_insert_with(|| metric.as_str().into());
+                }
                 let context = task.passages.iter().map(|passage| passage.text.len() as u64).sum();
                 left = left.checked_sub(context).ok_or_else(|| too_much(path))?;
                 report.tasks += 1;
@@ -286,6 +304,8 @@ fn convert(
         Format::Kilt => open::kilt(&row, source, &fallback),
         Format::Ruler => streams::ruler(&row, source, &fallback),
         Format::Memalpha => streams::memalpha(&row, source, &fallback),
+        Format::Locomo => conversations::locomo(&row, source, &fallback),
+        Format::Longmemeval => conversations::longmemeval(&row, source, &fallback),
         Format::Verl => streams::verl(&row, source, &fallback),
         Format::Memtrain => lines::parse(row).map_err(|detail| Refused::new("no task", detail)),
     })

@@ -3,6 +3,7 @@
 //! * [`Task`] is a row of a task table; [`read`] and [`TaskWriter`] know the table as Parquet and as JSON lines
 //! * [`import`] turns other people's question sets into tasks
 //! * [`compose`] builds long contexts of many passages around the same questions
+//! * [`ruler`] makes RULER's synthetic tasks of any length from a seed
 //! * [`documents`] writes documents with a hidden entity as rows for other trainers
 //! * [`verl`] writes tasks as rows that verl trains on
 //!
@@ -12,6 +13,7 @@ pub mod compose;
 pub mod documents;
 pub mod import;
 mod lines;
+pub mod ruler;
 mod table;
 pub mod verl;
 
@@ -25,6 +27,13 @@ pub use lines::TaskWriter;
 
 /// Version of the task table, in Parquet and in JSON lines.
 pub const VERSION: u32 = 1;
+
+/// Key of [`Task::extra`]: the metric that the set counts its answers by. Of some sets all accepted answers are wanted.
+pub const METRIC: &str = "metric";
+/// Key of [`Task::extra`]: the kind of task or question, by which the set tells its results apart.
+pub const CATEGORY: &str = "category";
+/// Key of [`Task::extra`]: a list with an object for each question, whose [`METRIC`] and [`CATEGORY`] come before the task's.
+pub const ASKED: &str = "asked";
 
 /// A question and every answer that is accepted for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +118,7 @@ pub struct Task {
     /// Places in `passages` of those that answer the questions, where that is known.
     #[serde(default)]
     pub gold: Vec<u32>,
-    /// Passages that the context was composed to; 0 where it was not composed.
+    /// What the context was made to: passages where it was composed, tokens of [`ruler`]'s; 0 where it was not made.
     #[serde(default)]
     pub length: u32,
     /// Whatever else the source says, and the number of tokens where one was counted.
@@ -130,6 +139,21 @@ impl Task {
             }
         };
         blocks.join("\n\n")
+    }
+
+    /// The metric that a question is to be counted by, where the set has one of its own.
+    pub fn metric(&self, question: usize) -> Option<&str> {
+        self.said_of(question, METRIC)
+    }
+
+    /// The kind of a question, by which the results of a set are told apart: the set's name where nothing else is said.
+    pub fn category(&self, question: usize) -> &str {
+        self.said_of(question, CATEGORY).unwrap_or(&self.source)
+    }
+
+    fn said_of(&self, question: usize, key: &str) -> Option<&str> {
+        let of_question = self.extra.get(ASKED).and_then(|asked| asked.get(question)?.get(key));
+        of_question.or_else(|| self.extra.get(key)).and_then(Value::as_str)
     }
 
     /// Checks what a table must hold.
@@ -239,7 +263,7 @@ pub fn load(path: &Path, source: Option<&str>) -> Result<(Vec<Task>, Option<impo
         return Ok((read(path)?.collect::<Result<_, _>>()?, None));
     }
     let mut tasks = Vec::new();
-    let config = import::ImportConfig { format: None, source: source.map(str::to_owned) };
+    let config = import::ImportConfig { source: source.map(str::to_owned), ..import::ImportConfig::default() };
     let report = import::import(path, &config, |task| {
         tasks.push(task);
         Ok(())

@@ -151,13 +151,17 @@ impl ItemOrder {
             let number = epoch * self.order.len() as u64 + place as u64;
             match &self.items {
                 ItemSet::Documents(set) => {
-                    let mut document = documents::chunked(number, set.get(place)?, reader)?;
+                    let document = documents::chunked(number, set.get(place)?, reader)?;
                     let is_long = document.chunks.len() > reader.config.max_chunks;
-                    let shortens = reader.config.truncation == Truncation::Center;
-                    if is_long && !(shortens && document.keep_head_and_tail(reader.config.max_chunks)) {
+                    let document = match (is_long, reader.config.truncation) {
+                        (false, _) => Some(document),
+                        (true, Truncation::None) => None,
+                        (true, Truncation::Center) => documents::without_centre(document, reader)?,
+                    };
+                    let Some(document) = document else {
                         taken.too_long += 1;
                         continue;
-                    }
+                    };
                     taken.shortened += usize::from(is_long);
                     taken.items.push(Item::Document(document));
                 }

@@ -38,11 +38,11 @@ pub struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// Resolves the configuration and loads the policy.
-    pub(super) fn open(&self) -> anyhow::Result<Evaluated> {
+    /// Resolves the configuration and loads the policy; of one that a server has, what prompts are made with.
+    pub(super) fn open(&self, server: Option<&str>) -> anyhow::Result<Evaluated> {
         let config = resolve(&Sources::given(self.config.as_deref())?, &self.set)?;
         let sampling = SamplingConfig { temperature: self.temperature, top_p: self.top_p, top_k: 0 };
-        Evaluated::open(config, self.policy.as_deref(), sampling)
+        Evaluated::open(config, self.policy.as_deref(), server, sampling)
     }
 
     /// The settings of a run's note that come from here.

@@ -8,7 +8,7 @@ use memtrain_corpora::store;
 use serde_json::{Value, json};
 
 use super::super::written::written_path;
-use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, engine};
+use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all};
 use super::with_hint;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::PromptSet;
@@ -16,18 +16,18 @@ use crate::agents::reader::{Reader, StepKey};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::print_line;
 use crate::cli::tasks;
-use crate::eval::long_qa::{Item, LongQa, LongQaReport, Method, items};
-use crate::eval::metrics::Metric;
+use crate::eval::long_qa::{Item, LongQa, LongQaReport, Method, check_metrics, items};
+use crate::eval::metrics::TaskMetric;
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::eval::record::{ItemKey, Record, RunNote};
-use crate::eval::summary;
+use crate::eval::{summary, task_scores};
 use crate::run::signal::StopRequest;
 use crate::tasks::{Task, read};
 
 /// Arguments of `memtrain eval long-qa`.
 #[derive(Debug, Args)]
 pub struct LongQaArgs {
-    /// Task tables, or folders that `memtrain tasks compose` wrote
+    /// Task tables, or folders that `memtrain tasks compose` or `memtrain tasks ruler` wrote
     #[arg(required = true)]
     pub tasks: Vec<PathBuf>,
     /// Folder of the evaluation: items, turns, report; run again, it goes on
@@ -36,6 +36,9 @@ pub struct LongQaArgs {
     /// Which policy
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// vLLM or SGLang server that has the policy and draws in its place; of `--policy` only the tokenizer and the limits are read then
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
     /// How: `reader` (chunk by chunk with a memory), `full-context` (all in one prompt)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "reader,full-context")]
     pub methods: Vec<String>,
@@ -63,7 +66,7 @@ pub struct LongQaArgs {
 pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     let methods = methods(args)?;
     let tables = tables(&args.tasks)?;
-    let evaluated = args.policy.open()?;
+    let evaluated = args.policy.open(args.server.as_deref())?;
     let prompts = PromptSet::load(&evaluated.config.reader.prompts, evaluated.config.reader.prompt.layout)?;
     let context_prompt = ContextPrompt::load(&evaluated.config.reader.prompts)?;
     let full_context_tokens = args.full_context_tokens.unwrap_or(evaluated.positions());
@@ -75,11 +78,12 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     let keys = keys(&tables, args.limit, &methods)?;
     let mut record = with_hint(Record::open(&args.out, &note, keys, args.batch, args.clean))?;
     let step_key = StepKey { seed: args.policy.seed, step: EVALUATION_STEP };
-    let Evaluated { config, sampling, policy, .. } = &evaluated;
-    let reader = Reader { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config.reader, sampling, step_key };
+    let Evaluated { config, sampling, .. } = &evaluated;
+    let reader =
+        Reader { tokenizer: evaluated.tokenizer(), prompts: &prompts, config: &config.reader, sampling, step_key };
     let benchmark = LongQa { reader, context_prompt: &context_prompt, full_context_tokens };
     let stop = StopRequest::on_signals()?;
-    let mut engine = engine(&evaluated.config.sampler, &evaluated.policy, &args.out, &stop)?;
+    let mut engine = evaluated.engine(&args.out, &stop)?;
     let mut upcoming = Box::new(every_item(&tables, args.limit, &methods)?.skip(record.done().len()));
     answer_all(&mut record, &stop, |keys, _| {
         let batch = upcoming.by_ref().take(keys.len()).collect::<anyhow::Result<Vec<_>>>()?;
@@ -92,9 +96,12 @@ pub fn run(args: &LongQaArgs) -> anyhow::Result<()> {
     if args.json {
         print_line!("{}", serde_json::to_string(&report)?)?;
     } else {
+        for grid in &report.tasks {
+            print_line!("{}", grid.table())?;
+        }
         print_line!(
             "{}mean ± standard error in percent; {} items, {} failed and count as wrong",
-            summary::table(&report.rows, "passages", &Metric::ALL),
+            summary::table(&report.rows, "length", task_scores::metrics(&records)),
             report.items,
             report.failed
         )?;
@@ -122,9 +129,11 @@ pub(super) fn tables(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             tables.push(path.clone());
             continue;
         }
-        let manifest: Value = store::read_json(&path.join("manifest.json"))
-            .hint(|| format!("`{}` should be a folder that `memtrain tasks compose` wrote", path.display()))?;
-        let files = manifest["lengths"].as_array().into_iter().flatten().filter_map(|length| length["file"].as_str());
+        let manifest: Value = store::read_json(&path.join("manifest.json")).hint(|| {
+            format!("`{}` should be a folder that `memtrain tasks compose` or `ruler` wrote", path.display())
+        })?;
+        let listed = manifest["lengths"].as_array().or(manifest["tables"].as_array());
+        let files = listed.into_iter().flatten().filter_map(|table| table["file"].as_str());
         let before = tables.len();
         tables.extend(files.map(|file| path.join(file)));
         anyhow::ensure!(tables.len() > before, "`{}` lists no tables in its manifest.json", path.display());
@@ -192,7 +201,11 @@ fn keys(tables: &[PathBuf], limit: Option<usize>, methods: &[Method]) -> anyhow:
         let task = task?;
         anyhow::ensure!(!task.passages.is_empty(), "the task `{}` has no context to read", task.id);
         if !seen.insert((task.id.clone(), task.length)) {
-            anyhow::bail!("the task `{}` stands twice at {} passages", task.id, task.length);
+            anyhow::bail!("the task `{}` stands twice at length {}", task.id, task.length);
+        }
+        if let Err(name) = check_metrics(&task) {
+            return Err(anyhow::anyhow!("the task `{}` is to be counted by `{name}`, which is no metric", task.id))
+                .hint(|| format!("there are {}", TaskMetric::names().join(", ")));
         }
         keys.extend(items(&task, methods));
     }

@@ -42,8 +42,8 @@ pub struct MemoryArgs {
 /// # Errors
 /// If the corpus or a policy cannot be read, or a signal asked to stop.
 pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
-    let config = args.config.load_for(&args.device)?;
-    setup::check_corpus(&config, &args.config)?;
+    let mut config = args.config.load_for(&args.device)?;
+    setup::check_heldout(&mut config, &args.config)?;
     let mut policies = Vec::new();
     let paths = if args.policy.is_empty() { vec![None] } else { args.policy.iter().map(Some).collect() };
     let mut session = None;

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use memtrain_corpora::{Split, store};
 use memtrain_session::Session;
+use serde_json::json;
 
 use super::super::written::written_path;
-use super::unkept;
+use super::kept::{self, KeptArgs};
 use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::models;
 use crate::cli::print::print_line;
 use crate::cli::setup;
-use crate::eval::recall::{RecallCell, RecallOptions, RecallReport, evaluate};
+use crate::eval::recall::{RecallCell, RecallOptions, RecallReport, evaluate, keys};
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
@@ -37,6 +38,9 @@ pub struct RecallArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: Option<PathBuf>,
+    /// Where items are kept
+    #[command(flatten)]
+    pub kept: KeptArgs,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -49,7 +53,7 @@ pub struct RecallArgs {
 pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     super::check_out::<RecallReport>(args.out.as_deref())?;
     let mut config = args.config.load()?;
-    setup::check_corpus(&config, &args.config)?;
+    setup::check_heldout(&mut config, &args.config)?;
     if let Some(path) = &args.policy {
         config.policy.path = Some(path.clone());
         config.policy.preset = None;
@@ -60,12 +64,18 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     let sampling = SamplingConfig { temperature: session.config.eval.temperature, ..SamplingConfig::default() };
     let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
     let documents = documents::first(&session.documents(Split::Heldout)?, session.config.eval.documents, &reader)?;
-    let mut engine = session.engine(&policy, &StopRequest::on_signals()?)?;
+    let stop = StopRequest::on_signals()?;
     let bar = Bar::new("documents", documents.len() as u64, 0);
     let options = RecallOptions { questions: args.questions, include_current: args.include_current };
     let advanced = |done: usize| bar.advance_to(done as u64, "");
     let objective = session.config.objective.memtrain();
-    let report = unkept(evaluate(&reader, &mut engine, &documents, &objective, options, advanced))?;
+    let settings = [("questions", json!(args.questions)), ("include_current", json!(args.include_current))];
+    let note = || kept::note("recall", &session, &policy, &settings);
+    let keys = keys(&documents, &objective, options, session.config.run.seed);
+    let report = args.kept.keep(note, keys, |items| {
+        let mut engine = session.engine(&policy, &stop)?;
+        evaluate(&reader, &mut engine, &documents, &objective, options, advanced, items)
+    })?;
     bar.finish();
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;

@@ -10,7 +10,7 @@ use memtrain_session::index;
 use serde_json::{Value, json};
 
 use super::super::written::written_path;
-use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all, engine};
+use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all};
 use super::with_hint;
 use crate::agents::reader::StepKey;
 use crate::agents::retrieve::{HttpRetriever, Retriever};
@@ -88,7 +88,7 @@ pub struct SearchQaArgs {
 /// If something cannot be read, the server does not answer, a signal asked to stop, or every item failed.
 pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     let tasks = sets(args)?;
-    let evaluated = args.policy.open()?;
+    let evaluated = args.policy.open(None)?;
     let config = config(args, &evaluated)?;
     let prompts = SearcherPrompts::load(&args.prompts)?;
     let retriever: Arc<dyn Retriever> = match (&args.corpus, &args.server) {
@@ -101,11 +101,12 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
     let note = note(args, &evaluated, &config, &prompts)?;
     let keys = tasks.iter().map(item).collect();
     let mut record = with_hint(Record::open(&args.out, &note, keys, args.batch, args.clean))?;
-    let Evaluated { sampling, policy, .. } = &evaluated;
+    let Evaluated { sampling, .. } = &evaluated;
     let step_key = StepKey { seed: args.policy.seed, step: EVALUATION_STEP };
-    let searcher = Searcher { tokenizer: &policy.tokenizer, prompts: &prompts, config: &config, sampling, step_key };
+    let searcher =
+        Searcher { tokenizer: evaluated.tokenizer(), prompts: &prompts, config: &config, sampling, step_key };
     let stop = StopRequest::on_signals()?;
-    let mut engine = engine(&evaluated.config.sampler, &evaluated.policy, &args.out, &stop)?;
+    let mut engine = evaluated.engine(&args.out, &stop)?;
     answer_all(&mut record, &stop, |_, range| answer(&searcher, &mut engine, &retriever, &tasks[range]))?;
     let report = SearchQaReport::of(record.done());
     let records = with_hint(record.finish(&report))?;

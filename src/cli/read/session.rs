@@ -5,24 +5,23 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
 use clap::Args;
 use memtrain_corpora::store;
-use memtrain_hub::Needed;
 
 use super::ReadArgs;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::ReaderConfig;
 use crate::cli::configuration::resolve;
+use memtrain_session::drawing::Drawing;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models::ModelFolder;
 use crate::cli::quickstart;
 use crate::cli::sources::Sources;
 use crate::config::Config;
-use crate::policy::{Policy, PolicyConfig, PolicyTokenizer, directory};
+use crate::policy::{Policy, PolicyConfig, PolicyTokenizer};
 use crate::run::{RunError, RunReader};
 use crate::sampler::local::free_bytes;
-use crate::sampler::{self, HttpSampler, Sampler, SamplerConfig, SamplerKind, SamplingParams};
+use crate::sampler::{self, Sampler, SamplerConfig, SamplingParams};
 
 /// The policy that reads where none is named.
 const BUILT_IN: &str = "built-in:mini";
@@ -53,15 +52,7 @@ pub struct Session {
     /// The policy's tokenizer.
     pub tokenizer: PolicyTokenizer,
     sampler: SamplerConfig,
-    draws: Draws,
-}
-
-/// Who draws.
-enum Draws {
-    /// The policy in this process.
-    Policy(Box<Policy>),
-    /// A server that has the policy, whose responses end in these tokens.
-    Server { stop_ids: Vec<u32> },
+    drawing: Drawing,
 }
 
 impl Session {
@@ -70,35 +61,16 @@ impl Session {
         let mut config = configuration(args)?;
         let params = SamplingParams { temperature: args.temperature, top_p: 1.0, top_k: 0, max_tokens: 1 };
         params.check().map_err(Usage)?;
-        config.sampler.kind = if args.server.is_some() { SamplerKind::Http } else { SamplerKind::Local };
-        if let Some(server) = &args.server {
-            config.sampler.http.url.clone_from(server);
-        }
-        config.sampler.validate().map_err(Usage)?;
+        let server = args.server.as_deref();
+        Drawing::configure(&mut config.sampler, server).map_err(Usage)?;
         let reader = limits(&config.reader, &args.limits)?;
         let prompts = PromptSet::load(&reader.prompts, reader.prompt.layout)?;
         let source = named(args, &config);
-        let needed = if args.server.is_some() { Needed::Tokenizer } else { Needed::Model };
-        let found = ModelFolder::find(&source, needed)?;
-        let told = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
+        let found = ModelFolder::find(&source, Drawing::needed(server))?;
         let settings = config.policy.template_settings();
-        let (tokenizer, positions, draws) = match args.server {
-            Some(_) => {
-                let folder = directory::base_of(&found.path)?;
-                let shape = directory::load_config(&folder).hint(told)?;
-                let tokenizer = PolicyTokenizer::from_file(&folder.join("tokenizer.json"))?;
-                let stop_ids = directory::load_generation(&folder, &shape, &tokenizer)?.eos_token_ids;
-                (tokenizer, shape.max_position_embeddings, Draws::Server { stop_ids })
-            }
-            None => {
-                let policy = directory::load(&found.path, &args.device.open()?, DType::F32).hint(told)?;
-                let positions = policy.decoder.config.max_position_embeddings;
-                (policy.tokenizer.clone(), positions, Draws::Policy(Box::new(policy)))
-            }
-        };
-        let reader = ReaderConfig { context_tokens: positions, ..reader };
-        let tokenizer = tokenizer.with_template_settings(&settings);
-        Ok(Self { reader, prompts, tokenizer, sampler: config.sampler, draws })
+        let drawing = Drawing::open(&found.path, server.is_some(), &args.device, &settings)?;
+        let reader = ReaderConfig { context_tokens: drawing.positions, ..reader };
+        Ok(Self { reader, prompts, tokenizer: drawing.tokenizer.clone(), sampler: config.sampler, drawing })
     }
 
     /// Tokens of the longest prompt with its response, by the limits. A memory may be some more when it is read again.
@@ -131,18 +103,13 @@ impl Session {
     /// # Errors
     /// If the device refuses, or the server cannot be reached.
     pub fn sampler(&self, readings: usize, longest: usize) -> anyhow::Result<Box<dyn Sampler>> {
-        match &self.draws {
-            Draws::Server { stop_ids } => {
-                Ok(Box::new(HttpSampler::connect(&self.sampler.http, stop_ids, self.tokenizer.vocab_size())?))
+        self.drawing.sampler(&self.sampler, |policy| {
+            let mut config = self.sampler.clone();
+            if config.cache_gib == 0.0 {
+                config.cache_gib = cache_gib(policy, readings, longest);
             }
-            Draws::Policy(policy) => {
-                let mut config = self.sampler.clone();
-                if config.cache_gib == 0.0 {
-                    config.cache_gib = cache_gib(policy, readings, longest);
-                }
-                sampler::of_policy(&config, policy, None)
-            }
-        }
+            sampler::of_policy(&config, policy, None)
+        })
     }
 }
 

@@ -106,6 +106,24 @@ fn split_windows<'t>(
     })
 }
 
+/// Head and tail of a text of more than `keep_tokens` tokens, half of the tokens each and the odd one in the tail, as verl
+/// truncates in the centre: the byte after the head and that where the tail begins. Nothing of a text that is short enough.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn centre(text: &str, tokenizer: &PolicyTokenizer, keep_tokens: usize) -> Result<Option<Span>, PolicyError> {
+    let (_, offsets) = tokenizer.encode_with_offsets(text)?;
+    if offsets.len() <= keep_tokens {
+        return Ok(None);
+    }
+    let head = keep_tokens / 2;
+    // A cut never falls inside a character or a placeholder, which then belongs to the tail.
+    let cut = |token: usize| offsets.get(token).map_or(text.len(), |token| floor_char_boundary(text, token.start));
+    let left_out = outside_placeholder(text, 0, cut(head));
+    let tail = outside_placeholder(text, left_out, cut(offsets.len() - (keep_tokens - head)));
+    Ok(Some(left_out..tail))
+}
+
 /// End of the chunk that begins at byte `start` and holds at most `limit` of the document's tokens.
 fn window_end(text: &str, offsets: &[Span], first_token: usize, start: usize, limit: usize, cut_at: CutAt) -> usize {
     let Some(next) = offsets.get(first_token + limit) else { return text.len() };
@@ -169,6 +187,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_centre_is_left_out_by_tokens() {
+        let tokenizer = PolicyTokenizer::of_bytes().unwrap();
+        let kept = |text: &str, tokens: usize| {
+            let span = centre(text, &tokenizer, tokens).unwrap();
+            span.map(|span| (text[..span.start].to_owned(), text[span.end..].to_owned()))
+        };
+        let two = |head: &str, tail: &str| Some((head.to_owned(), tail.to_owned()));
+        assert_eq!(kept("abcdefgh", 8), None);
+        assert_eq!(kept("abcdefgh", 4), two("ab", "gh"));
+        assert_eq!(kept("abcdefgh", 5), two("ab", "fgh"));
+        assert_eq!(kept("abé[MASK]xyzuvwé", 6), two("ab", "wé"), "no character is cut");
+        assert_eq!(kept("ab[MASK]xyzuvw", 8), two("ab", "zuvw"), "nor a placeholder");
+        assert_eq!(kept("xyzuvwab[MASK]c", 6), two("xyz", "[MASK]c"));
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(128))]

@@ -20,7 +20,8 @@ pub enum Truncation {
     /// It is passed over and counted.
     #[default]
     None,
-    /// Its first and its last chunks are read (MemAgent's name for it); it is passed over where all that is hidden stands between.
+    /// The first and the last half of as many tokens as fit its chunks are read (verl's and MemAgent's name for it); it is passed
+    /// over where all that is hidden stands between.
     Center,
 }
 

@@ -36,6 +36,8 @@ const UNWRITTEN: &str = r#"
     small_letters = false
     [reader]
     truncation = "none"
+    [bank]
+    retrieval = "bm25"
     [searcher]
     prompt_tokens = 0
     [sampler.http]

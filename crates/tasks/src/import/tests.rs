@@ -362,7 +362,7 @@ fn what_nobody_knows_is_told_with_its_keys() {
     assert!(failed(r#"[{"alpha": 1, "beta": 2}]"#).contains("the keys `alpha`, `beta`"));
     assert!(failed(r#"[{"question": "q", "answer": "a"}, {"quest"#).contains("the JSON array breaks off"));
     assert!(import(&folder.path().join("none"), &ImportConfig::default(), |_| Ok(())).is_err());
-    let named = ImportConfig { format: Some(Format::Musique), source: Some("mine".into()) };
+    let named = ImportConfig { format: Some(Format::Musique), source: Some("mine".into()), ..ImportConfig::default() };
     store::write_atomic(&path, r#"[{"question": "q", "answer": "a"}]"#).unwrap();
     let report = import(&path, &named, |_| Ok(())).unwrap();
     assert_eq!((report.tasks, report.left_out["no context"]), (0, 1));
@@ -445,4 +445,95 @@ mod anything {
             }
         }
     }
+}
+
+#[test]
+fn locomo_is_a_text_of_sessions_with_all_questions() {
+    let sessions = json!({
+        "speaker_a": "Ada", "speaker_b": "Ben",
+        "session_1_date_time": "1:56 pm on 8 May, 2023",
+        "session_1": [
+            {"speaker": "Ada", "dia_id": "D1:1", "text": "I saw a heron."},
+            {"speaker": "Ben", "dia_id": "D1:2", "text": "Nice!", "img_url": ["x"], "blip_caption": "a grey bird"},
+        ],
+        "session_2_date_time": "9:00 am on 9 May, 2023",
+        "session_2": [{"speaker": "Ada", "dia_id": "D2:1", "text": "It left."}],
+        "session_3_date_time": "never",
+    });
+    let qa = json!([
+        {"question": "When?", "answer": 2023, "evidence": ["D1:1"], "category": 2},
+        {"question": "Would Ada?", "answer": "Yes; she likes birds", "evidence": [], "category": 3},
+        {"question": "Who owns it?", "adversarial_answer": "Ben", "answer": "Ben", "evidence": ["D1:2"], "category": 5},
+    ]);
+    let row = json!({"sample_id": "conv-1", "conversation": sessions, "qa": qa, "session_summary": {"session_1_summary": "x"}});
+    let (task, format) = only(row);
+    assert_eq!((format.as_str(), task.id.as_str(), task.kind), ("locomo", "conv-1", ContextKind::Text));
+    let lines = "Ada: I saw a heron.\nBen: Nice! [picture: a grey bird]";
+    assert_eq!(texts(&task), [("1:56 pm on 8 May, 2023", lines), ("9:00 am on 9 May, 2023", "Ada: It left.")]);
+    assert!(task.context().starts_with("1:56 pm on 8 May, 2023\nAda: I saw"));
+    assert_eq!(task.questions[..2], [question("When?", &["2023"]), question("Would Ada?", &["Yes"])]);
+    assert_eq!(task.questions[2].answers[0], "not mentioned");
+    assert!(!task.questions[2].answers.contains(&"Ben".to_owned()));
+    let categories = [0, 1, 2].map(|question| task.category(question));
+    assert_eq!(categories, ["temporal", "open-domain", "abstention"]);
+    let metrics = [0, 1, 2].map(|question| task.metric(question).unwrap());
+    assert_eq!(metrics, ["f1", "f1", "string_match_part"]);
+    assert_eq!(task.extra["asked"][0]["evidence"], json!(["D1:1"]));
+    assert_eq!(task.extra["asked"][2]["adversarial_answer"], "Ben");
+    assert_eq!((&task.extra["speaker_b"], task.extra.get("session_summary")), (&json!("Ben"), None));
+    // Files of one conversation have its fields beside the questions.
+    let mut flat = sessions.as_object().unwrap().clone();
+    flat.insert("qa".to_owned(), qa);
+    let (same, report) = imported(&Value::Object(flat).to_string());
+    assert_eq!((report.format.as_str(), &same[0].passages), ("locomo", &task.passages));
+}
+
+#[test]
+fn longmemeval_is_a_history_in_the_order_of_time() {
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let row = |id: &str, kind: &str| {
+        json!({
+            "question_id": id, "question_type": kind, "question": "Where?", "question_date": "2023/06/01 (Thu) 10:00",
+            "answer": "At the mill", "answer_session_ids": ["answer_1"],
+            "haystack_session_ids": ["answer_1", "other"],
+            "haystack_dates": ["2023/05/30 (Tue) 23:40", "2023/05/20 (Sat) 02:21"],
+            "haystack_sessions": [
+                [{"role": "user", "content": "I met her at the mill.", "has_answer": true}, turn("assistant", "Fine. ")],
+                [turn("user", "Hello.")],
+            ],
+        })
+    };
+    let (task, format) = only(row("q1", "single-session-user"));
+    assert_eq!((format.as_str(), task.id.as_str(), task.kind), ("longmemeval", "q1", ContextKind::Text));
+    let later = "user: I met her at the mill.\nassistant: Fine.";
+    assert_eq!(texts(&task), [("2023/05/20 (Sat) 02:21", "user: Hello."), ("2023/05/30 (Tue) 23:40", later)]);
+    assert_eq!(task.questions, [question("Where? (asked on 2023/06/01 (Thu) 10:00)", &["At the mill"])]);
+    assert_eq!(
+        (task.gold.as_slice(), task.category(0), task.metric(0)),
+        (&[1][..], "single-session-user", Some("sub_em"))
+    );
+    assert_eq!(task.extra["asked"][0]["evidence"], json!(["answer_1_1"]));
+    let (without, _) = only(row("q1_abs", "multi-session"));
+    assert_eq!((without.category(0), without.metric(0)), ("abstention", Some("string_match_part")));
+    assert_eq!(without.extra["asked"][0]["explanation"], "At the mill");
+    assert!(without.questions[0].answers.contains(&"not enough information".to_owned()));
+    let mut broken = row("q2", "multi-session");
+    broken["haystack_dates"] = json!([]);
+    let (tasks, report) = imported(&json!([broken]).to_string());
+    assert_eq!((tasks.len(), report.left_out["sessions and their dates do not match"]), (0, 1));
+}
+
+#[test]
+fn a_metric_can_be_said_at_import() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.jsonl");
+    store::write_atomic(&path, r#"{"index": 0, "input": "The text.\nWhich?", "outputs": ["a", "b"]}"#).unwrap();
+    let config = ImportConfig { metric: Some("string_match_all".to_owned()), ..ImportConfig::default() };
+    let mut found = Vec::new();
+    import(&path, &config, |task| {
+        found.push(task);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((found[0].metric(0), found[0].category(0)), (Some("string_match_all"), "ruler"));
 }

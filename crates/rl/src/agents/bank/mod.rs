@@ -19,7 +19,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::call::{Call, CallError, Section};
-pub use self::prompts::{BankConfig, BankPrompts, BankReading};
+pub use self::prompts::{BankConfig, BankPrompts, BankReading, Retrieval};
 
 /// Which parts a bank has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

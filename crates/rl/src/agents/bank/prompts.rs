@@ -26,6 +26,24 @@ const COMPACT: [&str; 5] = [
     include_str!("../../../../../configs/prompts/bank/compact/judge.txt"),
 ];
 
+/// How items of a bank are found for a question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retrieval {
+    /// By BM25.
+    #[default]
+    Bm25,
+    /// None is: what is always shown is all that is shown, Mem-α's core.
+    None,
+}
+
+impl Retrieval {
+    /// Left out of a run's configuration then, so that runs from before the key go on.
+    fn is_bm25(&self) -> bool {
+        *self == Self::Bm25
+    }
+}
+
 /// How a bank is kept. Chunks, context and response limits are the reader's: `reader.memory_tokens` bounds the calls of
 /// a turn, `reader.answer_tokens` an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +58,9 @@ pub struct BankConfig {
     /// Items of each list that are retrieved for a question; 0 for what the layout's paper has: 2 of Fine-Mem's list, 20
     /// of each of Mem-α's.
     pub retrieved_items: usize,
+    /// How they are found.
+    #[serde(skip_serializing_if = "Retrieval::is_bm25")]
+    pub retrieval: Retrieval,
     /// A server that answers and judges, instead of the frozen reference policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answerer: Option<ChatConfig>,
@@ -47,7 +68,14 @@ pub struct BankConfig {
 
 impl Default for BankConfig {
     fn default() -> Self {
-        Self { prompts: "standard".to_owned(), core_tokens: 512, recent_items: 20, retrieved_items: 0, answerer: None }
+        Self {
+            prompts: "standard".to_owned(),
+            core_tokens: 512,
+            recent_items: 20,
+            retrieved_items: 0,
+            retrieval: Retrieval::Bm25,
+            answerer: None,
+        }
     }
 }
 
@@ -55,6 +83,7 @@ impl BankConfig {
     /// Items of each list that are retrieved for a question.
     pub fn retrieved(&self, layout: Layout) -> usize {
         match (self.retrieved_items, layout) {
+            _ if self.retrieval == Retrieval::None => 0,
             (0, Layout::Flat) => 2,
             (0, Layout::Sections) => 20,
             (items, _) => items,
@@ -165,6 +194,16 @@ impl BankReading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retrieval_is_that_of_the_layout_a_number_or_none() {
+        let config = |text: &str| toml::from_str::<BankConfig>(text).unwrap();
+        let of = |text: &str| [Layout::Flat, Layout::Sections].map(|layout| config(text).retrieved(layout));
+        assert_eq!((of(""), of("retrieved_items = 3")), ([2, 20], [3, 3]));
+        assert_eq!(of("retrieved_items = 3\nretrieval = \"none\""), [0, 0]);
+        // A run from before the key goes on.
+        assert!(!toml::to_string(&BankConfig::default()).unwrap().contains("retrieval ="));
+    }
 
     #[test]
     fn sets_load_and_a_folder_must_be_whole() {
