@@ -59,3 +59,8 @@ cuda-record *arguments:
 # On a machine with a card: parity, a step of a 4B policy, speed of drawing, a short run (`cpu tiny` goes the same way without one)
 gpu-check device="cuda:0" size="qwen3-4b":
     scripts/gpu-check.sh {{ device }} {{ size }}
+
+# The Python package, installed by pip and tested against the program
+test-python:
+    cargo build --release --quiet
+    scripts/python-check.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
