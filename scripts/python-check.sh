@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The Python package: installed by pip into an environment of its own, its types checked, its tests run against the binary given as
+# The agent loop for verl, with stand-ins; and the Python package: installed by pip into an environment of its own, its types checked, its tests run against the binary given as
 # the first argument. Where the package index cannot be reached it says so and is skipped.
 set -euo pipefail
 MEMTRAIN_PROGRAM="$(realpath "$1")"
 export MEMTRAIN_PROGRAM
 cd "$(dirname "${BASH_SOURCE[0]}")/../integrations/python"
+python3 -B ../verl/test_memory_agent_loop.py
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
