@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod export;
+mod part;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,9 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use memtrain_corpora::world::WorldConfig;
 use memtrain_corpora::{store, world};
-use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
+use memtrain_pipeline::{CorpusSummary, StageName, StageStatus, StageSummary};
 
+pub use self::part::Part;
 use super::configuration::ConfigArgs;
 use super::failure::{Usage, WithHint};
 use super::models;
@@ -36,12 +38,12 @@ pub enum Action {
     Build(BuildCommandArgs),
     /// Fix the shards of one stage
     Plan(StageArgs),
-    /// Write one shard of a planned stage
+    /// Write a shard of a planned stage, or a part of its shards
     RunShard(ShardArgs),
     /// Check that all shards of a stage are there, and commit it
     Finish(StageArgs),
     /// How far every stage is
-    Status(BuildArgs),
+    Status(StatusArgs),
     /// Show a document: why each passage is in it, what is hidden, what can be asked for
     Inspect(super::inspect::InspectArgs),
     /// Read everything and compare it with what was recorded when it was written
@@ -80,6 +82,17 @@ pub struct BuildCommandArgs {
     pub dry_run: bool,
 }
 
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Configuration, dumps and folder
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Print a JSON array, with the numbers of the shards that are missing
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of the actions on a stage.
 #[derive(Debug, Args)]
 pub struct StageArgs {
@@ -98,8 +111,11 @@ pub struct ShardArgs {
     #[command(flatten)]
     pub stage: StageArgs,
     /// Number of the shard, from 0
-    #[arg(long)]
-    pub index: usize,
+    #[arg(long, required_unless_present = "part", conflicts_with = "part")]
+    pub index: Option<usize>,
+    /// Instead of one shard the K-th of N equal parts, K from 0: shards K, K + N, K + 2N, …, none where there are fewer
+    #[arg(long, value_name = "K/N")]
+    pub part: Option<Part>,
 }
 
 /// Arguments of `verify`.
@@ -162,7 +178,7 @@ impl BuildArgs {
     }
 
     /// The configuration with what was typed; nothing is written or asked for.
-    fn checked(&self) -> anyhow::Result<Config> {
+    pub(super) fn checked(&self) -> anyhow::Result<Config> {
         let mut config = self.config.load()?;
         if !self.dumps.is_empty() {
             config.corpus.ingest.dumps.clone_from(&self.dumps);
@@ -193,6 +209,9 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         Action::Build(args) => build(&args.build.load()?).map(drop),
         Action::Plan(args) => {
             let config = args.build.load()?;
+            if matches!(args.stage, StageArgument::Ingest) {
+                write_world(&config)?;
+            }
             let plan = memtrain_pipeline::plan(&config.corpus, &config.run.corpus, args.stage.into())?;
             print_line!("{}", plan.shards.len())?;
             Ok(())
@@ -200,10 +219,17 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         Action::RunShard(args) => {
             let config = args.stage.build.load()?;
             let progress = CorpusProgress::new(StopRequest::on_signals()?);
-            let stage = args.stage.stage.into();
-            let record =
-                memtrain_pipeline::run_shard(&config.corpus, &config.run.corpus, stage, args.index, &progress)?;
-            print_line!("{}", serde_json::to_string(&record).context("the record cannot be written")?)?;
+            let (corpus, out, stage) = (&config.corpus, &config.run.corpus, args.stage.stage.into());
+            let records = match (args.index, args.part) {
+                (Some(index), _) => vec![memtrain_pipeline::run_shard(corpus, out, stage, index, &progress)?],
+                (None, part) => {
+                    let wanted = |index| part.is_none_or(|part| part.holds(index));
+                    memtrain_pipeline::run_shards(corpus, out, stage, wanted, &progress)?
+                }
+            };
+            for record in records {
+                print_line!("{}", serde_json::to_string(&record).context("the record cannot be written")?)?;
+            }
             Ok(())
         }
         Action::Finish(args) => {
@@ -215,7 +241,7 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Action::Status(args) => status(&args.checked()?),
+        Action::Status(args) => status(args),
         Action::Inspect(args) => super::inspect::run(args),
         Action::Verify(args) => verify(args),
         Action::Stats(args) => stats(args),
@@ -272,9 +298,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
 /// # Errors
 /// If a stage fails or a signal asked to stop.
 pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
-    if let (Some(world_config), [dump]) = (&config.world, config.corpus.ingest.dumps.as_slice()) {
-        write_world(dump.as_ref(), world_config)?;
-    }
+    write_world(config)?;
     let progress = CorpusProgress::new(StopRequest::on_signals()?);
     Ok(memtrain_pipeline::build(&config.corpus, &config.run.corpus, &progress)?)
 }
@@ -321,7 +345,9 @@ fn is_world_there(dump: &Path, config: &WorldConfig) -> anyhow::Result<bool> {
 
 /// Writes the dump of a configured world, unless it is there. The note is written first, so that a kill leaves no dump
 /// without.
-fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
+fn write_world(config: &Config) -> anyhow::Result<()> {
+    let (Some(config), [dump]) = (&config.world, config.corpus.ingest.dumps.as_slice()) else { return Ok(()) };
+    let dump = Path::new(dump);
     let note = note_of(dump);
     store::sweep_temporaries_of(dump)?;
     store::sweep_temporaries_of(&note)?;
@@ -361,8 +387,21 @@ pub(super) fn line(stage: &StageSummary) -> String {
     line
 }
 
-fn status(config: &Config) -> anyhow::Result<()> {
-    for stage in memtrain_pipeline::status(&models::local(config), &config.run.corpus)? {
+/// How far every stage is, by what is here: nothing is written or asked for.
+///
+/// # Errors
+/// If a stage's folder cannot be read.
+pub(super) fn stages(config: &Config) -> anyhow::Result<Vec<StageStatus>> {
+    Ok(memtrain_pipeline::status(&models::local(config), &config.run.corpus)?)
+}
+
+fn status(args: &StatusArgs) -> anyhow::Result<()> {
+    let stages = stages(&args.build.checked()?)?;
+    if args.json {
+        print_line!("{}", serde_json::to_string_pretty(&stages).context("the stages cannot be written")?)?;
+        return Ok(());
+    }
+    for stage in stages {
         let rows = stage.rows.iter().map(|(table, rows)| format!("{rows} {table}")).collect::<Vec<_>>().join(", ");
         print_line!(
             "{:<10}  {:<9}  {:>4}/{:<4} shards  {rows}",
