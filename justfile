@@ -64,3 +64,19 @@ gpu-check device="cuda:0" size="qwen3-4b":
 test-python:
     cargo build --release --quiet
     scripts/python-check.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
+
+# Corpus and training under a Slurm of this machine (root and Debian's slurm-wlm)
+test-slurm:
+    cargo build --release --quiet
+    scripts/test-slurm.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
+
+# Corpus and training under a Ray of this machine (PyPI's ray)
+test-ray:
+    cargo build --release --quiet
+    scripts/test-ray.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
+
+# The manifests for Kubernetes and the units for systemd
+test-units:
+    cargo build --release --quiet
+    scripts/kubernetes-check.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
+    scripts/systemd-check.sh
