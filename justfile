@@ -59,3 +59,24 @@ cuda-record *arguments:
 # On a machine with a card: parity, a step of a 4B policy, speed of drawing, a short run (`cpu tiny` goes the same way without one)
 gpu-check device="cuda:0" size="qwen3-4b":
     scripts/gpu-check.sh {{ device }} {{ size }}
+
+# The Python package, installed by pip and tested against the program
+test-python:
+    cargo build --release --quiet
+    scripts/python-check.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
+
+# Corpus and training under a Slurm of this machine (root and Debian's slurm-wlm)
+test-slurm:
+    cargo build --release --quiet
+    scripts/test-slurm.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
+
+# Corpus and training under a Ray of this machine (PyPI's ray)
+test-ray:
+    cargo build --release --quiet
+    scripts/test-ray.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
+
+# The manifests for Kubernetes and the units for systemd
+test-units:
+    cargo build --release --quiet
+    scripts/kubernetes-check.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
+    scripts/systemd-check.sh

@@ -40,11 +40,11 @@ pub use memtrain_engine::sampler;
 pub use memtrain_kernels::{device, nn};
 pub use memtrain_model::{optim, plan, policy, scoring};
 pub use memtrain_rl::{agents, grpo, objectives, reward, rollout, sft};
-pub use {
-    memtrain_corpora as corpora, memtrain_eval as eval, memtrain_index as index, memtrain_pipeline as pipeline,
-    memtrain_run as run, memtrain_tasks as tasks, memtrain_train as train,
-};
 pub use memtrain_session::{
     Config, Error, ErrorKind, Observer, PolicyIdentity, Session, StepEvent, StopRequest, Trained, build_corpus, config,
     evaluate, train,
+};
+pub use {
+    memtrain_corpora as corpora, memtrain_eval as eval, memtrain_index as index, memtrain_pipeline as pipeline,
+    memtrain_run as run, memtrain_tasks as tasks, memtrain_train as train,
 };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use memtrain::cli::{
     Cli, Command, completions, config, corpus, doctor, entities, environment, eval, failure, index, man, policy,
-    processor, quickstart, read, report, run, serve_index, tasks, train, wikitext, world,
+    processor, quickstart, read, report, run, serve_index, slurm, tasks, train, wikitext, world,
 };
 
 fn main() -> ExitCode {
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Report(args) => report::run(&args),
         Command::ServeIndex(args) => serve_index::run(&args),
+        Command::Slurm(args) => slurm::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Doctor => doctor::run(),
         Command::Completions(args) => completions::run(&args),

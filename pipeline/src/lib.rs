@@ -42,8 +42,10 @@ pub mod tables;
 pub mod tokenizer;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use memtrain_corpora::store;
 use serde::Serialize;
@@ -56,7 +58,7 @@ pub use synthesize::rejections;
 pub use tables::{mentions, passages};
 pub use verify::{Damage, Verification, VerifiedStage, verify};
 
-use stage::{Checked, Stage, StageFolder};
+use stage::{Checked, ShardRunner, Stage, StageFolder};
 
 /// What a build did, stage by stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -176,6 +178,44 @@ pub fn run_shard(
         return Ok(record);
     }
     in_pool(config, || folder.run(&plan, index, &*stage.open(&folder)?, progress))
+}
+
+/// Does the shards of a planned stage whose numbers `wanted` tells, several at a time as [`build`]; those that are there and whole
+/// are left alone. Their records, in order: none where the stage has no such shard.
+pub fn run_shards(
+    config: &CorpusConfig,
+    out_dir: &Path,
+    name: StageName,
+    wanted: impl Fn(usize) -> bool,
+    progress: &dyn Progress,
+) -> Result<Vec<ShardRecord>> {
+    config.validate()?;
+    let stage = stage_of(name, config, out_dir);
+    let (folder, plan) = current(&*stage, &StageFolder::new(out_dir, name))?;
+    let (fingerprint, shards) = (plan.fingerprint(), plan.shards.len());
+    let verifier = store::Verifier::reading_all();
+    let check = |index| folder.check(&fingerprint, index, shards, Some(&verifier));
+    let (mut records, mut pending) = (BTreeMap::new(), Vec::new());
+    for index in (0..shards).filter(|&index| wanted(index)) {
+        match check(index)? {
+            Checked::Whole(record) => drop(records.insert(index, record)),
+            Checked::Wanting(_) => pending.push(index),
+        }
+    }
+    let records = Mutex::new(records);
+    if !pending.is_empty() {
+        let run = |runner: &dyn ShardRunner, index| {
+            let record = folder.run(&plan, index, runner, progress)?;
+            records.lock().unwrap_or_else(PoisonError::into_inner).insert(index, record);
+            Ok(())
+        };
+        in_pool(config, || {
+            progress.stage_started(name, shards, pending.len());
+            let runner = stage.open(&folder)?;
+            run_all(&pending, runner.most_open(), |index| run(&*runner, index))
+        })?;
+    }
+    Ok(records.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect())
 }
 
 /// Checks that all shards of a stage are there and whole, and commits it. An ingest whose dumps broke off is committed too, and

@@ -204,6 +204,8 @@ pub struct StageStatus {
     pub shards: usize,
     /// Shards that are written (their sizes are checked, their hashes are not).
     pub shards_done: usize,
+    /// Numbers of the shards of the plan that are not written.
+    pub missing: Vec<usize>,
     /// Rows of each table, in the shards that are written.
     pub rows: BTreeMap<String, u64>,
 }

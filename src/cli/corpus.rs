@@ -2,15 +2,18 @@
 
 mod dry_run;
 mod export;
+mod part;
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use memtrain_pipeline::{CorpusSummary, StageName, StageSummary};
+use memtrain_pipeline::{CorpusSummary, StageName, StageStatus, StageSummary};
 pub(super) use memtrain_session::corpus::check_dump;
+use memtrain_session::corpus::write_world;
 
+pub use self::part::Part;
 use super::choice::choices;
 use super::configuration::ConfigArgs;
 use super::failure::WithHint;
@@ -36,12 +39,12 @@ pub enum Action {
     Build(BuildCommandArgs),
     /// Fix the shards of one stage
     Plan(StageArgs),
-    /// Write one shard of a planned stage
+    /// Write a shard of a planned stage, or a part of its shards
     RunShard(ShardArgs),
     /// Check that all shards of a stage are there, and commit it
     Finish(StageArgs),
     /// How far every stage is
-    Status(BuildArgs),
+    Status(StatusArgs),
     /// Show a document: why each passage is in it, what is hidden, what can be asked for
     Inspect(super::inspect::InspectArgs),
     /// Read everything and compare it with what was recorded when it was written
@@ -80,6 +83,17 @@ pub struct BuildCommandArgs {
     pub dry_run: bool,
 }
 
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Configuration, dumps and folder
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Print a JSON array, with the numbers of the shards that are missing
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of the actions on a stage.
 #[derive(Debug, Args)]
 pub struct StageArgs {
@@ -98,8 +112,11 @@ pub struct ShardArgs {
     #[command(flatten)]
     pub stage: StageArgs,
     /// Number of the shard, from 0
-    #[arg(long)]
-    pub index: usize,
+    #[arg(long, required_unless_present = "part", conflicts_with = "part")]
+    pub index: Option<usize>,
+    /// Instead of one shard the K-th of N equal parts, K from 0: shards K, K + N, K + 2N, …, none where there are fewer
+    #[arg(long, value_name = "K/N")]
+    pub part: Option<Part>,
 }
 
 /// Arguments of `verify`.
@@ -144,7 +161,7 @@ impl BuildArgs {
     }
 
     /// The configuration with what was typed; nothing is written or asked for.
-    fn checked(&self) -> anyhow::Result<Config> {
+    pub(super) fn checked(&self) -> anyhow::Result<Config> {
         let mut config = self.config.load()?;
         if !self.dumps.is_empty() {
             config.corpus.ingest.dumps.clone_from(&self.dumps);
@@ -175,6 +192,9 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         Action::Build(args) => build(&args.build.load()?).map(drop),
         Action::Plan(args) => {
             let config = args.build.load()?;
+            if args.stage == StageName::Ingest {
+                write_world(&config)?;
+            }
             let plan = memtrain_pipeline::plan(&config.corpus, &config.run.corpus, args.stage)?;
             print_line!("{}", plan.shards.len())?;
             Ok(())
@@ -182,10 +202,17 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
         Action::RunShard(args) => {
             let config = args.stage.build.load()?;
             let progress = CorpusProgress::new(StopRequest::on_signals()?);
-            let stage = args.stage.stage;
-            let record =
-                memtrain_pipeline::run_shard(&config.corpus, &config.run.corpus, stage, args.index, &progress)?;
-            print_line!("{}", serde_json::to_string(&record).context("the record cannot be written")?)?;
+            let (corpus, out, stage) = (&config.corpus, &config.run.corpus, args.stage.stage);
+            let records = match (args.index, args.part) {
+                (Some(index), _) => vec![memtrain_pipeline::run_shard(corpus, out, stage, index, &progress)?],
+                (None, part) => {
+                    let wanted = |index| part.is_none_or(|part| part.holds(index));
+                    memtrain_pipeline::run_shards(corpus, out, stage, wanted, &progress)?
+                }
+            };
+            for record in records {
+                print_line!("{}", serde_json::to_string(&record).context("the record cannot be written")?)?;
+            }
             Ok(())
         }
         Action::Finish(args) => {
@@ -197,7 +224,7 @@ pub fn run(args: &CorpusArgs) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Action::Status(args) => status(&args.checked()?),
+        Action::Status(args) => status(args),
         Action::Inspect(args) => super::inspect::run(args),
         Action::Verify(args) => verify(args),
         Action::Stats(args) => stats(args),
@@ -281,8 +308,21 @@ pub(super) fn line(stage: &StageSummary) -> String {
     line
 }
 
-fn status(config: &Config) -> anyhow::Result<()> {
-    for stage in memtrain_pipeline::status(&models::local(config), &config.run.corpus)? {
+/// How far every stage is, by what is here: nothing is written or asked for.
+///
+/// # Errors
+/// If a stage's folder cannot be read.
+pub(super) fn stages(config: &Config) -> anyhow::Result<Vec<StageStatus>> {
+    Ok(memtrain_pipeline::status(&models::local(config), &config.run.corpus)?)
+}
+
+fn status(args: &StatusArgs) -> anyhow::Result<()> {
+    let stages = stages(&args.build.checked()?)?;
+    if args.json {
+        print_line!("{}", serde_json::to_string_pretty(&stages).context("the stages cannot be written")?)?;
+        return Ok(());
+    }
+    for stage in stages {
         let rows = stage.rows.iter().map(|(table, rows)| format!("{rows} {table}")).collect::<Vec<_>>().join(", ");
         print_line!(
             "{:<10}  {:<9}  {:>4}/{:<4} shards  {rows}",

@@ -26,6 +26,7 @@ pub mod report;
 pub mod run;
 pub mod serve_index;
 pub mod setup;
+pub mod slurm;
 pub mod sources;
 pub mod tasks;
 mod template_holes;
@@ -87,6 +88,8 @@ pub enum Command {
     Report(report::ReportArgs),
     /// Offer an index over HTTP, with the protocol of Search-R1 and MEM1
     ServeIndex(serve_index::ServeIndexArgs),
+    /// Build a corpus or train as jobs of Slurm
+    Slurm(slurm::SlurmArgs),
     /// Check a configuration, print it with every default, or describe all keys
     Config(config::ConfigCommandArgs),
     /// Say what this program and this machine are, and what stands in the way

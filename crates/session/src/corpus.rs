@@ -100,9 +100,7 @@ pub fn differences(config: &Config) -> anyhow::Result<Vec<Difference>> {
 /// # Errors
 /// If a stage fails or `progress` asks to stop.
 pub fn build(config: &Config, progress: &dyn Progress) -> anyhow::Result<CorpusSummary> {
-    if let (Some(world_config), [dump]) = (&config.world, config.corpus.ingest.dumps.as_slice()) {
-        write_world(dump.as_ref(), world_config)?;
-    }
+    write_world(config)?;
     Ok(memtrain_pipeline::build(&config.corpus, &config.run.corpus, progress)?)
 }
 
@@ -158,9 +156,14 @@ fn is_world_there(dump: &Path, config: &WorldConfig) -> anyhow::Result<bool> {
     Ok(false)
 }
 
-/// Writes the dump of a configured world, unless it is there. The note is written first, so that a kill leaves no dump
-/// without.
-fn write_world(dump: &Path, config: &WorldConfig) -> anyhow::Result<()> {
+/// Writes the dump of a configured world, unless there is no world or the dump is there. The note is written first, so that a
+/// kill leaves no dump without.
+///
+/// # Errors
+/// What is in the way, or why it cannot be written.
+pub fn write_world(config: &Config) -> anyhow::Result<()> {
+    let (Some(config), [dump]) = (&config.world, config.corpus.ingest.dumps.as_slice()) else { return Ok(()) };
+    let dump = Path::new(dump);
     let note = note_of(dump);
     store::sweep_temporaries_of(dump)?;
     store::sweep_temporaries_of(&note)?;

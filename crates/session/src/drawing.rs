@@ -5,8 +5,8 @@ use std::path::Path;
 use candle_core::DType;
 use memtrain_hub::Needed;
 
-use crate::error::WithHint;
 use crate::device::DeviceChoice;
+use crate::error::WithHint;
 use crate::policy::{Policy, PolicyTokenizer, TemplateSettings, directory};
 use crate::sampler::{HttpSampler, Sampler, SamplerConfig, SamplerKind};
 

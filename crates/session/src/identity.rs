@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device};
 
-use crate::policy::{Policy, PolicyTokenizer};
 use crate::policy::stored::{StoredWeights, weight_files};
+use crate::policy::{Policy, PolicyTokenizer};
 
 /// Weights hashed at a time.
 const HASHED: usize = 1 << 18;

@@ -338,7 +338,14 @@ impl StageFolder {
             Stored::Whole(plan) => (Some(plan), StageState::Stale),
         };
         let shards = stored.map_or(0, |plan| plan.shards.len());
-        let mut status = StageStatus { stage: self.stage, state, shards, shards_done: 0, rows: BTreeMap::new() };
+        let mut status = StageStatus {
+            stage: self.stage,
+            state,
+            shards,
+            shards_done: 0,
+            missing: Vec::new(),
+            rows: BTreeMap::new(),
+        };
         if !upstream_done {
             return Ok(status);
         }
@@ -350,8 +357,9 @@ impl StageFolder {
         let (fingerprint, shards) = (plan.fingerprint(), plan.shards.len());
         let mut records = Vec::with_capacity(shards);
         for index in 0..shards {
-            if let Checked::Whole(record) = folder.check(&fingerprint, index, shards, None)? {
-                records.push(record);
+            match folder.check(&fingerprint, index, shards, None)? {
+                Checked::Whole(record) => records.push(record),
+                Checked::Wanting(_) => status.missing.push(index),
             }
         }
         status.shards = shards;

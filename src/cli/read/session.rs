@@ -12,7 +12,6 @@ use super::ReadArgs;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::ReaderConfig;
 use crate::cli::configuration::resolve;
-use memtrain_session::drawing::Drawing;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models::ModelFolder;
 use crate::cli::quickstart;
@@ -22,6 +21,7 @@ use crate::policy::{Policy, PolicyConfig, PolicyTokenizer};
 use crate::run::{RunError, RunReader};
 use crate::sampler::local::free_bytes;
 use crate::sampler::{self, Sampler, SamplerConfig, SamplingParams};
+use memtrain_session::drawing::Drawing;
 
 /// The policy that reads where none is named.
 const BUILT_IN: &str = "built-in:mini";

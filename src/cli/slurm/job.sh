@@ -1,0 +1,37 @@
+set -eo pipefail
+@SETUP@
+set -u
+memtrain=@PROGRAM@
+arguments=(@ARGUMENTS@)
+# A job that stops again and again without an end is given up.
+most_requeues=500
+
+cd @FOLDER@
+# As many threads as the job has processors: the node may have more.
+export RAYON_NUM_THREADS="${RAYON_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-0}}}"
+
+# Runs a command and hands signals on to it. The command answers them by saving what is finished and exit code 75; the job
+# then goes to the queue again, except where SIGTERM came: after scancel it is to end, after a preemption Slurm requeues it.
+run() {
+    local code signalled='' terminated=''
+    "$@" &
+    local child=$!
+    trap 'signalled=yes; kill -USR1 "$child" 2>/dev/null || true' USR1
+    # Slurm sends SIGTERM to the command too, or to this script alone. A second SIGTERM would end it before it has saved, a late
+    # SIGUSR1 does no harm.
+    trap 'signalled=yes; terminated=yes; sleep 1; kill -USR1 "$child" 2>/dev/null || true' TERM
+    while :; do
+        signalled=''
+        code=0
+        wait "$child" || code=$?
+        # A signal ends `wait` before the command has ended.
+        [ -n "$signalled" ] || break
+    done
+    trap - USR1 TERM
+    [ "$code" -ne 0 ] || return 0
+    if [ "$code" -eq 75 ] && [ -z "$terminated" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_requeues" ]; then
+        echo "job $SLURM_JOB_ID goes to the queue again" >&2
+        scontrol requeue "$SLURM_JOB_ID"
+    fi
+    exit "$code"
+}

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Sends the jobs that are left to do, all or none, and prints the number of the one that all others come before.
+# Written by `memtrain slurm`.
+set -euo pipefail
+cd '/tmp/test/a slurm'
+command -v sbatch >/dev/null || {
+    echo "sbatch is not on the PATH; run $PWD/train-submit.sh on a machine of the cluster" >&2
+    exit 1
+}
+if [ -s train-jobs.txt ]; then
+    # Numbers that Slurm has forgotten are an error of squeue where there are no others.
+    queued="$(squeue --noheader --format=%A --jobs="$(paste -sd, train-jobs.txt)" 2>/dev/null | sort -u | paste -sd' ')" || true
+    if [ -n "$queued" ]; then
+        echo "jobs of the last submission are still there: $queued; let them end, or cancel them with scancel" >&2
+        exit 1
+    fi
+fi
+mkdir -p logs
+
+jobs=()
+taken_back() {
+    local code=$?
+    if [ "$code" -ne 0 ] && [ ${#jobs[@]} -gt 0 ]; then
+        echo "what was sent before is cancelled: ${jobs[*]}" >&2
+        scancel "${jobs[@]}"
+    fi
+    exit "$code"
+}
+trap taken_back EXIT
+
+# The jobs that the next ones wait for. Where one of them fails, those that wait are cancelled instead of waiting for ever.
+after() {
+    local joined=''
+    for job in "$@"; do
+        [ -z "$job" ] || joined="$joined:$job"
+    done
+    dependency=()
+    [ -z "$joined" ] || dependency=(--dependency="afterok$joined" --kill-on-invalid-dep=yes)
+}
+submit() {
+    job="$(sbatch --parsable "${dependency[@]}" "$@")"
+    # With several clusters the name of one stands behind the number.
+    job="${job%%;*}"
+    jobs+=("$job")
+}
+
+first=()
+after "${first[@]}"
+submit train.sbatch
+printf '%s\n' "${jobs[@]}" >train-jobs.txt
+echo "$job"
