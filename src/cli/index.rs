@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::configuration::{change, insert};
 use super::failure::{Usage, WithHint, parse_config};
+use super::counts::held;
 use super::models;
 use super::print::output;
 use super::written::written_path;
@@ -48,7 +49,7 @@ pub struct ShowArgs {
     #[arg(long, value_name = "DIR")]
     pub corpus: PathBuf,
     /// How many passages
-    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = held)]
     pub k: usize,
     /// Print one JSON object a line, with the whole text
     #[arg(long)]

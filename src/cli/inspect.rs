@@ -10,6 +10,7 @@ use memtrain_corpora::{PassageRole, Split};
 use memtrain_pipeline::documents;
 use memtrain_pipeline::inspect::{Extent, Look, heads, render, to_json};
 
+use super::counts::count;
 use super::failure::{Usage, WithHint};
 use super::print::{output, raw_output};
 
@@ -28,7 +29,7 @@ pub struct InspectArgs {
     #[arg(long)]
     pub full: bool,
     /// Show one passage only, counted from 1, whole
-    #[arg(long, value_name = "N", conflicts_with_all = ["full", "role"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["full", "role"], value_parser = count::<usize>)]
     pub passage: Option<usize>,
     /// Show passages of this role only; can be given several times
     #[arg(long, value_enum)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 use memtrain_corpora::store;
 
+use super::counts::count;
 use super::failure::{Usage, WithHint};
 use super::print::print_line;
 use super::step_plan::Work;
@@ -29,7 +30,7 @@ pub struct MachineArgs {
     #[arg(long, value_name = "TFLOPS", requires = "dry_run")]
     pub peak_tflops: Option<f64>,
     /// With `--dry-run`: sequences whose keys and values are cached at one time (without it as many as `sampler.cache_gib`, or half of what is left, has room for)
-    #[arg(long, value_name = "N", requires = "dry_run")]
+    #[arg(long, value_name = "N", requires = "dry_run", value_parser = count::<usize>)]
     pub live_sequences: Option<usize>,
 }
 

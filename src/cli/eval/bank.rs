@@ -14,6 +14,7 @@ use crate::agents::bank::BankConfig;
 use crate::agents::bank::answerer::{Answerer, ServerAnswerer};
 use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
+use crate::cli::counts::{count, held};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::print_line;
@@ -48,13 +49,13 @@ pub struct BankArgs {
     #[arg(long, value_name = "FILE")]
     pub tasks: Option<PathBuf>,
     /// Only the first N tasks or documents [default: `eval.documents`]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub limit: Option<usize>,
     /// Folder of the evaluation: items, turns, report; run again, it goes on [default: nothing is kept]
     #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: Option<PathBuf>,
     /// Items played together
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = held)]
     pub batch: usize,
     /// Begin anew: what the folder holds of an evaluation is moved to a folder beside it
     #[arg(long, requires = "out")]
