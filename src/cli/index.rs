@@ -10,13 +10,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use memtrain_corpora::store::{self, OwnedFile};
 use memtrain_index::eval::{Beir, Report, evaluate};
 use memtrain_index::{Builder, EmbedBackend, Hit, Index, IndexConfig, IndexError, IndexFile, Method, Watch};
+use memtrain_pipeline::PipelineError;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::configuration::{change, insert};
-use super::failure::{Usage, WithHint, parse_config};
 use super::counts::held;
+use super::failure::{Usage, WithHint, parse_config};
 use super::models;
 use super::print::output;
 use super::written::written_path;
@@ -180,6 +181,9 @@ fn search(args: &SearchArgs) -> anyhow::Result<()> {
 
 /// The index of a corpus, or a folder that is an index itself.
 pub(super) fn open(folder: &Path) -> anyhow::Result<Index> {
+    if !store::exists(folder) {
+        return Err(PipelineError::NoCorpus { path: folder.to_path_buf() }.into());
+    }
     let alone = store::exists(&folder.join("index.json"));
     let opened = if alone { Ok(Index::open(folder)?) } else { memtrain_pipeline::index::open(folder) };
     opened.hint(|| "`memtrain corpus build` makes the index of a corpus, and mends it where it is damaged".to_owned())

@@ -32,6 +32,17 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
+    /// As [`Self::find`], of a path that need not be text.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn at(source: &Path, needed: Needed) -> anyhow::Result<Self> {
+        source.to_str().map_or_else(
+            || Ok(Self { path: source.to_path_buf(), _temporary: None }),
+            |source| Self::find(source, needed),
+        )
+    }
+
     /// The folder of a model that is named by a path, as on the hub, or as `built-in:NAME`.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use memtrain_hub::Needed;
 
 use super::failure::{Usage, WithHint};
-use super::models;
+use super::models::ModelFolder;
 use super::print::print_line;
 use super::written::written_path;
 use crate::device::DeviceChoice;
@@ -113,7 +113,8 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
 
 /// A policy directory for reading: weights in f32 on a device.
 fn load(path: &std::path::Path, device: DeviceChoice) -> anyhow::Result<Policy> {
-    directory::load(&models::folder(path, Needed::Model)?, &device.open()?, DType::F32)
+    let found = ModelFolder::at(path, Needed::Model)?;
+    directory::load(&found.path, &device.open()?, DType::F32)
         .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".into())
 }
 
@@ -156,6 +157,16 @@ mod tests {
         let path = folder.join("lines.jsonl");
         store::write_atomic(&path, lines.join("\n"))?;
         Ok(path)
+    }
+
+    #[test]
+    fn a_built_in_policy_goes_by_its_name() -> anyhow::Result<()> {
+        let policy = load(Path::new("built-in:tiny"), DeviceChoice::Cpu)?;
+        assert!(policy.tokenizer.vocab_size() > 0);
+        let failure = load(Path::new("built-in:big"), DeviceChoice::Cpu).err().expect("there is none");
+        let told = describe(&failure, false);
+        assert!(told.contains("no built-in policy is called `big`") && told.contains("`built-in:mini`"), "{told}");
+        Ok(())
     }
 
     #[test]

@@ -9,7 +9,7 @@ use memtrain_hub::Needed;
 
 use super::super::written::written_path;
 use crate::cli::failure::{Usage, WithHint};
-use crate::cli::models;
+use crate::cli::models::ModelFolder;
 use crate::cli::print::print_line;
 use crate::policy::adapter::AdapterConfig;
 use crate::policy::convert::{Conversion, convert, merge_lora, parse_bytes};
@@ -29,7 +29,7 @@ pub enum StoredType {
 /// Arguments of `memtrain policy convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// Policy directory, a name of the Hugging Face hub, or a GGUF file of architecture llama, qwen2 or qwen3
+    /// Policy directory, a name of the Hugging Face hub, `built-in:mini`, or a GGUF file of architecture llama, qwen2 or qwen3
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Directory to write
@@ -94,7 +94,8 @@ fn is_of_place(error: &PolicyError, out: &Path) -> bool {
 /// If the policy cannot be read or the directory cannot be written.
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let is_gguf = gguf::is_gguf(&args.model)?;
-    let model = if is_gguf { args.model.clone() } else { models::folder(&args.model, Needed::Model)? };
+    let found = (!is_gguf).then(|| ModelFolder::at(&args.model, Needed::Model)).transpose()?;
+    let model = found.as_ref().map_or(&args.model, |found| &found.path).clone();
     directory::check_target(&args.out, &[&model])?;
     let dtype = args.dtype.map(|dtype| match dtype {
         StoredType::Bf16 => DType::BF16,
@@ -132,9 +133,9 @@ pub fn merge(args: &MergeLoraArgs) -> anyhow::Result<()> {
             .map(PathBuf::from)
             .ok_or_else(|| Usage("the adapter does not name its policy: give `--model`".to_owned()))?,
     };
-    let base = models::folder(&base, Needed::Model)?;
-    directory::check_target(&args.out, &[&base, &args.adapter])?;
-    merge_lora(&base, &args.adapter, &args.out)
+    let base = ModelFolder::at(&base, Needed::Model)?;
+    directory::check_target(&args.out, &[&base.path, &args.adapter])?;
+    merge_lora(&base.path, &args.adapter, &args.out)
         .hint(|| "`--adapter` is a folder with `adapter_config.json`, `--model` the policy it was trained on".into())?;
     print_line!("{}", args.out.display())?;
     Ok(())

@@ -18,7 +18,7 @@ use crate::sampler::{Completion, FinishReason, LocalSampler, RngKey, SampleReque
 /// Arguments of `memtrain policy generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// Policy directory, or a name of the Hugging Face hub
+    /// Policy directory, a name of the Hugging Face hub, or `built-in:mini`
     #[arg(value_name = "DIR")]
     pub policy: PathBuf,
     /// Lines with `prompt_ids`, `prompt` (raw text), `user` or `messages` (through the chat template); stdin if absent

@@ -16,7 +16,7 @@ use super::super::written::written_path;
 use super::lines::{self, Line};
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
-use crate::cli::models;
+use crate::cli::models::ModelFolder;
 use crate::cli::print::output;
 use crate::cli::sources::Sources;
 use crate::config::Config;
@@ -31,7 +31,7 @@ use crate::scoring::PassLimits;
 /// Arguments of `memtrain policy gradient`.
 #[derive(Debug, Args)]
 pub struct GradientArgs {
-    /// Policy directory or that of an adapter, or a name of the Hugging Face hub; its tokenizer is not needed
+    /// Policy directory or that of an adapter, a name of the Hugging Face hub, or `built-in:mini`; its tokenizer is not needed
     #[arg(long, visible_alias = "policy", value_name = "DIR")]
     pub model: PathBuf,
     /// Lines `{"prompt_ids": […], "response_ids": […], "advantages": […] or one number}`, with `old_logprobs` and
@@ -112,10 +112,11 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     }
     let config = configuration(args)?;
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
-    let model = models::folder(&args.model, Needed::Model)?;
-    let shape = directory::base_of(&model).and_then(|base| directory::load_config(&base)).hint(no_policy)?;
+    let found = ModelFolder::at(&args.model, Needed::Model)?;
+    let model = &found.path;
+    let shape = directory::base_of(model).and_then(|base| directory::load_config(&base)).hint(no_policy)?;
     let samples = read(args.batch.as_deref(), &shape)?;
-    let decoder = load_decoder(&model, &Device::Cpu, DType::F32).hint(no_policy)?;
+    let decoder = load_decoder(model, &Device::Cpu, DType::F32).hint(no_policy)?;
     let temperature = if config.sampling.temperature > 0.0 { config.sampling.temperature } else { 1.0 };
     let limits = config.update.limits(temperature);
     let (statistics, gradients) = gradients(&decoder, &samples, &config.loss, limits)?;

@@ -10,7 +10,7 @@ use memtrain_hub::Needed;
 use serde_json::json;
 
 use crate::cli::failure::WithHint;
-use crate::cli::models;
+use crate::cli::models::ModelFolder;
 use crate::cli::print::output;
 use crate::policy::adapter::{AdapterConfig, is_adapter};
 use crate::policy::stored::StoredWeights;
@@ -19,7 +19,7 @@ use crate::policy::{PolicyConfig, PolicyTokenizer, directory, stored_decoder};
 /// Arguments of `memtrain policy info`.
 #[derive(Debug, Args)]
 pub struct InfoArgs {
-    /// Policy directory, or a name of the Hugging Face hub
+    /// Policy directory, a name of the Hugging Face hub, or `built-in:mini`
     #[arg(value_name = "DIR")]
     pub policy: PathBuf,
     /// List every tensor with its shape
@@ -39,10 +39,12 @@ const TRAINING_COPIES: u64 = 4;
 /// If the directory is no policy.
 pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
-    let folder = models::folder(&args.policy, Needed::Model)?;
+    let found = ModelFolder::at(&args.policy, Needed::Model)?;
+    let folder = found.path.clone();
     let adapter = is_adapter(&folder).then(|| Adapter::read(&folder)).transpose()?;
     // The shape of an adapted policy is that of the policy below it.
-    let base = adapter.as_ref().map_or(Ok(folder.clone()), |adapter| models::folder(&adapter.base, Needed::Model))?;
+    let below = adapter.as_ref().map(|adapter| ModelFolder::at(&adapter.base, Needed::Model)).transpose()?;
+    let base = below.as_ref().map_or(&found, |below| below).path.clone();
     let mut config = directory::load_config(&base).hint(no_policy)?;
     // An adapter's folder need not have a tokenizer of its own.
     let has_tokenizer = store::exists(&folder.join("tokenizer.json"));

@@ -16,7 +16,7 @@ use crate::policy::Decoder;
 /// Arguments of `memtrain policy score`.
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
-    /// Policy directory, or a name of the Hugging Face hub
+    /// Policy directory, a name of the Hugging Face hub, or `built-in:mini`
     #[arg(value_name = "DIR")]
     pub policy: PathBuf,
     /// Lines `{"prompt_ids": […], "response_ids": […]}`; stdin if absent
