@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use memtrain_corpora::visible::steers;
 
 use super::failure::{Usage, check_numbers, parse_config};
 use super::sources::Sources;
@@ -103,10 +104,11 @@ pub(super) fn check_name(name: &str) -> Result<(), Usage> {
     let mut components = Path::new(name).components();
     let first = components.next();
     // Blanks of a path, such as the `/.` of `a/.`, are no component.
-    match matches!(first, Some(Component::Normal(only)) if only == name) && !name.contains(['/', '\\', '\0']) {
+    let is_plain = !name.contains(|letter: char| matches!(letter, '/' | '\\') || letter.is_control() || steers(letter));
+    match matches!(first, Some(Component::Normal(only)) if only == name) && is_plain {
         true => Ok(()),
         false => Err(Usage(format!(
-            "`run.name` is `{}`, and must be the name of one folder: `run.runs` says where that lies",
+            "`run.name` is `{}`, and must be the name of one folder, without control characters: `run.runs` says where that lies",
             name.escape_debug()
         ))),
     }
