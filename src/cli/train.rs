@@ -106,7 +106,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let start = session.starting_policy()?;
     let stop = StopRequest::on_signals()?;
     // All that can be wrong with it is found before there is a folder.
-    let prepared = Prepared::new(&session, &start)?;
+    let prepared = Prepared::new(&session, &start, &stop)?;
     let setup = RunSetup { clean: args.clean, ..session.run_setup(&start, Trainer::Train)? };
     if let Some(parent) = parent {
         branch(&parent, &session.run_path(), &setup)?;
@@ -131,8 +131,8 @@ impl Prepared {
     /// Opens documents or tasks, the index and servers.
     ///
     /// # Errors
-    /// If one of them is missing or wrong, or does not answer.
-    pub fn new(session: &Session, start: &Policy) -> anyhow::Result<Self> {
+    /// If one of them is missing or wrong, or does not answer, or a signal asked to stop meanwhile.
+    pub fn new(session: &Session, start: &Policy, stop: &StopRequest) -> anyhow::Result<Self> {
         let config = &session.config;
         let heldout = match config.train.evaluate_every {
             0 => Vec::new(),
@@ -146,7 +146,7 @@ impl Prepared {
             heldout,
             peak_flops: peak_flops(config.train.peak_tflops, start.decoder.device())?,
             searching: session.searching()?,
-            answerer: session.answering_server()?,
+            answerer: session.answering_server(stop)?,
             reward: {
                 let (scale, filter_groups) = config.objective.of_groups();
                 ExternalReward::start(&config.reward, scale, filter_groups)?.map(Mutex::new)

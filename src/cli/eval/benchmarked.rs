@@ -84,7 +84,8 @@ pub(super) fn engine(
 ) -> anyhow::Result<RolloutEngine<'static>> {
     let named = &config.http.weights;
     let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
-    Ok(RolloutEngine::new(sampler::of_policy(config, policy, Some(&weights))?).with_stop(stop))
+    let sampler = sampler::of_policy(config, policy, Some(&weights), &|| Ok(stop.check()?))?;
+    Ok(RolloutEngine::new(sampler).with_stop(stop))
 }
 
 impl PolicyArgs {

@@ -141,7 +141,7 @@ impl Session {
                 if config.cache_gib == 0.0 {
                     config.cache_gib = cache_gib(policy, readings, longest);
                 }
-                sampler::of_policy(&config, policy, None)
+                sampler::of_policy(&config, policy, None, &|| Ok(()))
             }
         }
     }
