@@ -7,6 +7,7 @@ mod small_world;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use memtrain_corpora::store;
 use memtrain_run::{RolloutKind, RolloutRow};
@@ -121,12 +122,27 @@ fn a_command_that_fails_ends_the_step_with_a_reason_and_one_that_is_not_there_le
     for part in ["step 1 failed", "`reward.command`, `true`, ended before it answered", "asked again"] {
         assert!(said(&output).contains(part), "`{part}` is not in {}", said(&output));
     }
+    // What it has started does not outlive the training.
+    let script =
+        "(while sleep 0.02; do echo alive >> alive; done) </dev/null >/dev/null 2>&1 & read -r line; sleep 100; true";
+    let words = serde_json::json!(["sh", "-c", script]);
+    let output = train(path, "a", &format!("command = {words}\nretries = 0\ntimeout_s = 0.5"));
+    assert!(output.status.code() == Some(1) && said(&output).contains("gave no answer"), "{}", said(&output));
+    let length = store::len(&path.join("alive")).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(store::len(&path.join("alive")).unwrap(), length);
     let output =
         train(path, "a", "command = [\"sh\", \"-c\", \"while read -r line; do echo '{\\\"rewards\\\": []}'; done\"]");
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("0 rewards for 6 trajectories"), "{}", said(&output));
     let output = train(path, "a", "command = [\"true\"]\nurl = \"http://127.0.0.1:9\"");
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    // Weights of scores that nobody gives.
+    for key in ["weight = 2.0", "built_in_weight = 0.0"] {
+        let output = train(path, "a", key);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains("neither `reward.command` nor `reward.url`"), "{}", said(&output));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod stub_server;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use candle_core::{DType, Device};
@@ -212,6 +213,55 @@ fn new_weights_are_written_and_the_server_is_told() {
     for ((name, written), (_, truth)) in read.decoder.weights.named().into_iter().zip(merged.weights.named()) {
         let off = (written - truth).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
         assert!(off.to_scalar::<f32>().unwrap() < 1e-6, "{name}");
+    }
+}
+
+/// How a server takes the first call to load an adapter, which it does not answer in time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Late {
+    /// It has the adapter when it is asked to forget it.
+    Soon,
+    /// It has it only after that.
+    Later,
+}
+
+#[test]
+fn an_adapter_that_was_loaded_after_the_time_limit_is_loaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut policy = policy(folder.path());
+    policy.decoder = policy.decoder.frozen().unwrap().with_lora(&LoraConfig::default(), 3).unwrap();
+    for late in [Late::Soon, Late::Later] {
+        let http = Arc::new(tiny_http::Server::http("127.0.0.1:0").unwrap());
+        let (url, server) = (format!("http://{}", http.server_addr()), Arc::clone(&http));
+        let serving = std::thread::spawn(move || {
+            let (mut has, mut loads, mut unanswered) = (false, 0, Vec::new());
+            while let Ok(request) = server.recv() {
+                let status = match request.url() {
+                    "/v1/load_lora_adapter" => {
+                        loads += 1;
+                        if loads == 1 {
+                            has = late == Late::Soon;
+                            unanswered.push(request);
+                            continue;
+                        }
+                        // As vLLM: a name that it has is an error.
+                        if std::mem::replace(&mut has, true) { 400 } else { 200 }
+                    }
+                    "/v1/unload_lora_adapter" if std::mem::replace(&mut has, loads == 1 && late == Late::Later) => 200,
+                    _ => 404,
+                };
+                let _ = request.respond(tiny_http::Response::from_string("said").with_status_code(status));
+            }
+            (has, loads)
+        });
+        let model = "named".to_owned();
+        let config =
+            HttpConfig { url, model, timeout_s: 0.5, backoff_s: 0.01, max_mismatch: 0.0, ..HttpConfig::default() };
+        let weights = folder.path().join(format!("{late:?}"));
+        HttpSampler::connect(&config, &[1], 5).unwrap().refresh(&policy, &weights).unwrap();
+        http.unblock();
+        let loads = if late == Late::Soon { 2 } else { 3 };
+        assert_eq!(serving.join().unwrap(), (true, loads), "{late:?}");
     }
 }
 

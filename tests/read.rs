@@ -267,7 +267,12 @@ fn what_is_no_text_is_named_with_what_to_do() {
     refused(path, &["a.txt"], 2, &["--ask"]);
     refused(path, &["a.txt", "--ask", " "], 2, &["`--ask` is empty"]);
     refused(path, &["-", "-", "--ask", "x?"], 2, &["`-` is named twice"]);
-    refused(path, &["a.txt", "--ask", "x?", "--chunk-tokens", "0"], 2, &["`--chunk-tokens` is 0"]);
+    refused(
+        path,
+        &["a.txt", "--ask", "x?", "--chunk-tokens", "0"],
+        2,
+        &["'0' for '--chunk-tokens <N>': it must be at least 1"],
+    );
     refused(path, &["a.txt", "--ask", "x?", "--temperature=-1"], 2, &["temperature"]);
     refused(path, &["a.txt", "--ask", "x?", "--policy", "built-in:huge"], 1, &["built-in:mini"]);
     refused(path, &["a.txt", "--ask", "x?", "--policy", "nowhere/x/y"], 1, &["nowhere/x/y"]);

@@ -136,6 +136,42 @@ fn before_the_first_step_nothing_is_said_to_be_saved() {
     assert!(!said.contains("everything is saved"), "{said}");
 }
 
+#[test]
+fn a_signal_is_heeded_while_a_server_reads_weights_or_scores() {
+    // It tells its model, and answers nothing else.
+    let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.server_addr());
+    let (sender, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut unanswered = Vec::new();
+        while let Ok(request) = server.recv() {
+            if request.url() == "/v1/models" {
+                let _ = request.respond(tiny_http::Response::from_string(r#"{"data": [{"id": "the-policy"}]}"#));
+                continue;
+            }
+            let path = request.url().to_owned();
+            unanswered.push(request);
+            if sender.send(path).is_err() {
+                return;
+            }
+        }
+    });
+    let folder = corpus(ENDLESS);
+    let path = folder.path();
+    let (sampler, reward) = (format!("sampler.http.url={url}"), format!("reward.url={url}/score"));
+    for (place, more) in
+        [("/collective_rpc", ["sampler.kind=http", &sampler]), ("/score", ["run.name=scored", &reward])]
+    {
+        let started = Started::new(command(path, &["train", "small.toml", "--set", more[0], "--set", more[1]]));
+        assert_eq!(asked.recv_timeout(PATIENCE).unwrap(), place);
+        started.send("-TERM");
+        let begun = Instant::now();
+        let (code, said) = started.end();
+        // Either would be waited for by the minute otherwise.
+        assert!(code == Some(75) && begun.elapsed() < Duration::from_secs(30), "{code:?}: {said}");
+    }
+}
+
 /// As under `nohup`.
 #[cfg(target_os = "linux")]
 #[test]

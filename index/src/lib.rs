@@ -196,6 +196,8 @@ impl Index {
     /// As [`Self::related`].
     pub fn related_many(&self, passage_ids: &[u64], k: usize) -> Result<Vec<Related>, IndexError> {
         let mut answers = Vec::with_capacity(passage_ids.len());
+        // More than all is all, and sums with it do not overflow.
+        let k = k.min(self.lexical.num_passages());
         for batch in passage_ids.chunks(BATCH) {
             let rows = batch.iter().map(|&id| self.row(id)).collect::<Result<Vec<usize>, _>>()?;
             answers.extend(self.related_batch(&rows, k)?);

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::choice::{choices, name_of};
 use super::configuration::{change, insert};
+use super::counts::held;
 use super::failure::{Usage, WithHint, parse_config};
 use super::models;
 use super::print::output;
@@ -50,7 +51,7 @@ pub struct ShowArgs {
     #[arg(long, value_name = "DIR")]
     pub corpus: PathBuf,
     /// How many passages
-    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = held)]
     pub k: usize,
     /// Print one JSON object a line, with the whole text
     #[arg(long)]

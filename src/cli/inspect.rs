@@ -11,6 +11,7 @@ use memtrain_pipeline::documents;
 use memtrain_pipeline::inspect::{Extent, Look, heads, render, to_json};
 
 use super::choice::choices;
+use super::counts::count;
 use super::failure::{Usage, WithHint};
 use super::print::{output, raw_output};
 
@@ -29,7 +30,7 @@ pub struct InspectArgs {
     #[arg(long)]
     pub full: bool,
     /// Show one passage only, counted from 1, whole
-    #[arg(long, value_name = "N", conflicts_with_all = ["full", "role"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["full", "role"], value_parser = count::<usize>)]
     pub passage: Option<usize>,
     /// Show passages of this role only; can be given several times
     #[arg(long, value_parser = choices::<PassageRole>(&ROLES))]

@@ -4,6 +4,7 @@ use clap::Args;
 use memtrain_session::run_plan::{Machine, RunPlan};
 use memtrain_session::step_plan::Work;
 
+use super::counts::count;
 use super::failure::{Usage, WithHint};
 use super::print::print_line;
 use super::time_plan;
@@ -25,7 +26,7 @@ pub struct MachineArgs {
     #[arg(long, value_name = "TFLOPS", requires = "dry_run")]
     pub peak_tflops: Option<f64>,
     /// With `--dry-run`: sequences whose keys and values are cached at one time (without it as many as `sampler.cache_gib`, or half of what is left, has room for)
-    #[arg(long, value_name = "N", requires = "dry_run")]
+    #[arg(long, value_name = "N", requires = "dry_run", value_parser = count::<usize>)]
     pub live_sequences: Option<usize>,
 }
 

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod config;
 pub mod configuration;
 pub mod corpus;
+mod counts;
 pub mod doctor;
 pub mod entities;
 pub mod environment;

@@ -160,6 +160,16 @@ mod tests {
     }
 
     #[test]
+    fn a_built_in_policy_goes_by_its_name() -> anyhow::Result<()> {
+        let policy = load(Path::new("built-in:tiny"), DeviceChoice::Cpu)?;
+        assert!(policy.tokenizer.vocab_size() > 0);
+        let failure = load(Path::new("built-in:big"), DeviceChoice::Cpu).err().expect("there is none");
+        let told = describe(&failure, false);
+        assert!(told.contains("no built-in policy is called `big`") && told.contains("`built-in:mini`"), "{told}");
+        Ok(())
+    }
+
+    #[test]
     fn a_policy_is_made_from_a_bare_tokenizer_and_the_seed_decides_its_weights() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = word_policy(folder.path())?;

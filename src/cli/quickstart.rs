@@ -64,7 +64,7 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
     let stop = StopRequest::on_signals()?;
     let session = prepare(args)?;
     let start = session.starting_policy()?;
-    let prepared = Prepared::new(&session, &start)?;
+    let prepared = Prepared::new(&session, &start, &stop)?;
     let run = session.open_run(&session.run_setup(&start, Trainer::Train)?)?;
     let path = run.path().join("quickstart.json");
     if store::exists(&path) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use memtrain_corpora::store;
 
+use super::counts::count;
 use super::print::print_line;
 use super::written::written_path;
 use crate::report::{Selection, is_page, page};
@@ -16,13 +17,13 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
     /// Step whose rollouts are shown; the newest without it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<u64>)]
     pub step: Option<u64>,
     /// Documents of the step that are shown: those first in which the rollouts differ most
-    #[arg(long, value_name = "N", default_value_t = Selection::default().documents)]
+    #[arg(long, value_name = "N", default_value_t = Selection::default().documents, value_parser = count::<usize>)]
     pub documents: usize,
     /// Rollouts of a document that are shown turn by turn: the best and the worst first
-    #[arg(long, value_name = "N", default_value_t = Selection::default().rollouts)]
+    #[arg(long, value_name = "N", default_value_t = Selection::default().rollouts, value_parser = count::<usize>)]
     pub rollouts: usize,
     /// The page; `report.html` in the run's folder without it
     #[arg(long, value_name = "FILE", value_parser = written_path())]

@@ -9,6 +9,7 @@ use clap::Args;
 use memtrain_index::Index;
 use serde_json::json;
 
+use super::counts::{count, held, seconds};
 use super::failure::{Usage, WithHint};
 use super::print::print_line;
 use crate::run::signal::StopRequest;
@@ -26,30 +27,27 @@ pub struct ServeIndexArgs {
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
     /// Passages a query where the request does not say
-    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().default_topk)]
+    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().default_topk, value_parser = held)]
     pub topk: usize,
     /// Most passages a query
-    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_topk)]
+    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_topk, value_parser = held)]
     pub max_topk: usize,
     /// Most queries of a request
-    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_queries)]
+    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_queries, value_parser = held)]
     pub max_queries: usize,
     /// Most bytes of a request's body
-    #[arg(long, value_name = "BYTES", default_value_t = ServeConfig::default().max_body_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = ServeConfig::default().max_body_bytes, value_parser = count::<usize>)]
     pub max_body: usize,
     /// Most connections at a time, three quarters of them for one address; further ones are answered with status 503
-    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_connections)]
+    #[arg(long, value_name = "N", default_value_t = ServeConfig::default().max_connections, value_parser = held)]
     pub max_connections: usize,
     /// Seconds that a client has to send a request, and again to take the answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = seconds)]
     pub timeout: u64,
     /// Another name or address that clients know this server by; requests for others are refused. May be repeated
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
 }
-
-/// A day: more is no bound.
-const LONGEST_TIMEOUT_S: u64 = 86_400;
 
 /// Serves until a signal asks to stop; prints the address first.
 ///
@@ -62,13 +60,12 @@ pub fn run(args: &ServeIndexArgs) -> anyhow::Result<()> {
         max_queries: args.max_queries,
         max_topk: args.max_topk,
         default_topk: args.topk,
-        request_timeout: Duration::from_secs(args.timeout.clamp(1, LONGEST_TIMEOUT_S)),
+        request_timeout: Duration::from_secs(args.timeout),
         allowed_hosts: args.allow_host.clone(),
         ..ServeConfig::default()
     };
-    if !(1..=config.max_topk).contains(&config.default_topk) || config.max_connections == 0 {
-        let wrong = "`--topk` must be from 1 to `--max-topk`, and `--max-connections` at least 1";
-        return Err(Usage(wrong.to_owned()).into());
+    if config.default_topk > config.max_topk {
+        return Err(Usage("`--topk` must be at most `--max-topk`".to_owned()).into());
     }
     let index: Index = memtrain_session::index::open(&args.corpus)?;
     // The model of dense queries is loaded now, not while the first client waits.

@@ -12,6 +12,7 @@ use memtrain_hub::Needed;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::counts::count;
 use super::failure::{Usage, WithHint};
 use super::models;
 use super::print::print_line;
@@ -82,7 +83,7 @@ pub struct ComposeArgs {
     #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: PathBuf,
     /// Passages of a context, separated by commas
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = ComposeConfig::default().lengths)]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = ComposeConfig::default().lengths, value_parser = count::<u32>)]
     pub lengths: Vec<u32>,
     /// Questions, the same at all lengths; 0 takes all
     #[arg(long, value_name = "N", default_value_t = 128)]
@@ -256,9 +257,6 @@ fn run_compose(args: &ComposeArgs) -> anyhow::Result<()> {
     let mut lengths = args.lengths.clone();
     lengths.sort_unstable();
     lengths.dedup();
-    if lengths.first() == Some(&0) {
-        return Err(Usage("a context of 0 passages: `--lengths` must be at least 1".to_owned()).into());
-    }
     for input in args.tasks.iter().chain(&args.pool).chain(&args.tokenizer) {
         store::refuse_overlap(&args.out, input)?;
     }

@@ -92,7 +92,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let start = session.starting_policy()?;
     let stop = StopRequest::on_signals()?;
     // All that can be wrong with it is found before there is a folder.
-    let prepared = Prepared::new(&session, &start)?;
+    let prepared = Prepared::new(&session, &start, &stop)?;
     let setup = RunSetup { clean: args.clean, ..session.run_setup(&start, Trainer::Train)? };
     if let Some(parent) = parent {
         branch(&parent, &session.run_path(), &setup)?;

@@ -10,6 +10,7 @@ use memtrain_corpora::wikitext::{CleanOptions, CleanPage, Keep, Math, WikiContex
 use serde::Serialize;
 
 use super::choice::choices;
+use super::counts::count;
 use super::input::Input;
 use super::print::{output, raw_output};
 use super::template_holes;
@@ -29,7 +30,7 @@ pub struct WikitextArgs {
     pub language: Option<String>,
     /// Read a whole dump instead and list its templates that leave holes in sentences, the most frequent N of them
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "50",
-        conflicts_with_all = ["json", "headings", "title"])]
+        conflicts_with_all = ["json", "headings", "title"], value_parser = count::<usize>)]
     pub holes: Option<usize>,
     /// Print an object with sections, links, categories and infoboxes; offsets count Unicode characters of its text
     #[arg(long)]

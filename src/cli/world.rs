@@ -6,6 +6,7 @@ use clap::Args;
 use memtrain_corpora::store;
 use memtrain_corpora::world::{self, WorldConfig};
 
+use super::counts::count;
 use super::print::print_line;
 use super::written::written_path;
 
@@ -16,7 +17,7 @@ pub struct WorldArgs {
     #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: PathBuf,
     /// Articles
-    #[arg(long, default_value_t = WorldConfig::default().num_pages)]
+    #[arg(long, default_value_t = WorldConfig::default().num_pages, value_parser = count::<u64>)]
     pub pages: u64,
     /// Pages as long as real articles, for measurements
     #[arg(long)]

@@ -4,8 +4,10 @@
 //! may rightly have; no redirects, which would carry prompts and keys to other hosts; no compression.
 
 use std::io::Read;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use anyhow::{Context, Result, anyhow};
 use memtrain_corpora::visible::visible;
 use serde::de::DeserializeOwned;
 use ureq::http::header::{CONTENT_LENGTH, LOCATION};
@@ -17,6 +19,9 @@ const ERROR_BYTES: u64 = 4 << 10;
 
 /// Characters of a server's words that a message repeats.
 const SHOWN: usize = 400;
+
+/// Time between two looks whether a call is still waited for.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,36 @@ pub struct Received {
 pub fn agent(timeout: Duration) -> Agent {
     let config = Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false).max_redirects(0);
     config.build().into()
+}
+
+/// Makes a call on a thread of its own, and asks ten times a second whether it is still waited for: a call may take as long as
+/// its deadline and its retries allow, a signal should not. A call that is given up ends by itself, and nobody hears of it.
+///
+/// ```
+/// use memtrain_engine::outbound::while_wanted;
+/// assert_eq!(while_wanted(&|| Ok(()), || 7).unwrap(), 7);
+/// let slow = || std::thread::sleep(std::time::Duration::from_secs(60));
+/// assert!(while_wanted(&|| anyhow::bail!("asked to stop"), slow).is_err());
+/// ```
+///
+/// # Errors
+/// As `goes_on` says, and if there is no thread to be had.
+pub fn while_wanted<T: Send + 'static>(
+    goes_on: &dyn Fn() -> Result<()>,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let (sender, answer) = channel();
+    // Where nobody listens any more, nothing is lost.
+    let work = move || drop(sender.send(call()));
+    std::thread::Builder::new().name("call".to_owned()).spawn(work).context("a server cannot be called")?;
+    loop {
+        goes_on()?;
+        match answer.recv_timeout(LOOK) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the call of a server ended without an answer")),
+        }
+    }
 }
 
 /// Reads an answer of at most `most` bytes.

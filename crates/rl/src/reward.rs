@@ -18,6 +18,7 @@ mod endpoint;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use memtrain_engine::sampler::config::is_url;
 use memtrain_model::policy::PolicyTokenizer;
 use memtrain_rollout_types::RolloutKind;
 use memtrain_run::signal::StopRequest;
@@ -70,11 +71,29 @@ impl RewardConfig {
     /// Checks what no single key shows.
     ///
     /// # Errors
-    /// If both a command and a server are named.
+    /// If both a command and a server are named, if neither is and weights are set, which would then do nothing, if the server's
+    /// address is none, or if no reward is left.
     pub fn validate(&self) -> Result<(), String> {
-        match self.command.is_empty() || self.url.is_empty() {
-            true => Ok(()),
-            false => Err("`reward.command` and `reward.url` are both set: leave one of them out".to_owned()),
+        match (self.command.is_empty(), self.url.is_empty()) {
+            (false, false) => Err("`reward.command` and `reward.url` are both set: leave one of them out".to_owned()),
+            (true, true) => {
+                let (set, default) = ([self.weight, self.built_in_weight], Self::default());
+                let defaults = [default.weight, default.built_in_weight];
+                let mut changed = ["weight", "built_in_weight"].into_iter().zip(set.iter().zip(&defaults));
+                match changed.find(|(_, (set, default))| set != default) {
+                    Some((key, (set, default))) => Err(format!(
+                        "`reward.{key}` is {set}, but neither `reward.command` nor `reward.url` is set: there are no scores to weigh; name one, or leave it at {default}"
+                    )),
+                    None => Ok(()),
+                }
+            }
+            (true, false) if !is_url(&self.url) => {
+                Err(format!("`reward.url` is `{}`: it must begin with http:// or https://", self.url))
+            }
+            _ if self.weight == 0.0 && self.built_in_weight == 0.0 => {
+                Err("`reward.weight` and `reward.built_in_weight` are both 0: nothing would be trained".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -235,7 +254,7 @@ impl ExternalReward {
             stop.check()?;
             let answer = match &mut self.scorer {
                 Scorer::Command(command) => command.ask(asked, count, stop),
-                Scorer::Endpoint(endpoint) => endpoint.ask(asked, count),
+                Scorer::Endpoint(endpoint) => endpoint.ask(asked, count, stop),
             };
             match answer {
                 Err(error @ RewardError::Passing { .. }) if left > 0 => {

@@ -27,17 +27,17 @@ const KEPT_INPUTS: [&str; 2] = ["policy", "tokenizer"];
 pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     check_out(to)?;
     let name = from.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if let Some(there) = Manifest::read(to)? {
-        return match there.branch {
-            Some(branch) if branch.run == name => Ok(()),
-            _ => Err(RunError::NoBranch { path: to.to_path_buf(), run: name }),
-        };
+    if is_made(to, &name)? {
+        return Ok(());
     }
-    let before = Manifest::read(from)?.ok_or_else(|| RunError::NoRun { path: from.to_path_buf() })?;
+    let read = || Manifest::read(from)?.ok_or_else(|| RunError::NoRun { path: from.to_path_buf() });
+    // Nothing is written into a folder that is no run, a lock neither.
+    read()?;
+    let _from = store::lock(&from.join(LOCK))?;
+    let before = read()?;
     if !before.has_checksums() {
         return Err(RunError::Format { path: from.join(MANIFEST), got: before.format, expected: FORMAT });
     }
-    let _from = store::lock(&from.join(LOCK))?;
     let newest = newest_checkpoint(from)?.ok_or_else(|| RunError::NoCheckpoint { path: from.to_path_buf() })?;
     let settings = before.settings(from)?;
     let spellings = std::iter::once(&setup.config).chain(&setup.earlier_spellings);
@@ -60,6 +60,10 @@ pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     records::check_complete(from, &settings, step, true)?;
     make_ours(to)?;
     let _to = store::lock(&to.join(LOCK))?;
+    // Somebody else may have made a run there until the lock was ours.
+    if is_made(to, &name)? {
+        return Ok(());
+    }
     trash::put_aside(to, "")?;
     copy_records(from, to, step)?;
     for name in std::iter::once(step_name(step)).chain(best(from, step)?) {
@@ -76,6 +80,18 @@ pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     manifest.sealed().write(to)?;
     tracing::info!("`{}` goes on from step {step} of `{}`", to.display(), from.display());
     Ok(())
+}
+
+/// Whether a branch of the run `name` is in `to` already.
+///
+/// # Errors
+/// If another run is there.
+fn is_made(to: &Path, name: &str) -> Result<bool> {
+    match Manifest::read(to)?.map(|there| there.branch) {
+        None => Ok(false),
+        Some(Some(branch)) if branch.run == name => Ok(true),
+        Some(_) => Err(RunError::NoBranch { path: to.to_path_buf(), run: name.to_owned() }),
+    }
 }
 
 /// The newest checkpoint of a run, verified.
@@ -96,7 +112,8 @@ fn best(run: &Path, newest: u64) -> Result<Option<String>> {
     Ok(name.filter(is_there))
 }
 
-/// Copies logs and rollout tables up to a step.
+/// Copies logs and rollout tables up to a step. Tables that somebody has removed are as missing in the branch as they are in the
+/// run: nothing of the training depends on them.
 fn copy_records(from: &Path, to: &Path, step: u64) -> Result<()> {
     for name in FILES {
         let path = from.join(name);
@@ -105,10 +122,18 @@ fn copy_records(from: &Path, to: &Path, step: u64) -> Result<()> {
         }
     }
     store::create_dir_all(&to.join(ROLLOUTS))?;
+    let mut missing = 0_usize;
     for table in RolloutTable::all(to)? {
         let path = rollouts_path(from, table.step);
+        if !store::exists(&path) {
+            missing += 1;
+            continue;
+        }
         table.verify(&path)?;
         copy_file(&path, &rollouts_path(to, table.step))?;
+    }
+    if missing > 0 {
+        tracing::warn!("{missing} rollout tables of `{}` are missing, in the branch as well", from.display());
     }
     Ok(())
 }
@@ -189,6 +214,36 @@ mod tests {
         assert_eq!(store::read(&a.join("metrics.jsonl"))?, before);
         let found = crate::RunReader::open(&a)?.verify()?.damage;
         assert!(found.is_empty(), "{found:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_whose_old_rollout_tables_are_gone_can_be_branched_and_one_whose_tables_have_changed_cannot() -> Result<()>
+    {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let run = RunDirectory::open(&a, &setup("1", "p"))?;
+        let mut records = run.rewind(0, false)?;
+        for step in 1..=2 {
+            records.step(step, &[("rollout/turns", 1.0)], &[])?;
+            records.rollouts(step, &run.write_rollouts(step, [])?)?;
+        }
+        checkpoints(&run)?.save(&TrainingState { step: 2, next_document: 1 }, |_| Ok(()), |_| Ok(()))?;
+        drop(records);
+        drop(run);
+        store::remove_file(&rollouts_path(&a, 1))?;
+        branch(&a, &b, &setup("2", "p"))?;
+        assert!(!store::exists(&rollouts_path(&b, 1)) && store::exists(&rollouts_path(&b, 2)));
+        let run = RunDirectory::open(&b, &setup("2", "p"))?;
+        run.rewind(2, false)?.step(3, &[], &[])?;
+        store::write_atomic(&rollouts_path(&a, 2), "something else")?;
+        let error = branch(&a, &folder.path().join("c"), &setup("2", "p")).expect_err("a table has changed");
+        assert!(matches!(error, RunError::DamagedTable { .. }), "{error}");
+        // No lock is left where no run is.
+        let nothing = folder.path().join("nothing");
+        store::create_dir_all(&nothing)?;
+        branch(&nothing, &folder.path().join("d"), &setup("2", "p")).expect_err("no run");
+        assert!(store::list(&nothing)?.is_empty());
         Ok(())
     }
 

@@ -26,7 +26,11 @@ use super::RunError;
 /// assert!(stop.check().is_err());
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct StopRequest(Arc<AtomicBool>);
+pub struct StopRequest {
+    flag: Arc<AtomicBool>,
+    /// Those of the work of which this is a part.
+    parents: Vec<Arc<AtomicBool>>,
+}
 
 impl StopRequest {
     /// A request that SIGINT, SIGTERM, SIGHUP and SIGUSR1 set. After any of them, SIGINT or SIGTERM ends the process at once. A SIGHUP that
@@ -38,27 +42,44 @@ impl StopRequest {
         let stop = Self::default();
         for signal in [SIGINT, SIGTERM] {
             // The order matters: the first signal must find the flag unset, and then set it.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop.0))?;
-            flag::register(signal, Arc::clone(&stop.0))?;
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop.flag))?;
+            flag::register(signal, Arc::clone(&stop.flag))?;
         }
         #[cfg(unix)]
         {
-            flag::register(SIGUSR1, Arc::clone(&stop.0))?;
+            flag::register(SIGUSR1, Arc::clone(&stop.flag))?;
             if !is_ignored(SIGHUP) {
-                flag::register(SIGHUP, Arc::clone(&stop.0))?;
+                flag::register(SIGHUP, Arc::clone(&stop.flag))?;
             }
         }
         Ok(stop)
     }
 
+    /// A request of a part of the work: made where that of the whole is, or alone.
+    ///
+    /// ```
+    /// use memtrain_run::signal::StopRequest;
+    /// let whole = StopRequest::default();
+    /// let (part, other) = (whole.child(), whole.child().child());
+    /// part.request();
+    /// assert!(part.requested() && !whole.requested() && !other.requested());
+    /// whole.request();
+    /// assert!(other.requested());
+    /// ```
+    #[must_use]
+    pub fn child(&self) -> Self {
+        let parents = self.parents.iter().chain([&self.flag]).map(Arc::clone).collect();
+        Self { flag: Arc::default(), parents }
+    }
+
     /// Asks to stop.
     pub fn request(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.flag.store(true, Ordering::SeqCst);
     }
 
     /// Whether somebody has asked to stop.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        std::iter::once(&self.flag).chain(&self.parents).any(|flag| flag.load(Ordering::SeqCst))
     }
 
     /// [`RunError::Stopped`] if somebody has asked to stop. To be called when everything is saved.

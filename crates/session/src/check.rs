@@ -3,6 +3,7 @@
 use std::path::{Component, Path};
 
 use anyhow::Context;
+use memtrain_corpora::visible::steers;
 use memtrain_train::Overlap;
 
 use crate::agents::bank::Layout;
@@ -91,10 +92,11 @@ pub fn check_name(name: &str) -> Result<(), Usage> {
     let mut components = Path::new(name).components();
     let first = components.next();
     // Blanks of a path, such as the `/.` of `a/.`, are no component.
-    match matches!(first, Some(Component::Normal(only)) if only == name) && !name.contains(['/', '\\', '\0']) {
+    let is_plain = !name.contains(|letter: char| matches!(letter, '/' | '\\') || letter.is_control() || steers(letter));
+    match matches!(first, Some(Component::Normal(only)) if only == name) && is_plain {
         true => Ok(()),
         false => Err(Usage(format!(
-            "`run.name` is `{}`, and must be the name of one folder: `run.runs` says where that lies",
+            "`run.name` is `{}`, and must be the name of one folder, without control characters: `run.runs` says where that lies",
             name.escape_debug()
         ))),
     }

@@ -89,7 +89,10 @@ pub fn differences(config: &Config) -> anyhow::Result<Vec<Difference>> {
         difference.configured = format!("{typed:?}");
     }
     if differences.is_empty() && staleness::has_other_dumps(&of_corpus, out)? {
-        tracing::warn!("the corpus `{}` was built from other dumps than `corpus.ingest.dumps` names", out.display());
+        tracing::warn!(
+            "the corpus `{}` was built from other dumps than `corpus.ingest.dumps` names, and is read as it is: `memtrain corpus build` makes it anew of these",
+            out.display()
+        );
     }
     Ok(differences)
 }

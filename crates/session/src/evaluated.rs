@@ -79,7 +79,7 @@ impl EvaluatedPolicy {
     /// If the device refuses, or the server.
     pub fn engine(&self, out: &Path, stop: &StopRequest) -> anyhow::Result<RolloutEngine<'static>> {
         let config = &self.config.sampler;
-        let sampler = self.drawing.sampler(config, |policy| sampler_of(config, policy, out))?;
+        let sampler = self.drawing.sampler(config, |policy| sampler_of(config, policy, out, stop))?;
         Ok(RolloutEngine::new(sampler).with_stop(stop))
     }
 
@@ -126,13 +126,18 @@ pub fn engine(
     out: &Path,
     stop: &StopRequest,
 ) -> anyhow::Result<RolloutEngine<'static>> {
-    Ok(RolloutEngine::new(sampler_of(config, policy, out)?).with_stop(stop))
+    Ok(RolloutEngine::new(sampler_of(config, policy, out, stop)?).with_stop(stop))
 }
 
-fn sampler_of(config: &SamplerConfig, policy: &Policy, out: &Path) -> anyhow::Result<Box<dyn Sampler>> {
+fn sampler_of(
+    config: &SamplerConfig,
+    policy: &Policy,
+    out: &Path,
+    stop: &StopRequest,
+) -> anyhow::Result<Box<dyn Sampler>> {
     let named = &config.http.weights;
     let weights = if named.as_os_str().is_empty() { out.join("sampler-weights") } else { named.clone() };
-    sampler::of_policy(config, policy, Some(&weights))
+    sampler::of_policy(config, policy, Some(&weights), &|| Ok(stop.check()?))
 }
 
 /// Answers the items of a record that are not done, batch by batch; `answer` is given their keys and numbers, `advanced` how

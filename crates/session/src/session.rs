@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use memtrain_corpora::{Split, store};
+use memtrain_engine::outbound::while_wanted;
 use memtrain_train::documents::{self, DocumentSet};
 use memtrain_train::items::{ItemSet, TaskSet};
 
@@ -157,10 +158,11 @@ impl Session {
     /// The server that answers what a bank is asked, where the configuration names one and the objective keeps banks.
     ///
     /// # Errors
-    /// If the server cannot be reached.
-    pub fn answering_server(&self) -> anyhow::Result<Option<ChatServer>> {
+    /// If the server cannot be reached, or somebody asks to stop meanwhile.
+    pub fn answering_server(&self, stop: &StopRequest) -> anyhow::Result<Option<ChatServer>> {
         let keeps_bank = self.config.objective.objective().agent().bank_layout().is_some();
-        self.config.bank.answerer.as_ref().filter(|_| keeps_bank).map(ChatServer::connect).transpose()
+        let Some(config) = self.config.bank.answerer.clone().filter(|_| keeps_bank) else { return Ok(None) };
+        while_wanted(&|| Ok(stop.check()?), move || ChatServer::connect(&config))?.map(Some)
     }
 
     /// The file of a split's tasks, where there is one.
@@ -285,7 +287,8 @@ impl Session {
     /// # Errors
     /// If the device refuses, or the server.
     pub fn engine(&self, policy: &Policy, stop: &StopRequest) -> anyhow::Result<RolloutEngine<'static>> {
-        let sampler = sampler::of_policy(&self.config.sampler, policy, Some(&self.sampler_weights()))?;
+        let weights = self.sampler_weights();
+        let sampler = sampler::of_policy(&self.config.sampler, policy, Some(&weights), &|| Ok(stop.check()?))?;
         Ok(RolloutEngine::new(sampler).with_stop(stop))
     }
 

@@ -43,8 +43,8 @@ impl Prepared {
     /// Opens documents or tasks, the index and servers.
     ///
     /// # Errors
-    /// If one of them is missing or wrong, or does not answer.
-    pub fn new(session: &Session, start: &Policy) -> anyhow::Result<Self> {
+    /// If one of them is missing or wrong, or does not answer, or somebody asks to stop meanwhile.
+    pub fn new(session: &Session, start: &Policy, stop: &StopRequest) -> anyhow::Result<Self> {
         let config = &session.config;
         let heldout = match config.train.evaluate_every {
             0 => Vec::new(),
@@ -57,7 +57,7 @@ impl Prepared {
         let peak_flops = peak_flops(config.train.peak_tflops, start.decoder.device())?;
         // The index stays open in the session.
         session.searching()?;
-        let answerer = session.answering_server()?;
+        let answerer = session.answering_server(stop)?;
         let objective = config.objective.objective();
         let reward = ExternalReward::start(&config.reward, objective.reward_scale(), objective.filters_groups())?;
         Ok(Self { items, heldout, peak_flops, answerer, reward: reward.map(Mutex::new) })
@@ -79,7 +79,7 @@ pub struct Trained {
 pub fn train(config: &Config, observer: &dyn Observer, stop: &StopRequest) -> Result<Trained, Error> {
     let session = Session::open(config.clone())?;
     let start = session.starting_policy()?;
-    let prepared = Prepared::new(&session, &start)?;
+    let prepared = Prepared::new(&session, &start, stop)?;
     let run = session.open_run(&session.run_setup(&start, Trainer::Train)?)?;
     Ok(train_from(&session, start, prepared, &run, observer, stop)?)
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
+use memtrain_engine::outbound::while_wanted;
 use memtrain_engine::sampler::{self, ChatServer, HttpSampler, LocalSampler, Sampler, SamplerConfig, SamplerKind};
 use memtrain_eval::held_out;
 use memtrain_eval::reconstruction::{self, ReconstructionConfig};
@@ -165,7 +166,7 @@ impl Training for GrpoTraining<'_> {
             Some(ahead) => ahead,
             None => {
                 self.watch.begin(format_args!("the rollouts of step {}", context.step));
-                self.roll_out(context.decoder, context.step, self.cursor)?
+                self.roll_out(context.decoder, context.step, self.cursor, self.stop)?
             }
         };
         self.cursor = rollouts.next;
@@ -228,8 +229,8 @@ impl Training for GrpoTraining<'_> {
         let sampling = SamplingConfig { temperature: self.eval.temperature, ..SamplingConfig::default() };
         let (items, objective, eval) = (&self.heldout, self.objective, self.eval);
         let evaluated =
-            self.with_rollout_context(decoder, &sampling, reconstruction::EVALUATION_STEP, |rollout_context| {
-                held_out::evaluate(objective, rollout_context, items, eval.recall_questions)
+            self.with_rollout_context(decoder, &sampling, reconstruction::EVALUATION_STEP, self.stop, |context| {
+                held_out::evaluate(objective, context, items, eval.recall_questions)
             })?;
         let mut metrics: Vec<Metric> = vec![(HELD_OUT_REWARD.into(), evaluated.reward)];
         metrics.extend(evaluated.metrics);
@@ -244,30 +245,36 @@ impl GrpoTraining<'_> {
     }
 
     /// Rolls out with the configured sampler and the weights as they are now.
-    fn engine(&self, decoder: &Decoder) -> anyhow::Result<RolloutEngine<'static>> {
+    fn engine(&self, decoder: &Decoder, stop: &StopRequest) -> anyhow::Result<RolloutEngine<'static>> {
         let (tokenizer, generation) = (self.tokenizer.clone(), self.generation.clone());
         let policy = Policy { decoder: decoder.frozen()?, tokenizer, generation, origin: self.origin.clone() };
         let sampler: Box<dyn Sampler> = match self.sampler.kind {
-            SamplerKind::Local => sampler::of_policy(self.sampler, &policy, None)?,
-            SamplerKind::Http => Box::new(self.server(&policy)?),
+            SamplerKind::Local => sampler::of_policy(self.sampler, &policy, None, &|| Ok(stop.check()?))?,
+            SamplerKind::Http => Box::new(self.server(policy, stop)?),
         };
-        Ok(RolloutEngine::new(sampler).with_stop(self.stop).with_watch(&self.watch))
+        Ok(RolloutEngine::new(sampler).with_stop(stop).with_watch(&self.watch))
     }
 
-    /// The server that draws, with a policy's weights.
-    fn server(&self, policy: &Policy) -> anyhow::Result<HttpSampler> {
+    /// The server that draws, with a policy's weights. While it reads them a stop is heeded.
+    fn server(&self, policy: Policy, stop: &StopRequest) -> anyhow::Result<HttpSampler> {
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut server = match served.server.take() {
-            Some(server) => server,
-            None => {
-                let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
-                HttpSampler::connect(&self.sampler.http, stop_ids, allowed)?
+        let (server, is_current) = (served.server.take(), served.is_current);
+        let (http, weights) = (self.sampler.http.clone(), self.weights.clone());
+        let give = move || {
+            let mut server = match server {
+                Some(server) => server,
+                None => {
+                    let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
+                    HttpSampler::connect(&http, stop_ids, allowed)?
+                }
+            };
+            if !is_current {
+                server.refresh(&policy, &weights)?;
             }
+            anyhow::Ok(server)
         };
-        if !served.is_current {
-            server.refresh(policy, &self.weights)?;
-            served.is_current = true;
-        }
+        let server = while_wanted(&|| Ok(stop.check()?), give)??;
+        served.is_current = true;
         Ok(served.server.insert(server).clone())
     }
 
@@ -280,13 +287,13 @@ impl GrpoTraining<'_> {
     ) -> anyhow::Result<UpdateReport> {
         let (before, next) = (context.decoder.trainable_copy()?.frozen()?, context.step + 1);
         let this = &*self;
-        let (report, drawn) = std::thread::scope(|scope| {
-            let drawing = scope.spawn(|| this.roll_out(&before, next, this.cursor));
+        let update = || {
             let report = update(context);
             phases.end("time/update_s");
             this.watch.begin(format_args!("the rollouts of step {next}"));
-            (report, drawing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
+            report
+        };
+        let (report, drawn) = beside(this.stop, update, |stop| this.roll_out(&before, next, this.cursor, stop));
         phases.end("time/wait_s");
         let report = report?;
         self.ahead = match drawn {
@@ -305,14 +312,15 @@ impl GrpoTraining<'_> {
         decoder: &Decoder,
         sampling: &SamplingConfig,
         step: u64,
+        stop: &StopRequest,
         act: impl FnOnce(&mut RolloutContext<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let step_key = StepKey { seed: self.seed, step };
         let (tokenizer, prompts, config) = (self.tokenizer, self.prompts, self.reader);
         let limits = self.update.limits(1.0);
         let reference = self.reference.as_ref().filter(|_| self.objective.needs_reference());
-        let engine = self.engine(decoder)?;
-        let (stop, watch) = (self.stop, &self.watch);
+        let engine = self.engine(decoder, stop)?;
+        let watch = &self.watch;
         // A server that draws has the policy's weights; the reference is always asked in this process.
         let mut frozen: Option<Box<dyn Answerer>> = match (&self.answerer, reference) {
             (Some(server), _) => {
@@ -338,7 +346,7 @@ impl GrpoTraining<'_> {
     }
 
     /// Draws and rewards the rollouts of a step, whose first item is number `cursor`.
-    fn roll_out(&self, decoder: &Decoder, step: u64, cursor: u64) -> anyhow::Result<Rollouts> {
+    fn roll_out(&self, decoder: &Decoder, step: u64, cursor: u64, stop: &StopRequest) -> anyhow::Result<Rollouts> {
         let started = Instant::now();
         let mut rollouts = Rollouts { next: cursor, ..Rollouts::default() };
         let (objective, sampling) = (self.objective, self.sampling);
@@ -352,20 +360,20 @@ impl GrpoTraining<'_> {
             }
             let taken = {
                 let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-                items.take(rollouts.next, missing, &reader)?
+                items.take(rollouts.next, missing, &reader, stop)?
             };
             rollouts.next = taken.next;
             rollouts.rounds += 1;
             rollouts.too_long += taken.too_long;
             rollouts.shortened += taken.shortened;
             let items = taken.items;
-            let mut groups = self.with_rollout_context(decoder, sampling, step, |rollout_context| {
+            let mut groups = self.with_rollout_context(decoder, sampling, step, stop, |rollout_context| {
                 objective.roll_out(rollout_context, &items, objective.group_size())
             })?;
             if let Some(reward) = &self.reward {
                 let mut reward = reward.lock().unwrap_or_else(PoisonError::into_inner);
                 self.watch.begin(format_args!("the scores from outside of step {step}"));
-                reward.add(&mut groups, &items, prompts, tokenizer, self.stop)?;
+                reward.add(&mut groups, &items, prompts, tokenizer, stop)?;
             }
             rollouts.groups.extend(groups);
             rollouts.items.extend(items);
@@ -458,6 +466,21 @@ impl GrpoTraining<'_> {
     }
 }
 
+/// Draws on a thread of its own while this one updates. Nobody needs rollouts of a step after one that has failed: drawing is
+/// asked to stop then.
+fn beside<U, D: Send>(
+    stop: &StopRequest,
+    update: impl FnOnce() -> anyhow::Result<U>,
+    draw: impl FnOnce(&StopRequest) -> D + Send,
+) -> (anyhow::Result<U>, D) {
+    let stop = stop.child();
+    std::thread::scope(|scope| {
+        let drawing = scope.spawn(|| draw(&stop));
+        let updated = update().inspect_err(|_| stop.request());
+        (updated, drawing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 /// Every response of the step in the order of its rollout, what was left out of training included.
 fn rollout_rows(step: u64, rollouts: &Rollouts, tokenizer: &PolicyTokenizer) -> anyhow::Result<Vec<RolloutRow>> {
     let mut rows = Vec::new();
@@ -485,4 +508,30 @@ fn rollout_rows(step: u64, rollouts: &Rollouts, tokenizer: &PolicyTokenizer) -> 
         }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_update_ends_the_drawing_beside_it_and_one_that_succeeds_does_not() {
+        /// Draws until it is asked to stop, for a minute at most; whether it was asked.
+        fn draw(stop: &StopRequest, most: Duration) -> bool {
+            let started = Instant::now();
+            while !stop.requested() && started.elapsed() < most {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            stop.requested()
+        }
+        let stop = StopRequest::default();
+        let (report, was_asked) =
+            beside(&stop, || anyhow::bail!("out of memory"), |stop| draw(stop, Duration::from_secs(60)));
+        let report: anyhow::Result<()> = report;
+        assert!(report.is_err() && was_asked && !stop.requested());
+        let (report, was_asked) = beside(&stop, || Ok(7), |stop| draw(stop, Duration::from_millis(50)));
+        assert_eq!((report.ok(), was_asked), (Some(7), false));
+    }
 }

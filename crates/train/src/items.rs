@@ -7,6 +7,7 @@ use memtrain_corpora::rng;
 use memtrain_eval::search_qa;
 use memtrain_rl::agents::reader::{Reader, Truncation};
 use memtrain_rl::objectives::{ChunkedTask, Item, QuestionMode};
+use memtrain_run::signal::StopRequest;
 use memtrain_tasks::Task;
 use rand::seq::SliceRandom;
 
@@ -130,11 +131,12 @@ impl ItemOrder {
     /// twice, in one step even, is not read with the same draws again.
     ///
     /// # Errors
-    /// If an item cannot be read, or there is none that the reader can read.
-    pub fn take(&mut self, start: u64, count: usize, reader: &Reader<'_>) -> anyhow::Result<Taken> {
+    /// If an item cannot be read, if there is none that the reader can read, or if a signal asks to stop meanwhile.
+    pub fn take(&mut self, start: u64, count: usize, reader: &Reader<'_>, stop: &StopRequest) -> anyhow::Result<Taken> {
         anyhow::ensure!(!self.is_empty(), "there is nothing to train on: the split has no document");
         let mut taken = Taken { items: Vec::with_capacity(count), next: start, too_long: 0, shortened: 0 };
         while taken.items.len() < count {
+            stop.check()?;
             anyhow::ensure!(
                 taken.too_long < self.order.len() || !taken.items.is_empty(),
                 "no training document has at most `reader.max_chunks` = {} chunks of {} tokens",
@@ -220,12 +222,16 @@ mod tests {
         let reader =
             Reader { tokenizer: &tokenizer, prompts: &prompts, config: &config, sampling: &sampling, step_key };
         let mut order = ItemOrder::new(ItemSet::Tasks(TaskSet::open(&path, QuestionMode::One, 1).unwrap()), 1);
-        let taken = order.take(0, 8, &reader).unwrap();
+        let stop = StopRequest::default();
+        let taken = order.take(0, 8, &reader, &stop).unwrap();
         let mut seen: Vec<(u64, &str)> = taken.items.iter().map(|item| (item.number(), item.id())).collect();
         // Of epoch e item n has the number 3 e + n: the first epoch's are the items' own.
         assert!(seen.iter().all(|(number, id)| id.ends_with(["a", "b", "c"][*number as usize % 3])), "{seen:?}");
         seen.sort_unstable();
         assert_eq!(seen[..6].iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
         assert!(seen[6..].iter().all(|(number, _)| (6..9).contains(number)) && seen[6] != seen[7]);
+        stop.request();
+        let error = order.take(8, 8, &reader, &stop).err().expect("asked to stop");
+        assert!(memtrain_run::RunError::is_stop(&error), "{error}");
     }
 }

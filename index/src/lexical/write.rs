@@ -71,6 +71,9 @@ fn clear(folder: &Path) -> Result<(), IndexError> {
     Ok(store::remove_dir_all(folder)?)
 }
 
+/// Documents of a segment before they are in their order.
+const TEMPORARY_STORE: &str = ".store.temp";
+
 fn fill(words: &Words<'_>, dir: &Path) -> Result<Vec<Signature>, IndexError> {
     let Words { passages, range, memory_bytes, language, watch } = words;
     let (schema, fields) = schema();
@@ -134,11 +137,11 @@ fn rename(dir: &Path) -> Result<(), IndexError> {
     for file in store::list(dir)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let suffix = random.as_deref().and_then(|random| name.strip_prefix(random));
-        if let Some(suffix) = suffix {
-            store::rename_durably(&file, &dir.join(format!("{SEGMENT_NAME}{suffix}")))?;
-        } else if name != META {
-            // Locks, and tantivy's list of files under their old names.
-            store::remove_file(&file)?;
+        match suffix.filter(|suffix| *suffix != TEMPORARY_STORE) {
+            Some(suffix) => store::rename_durably(&file, &dir.join(format!("{SEGMENT_NAME}{suffix}")))?,
+            None if name == META => {}
+            // Locks, tantivy's list of files under their old names, and what it could not remove itself: of that it says nothing.
+            None => store::remove_file(&file)?,
         }
     }
     Ok(store::write_json(&path, &meta)?)
@@ -147,6 +150,25 @@ fn rename(dir: &Path) -> Result<(), IndexError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tantivy_has_left_beside_a_segment_does_not_become_a_part_of_it() -> Result<(), IndexError> {
+        let scratch = tempfile::tempdir().expect("a temporary folder");
+        let folder = scratch.path();
+        let random = "5a1f0c2e9b3d4e6f8a7b6c5d4e3f2a1b";
+        let meta = serde_json::json!({"segments": [{"segment_id": "5a1f0c2e-9b3d-4e6f-8a7b-6c5d4e3f2a1b"}]});
+        store::write_json(&folder.join(META), &meta)?;
+        let left = [".tantivy-meta.lock", ".managed.json", "00000000000000000000000000000001.idx"];
+        let of_segment = [".idx", ".store", TEMPORARY_STORE].map(|suffix| format!("{random}{suffix}"));
+        for name in left.into_iter().chain(of_segment.iter().map(String::as_str)) {
+            store::write_atomic(&folder.join(name), name)?;
+        }
+        rename(folder)?;
+        let names = store::list(folder)?.into_iter().map(|path| path.strip_prefix(folder).map(Path::to_path_buf));
+        let kept = [format!("{SEGMENT_NAME}.idx"), format!("{SEGMENT_NAME}.store"), META.to_owned()];
+        assert_eq!(names.collect::<Result<Vec<_>, _>>().expect("in the folder"), kept.map(PathBuf::from));
+        Ok(())
+    }
 
     #[test]
     fn files_of_others_keep_a_folder_from_being_cleared() -> Result<(), IndexError> {

@@ -14,6 +14,7 @@ use super::super::inspect::SPLITS;
 use crate::agents::answer::boxed;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::{PromptLayout, PromptSet};
+use crate::cli::counts::count;
 use crate::cli::failure::WithHint;
 use crate::cli::print::print_line;
 use crate::cli::tasks::make_parent;
@@ -46,7 +47,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: PathBuf,
     /// Only the first N documents
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub limit: Option<usize>,
     /// `data_source` of the rows, by which a trainer chooses the reward; MemTrain's knows this name alone
     #[arg(long, value_name = "NAME", default_value = RELEASED_SOURCE)]

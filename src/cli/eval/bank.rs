@@ -15,6 +15,7 @@ use crate::agents::bank::BankConfig;
 use crate::agents::bank::answerer::{Answerer, ServerAnswerer};
 use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
+use crate::cli::counts::{count, held};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models;
 use crate::cli::print::print_line;
@@ -48,13 +49,13 @@ pub struct BankArgs {
     #[arg(long, value_name = "FILE")]
     pub tasks: Option<PathBuf>,
     /// Only the first N tasks or documents [default: `eval.documents`]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub limit: Option<usize>,
     /// Folder of the evaluation: items, turns, report; run again, it goes on [default: nothing is kept]
     #[arg(long, value_name = "DIR", value_parser = written_path())]
     pub out: Option<PathBuf>,
     /// Items played together
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = held)]
     pub batch: usize,
     /// Begin anew: what the folder holds of an evaluation is moved to a folder beside it
     #[arg(long, requires = "out")]
@@ -78,7 +79,8 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
     let (config, answering_policy) = config(args)?;
     let session = Session::new(config)?;
     let policy = session.starting_policy()?;
-    let frozen = frozen(&session, &policy, answering_policy)?;
+    let stop = StopRequest::on_signals()?;
+    let frozen = frozen(&session, &policy, answering_policy, &stop)?;
     let sampling = SamplingConfig { temperature: session.config.eval.temperature, ..SamplingConfig::default() };
     let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
     let limit = args.limit.unwrap_or(session.config.eval.documents);
@@ -101,7 +103,6 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
     let mut record = with_hint(Record::open(folder, &note, keys, args.batch, args.clean))?;
     let objective = session.config.objective.objective();
     let bank_eval = BankEval { reader, reading: &session.bank, objective };
-    let stop = StopRequest::on_signals()?;
     let mut engine = engine(&session.config.sampler, &policy, folder, &stop)?;
     let mut answerer: Box<dyn Answerer> = match frozen {
         Frozen::Server(server) => Box::new(ServerAnswerer { server, stop: stop.clone(), watch: Watch::default() }),
@@ -154,8 +155,8 @@ fn config(args: &BankArgs) -> anyhow::Result<(Config, Option<String>)> {
 }
 
 /// Who answers: the server where there is one, else the policy of this name, else the one that keeps banks.
-fn frozen(session: &Session, writer: &Policy, name: Option<String>) -> anyhow::Result<Frozen> {
-    if let Some(server) = session.answering_server()? {
+fn frozen(session: &Session, writer: &Policy, name: Option<String>, stop: &StopRequest) -> anyhow::Result<Frozen> {
+    if let Some(server) = session.answering_server(stop)? {
         return Ok(Frozen::Server(server));
     }
     let Some(name) = name else { return Ok(Frozen::Policy(Box::new(writer.clone()))) };

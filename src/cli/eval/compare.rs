@@ -7,6 +7,7 @@ use memtrain_corpora::store;
 
 use super::super::written::written_path;
 use super::{check_out, with_hint};
+use crate::cli::counts::held;
 use crate::cli::failure::Usage;
 use crate::cli::print::print_line;
 use crate::eval::compare::{CompareConfig, Comparison, compare, table};
@@ -26,7 +27,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "NAME", requires = "method_a")]
     pub method_b: Option<String>,
     /// Draws of the bootstrap
-    #[arg(long, value_name = "N", default_value_t = CompareConfig::default().resamples)]
+    #[arg(long, value_name = "N", default_value_t = CompareConfig::default().resamples, value_parser = held)]
     pub resamples: usize,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
@@ -55,9 +56,6 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<()> {
     }
     if note_a.settings.get("answerer") != note_b.settings.get("answerer") {
         tracing::warn!("the banks of the two evaluations were read by different answerers");
-    }
-    if args.resamples == 0 {
-        return Err(Usage("`--resamples` must be at least 1".to_owned()).into());
     }
     let methods = args.method_a.clone().zip(args.method_b.clone());
     let config = CompareConfig { resamples: args.resamples, seed: args.seed, methods };

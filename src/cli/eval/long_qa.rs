@@ -13,6 +13,7 @@ use super::with_hint;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{Reader, StepKey};
+use crate::cli::counts::{count, held};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::print_line;
 use crate::cli::tasks;
@@ -43,13 +44,13 @@ pub struct LongQaArgs {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "reader,full-context")]
     pub methods: Vec<String>,
     /// Tokens of the prompt and the response of `full-context` [default: all positions of the policy]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub full_context_tokens: Option<usize>,
     /// Only the first N tasks of each table
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub limit: Option<usize>,
     /// Items answered together
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = held)]
     pub batch: usize,
     /// Begin anew: what the folder holds of an evaluation is moved to a folder beside it
     #[arg(long)]

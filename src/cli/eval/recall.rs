@@ -11,6 +11,7 @@ use super::super::written::written_path;
 use super::kept::{self, KeptArgs};
 use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
+use crate::cli::counts::held;
 use crate::cli::models;
 use crate::cli::print::print_line;
 use crate::cli::setup;
@@ -30,7 +31,7 @@ pub struct RecallArgs {
     #[arg(long, value_name = "DIR")]
     pub policy: Option<String>,
     /// Questions about each pair of a memory and an earlier chunk
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = held)]
     pub questions: usize,
     /// Ask about the chunk just read too
     #[arg(long)]

@@ -15,6 +15,7 @@ use super::with_hint;
 use crate::agents::reader::StepKey;
 use crate::agents::retrieve::{HttpRetriever, Retriever};
 use crate::agents::searcher::{Searcher, SearcherConfig, SearcherPrompts};
+use crate::cli::counts::{count, held, seconds};
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::print_line;
 use crate::cli::tasks;
@@ -45,34 +46,34 @@ pub struct SearchQaArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
     /// Questions asked together; sets of single questions are joined
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = held)]
     pub objectives: usize,
     /// Prompt set: `standard` or a folder with turn.txt, results.txt, last.txt and invalid.txt
     #[arg(long, value_name = "NAME", default_value = "standard")]
     pub prompts: String,
     /// Most turns, the one that answers counted
-    #[arg(long, value_name = "N", default_value_t = SearcherConfig::default().max_turns)]
+    #[arg(long, value_name = "N", default_value_t = SearcherConfig::default().max_turns, value_parser = held)]
     pub max_turns: usize,
     /// Passages of a search
-    #[arg(long, value_name = "N", default_value_t = SearcherConfig::default().topk)]
+    #[arg(long, value_name = "N", default_value_t = SearcherConfig::default().topk, value_parser = held)]
     pub topk: usize,
     /// Longest response in tokens
-    #[arg(long, value_name = "N", default_value_t = SearcherConfig::default().response_tokens)]
+    #[arg(long, value_name = "N", default_value_t = SearcherConfig::default().response_tokens, value_parser = held)]
     pub response_tokens: usize,
     /// Longest results of a search in tokens
-    #[arg(long, value_name = "N", default_value_t = SearcherConfig::default().result_tokens)]
+    #[arg(long, value_name = "N", default_value_t = SearcherConfig::default().result_tokens, value_parser = count::<usize>)]
     pub result_tokens: usize,
     /// Tokens of a prompt and its response [default: 8,192, or the policy's positions where they are fewer]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub context_tokens: Option<usize>,
     /// Only the first N tasks of each set
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub limit: Option<usize>,
     /// Items searched for together
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = held)]
     pub batch: usize,
     /// Seconds that the server has for an answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = seconds)]
     pub timeout: u64,
     /// Begin anew: what the folder holds of an evaluation is moved to a folder beside it
     #[arg(long)]
@@ -95,7 +96,7 @@ pub fn run(args: &SearchQaArgs) -> anyhow::Result<()> {
         (Some(corpus), _) => Arc::new(index::open(corpus)?),
         (None, server) => {
             let address = server.as_deref().unwrap_or_default();
-            Arc::new(HttpRetriever::new(address, Duration::from_secs(args.timeout.max(1))))
+            Arc::new(HttpRetriever::new(address, Duration::from_secs(args.timeout)))
         }
     };
     let note = note(args, &evaluated, &config, &prompts)?;
@@ -167,16 +168,7 @@ fn config(args: &SearchQaArgs, evaluated: &Evaluated) -> anyhow::Result<Searcher
         ..default
     };
     evaluated.check_context("--context-tokens", config.context_tokens)?;
-    let positive = [
-        ("--max-turns", config.max_turns),
-        ("--response-tokens", config.response_tokens),
-        ("--topk", config.topk),
-        ("--objectives", args.objectives),
-    ];
-    match positive.iter().find(|(_, value)| *value == 0) {
-        Some((name, _)) => Err(Usage(format!("`{name}` is 0: it must be at least 1")).into()),
-        None => Ok(config),
-    }
+    Ok(config)
 }
 
 fn note(

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::lines::{self, Line};
+use crate::cli::counts::count;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::output;
 use crate::device::DeviceChoice;
@@ -36,7 +37,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "YYYY-MM-DD", default_value_t, value_parser = |text: &str| Date::try_from(text.to_owned()))]
     pub template_date: Date,
     /// Longest response in tokens
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = count::<usize>)]
     pub max_tokens: usize,
     /// 0 takes the most probable token each time
     #[arg(long, default_value_t = 1.0)]
@@ -51,7 +52,7 @@ pub struct GenerateArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Responses to each prompt
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = count::<u64>)]
     pub num_samples: u64,
     /// What computes: `cpu`, or `cuda:0` in a program built for it
     #[arg(long, value_name = "DEVICE", default_value_t)]

@@ -12,6 +12,7 @@ use super::ReadArgs;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::ReaderConfig;
 use crate::cli::configuration::resolve;
+use crate::cli::counts::count;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models::ModelFolder;
 use crate::cli::quickstart;
@@ -30,13 +31,13 @@ const BUILT_IN: &str = "built-in:mini";
 #[derive(Clone, Debug, Default, Args)]
 pub struct Limits {
     /// Longest chunk [default: that of the policy's run, else 5120]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub chunk_tokens: Option<usize>,
     /// Longest memory [default: that of the policy's run, else 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub memory_tokens: Option<usize>,
     /// Longest answer [default: that of the policy's run, else 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub answer_tokens: Option<usize>,
     /// Prompt set: `standard`, `compact` or a folder [default: that of the policy's run, else `standard`]
     #[arg(long, value_name = "SET")]
@@ -63,7 +64,7 @@ impl Session {
         params.check().map_err(Usage)?;
         let server = args.server.as_deref();
         Drawing::configure(&mut config.sampler, server).map_err(Usage)?;
-        let reader = limits(&config.reader, &args.limits)?;
+        let reader = limits(&config.reader, &args.limits);
         let prompts = PromptSet::load(&reader.prompts, reader.prompt.layout)?;
         let source = named(args, &config);
         let found = ModelFolder::find(&source, Drawing::needed(server))?;
@@ -108,7 +109,7 @@ impl Session {
             if config.cache_gib == 0.0 {
                 config.cache_gib = cache_gib(policy, readings, longest);
             }
-            sampler::of_policy(&config, policy, None)
+            sampler::of_policy(&config, policy, None, &|| Ok(()))
         })
     }
 }
@@ -162,21 +163,12 @@ fn run_configuration(run: &Path) -> anyhow::Result<Sources> {
 }
 
 /// The configured limits with those that were typed.
-fn limits(configured: &ReaderConfig, typed: &Limits) -> anyhow::Result<ReaderConfig> {
-    let reader = ReaderConfig {
+fn limits(configured: &ReaderConfig, typed: &Limits) -> ReaderConfig {
+    ReaderConfig {
         chunk_tokens: typed.chunk_tokens.unwrap_or(configured.chunk_tokens),
         memory_tokens: typed.memory_tokens.unwrap_or(configured.memory_tokens),
         answer_tokens: typed.answer_tokens.unwrap_or(configured.answer_tokens),
         prompts: typed.prompts.clone().unwrap_or_else(|| configured.prompts.clone()),
         ..configured.clone()
-    };
-    let limits = [
-        ("--chunk-tokens", reader.chunk_tokens),
-        ("--memory-tokens", reader.memory_tokens),
-        ("--answer-tokens", reader.answer_tokens),
-    ];
-    match limits.into_iter().find(|(_, tokens)| *tokens == 0) {
-        Some((option, _)) => Err(Usage(format!("`{option}` is 0: it must be at least 1")).into()),
-        None => Ok(reader),
     }
 }

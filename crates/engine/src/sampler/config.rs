@@ -112,7 +112,9 @@ pub struct HttpConfig {
     /// What makes the server read whole weights, in this order; empty is what the dialect's server has for it.
     pub reload: Vec<ServerCall>,
     /// How far the server's log-probabilities of fixed prompts may be from the policy's once it has read them: nats, the mean
-    /// over the tokens. What it takes at temperature 0 may be five times as far behind the likeliest token. 0 does not ask.
+    /// over the tokens. What it takes at temperature 0 may be five times as far behind the likeliest token. 0 does not ask. The
+    /// default is above what others have measured of servers in bf16, 0.01 to 0.05, and below a server that had read half of its
+    /// weights, 0.097 (`docs/lab/sampling.md`).
     pub max_mismatch: f64,
 }
 
@@ -129,7 +131,7 @@ impl Default for HttpConfig {
             weights: PathBuf::new(),
             lora: ServedLora::default(),
             reload: Vec::new(),
-            max_mismatch: 0.1,
+            max_mismatch: 0.06,
         }
     }
 }

@@ -37,6 +37,8 @@ use std::task::Poll;
 use anyhow::Context;
 use memtrain_model::policy::Policy;
 
+use crate::outbound::while_wanted;
+
 pub use config::{ChatConfig, SamplerConfig, SamplerKind};
 pub use http::HttpSampler;
 pub use http::chat::ChatServer;
@@ -206,20 +208,30 @@ impl<S: Sampler + ?Sized> Sampler for &mut S {
 }
 
 /// The configured sampler for a policy. A server gets the policy's weights first, by the folder `weights`; `None` where it has
-/// them as whole matrices.
+/// them as whole matrices. While the server is waited for, `goes_on` is asked ten times a second; its error ends it.
 ///
 /// # Errors
-/// If the device refuses, or the server.
-pub fn of_policy(config: &SamplerConfig, policy: &Policy, weights: Option<&Path>) -> anyhow::Result<Box<dyn Sampler>> {
+/// If the device refuses, or the server, or as `goes_on` says.
+pub fn of_policy(
+    config: &SamplerConfig,
+    policy: &Policy,
+    weights: Option<&Path>,
+    goes_on: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Box<dyn Sampler>> {
     let (stop_ids, allowed) = (&policy.generation.eos_token_ids, policy.tokenizer.vocab_size());
     match config.kind {
         SamplerKind::Local => {
             Ok(Box::new(LocalSampler::with_ids(&policy.decoder, stop_ids, allowed)?.with_config(config)))
         }
         SamplerKind::Http => {
-            let mut sampler = HttpSampler::connect(&config.http, stop_ids, allowed)?;
-            weights.map_or(Ok(()), |weights| sampler.refresh(policy, weights))?;
-            Ok(Box::new(sampler))
+            let (config, policy) = (config.http.clone(), policy.clone());
+            let (stop_ids, weights) = (stop_ids.clone(), weights.map(Path::to_path_buf));
+            let connect = move || {
+                let mut sampler = HttpSampler::connect(&config, &stop_ids, allowed)?;
+                weights.map_or(Ok(()), |weights| sampler.refresh(&policy, &weights))?;
+                anyhow::Ok(sampler)
+            };
+            Ok(Box::new(while_wanted(goes_on, connect)??))
         }
     }
 }

@@ -245,11 +245,13 @@ impl Reader<'_> {
     ) -> anyhow::Result<Vec<Vec<Turn>>> {
         let mut prompts = Vec::with_capacity(questions.len() * samples);
         for question in questions {
+            engine.check_stop()?;
             let user = self.prompts.recall_turn(&question.memory, &question.masked_chunk);
-            for sample in 0..samples as u64 {
-                let rng_key = (question.document, question.rollout, question.first_turn + sample);
-                prompts.push(self.single_turn(RolloutKind::Recall, &user, rng_key)?);
-            }
+            let observation = self.observation(RolloutKind::Recall, &user, self.config.answer_tokens)?;
+            let key = self.step_key.fold_in(question.document, question.rollout);
+            prompts.extend((0..samples as u64).map(|sample| {
+                SingleTurn::new(RngKey { turn: question.first_turn + sample, ..key }, observation.clone())
+            }));
         }
         let mut turns = engine.respond_all(self.tokenizer, prompts)?.into_iter();
         Ok(questions.iter().map(|_| turns.by_ref().take(samples).collect()).collect())

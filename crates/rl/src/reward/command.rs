@@ -1,7 +1,8 @@
 //! A command that scores: started once, asked by a line on its standard input, answering by a line on its standard output.
 //!
 //! What it says on its standard error goes where the program's own goes. It runs in a process group of its own, so that Ctrl-C
-//! in a terminal reaches the training alone, which ends it by closing its input.
+//! in a terminal reaches the training alone, which ends it by closing its input, and that what it has started (`sh -c`,
+//! `uv run`) ends with it. A process that leaves the group, as a daemon does, goes on.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -171,21 +172,33 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Closes its input, gives it a moment to end, and ends it.
+    /// Closes its input, gives it a moment to end, and ends its process group: one that has ended may have left others behind.
     fn drop(&mut self) {
         self.requests = None;
         let until = Instant::now() + GRACE;
-        while Instant::now() < until {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
+        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(10));
         }
+        end_group(self.child.id());
         // It may have ended between the two.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
+
+/// Kills a process group, if anybody is left in it. The standard library signals single processes alone; the shell's own
+/// `kill` needs neither a further dependency nor `unsafe`.
+#[cfg(unix)]
+fn end_group(leader: u32) {
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", "kill -s KILL -- \"-$1\"", "sh", &leader.to_string()]);
+    // A group without processes is an error of `kill`, and nothing to be told.
+    let _ = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// Elsewhere there are no process groups.
+#[cfg(not(unix))]
+fn end_group(_leader: u32) {}
 
 /// Writes requests as they come, until there are no more or nobody reads them. A command that does not read blocks this
 /// thread alone.
@@ -219,6 +232,8 @@ fn read_lines(output: ChildStdout, lines: &SyncSender<Line>) {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use memtrain_corpora::store;
+
     use super::*;
 
     fn command(script: &str, timeout_s: f64) -> Command {
@@ -287,6 +302,31 @@ mod tests {
             assert!(told.contains("more than one line"), "{told}");
             // Started anew it is asked again.
             assert!(ask(&mut chatty).is_ok() || script == flood);
+        }
+    }
+
+    #[test]
+    fn what_a_command_has_started_ends_with_it_however_it_ends() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let endings = [
+            ("times-out", 0.5, "read -r line; sleep 100; true"),
+            ("fails", 30.0, "read -r line; sleep 0.3; exit 3"),
+            ("answers", 30.0, "read -r line; sleep 0.3; echo '{\"rewards\": [1, 2]}'; read -r line"),
+        ];
+        for (name, timeout_s, ending) in endings {
+            // A process that would write on for ever, and that has let go of the pipes.
+            let alive = folder.path().join(name);
+            let script = format!(
+                "(while sleep 0.02; do echo alive >> '{}'; done) </dev/null >/dev/null 2>&1 & {ending}",
+                alive.display()
+            );
+            let length = || store::len(&alive).unwrap_or(0);
+            let mut started = command(&script, timeout_s);
+            assert_eq!(ask(&mut started).is_ok(), name == "answers", "{name}");
+            drop(started);
+            let at_its_end = length();
+            std::thread::sleep(Duration::from_millis(400));
+            assert_eq!((at_its_end > 0, length()), (true, at_its_end), "{name}");
         }
     }
 

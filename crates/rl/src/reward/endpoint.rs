@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use memtrain_engine::outbound::{self, OutboundError};
+use memtrain_engine::outbound::{self, OutboundError, while_wanted};
+use memtrain_run::RunError;
+use memtrain_run::signal::StopRequest;
 
 use super::{RewardError, answer_bytes, rewards_of};
 
@@ -28,8 +30,8 @@ impl Endpoint {
     /// The scores of `count` trajectories.
     ///
     /// # Errors
-    /// If there is no answer, or another one than was asked for.
-    pub(super) fn ask(&self, asked: &str, count: usize) -> Result<Vec<f64>, RewardError> {
+    /// If there is no answer, or another one than was asked for, or a signal asks to stop meanwhile.
+    pub(super) fn ask(&self, asked: &str, count: usize, stop: &StopRequest) -> Result<Vec<f64>, RewardError> {
         let who = format!("`{}`", self.url);
         let passing = |what: String| RewardError::Passing { who: who.clone(), what };
         let wrong = |what: String| RewardError::Answer { who: who.clone(), what };
@@ -37,11 +39,16 @@ impl Endpoint {
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
-        let received =
-            outbound::receive(request.send(asked), answer_bytes(count) as u64).map_err(|error| match error {
-                OutboundError::Failed(detail) => passing(format!("does not answer: {detail}")),
-                OutboundError::TooLong { .. } => wrong(error.to_string()),
-            })?;
+        let (asked, most) = (asked.to_owned(), answer_bytes(count) as u64);
+        let answer = while_wanted(&|| Ok(stop.check()?), move || outbound::receive(request.send(asked), most));
+        let answer = answer.map_err(|error| match error.downcast::<RunError>() {
+            Ok(stopped) => RewardError::Stopped(stopped),
+            Err(error) => passing(format!("cannot be asked: {error}")),
+        })?;
+        let received = answer.map_err(|error| match error {
+            OutboundError::Failed(detail) => passing(format!("does not answer: {detail}")),
+            OutboundError::TooLong { .. } => wrong(error.to_string()),
+        })?;
         match received.status {
             _ if received.is_success() => rewards_of(&who, &received.body, count),
             status if status >= 500 || PASSING.contains(&status) => {

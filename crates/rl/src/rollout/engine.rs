@@ -92,6 +92,14 @@ impl<'a> RolloutEngine<'a> {
         Ok(self.run(tokenizer, prompts, None)?.into_iter().flat_map(|trajectory| trajectory.turns).collect())
     }
 
+    /// As [`Self::run`] looks whether to stop, for work before it that takes long.
+    ///
+    /// # Errors
+    /// [`memtrain_run::RunError::Stopped`] if somebody has asked to stop.
+    pub(crate) fn check_stop(&self) -> anyhow::Result<()> {
+        Ok(self.stop.check()?)
+    }
+
     /// Runs environments to their ends; trajectories in the order of the environments.
     ///
     /// # Errors
@@ -108,6 +116,7 @@ impl<'a> RolloutEngine<'a> {
         let (mut submitted, mut ended) = (0, 0);
         let mut live: Vec<Live<E>> = Vec::with_capacity(environments.len());
         for (place, mut environment) in environments.into_iter().enumerate() {
+            self.stop.check()?;
             let step = environment.first()?;
             live.push(Live { environment, turns: Vec::new(), shown: (RolloutKind::Answer, Vec::new()) });
             submitted += live[place].take(step, place, &mut *stream, &mut lookups)?;

@@ -114,7 +114,7 @@ pub enum HttpError {
 
 impl HttpError {
     /// Whether the same request may succeed later.
-    fn may_pass(&self) -> bool {
+    pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::BrokenOff { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),

@@ -10,6 +10,7 @@
 //! Each version of an adapter has a name of its own: servers keep keys and values of prompts by the adapter's name, and what was
 //! computed with an earlier version must not be found again.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +18,7 @@ use memtrain_corpora::store;
 use memtrain_model::policy::{Policy, directory};
 use serde_json::json;
 
-use super::client::HttpError;
+use super::client::{Client, HttpError};
 use super::wire::ReloadReply;
 use super::{CompletionsEndpoint, HttpSampler, probe};
 use crate::outbound::beginning;
@@ -101,10 +102,22 @@ impl CompletionsEndpoint {
     /// Tells the server to load an adapter.
     fn load_adapter(&self, path: &str, version: String) -> Result<ServedWeights> {
         let name = format!("memtrain-{version}");
-        // A run that was killed may have left this name with half of its files.
-        self.unload(&name)?;
-        let place = self.adapters("load_lora_adapter");
-        self.tell(&place, &json!({"lora_name": name, "lora_path": path}).to_string()).map_err(|error| match error {
+        let body = json!({"lora_name": name, "lora_path": path}).to_string();
+        let is_again = Cell::new(false);
+        let load = |client: &Client| {
+            // A run that was killed may have left this name with half of its files.
+            self.unload_once(client, &name)?;
+            tell_once(client, &self.adapters("load_lora_adapter"), &body)
+        };
+        let told = self.client.with_retries(|client| match load(client) {
+            // A call that was given up may end after all, and then the server has an adapter of this name.
+            Err(HttpError::Status { status: 400..=499, .. }) if is_again.replace(true) => load(client),
+            told => {
+                is_again.set(true);
+                told
+            }
+        });
+        told.map_err(|error| match error {
             HttpError::Status { url, status, body } => HttpError::Adapter { url, status, body },
             other => other,
         })?;
@@ -113,8 +126,13 @@ impl CompletionsEndpoint {
 
     /// Tells the server to forget an adapter, which it need not have.
     fn unload(&self, name: &str) -> Result<(), HttpError> {
-        match self.tell(&self.adapters("unload_lora_adapter"), &json!({"lora_name": name}).to_string()) {
-            Err(HttpError::Status { status: 400..=499, .. }) => Ok(()),
+        self.client.with_retries(|client| self.unload_once(client, name))
+    }
+
+    fn unload_once(&self, client: &Client, name: &str) -> Result<(), HttpError> {
+        match tell_once(client, &self.adapters("unload_lora_adapter"), &json!({"lora_name": name}).to_string()) {
+            // 408, 425 and 429 are no answer to this.
+            Err(error @ HttpError::Status { status: 400..=499, .. }) if !error.may_pass() => Ok(()),
             told => told,
         }
     }
@@ -129,15 +147,17 @@ impl CompletionsEndpoint {
 
     /// Makes the server do something.
     fn tell(&self, place: &str, body: &str) -> Result<(), HttpError> {
-        self.client.with_retries(|client| {
-            let told: ReloadReply = client.post(place, body, TOLD_BYTES)?.json().unwrap_or_default();
-            match told {
-                ReloadReply { success: Some(false), message } => {
-                    let message = beginning(&message.unwrap_or_default());
-                    Err(HttpError::Answer { url: client.url(place), detail: format!("no success: {message}") })
-                }
-                _ => Ok(()),
-            }
-        })
+        self.client.with_retries(|client| tell_once(client, place, body))
+    }
+}
+
+fn tell_once(client: &Client, place: &str, body: &str) -> Result<(), HttpError> {
+    let told: ReloadReply = client.post(place, body, TOLD_BYTES)?.json().unwrap_or_default();
+    match told {
+        ReloadReply { success: Some(false), message } => {
+            let message = beginning(&message.unwrap_or_default());
+            Err(HttpError::Answer { url: client.url(place), detail: format!("no success: {message}") })
+        }
+        _ => Ok(()),
     }
 }
