@@ -73,7 +73,7 @@ fn every_method_finds_the_page_of_a_name_and_never_the_pivot_itself() {
             assert!(hits.iter().all(|hit| hit.passage_id != *id), "{method:?}: {id} is related to itself");
             assert!(hits.is_sorted_by(|a, b| a.best_first(b).is_le()));
             assert_eq!(index.related(*id, 10).unwrap().hits, hits, "alone and in a batch");
-            let all = index.related(*id, index.num_passages()).unwrap().hits;
+            let all = index.related(*id, 75).unwrap().hits;
             assert_eq!(index.related(*id, usize::MAX).unwrap().hits, all, "more than all is all");
         }
         let named = passages.iter().filter(|passage| {

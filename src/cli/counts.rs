@@ -60,6 +60,8 @@ mod tests {
         "serve-index port",
         "tasks compose questions",
         "tasks compose seed",
+        "tasks documents skip",
+        "tasks ruler seed",
         "world seed",
     ];
 

@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use memtrain_corpora::store;
+use memtrain_session::check::check;
 
 use self::shell::{Field, filled, quoted};
 use super::configuration::{ConfigArgs, DeviceArgs};
@@ -133,7 +134,7 @@ fn corpus(args: &CorpusJobsArgs) -> anyhow::Result<()> {
 }
 
 fn train(args: &TrainJobArgs) -> anyhow::Result<()> {
-    super::plan::check(&args.config.load_for(&args.device)?)?;
+    check(&args.config.load_for(&args.device)?)?;
     let mut arguments = of_configuration(&args.config)?;
     if let Some(device) = args.device.device {
         arguments.extend(["--device".to_owned(), device.to_string()]);

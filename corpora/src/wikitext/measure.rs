@@ -309,7 +309,7 @@ impl Cleaner<'_> {
 }
 
 /// Whether a unit behind this number is in the singular.
-fn is_one(number: &str) -> bool {
+fn is_singular(number: &str) -> bool {
     number == "1" || number.eq_ignore_ascii_case("one")
 }
 
@@ -360,12 +360,12 @@ fn shown(numbers: &[Number]) -> Vec<String> {
 fn given(measure: &Measure, unit: &Unit, manner: &Manner, written: Units) -> String {
     let mut numbers = shown(&measure.numbers);
     manner.count(&mut numbers, measure.exponent, written);
-    let is_one = measure.numbers.last().is_some_and(|number| number.is_fraction || is_one(&number.shown));
+    let is_one = measure.numbers.last().is_some_and(|number| number.is_fraction || is_singular(&number.shown));
     if let Some((number, second)) = &measure.rest {
         let first = joined(&numbers, &measure.between, manner, None);
         let (of_first, of_second) = (
             manner.behind(&first, is_one, unit, written),
-            manner.behind(&number.shown, number.is_fraction || is_one(&number.shown), second, written),
+            manner.behind(&number.shown, number.is_fraction || is_singular(&number.shown), second, written),
         );
         let between = if manner.adjective && written == Units::Names { "-" } else { " " };
         return format!("{first}{of_first}{between}{}{of_second}", number.shown);
@@ -382,7 +382,7 @@ fn given(measure: &Measure, unit: &Unit, manner: &Manner, written: Units) -> Str
 fn with_unit(numbers: &[String], between: &[String], manner: &Manner, unit: &Unit, written: Units) -> String {
     let is_symbol = written == Units::Symbols || unit.symbol.starts_with('°');
     let mut number = joined(numbers, between, manner, is_symbol.then_some(unit));
-    let is_one = numbers.last().is_some_and(|number| is_one(number));
+    let is_one = numbers.last().is_some_and(|number| is_singular(number));
     number.push_str(&manner.behind(&number, is_one, unit, written));
     number
 }

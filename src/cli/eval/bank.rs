@@ -9,7 +9,7 @@ use memtrain_session::{PolicyIdentity, Session};
 use serde_json::{Map, Value, json};
 
 use super::super::written::written_path;
-use super::benchmarked::{all_failed, answer_all, engine, policy_hash};
+use super::benchmarked::{all_failed, answer_all, engine};
 use super::with_hint;
 use crate::agents::bank::BankConfig;
 use crate::agents::bank::answerer::{Answerer, ServerAnswerer};

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use memtrain_corpora::{Document, store};
+use memtrain_corpora::{Document, Split, store};
 use serde_json::{Map, json};
 
 use super::{make_parent, with_hint};
 use crate::agents::prompts::{PromptLayout, PromptSet};
-use crate::cli::inspect::SplitArgument;
+use crate::cli::choice::choices;
+use crate::cli::counts::count;
+use crate::cli::inspect::SPLITS;
 use crate::cli::print::print_line;
 use crate::cli::written::written_path;
 use crate::tasks::{ContextKind, ContextPassage, Question, Task, TaskWriter, read};
@@ -22,13 +24,13 @@ pub struct DocumentsArgs {
     #[arg(long, value_name = "FILE", value_parser = written_path())]
     pub out: PathBuf,
     /// Which documents
-    #[arg(long, value_enum, default_value_t = SplitArgument::Heldout)]
-    pub split: SplitArgument,
+    #[arg(long, default_value = "heldout", value_parser = choices::<Split>(&SPLITS))]
+    pub split: Split,
     /// Documents to leave out first
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip: usize,
     /// At most N documents
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<usize>)]
     pub limit: Option<usize>,
     /// What is asked [default: the problem of `--prompts`]
     #[arg(long, value_name = "TEXT")]
@@ -52,7 +54,7 @@ pub fn run(args: &DocumentsArgs) -> anyhow::Result<()> {
         Some(question) => question.clone(),
         None => PromptSet::load(&args.prompts, PromptLayout::MemoryFirst)?.problem,
     };
-    let documents = memtrain_pipeline::documents::documents(&args.corpus, args.split.into())?;
+    let documents = memtrain_pipeline::documents::documents(&args.corpus, args.split)?;
     make_parent(&args.out)?;
     let mut writer = with_hint(TaskWriter::create(&args.out))?;
     let mut any = false;

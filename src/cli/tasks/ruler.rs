@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{InputFile, Tokens, input};
+use crate::cli::counts;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::models::ModelFolder;
 use crate::cli::print::print_line;
@@ -35,7 +36,7 @@ pub struct RulerArgs {
           default_values_t = RulerConfig::default().lengths)]
     pub lengths: Vec<u32>,
     /// Items of each task, the same at all lengths
-    #[arg(long, value_name = "N", default_value_t = RulerConfig::default().items)]
+    #[arg(long, value_name = "N", default_value_t = RulerConfig::default().items, value_parser = counts::count::<u32>)]
     pub items: u32,
     /// Running text to hide needles in: a text file, or the folder of a corpus; can be repeated
     #[arg(long, value_name = "PATH")]
