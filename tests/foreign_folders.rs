@@ -95,7 +95,7 @@ fn a_name_that_is_no_text_is_refused_before_anything_is_written() {
     use std::os::unix::ffi::OsStrExt;
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path();
-    let commands: [&[&str]; 19] = [
+    let commands: [&[&str]; 22] = [
         &["world"],
         &["quickstart"],
         &["corpus", "build", "--config", "a.toml"],
@@ -107,9 +107,12 @@ fn a_name_that_is_no_text_is_refused_before_anything_is_written() {
         &["warm-up", "--config", "a.toml"],
         &["tasks", "import", "set.json"],
         &["tasks", "compose", "tasks.parquet"],
+        &["tasks", "ruler", "--tokenizer", "built-in:tiny"],
+        &["tasks", "documents", "corpus"],
         &["tasks", "export", "tasks.parquet"],
         &["eval", "reconstruction", "--config", "a.toml"],
         &["eval", "recall", "--config", "a.toml"],
+        &["eval", "recall", "--config", "a.toml", "--items"],
         &["eval", "memory", "--config", "a.toml"],
         &["eval", "long-qa", "tasks.parquet"],
         &["eval", "search-qa", "set.json"],
@@ -119,7 +122,7 @@ fn a_name_that_is_no_text_is_refused_before_anything_is_written() {
     for arguments in commands {
         let mut command = Command::new(env!("CARGO_BIN_EXE_memtrain"));
         command.current_dir(path).args(arguments);
-        if !arguments.last().is_some_and(|last| matches!(*last, "--keep" | "--gradients")) {
+        if !arguments.last().is_some_and(|last| matches!(*last, "--keep" | "--gradients" | "--items")) {
             command.arg("--out");
         }
         let output = command.arg(std::ffi::OsStr::from_bytes(b"out\xff")).output().unwrap();

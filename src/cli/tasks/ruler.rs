@@ -104,7 +104,7 @@ pub fn run(args: &RulerArgs) -> anyhow::Result<()> {
     store::check_replaceable(&args.out, KIND)?;
     let folder = ModelFolder::find(&args.tokenizer, Needed::Tokenizer)?;
     store::refuse_overlap(&args.out, &folder.path)?;
-    let file = if store::is_dir(&folder.path) { folder.path.join("tokenizer.json") } else { folder.path.clone() };
+    let file = if store::is_dir(&folder.path) { folder.path.join("tokenizer.json") } else { folder.path };
     let tokenizer = PolicyTokenizer::from_file(&file)?;
     let mut essay = Essay::default();
     if tasks.iter().any(RulerTask::needs_essay) {
