@@ -20,7 +20,7 @@ from uuid import uuid4
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopOutput, register
 from verl.utils.profiler import simple_timer
 
-PROMPTS = Path(__file__).parents[2] / "configs/prompts/standard"
+PROMPTS = Path(__file__).resolve().parents[2] / "configs/prompts/standard"
 
 
 def filled(template: str, fields: dict[str, str]) -> str:
