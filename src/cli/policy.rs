@@ -113,7 +113,7 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
 
 /// A policy for reading, by folder, name of the hub or `built-in:NAME`: weights in f32 on a device.
 fn load(path: &std::path::Path, device: DeviceChoice) -> anyhow::Result<Policy> {
-    let found = ModelFolder::of_path(path, Needed::Model)?;
+    let found = ModelFolder::at(path, Needed::Model)?;
     directory::load(&found.path, &device.open()?, DType::F32)
         .hint(|| "a policy is a Hugging Face directory; `memtrain policy init` makes one".into())
 }

@@ -388,7 +388,7 @@ fn compose_table(manifest: &ComposeManifest) -> String {
 
 /// A tokenizer from a policy directory or a file.
 fn tokenizer(path: &Path) -> anyhow::Result<PolicyTokenizer> {
-    let found = models::ModelFolder::of_path(path, Needed::Tokenizer)?;
+    let found = models::ModelFolder::at(path, Needed::Tokenizer)?;
     let path = &found.path;
     let file = if store::is_dir(path) { path.join("tokenizer.json") } else { path.clone() };
     Ok(PolicyTokenizer::from_file(&file)?)

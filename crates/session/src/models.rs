@@ -34,6 +34,17 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
+    /// As [`Self::find`], of a path that need not be text.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn at(source: &Path, needed: Needed) -> anyhow::Result<Self> {
+        source.to_str().map_or_else(
+            || Ok(Self { path: source.to_path_buf(), _temporary: None }),
+            |source| Self::find(source, needed),
+        )
+    }
+
     /// The folder of a model that is named by a path, as on the hub, or as `built-in:NAME`.
     ///
     /// # Errors
@@ -45,17 +56,6 @@ impl ModelFolder {
         let temporary = tempfile::tempdir().context("there is no room for the built-in policy")?;
         built_in::write(name, temporary.path())?;
         Ok(Self { path: temporary.path().to_path_buf(), _temporary: Some(temporary) })
-    }
-
-    /// As [`Self::find`], where a name was typed as a path.
-    ///
-    /// # Errors
-    /// As [`Self::find`].
-    pub fn of_path(source: &Path, needed: Needed) -> anyhow::Result<Self> {
-        match source.to_str() {
-            Some(name) => Self::find(name, needed),
-            None => Ok(Self { path: source.to_path_buf(), _temporary: None }),
-        }
     }
 }
 

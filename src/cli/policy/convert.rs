@@ -94,7 +94,7 @@ fn is_of_place(error: &PolicyError, out: &Path) -> bool {
 /// If the policy cannot be read or the directory cannot be written.
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let is_gguf = gguf::is_gguf(&args.model)?;
-    let found = if is_gguf { None } else { Some(ModelFolder::of_path(&args.model, Needed::Model)?) };
+    let found = if is_gguf { None } else { Some(ModelFolder::at(&args.model, Needed::Model)?) };
     let model = found.as_ref().map_or(&args.model, |found| &found.path);
     directory::check_target(&args.out, &[model])?;
     let dtype = args.dtype.map(|dtype| match dtype {
@@ -133,7 +133,7 @@ pub fn merge(args: &MergeLoraArgs) -> anyhow::Result<()> {
             .map(PathBuf::from)
             .ok_or_else(|| Usage("the adapter does not name its policy: give `--model`".to_owned()))?,
     };
-    let found = ModelFolder::of_path(&base, Needed::Model)?;
+    let found = ModelFolder::at(&base, Needed::Model)?;
     let base = &found.path;
     directory::check_target(&args.out, &[base, &args.adapter])?;
     merge_lora(base, &args.adapter, &args.out)

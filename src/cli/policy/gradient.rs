@@ -112,7 +112,7 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     }
     let config = configuration(args)?;
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
-    let found = ModelFolder::of_path(&args.model, Needed::Model)?;
+    let found = ModelFolder::at(&args.model, Needed::Model)?;
     let model = &found.path;
     let shape = directory::base_of(model).and_then(|base| directory::load_config(&base)).hint(no_policy)?;
     let samples = read(args.batch.as_deref(), &shape)?;

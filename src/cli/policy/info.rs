@@ -39,11 +39,11 @@ const TRAINING_COPIES: u64 = 4;
 /// If the directory is no policy.
 pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
-    let found = ModelFolder::of_path(&args.policy, Needed::Model)?;
+    let found = ModelFolder::at(&args.policy, Needed::Model)?;
     let folder = &found.path;
     let adapter = is_adapter(folder).then(|| Adapter::read(folder)).transpose()?;
     // The shape of an adapted policy is that of the policy below it.
-    let below = adapter.as_ref().map(|adapter| ModelFolder::of_path(&adapter.base, Needed::Model)).transpose()?;
+    let below = adapter.as_ref().map(|adapter| ModelFolder::at(&adapter.base, Needed::Model)).transpose()?;
     let base = below.as_ref().map_or(folder, |below| &below.path);
     let mut config = directory::load_config(base).hint(no_policy)?;
     // An adapter's folder need not have a tokenizer of its own.
