@@ -32,7 +32,7 @@ use crate::train::grpo::GrpoTraining;
 use crate::train::items::{ItemOrder, ItemSet};
 use crate::train::sft::SftTraining;
 use crate::train::speed::measured_peak_flops;
-use crate::train::{Loop, TrainConfig};
+use crate::train::{Loop, Overlap, TrainConfig};
 
 /// Arguments of `memtrain train`.
 #[derive(Debug, Args)]
@@ -104,7 +104,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     check_name(&config.run.name)?;
     let session = Session::new(config)?;
     let start = session.starting_policy()?;
-    let stop = StopRequest::on_signals()?;
+    let stop = StopRequest::on_signals_saying(told_at_a_signal(session.config.train.overlap))?;
     // All that can be wrong with it is found before there is a folder.
     let prepared = Prepared::new(&session, &start)?;
     let setup = RunSetup { clean: args.clean, ..session.run_setup(&start, Trainer::Train)? };
@@ -115,6 +115,20 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let trained = train(&session, start, prepared, &run, &stop)?;
     print_line!("{}", trained.path.display())?;
     Ok(())
+}
+
+/// What the first signal is answered by.
+const fn told_at_a_signal(overlap: Overlap) -> &'static str {
+    match overlap {
+        Overlap::None => {
+            "stopping: sampling is given up, an update under way is finished; what is done is saved as a checkpoint, and the \
+             same command goes on from there. A second Ctrl-C ends at once: then from the newest checkpoint"
+        }
+        Overlap::OneStep => {
+            "stopping: an update under way is finished; the same command goes on from the newest checkpoint. A second Ctrl-C \
+             ends at once"
+        }
+    }
 }
 
 /// What a training reads and asks beside the policy, all of it before its run's folder is touched.
