@@ -224,9 +224,7 @@ pub fn import(
             None => return Err(unknown(path, &row)),
         };
         let source = config.source.as_deref().unwrap_or(known.as_str());
-        convert(known, row, source, &place, &mut |task| match task
-            .and_then(|task| checked(task, known, &place, &mut seen))
-        {
+        convert(known, row, source, &place, &mut |task| match task.and_then(|task| checked(task, &place, &mut seen)) {
             Ok(task) => {
                 let context = task.passages.iter().map(|passage| passage.text.len() as u64).sum();
                 left = left.checked_sub(context).ok_or_else(|| too_much(path))?;
@@ -244,16 +242,13 @@ pub fn import(
     Ok(report)
 }
 
-/// Sees to it that the task is one, and that no other has its id. Where ids are made of an index, which may begin anew within a file,
+/// Sees to it that the task is one, and that no other has its id. Ids may begin anew within a file, which is put together of several:
 /// another question gets one of its row's place.
-fn checked(mut task: Task, format: Format, place: &Place, seen: &mut HashMap<String, String>) -> Result<Task, Refused> {
+fn checked(mut task: Task, place: &Place, seen: &mut HashMap<String, String>) -> Result<Task, Refused> {
     task.check().map_err(|detail| Refused::new("no task", detail))?;
-    let mut contents = String::new();
-    if matches!(format, Format::Verl | Format::Ruler) {
-        contents = store::hash_bytes(format!("{:?}{:?}", task.questions, task.passages).as_bytes());
-        if seen.get(&task.id).is_some_and(|other| *other != contents) {
-            task.id = place.id(&task.id);
-        }
+    let contents = store::hash_bytes(format!("{:?}{:?}", task.questions, task.passages).as_bytes());
+    if seen.get(&task.id).is_some_and(|other| *other != contents) {
+        task.id = place.id(&task.id);
     }
     match seen.entry(task.id.clone()) {
         Entry::Occupied(_) => Err(Refused::new("an id that stood before", task.id)),

@@ -308,7 +308,7 @@ impl<'a> Builder<'a> {
 const PREFIXES: &[u8] = b"BIESULM";
 
 fn is_prefix(tag: &[u8]) -> bool {
-    tag.len() >= 2 && tag[1] == b'-' && PREFIXES.contains(&tag[0])
+    tag.len() >= 2 && matches!(tag[1], b'-' | b'_') && PREFIXES.contains(&tag[0])
 }
 
 /// Whether a tag is a prefix without a type.
@@ -390,6 +390,7 @@ mod tests {
         assert_eq!(spans_of("I-PER I-PER B-PER I-LOC O I-LOC I-LOC"), wanted);
         assert_eq!(spans_of("B-PER E-PER S-PER S-LOC O B-LOC E-LOC"), wanted);
         assert_eq!(spans_of("B-PER L-PER U-PER U-LOC O B-LOC L-LOC"), wanted);
+        assert_eq!(spans_of("B_PER I_PER O B_LOC"), expected(&[(0, 2, "PER"), (3, 4, "LOC")]));
         assert_eq!(spans_of("I-PER I-PER O I-LOC"), expected(&[(0, 2, "PER"), (3, 4, "LOC")]));
         assert_eq!(spans_of("PER PER O art-film"), expected(&[(0, 2, "PER"), (3, 4, "art-film")]));
     }
