@@ -31,13 +31,16 @@ impl Grammar<'_, '_> {
         (clock(at, 13) && self.is(at + 1, word::MERIDIEM)).then_some((at + 2, EntityLabel::Time))
     }
 
-    /// `$3.5 million`, `US$ 5`, `€20`, `₹5 crore`, `£20k`, `$1.5mn–2mn`.
+    /// `$3.5 million`, `US$ 5`, `€20`, `₹5 crore`, `£20k`, `$1.5mn–2mn`, `CHF 5m`.
     pub(super) fn money_by_sign(&self, at: usize) -> Match {
         let country = self.text.tokens[at].kind == Kind::Word
             && matches!(self.text.word(at), "US" | "A" | "C" | "NZ" | "HK" | "R" | "U.S.")
             && self.is_glued(at + 1);
         let sign = if country { at + 1 } else { at };
-        if self.is_sign(sign, "$£€¥₹₽₩₫₺₴₦฿₪¢") && self.is_number(sign + 1) {
+        let code = self.text.word(at);
+        let is_code =
+            self.is(at, word::CURRENCY) && code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+        if (is_code || self.is_sign(sign, "$£€¥₹₽₩₫₺₴₦฿₪¢")) && self.is_number(sign + 1) {
             let mut end = self.behind_short_magnitude(sign + 2);
             let range = self.behind_range(end);
             if range > end {

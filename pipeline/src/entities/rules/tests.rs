@@ -54,6 +54,7 @@ fn english_amounts() {
     check(
         "en",
         &[
+            ("£30K, CHF 5m and EUR 2 billion", &[("£30K", Money), ("CHF 5m", Money), ("EUR 2 billion", Money)]),
             (
                 "$3.5 million, US$5, €20, 10 dollars, £1–2 billion",
                 &[
