@@ -49,6 +49,8 @@ pub enum Markup {
     Markdown,
     /// A page of HTML; no table of articles is told to be in it.
     Html,
+    /// HTML as Parsoid makes it of a page of a wiki.
+    Parsoid,
     /// The wikitext of the page.
     Wikitext,
 }
@@ -93,6 +95,7 @@ pub fn clean(text: &Text, context: &WikiContext) -> CleanPage {
         }
         Markup::Markdown => clean_titled(&markdown::wikitext(text), &text.title, context),
         Markup::Html => clean_titled(&html::wikitext(&text.text), &text.title, context),
+        Markup::Parsoid => clean_titled(&html::wikitext_of_page(&text.text), &text.title, context),
         Markup::Wikitext => clean_titled(&text.text, &text.title, context),
     }
 }

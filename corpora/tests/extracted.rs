@@ -452,20 +452,30 @@ fn articles_of_wikimedia_enterprise_are_cleaned_as_pages_are() {
     let lines = [
         article("Mira", 7, 0, wikitext("'''Mira''' ist eine [[Stadt]].\n== Lage ==\nAm Fluss.\n[[Kategorie:Ort]]")),
         article("Diskussion", 8, 1, wikitext("x")),
-        article("Ost", 9, 0, serde_json::json!({"html": "<p>x</p>"})),
+        article(
+            "Velm",
+            9,
+            0,
+            serde_json::json!({"html": "<p>Eine <a rel=\"mw:WikiLink\" href=\"./Stadt\">Stadt</a>.</p>\
+            <link rel=\"mw:PageProp/Category\" href=\"./Kategorie:Ort\">"}),
+        ),
+        article("Ost", 10, 0, serde_json::json!({})),
     ];
     let path = write(folder.path(), "dewiki_namespace_0_0.ndjson", lines.concat());
     let (texts, malformed) = read(&path);
-    assert_eq!((texts.len(), texts[1].namespace, malformed.len()), (2, 1, 1));
-    assert!(malformed[0].contains("(`Ost`): it has no `article_body.wikitext`"), "{malformed:?}");
+    assert_eq!((texts.len(), texts[1].namespace, malformed.len()), (3, 1, 1));
+    assert!(malformed[0].contains("(`Ost`): it has neither `article_body.wikitext` nor"), "{malformed:?}");
     assert_eq!((texts[0].id, texts[0].revision_id, texts[0].timestamp.as_str()), (7, 70, "2026-01-02T03:04:05Z"));
     let site = extracted::open(&path).unwrap().site_info().clone();
     assert_eq!((site.language.as_str(), site.dbname.as_str()), ("de", "dewiki"));
     let page = clean(&texts[0], &WikiContext::from_site(&site));
     assert_eq!((page.text.as_str(), page.links[0].target.as_str()), ("Mira ist eine Stadt.\n\nAm Fluss.", "Stadt"));
     assert_eq!((page.sections[1].title.as_str(), page.categories), ("Lage", vec!["Ort".to_owned()]));
-    let path = write(folder.path(), "html", &lines[2]);
-    assert!(refused(&path).contains("HTML is not read here"), "{}", refused(&path));
+    let page = clean(&texts[2], &WikiContext::from_site(&site));
+    assert_eq!((page.text.as_str(), page.links[0].target.as_str()), ("Eine Stadt.", "Stadt"));
+    assert_eq!(page.categories, ["Ort"]);
+    let path = write(folder.path(), "empty", &lines[3]);
+    assert!(refused(&path).contains("`article_body.html`"), "{}", refused(&path));
 }
 
 #[test]

@@ -38,10 +38,11 @@ impl Rows {
             return Ok(Some(opening));
         }
         while let Some(line) = self.lines.next()? {
-            if let Ok(line) = line
-                && line.trim_start().starts_with("<doc ")
-            {
-                return Ok(Some(line.to_owned()));
+            match line {
+                Ok(line) if line.trim_start().starts_with("<doc ") => return Ok(Some(line.to_owned())),
+                Ok(_) => {}
+                // It may be the opening, or the title in it.
+                Err(detail) => return Err(malformed(&self.lines.path, self.given + 1, None, detail)),
             }
         }
         Ok(None)

@@ -1,6 +1,6 @@
 //! Articles of Wikimedia Enterprise: a JSON object a line with the page's `name` and its `article_body`, as wikitext and as HTML.
 //!
-//! The wikitext is what a dump has, and becomes the same. HTML alone is not read.
+//! The wikitext is what a dump has, and becomes the same. Where there is none the HTML is read, in which templates are evaluated.
 
 use serde_json::{Map, Value};
 
@@ -12,13 +12,17 @@ pub(super) fn is_article(row: &Map<String, Value>) -> bool {
     row.contains_key("name") && row.get("article_body").is_some_and(Value::is_object)
 }
 
-/// What is wrong with an article that has no wikitext.
-pub(super) const NO_WIKITEXT: &str =
-    "it has no `article_body.wikitext`, and HTML is not read here: fetch snapshots whose `fields` name it";
+/// What is wrong with an article that has no text.
+pub(super) const NO_TEXT: &str =
+    "has neither `article_body.wikitext` nor `article_body.html`: fetch snapshots whose `fields` name one of them";
 
-/// Whether the article has its wikitext.
-pub(super) fn has_wikitext(row: &Map<String, Value>) -> bool {
-    row.get("article_body").is_some_and(|body| body.get("wikitext").is_some_and(Value::is_string))
+/// Where the text of an article may stand, the better one first, and how it is written.
+const BODIES: [(&str, Markup); 2] = [("wikitext", Markup::Wikitext), ("html", Markup::Parsoid)];
+
+/// Whether the article has its text.
+pub(super) fn has_text(row: &Map<String, Value>) -> bool {
+    let is_text = |body: &Value, key: &str| body.get(key).is_some_and(Value::is_string);
+    row.get("article_body").is_some_and(|body| BODIES.iter().any(|(key, _)| is_text(body, key)))
 }
 
 /// What an article says of its wiki.
@@ -36,16 +40,20 @@ pub(super) fn site(row: &Map<String, Value>) -> SiteInfo {
 
 /// The article; else its title and what is wrong with it.
 pub(super) fn article(mut row: Map<String, Value>) -> Result<Text, (Option<String>, String)> {
-    let wikitext = match row.get_mut("article_body").and_then(|body| body.get_mut("wikitext")).map(Value::take) {
-        Some(Value::String(wikitext)) => wikitext,
-        _ => return Err((row.get("name").and_then(text), NO_WIKITEXT.to_owned())),
+    let mut body = row.get_mut("article_body").map(Value::take).unwrap_or_default();
+    let found = BODIES.into_iter().find_map(|(key, markup)| match body.get_mut(key).map(Value::take) {
+        Some(Value::String(text)) => Some((text, markup)),
+        _ => None,
+    });
+    let Some((body, markup)) = found else {
+        return Err((row.get("name").and_then(text), format!("it {NO_TEXT}")));
     };
     let fields = Fields {
         id: row.get("identifier").and_then(text),
         url: row.get("url").and_then(text),
         title: row.get("name").and_then(text),
-        text: Some(wikitext),
-        markup: Markup::Wikitext,
+        text: Some(body),
+        markup,
     };
     let timestamp = row.get("date_modified").and_then(text).unwrap_or_default();
     if let Some(detail) = dump::too_long("timestamp", &timestamp) {

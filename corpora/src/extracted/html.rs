@@ -8,14 +8,43 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use html5gum::{DefaultEmitter, Token, Tokenizer};
+use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 
-use super::markdown::escape_letter;
+use super::markdown::{escape_letter, page_of};
 
 /// Elements whose content is no prose: what runs, what is drawn, what is typed into, what leads elsewhere.
 const HIDDEN: [&str; 20] = [
     "audio", "button", "canvas", "datalist", "iframe", "map", "nav", "noembed", "noframes", "noscript", "object",
     "script", "select", "style", "svg", "template", "textarea", "title", "video", "dialog",
+];
+
+/// Classes of elements that are no prose of a page of a wiki: references and their lists, boxes beside and below the text, notes above
+/// it, what is there to be clicked.
+const APPARATUS: [&str; 24] = [
+    "ambox",
+    "catlinks",
+    "gallery",
+    "hatnote",
+    "infobox",
+    "metadata",
+    "mw-cite-backlink",
+    "mw-editsection",
+    "mw-empty-elt",
+    "mw-gallery-traditional",
+    "mw-ref",
+    "mw-references-wrap",
+    "navbox",
+    "navigation-not-searchable",
+    "noprint",
+    "reference",
+    "references",
+    "reflist",
+    "shortdescription",
+    "sistersitebox",
+    "stub",
+    "thumb",
+    "toc",
+    "vertical-navbox",
 ];
 
 /// What a tag is in wikitext.
@@ -56,7 +85,17 @@ fn tokens(html: &str) -> impl Iterator<Item = Token> {
 
 /// A page of HTML as wikitext.
 pub(super) fn wikitext(html: &str) -> String {
-    let mut writer = Writer { out: String::with_capacity(html.len()), ..Writer::default() };
+    written(html, false)
+}
+
+/// A page of a wiki in the HTML that Parsoid makes of it (<https://www.mediawiki.org/wiki/Specs/HTML>), as wikitext: what is no prose
+/// goes, links to its pages and categories stay, formulas are those of their TeX.
+pub(super) fn wikitext_of_page(html: &str) -> String {
+    written(html, true)
+}
+
+fn written(html: &str, is_wiki: bool) -> String {
+    let mut writer = Writer { out: String::with_capacity(html.len()), is_wiki, ..Writer::default() };
     for token in tokens(html) {
         if let Token::EndTag(tag) = token {
             *writer.ends.entry(lossy(&tag.name)).or_default() += 1;
@@ -84,6 +123,26 @@ struct Writer {
     heading: Option<(usize, usize)>,
     /// Inside of lines that stay as they are.
     in_lines: bool,
+    /// The page is one of a wiki.
+    is_wiki: bool,
+    /// Where the words of open links begin, and the pages that they lead to.
+    links: Vec<(usize, Option<String>)>,
+}
+
+/// The value of an attribute of a tag.
+fn attribute(tag: &StartTag<()>, name: &str) -> String {
+    tag.attributes.get(name.as_bytes()).map(|value| lossy(&value.value)).unwrap_or_default()
+}
+
+/// Whether an element of a page of a wiki is none of its prose.
+fn is_apparatus(name: &str, tag: &StartTag<()>) -> bool {
+    let role = attribute(tag, "role");
+    let style = attribute(tag, "style").replace(' ', "").to_ascii_lowercase();
+    let classes = attribute(tag, "class");
+    matches!(name, "figure" | "annotation" | "annotation-xml" | "head")
+        || matches!(role.as_str(), "navigation" | "note")
+        || style.contains("display:none")
+        || classes.split_ascii_whitespace().any(|class| APPARATUS.contains(&class))
 }
 
 impl Writer {
@@ -91,10 +150,18 @@ impl Writer {
         match token {
             Token::StartTag(tag) => {
                 let name = lossy(&tag.name);
-                let is_hidden = HIDDEN.contains(&name.as_str()) || tag.attributes.contains_key(b"hidden".as_slice());
+                let is_hidden = HIDDEN.contains(&name.as_str())
+                    || tag.attributes.contains_key(b"hidden".as_slice())
+                    || self.is_wiki && is_apparatus(&name, &tag);
+                if self.is_wiki && self.hidden.is_none() && !is_hidden {
+                    self.begin_of_wiki(&name, &tag);
+                }
                 match &mut self.hidden {
                     Some((hidden, depth)) => *depth += usize::from(*hidden == name && !tag.self_closing),
                     None if is_hidden && self.ends.get(&name).is_some_and(|ahead| *ahead > 0) => {
+                        self.hidden = Some((name, 1));
+                    }
+                    None if self.is_wiki && name == "math" && self.ends.get(&name).is_some_and(|ahead| *ahead > 0) => {
                         self.hidden = Some((name, 1));
                     }
                     None => self.tag(&name, true),
@@ -113,12 +180,45 @@ impl Writer {
                         }
                     }
                     Some(_) => {}
+                    None if self.is_wiki && name == "a" => self.end_link(),
                     None => self.tag(&name, false),
                 }
             }
             Token::String(text) if self.hidden.is_none() => self.text(&lossy(&text)),
             _ => {}
         }
+    }
+
+    /// What the beginning of an element says in a page of a wiki: a link, a category, a formula.
+    fn begin_of_wiki(&mut self, name: &str, tag: &StartTag<()>) {
+        let (relation, address) = (attribute(tag, "rel"), attribute(tag, "href"));
+        match name {
+            "a" => {
+                let page = page_of(&address, "").filter(|_| relation.contains("mw:WikiLink"));
+                self.links.push((self.out.len(), page));
+            }
+            "link" if relation == "mw:PageProp/Category" => {
+                // The namespace has the name of the wiki's language.
+                let category = address.strip_prefix("./").and_then(|title| title.split_once(':'));
+                if let Some(title) = category.and_then(|(_, title)| page_of(&format!("./{title}"), "")) {
+                    let _ = write!(self.out, "[[Category:{title}]]");
+                }
+            }
+            "math" => {
+                let formula = attribute(tag, "alttext").replace("</", "< /");
+                let _ = write!(self.out, "<math>{}</math>", formula.replace('&', "&amp;"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts the marks around the words of a link to another page.
+    fn end_link(&mut self) {
+        let Some((start, page)) = self.links.pop() else { return };
+        let Some(page) = page.filter(|_| start <= self.out.len()) else { return };
+        let words = self.out.split_off(start);
+        let is_line = !words.contains(['<', '\n']) && !words.trim().is_empty();
+        let _ = if is_line { write!(self.out, "[[{page}|{words}]]") } else { write!(self.out, "{words}") };
     }
 
     fn tag(&mut self, name: &str, opens: bool) {
@@ -204,6 +304,33 @@ mod tests {
         ] {
             assert_eq!(prose(html), expected, "{html}");
         }
+    }
+
+    #[test]
+    fn pages_of_wikis_have_links_and_categories_and_no_apparatus() {
+        let html = "<!DOCTYPE html><html><head><title>Mira</title><link rel=\"stylesheet\" href=\"x\"/></head><body>\
+            <section data-mw-section-id=\"0\"><div class=\"hatnote navigation-not-searchable\" role=\"note\">See <a>Mira B</a>.</div>\
+            <table class=\"infobox vcard\"><tr><td>Pop</td><td>5</td></tr></table>\
+            <p><b>Mira</b> is a <a rel=\"mw:WikiLink\" href=\"./Town_(place)#Top\" title=\"Town\">small <i>town</i></a> by the \
+            <a rel=\"mw:WikiLink\" href=\"./Lorn\"><span>Lorn</span></a>.<sup class=\"mw-ref reference\"><a href=\"#n\">[1]</a></sup> \
+            It has <span style=\"display: none\">0005</span>five mills, 10<sup>3</sup> trees, \
+            <span class=\"mwe-math-element\"><math alttext=\"x^2\"><mi>x</mi><annotation>x</annotation></math><img src=\"x\"/></span>, \
+            <a rel=\"mw:ExtLink\" href=\"https://example.org\">a site</a>.</p>\
+            <figure><img src=\"x\"/><figcaption>A view.</figcaption></figure></section>\
+            <section><h2 id=\"Past\">Past<span class=\"mw-editsection\">[edit]</span></h2><p>It is old.</p></section>\
+            <div class=\"mw-references-wrap\"><ol class=\"references\"><li>Note.</li></ol></div>\
+            <div role=\"navigation\" class=\"navbox\"><div>Nav</div></div>\
+            <link rel=\"mw:PageProp/Category\" href=\"./Category:Towns_of_Lorn#x\"/></body></html>";
+        let text = Text { text: html.to_owned(), markup: Markup::Parsoid, ..Text::default() };
+        let page = clean(&text, &WikiContext::default());
+        assert_eq!(
+            page.text_with_headings(),
+            "Mira is a small town by the Lorn. It has five mills, 10³ trees, x², a site.\n\n## Past\n\nIt is old."
+        );
+        let links: Vec<(&str, &str)> =
+            page.links.iter().map(|link| (&page.text[link.span.clone()], link.target.as_str())).collect();
+        assert_eq!(links, [("small town", "Town (place)"), ("Lorn", "Lorn")]);
+        assert_eq!(page.categories, ["Towns of Lorn"]);
     }
 
     #[test]

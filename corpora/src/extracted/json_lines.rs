@@ -28,8 +28,8 @@ pub(super) fn rows(path: &Path) -> Result<Rows, DumpError> {
         let refused = |detail: String| Err(DumpError::NotADump { path: path.to_path_buf(), detail });
         match json::object(line) {
             Ok(row) if enterprise::is_article(&row) => {
-                if !enterprise::has_wikitext(&row) {
-                    return refused(format!("of its first article {}", enterprise::NO_WIKITEXT));
+                if !enterprise::has_text(&row) {
+                    return refused(format!("its first article {}", enterprise::NO_TEXT));
                 }
                 site = enterprise::site(&row);
             }

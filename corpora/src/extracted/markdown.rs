@@ -268,7 +268,7 @@ impl<'a> Writer<'a> {
 
 /// The title of the page that an address leads to from a page of the same wiki; `None` for other addresses, and for pages that are no
 /// articles.
-fn page_of(address: &str, from: &str) -> Option<String> {
+pub(super) fn page_of(address: &str, from: &str) -> Option<String> {
     let host = |url: &str| url.split_once("//").map(|(_, rest)| rest.split('/').next().unwrap_or_default().to_owned());
     let path = match host(address) {
         Some(there) if !there.is_empty() && Some(&there) == host(from).as_ref() => {
