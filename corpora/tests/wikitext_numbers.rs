@@ -123,3 +123,46 @@ fn a_date_is_written_in_the_form_asked_for() {
     );
     shows_in("de", "{{#formatdate:1871-03-09|dmy}}", "9 März 1871");
 }
+
+#[test]
+fn a_day_is_written_in_any_form() {
+    shows(
+        "{{#time:j F Y|1871-03-09}}, {{#time:F Y|1871-03}}, {{#time:l|9 March 1871}}",
+        "9 March 1871, March 1871, Thursday",
+    );
+    shows("Seen {{#time:Y}}.", "Seen.");
+    shows(
+        "{{date|1871-03-09|dmy}} {{date|9 March 1871|mdy}} {{dts|1871-03-09}}",
+        "9 March 1871 March 9, 1871 March 9, 1871",
+    );
+    shows("{{dts|format=dmy|1871|3|9}} {{start date|1871|3|9}}", "9 March 1871 March 9, 1871");
+    shows("{{as of|1871|3|9}} {{as of|1871|3|9|df=US}}", "As of 9 March 1871 As of March 9, 1871");
+    shows("She was {{age|1871|3|9|1899|3|8}}, and is {{age|1871|3|9}}.", "She was 27, and is.");
+    shows_in(
+        "ru",
+        "{{СС2|07.11.1917|25.10.1917}}; {{СС2|12.1.1900|31.12.1899}}",
+        "25 октября (7 ноября) 1917; 31 декабря 1899 (12 января 1900)",
+    );
+}
+
+#[test]
+fn units_count_in_millions_and_numbers_are_spelled() {
+    shows(
+        "{{convert|3|e6km2|sqmi}} {{convert|3|e6m3|cuft}}",
+        "3 million square kilometres (1,200,000 sq mi) 3 million cubic metres (110,000,000 cu ft)",
+    );
+    shows(
+        "{{convert|3|e6m3|e6cuft|abbr=on}} {{convert|8|e3kg|t}}",
+        "3×10⁶ m³ (110×10⁶ cu ft) 8 thousand kilograms (8.0 t)",
+    );
+    shows("{{convert|5|mi|km|spell=in}}, {{convert|1|mi|km|spell=In}}", "five miles (8.0 km), One mile (1.6 km)");
+    shows("{{convert|4|xx|6|m}} {{convert|4|x|6|m}}", "4 × 6 metres (13 × 20 ft) 4 by 6 metres (13 ft × 20 ft)");
+    shows(
+        "{{convert|5|km|mi|disp=or}} {{convert|40|nmi}}",
+        "5 kilometres or 3.1 miles 40 nautical miles (74 km; 46 mi)",
+    );
+    shows("{{convert|15|kn}} {{convert|5|U.S.gal|L}}", "15 knots (28 km/h; 17 mph) 5 US gallons (19 L)");
+    shows("{{val|5|-|8|u=m}} {{number to word|42}} {{spellnum|7}}", "5–8 m forty-two seven");
+    shows_in("fr", "{{unité|4|à=6,5|km}}", "4 à 6,5 km");
+    shows_in("uk", "{{convert|4,25|км|mi}}", "4,25 км (2,64 милі)");
+}

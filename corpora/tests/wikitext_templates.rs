@@ -147,3 +147,52 @@ fn words_of_other_wikis() {
         shows_in(language, wikitext, text);
     }
 }
+
+#[test]
+fn arguments_may_be_named_by_their_place() {
+    shows("{{harvtxt|1=Ost|2=1990}} {{lang|1=fr|2=pont}} {{hlist|1=a|2=b}}", "Ost (1990) pont a, b");
+}
+
+#[test]
+fn citations_have_their_forms() {
+    shows("{{harvp|Ost|1990|p=7}} and {{harvtxt|Ost|Velm|year=1991}}.", "Ost (1990), p. 7 and Ost & Velm (1991).");
+    shows(
+        "{{harvs|txt|first=Ann|last=Ost|year=1990|loc=§ 2}}, {{harvs|nb|last=Ost|year=1990}}",
+        "Ann Ost (1990, § 2), Ost 1990",
+    );
+    shows("It is old {{harvs|last1=Ost|last2=Velm|year1=1990|year2=1991}}.", "It is old (Ost & Velm 1990, 1991).");
+}
+
+#[test]
+fn a_template_that_is_not_closed_costs_no_sentence() {
+    shows("{{lang|fr|Le pont is old. It was built.\n\nNext.", "Le pont is old. It was built.\n\nNext.");
+    shows("A {{nowrap|wide river floods. It is old.", "A wide river floods. It is old.");
+    shows("{{unknown|x=1|The mill is old. It burned.\n\nNext.", "The mill is old. It burned.\n\nNext.");
+    shows("{{small|a {{big|b}} c.", "a b c.");
+    shows("{{Infobox town\n| name = Lorn\n| area = 5\n\nLorn is a town.", "Lorn is a town.");
+    shows("{{Infobox town|name=Lorn\n| area = 5\n\nLorn is a town.", "Lorn is a town.");
+    shows("{{Use dmy dates|date=May 2010\n\nLorn is a town.", "Lorn is a town.");
+}
+
+#[test]
+fn names_in_small_letters_are_no_ships() {
+    shows("{{HS|Lorn}} and {{hs|1}} {{Ts|x}}.", "HS Lorn and.");
+    shows(
+        "the {{sclass|Lorn|cruiser|0}} ships of the {{sclass|Lorn|cruiser|4}}, {{sclass|Lorn|cruiser|5}}",
+        "the Lorn-class ships of the Lorn class, Lorn",
+    );
+}
+
+#[test]
+fn flags_are_named_as_the_wiki_names_its_templates() {
+    shows_in("fr", "{{Norvège}} bat {{États-Unis}}.", "Norvège bat États-Unis.");
+    shows_in("it", "{{Bandiera|NOR|nome}} vince, {{Bandiera|NOR}} Norvegia.", "Norvegia vince, Norvegia.");
+    shows("{{flagmedalist|[[Ola]]|NOR}} of {{country|NOR}}", "Ola (NOR) of Norway");
+}
+
+#[test]
+fn words_beside_a_hint_are_the_words() {
+    shows("the {{H:title|United Valleys|UV}} and {{hover title|United Valleys|UV}}", "the UV and UV");
+    shows("the {{tt|UV|United Valleys}} {{define|x|y}} {{brackets|a}} {{1/2}}", "the UV x [a] ½");
+    shows("{{stn|Lorn}}, {{rws|Ost}}; 10 is {{10^|1}}", "Lorn station, Ost railway station; 10 is 10¹");
+}

@@ -11,7 +11,7 @@ use super::tokens::{Kind, Token, scan};
 /// What is put in for the template of a name.
 fn written(name: &str) -> Option<&'static str> {
     Some(match name.trim() {
-        "!" => "|",
+        "!" | "pipe" => "|",
         "!!" => "||",
         "!-" => "|-",
         "!+" => "|+",
@@ -33,7 +33,8 @@ struct Around {
 /// between arguments.
 pub(super) fn written_out(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
-    if memmem::find(bytes, b"{{!").is_none() && memmem::find(bytes, b"{{(!").is_none() {
+    let begins = |name: &[u8]| [b"!".as_slice(), b"(!", b"pipe"].iter().any(|known| name.starts_with(known));
+    if !memmem::find_iter(bytes, b"{{").any(|at| begins(bytes[at + 2..].trim_ascii_start())) {
         return Cow::Borrowed(text);
     }
     let mut around: Vec<Around> = Vec::new();
@@ -98,6 +99,7 @@ mod tests {
             ("{{x|\n{{{!}}\n{{!}} b\n{{!}}}\n}}", "{{x|\n{|\n| b\n|}\n}}"),
             ("{{x|\n{{(!}}\n{{!}} b {{y|{{!}}}}\n{{!)}} {{!}}}}", "{{x|\n{|\n| b {{y|{{!}}}}\n|} {{!}}}}"),
             ("{{x|\n{{{!}}\n{{!}} b\n}}", "{{x|\n{{{!}}\n{{!}} b\n}}"),
+            ("[[a{{ ! }}b]] [[c{{pipe}}d]]", "[[a|b]] [[c|d]]"),
             ("<nowiki>{{!}}</nowiki>", "<nowiki>{{!}}</nowiki>"),
         ] {
             assert_eq!(written_out(text), expected, "{text}");

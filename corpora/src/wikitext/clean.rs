@@ -313,8 +313,8 @@ impl<'page> Cleaner<'page> {
                 if inline { self.literal(token.inner(), Break::Space) } else { self.out.dropped() }
             }
             Opaque::Math => {
-                let formula = self.text[token.inner()].trim();
-                match self.context.options().math.show(formula) {
+                let formula = character_references::decode(self.text[token.inner()].trim());
+                match self.context.options().math.show(&formula) {
                     Some(shown) => self.out.push(&shown),
                     None => self.out.dropped(),
                 }

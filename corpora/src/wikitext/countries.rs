@@ -1,6 +1,6 @@
 //! Names of countries by the codes that their flags are named by.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 /// A country a line: its codes (of ISO 3166, the Olympic committee and FIFA), then its names in the languages of the first line.
@@ -24,6 +24,16 @@ pub(super) fn country(code: &str, language: &str) -> Option<&'static str> {
     names.split('|').nth(place).filter(|name| !name.is_empty())
 }
 
+/// A country by what the wiki of a language calls it, as it is written there.
+pub(super) fn country_of_name(name: &str, language: &str) -> Option<&'static str> {
+    static NAMES: LazyLock<HashMap<&'static str, HashSet<&'static str>>> = LazyLock::new(|| {
+        let rows = || COUNTRIES.lines().skip(1).filter_map(|line| line.split_once('|'));
+        let of = |place: usize| rows().filter_map(move |(_, names)| names.split('|').nth(place)).collect();
+        LANGUAGES.iter().enumerate().map(|(place, &language)| (language, of(place))).collect()
+    });
+    NAMES.get(language)?.get(name).copied().filter(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +49,8 @@ mod tests {
         assert_eq!(country("XYZ", "en"), None);
         assert_eq!(country("usa", "en"), None);
         assert_eq!(country("USA", "xx"), None);
+        assert_eq!(country_of_name("Norvège", "fr"), Some("Norvège"));
+        assert_eq!((country_of_name("norvège", "fr"), country_of_name("", "fr")), (None, None));
     }
 
     #[test]

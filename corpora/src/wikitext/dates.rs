@@ -9,10 +9,10 @@ use super::template_show::is_number;
 
 /// A day, of which the year may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Day {
-    year: String,
-    month: usize,
-    day: String,
+pub(super) struct Day {
+    pub(super) year: String,
+    pub(super) month: usize,
+    pub(super) day: String,
 }
 
 impl Cleaner<'_> {
@@ -30,27 +30,55 @@ impl Cleaner<'_> {
             let small = self.named(arguments, &["lc"]).is_some_and(|value| !value.is_empty());
             self.out.push(&if small { words.to_lowercase() } else { words.to_owned() });
         }
-        self.show_date(arguments);
-    }
-
-    /// Day, month and year of `{{start date|1984|7|21|df=y}}` in the order of the language.
-    pub(super) fn show_date(&mut self, arguments: &[Argument]) {
+        // Of all templates this one has the day first where nothing else is asked for.
+        let day_first = !self.named(arguments, &["df", "mf"]).is_some_and(|form| !form.is_empty());
         let values = self.placed(arguments);
-        let words = self.date_of(&values, arguments);
-        match words {
+        match self.date_of(&values, arguments, day_first) {
             Some(words) => self.push_plain(&words),
             None => self.show_value(self.numbered(arguments, 1)),
         }
     }
 
-    /// The date that a year, a month and a day in this order are; `None` if the first is no year.
-    fn date_of(&mut self, values: &[Range<usize>], arguments: &[Argument]) -> Option<String> {
-        let numbers: Vec<&str> = values.iter().take(3).map(|range| self.text[range.clone()].trim()).collect();
+    /// Day, month and year of `{{start date|1984|7|21|df=y}}` in the order of the language.
+    pub(super) fn show_date(&mut self, arguments: &[Argument]) {
+        let values = self.placed(arguments);
+        if let Some(words) = self.date_of(&values, arguments, false) {
+            return self.push_plain(&words);
+        }
+        // A date in one text: `{{date|1990-05-17|dmy}}`.
+        let written = self.plain_part(self.numbered(arguments, 1));
+        let form = self.plain_part(self.named_range(arguments, &["format", "2"])).to_ascii_lowercase();
+        let is_known = matches!(form.as_str(), "dmy" | "mdy" | "ymd" | "iso");
+        let is_iso = Day::of(&written, self.context.language()).is_some() && written.split('-').count() == 3;
+        match (is_known, is_iso) {
+            (true, _) => self.push_plain(&self.formatted_date(&written, &form)),
+            (false, true) => {
+                let parts: Vec<&str> = written.split('-').map(str::trim).collect();
+                let language = self.context.language();
+                self.push_plain(&language.date(parts[0], language.month(parts[1]), Some(parts[2]), false));
+            }
+            (false, false) => self.show_value(self.numbered(arguments, 1)),
+        }
+    }
+
+    /// The date that a year, a month and a day in this order are, or a day, a month and a year; `None` if there is no year.
+    /// `day_first`: in English, where the arguments ask for nothing else.
+    fn date_of(&mut self, values: &[Range<usize>], arguments: &[Argument], day_first: bool) -> Option<String> {
+        let mut numbers: Vec<&str> = values.iter().take(3).map(|range| self.text[range.clone()].trim()).collect();
+        if let [day, _, year] = numbers[..]
+            && day.len() <= 2
+            && year.len() == 4
+            && is_number(year)
+        {
+            numbers.reverse();
+        }
         let year = numbers.first().filter(|year| is_number(year) && year.len() <= 4)?;
         let language = self.context.language();
         let month = numbers.get(1).and_then(|month| language.month(month));
         let day = numbers.get(2).copied().filter(|day| is_number(day) && day.len() <= 2 && month.is_some());
-        let day_first = self.named(arguments, &["df"]).is_some_and(|value| matches!(value, "y" | "yes" | "1" | "Y"));
+        let day_first = day_first
+            || self.named(arguments, &["df"]).is_some_and(|value| matches!(value, "y" | "yes" | "1" | "Y"))
+            || self.named(arguments, &["format"]).is_some_and(|form| form.eq_ignore_ascii_case("dmy"));
         Some(language.date(year, month, day, day_first))
     }
 
@@ -73,7 +101,7 @@ impl Cleaner<'_> {
     /// `{{death date and age|1990|3|2|1920|1|5}}`: the day, and in English the age.
     pub(super) fn show_died(&mut self, arguments: &[Argument]) {
         let values = self.placed(arguments);
-        let Some(words) = self.date_of(&values, arguments) else {
+        let Some(words) = self.date_of(&values, arguments, false) else {
             return self.show_value(self.numbered(arguments, 1));
         };
         self.push_plain(&words);
@@ -81,9 +109,20 @@ impl Cleaner<'_> {
         if let [died, died_month, died_day, born, born_month, born_day] = numbers[..]
             && self.context.english()
         {
-            let before_birthday = (died_month, died_day) < (born_month, born_day);
-            let age = died.saturating_sub(born).saturating_sub(i32::from(before_birthday));
+            let age = years_between((born, born_month, born_day), (died, died_month, died_day));
             self.out.push(&format!(" (aged {age})"));
+        }
+    }
+
+    /// `{{age|1950|3|2|2000|1|1}}`; to today it depends on the day of reading, and nothing is shown.
+    pub(super) fn show_age(&mut self, arguments: &[Argument]) {
+        let values = self.placed(arguments);
+        let numbers: Vec<i32> = values.iter().map_while(|range| self.text[range.clone()].trim().parse().ok()).collect();
+        match numbers[..] {
+            [year, month, day, later_year, later_month, later_day] => {
+                self.push_plain(&years_between((year, month, day), (later_year, later_month, later_day)).to_string());
+            }
+            _ => self.out.dropped(),
         }
     }
 
@@ -94,6 +133,7 @@ impl Cleaner<'_> {
             self.placed(arguments).into_iter().take(5).map(|value| self.plain_part(Some(value))).collect();
         let parts: Vec<&str> = match values.as_slice() {
             [date] => date.split('.').map(str::trim).collect(),
+            [new, old] => new.split('.').chain(old.split('.')).map(str::trim).collect(),
             parts => parts.iter().map(String::as_str).collect(),
         };
         let language = self.context.language();
@@ -104,7 +144,10 @@ impl Cleaner<'_> {
             return self.push_plain(&values.join(" "));
         };
         let old = match old {
-            [old_day, old_month, ..] => language.month(old_month).map(|month| (year.to_string(), month, *old_day)),
+            [old_day, old_month, rest @ ..] => {
+                let old_year = rest.first().filter(|year| is_number(year)).unwrap_or(year);
+                language.month(old_month).map(|month| (old_year.to_string(), month, *old_day))
+            }
             _ => None,
         };
         let old = old.map(|(year, month, day)| (year, month, day.to_owned()));
@@ -149,7 +192,7 @@ impl Cleaner<'_> {
 
 impl Day {
     /// A date as people write it: `17 May 1990`, `May 17, 1990`, `1990 May 17`, `1990-05-17`, with a year or without.
-    fn of(date: &str, language: &Language) -> Option<Day> {
+    pub(super) fn of(date: &str, language: &Language) -> Option<Day> {
         let parts: Vec<&str> = date.split([' ', ',', '\u{A0}', '_']).filter(|part| !part.is_empty()).collect();
         let number = |text: &str, longest: usize| {
             let digits = text.trim_end_matches('.');
@@ -180,6 +223,12 @@ impl Day {
             _ => None,
         }
     }
+}
+
+/// Whole years from one day (year, month, day) to another.
+fn years_between(from: (i32, i32, i32), to: (i32, i32, i32)) -> i32 {
+    let is_before_birthday = (to.1, to.2) < (from.1, from.2);
+    to.0.saturating_sub(from.0).saturating_sub(i32::from(is_before_birthday))
 }
 
 /// A day of the Gregorian calendar in the Julian: year, month and day.

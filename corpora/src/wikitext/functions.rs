@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::clean::{Cleaner, Layout};
-use super::expression;
+use super::{expression, time};
 
 /// Variables that are the page's title, in languages whose wikis write them in their own words.
 const PAGE_NAMES: &[&str] = &[
@@ -107,6 +107,13 @@ impl Cleaner<'_> {
             "#dateformat" | "#formatdate" => {
                 let (date, form) = (self.plain_part(part(0)), self.plain_part(part(1)));
                 self.push_plain(&self.formatted_date(&date, &form));
+            }
+            "#time" | "#timel" => {
+                let (form, date) = (self.plain_part(part(0)), self.plain_part(part(1)));
+                match time::formatted(&form, &date, self.context.language()) {
+                    Some(words) => self.push_plain(&words),
+                    None => self.out.dropped(),
+                }
             }
             "#titleparts" => self.show_part(part(0)),
             "formatnum" | "zahlenformat" => {

@@ -92,11 +92,17 @@ impl Language {
             Some(_) if self.code == "en" && day_first => DMY,
             Some(_) => self.date,
         };
+        let own = |number: &str| self.own_digits(number.to_owned());
         pattern
-            .replace("{d}", day.unwrap_or_default().trim_start_matches('0'))
+            .replace("{d}", &own(day.unwrap_or_default().trim_start_matches('0')))
             .replace("{m}", self.months.split(' ').nth(month - 1).unwrap_or_default())
-            .replace("{n}", &month.to_string())
-            .replace("{y}", year)
+            .replace("{n}", &own(&month.to_string()))
+            .replace("{y}", &own(year))
+    }
+
+    /// Whether it is English.
+    pub(super) fn is_english(&self) -> bool {
+        self.code == "en"
     }
 
     /// The name of a month as it stands in a date, or its number where a date has none.
@@ -204,6 +210,7 @@ mod tests {
         assert_eq!(of("de").date("1984", Some(7), Some("02"), false), "2. Juli 1984");
         assert_eq!(of("vi").date("1984", Some(7), None, false), "tháng 7 năm 1984");
         assert_eq!(of("ja").date("1984", Some(7), Some("1"), false), "1984年7月1日");
+        assert_eq!(of("bn").date("1984", Some(7), Some("1"), false), "১ জুলাই ১৯৮৪");
         assert_eq!(of("en").number("-1234567.5"), "-1,234,567.5");
         assert_eq!(of("de").number("1234.5"), "1.234,5");
         assert_eq!(of("mr").number("1234567"), "१२,३४,५६७");

@@ -6,6 +6,7 @@ use super::clean::{Cleaner, Layout, Walk, switch_end};
 use super::context::Prefix;
 use super::opaque::{Opaque, name_at};
 use super::output::{Break, Output};
+use super::template_names::Shows;
 use super::tokens::{Kind, Token};
 
 impl Cleaner<'_> {
@@ -292,9 +293,48 @@ impl Cleaner<'_> {
         let at_line_start = token.start() == 0 || self.bytes[token.start() - 1] == b'\n';
         match token.kind {
             Kind::Stray if self.bytes[token.start()] == b'[' => self.stray_link(token, walk),
-            Kind::StrayBraces if at_line_start && walk.layout == Layout::Block => self.skip_line(token.end(), walk),
+            Kind::StrayBraces => self.stray_template(token, at_line_start && walk.layout == Layout::Block, walk),
             Kind::StrayTable if self.bytes[token.start()] == b'{' => self.skip_table(token.end(), walk),
             _ => token.end(),
+        }
+    }
+
+    /// `{{` that nothing closes. Its name and arguments go; words that stand in the line behind its last bar are kept, where
+    /// the template shows words or these are a sentence. A template that goes over several lines has none.
+    fn stray_template(&mut self, token: Token, is_alone: bool, walk: &mut Walk) -> usize {
+        /// No template of a sentence has a longer name and arguments.
+        const REACH: usize = 400;
+        let at = token.end();
+        // Without a limit each of many on a line would look at all of it.
+        let mut end = walk.end.min(at + REACH);
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let line_end = memchr(b'\n', &self.bytes[at..end]).map(|found| at + found);
+        let end = line_end.unwrap_or(end);
+        let mut bars = (0..8).scan(at, |from, _| {
+            let bar = self.next_bar(*from..end)?;
+            *from = bar + 1;
+            Some(bar)
+        });
+        let Some(first) = bars.next() else {
+            let is_words = is_sentence(self.text.get(at..end).unwrap_or_default());
+            return if is_alone && !is_words { self.skip_line(at, walk) } else { at };
+        };
+        let last = bars.last().unwrap_or(first);
+        let goes_on = line_end.is_some_and(|line_end| matches!(self.bytes.get(line_end + 1), Some(b'|' | b'}')));
+        let words = self.text.get(last + 1..end).unwrap_or_default();
+        let named = words.split_once('=').filter(|(name, _)| !name.trim().contains([' ', '<', '[', '/']));
+        let start = named.map_or(last + 1, |(_, value)| end - value.len());
+        let shows_words = || match self.template_name(at..first) {
+            Some((name, _)) => self.shows(&name, at..first) != Shows::Nothing && named.is_none(),
+            None => false,
+        };
+        let is_kept = !words.trim().is_empty() && !goes_on && (is_sentence(words) || shows_words());
+        match (is_kept, is_alone) {
+            (true, _) => start,
+            (false, true) => self.skip_line(at, walk),
+            (false, false) => line_end.filter(|_| named.is_some()).unwrap_or(start),
         }
     }
 
@@ -330,6 +370,15 @@ impl Cleaner<'_> {
         }
         walk.end
     }
+}
+
+/// Whether a sentence ends in a line, or with it.
+fn is_sentence(line: &str) -> bool {
+    const ENDS: [char; 7] = ['.', '!', '?', '。', '।', '۔', '։'];
+    // A name, a number or a list of arguments has a few words at most.
+    let is_long =
+        line.split_whitespace().nth(2).is_some() || line.chars().filter(|letter| *letter > '\u{2E80}').nth(5).is_some();
+    is_long && (line.trim_end().ends_with(ENDS) || line.contains(". ") || line.contains(['。', '।', '։']))
 }
 
 /// Length of the tag a text begins with, if it is one that says what a template's page shows to whom.

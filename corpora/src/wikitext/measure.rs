@@ -1,6 +1,8 @@
 //! `{{convert|10|km|mi}}` and its kin: a measure in one unit and in another.
 
 use super::clean::Cleaner;
+use super::html::raise;
+use super::numerals;
 use super::template::Argument;
 use super::unit_symbols;
 use super::units::{self, Unit};
@@ -21,6 +23,8 @@ struct Measure {
     /// Between the numbers: `to`, `-`, `x`.
     between: Vec<String>,
     unit: String,
+    /// What the unit counts, as a power of ten: 6 of `e6m3`.
+    exponent: i32,
     /// The inches of `5 ft 11 in`.
     rest: Option<(Number, &'static Unit)>,
     targets: Option<String>,
@@ -102,6 +106,7 @@ impl Cleaner<'_> {
         let sides = match value_of(&["abbr"]) {
             _ if !self.context.english() => (Units::Symbols, Units::Symbols),
             "on" | "unit" | "~" => (Units::Symbols, Units::Symbols),
+            "" if value_of(&["disp"]) == "or" && !matches!(name, "cvt" | "cvt2") => (Units::Names, Units::Names),
             "in" => (Units::Symbols, Units::Names),
             "off" => (Units::Names, Units::Names),
             "values" | "none" => (Units::Absent, Units::Absent),
@@ -121,6 +126,7 @@ impl Cleaner<'_> {
         let shown = match self.measure(&values, adjective == "mid") {
             Some(mut measure) => {
                 measure.rounding = measure.rounding.or(significant).or(multiple);
+                measure.spell(value_of(&["spell"]));
                 self.written(&measure, &manner)
             }
             None => values.first().cloned().unwrap_or_default(),
@@ -137,7 +143,8 @@ impl Cleaner<'_> {
             between.push(word.to_owned());
             numbers.push(self.number(values.next()?)?);
         }
-        let unit = values.next().unwrap_or_default().to_owned();
+        let (exponent, unit) = scaled(values.next().unwrap_or_default());
+        let unit = unit.to_owned();
         let mut rest = None;
         if let Some(number) = values.peek().and_then(|value| self.number(value))
             && let Some(second) = values.clone().nth(1).and_then(units::find)
@@ -150,7 +157,8 @@ impl Cleaner<'_> {
         let targets = values.next_if(|value| value.parse::<i32>().is_err()).map(str::to_owned);
         let digits = values.next_if(|value| value.parse::<i32>().is_ok()).and_then(|value| value.parse().ok());
         let middle = if has_middle { values.next().unwrap_or_default().to_owned() } else { String::new() };
-        Some(Measure { numbers, between, unit, rest, targets, rounding: digits.map(Rounding::Digits), middle })
+        let rounding = digits.map(Rounding::Digits);
+        Some(Measure { numbers, between, unit, exponent, rest, targets, rounding, middle })
     }
 
     /// A number as people write it: `1,000`, `5+1/2`, `−3.5`, and as its language writes it.
@@ -230,7 +238,7 @@ impl Cleaner<'_> {
         }
         let language = self.context.language();
         let mut all = Vec::new();
-        let known: Vec<&str> = match units::find(targets) {
+        let known: Vec<&str> = match units::find(scaled(targets).1) {
             Some(_) => vec![targets],
             None => targets.split([' ', '+']).filter(|target| !target.is_empty()).collect(),
         };
@@ -250,10 +258,11 @@ impl Cleaner<'_> {
                 all.push(format!("{} {}", part(whole, large), part(left, small)));
                 continue;
             }
+            let (exponent, target) = scaled(target);
             let to = units::find(target)?;
-            let values: Option<Vec<f64>> =
-                measure.numbers.iter().map(|number| unit.convert(rest(number.value)?, to)).collect();
-            let values = values?;
+            let scale = 10f64.powi(measure.exponent - exponent);
+            let converted = |number: &Number| Some(unit.convert(rest(number.value)?, to)? * scale);
+            let values: Vec<f64> = measure.numbers.iter().map(converted).collect::<Option<_>>()?;
             let digits = |rounding| match rounding {
                 Some(Rounding::Digits(digits)) => Some(digits),
                 Some(Rounding::Significant(digits)) => {
@@ -267,6 +276,9 @@ impl Cleaner<'_> {
                             let total = number.value * unit.in_units_of(second) + inches.value;
                             second.digits_behind_another(inches.digits.max(0.0), total, to, *value)
                         }
+                        None if measure.exponent != 0 || exponent != 0 => {
+                            units::digits_by_ratio(number.digits, number.value, *value)
+                        }
                         None => unit.digits(number.digits, number.value, to, *value),
                     })
                     .max()
@@ -277,7 +289,8 @@ impl Cleaner<'_> {
                 (Some(Rounding::Multiple(multiple)), _) => ((value / multiple).round() * multiple).to_string(),
                 (_, digits) => units::rounded(*value, digits.unwrap_or(0)),
             });
-            let numbers: Vec<String> = rounded.map(|number| language.number(&number).replace('-', "−")).collect();
+            let mut numbers: Vec<String> = rounded.map(|number| language.number(&number).replace('-', "−")).collect();
+            manner.count(&mut numbers, exponent, written);
             all.push(with_unit(&numbers, &measure.between, manner, to, written));
         }
         (!all.is_empty()).then(|| all.join("; "))
@@ -295,19 +308,64 @@ impl Cleaner<'_> {
     }
 }
 
+/// Whether a unit behind this number is in the singular.
+fn is_singular(number: &str) -> bool {
+    number == "1" || number.eq_ignore_ascii_case("one")
+}
+
+impl Measure {
+    /// Writes whole numbers in words where `spell` asks for it; `In` begins a sentence.
+    fn spell(&mut self, spell: &str) {
+        if !matches!(spell, "in" | "In" | "on" | "On") {
+            return;
+        }
+        let is_whole = |number: &Number| number.value >= 0.0 && number.value.fract() == 0.0 && number.value < 1e15;
+        for (place, number) in self.numbers.iter_mut().enumerate().filter(|(_, number)| is_whole(number)) {
+            if let Some(mut words) = numerals::in_words(number.value as u64) {
+                if place == 0 && spell.starts_with(char::is_uppercase) {
+                    words[..1].make_ascii_uppercase();
+                }
+                number.shown = words;
+            }
+        }
+    }
+}
+
+impl Manner<'_> {
+    /// Writes behind the last of some numbers what their unit counts: `2 million`, `2×10⁶`.
+    fn count(&self, numbers: &mut [String], exponent: i32, written: Units) {
+        let (Some(last), true) = (numbers.last_mut(), exponent != 0) else { return };
+        match numerals::power_of_ten(exponent).filter(|_| written == Units::Names && self.english()) {
+            Some(word) => last.push_str(&format!("{}{word}", if self.adjective { "-" } else { " " })),
+            None => last.push_str(&format!("×10{}", raise(&exponent.to_string()).unwrap_or_default())),
+        }
+    }
+}
+
+/// A unit without what it counts in engineers' notation, and that as a power of ten: 6 and `m3` of `e6m3`.
+fn scaled(code: &str) -> (i32, &str) {
+    let parts = code.strip_prefix('e').filter(|_| units::find(code).is_none());
+    let parts = parts.map(|rest| rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count()));
+    match parts.and_then(|(digits, unit)| Some((digits.parse().ok()?, unit))) {
+        Some((exponent @ (3 | 6 | 9 | 12 | 15), unit)) if units::find(unit).is_some() => (exponent, unit),
+        _ => (0, code),
+    }
+}
+
 fn shown(numbers: &[Number]) -> Vec<String> {
     numbers.iter().map(|number| number.shown.clone()).collect()
 }
 
 /// The measure in the unit it was given in.
 fn given(measure: &Measure, unit: &Unit, manner: &Manner, written: Units) -> String {
-    let numbers = shown(&measure.numbers);
-    let is_one = measure.numbers.last().is_some_and(|number| number.is_fraction || number.shown == "1");
+    let mut numbers = shown(&measure.numbers);
+    manner.count(&mut numbers, measure.exponent, written);
+    let is_one = measure.numbers.last().is_some_and(|number| number.is_fraction || is_singular(&number.shown));
     if let Some((number, second)) = &measure.rest {
         let first = joined(&numbers, &measure.between, manner, None);
         let (of_first, of_second) = (
             manner.behind(&first, is_one, unit, written),
-            manner.behind(&number.shown, number.is_fraction || number.shown == "1", second, written),
+            manner.behind(&number.shown, number.is_fraction || is_singular(&number.shown), second, written),
         );
         let between = if manner.adjective && written == Units::Names { "-" } else { " " };
         return format!("{first}{of_first}{between}{}{of_second}", number.shown);
@@ -324,7 +382,7 @@ fn given(measure: &Measure, unit: &Unit, manner: &Manner, written: Units) -> Str
 fn with_unit(numbers: &[String], between: &[String], manner: &Manner, unit: &Unit, written: Units) -> String {
     let is_symbol = written == Units::Symbols || unit.symbol.starts_with('°');
     let mut number = joined(numbers, between, manner, is_symbol.then_some(unit));
-    let is_one = numbers.last().is_some_and(|number| number == "1");
+    let is_one = numbers.last().is_some_and(|number| is_singular(number));
     number.push_str(&manner.behind(&number, is_one, unit, written));
     number
 }
@@ -360,8 +418,9 @@ fn joined(numbers: &[String], between: &[String], manner: &Manner, unit: Option<
     for (place, number) in numbers.iter().enumerate() {
         if let Some(word) = place.checked_sub(1).and_then(|place| between.get(place)) {
             match word.as_str() {
-                "x" | "by" | "×" | "*" | "xx" if spelled => written.push_str(" by "),
-                "x" | "by" | "×" | "*" | "xx" => {
+                "xx" => written.push_str(" × "),
+                "x" | "by" | "×" | "*" if spelled => written.push_str(" by "),
+                "x" | "by" | "×" | "*" => {
                     // Each side has its unit: `3 m × 4 m`.
                     if let Some(unit) = unit {
                         written.push_str(&manner.behind(&written, false, unit, Units::Symbols));

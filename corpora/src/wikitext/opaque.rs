@@ -91,6 +91,8 @@ pub(super) const OPAQUE: &[(&str, Opaque)] = &[
     ("mapsources", Opaque::Dropped),
     ("jsonschema", Opaque::Dropped),
     ("abschnitt", Opaque::Dropped),
+    ("קטע", Opaque::Dropped),
+    ("trecho", Opaque::Dropped),
     ("rating", Opaque::Dropped),
     ("votes", Opaque::Dropped),
     ("newsletter", Opaque::Dropped),
@@ -190,7 +192,10 @@ impl Scanner<'_> {
 pub(super) fn name_at(bytes: &[u8], at: usize) -> &[u8] {
     let rest = bytes.get(at..).unwrap_or_default();
     // No tag has a name longer than `syntaxhighlight`; a longer word need not be read to its end.
-    let length = rest.iter().take(20).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+    // One that begins with a letter of another script is written in it.
+    let is_foreign = rest.first().is_some_and(|&byte| byte >= 0x80);
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || is_foreign && byte >= 0x80;
+    let length = rest.iter().take(20).take_while(|&&byte| is_letter(byte)).count();
     &rest[..length]
 }
 

@@ -32,10 +32,18 @@ impl Cleaner<'_> {
         self.show_ship(&prefix, 2, arguments);
     }
 
-    /// `{{sclass|Iowa|battleship}}`.
+    /// `{{sclass|Iowa|battleship}}`; a third argument says what is shown: `Iowa-class` (0), `Iowa class` (4), `Iowa` (5), or all.
     pub(super) fn show_ship_class(&mut self, arguments: &[Argument]) {
+        let form = self.plain_part(self.numbered(arguments, 3));
         self.show_value(self.numbered(arguments, 1));
-        self.out.push("-class ");
-        self.show_value(self.numbered(arguments, 2));
+        match form.as_str() {
+            "0" => self.out.push("-class"),
+            "4" => self.out.push(" class"),
+            "5" => {}
+            _ => {
+                self.out.push("-class ");
+                self.show_value(self.numbered(arguments, 2));
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::clean::{Cleaner, Layout};
-use super::countries::country;
+use super::countries::{country, country_of_name};
 use super::options::Keep;
 use super::output::Break;
 use super::template_names::{Shows, shows};
@@ -47,7 +47,7 @@ impl<'page> Cleaner<'page> {
         {
             return self.push_link(country, country);
         }
-        match self.shows(&name) {
+        match self.shows(&name, inner.start..end) {
             Shows::Nothing if country.is_some() && !self.is_icon(end..inner.end) => {
                 let country = country.unwrap_or_default();
                 self.push_link(country, country);
@@ -78,15 +78,18 @@ impl<'page> Cleaner<'page> {
         match self.template_name(token.inner()) {
             Some((name, end)) => {
                 let is_country = || self.country_of(token.inner().start..end).is_some();
-                !name.contains(':') && self.shows(&name) == Shows::Nothing && !is_country()
+                !name.contains(':') && self.shows(&name, token.inner().start..end) == Shows::Nothing && !is_country()
             }
             None => true,
         }
     }
 
-    /// What the template of a name shows in this wiki, as it is configured.
-    fn shows(&self, name: &str) -> Shows {
+    /// What the template of a name shows in this wiki, as it is configured; `typed` is where the name stands.
+    pub(super) fn shows(&self, name: &str, typed: Range<usize>) -> Shows {
+        // Ships have prefixes in capitals; in small letters two of them may name any other template: `{{hs}}`, `{{ts}}`.
+        let is_small = name.len() == 2 && self.text[typed].trim_end().ends_with(|last: char| last.is_lowercase());
         match shows(name, self.context.language_code()) {
+            Shows::Ship(_) if is_small => shows(name, ""),
             Shows::Pronunciation if self.context.options().pronunciations == Keep::Drop => Shows::Nothing,
             shows => shows,
         }
@@ -95,6 +98,12 @@ impl<'page> Cleaner<'page> {
     /// The country whose code is the name of a template.
     fn country_of(&self, name: Range<usize>) -> Option<&'static str> {
         let code = self.text[name].trim();
+        // In the French wiki the templates of flags are called as the countries are.
+        if self.context.language_code() == "fr"
+            && let Some(country) = country_of_name(code, "fr")
+        {
+            return Some(country);
+        }
         // A glance spares nearly all templates the table.
         if code.len() > 4 || !code.bytes().all(|byte| byte.is_ascii_uppercase()) {
             return None;
@@ -220,10 +229,11 @@ impl<'page> Cleaner<'page> {
         Some(self.text[argument.value.clone()].trim())
     }
 
-    /// Arguments without a name that are not empty.
+    /// Arguments without a name, or with their number as the name, that are not empty.
     pub(super) fn placed(&self, arguments: &[Argument]) -> Vec<Range<usize>> {
-        let filled =
-            |argument: &&Argument| argument.name.is_none() && !self.text[argument.value.clone()].trim().is_empty();
+        let filled = |argument: &&Argument| {
+            argument.name.is_none_or(is_place) && !self.text[argument.value.clone()].trim().is_empty()
+        };
         arguments.iter().filter(filled).map(|argument| argument.value.clone()).collect()
     }
 
@@ -253,6 +263,11 @@ impl<'page> Cleaner<'page> {
         let start = range.end - value.trim_start().len();
         start..(range.start + value.trim_end().len()).max(start)
     }
+}
+
+/// Whether the name of an argument is its place: `{{lang|1=fr|2=pont}}`.
+fn is_place(name: &str) -> bool {
+    name.parse().is_ok_and(|place: u8| (1..=30).contains(&place))
 }
 
 /// Whether an argument of an infobox of this name is a fact and not how something looks.

@@ -72,6 +72,12 @@ pub(super) enum Shows {
     Value,
     /// Authors, year and page of a citation, in the form of this pattern.
     Harvard(&'static str),
+    /// The same with all parts named.
+    HarvardNamed,
+    /// A number in words.
+    Spelled,
+    /// The years between two days.
+    Age,
     /// `{{unichar|2014|em dash}}`.
     CodePoint,
     /// `{{nihongo|English|Japanese|Romanized}}`.
@@ -92,6 +98,8 @@ pub(super) enum Shows {
     Country(u8),
     /// The country whose code is the first argument, in English as it is typed.
     Flag,
+    /// The same where its name is asked for, else nothing.
+    FlagNamed,
     /// The first sentence on a person, out of its parts.
     Bio,
 }
@@ -186,6 +194,9 @@ fn parsed(words: &[&'static str]) -> Option<Shows> {
         "percentage" => Shows::Percentage,
         "value" => Shows::Value,
         "harvard" => Shows::Harvard(text),
+        "harvard-named" => Shows::HarvardNamed,
+        "spelled" => Shows::Spelled,
+        "age" => Shows::Age,
         "code-point" => Shows::CodePoint,
         "nihongo" => Shows::Nihongo,
         "chinese" => Shows::Chinese,
@@ -195,6 +206,7 @@ fn parsed(words: &[&'static str]) -> Option<Shows> {
         "sign" => Shows::Sign,
         "country" => Shows::Country(number()?),
         "flag" => Shows::Flag,
+        "flag-named" => Shows::FlagNamed,
         "bio" => Shows::Bio,
         _ => return None,
     })

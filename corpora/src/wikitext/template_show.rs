@@ -7,10 +7,10 @@ use super::countries::country;
 use super::html::raise;
 use super::language_names::{label_of, language_name};
 use super::measure::powers;
+use super::numerals::in_words;
 use super::output::Break;
 use super::template::Argument;
 use super::template_names::Shows;
-use super::template_pattern::filled;
 use crate::Link;
 
 impl Cleaner<'_> {
@@ -40,7 +40,7 @@ impl Cleaner<'_> {
             Shows::ShipClass => self.show_ship_class(arguments),
             Shows::Measure => self.show_measure(name, arguments),
             Shows::Height => self.show_height(arguments),
-            Shows::Unit => self.show_unit(&self.placed(arguments)),
+            Shows::Unit => self.show_unit(arguments),
             Shows::Date => self.show_date(arguments),
             Shows::DayFirst => self.show_day_first(&self.placed(arguments)),
             Shows::Died => self.show_died(arguments),
@@ -65,6 +65,13 @@ impl Cleaner<'_> {
             Shows::Slashed => self.show_fraction(&self.placed(arguments), "/"),
             Shows::Percentage => self.show_percentage(arguments),
             Shows::Harvard(pattern) => self.show_harvard(pattern, arguments),
+            Shows::HarvardNamed => self.show_named_harvard(arguments),
+            Shows::Spelled => {
+                let number = self.plain_part(first);
+                let words = number.replace(',', "").parse().ok().and_then(in_words);
+                self.push_plain(&words.unwrap_or(number));
+            }
+            Shows::Age => self.show_age(arguments),
             Shows::CodePoint => self.show_code_point(arguments),
             Shows::Value => self.show_number_with_unit(arguments),
             Shows::Reading => self.show_reading(&self.placed(arguments)),
@@ -74,6 +81,7 @@ impl Cleaner<'_> {
             Shows::Raised | Shows::Exponent => {
                 let value = first.clone().map_or("", |range| self.text[range].trim());
                 match (raise(value), what) {
+                    (Some(raised), Shows::Exponent) if name == "10^" => self.out.push(&format!("10{raised}")),
                     (Some(raised), Shows::Exponent) => self.out.push(&format!("×10{raised}")),
                     (Some(raised), _) => self.out.push(&raised),
                     (None, _) => self.show_value(first),
@@ -92,6 +100,12 @@ impl Cleaner<'_> {
             Shows::Pronunciation => self.show_pronunciation(name, &self.placed(arguments)),
             Shows::Country(number) => self.show_country(number, false, arguments),
             Shows::Flag => self.show_country(1, true, arguments),
+            Shows::FlagNamed
+                if self.placed(arguments).iter().skip(1).any(|value| self.text[value.clone()].trim() == "nome") =>
+            {
+                self.show_country(1, false, arguments);
+            }
+            Shows::FlagNamed => self.out.dropped(),
             Shows::Nothing | Shows::Words(_) => self.out.dropped(),
         }
     }
@@ -233,38 +247,6 @@ impl Cleaner<'_> {
         self.push_plain(words.trim_end());
     }
 
-    /// `{{harvtxt|Smith|Jones|1999|p=5}}`: who wrote when, and where it stands.
-    fn show_harvard(&mut self, pattern: &'static str, arguments: &[Argument]) {
-        let mut values: Vec<String> =
-            self.placed(arguments).into_iter().take(6).map(|value| self.plain_part(Some(value))).collect();
-        let year = if values.len() > 1 { values.pop() } else { None }.unwrap_or_default();
-        let authors = match values.as_slice() {
-            [] => return self.out.dropped(),
-            [one] => one.clone(),
-            [one, two] => format!("{one} & {two}"),
-            [one, two, three] => format!("{one}, {two} & {three}"),
-            [one, ..] => format!("{one} et al."),
-        };
-        let page = self.plain_part(self.named_range(arguments, &["p", "page"]));
-        let pages = self.plain_part(self.named_range(arguments, &["pp", "pages"]));
-        let place = match (page.is_empty(), pages.is_empty()) {
-            (false, _) => format!("p. {page}"),
-            (_, false) => format!("pp. {pages}"),
-            _ => self.plain_part(self.named_range(arguments, &["loc", "at"])),
-        };
-        let page = if page.is_empty() { pages } else { page };
-        if year.is_empty() {
-            return self.push_plain(&authors);
-        }
-        let shown = filled(pattern, |name| match name {
-            "authors" => authors.clone(),
-            "year" => year.clone(),
-            "place" => place.clone(),
-            _ => page.clone(),
-        });
-        self.push_plain(&shown);
-    }
-
     /// Writes words that a template links to an article.
     pub(super) fn push_link(&mut self, shown: &str, target: &str) {
         let num_links = self.out.links.len();
@@ -359,6 +341,14 @@ impl Cleaner<'_> {
         let before = self.plain_part(self.named_range(arguments, &["p"]));
         self.push_plain(&format!("{before}{}", parts.first().map(|number| written(number)).unwrap_or_default()));
         match parts.as_slice() {
+            [_, word, to, ..] if matches!(word.as_str(), "-" | "–" | "to" | "x" | "×" | "by" | "and" | "or") => {
+                let word = match word.as_str() {
+                    "-" | "–" => "–".to_owned(),
+                    "x" => " × ".to_owned(),
+                    word => format!(" {word} "),
+                };
+                self.push_plain(&format!("{word}{}", written(to)));
+            }
             [_, more, less] if less.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '−')) =>
             {
                 let less = written(less.trim_start_matches(['-', '−']));
@@ -387,11 +377,23 @@ impl Cleaner<'_> {
         }
     }
 
-    /// `{{unité|10|km|2}}`: a number, a unit, and its power.
-    fn show_unit(&mut self, values: &[Range<usize>]) {
+    /// `{{unité|10|km|2}}`: a number, a unit, and its power; `{{unité|10|à=12|km}}`: a range.
+    fn show_unit(&mut self, arguments: &[Argument]) {
+        const RANGES: [&str; 6] = ["à", "et", "ou", "a", "y", "×"];
+        let values = self.placed(arguments);
+        let language = self.context.language();
+        let written = |number: String| {
+            let plain = language.plain(&number.replace(' ', ""));
+            if is_number(&plain) { language.number(&plain) } else { number }
+        };
         let number = self.plain_part(values.first().cloned());
-        let plain = self.context.language().plain(&number.replace(' ', ""));
-        self.push_plain(&if is_number(&plain) { self.context.language().number(&plain) } else { number });
+        self.push_plain(&written(number));
+        for word in RANGES {
+            let other = self.plain_part(self.named_range(arguments, &[word]));
+            if !other.is_empty() {
+                self.push_plain(&format!(" {word} {}", written(other)));
+            }
+        }
         let mut values = values[1.min(values.len())..].iter().peekable();
         while let Some(unit) = values.next() {
             self.out.push(" ");

@@ -59,29 +59,29 @@ use Quantity::{
 
 /// Codes of a unit, separated by spaces, and the unit.
 const UNITS: &[(&str, Unit)] = &[
-    ("mm", unit("mm", "millimetre", "millimetres", Length, 1e-3, "in")),
-    ("cm", unit("cm", "centimetre", "centimetres", Length, 1e-2, "in")),
+    ("mm мм", unit("mm", "millimetre", "millimetres", Length, 1e-3, "in")),
+    ("cm см", unit("cm", "centimetre", "centimetres", Length, 1e-2, "in")),
     ("dm", unit("dm", "decimetre", "decimetres", Length, 1e-1, "in")),
-    ("m metre meter", unit("m", "metre", "metres", Length, 1.0, "ft")),
-    ("km", unit("km", "kilometre", "kilometres", Length, 1e3, "mi")),
+    ("m metre meter м", unit("m", "metre", "metres", Length, 1.0, "ft")),
+    ("km км", unit("km", "kilometre", "kilometres", Length, 1e3, "mi")),
     ("um µm μm", unit("μm", "micrometre", "micrometres", Length, 1e-6, "in")),
     ("nm", unit("nm", "nanometre", "nanometres", Length, 1e-9, "in")),
-    ("in inch", unit("in", "inch", "inches", Length, 0.0254, "mm")),
-    ("ft foot feet", unit("ft", "foot", "feet", Length, 0.3048, "m")),
+    ("in inch дюйм", unit("in", "inch", "inches", Length, 0.0254, "mm")),
+    ("ft foot feet фут", unit("ft", "foot", "feet", Length, 0.3048, "m")),
     ("yd yard", unit("yd", "yard", "yards", Length, 0.9144, "m")),
-    ("mi mile", unit("mi", "mile", "miles", Length, 1609.344, "km")),
-    ("nmi", unit("nmi", "nautical mile", "nautical miles", Length, 1852.0, "km")),
-    ("fathom", unit("fathom", "fathom", "fathoms", Length, 1.8288, "ft")),
-    ("furlong", unit("furlong", "furlong", "furlongs", Length, 201.168, "m")),
-    ("chain", unit("chain", "chain", "chains", Length, 20.1168, "m")),
-    ("AU", unit("AU", "astronomical unit", "astronomical units", Length, 149_597_870_700.0, "km")),
+    ("mi mile миля ми", unit("mi", "mile", "miles", Length, 1609.344, "km")),
+    ("nmi", unit("nmi", "nautical mile", "nautical miles", Length, 1852.0, "km mi")),
+    ("fathom", unit("fathom", "fathom", "fathoms", Length, 1.8288, "ft m")),
+    ("furlong", unit("furlong", "furlong", "furlongs", Length, 201.168, "ft m")),
+    ("chain", unit("chain", "chain", "chains", Length, 20.1168, "ft m")),
+    ("AU", unit("AU", "astronomical unit", "astronomical units", Length, 149_597_870_700.0, "km mi")),
     ("ly", unit("ly", "light-year", "light-years", Length, 9.460_730_472_580_8e15, "pc")),
     ("pc", unit("pc", "parsec", "parsecs", Length, 3.085_677_581_491_4e16, "ly")),
     ("mm2 sqmm", unit("mm²", "square millimetre", "square millimetres", Area, 1e-6, "sqin")),
     ("cm2 sqcm", unit("cm²", "square centimetre", "square centimetres", Area, 1e-4, "sqin")),
-    ("m2 sqm", unit("m²", "square metre", "square metres", Area, 1.0, "sqft")),
-    ("km2 sqkm", unit("km²", "square kilometre", "square kilometres", Area, 1e6, "sqmi")),
-    ("ha hectare", unit("ha", "hectare", "hectares", Area, 1e4, "acre")),
+    ("m2 sqm м2", unit("m²", "square metre", "square metres", Area, 1.0, "sqft")),
+    ("km2 sqkm км2", unit("km²", "square kilometre", "square kilometres", Area, 1e6, "sqmi")),
+    ("ha hectare га", unit("ha", "hectare", "hectares", Area, 1e4, "acre")),
     ("acre acres", unit("acres", "acre", "acres", Area, 4_046.856_422_4, "ha")),
     ("sqin in2", unit("sq in", "square inch", "square inches", Area, 6.4516e-4, "cm2")),
     ("sqft ft2", unit("sq ft", "square foot", "square feet", Area, 0.092_903_04, "m2")),
@@ -91,34 +91,40 @@ const UNITS: &[(&str, Unit)] = &[
     ("cm3 cc", unit("cm³", "cubic centimetre", "cubic centimetres", Volume, 1e-6, "cuin")),
     ("m3", unit("m³", "cubic metre", "cubic metres", Volume, 1.0, "cuft")),
     ("km3", unit("km³", "cubic kilometre", "cubic kilometres", Volume, 1e9, "cumi")),
-    ("L l litre liter", unit("L", "litre", "litres", Volume, 1e-3, "impgal")),
-    ("ml mL", unit("ml", "millilitre", "millilitres", Volume, 1e-6, "impoz")),
+    ("L l litre liter", unit("L", "litre", "litres", Volume, 1e-3, "impgal USgal")),
+    ("ml mL", unit("ml", "millilitre", "millilitres", Volume, 1e-6, "impoz USoz")),
     ("cuin in3", unit("cu in", "cubic inch", "cubic inches", Volume, 1.638_706_4e-5, "cm3")),
     ("cuft ft3", unit("cu ft", "cubic foot", "cubic feet", Volume, 0.028_316_846_592, "m3")),
     ("cuyd yd3", unit("cu yd", "cubic yard", "cubic yards", Volume, 0.764_554_857_984, "m3")),
     ("cumi mi3", unit("cu mi", "cubic mile", "cubic miles", Volume, 4.168_181_825_440_58e9, "km3")),
     ("acre.ft acre·ft", unit("acre⋅ft", "acre-foot", "acre-feet", Volume, 1_233.481_837_547_52, "m3")),
-    ("usgal USgal", unit("US gal", "US gallon", "US gallons", Volume, 3.785_411_784e-3, "L")),
-    ("impgal", unit("imp gal", "imperial gallon", "imperial gallons", Volume, 4.546_09e-3, "L")),
-    ("usoz USoz", unit("US fl oz", "US fluid ounce", "US fluid ounces", Volume, 2.957_352_956_25e-5, "ml")),
-    ("impoz", unit("imp fl oz", "imperial fluid ounce", "imperial fluid ounces", Volume, 2.841_306_25e-5, "ml")),
+    ("usgal USgal U.S.gal US.gal", unit("US gal", "US gallon", "US gallons", Volume, 3.785_411_784e-3, "L impgal")),
+    ("impgal imp.gal", unit("imp gal", "imperial gallon", "imperial gallons", Volume, 4.546_09e-3, "L USgal")),
+    (
+        "usoz USoz U.S.oz US.oz USfloz U.S.floz",
+        unit("US fl oz", "US fluid ounce", "US fluid ounces", Volume, 2.957_352_956_25e-5, "ml"),
+    ),
+    (
+        "impoz imp.oz impfloz",
+        unit("imp fl oz", "imperial fluid ounce", "imperial fluid ounces", Volume, 2.841_306_25e-5, "ml"),
+    ),
     ("oilbbl bbl", unit("bbl", "barrel", "barrels", Volume, 0.158_987_294_928, "m3")),
     ("mg", unit("mg", "milligram", "milligrams", Mass, 1e-6, "gr")),
-    ("g gram", unit("g", "gram", "grams", Mass, 1e-3, "oz")),
-    ("kg", unit("kg", "kilogram", "kilograms", Mass, 1.0, "lb")),
-    ("t tonne MT", unit("t", "tonne", "tonnes", Mass, 1e3, "LT ST")),
+    ("g gram г", unit("g", "gram", "grams", Mass, 1e-3, "oz")),
+    ("kg кг", unit("kg", "kilogram", "kilograms", Mass, 1.0, "lb")),
+    ("t tonne MT т", unit("t", "tonne", "tonnes", Mass, 1e3, "LT ST")),
     ("gr", unit("gr", "grain", "grains", Mass, 6.479_891e-5, "mg")),
     ("oz", unit("oz", "ounce", "ounces", Mass, 0.028_349_523_125, "g")),
     ("lb lbs", unit("lb", "pound", "pounds", Mass, 0.453_592_37, "kg")),
-    ("st", unit("st", "stone", "stone", Mass, 6.350_293_18, "kg")),
+    ("st stone", unit("st", "stone", "stone", Mass, 6.350_293_18, "lb kg")),
     ("LT long_ton", unit("long tons", "long ton", "long tons", Mass, 1_016.046_908_8, "t")),
     ("ST short_ton", unit("short tons", "short ton", "short tons", Mass, 907.184_74, "t")),
     ("m/s", unit("m/s", "metre per second", "metres per second", Speed, 1.0, "ft/s")),
     ("km/s", unit("km/s", "kilometre per second", "kilometres per second", Speed, 1e3, "mi/s")),
-    ("km/h kph kmh", unit("km/h", "kilometre per hour", "kilometres per hour", Speed, 1.0 / 3.6, "mph")),
+    ("km/h kph kmh км/ч км/год", unit("km/h", "kilometre per hour", "kilometres per hour", Speed, 1.0 / 3.6, "mph")),
     ("mph", unit("mph", "mile per hour", "miles per hour", Speed, 0.447_04, "km/h")),
     ("mi/s", unit("mi/s", "mile per second", "miles per second", Speed, 1609.344, "km/s")),
-    ("kn knot", unit("kn", "knot", "knots", Speed, 1852.0 / 3600.0, "km/h")),
+    ("kn knot", unit("kn", "knot", "knots", Speed, 1852.0 / 3600.0, "km/h mph")),
     ("ft/s ftps", unit("ft/s", "foot per second", "feet per second", Speed, 0.3048, "m/s")),
     ("ft/min", unit("ft/min", "foot per minute", "feet per minute", Speed, 0.005_08, "m/min")),
     ("m/min", unit("m/min", "metre per minute", "metres per minute", Speed, 1.0 / 60.0, "ft/min")),
@@ -230,6 +236,14 @@ impl Unit {
     }
 }
 
+/// Digits behind the point of a converted value, by its ratio to a value given with `digits` of them.
+pub(super) fn digits_by_ratio(digits: f64, value: f64, converted: f64) -> i32 {
+    if value == 0.0 || converted == 0.0 {
+        return 0;
+    }
+    about(digits + (value / converted).abs().log10(), converted)
+}
+
 /// Digits behind the point of a value that is known to so many, with what a factor of two is worth, and at least two
 /// significant ones.
 fn about(digits: f64, value: f64) -> i32 {
@@ -250,6 +264,8 @@ fn floor_log10(value: f64) -> i32 {
 /// A value rounded to so many digits behind the point (or before it, if negative).
 pub(super) fn rounded(value: f64, digits: i32) -> String {
     let digits = digits.clamp(-15, 15);
+    // A shade farther from zero, so that what is a half but for the binary system counts as one: 6.35.
+    let value = value * (1.0 + 1e-14);
     if digits >= 0 {
         return format!("{value:.*}", digits as usize);
     }
@@ -282,6 +298,7 @@ mod tests {
         assert_eq!(shown(67.0, 0, "kg", "lb"), "148");
         assert_eq!(shown(1500.0, -2, "C", "F"), "2730");
         assert_eq!(shown(12.0, 0, "ha", "acre"), "30");
+        assert_eq!(shown(0.25, 2, "in", "mm"), "6.4");
     }
 
     #[test]
