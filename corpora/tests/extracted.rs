@@ -590,8 +590,7 @@ fn a_real_extraction_is_read_whole() {
             let titles: usize = found.sections.iter().map(|section| section.title.len() + 3).sum();
             let kept = titles + found.text.len() + 200;
             assert!(kept > text.text.trim().len() / 2, "{}: text is lost", text.title);
-            count += 1;
-            characters += found.text.len();
+            (count, characters) = (count + 1, characters + found.text.len());
             sections += found.sections.len();
             named += found.sections.iter().filter(|section| section.title == "History").count();
         }
