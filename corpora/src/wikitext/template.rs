@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::clean::{Cleaner, Layout};
-use super::countries::country;
 use super::options::Keep;
 use super::output::Break;
 use super::template_names::{Shows, shows};
@@ -99,7 +98,7 @@ impl<'page> Cleaner<'page> {
         if code.len() > 4 || !code.bytes().all(|byte| byte.is_ascii_uppercase()) {
             return None;
         }
-        country(code, self.context.language_code())
+        self.context.facts().country(code)
     }
 
     /// Whether the arguments ask for the flag without the name, as in the German wiki.
