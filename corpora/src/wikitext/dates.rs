@@ -21,8 +21,8 @@ impl Cleaner<'_> {
         if let Some(alternative) = self.named_range(arguments, &["alt"]) {
             return self.show_value(Some(alternative));
         }
-        if self.context.language_code() == "vi" {
-            self.out.push("Tính đến ");
+        if let Some(words) = &self.context.facts().wiki.as_of {
+            self.out.push(words);
         }
         if self.context.english() {
             let since = self.named(arguments, &["since"]).is_some();
