@@ -32,6 +32,11 @@ check:
 test *arguments:
     cargo test --release --workspace {{ arguments }}
 
+# Open pages of `memtrain report` in headless Chromium: of two short quickstarts, or of the runs given
+report-check *runs:
+    cargo build --release --locked
+    scripts/report-check.sh "${CARGO_TARGET_DIR:-target}/release/memtrain" {{ runs }}
+
 # Fuzz the readers of other people's bytes, so many seconds each
 fuzz seconds="60":
     scripts/fuzz.sh {{ seconds }}

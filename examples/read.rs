@@ -15,16 +15,18 @@ use memtrain::policy::directory;
 use memtrain::rollout::RolloutEngine;
 use memtrain::sampler::LocalSampler;
 
-const TEXT: &str = "Pikilind was a farmer in Sovany. In the spring of the year 212 Pikilind sold a field to a miller. [MASK] \
-                    built a house by the river. The river is called Tamsa. In the autumn [MASK] sailed to the island.";
-const QUESTION: &str = "Who is [MASK]?";
+/// Of the fictional world, with one person hidden.
+const TEXT: &str = "[MASK] read in winter from Givumyth. [MASK] traded wine for Kiziniad. [MASK] bears the seal of the robin. \
+                    [MASK] dreamed of cloth. [MASK] is praised in the song of the crocus. [MASK] owed oil to Vametex. \
+                    Nuhabran sold honey in Devigrad. Nuhabran worked as a farmer. Nuhabran slept badly in winter.";
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "configs/policies/mini".to_owned()));
     let text = arguments.next().map(|file| store::read_to_string(file.as_ref())).transpose()?;
     let text = text.unwrap_or_else(|| TEXT.to_owned());
-    let question = arguments.next().unwrap_or_else(|| QUESTION.to_owned());
+    // Without a question the policy is asked for what is hidden, as in training.
+    let question = arguments.next();
 
     let policy = directory::load(&folder, &candle_core::Device::Cpu, candle_core::DType::F32)?;
     let config = ReaderConfig {
@@ -46,7 +48,7 @@ fn main() -> anyhow::Result<()> {
     };
 
     let chunks: Vec<String> = reader.chunk(&text)?.into_iter().map(|span| text[span].to_owned()).collect();
-    let task = ReadingTask { document: 0, problem: Some(question.clone()), chunks };
+    let task = ReadingTask { document: 0, problem: question, chunks };
     let mut engine = RolloutEngine::new(LocalSampler::new(&policy.decoder, &policy.tokenizer)?);
     let readings = reader.read(&mut engine, std::slice::from_ref(&task), 1)?;
     let reading = &readings[0][0];
@@ -54,6 +56,6 @@ fn main() -> anyhow::Result<()> {
         println!("chunk {}:  {}", number + 1, chunk.trim());
         println!("memory:   {}\n", reading.memory(number + 1).trim());
     }
-    println!("{question}  {}", reading.answer().trim());
+    println!("answer:   {}", reading.answer().trim());
     Ok(())
 }

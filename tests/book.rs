@@ -224,7 +224,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut word, mut in_word, mut quote) = (String::new(), false, None::<char>);
     let mut letters = line.chars().peekable();
     let mut skip_next = false;
-    let mut end = |word: &mut String, in_word: &mut bool, skip_next: &mut bool, commands: &mut Vec<Vec<String>>| {
+    let end = |word: &mut String, in_word: &mut bool, skip_next: &mut bool, commands: &mut Vec<Vec<String>>| {
         if std::mem::take(in_word) {
             let word = std::mem::take(word);
             if !std::mem::take(skip_next) {

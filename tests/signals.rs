@@ -114,6 +114,11 @@ fn every_such_signal_saves_and_the_same_command_goes_on() {
         let (code, said) = started.end();
         assert_eq!(code, Some(75), "{signal}: {said}");
         assert!(said.contains(" is saved\n") && said.contains("stopped by a signal"), "{signal}: {said}");
+        // What will happen is said at once, and a line of each step before.
+        assert!(
+            said.contains("Z stopping: sampling is given up") && said.contains("/1000000 E2E "),
+            "{signal}: {said}"
+        );
         if let Some(step) = saved {
             assert!(said.contains(&format!("going on from step {step} of 1000000")), "{signal}: {said}");
         }

@@ -9,7 +9,7 @@
 //! * [`lock`]: keeps two workers from the same work.
 //! * [`claim`], [`replace`], [`remove_owned`]: folders that bear our mark, so that no others are ever replaced or removed;
 //!   [`check_file`] is the same for single files, [`check_as_written`] compares a folder with its mark.
-//! * [`resolve`], [`relation`]: what paths lead to.
+//! * [`resolve`], [`relation`]: targets of paths, and whether two are the same.
 //! * [`Verifier`]: compares files with the hashes that were recorded when they were written.
 //! * [`link_durably`], [`link_target`]: symbolic links, for people to follow.
 //! * [`hash_file`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.

@@ -25,7 +25,10 @@ fn measures_are_given_in_both_units() {
     shows("{{convert|3|x|4|m|ft|abbr=on}}", "3 m × 4 m (9.8 ft × 13.1 ft)");
     shows("{{convert|180|cm|ftin|abbr=on}}", "180 cm (5 ft 11 in)");
     shows("{{convert|1|mi}} {{convert|2+1/2|in}}", "1 mile (1.6 km) 2+1⁄2 inches (64 mm)");
-    shows("{{convert|5|mi|km|disp=or}} {{convert|5|mi|km|order=flip}}", "5 miles or 8.0 km 8.0 kilometres (5 mi)");
+    shows(
+        "{{convert|5|mi|km|disp=or}} {{convert|5|mi|km|order=flip}}",
+        "5 miles or 8.0 kilometres 8.0 kilometres (5 mi)",
+    );
     shows("{{convert|7|hogshead|L}} {{convert|many|km}} {{convert}}", "7 hogshead many");
     shows("{{convert|120|/km2|/sqmi}}", "120 per square kilometre (310/sq mi)");
     shows_in("vi", "{{convert|1500|km|mi}}", "1.500 km (930 mi)");

@@ -3,7 +3,7 @@
 //! A pivot passage is drawn at random among those with an eligible entity; one random eligible entity of it that enough
 //! other passages mention is the target; these and the most similar passages are the related ones, chance gives the
 //! others; all are joined in random order, and every occurrence of the target becomes `[MASK]`. Where the text is outside the token window, random passages are drawn more or fewer, related ones never. A
-//! document in which the hidden words still stand in any dress is rejected. A rejected document is drawn anew under the
+//! document in which the hidden words still stand in any spelling is rejected. A rejected document is drawn anew under the
 //! same number; rejections are counted by cause.
 //!
 //! Writes `data/train-…parquet`, `data/heldout-…parquet` and a data card, `README.md`.

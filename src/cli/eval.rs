@@ -102,6 +102,9 @@ fn with_hint<T>(result: Result<T, RecordError>) -> anyhow::Result<T> {
     })
 }
 
+/// What the first signal is answered by, where nothing of an evaluation is kept.
+const KEEPS_NOTHING: &str = "stopping: nothing of this evaluation is kept; a second Ctrl-C ends at once";
+
 /// Says of an evaluation that was stopped that nothing of it is kept.
 fn unkept<T>(result: anyhow::Result<T>) -> anyhow::Result<T> {
     result.map_err(|error| match RunError::is_stop(&error) {
@@ -128,7 +131,7 @@ fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
     setup::check_heldout(&mut config, &args.config)?;
     models::place(&mut config)?;
     let session = Session::new(config)?;
-    let (policy, stop) = (session.starting_policy()?, StopRequest::on_signals()?);
+    let (policy, stop) = (session.starting_policy()?, StopRequest::on_signals_saying(KEEPS_NOTHING)?);
     let (eval, objective) = (&session.config.eval, session.config.objective.memtrain());
     let sampling = SamplingConfig { temperature: eval.temperature, ..SamplingConfig::default() };
     let reader = session.reader(&policy, &sampling, EVALUATION_STEP);

@@ -10,6 +10,7 @@ use memtrain_pipeline::{PipelineError, Progress, StageName, StageSummary};
 use memtrain_session::{Observer, StepEvent};
 
 use super::failure;
+use crate::run::log;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
 
@@ -93,18 +94,19 @@ impl Progress for CorpusProgress {
     }
 }
 
-/// Shows the steps of a training as a bar.
+/// Shows the steps of a training: a bar on a terminal, a line a step elsewhere and in the log of the run.
 #[derive(Debug, Default)]
 pub struct TrainingProgress(OnceLock<Bar>);
 
 impl Observer for TrainingProgress {
     fn begins(&self, done: u64, steps: u64) {
-        self.0.get_or_init(|| Bar::new("training", steps, done));
+        self.0.get_or_init(|| Bar::new("training", steps, done).without_lines());
     }
 
     fn stepped(&self, event: &StepEvent<'_>) {
         if let Some(bar) = self.0.get() {
             bar.advance_to(event.step, &event.headline());
+            log::line(&event.line(bar.left()), false);
         }
     }
 

@@ -122,7 +122,7 @@ fn print(record: &Record, session: &Session, run: &RunDirectory) -> anyhow::Resu
     let report = &record.report;
     let page = run.path().join("report.html");
     store::check_file(&page, report::is_page)?;
-    store::write_atomic(&page, report::page(run.path(), &report::Selection::default())?)?;
+    store::write_atomic(&page, report::page(&[run.path().to_path_buf()], &report::Selection::default())?)?;
     print_line!(
         "exact match on {} held-out documents, {} recall questions (95 % intervals)\n",
         report.documents,

@@ -89,7 +89,7 @@ pub fn run(args: &ReadArgs) -> anyhow::Result<()> {
     }
     let text = texts::read(&args.files, args.format)?;
     // Until here a signal ends the process as any other: standard input may never end.
-    let stop = StopRequest::on_signals()?;
+    let stop = StopRequest::on_signals_saying("stopping: of a reading nothing is saved; a second Ctrl-C ends at once")?;
     let session = Session::open(args)?;
     let chunks = cut(&session, &text, &stop).map_err(|error| stopped(error, "while the text was cut into chunks"))?;
     let form = if args.json { Form::Json } else { Form::Text { show_memory: args.show_memory } };

@@ -74,7 +74,9 @@ pub fn run(args: &ServeIndexArgs) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}, port {}", args.host, args.port))
         .hint(|| "another program has the port, or it needs more rights: choose another with `--port`".to_owned())?;
     let address = listener.local_addr().context("the socket has no address")?;
-    let stop = StopRequest::on_signals()?;
+    let stop = StopRequest::on_signals_saying(
+        "stopping: requests under way are answered first; a second Ctrl-C ends at once",
+    )?;
     print_line!("http://{address}")?;
     if !args.host.is_loopback() {
         tracing::warn!("everybody who reaches {address} can ask this index");

@@ -19,6 +19,7 @@ use crate::policy::directory;
 use crate::run::RunSetup;
 use crate::run::branch::branch;
 use crate::run::signal::StopRequest;
+use crate::train::Overlap;
 
 /// Arguments of `memtrain train`.
 #[derive(Debug, Args)]
@@ -90,7 +91,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     check_name(&config.run.name)?;
     let session = Session::new(config)?;
     let start = session.starting_policy()?;
-    let stop = StopRequest::on_signals()?;
+    let stop = StopRequest::on_signals_saying(told_at_a_signal(session.config.train.overlap))?;
     // All that can be wrong with it is found before there is a folder.
     let prepared = Prepared::new(&session, &start, &stop)?;
     let setup = RunSetup { clean: args.clean, ..session.run_setup(&start, Trainer::Train)? };
@@ -101,6 +102,20 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let trained = train_from(&session, start, prepared, &run, &TrainingProgress::default(), &stop)?;
     print_line!("{}", trained.path.display())?;
     Ok(())
+}
+
+/// What the first signal is answered by.
+const fn told_at_a_signal(overlap: Overlap) -> &'static str {
+    match overlap {
+        Overlap::None => {
+            "stopping: sampling is given up, an update under way is finished; what is done is saved as a checkpoint, and the \
+             same command goes on from there. A second Ctrl-C ends at once: then from the newest checkpoint"
+        }
+        Overlap::OneStep => {
+            "stopping: an update under way is finished; the same command goes on from the newest checkpoint. A second Ctrl-C \
+             ends at once"
+        }
+    }
 }
 
 /// Fine-tunes a policy on text and demonstrations (SFT) and writes it to `--out`.

@@ -1,97 +1,134 @@
-//! The curves of a run, as SVG.
+//! The curves of runs, as data for the page's charts.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Titles and the metrics drawn under them.
-const CHARTS: [(&str, &[(&str, &str)]); 9] = [
-    ("Reward", &[("end to end", "reward/end_to_end/mean"), ("recall", "reward/recall/mean"), ("all", "reward/mean")]),
-    ("Held-out documents", &[("end to end", "eval/end_to_end/mean"), ("recall", "eval/recall/mean")]),
-    ("Groups without a gradient", &[("share", "frac_reward_zero_std")]),
-    ("Tokens of a memory", &[("mean", "rollout/memory_tokens")]),
-    ("Responses cut off", &[("memories", "completions/clipped_ratio/memory"), ("all", "completions/clipped_ratio")]),
-    ("Entropy, nats", &[("mean", "entropy")]),
-    ("KL to the start, nats", &[("mean", "kl")]),
-    ("Gradient norm", &[("before clipping", "train/grad_norm")]),
-    ("Seconds a step", &[("rollout", "time/rollout_s"), ("update", "time/update_s")]),
+/// Titles, and the metrics drawn under each.
+const CHARTS: [(&str, &[(&str, &str)]); 14] = [
+    ("Reward", &[("whole", "reward/mean"), ("end to end", "reward/end_to_end/mean"), ("recall", "reward/recall/mean")]),
+    (
+        "Held-out documents",
+        &[("reward", "eval/reward/mean"), ("end to end", "eval/end_to_end/mean"), ("recall", "eval/recall/mean")],
+    ),
+    ("Groups without reward variance, share", &[("groups", "frac_reward_zero_std")]),
+    ("Tokens of the last memory", &[("training", "rollout/memory_tokens"), ("held out", "eval/memory_tokens")]),
+    (
+        "Sentences of a memory, share",
+        &[("not in the text", "rollout/memory_unsupported"), ("repeated", "rollout/memory_repeated")],
+    ),
+    (
+        "Responses cut off by their limit, share",
+        &[
+            ("all", "completions/clipped_ratio"),
+            ("memories", "completions/clipped_ratio/memory"),
+            ("answers", "completions/clipped_ratio/answer"),
+        ],
+    ),
+    ("Entropy, nats a token", &[("policy", "entropy")]),
+    ("KL to the reference, nats a token", &[("policy", "kl")]),
+    ("Loss", &[("loss", "train/loss")]),
+    ("Gradient norm before clipping", &[("norm", "train/grad_norm")]),
+    ("Tokens clipped by the loss, share", &[("low", "clip_ratio/low_mean"), ("high", "clip_ratio/high_mean")]),
+    ("Learning rate", &[("rate", "train/learning_rate")]),
+    ("Tokens a second", &[("step", "perf/tokens_per_s"), ("rollout", "perf/rollout_tokens_per_s")]),
+    ("Seconds a step", &[("rollout", "time/rollout_s"), ("update", "time/update_s"), ("all", "time/step_s")]),
 ];
-const WIDTH: f64 = 320.0;
-const HEIGHT: f64 = 120.0;
-/// Points of a curve; of more, means of neighbours are drawn.
-const MOST_POINTS: usize = 160;
+/// Points of a curve at most; of longer runs, means of neighbouring steps are drawn.
+pub(super) const MOST_POINTS: u64 = 1_000;
 
-/// A chart.
+/// The lines of a run, each with its step.
+pub(super) type Lines = [(u64, Map<String, Value>)];
+
+/// A chart of all runs that have its metrics.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Chart {
     title: &'static str,
-    /// Name and newest value of each curve, in the order of their colours.
-    legend: Vec<(&'static str, String)>,
-    /// The drawing.
-    svg: String,
+    series: Vec<Series>,
+    /// Steps, then the values of each series, `null` where a step has none: what uPlot takes.
+    data: Vec<Vec<Option<f64>>>,
 }
 
-/// The charts for which the run has values.
-pub(super) fn charts(lines: &[(u64, Map<String, Value>)]) -> Vec<Chart> {
-    let chart = |&(title, metrics): &(&'static str, &[(&'static str, &str)])| {
-        let curves: Vec<(&'static str, Vec<(f64, f64)>)> = metrics
-            .iter()
-            .map(|&(name, key)| (name, points(lines, key)))
-            .filter(|(_, points)| !points.is_empty())
-            .collect();
-        let legend = curves.iter().map(|(name, points)| (*name, short(points[points.len() - 1].1))).collect();
-        (!curves.is_empty()).then(|| Chart { title, legend, svg: svg(&curves) })
-    };
-    CHARTS.iter().filter_map(chart).collect()
+/// What a curve is of.
+#[derive(Debug, PartialEq, Serialize)]
+struct Series {
+    label: String,
+    /// Number of the run, which has a colour where there are several.
+    run: usize,
+    /// Number of the metric in its chart, which has a colour in a single run and a dash in several.
+    part: usize,
 }
 
-/// Steps and values of a metric.
-fn points(lines: &[(u64, Map<String, Value>)], key: &str) -> Vec<(f64, f64)> {
-    let values = lines.iter().filter_map(|(step, line)| Some((*step as f64, line.get(key)?.as_f64()?)));
-    let all: Vec<(f64, f64)> = values.collect();
-    let together = all.len().div_ceil(MOST_POINTS).max(1);
-    let mean = |points: &[(f64, f64)]| {
-        let sum = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
-        (sum.0 / points.len() as f64, sum.1 / points.len() as f64)
-    };
-    all.chunks(together).map(mean).collect()
+/// The curves of some runs.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Curves {
+    charts: Vec<Chart>,
+    /// Number of runs.
+    runs: usize,
+    /// Neighbouring steps of which a point is the mean.
+    pub(super) steps_a_point: u64,
 }
 
-fn svg(curves: &[(&str, Vec<(f64, f64)>)]) -> String {
-    let all = || curves.iter().flat_map(|(_, points)| points);
-    let range = |value: fn(&(f64, f64)) -> f64| {
-        let (low, high) =
-            all().map(value).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-        if high > low { (low, high) } else { (low - 0.5, high + 0.5) }
-    };
-    let ((left, right), (bottom, top)) = (range(|point| point.0), range(|point| point.1));
-    let mut svg = format!("<svg viewBox=\"-4 -6 {} {}\" role=\"img\">", WIDTH + 8.0, HEIGHT + 12.0);
-    for (number, (_, points)) in curves.iter().enumerate() {
-        let mut path = String::new();
-        for &(x, y) in points {
-            let (x, y) = ((x - left) / (right - left) * WIDTH, (top - y) / (top - bottom) * HEIGHT);
-            // Writing to a string cannot fail.
-            let _ = write!(path, "{x:.1},{y:.1} ");
-        }
-        // A single value is a dot.
-        if let [_] = points[..] {
-            let (x, y) = path.trim().split_once(',').unwrap_or_default();
-            let _ = write!(svg, "<circle class=\"dot{number}\" cx=\"{x}\" cy=\"{y}\" r=\"3\"/>");
-        }
-        let _ = write!(svg, "<polyline class=\"curve{number}\" points=\"{}\"/>", path.trim_end());
+impl Curves {
+    /// The charts for which any run has values; `runs` are names and lines.
+    pub(super) fn of(runs: &[(&str, &Lines)]) -> Self {
+        let last = runs.iter().flat_map(|(_, lines)| lines.iter().map(|(step, _)| *step)).max().unwrap_or(0);
+        let width = last.div_ceil(MOST_POINTS).max(1);
+        let charts = CHARTS.iter().filter_map(|(title, metrics)| chart(title, metrics, runs, width)).collect();
+        Self { charts, runs: runs.len(), steps_a_point: width }
     }
-    let label = |x: f64, y: f64, anchor: &str, text: String| {
-        format!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{text}</text>")
+
+    /// As JSON in which nothing ends a `<script>`.
+    pub(super) fn json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string(self)?.replace('<', "\\u003c"))
+    }
+}
+
+fn chart(title: &'static str, metrics: &[(&str, &str)], runs: &[(&str, &Lines)], width: u64) -> Option<Chart> {
+    let mut series = Vec::new();
+    // Of each bin of steps: its middle, and sum and count of each series.
+    let mut bins: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
+    for (run, (name, lines)) in runs.iter().enumerate() {
+        for (part, (short, key)) in metrics.iter().enumerate() {
+            let number = series.len();
+            let mut is_there = false;
+            for (step, line) in *lines {
+                let Some(value) = line.get(*key).and_then(Value::as_f64) else { continue };
+                let sums = bins.entry(step / width).or_default();
+                sums.resize(sums.len().max(number + 1), (0.0, 0.0));
+                sums[number] = (sums[number].0 + value, sums[number].1 + 1.0);
+                is_there = true;
+            }
+            if is_there {
+                let label = match runs.len() {
+                    1 => (*short).to_owned(),
+                    _ if metrics.len() == 1 => (*name).to_owned(),
+                    _ => format!("{name}, {short}"),
+                };
+                series.push(Series { label, run, part });
+            }
+        }
+    }
+    if series.is_empty() {
+        return None;
+    }
+    let middle = |bin: &u64| Some((bin * width + width / 2) as f64);
+    let mean = |sums: &Vec<(f64, f64)>, number: usize| {
+        sums.get(number).filter(|(_, count)| *count > 0.0).map(|(sum, count)| rounded(sum / count))
     };
-    svg += &label(0.0, 8.0, "start", short(top));
-    svg += &label(0.0, HEIGHT, "start", short(bottom));
-    svg += &label(WIDTH, HEIGHT, "end", format!("step {right:.0}"));
-    svg + "</svg>"
+    let mut data = vec![bins.keys().map(middle).collect::<Vec<_>>()];
+    data.extend((0..series.len()).map(|number| bins.values().map(|sums| mean(sums, number)).collect()));
+    Some(Chart { title, series, data })
+}
+
+/// Six digits are more than a chart shows.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
 }
 
 /// A number in three digits.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if !(1e-3..1e5).contains(&size) => format!("{value:.1e}"),
@@ -105,27 +142,35 @@ fn short(value: f64) -> String {
 mod tests {
     use super::*;
 
-    fn lines(count: u64) -> Vec<(u64, Map<String, Value>)> {
+    fn lines(count: u64, name: &str) -> Vec<(u64, Map<String, Value>)> {
         let line = |step: u64| {
             let value = if step == 3 { Value::Null } else { (step as f64 / 10.0).into() };
-            (step, Map::from_iter([("reward/mean".to_owned(), value), ("kl".to_owned(), Value::Null)]))
+            (step, Map::from_iter([(name.to_owned(), value), ("kl".to_owned(), Value::Null)]))
         };
         (1..=count).map(line).collect()
     }
 
     #[test]
     fn curves_are_drawn_of_what_has_values() {
-        let charts = charts(&lines(5));
-        assert_eq!(charts.len(), 1);
-        assert_eq!((charts[0].title, &charts[0].legend[..]), ("Reward", &[("all", "0.500".to_owned())][..]));
-        // Steps 1, 2, 4 and 5, the value of 3 is missing; the highest is at the top.
-        let expected = "points=\"0.0,120.0 80.0,90.0 240.0,30.0 320.0,0.0\"";
-        assert!(charts[0].svg.contains(expected), "{}", charts[0].svg);
+        let (one, other) = (lines(5, "reward/mean"), lines(4, "reward/recall/mean"));
+        let curves = Curves::of(&[("a", &one[..]), ("b</script>", &other[..])]);
+        let [chart] = &curves.charts[..] else { panic!("{curves:?}") };
+        assert_eq!(chart.data[0], [1.0, 2.0, 4.0, 5.0].map(Some));
+        assert_eq!(chart.data[1], [Some(0.1), Some(0.2), Some(0.4), Some(0.5)]);
+        assert_eq!(chart.data[2], [Some(0.1), Some(0.2), Some(0.4), None]);
+        assert_eq!(chart.series[1], Series { label: "b</script>, recall".into(), run: 1, part: 2 });
+        let json = curves.json().expect("json");
+        assert!(!json.contains('<') && json.contains("b\\u003c/script>"), "{json}");
     }
 
     #[test]
-    fn long_runs_are_drawn_by_means_and_one_step_is_a_dot() {
-        assert_eq!(points(&lines(1_000), "reward/mean").len(), 143);
-        assert!(charts(&lines(1))[0].svg.contains("<circle"));
+    fn long_runs_are_drawn_by_means() {
+        let lines = lines(2_500, "reward/mean");
+        let curves = Curves::of(&[("a", &lines[..])]);
+        assert_eq!(curves.steps_a_point, 3);
+        let data = &curves.charts[0].data;
+        assert!(data[0].len() as u64 <= MOST_POINTS + 1, "{}", data[0].len());
+        // Steps 1 and 2, then 4 and 5, since 3 has no value.
+        assert_eq!((data[0][1], data[1][0], data[1][1]), (Some(4.0), Some(0.15), Some(0.45)));
     }
 }

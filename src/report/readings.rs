@@ -3,8 +3,12 @@
 use minijinja::Value;
 use serde::Serialize;
 
-use super::marked::{changed, marked};
+use super::annotated::{self, Part};
+use super::bounded::bounded;
+use super::prompts::MemoryTurn;
 use crate::agents::answer::{Equality, last_boxed};
+use crate::agents::sentences::{ReadSentences, sentences};
+use crate::objectives::memtrain::FORM;
 use crate::run::{RolloutKind, RolloutRow};
 
 /// What of the configuration decides about rewards.
@@ -37,6 +41,8 @@ pub(super) struct RolloutSummary {
     recalled: Vec<f64>,
     /// The same as `3 of 4`.
     recall: String,
+    /// What the form of its memories takes from the reward, at most 0.
+    form: f64,
     memory_words: usize,
 }
 
@@ -81,6 +87,7 @@ pub(super) fn summarise(documents: &mut Vec<DocumentSummary>, row: &RolloutRow) 
             advantage: row.advantage,
             recalled: Vec::new(),
             recall: String::new(),
+            form: 0.0,
             memory_words: 0,
         });
     }
@@ -93,6 +100,8 @@ pub(super) fn summarise(documents: &mut Vec<DocumentSummary>, row: &RolloutRow) 
             rollout.is_boxed = boxed.is_some();
             rollout.answer = boxed.unwrap_or(&row.response).to_owned();
             (rollout.reward, rollout.advantage) = (row.reward, row.advantage);
+            let reason: Option<serde_json::Value> = serde_json::from_str(&row.reason).ok();
+            rollout.form = reason.and_then(|reason| reason.get(FORM)?.as_f64()).unwrap_or(0.0);
         }
         // Without a memory of words or an answer of its own: what counts is said turn by turn.
         RolloutKind::Search | RolloutKind::Write => {
@@ -137,10 +146,22 @@ struct Turn {
     what: String,
     /// Why it was rewarded, where that is said for each turn.
     reasons: Vec<String>,
-    prompt: Value,
+    /// Chunk that was read, and the memory before it; there where the prompt could be taken apart.
+    read: Option<Read>,
+    /// The whole prompt, where it is not taken apart, and of the first turn, which shows the instructions.
+    prompt: Option<Value>,
     response: Value,
     tokens: usize,
     was_cut: bool,
+    /// `4 sentences, 1 not in the text`, of memories.
+    support: Option<String>,
+}
+
+/// What was shown in a memory turn.
+#[derive(Debug, Serialize)]
+struct Read {
+    chunk: Value,
+    before: Value,
 }
 
 /// A recall question and its answers.
@@ -152,43 +173,59 @@ struct Recall {
     samples: Vec<(String, f64, String)>,
 }
 
-/// The document with the rollouts of `order`, whose rows are `rows`.
-pub(super) fn document(summary: DocumentSummary, order: &[u32], rows: &[RolloutRow], rule: &Rule) -> Document {
-    let rewards = summary.rollouts.iter().map(|rollout| rollout.reward);
-    let mean = rewards.sum::<f64>() / summary.rollouts.len().max(1) as f64;
-    let readings = order
-        .iter()
-        .filter_map(|&number| {
-            let rollout = summary.rollouts.iter().find(|rollout| rollout.rollout == number)?;
-            let own: Vec<&RolloutRow> = rows.iter().filter(|row| row.rollout == number).collect();
-            Some(reading(rollout, &summary.target, &own, rule))
-        })
-        .collect();
-    Document { summary, mean, readings }
+/// What of a run decides how its readings are shown.
+pub(super) struct Shown {
+    /// What decides about rewards.
+    pub(super) rule: Rule,
+    /// How prompts are taken apart; why they are not.
+    pub(super) memory_turn: Result<MemoryTurn, String>,
 }
 
-fn reading(rollout: &RolloutSummary, target: &str, rows: &[&RolloutRow], rule: &Rule) -> Reading {
-    let of = |kind: RolloutKind| rows.iter().copied().filter(move |row| row.kind == kind);
-    let mut memory = "";
-    let mut turns = Vec::new();
-    for row in rows.iter().filter(|row| !matches!(row.kind, RolloutKind::Answer | RolloutKind::Recall)) {
-        if row.kind == RolloutKind::Read {
-            turns.push(turn(row, changed(memory, &row.response, target), target));
-            memory = &row.response;
-        } else {
-            turns.push(Turn { reasons: reasons(row), ..turn(row, marked(&row.response, target), target) });
+/// The document with the rollouts of `order`, whose rows are `rows`. Each reading takes its bytes from `room`; those for which
+/// there is none are left out, and counted.
+pub(super) fn document(
+    summary: DocumentSummary,
+    order: &[u32],
+    rows: &[RolloutRow],
+    how: &Shown,
+    room: &mut usize,
+) -> (Document, usize) {
+    let rewards = summary.rollouts.iter().map(|rollout| rollout.reward);
+    let mean = rewards.sum::<f64>() / summary.rollouts.len().max(1) as f64;
+    let (mut readings, mut left_out) = (Vec::new(), 0);
+    for number in order {
+        let Some(rollout) = summary.rollouts.iter().find(|rollout| rollout.rollout == *number) else { continue };
+        let own: Vec<&RolloutRow> = rows.iter().filter(|row| row.rollout == *number).collect();
+        let bytes = own.iter().map(|row| row.prompt.len() + 2 * row.response.len()).sum::<usize>();
+        if bytes > *room {
+            left_out += 1;
+            continue;
         }
+        *room -= bytes;
+        readings.push(reading(rollout, &summary.target, &own, how));
     }
+    (Document { summary, mean, readings }, left_out)
+}
+
+fn reading(rollout: &RolloutSummary, target: &str, rows: &[&RolloutRow], how: &Shown) -> Reading {
+    let of = |kind: RolloutKind| rows.iter().copied().filter(move |row| row.kind == kind);
+    let mut memories = Memories::new(how.memory_turn.as_ref().ok(), target);
+    let of_turn = |row: &&&RolloutRow| !matches!(row.kind, RolloutKind::Answer | RolloutKind::Recall);
+    let turns = rows.iter().filter(of_turn).map(|row| match row.kind {
+        RolloutKind::Read => memories.turn(row),
+        _ => Turn { reasons: reasons(row), ..turn(row, target) },
+    });
+    let turns = turns.collect();
     let recall = of(RolloutKind::Recall).next().map(|first| Recall {
         target: first.target.clone(),
-        prompt: Value::from_safe_string(marked(&first.prompt, &first.target)),
+        prompt: named(&first.prompt, &first.target),
         samples: of(RolloutKind::Recall).map(|row| (row.response.clone(), row.reward, signed(row.advantage))).collect(),
     });
     Reading {
         rollout: rollout.rollout,
         reward: number(rollout.reward),
         advantage: signed(rollout.advantage),
-        parts: parts(rollout, target, rule).or_else(|| {
+        parts: parts(rollout, target, &how.rule).or_else(|| {
             of(RolloutKind::Answer).next().map(|row| reasons(row).join("; ")).filter(|said| !said.is_empty())
         }),
         effect: match rollout.advantage {
@@ -197,15 +234,77 @@ fn reading(rollout: &RolloutSummary, target: &str, rows: &[&RolloutRow], rule: &
             _ => "like its group: nothing of it is learned",
         },
         turns,
-        answer: of(RolloutKind::Answer).next().map(|row| turn(row, marked(&row.response, target), target)),
+        answer: of(RolloutKind::Answer).next().map(|row| turn(row, target)),
         recall,
     }
 }
 
-fn turn(row: &RolloutRow, response: String, target: &str) -> Turn {
+/// The memories of a reading, one after the other.
+struct Memories<'a> {
+    memory_turn: Option<&'a MemoryTurn>,
+    target: &'a str,
+    /// The memory before.
+    before: &'a str,
+    /// What was read so far; nothing once a chunk is not known.
+    read: Option<ReadSentences<'a>>,
+    is_first: bool,
+}
+
+impl<'a> Memories<'a> {
+    fn new(memory_turn: Option<&'a MemoryTurn>, target: &'a str) -> Self {
+        let before = memory_turn.map_or("", |turn| turn.empty.as_str());
+        Self { memory_turn, target, before, read: Some(ReadSentences::default()), is_first: true }
+    }
+
+    fn turn(&mut self, row: &'a RolloutRow) -> Turn {
+        let (target, memory) = (self.target, row.response.as_str());
+        let chunk = self.memory_turn.and_then(|turn| turn.chunk(&row.prompt, self.before));
+        let is_first = std::mem::take(&mut self.is_first);
+        // What stands for an empty memory is neither lost nor kept.
+        let before = if is_first { "" } else { self.before };
+        let (lost, new) = annotated::changes(before, memory);
+        let mut of_memory = [annotated::names(memory, target), if is_first { Vec::new() } else { new }].concat();
+        self.read = self.read.take().zip(chunk).map(|(mut read, chunk)| {
+            read.extend(chunk);
+            read
+        });
+        let support = self.read.as_ref().map(|read| {
+            let foreign = annotated::unsupported(memory, read);
+            let told = match (sentences(memory).count(), foreign.len()) {
+                (1, 0) => "1 sentence, in the text".to_owned(),
+                (all, 0) => format!("{all} sentences, all in the text"),
+                (all, foreign) => {
+                    format!("{all} {}, {foreign} not in the text", if all == 1 { "sentence" } else { "sentences" })
+                }
+            };
+            of_memory.extend(foreign);
+            told
+        });
+        let read = chunk.map(|chunk| Read {
+            chunk: shown(
+                chunk,
+                &[annotated::names(chunk, target), annotated::evidence(chunk, target), annotated::kept(chunk, memory)]
+                    .concat(),
+            ),
+            before: shown(self.before, &[annotated::names(before, target), lost].concat()),
+        });
+        self.before = memory;
+        let is_told_apart = read.is_some();
+        let whole = turn(row, target);
+        Turn {
+            support,
+            read,
+            response: shown(memory, &of_memory),
+            prompt: whole.prompt.filter(|_| is_first || !is_told_apart),
+            ..whole
+        }
+    }
+}
+
+fn turn(row: &RolloutRow, target: &str) -> Turn {
     let number = row.turn + 1;
     let what = match row.kind {
-        RolloutKind::Read => format!("Memory after chunk {number}"),
+        RolloutKind::Read => format!("Chunk {number}"),
         RolloutKind::Write => format!("Calls on chunk {number}"),
         RolloutKind::Search => format!("Turn {number}"),
         RolloutKind::Answer | RolloutKind::Recall => "Answer".to_owned(),
@@ -213,11 +312,22 @@ fn turn(row: &RolloutRow, response: String, target: &str) -> Turn {
     Turn {
         what,
         reasons: Vec::new(),
-        prompt: Value::from_safe_string(marked(&row.prompt, target)),
-        response: Value::from_safe_string(response),
+        read: None,
+        prompt: Some(named(&row.prompt, target)),
+        response: named(&row.response, target),
         tokens: row.response_ids.len(),
         was_cut: row.finish == crate::sampler::FinishReason::Length,
+        support: None,
     }
+}
+
+/// A text with its placeholders and the target.
+fn named(text: &str, target: &str) -> Value {
+    shown(text, &annotated::names(text, target))
+}
+
+fn shown(text: &str, parts: &[Part]) -> Value {
+    Value::from_safe_string(bounded(text, parts))
 }
 
 /// Why a response was rewarded, line by line: the parts of its reward, then the notes.
@@ -230,19 +340,25 @@ fn reasons(row: &RolloutRow) -> Vec<String> {
     std::iter::once(parts.join(", ")).filter(|parts| !parts.is_empty()).chain(notes).collect()
 }
 
-/// `1 for the right answer + 0.5 × 3 of 4 recalled = 1.375`, if that is the reward.
+/// `1 for the right answer + 0.5 × 3 of 4 recalled − 0.25 for the form of its memories = 1.125`, if that is the reward.
 fn parts(rollout: &RolloutSummary, target: &str, rule: &Rule) -> Option<String> {
     let is_right = rollout.is_boxed && rule.equality.holds(&rollout.answer, target);
     let right = if is_right { 1.0 } else { 0.0 };
     let count = rollout.recalled.len();
     let share = rollout.recalled.iter().sum::<f64>() / count.max(1) as f64;
     let answer = if is_right { "1 for the right answer" } else { "0 for the answer" };
-    let is = |value: f64| (value - rollout.reward).abs() < 1e-9;
+    let form = match rollout.form {
+        0.0 => String::new(),
+        form => format!(" − {} for the form of its memories", number(-form)),
+    };
+    let is = |value: f64| (value + rollout.form - rollout.reward).abs() < 1e-9;
     if count > 0 && is(right + rule.recall_weight * share) {
         let (weight, total) = (number(rule.recall_weight), number(rollout.reward));
-        return Some(format!("{answer} + {weight} × {} recalled = {total}", rollout.recall));
+        return Some(format!("{answer} + {weight} × {} recalled{form} = {total}", rollout.recall));
     }
-    is(right).then(|| answer.to_owned())
+    is(right).then(|| {
+        if form.is_empty() { answer.to_owned() } else { format!("{answer}{form} = {}", number(rollout.reward)) }
+    })
 }
 
 /// A number without digits that say nothing.
@@ -268,6 +384,7 @@ mod tests {
             advantage,
             recalled: vec![1.0, 1.0, 1.0, 0.0],
             recall: "3 of 4".into(),
+            form: 0.0,
             memory_words: 5,
         };
         let rollouts = advantages.iter().enumerate().map(rollout).collect();
@@ -292,6 +409,10 @@ mod tests {
         assert_eq!(told.as_deref(), Some("1 for the right answer + 0.5 × 3 of 4 recalled = 1.375"));
         assert_eq!(parts(&document.rollouts[0], "lorn", &Rule { recall_weight: 0.7, ..rule }), None);
         assert_eq!(parts(&document.rollouts[0], "other", &rule), None);
+        let formed = RolloutSummary { form: -0.25, reward: 1.125, ..summary(&[0.0]).rollouts.remove(0) };
+        let told = parts(&formed, "lorn", &rule);
+        let expected = "1 for the right answer + 0.5 × 3 of 4 recalled − 0.25 for the form of its memories = 1.125";
+        assert_eq!(told.as_deref(), Some(expected));
         assert_eq!((signed(0.25), signed(-1.0), signed(0.0)), ("+0.25".into(), "−1".into(), "0".into()));
     }
 }

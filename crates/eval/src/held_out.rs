@@ -1,8 +1,11 @@
 //! Held-out items while a run trains: what its checkpoints are compared by.
 
+use std::sync::Arc;
+
 use memtrain_rl::objectives::memtrain::{self, MemTrainConfig, Variant};
 use memtrain_rl::objectives::rollout_group::TOTAL;
 use memtrain_rl::objectives::{Item, Metric, Objective, RolloutContext, means};
+use memtrain_run::progress::Bar;
 
 use crate::reconstruction;
 
@@ -30,6 +33,8 @@ pub fn evaluate(
     if let Some(config) = objective.reconstruction() {
         return reconstructed(config, context, items, recall_questions);
     }
+    // Nobody knows how many responses a rollout takes.
+    context.engine.count_on(&Arc::new(Bar::new("evaluation", 0, 0)));
     let groups = objective.roll_out(context, items, 1)?;
     let scores = means(groups.iter().flat_map(|group| &group.scores));
     let reward = scores.iter().find(|(name, _)| *name == objective.held_out_score()).map_or(0.0, |(_, mean)| *mean);

@@ -6,21 +6,23 @@
 //! own one, the memory is not needed; where random sentences do, keeping it is not learned.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use memtrain_corpora::document::MASK;
 use memtrain_corpora::rng;
 use memtrain_engine::sampler::FinishReason;
 use memtrain_rl::agents::answer::{Equality, last_boxed};
 use memtrain_rl::agents::reader::{AnswerPrompt, Reader, RecallPrompt};
-use memtrain_rl::agents::sentences::{fitting, sentences};
+use memtrain_rl::agents::sentences::{ReadSentences, fitting, is_complete, sentences};
 use memtrain_rl::objectives::ChunkedDocument;
 use memtrain_rl::objectives::trajectories::is_right;
 use memtrain_rl::rollout::{RolloutEngine, Trajectory, Turn};
+use memtrain_run::progress::Bar;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::interval::Estimate;
-use super::reconstruction::{RecallQuery, scores};
+use super::reconstruction::{RecallQuery, reading_turns, scores};
 
 /// Where the memories come from that questions are answered from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +96,7 @@ pub struct PolicyReport {
     pub example: Option<Example>,
 }
 
-/// How a reading ended.
+/// A reading of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// Which document.
@@ -105,6 +107,18 @@ pub struct Example {
     pub memory: String,
     /// What was answered from it, where anything can be read out of the answer.
     pub answer: Option<String>,
+    /// Every chunk with the memory after it; empty in reports of earlier versions.
+    #[serde(default)]
+    pub reading: Vec<ReadChunk>,
+}
+
+/// A chunk and what was remembered after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadChunk {
+    /// What was read.
+    pub chunk: String,
+    /// The memory after it.
+    pub memory: String,
 }
 
 /// What came out.
@@ -128,6 +142,9 @@ pub struct Contender<'a> {
     pub engine: RolloutEngine<'a>,
 }
 
+/// Sources of memories that no policy wrote for the document, without the oracle.
+const CONTROLS: usize = 4;
+
 /// The memories of one source: a document each, and in it one after each chunk.
 type Memories = Vec<Vec<String>>;
 
@@ -144,6 +161,12 @@ pub fn evaluate(
 ) -> anyhow::Result<MemoryReport> {
     let mut own: Vec<Memories> = Vec::new();
     let mut readings = Vec::new();
+    // Each policy reads once, and answers from its own memories, from those of all others, and from the controls; the
+    // oracle knows no hidden entity.
+    let sources = contenders.len() + CONTROLS;
+    let of_policy = reading_turns(documents) + sources * documents.len() + (sources + 1) * asked.len();
+    let bar = Arc::new(Bar::new("evaluation", (contenders.len() * of_policy) as u64, 0));
+    contenders.iter_mut().for_each(|contender| contender.engine.count_on(&bar));
     for contender in contenders.iter_mut() {
         let tasks: Vec<_> = documents.iter().map(ChunkedDocument::task).collect();
         let trajectories = contender.reader.read(&mut contender.engine, &tasks, 1)?.concat();
@@ -159,7 +182,7 @@ pub fn evaluate(
         let mut answers = Vec::new();
         let kept =
             names.iter().zip(&own).map(|(name, memories)| (MemorySource::Policy(name.clone()), memories.clone()));
-        let controls = [
+        let controls: [_; CONTROLS] = [
             (MemorySource::Empty, of_all(documents, |_, _| Ok(contender.reader.prompts.empty.clone()))?),
             (MemorySource::Another, of_next(&own[number])),
             (MemorySource::Random, of_all(documents, |document, read| random(&contender.reader, document, read, &[]))?),
@@ -268,14 +291,19 @@ fn said(document: &ChunkedDocument, read: usize) -> Vec<(usize, &str)> {
     (0..read).flat_map(|chunk| sentences(document.chunk(chunk))).enumerate().collect()
 }
 
-/// The end of the first reading.
+/// The first reading.
 fn example(trajectories: &[Trajectory], documents: &[ChunkedDocument]) -> Option<Example> {
     let (trajectory, document) = (trajectories.first()?, documents.first()?);
+    let read_chunk = |chunk: usize| ReadChunk {
+        chunk: document.chunk(chunk).to_owned(),
+        memory: trajectory.memory(chunk + 1).to_owned(),
+    };
     Some(Example {
         document_id: document.document.id.clone(),
         hidden: document.document.answer.clone(),
         memory: trajectory.memory(document.chunks.len()).to_owned(),
         answer: last_boxed(trajectory.answer()).map(str::to_owned),
+        reading: (0..document.chunks.len()).map(read_chunk).collect(),
     })
 }
 
@@ -285,14 +313,14 @@ fn quality(trajectories: &[Trajectory], documents: &[ChunkedDocument]) -> Qualit
     for (trajectory, document) in trajectories.iter().zip(documents) {
         let Some((_, turns)) = trajectory.turns.split_last() else { continue };
         let (mut cut, mut twice, mut complete, mut supported) = (0, 0, 0, 0);
-        for (read, turn) in turns.iter().enumerate() {
-            let known: HashSet<&str> = (0..=read).flat_map(|chunk| sentences(document.chunk(chunk))).collect();
-            let whole: Vec<&str> =
-                sentences(&turn.text).filter(|sentence| sentence.ends_with(['.', '!', '?'])).collect();
+        let mut read = ReadSentences::default();
+        for (chunk, turn) in turns.iter().enumerate() {
+            read.extend(document.chunk(chunk));
+            let whole: Vec<&str> = sentences(&turn.text).filter(|sentence| is_complete(sentence)).collect();
             cut += usize::from(turn.completion.finish == FinishReason::Length);
             twice += usize::from(whole.iter().collect::<HashSet<_>>().len() < whole.len());
             complete += whole.len();
-            supported += whole.iter().filter(|sentence| known.contains(*sentence)).count();
+            supported += whole.iter().filter(|sentence| read.supports(sentence)).count();
         }
         let share = |count: usize, of: usize| count as f64 / of as f64;
         truncated.push(share(cut, turns.len()));

@@ -1,5 +1,7 @@
 //! End-to-end reconstruction and intermediate recall on held-out documents: the two things MemTrain trains.
 
+use std::sync::Arc;
+
 use memtrain_corpora::rng;
 use memtrain_rl::agents::answer::Equality;
 use memtrain_rl::agents::reader::{Reader, RecallPrompt};
@@ -7,6 +9,7 @@ use memtrain_rl::objectives::ChunkedDocument;
 use memtrain_rl::objectives::memtrain::{MemTrainConfig, RecallQuestion, draw_recall};
 use memtrain_rl::objectives::trajectories::is_right;
 use memtrain_rl::rollout::{RolloutEngine, Turn};
+use memtrain_run::progress::Bar;
 use serde::{Deserialize, Serialize};
 
 use super::answered::AnsweredItems;
@@ -132,6 +135,11 @@ pub(super) fn scores(
     counts.iter().map(|&(all, right)| (all > 0).then(|| right as f64 / all as f64)).collect()
 }
 
+/// Responses of one reading of each document: a memory a chunk, and the answer.
+pub(super) fn reading_turns(documents: &[ChunkedDocument]) -> usize {
+    documents.iter().map(|document| document.chunks.len() + 1).sum()
+}
+
 /// Reads each document once and asks it `recall_questions` recall questions. `kept` is given every item, in the order of [`keys`].
 ///
 /// # Errors
@@ -144,9 +152,11 @@ pub fn evaluate(
     recall_questions: usize,
     kept: Option<&mut AnsweredItems>,
 ) -> anyhow::Result<ReconstructionReport> {
+    let asked = questions(documents, objective, recall_questions, reader.step_key.seed);
+    let bar = Arc::new(Bar::new("evaluation", (reading_turns(documents) + asked.len()) as u64, 0));
+    engine.count_on(&bar);
     let tasks: Vec<_> = documents.iter().map(ChunkedDocument::task).collect();
     let trajectories = reader.read(engine, &tasks, 1)?.concat();
-    let asked = questions(documents, objective, recall_questions, reader.step_key.seed);
     let memory = |asked: &RecallQuery| trajectories[asked.document].memory(asked.question.memory_step).to_owned();
     let prompts: Vec<RecallPrompt> = asked.iter().map(|asked| asked.prompt(documents, memory(asked))).collect();
     let answers = reader.recall(engine, &prompts, 1)?;

@@ -2,7 +2,7 @@
 //!
 //! * [`policy`]: decoder, adapters, tokenizer, chat template, Hugging Face directories
 //! * [`scoring`]: teacher-forced log-probabilities and gradients of given responses
-//! * [`optim`]: how weights move
+//! * [`optim`]: AdamW, gradient accumulation, clipping
 //! * [`plan`]: memory and operations of a run, before anything is loaded
 
 pub mod optim;

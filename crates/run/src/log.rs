@@ -9,7 +9,7 @@ use memtrain_corpora::visible::visible;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use super::progress::Stderr;
+use super::progress::{self, Stderr};
 
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 
@@ -38,6 +38,22 @@ pub fn writer() -> LogWriter {
 /// From now on log lines also go to this file (see [`RunDirectory::log_file`](super::RunDirectory::log_file)).
 pub fn keep(file: File) {
     *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+}
+
+/// Says how far things are, the time before it: in the log of the run, and on stderr unless bars say it or nobody wants to
+/// know. `stays` is a line for a terminal with bars, too.
+pub fn line(text: &str, stays: bool) {
+    let mut time = String::new();
+    // Writing to a string cannot fail.
+    let _ = Seconds.format_time(&mut Writer::new(&mut time));
+    let line = format!("{time} {}\n", visible(text));
+    if let Some(file) = &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
+        let _ = file.write_all(line.as_bytes());
+    }
+    if !progress::is_quiet() && (stays || !progress::has_bars()) {
+        // Nobody can be told that stderr is closed.
+        let _ = Stderr.write_all(line.as_bytes());
+    }
 }
 
 impl Write for LogWriter {

@@ -1,4 +1,4 @@
-//! Progress display on stderr: bars on a terminal, plain lines elsewhere.
+//! How far things are: bars on a terminal, lines elsewhere and in the log of a run, on stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// A plain line is printed at most so often for one piece of work.
+use super::log;
+
+/// A line is printed at most so often for one piece of work.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -17,12 +19,22 @@ pub fn be_quiet() {
     QUIET.store(true, Ordering::Relaxed);
 }
 
+/// Whether neither bars nor lines are printed.
+pub(super) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Whether bars are drawn, so that lines about the same need not be printed.
+pub(super) fn has_bars() -> bool {
+    bars().is_some()
+}
+
 /// All bars of the process, one under the other; `None` where lines are printed.
 fn bars() -> Option<&'static MultiProgress> {
     static BARS: OnceLock<Option<MultiProgress>> = OnceLock::new();
     let make = || {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        (io::stderr().is_terminal() && !dumb && !QUIET.load(Ordering::Relaxed)).then(MultiProgress::new)
+        (io::stderr().is_terminal() && !dumb && !is_quiet()).then(MultiProgress::new)
     };
     BARS.get_or_init(make).as_ref()
 }
@@ -66,6 +78,8 @@ pub struct Bar {
     bar: Option<ProgressBar>,
     name: String,
     total: u64,
+    /// Whether lines are printed where no bar is drawn.
+    has_lines: bool,
     state: Mutex<State>,
 }
 
@@ -91,7 +105,14 @@ impl Bar {
         });
         let started = Instant::now();
         let state = Mutex::new(State { done, first: done, started, last_line: started });
-        Self { bar, name: name.to_owned(), total, state }
+        Self { bar, name: name.to_owned(), total, has_lines: true, state }
+    }
+
+    /// Prints no lines where no bar is drawn: the caller does.
+    #[must_use]
+    pub fn without_lines(mut self) -> Self {
+        self.has_lines = false;
+        self
     }
 
     /// `units` more are done.
@@ -117,9 +138,10 @@ impl Bar {
             if !note.is_empty() {
                 bar.set_message(note.to_owned());
             }
-        } else if state.last_line.elapsed() >= LINE_INTERVAL {
+        }
+        if self.has_lines && state.last_line.elapsed() >= LINE_INTERVAL {
             state.last_line = Instant::now();
-            print_line(&self.describe(&state, note));
+            log::line(&self.describe(&state, note), false);
         }
     }
 
@@ -130,15 +152,44 @@ impl Bar {
         }
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.done > state.first {
-            print_line(&self.describe(&state, ""));
+            log::line(&self.describe(&state, ""), true);
         }
+    }
+
+    /// Time that the rest takes at the pace so far; nothing where that is not known, or nothing is left.
+    pub fn left(&self) -> Option<Duration> {
+        self.left_of(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn left_of(&self, state: &State) -> Option<Duration> {
+        let (done, rest) = (state.done.checked_sub(state.first)?, self.total.checked_sub(state.done)?);
+        (done > 0 && rest > 0).then(|| state.started.elapsed().mul_f64(rest as f64 / done as f64))
     }
 
     fn describe(&self, state: &State, note: &str) -> String {
         let of = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
-        let seconds = state.started.elapsed().as_secs_f64();
+        let left = self.left_of(state).map_or_else(String::new, |left| format!(", {} left", brief(left)));
         let gap = if note.is_empty() { "" } else { "  " };
-        format!("{}: {}{of} in {seconds:.1} s{gap}{note}", self.name, state.done)
+        format!("{}: {}{of} in {}{left}{gap}{note}", self.name, state.done, brief(state.started.elapsed()))
+    }
+}
+
+/// A time in two units at most.
+///
+/// ```
+/// use std::time::Duration;
+/// use memtrain_run::progress::brief;
+/// let told = [0.25, 9.5, 42.0, 192.0, 7_500.0, 273_600.0].map(|seconds| brief(Duration::from_secs_f64(seconds)));
+/// assert_eq!(told, ["0.2s", "9.5s", "42s", "3m12s", "2h05m", "3d04h"]);
+/// ```
+pub fn brief(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1}s", time.as_secs_f64()),
+        10..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3_600 % 24),
     }
 }
 
@@ -148,14 +199,6 @@ impl Drop for Bar {
             bar.finish_and_clear();
         }
     }
-}
-
-fn print_line(line: &str) {
-    if QUIET.load(Ordering::Relaxed) {
-        return;
-    }
-    // Nobody can be told that stderr is closed.
-    let _ = Stderr.write_all(format!("{line}\n").as_bytes());
 }
 
 fn style(has_total: bool, coloured: bool) -> ProgressStyle {
@@ -178,11 +221,13 @@ mod tests {
         let bar = Bar::new("train", 300, 2);
         bar.advance(3);
         let text = line(&bar, "reward 0.25");
-        assert!(text.starts_with("train: 5/300 in ") && text.ends_with(" s  reward 0.25"), "{text}");
+        let left = text.strip_prefix("train: 5/300 in ").and_then(|text| text.strip_suffix(" left  reward 0.25"));
+        assert!(left.is_some_and(|times| times.contains("s, ")), "{text}");
         let bar = Bar::new("pages", 0, 0);
         bar.advance_to(7, "");
         let text = line(&bar, "");
-        assert!(text.starts_with("pages: 7 in ") && text.ends_with(" s"), "{text}");
+        assert!(text.starts_with("pages: 7 in ") && text.ends_with("s"), "{text}");
+        assert_eq!(bar.left(), None, "nobody knows how many there are");
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl RunReader {
     }
 
     /// Reads everything of the run whose contents are known, and looks for what should be there beside: mark, configuration, logs of steps, rollout tables, checkpoints,
-    /// event files, a server's weights. Not compared are `logs/`, `report.html` and `quickstart.json`, and lines and rollout
+    /// event files, a server's weights. Not compared are `logs/`, `report.html`, `comparison.html` and `quickstart.json`, and lines and rollout
     /// tables of layout version 1, of which no checksums were kept.
     ///
     /// # Errors

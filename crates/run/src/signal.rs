@@ -13,8 +13,16 @@ use memtrain_corpora::store;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGXFSZ};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+#[cfg(unix)]
+use signal_hook::iterator::Signals;
 
 use super::RunError;
+#[cfg(unix)]
+use super::log;
+
+/// What most commands do at the first signal.
+const SAVES: &str =
+    "stopping: what is done is saved first, and the same command goes on from there; a second Ctrl-C ends at once";
 
 /// Set when a signal has asked to stop. Clones are the same request.
 ///
@@ -34,11 +42,19 @@ pub struct StopRequest {
 
 impl StopRequest {
     /// A request that SIGINT, SIGTERM, SIGHUP and SIGUSR1 set. After any of them, SIGINT or SIGTERM ends the process at once. A SIGHUP that
-    /// is ignored, as under `nohup`, stays so.
+    /// is ignored, as under `nohup`, stays so. The first signal is answered by a line that says what will happen.
     ///
     /// # Errors
     /// If the system refuses the handlers.
     pub fn on_signals() -> io::Result<Self> {
+        Self::on_signals_saying(SAVES)
+    }
+
+    /// As [`Self::on_signals`], with what the first signal is answered by.
+    ///
+    /// # Errors
+    /// If the system refuses the handlers.
+    pub fn on_signals_saying(#[cfg_attr(not(unix), expect(unused_variables))] told: &'static str) -> io::Result<Self> {
         let stop = Self::default();
         for signal in [SIGINT, SIGTERM] {
             // The order matters: the first signal must find the flag unset, and then set it.
@@ -51,6 +67,7 @@ impl StopRequest {
             if !is_ignored(SIGHUP) {
                 flag::register(SIGHUP, Arc::clone(&stop.flag))?;
             }
+            say_at_first(told)?;
         }
         Ok(stop)
     }
@@ -89,6 +106,26 @@ impl StopRequest {
     pub fn check(&self) -> Result<(), RunError> {
         if self.requested() { Err(RunError::Stopped) } else { Ok(()) }
     }
+}
+
+/// Says `told` at the first signal that asks to stop; of several calls in a process the first one's.
+#[cfg(unix)]
+fn say_at_first(told: &'static str) -> io::Result<()> {
+    static IS_SAID: AtomicBool = AtomicBool::new(false);
+    if IS_SAID.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
+    // Handlers may hardly do anything; a thread that waits for them may.
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            log::line(told, true);
+        }
+    });
+    Ok(())
 }
 
 /// Makes writing beyond the largest size that files may have (`ulimit -f`) an error that names the file; without a handler the

@@ -16,7 +16,7 @@ use super::tensorboard::EventFile;
 
 /// What commands put into a run's folder beside what the run records: a page, the quickstart's results, and the weights
 /// that a server draws with.
-const COMPANIONS: [&str; 3] = ["report.html", "quickstart.json", SAMPLER_WEIGHTS];
+const COMPANIONS: [&str; 4] = ["report.html", "comparison.html", "quickstart.json", SAMPLER_WEIGHTS];
 pub(super) const SAMPLER_WEIGHTS: &str = "sampler-weights";
 /// Entries that are listed one by one.
 const LISTED: usize = 24;

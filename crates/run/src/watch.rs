@@ -1,7 +1,7 @@
 //! Watchdog: a log line that says what is waited for when nothing moves.
 //!
 //! Whoever works says what for; a thread says it in the log when nothing has moved for some time. A run of days that hangs,
-//! on a server that does not answer or a disk that is full of other people's work, is so no riddle.
+//! on a server that does not answer or a disk that is full of other people's work, can so be told from a slow step.
 
 use std::fmt::Display;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

@@ -1,7 +1,8 @@
 //! Diagnosis of a run whose reward does not move: one plain sentence, with the numbers that tell the causes apart.
 //!
-//! The three usual causes of a reward that does not move: all rewards of a group are equal, answers are cut off by their
-//! limit, or answers hold nothing that can be read. They look the same in a loss curve.
+//! The usual causes of a reward that does not move: all rewards of a group are equal, since it has one rollout, its rollouts
+//! are not sampled, its answers are cut off by their limit, hold nothing that can be read, or are all wrong; or the rate is 0,
+//! or every token is clipped. They look the same in a loss curve.
 
 use memtrain_rl::objectives::{AnswerForm, GroupCounts, ScoredSample};
 
@@ -12,6 +13,8 @@ use super::metrics::{groups, is_clipped, scored_samples, share};
 const MANY_EQUAL: f64 = 0.5;
 /// From this share of responses cut off on, it is said.
 const MANY_CLIPPED: f64 = 0.25;
+/// From this share of answers on that are cut off, or hold nothing that can be read, that is why their rewards are equal.
+const NEARLY_ALL: f64 = 0.9;
 /// The same cause is said again after so many steps.
 const SILENCE: u64 = 10;
 
@@ -24,6 +27,12 @@ pub struct StepNumbers {
     pub gradient_norm: f64,
     /// Learning rate of the step.
     pub learning_rate: f64,
+    /// Share of tokens that the loss clipped.
+    pub clipped_tokens: f64,
+    /// Rollouts a group.
+    pub group_size: usize,
+    /// Whether the most probable token is always taken.
+    pub is_greedy: bool,
     /// Groups of the branch that has the fewest without a difference in reward: one branch with reward variance is
     /// enough.
     pub groups: usize,
@@ -100,22 +109,34 @@ impl StepNumbers {
             self.form.as_str(),
             percent(if self.form == AnswerForm::Call { self.clipped_memories } else { self.clipped_answers }),
         );
+        let why = self.why_equal();
+        let equal_rewards = |prefix: &str| match &why {
+            Some((cause, why)) => (*cause, format!("{prefix}{why}. {groups}")),
+            None => (Cause::EqualRewards, format!("{prefix}{groups}")),
+        };
         if self.samples == 0 {
-            return Some((Cause::NothingToTrainOn, format!("nothing was learned: {groups}")));
+            return Some(equal_rewards("nothing was learned: "));
         }
         if !self.gradient_norm.is_finite() {
             let sentence = "nothing was learned: the gradient is not finite, the weights were left as they are";
             return Some((Cause::NotFinite, sentence.to_owned()));
         }
         if self.learning_rate == 0.0 {
-            return Some((Cause::NoRate, "nothing was learned: the learning rate is 0".to_owned()));
+            let sentence = "nothing was learned: the learning rate is 0 (`optimizer.learning_rate` and its schedule)";
+            return Some((Cause::NoRate, sentence.to_owned()));
         }
         if self.gradient_norm == 0.0 {
-            let sentence = "nothing was learned: the gradient is 0, since every token was clipped or has no advantage";
-            return Some((Cause::NoGradient, sentence.to_owned()));
+            if equal >= 1.0 {
+                return Some(equal_rewards("nothing was learned: "));
+            }
+            let clipped = percent(self.clipped_tokens);
+            let sentence = format!(
+                "nothing was learned: the gradient is 0, since the loss clips {clipped} of tokens and no other has an advantage"
+            );
+            return Some((Cause::NoGradient, sentence));
         }
         if equal >= MANY_EQUAL {
-            return Some((Cause::EqualRewards, groups));
+            return Some(equal_rewards(""));
         }
         if self.clipped_memories >= MANY_CLIPPED || self.clipped_answers >= MANY_CLIPPED {
             let sentence = format!(
@@ -128,20 +149,59 @@ impl StepNumbers {
         }
         None
     }
+
+    /// Why the rewards of most groups are equal, where that is known.
+    fn why_equal(&self) -> Option<(Cause, String)> {
+        let what = if self.form == AnswerForm::Call { "turns" } else { "answers" };
+        let (is_cut, limit) = match self.form {
+            AnswerForm::Call => (self.clipped_memories, "reader.memory_tokens"),
+            AnswerForm::Tags => (self.clipped_answers, "searcher.response_tokens"),
+            AnswerForm::Boxed => (self.clipped_answers, "reader.answer_tokens"),
+        };
+        if self.group_size == 1 {
+            let why = "a group has one rollout, and an advantage is the distance from the group's mean: \
+                       `objective.group_size` must be 2 or more";
+            return Some((Cause::OneRollout, why.to_owned()));
+        }
+        if self.is_greedy {
+            let why = "the rollouts of a group are all the same, since the most probable token is always taken: \
+                       `sampling.temperature` is 0 or `sampling.top_k` is 1";
+            return Some((Cause::Greedy, why.to_owned()));
+        }
+        let form = self.form.as_str();
+        if is_cut >= NEARLY_ALL && self.unreadable >= NEARLY_ALL {
+            let why = format!(
+                "nearly all {what} are cut off by `{limit}` without a {form}: the limit is too low, or the policy does not \
+                 know the form, which `memtrain sft` teaches"
+            );
+            return Some((Cause::CutOff, why));
+        }
+        if self.unreadable >= NEARLY_ALL {
+            let why = format!(
+                "nearly all {what} hold no {form}: `memtrain sft` teaches the form to a policy that does not know it"
+            );
+            return Some((Cause::NoForm, why));
+        }
+        None
+    }
 }
 
 /// Why little or nothing is learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// No sample was left after the filter.
-    NothingToTrainOn,
+    /// Groups have one rollout each.
+    OneRollout,
+    /// Nothing is sampled: the most probable token is always taken.
+    Greedy,
+    /// Responses do not hold what is read from them.
+    NoForm,
     /// The gradient is not finite.
     NotFinite,
     /// The learning rate is 0.
     NoRate,
     /// The gradient is 0.
     NoGradient,
-    /// Most groups have equal rewards.
+    /// Most groups have equal rewards, for none of the reasons above.
     EqualRewards,
     /// Many responses reach their limit.
     CutOff,
@@ -179,11 +239,14 @@ mod tests {
         samples: 10,
         gradient_norm: 1.0,
         learning_rate: 1e-6,
+        clipped_tokens: 0.0,
+        group_size: 8,
+        is_greedy: false,
         groups: 10,
         all_zero: 2,
         all_equal: 2,
         form: AnswerForm::Boxed,
-        unreadable: 0.9,
+        unreadable: 0.5,
         clipped_answers: 0.2,
         clipped_memories: 0.2,
     };
@@ -191,11 +254,33 @@ mod tests {
     #[test]
     fn each_cause_has_its_sentence_and_the_gravest_is_named() {
         assert_eq!(WELL.finding(), None);
+        // No gradient, all rewards 0: whatever the filter of groups leaves.
+        let none = StepNumbers { all_zero: 8, gradient_norm: 0.0, ..WELL };
         for (numbers, cause, word) in [
-            (StepNumbers { samples: 0, all_zero: 8, ..WELL }, Cause::NothingToTrainOn, "100 % of groups"),
+            (StepNumbers { samples: 0, ..none }, Cause::EqualRewards, "nothing was learned: 100 % of groups"),
+            (none, Cause::EqualRewards, "nothing was learned: 100 % of groups"),
+            (
+                StepNumbers { samples: 0, unreadable: 1.0, ..none },
+                Cause::NoForm,
+                "nearly all answers hold no \\boxed{}",
+            ),
+            (StepNumbers { unreadable: 1.0, ..none }, Cause::NoForm, "nearly all answers hold no \\boxed{}"),
+            // A penalty moves weights, too.
+            (StepNumbers { unreadable: 1.0, gradient_norm: 0.1, ..none }, Cause::NoForm, "nearly all answers"),
+            (
+                StepNumbers { unreadable: 1.0, clipped_answers: 1.0, ..none },
+                Cause::CutOff,
+                "cut off by `reader.answer_tokens`",
+            ),
+            (StepNumbers { is_greedy: true, ..none }, Cause::Greedy, "`sampling.temperature` is 0"),
+            (StepNumbers { group_size: 1, ..none }, Cause::OneRollout, "`objective.group_size` must be 2"),
             (StepNumbers { gradient_norm: f64::NAN, all_zero: 8, ..WELL }, Cause::NotFinite, "not finite"),
             (StepNumbers { learning_rate: 0.0, all_zero: 8, ..WELL }, Cause::NoRate, "learning rate"),
-            (StepNumbers { gradient_norm: 0.0, all_zero: 8, ..WELL }, Cause::NoGradient, "gradient is 0"),
+            (
+                StepNumbers { gradient_norm: 0.0, clipped_tokens: 0.75, ..WELL },
+                Cause::NoGradient,
+                "clips 75 % of tokens",
+            ),
             (StepNumbers { all_zero: 3, ..WELL }, Cause::EqualRewards, "50 % of groups"),
             (StepNumbers { clipped_memories: 0.3, ..WELL }, Cause::CutOff, "30 % of the memories"),
         ] {

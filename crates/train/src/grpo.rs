@@ -408,6 +408,9 @@ impl GrpoTraining<'_> {
             samples,
             gradient_norm: report.gradient_norm,
             learning_rate: context.learning_rate,
+            clipped_tokens: report.loss.clip_low + report.loss.clip_high + report.loss.clip_dual,
+            group_size: self.objective.group_size(),
+            is_greedy: self.sampling.temperature == 0.0 || self.sampling.top_k == 1,
             ..StepNumbers::of(rollouts, self.objective.agent().answer_form())
         };
         if let Some(sentence) = self.diagnosis.sentence(context.step, &numbers) {
@@ -415,6 +418,7 @@ impl GrpoTraining<'_> {
         }
     }
 
+    /// What the update came to; of one without any sample nothing was measured, and all but the counts is not a number.
     fn update_metrics(&self, report: &UpdateReport, old_mismatch: Option<f64>) -> Vec<Metric> {
         let loss = &report.loss;
         let mut metrics = vec![
@@ -438,11 +442,18 @@ impl GrpoTraining<'_> {
         if self.loss.kl_beta > 0.0 {
             metrics.push(("kl", loss.kl));
         }
+        let measured =
+            metrics.iter_mut().filter(|(name, _)| !matches!(*name, "train/updates" | "train/response_tokens"));
+        if loss.tokens == 0 {
+            measured.for_each(|(_, value)| *value = f64::NAN);
+        }
         metrics.into_iter().map(|(name, value)| (name.into(), value)).collect()
     }
 
     fn timings(&self, phases: &Phases, rollouts: &Rollouts, work: PassWork) -> Vec<(&'static str, f64)> {
-        let rate = |count: f64, phase: &str| if count > 0.0 { count / phases.seconds(phase).max(1e-9) } else { 0.0 };
+        // Of no work there is no rate.
+        let rate =
+            |count: f64, phase: &str| if count > 0.0 { count / phases.seconds(phase).max(1e-9) } else { f64::NAN };
         // Phases that had nothing to do end as soon as they begin.
         let had_work = |phase: &str| match phase {
             "time/reference_s" => self.reference.is_some(),

@@ -11,17 +11,20 @@ pub mod grpo;
 pub mod items;
 mod metrics;
 pub mod optimizer;
+mod sample;
 pub mod sft;
 pub mod speed;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use memtrain_corpora::store;
 use memtrain_model::optim::{AdamW, GradientBuffer};
 use memtrain_model::policy::{Decoder, Policy, Precision, directory};
 use memtrain_rl::objectives::Metric;
+use memtrain_run::log;
+use memtrain_run::progress::brief;
 use memtrain_run::signal::StopRequest;
 use memtrain_run::{Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, Schedule, TrainingState};
 use serde::{Deserialize, Serialize};
@@ -52,6 +55,10 @@ impl Overlap {
     }
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// How long a run trains and what it keeps. Defaults: MemTrain §4.1 where it says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,6 +83,10 @@ pub struct TrainConfig {
     pub evaluate_every: u64,
     /// Steps between rollout tables; 0 writes none.
     pub rollouts_every: u64,
+    /// Steps between rollouts that are shown in the log; 0 shows none. Default 0, left out of a run's configuration then, so
+    /// that runs from before the key go on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub log_samples: u64,
     /// Write event files for TensorBoard beside the JSON lines.
     pub tensorboard: bool,
     /// Seconds without any movement after which the log says what is waited for.
@@ -97,6 +108,7 @@ impl Default for TrainConfig {
             keep_every: 100,
             evaluate_every: 0,
             rollouts_every: 1,
+            log_samples: 0,
             tensorboard: true,
             watch_after_s: 600,
             peak_tflops: 0.0,
@@ -203,11 +215,29 @@ pub struct StepEvent<'a> {
 }
 
 impl StepEvent<'_> {
-    /// The metrics worth a glance, in a line.
+    /// The metrics worth a glance, the share of groups that teach, and the tokens a second, where a step has them.
     pub fn headline(&self) -> String {
-        let value = |key: &str| self.metrics.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
-        let told = self.headlines.iter().filter_map(|(short, key)| Some(format!("{short} {:.3}", value(key)?)));
-        told.collect::<Vec<_>>().join("  ")
+        let number = |key: &str| {
+            let metric = self.metrics.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
+            metric.or_else(|| self.timings.iter().find(|(name, _)| *name == key).map(|(_, value)| *value))
+        };
+        let digits = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "–".to_owned() };
+        let worth = self.headlines.iter();
+        let mut parts: Vec<String> =
+            worth.filter_map(|(short, key)| Some(format!("{short} {}", digits(number(key)?)))).collect();
+        parts.extend(number("frac_reward_zero_std").map(|equal| format!("var {:.0}%", 100.0 * (1.0 - equal))));
+        parts.extend(number("perf/tokens_per_s").map(|rate| match rate {
+            rate if rate < 1e3 => format!("{rate:.0} tok/s"),
+            rate => format!("{:.1}k tok/s", rate / 1e3),
+        }));
+        parts.join(" ")
+    }
+
+    /// What is said of the step: 80 columns with its time, where there are two parts of a reward. `left` is how long the rest
+    /// takes.
+    pub fn line(&self, left: Option<Duration>) -> String {
+        let left = left.map_or_else(String::new, |left| format!(" eta {}", brief(left)));
+        format!("step {}/{} {}{left}", self.step, self.steps, self.headline())
     }
 }
 
@@ -400,6 +430,10 @@ impl LoopState<'_> {
         self.done = step;
         outcome.timings.push(("time/step_s", started.elapsed().as_secs_f64()));
         self.records.step(step, &borrowed(&outcome.metrics), &outcome.timings)?;
+        let every = self.on.config.log_samples;
+        if every > 0 && step.is_multiple_of(every) {
+            sample::lines(step, &outcome.rollouts).iter().for_each(|line| log::line(line, true));
+        }
         let every = self.on.config.rollouts_every;
         if every > 0 && step.is_multiple_of(every) && !outcome.rollouts.is_empty() {
             let table = self.on.run.write_rollouts(step, std::mem::take(&mut outcome.rollouts))?;
@@ -483,4 +517,25 @@ impl LoopState<'_> {
 /// Metrics as the records take them.
 fn borrowed(metrics: &[Metric]) -> Vec<(&str, f64)> {
     metrics.iter().map(|(name, value)| (name.as_ref(), *value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_told_in_a_line_of_a_terminal() {
+        let metrics: [Metric; 3] = [
+            ("reward/end_to_end/mean".into(), 0.4125),
+            ("reward/recall/mean".into(), f64::NAN),
+            ("frac_reward_zero_std".into(), 0.25),
+        ];
+        let headlines = &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("kl", "kl")];
+        let event =
+            StepEvent { step: 12, steps: 50, metrics: &metrics, timings: &[("perf/tokens_per_s", 5_120.0)], headlines };
+        let line = event.line(Some(Duration::from_secs(192))).replace('–', "0.250");
+        assert_eq!(event.headline(), "E2E 0.412 IMR – var 75% 5.1k tok/s");
+        assert_eq!(line, "step 12/50 E2E 0.412 IMR 0.250 var 75% 5.1k tok/s eta 3m12s");
+        assert!("2026-11-30T09:48:43Z ".len() + line.len() <= 80);
+    }
 }

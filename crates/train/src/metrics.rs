@@ -110,7 +110,7 @@ fn of_lengths(rollouts: &Rollouts) -> Vec<Metric> {
     let mut metrics: Vec<Metric> = vec![
         ("completions/mean_length".into(), mean(lengths.iter().copied())),
         ("completions/min_length".into(), lengths.iter().copied().fold(f64::INFINITY, f64::min)),
-        ("completions/max_length".into(), lengths.iter().copied().fold(0.0, f64::max)),
+        ("completions/max_length".into(), lengths.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
         ("completions/mean_terminated_length".into(), mean(ended.iter().copied())),
         ("completions/clipped_ratio".into(), clipped(None)),
     ];
@@ -156,10 +156,10 @@ fn length(turn: &Turn) -> f64 {
     turn.completion.token_ids.len() as f64
 }
 
-/// 0 of nothing.
+/// Not a number of nothing, which is written as null.
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
-    sum / count.max(1) as f64
+    sum / count as f64
 }
 
 fn deviation(values: &[f64]) -> f64 {

@@ -65,7 +65,8 @@ pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
     let Some(session) = session else { return Ok(()) };
     let named: Vec<_> = policies.iter().map(|(name, policy)| (name.clone(), policy)).collect();
     let numbers = args.skip..args.skip + session.config.eval.documents;
-    let report = unkept(session.evaluate_memories(&named, numbers, &StopRequest::on_signals()?))?;
+    let report =
+        unkept(session.evaluate_memories(&named, numbers, &StopRequest::on_signals_saying(super::KEEPS_NOTHING)?))?;
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;
     }

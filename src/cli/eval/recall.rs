@@ -65,7 +65,7 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     let sampling = SamplingConfig { temperature: session.config.eval.temperature, ..SamplingConfig::default() };
     let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
     let documents = documents::first(&session.documents(Split::Heldout)?, session.config.eval.documents, &reader)?;
-    let stop = StopRequest::on_signals()?;
+    let stop = StopRequest::on_signals_saying(super::KEEPS_NOTHING)?;
     let bar = Bar::new("documents", documents.len() as u64, 0);
     let options = RecallOptions { questions: args.questions, include_current: args.include_current };
     let advanced = |done: usize| bar.advance_to(done as u64, "");

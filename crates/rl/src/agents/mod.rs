@@ -1,6 +1,6 @@
 //! Agents: how a policy is prompted, chunk by chunk, with a text memory, a memory bank, or a search engine.
 //!
-//! * [`answer`]: what an answer says and when it is right
+//! * [`answer`]: answer extraction and equality
 //! * [`prompts`]: the texts an agent is shown
 //! * [`chunks`]: a document cut into what fits one turn
 //! * [`full_context`]: the whole context in one prompt

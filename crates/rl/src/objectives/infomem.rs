@@ -167,7 +167,7 @@ impl Objective for InfoMemConfig {
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
-        &[("correct", "reward/correct/mean"), ("gain", "reward/gain/mean"), ("entropy", "entropy")]
+        &[("correct", "reward/correct/mean"), ("gain", "reward/gain/mean")]
     }
 
     /// Gains are relative to a group; held-out items are compared by their answers.

@@ -126,7 +126,7 @@ impl Objective for Mem1Config {
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
-        &[("right", "reward/right/mean"), ("searches", "reward/searches/mean"), ("entropy", "entropy")]
+        &[("right", "reward/right/mean"), ("searches", "reward/searches/mean")]
     }
 
     fn question_mode(&self) -> QuestionMode {

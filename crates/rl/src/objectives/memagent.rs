@@ -55,7 +55,7 @@ impl Objective for MemAgentConfig {
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
-        &[("correct", "reward/correct/mean"), ("entropy", "entropy")]
+        &[("correct", "reward/correct/mean")]
     }
 
     fn roll_out(

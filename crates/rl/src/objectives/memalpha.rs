@@ -223,7 +223,7 @@ impl Objective for MemAlphaConfig {
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
-        &[("accuracy", "reward/accuracy/mean"), ("calls", "reward/calls/mean"), ("entropy", "entropy")]
+        &[("accuracy", "reward/accuracy/mean"), ("calls", "reward/calls/mean")]
     }
 
     fn held_out_score(&self) -> &'static str {

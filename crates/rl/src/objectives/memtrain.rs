@@ -27,7 +27,7 @@ use super::{
 };
 use crate::agents::answer::Equality;
 use crate::agents::reader::{Reader, ReadingTask, RecallPrompt};
-use crate::agents::sentences::sentences;
+use crate::agents::sentences::{ReadSentences, sentences};
 use crate::grpo::advantage::RewardScale;
 use crate::rollout::{RolloutEngine, Trajectory, Turn};
 
@@ -223,12 +223,12 @@ impl MemoryForm {
     pub fn of(trajectory: &Trajectory, document: &ChunkedDocument) -> Self {
         let mut form = Self::default();
         let Some((_answer, turns)) = trajectory.turns.split_last() else { return form };
-        let mut read: HashSet<&str> = HashSet::new();
+        let mut read = ReadSentences::default();
         for (chunk, turn) in turns.iter().enumerate() {
-            read.extend(sentences(document.chunk(chunk)));
+            read.extend(document.chunk(chunk));
             let all: Vec<&str> = sentences(&turn.text).collect();
             let distinct: HashSet<&str> = all.iter().copied().collect();
-            let unsupported = all.iter().filter(|sentence| !read.contains(*sentence)).count();
+            let unsupported = all.iter().filter(|sentence| !read.supports(sentence)).count();
             let share = |count: usize, of: usize| count as f64 / of.max(1) as f64 / turns.len() as f64;
             form.repeated += share(all.len() - distinct.len(), all.len());
             form.unsupported += share(unsupported, all.len());
@@ -364,7 +364,7 @@ impl Objective for MemTrainConfig {
     }
 
     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
-        &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("entropy", "entropy")]
+        &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean")]
     }
 
     fn roll_out(

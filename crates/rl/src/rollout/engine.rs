@@ -8,6 +8,7 @@ use anyhow::Context;
 use memtrain_engine::sampler::{SampleRequest, SampleStream, Sampler};
 use memtrain_model::policy::PolicyTokenizer;
 use memtrain_rollout_types::RolloutKind;
+use memtrain_run::progress::Bar;
 use memtrain_run::signal::StopRequest;
 use memtrain_run::watch::Watch;
 
@@ -27,6 +28,7 @@ pub struct RolloutEngine<'a> {
     sampler: Box<dyn Sampler + 'a>,
     stop: StopRequest,
     watch: Watch,
+    bar: Option<Arc<Bar>>,
 }
 
 /// What environments search in: who finds passages, and how many of them for a query.
@@ -43,7 +45,7 @@ struct Live<E> {
 impl<'a> RolloutEngine<'a> {
     /// An engine that samples with this sampler and that nobody stops.
     pub fn new(sampler: impl Sampler + 'a) -> Self {
-        Self { sampler: Box::new(sampler), stop: StopRequest::default(), watch: Watch::default() }
+        Self { sampler: Box::new(sampler), stop: StopRequest::default(), watch: Watch::default(), bar: None }
     }
 
     /// Ends with [`memtrain_run::RunError::Stopped`] once this asks to.
@@ -60,9 +62,15 @@ impl<'a> RolloutEngine<'a> {
         self
     }
 
+    /// From now on counts each response that has ended on this bar.
+    pub fn count_on(&mut self, bar: &Arc<Bar>) {
+        self.bar = Some(Arc::clone(bar));
+    }
+
     /// The same engine, lent.
     pub fn reborrow(&mut self) -> RolloutEngine<'_> {
-        RolloutEngine { sampler: Box::new(&mut self.sampler), stop: self.stop.clone(), watch: self.watch.clone() }
+        let (stop, watch, bar) = (self.stop.clone(), self.watch.clone(), self.bar.clone());
+        RolloutEngine { sampler: Box::new(&mut self.sampler), stop, watch, bar }
     }
 
     /// Runs every task `group_size` times; the trajectories of a task stand together. `environment` is given a task and
@@ -134,6 +142,9 @@ impl<'a> RolloutEngine<'a> {
                 Poll::Ready(Some((place, completion))) => {
                     ended += 1;
                     self.watch.progress(format_args!("{ended} of {submitted} responses have ended"));
+                    if let Some(bar) = &self.bar {
+                        bar.advance(1);
+                    }
                     let live = &mut live[place];
                     let text = tokenizer.decode_response(&completion.token_ids);
                     let text = text.context("a response cannot be decoded")?.trim().to_owned();

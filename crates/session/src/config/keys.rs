@@ -316,6 +316,7 @@ pub const KEYS: &[Key] = &[
     key("train.keep_every", "steps", Free, "Checkpoints whose step is a multiple of this stay for good; 0 for none."),
     key("train.evaluate_every", "steps", Checkpoints, "Steps between evaluations, with a checkpoint each; 0 for none."),
     key("train.rollouts_every", "steps", Free, "Steps between rollout tables; 0 writes none."),
+    key("train.log_samples", "steps", Free, "Steps between rollouts that are shown in the log; 0 shows none."),
     key("train.tensorboard", "", Free, "Write event files for TensorBoard."),
     key("train.watch_after_s", "s", Free, "Time without movement after which the log says what is waited for."),
     key("train.peak_tflops", "10¹² operations/s", Free, "What MFU is a share of; 0: known of a card, or measured of the processor."),

@@ -225,6 +225,7 @@ const RANGES: &[(&str, Allowed)] = &[
     ("train.evaluate_every", COUNT),
     ("train.keep_every", COUNT),
     ("train.keep_last", COUNT),
+    ("train.log_samples", COUNT),
     ("train.max_refills", FEW),
     ("train.peak_tflops", within(0.0, 1e9)),
     ("train.rollouts_every", COUNT),
