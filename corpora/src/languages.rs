@@ -1,7 +1,8 @@
-//! What is known of languages: one file each in `corpora/languages` (`docs/languages.md`).
+//! Language data: number and date formats, names of namespaces, words of redirects, dates and amounts; one file a language
+//! in `corpora/languages` (`docs/languages.md`).
 //!
-//! A file is read when its language is first asked for. What concerns all languages together, such as the words of redirects,
-//! is read from the tables that have it, once.
+//! A file is parsed when its language is first asked for. Facts of all languages together, such as the words of redirects,
+//! are read once, from the tables that have them alone.
 
 mod file;
 
@@ -31,7 +32,7 @@ pub struct LanguageError {
     reason: String,
 }
 
-/// What is known of a language.
+/// The facts of a language.
 #[derive(Clone, Debug, Default)]
 pub struct Language {
     /// Its code, as Wikipedia's addresses have it where there is one.

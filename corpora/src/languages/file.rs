@@ -1,4 +1,4 @@
-//! A language's file as it is written: every key, and which of two facts counts.
+//! Format of a language file: its keys, and the precedence of facts written by hand over published ones.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,6 @@
 //! Symbols of units by language. The metric ones are the same nearly everywhere; English ones abbreviate English words.
+//!
+//! The forms in the files of languages are mostly the short ones of the Unicode CLDR (<https://cldr.unicode.org>).
 
 use std::borrow::Cow;
 
