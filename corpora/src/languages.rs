@@ -11,7 +11,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use serde::Deserialize;
 
-use file::{File, Head, WikiFile, head, tables};
+use file::{File, Head, WikiFile, entries, head, tables};
 
 include!(concat!(env!("OUT_DIR"), "/languages.rs"));
 
@@ -315,7 +315,8 @@ impl Languages {
             let local: HashSet<&str> = self.wiki().local_names.iter().map(String::as_str).collect();
             let mut names = [(6, Vec::new()), (14, Vec::new())];
             for table in self.tables("namespaces") {
-                let mut table: HashMap<String, Vec<String>> = toml::from_str(table).unwrap_or_default();
+                let table = entries(table, &["6", "14"]);
+                let mut table: HashMap<String, Vec<String>> = toml::from_str(&table).unwrap_or_default();
                 for (number, names) in &mut names {
                     let listed = table.remove(&number.to_string()).unwrap_or_default();
                     names.extend(listed.into_iter().filter(|name| !local.contains(name.as_str())));

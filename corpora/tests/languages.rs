@@ -137,7 +137,7 @@ fn countries_and_languages_are_called_as_the_wiki_calls_them() {
 #[test]
 fn one_more_language_is_one_file() {
     let guide = store::read_to_string(&guide()).unwrap();
-    let file = guide.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let file = guide.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let language: &'static Language = Box::leak(Box::new(Language::parse("xx", file).unwrap()));
     let context = WikiContext::default().with_facts("xx", language);
     let shows = |markup: &str| clean(markup, &context).text;
@@ -178,17 +178,17 @@ fn guide() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/languages.md")
 }
 
-/// `MEMTRAIN_WRITE_DOCS=1 cargo test -p memtrain-corpora --test languages` writes the table anew.
+/// `MEMTRAIN_WRITE_SHOWN=1 cargo test -p memtrain-corpora --test languages` writes the table anew.
 #[test]
 fn the_guide_says_what_is_known() {
     let old = store::read_to_string(&guide()).unwrap();
     let heading = "## Coverage\n";
     let by_hand = old.split(heading).next().unwrap();
     let new = format!("{by_hand}{heading}\n{}", table());
-    if std::env::var_os("MEMTRAIN_WRITE_DOCS").is_some() {
+    if std::env::var_os("MEMTRAIN_WRITE_SHOWN").is_some() {
         store::write_atomic(&guide(), new.as_bytes()).unwrap();
     } else {
-        assert!(new == old, "docs/languages.md is stale; MEMTRAIN_WRITE_DOCS=1 writes it");
+        assert!(new == old, "docs/languages.md is stale; MEMTRAIN_WRITE_SHOWN=1 writes it");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use memchr::memmem;
 use serde::Deserialize;
 
 use super::{Detect, Entities, Language, LanguageError, Wiki, Writing};
@@ -293,16 +294,30 @@ fn ranges(letters: &str) -> Vec<(char, char)> {
     ranges
 }
 
-/// The tables of a name in a file, the published one last. A table ends where a line begins with a bracket and names another.
+/// The tables of a name in a file as the program carries it, the published one last. A table ends where a line begins with a
+/// bracket and names another.
 pub(super) fn tables<'text>(text: &'text str, name: &str) -> impl Iterator<Item = &'text str> {
-    [format!("[{name}]\n"), format!("[published.{name}]\n")].into_iter().filter_map(move |heading| {
-        let begins = text.strip_prefix(heading.as_str()).or_else(|| {
-            let at = text.find(&format!("\n{heading}"))?;
-            text.get(at + 1 + heading.len()..)
-        })?;
+    [format!("\n[{name}]\n"), format!("\n[published.{name}]\n")].into_iter().filter_map(move |heading| {
+        let at = memmem::find(text.as_bytes(), heading.as_bytes())?;
+        let begins = text.get(at + heading.len()..)?;
         let ends = if begins.starts_with('[') { 0 } else { begins.find("\n[").map_or(begins.len(), |at| at + 1) };
         begins.get(..ends)
     })
+}
+
+/// The entries of a table under some keys.
+pub(super) fn entries(table: &str, keys: &[&str]) -> String {
+    let (mut kept, mut keeps) = (String::new(), false);
+    for line in table.lines() {
+        // Other lines go on with an array.
+        if !line.starts_with(['"', ']']) {
+            keeps = line.split_once('=').is_some_and(|(key, _)| keys.contains(&key));
+        }
+        if keeps {
+            kept.extend([line, "\n"]);
+        }
+    }
+    kept
 }
 
 /// What stands before the first table of a file.

@@ -31,7 +31,7 @@ impl Cleaner<'_> {
             self.out.push(&if small { words.to_lowercase() } else { words.to_owned() });
         }
         // Of all templates this one has the day first where nothing else is asked for.
-        let day_first = !self.named(arguments, &["df", "mf"]).is_some_and(|form| !form.is_empty());
+        let day_first = self.named(arguments, &["df", "mf"]).is_none_or(str::is_empty);
         let values = self.placed(arguments);
         match self.date_of(&values, arguments, day_first) {
             Some(words) => self.push_plain(&words),
