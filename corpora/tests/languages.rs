@@ -238,26 +238,3 @@ fn table() -> String {
     }
     table
 }
-
-/// `MEMTRAIN_SHOW_TIMES=1 cargo test --release -p memtrain-corpora --test languages times -- --nocapture`
-#[test]
-fn times_of_reading_are_small() {
-    let times: Vec<(&str, std::time::Duration)> = [
-        ("codes of all files", (|| drop(languages::find("xx"))) as fn()),
-        ("English", || drop(languages::find("en"))),
-        ("words of redirects, headings", || drop(languages::redirect_words())),
-        ("files and categories", || drop(languages::names_of_files_and_categories())),
-        ("boxes of facts", || drop(languages::boxes())),
-        ("all languages", || languages::codes().for_each(|code| drop(languages::find(code)))),
-    ]
-    .map(|(what, read)| {
-        let begin = std::time::Instant::now();
-        read();
-        (what, begin.elapsed())
-    })
-    .to_vec();
-    if std::env::var_os("MEMTRAIN_SHOW_TIMES").is_some() {
-        times.iter().for_each(|(what, time)| println!("{what}: {time:?}"));
-    }
-    assert!(times.iter().all(|(_, time)| time.as_secs() < 20), "{times:?}");
-}
