@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn neighbouring_changes_are_one() {
         let (lost, new) = changes("a b c d", "a x y d");
-        assert_eq!((lost, new), (vec![(2..6, Class::Lost)], vec![(2..6, Class::New)]));
+        assert_eq!((lost, new), (vec![(2..5, Class::Lost)], vec![(2..5, Class::New)]));
     }
 
     proptest! {
