@@ -1,4 +1,4 @@
-//! Why a training step teaches nothing, as the log says it through the binary: one step of each wrong configuration.
+//! Diagnosis of training steps that teach nothing, in the log of the binary: one step of each wrong configuration.
 
 mod small_world;
 

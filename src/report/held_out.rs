@@ -1,4 +1,4 @@
-//! What a run says of held-out documents: its evaluations, the table of control memories, and a document before and after.
+//! Held-out documents of a run: its evaluations, the table of control memories, and a document before and after.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a prompt of a memory turn was made of: the chunk that was read is cut out of it.
+//! Parts of a memory turn's prompt: the chunk that was read is cut out of it.
 //!
 //! Rollout tables keep prompts whole. A prompt of a memory turn is a template with a problem, a memory and a chunk in it, in
 //! a chat template; memory and template are known, so the chunk is what stands between them. That is what the policy was

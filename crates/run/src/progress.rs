@@ -1,4 +1,4 @@
-//! How far things are: bars on a terminal, lines elsewhere and in the log of a run, on stderr.
+//! Progress: bars on a terminal, lines elsewhere and in the log of a run, on stderr.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What several keys of a configuration say together, and what follows from it for a step.
+//! Checks of what several keys of a configuration say together, and what follows from it for a step.
 
 use std::path::{Component, Path};
 

@@ -1,4 +1,4 @@
-//! Who draws the responses of a policy: the policy in this process, or a server that has it.
+//! The sampler of a policy's responses: the policy in this process, or a server that has it.
 
 use std::path::Path;
 

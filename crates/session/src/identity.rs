@@ -1,4 +1,4 @@
-//! What a policy is known by, in runs and in evaluations: its weights, and what turns text into its tokens.
+//! Identity of a policy in runs and evaluations: its weights, and what turns text into its tokens.
 
 use candle_core::{DType, Device};
 

@@ -1,4 +1,4 @@
-//! Which jobs the stages of a corpus still need, and which jobs they wait for.
+//! Jobs that the stages of a corpus still need, and the jobs they wait for.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

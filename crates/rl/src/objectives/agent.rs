@@ -1,4 +1,4 @@
-//! Who plays an objective's items: what follows from it for the questions of tasks, the form of responses and the work of a step.
+//! The agent that plays an objective's items, and what follows from it for the questions of tasks, the form of responses and the work of a step.
 
 use crate::agents::bank::Layout;
 

@@ -1,4 +1,4 @@
-//! What keys, values and words are drawn from.
+//! Vocabulary that keys, values and words are drawn from.
 
 use std::sync::LazyLock;
 
