@@ -42,12 +42,14 @@ fn every_file_is_registered_and_sound() {
     assert_eq!(files, known);
 }
 
+/// Languages may share a heading, but a heading of one language must not turn another's reading lists into sections that are dropped
+/// anywhere.
 #[test]
-fn headings_stand_once() {
+fn no_heading_is_of_reading_lists_and_of_other_sections() {
     let (boilerplate, reading) = languages::boilerplate_headings();
-    let mut seen = HashSet::new();
-    for heading in boilerplate.iter().chain(reading) {
-        assert!(seen.insert(heading), "`{heading}` stands twice");
+    let boilerplate: HashSet<&String> = boilerplate.iter().collect();
+    for heading in reading {
+        assert!(!boilerplate.contains(heading), "`{heading}` stands under `boilerplate` and under `reading`");
     }
 }
 
