@@ -38,6 +38,10 @@ fn tight(text: &str) -> String {
             _ if is_entry && (line.is_empty() || line.starts_with('#')) => continue,
             Some((key, value)) if is_entry => tight.extend([key, "=", value]),
             _ if in_string => tight.push_str(line),
+            // A comment may stand behind a table's name.
+            _ if line.starts_with('[') => {
+                tight.push_str(line.split_once(" #").map_or(line, |(name, _)| name).trim_end())
+            }
             _ => tight.push_str(line.trim_start()),
         }
         tight.push('\n');
