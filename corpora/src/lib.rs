@@ -6,6 +6,7 @@
 //!   sections and link spans.
 //! * [`extracted`] reads texts that somebody has already cleaned: Parquet, JSON lines, WikiExtractor's output.
 //! * [`article`], [`passage`], [`entity`], [`document`] are the rows of the corpus, each with its Parquet schema.
+//! * [`languages`] tells what is known of a language, by its file.
 //! * [`json`] takes rows as other programs write them.
 //! * [`unpack`] opens text files however they are packed.
 //! * [`mask`] finds and replaces the occurrences of an entity.
@@ -22,6 +23,7 @@ pub mod entity;
 #[cfg(feature = "extracted")]
 pub mod extracted;
 pub mod json;
+pub mod languages;
 pub mod mask;
 pub mod passage;
 pub mod rng;

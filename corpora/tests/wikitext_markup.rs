@@ -86,7 +86,7 @@ fn what_is_never_closed_takes_no_sentence_with_it() {
     shows("a.<ref name=x> It fell.\n\nIt rose.", "a. It fell.\n\nIt rose.");
     shows("a<ref group=n>r<ref>inner</ref> s</ref> b<ref>r</ref> c", "a b c");
     shows("a.<ref>r</ref It fell.<ref>s</ref > It rose.", "a. It fell. It rose.");
-    shows("a {{nowrap|b\n\nc\n\n== D ==\ne {{small|f}} }} g", "a nowrap|b\n\nc\n\ne f g");
+    shows("a {{nowrap|b\n\nc\n\n== D ==\ne {{small|f}} }} g", "a b\n\nc\n\ne f g");
     shows(
         "{{Infobox x\n| a = b\n| c = {{small|d}\n\nThe {{small|mill}} stands.\n\nIt is old.",
         "The mill stands.\n\nIt is old.",

@@ -1,5 +1,7 @@
 //! Language of stemming and stop words.
 
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 
 /// Language of stemming and stop words, by name or ISO code. Languages that are not listed, and `none`, have neither:
@@ -76,25 +78,12 @@ impl Language {
 
     fn of_code(code: &str) -> Self {
         match code {
-            "ar" => Self::Arabic,
-            "da" => Self::Danish,
-            "nl" => Self::Dutch,
-            "en" | "simple" | "www" | "m" => Self::English,
-            "fi" => Self::Finnish,
-            "fr" => Self::French,
-            "de" => Self::German,
-            "el" => Self::Greek,
-            "hu" => Self::Hungarian,
-            "it" => Self::Italian,
-            "no" | "nb" | "nn" => Self::Norwegian,
-            "pt" => Self::Portuguese,
-            "ro" => Self::Romanian,
-            "ru" => Self::Russian,
-            "es" => Self::Spanish,
-            "sv" => Self::Swedish,
-            "ta" => Self::Tamil,
-            "tr" => Self::Turkish,
-            _ => Self::None,
+            "simple" | "www" | "m" => Self::English,
+            "nb" | "nn" => Self::Norwegian,
+            code => {
+                let code: StrDeserializer<serde::de::value::Error> = code.into_deserializer();
+                Self::deserialize(code).unwrap_or(Self::None)
+            }
         }
     }
 }

@@ -163,7 +163,7 @@ mod tests {
     fn a_built_in_policy_goes_by_its_name() -> anyhow::Result<()> {
         let policy = load(Path::new("built-in:tiny"), DeviceChoice::Cpu)?;
         assert!(policy.tokenizer.vocab_size() > 0);
-        let failure = load(Path::new("built-in:big"), DeviceChoice::Cpu).err().expect("there is none");
+        let failure = load(Path::new("built-in:big"), DeviceChoice::Cpu).map(drop).expect_err("there is none");
         let told = describe(&failure, false);
         assert!(told.contains("no built-in policy is called `big`") && told.contains("`built-in:mini`"), "{told}");
         Ok(())

@@ -33,7 +33,7 @@ impl MemoryTurn {
         let (before, after) = template.as_str().split_once(chunk).unwrap_or_default();
         // Tasks have problems of their own, which are not on record.
         let before = before.rsplit_once(problem).map_or(before, |(_, rest)| rest).to_owned();
-        Ok(Self { empty: prompts.empty.clone(), before, after: after.trim_end().to_owned() })
+        Ok(Self { empty: prompts.empty, before, after: after.trim_end().to_owned() })
     }
 
     /// The chunk in a prompt that showed `memory`; nothing where the prompt is not made like this.

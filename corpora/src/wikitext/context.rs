@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::language::{self, Language};
+use super::language::Language as Writing;
 use super::options::CleanOptions;
 use crate::dump::SiteInfo;
+use crate::languages::{self, Language};
 
 /// Namespace of pages about files.
 const FILE: i32 = 6;
@@ -74,20 +75,6 @@ const CANONICAL: &[(i32, &str)] = &[
     (829, "module talk"),
 ];
 
-/// Names of namespaces in the languages of Wikipedia; a dump's header lists those in force, links use older ones too. A line
-/// is a language, a number and the names. Those of files and categories (`*`) are recognised in every wiki: none of them
-/// begins the title of an article elsewhere. The facts are those of the software's own message files.
-const NAMES: &str = include_str!("namespaces.txt");
-
-/// Number and names of each namespace listed for a language.
-fn names_of(language: &str) -> impl Iterator<Item = (i32, &'static str)> {
-    NAMES.lines().filter_map(move |line| {
-        let (of, rest) = line.split_once(' ')?;
-        let (number, names) = rest.split_once(' ')?;
-        if of == language { Some((number.parse::<i32>().ok()?, names)) } else { None }
-    })
-}
-
 impl Default for WikiContext {
     /// An English Wikipedia.
     fn default() -> Self {
@@ -99,7 +86,9 @@ impl WikiContext {
     /// A wiki of the given namespaces (number, name), besides those every wiki knows. `first_letter`: titles begin with a
     /// capital letter whatever the link says.
     pub fn new(namespaces: &[(i32, String)], first_letter: bool) -> WikiContext {
-        let listed = names_of("*").flat_map(|(number, names)| names.split('|').map(move |name| (number, name)));
+        // None of these begins the title of an article elsewhere.
+        let listed = languages::names_of_files_and_categories().iter();
+        let listed = listed.flat_map(|(number, names)| names.iter().map(move |name| (*number, name.as_str())));
         let known = listed.chain(CANONICAL.iter().copied()).map(|(number, name)| (name.to_owned(), number));
         let own = namespaces.iter().filter(|(number, name)| *number != 0 && !name.is_empty());
         let own = own.map(|(number, name)| (name.to_lowercase().replace('_', " "), *number));
@@ -107,7 +96,7 @@ impl WikiContext {
             namespaces: known.chain(own).collect(),
             first_letter,
             code: "en".to_owned(),
-            language: language::of("en"),
+            language: languages::of("en"),
             options: CleanOptions::default(),
         }
     }
@@ -123,15 +112,31 @@ impl WikiContext {
     /// they do there.
     #[must_use]
     pub fn with_language(self, code: &str) -> WikiContext {
+        self.with_facts(code, languages::of(code))
+    }
+
+    /// The same wiki in a language of which everything is told.
+    ///
+    /// ```
+    /// use memtrain_corpora::languages::Language;
+    /// use memtrain_corpora::wikitext::{WikiContext, clean};
+    ///
+    /// let own = Box::leak(Box::new(Language::parse("xx", "[wiki]\ntrail = \"a-zé\"\n")?));
+    /// let context = WikiContext::default().with_facts("xx", own);
+    /// assert_eq!(clean("[[Cit]]é", &context).links[0].span, 0..5);
+    /// # Ok::<(), memtrain_corpora::languages::LanguageError>(())
+    /// ```
+    #[must_use]
+    pub fn with_facts(self, code: &str, language: &'static Language) -> WikiContext {
         let code = code.split(['-', '_']).next().unwrap_or_default().to_lowercase();
         let code = if code == "simple" { "en".to_owned() } else { code };
         let mut namespaces = self.namespaces;
-        for (number, names) in names_of(&code) {
-            for name in names.split('|') {
-                namespaces.entry(name.to_owned()).or_insert(number);
+        for (number, names) in &language.wiki.namespaces {
+            for name in names {
+                namespaces.entry(name.clone()).or_insert(*number);
             }
         }
-        WikiContext { language: language::of(&code), code, namespaces, ..self }
+        WikiContext { language, code, namespaces, ..self }
     }
 
     /// The same wiki, with more or less kept besides the prose.
@@ -144,7 +149,13 @@ impl WikiContext {
         self.options
     }
 
-    pub(super) fn language(&self) -> &'static Language {
+    /// How numbers and dates are written.
+    pub(super) fn language(&self) -> &'static Writing {
+        &self.language.writing
+    }
+
+    /// What is known of the wiki's language.
+    pub(super) fn facts(&self) -> &'static Language {
         self.language
     }
 
@@ -187,17 +198,6 @@ impl WikiContext {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_line_of_names_is_well_formed() {
-        for line in NAMES.lines() {
-            let mut parts = line.splitn(3, ' ');
-            assert!(parts.next().is_some_and(|language| !language.is_empty()), "{line}");
-            assert!(parts.next().is_some_and(|number| number.parse::<i32>().is_ok()), "{line}");
-            let names = parts.next().unwrap_or_default();
-            assert!(names.split('|').all(|name| !name.is_empty() && name == name.to_lowercase()), "{line}");
-        }
-    }
 
     #[test]
     fn files_and_categories_are_known_in_every_wiki() {

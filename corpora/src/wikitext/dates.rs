@@ -21,8 +21,8 @@ impl Cleaner<'_> {
         if let Some(alternative) = self.named_range(arguments, &["alt"]) {
             return self.show_value(Some(alternative));
         }
-        if self.context.language_code() == "vi" {
-            self.out.push("Tính đến ");
+        if let Some(words) = &self.context.facts().wiki.as_of {
+            self.out.push(words);
         }
         if self.context.english() {
             let since = self.named(arguments, &["since"]).is_some();
@@ -31,7 +31,7 @@ impl Cleaner<'_> {
             self.out.push(&if small { words.to_lowercase() } else { words.to_owned() });
         }
         // Of all templates this one has the day first where nothing else is asked for.
-        let day_first = self.named(arguments, &["df", "mf"]).is_none_or(|form| form.is_empty());
+        let day_first = self.named(arguments, &["df", "mf"]).is_none_or(str::is_empty);
         let values = self.placed(arguments);
         match self.date_of(&values, arguments, day_first) {
             Some(words) => self.push_plain(&words),

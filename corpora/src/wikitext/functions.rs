@@ -110,7 +110,7 @@ impl Cleaner<'_> {
             }
             "#time" | "#timel" => {
                 let (form, date) = (self.plain_part(part(0)), self.plain_part(part(1)));
-                match time::formatted(&form, &date, self.context.language()) {
+                match time::formatted(&form, &date, self.context.facts()) {
                     Some(words) => self.push_plain(&words),
                     None => self.out.dropped(),
                 }

@@ -1,36 +1,7 @@
 //! Date and number formats of a language, where a template or function writes them.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
-/// How a language writes what templates compose.
-#[derive(Debug)]
-pub(super) struct Language {
-    /// Code of the wiki's language.
-    code: &'static str,
-    /// Months as they stand in a date; empty where a date has none but numbers.
-    months: &'static str,
-    /// A date: `{d}`, `{m}` the month's name, `{n}` its number, `{y}`.
-    date: &'static str,
-    /// A month of a year.
-    month: &'static str,
-    /// Between the whole and its parts.
-    decimal: char,
-    /// Between thousands.
-    group: &'static str,
-    /// Whether groups of two digits stand before the last three.
-    lakh: bool,
-    /// Whether a number of four digits has no groups.
-    four_together: bool,
-    /// Its own digit zero, if numbers are written with its own digits.
-    zero: Option<char>,
-}
-
-/// A language a line, English first: its code, what stands before the parts of a number, what stands between thousands (`_` a
-/// no-break space), options (`lakh`, `min=2`, `zero=` and its own digit), a date, a month of a year, and the months. For all other
-/// languages dates are written as numbers. The facts are those of the Unicode locale data, and of MediaWiki's message files where
-/// those have none.
-const LANGUAGES: &str = include_str!("languages.txt");
+use crate::languages;
+pub(super) use crate::languages::Writing as Language;
 
 /// The digit zero of scripts with digits of their own: Arabic, Persian, those of India, Thai, Lao, Tibetan, Burmese, Khmer, wide ones.
 const ZEROS: [u32; 17] = [
@@ -38,77 +9,26 @@ const ZEROS: [u32; 17] = [
     0xFF10,
 ];
 
-const DMY: &str = "{d} {m} {y}";
-
-static KNOWN: LazyLock<HashMap<&'static str, Language>> =
-    LazyLock::new(|| LANGUAGES.lines().filter_map(language).map(|language| (language.code, language)).collect());
-
-/// The language of a line.
-fn language(line: &'static str) -> Option<Language> {
-    let mut columns = line.split('|');
-    let mut next = || columns.next();
-    let (code, decimal, group, options) = (next()?, next()?.chars().next()?, next()?, next()?);
-    Some(Language {
-        code,
-        decimal,
-        group: if group == "_" { "\u{A0}" } else { group },
-        lakh: options.split(' ').any(|option| option == "lakh"),
-        four_together: options.split(' ').any(|option| option == "min=2"),
-        zero: options.split(' ').find_map(|option| option.strip_prefix("zero=")?.chars().next()),
-        date: next()?,
-        month: next()?,
-        months: next()?,
-    })
-}
-
-/// What is known of a wiki's language.
-pub(super) fn of(code: &str) -> &'static Language {
-    static UNKNOWN: Language = Language {
-        code: "",
-        months: "",
-        date: "{y}-{n}-{d}",
-        month: "{y}-{n}",
-        decimal: '.',
-        group: ",",
-        lakh: false,
-        four_together: false,
-        zero: None,
-    };
-    let code = match code {
-        "nb" => "no",
-        "yue" | "wuu" | "gan" | "hak" | "nan" | "cdo" | "lzh" => "zh",
-        "als" | "bar" | "gsw" | "ksh" | "pdc" => "de",
-        code => code,
-    };
-    KNOWN.get(code).unwrap_or(&UNKNOWN)
-}
-
 impl Language {
     /// A year, a month of it, or a day, as prose has it. `day_first` is for English, which has it both ways.
     pub(super) fn date(&self, year: &str, month: Option<usize>, day: Option<&str>, day_first: bool) -> String {
         let Some(month) = month.filter(|month| (1..=12).contains(month)) else { return year.to_owned() };
         let pattern = match day {
-            None => self.month,
-            Some(_) if self.code == "en" && day_first => DMY,
-            Some(_) => self.date,
+            None => &self.month_of_year,
+            Some(_) if day_first => &self.date_day_first,
+            Some(_) => &self.date,
         };
         let own = |number: &str| self.own_digits(number.to_owned());
         pattern
             .replace("{d}", &own(day.unwrap_or_default().trim_start_matches('0')))
-            .replace("{m}", self.months.split(' ').nth(month - 1).unwrap_or_default())
+            .replace("{m}", self.months.get(month - 1).map_or("", String::as_str))
             .replace("{n}", &own(&month.to_string()))
             .replace("{y}", &own(year))
     }
 
-    /// Whether it is English.
-    pub(super) fn is_english(&self) -> bool {
-        self.code == "en"
-    }
-
     /// The name of a month as it stands in a date, or its number where a date has none.
     pub(super) fn month_name(&self, month: usize) -> String {
-        let name = self.months.split(' ').nth(month.saturating_sub(1)).filter(|name| !name.is_empty());
-        name.map_or_else(|| month.to_string(), str::to_owned)
+        self.months.get(month.saturating_sub(1)).map_or_else(|| month.to_string(), String::clone)
     }
 
     /// The number of a month by its name or by its number.
@@ -122,9 +42,10 @@ impl Language {
             let month = month.to_lowercase();
             month == name || name.chars().count() >= 3 && month.starts_with(&name)
         };
-        let place = |months: &str| months.split(' ').position(|month| !month.is_empty() && named(month));
+        let place = |months: &[String]| months.iter().position(|month| named(month));
         // Bots and translators write the months in English everywhere.
-        Some(place(self.months).or_else(|| place(of("en").months))? + 1)
+        let in_english = || place(&languages::of("en").writing.months);
+        Some(place(&self.months).or_else(|| place(&self.months_alone)).or_else(in_english)? + 1)
     }
 
     /// A number written in ASCII with its thousands apart, as this language has it.
@@ -141,7 +62,7 @@ impl Language {
             let left = digits.len() - place;
             let begins = if self.lakh { left == 3 || left > 3 && left % 2 == 1 } else { left % 3 == 0 };
             if place > 0 && begins && apart {
-                written.push_str(self.group);
+                written.push_str(&self.group);
             }
             written.push(digit);
         }
@@ -203,6 +124,10 @@ impl Language {
 mod tests {
     use super::*;
 
+    fn of(code: &str) -> &'static Language {
+        &languages::of(code).writing
+    }
+
     #[test]
     fn dates_and_numbers_are_written_as_the_language_has_them() {
         assert_eq!(of("en").date("1984", Some(7), Some("21"), false), "July 21, 1984");
@@ -232,15 +157,5 @@ mod tests {
         }
         assert_eq!(of("ru").month("Мая"), Some(5));
         assert_eq!(of("en").month("Sept"), Some(9));
-    }
-
-    #[test]
-    fn every_line_is_a_language() {
-        assert_eq!(KNOWN.len(), LANGUAGES.lines().count(), "a line is broken, or a language stands twice");
-        for (code, language) in KNOWN.iter() {
-            let months = language.months.split(' ').count();
-            assert!(months == 12 || language.months.is_empty(), "{code}: {months} months");
-            assert!(language.decimal.to_string() != language.group, "{code}");
-        }
     }
 }

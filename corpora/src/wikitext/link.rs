@@ -9,7 +9,7 @@ use super::clean::{Cleaner, Layout, Walk};
 use super::context::Prefix;
 use super::output::Break;
 use super::tokens::Token;
-use super::{character_references, html, interwiki, trail};
+use super::{character_references, html, interwiki};
 use crate::Link;
 
 /// What follows `[` in an external link.
@@ -174,7 +174,7 @@ impl Cleaner<'_> {
     fn trail(&mut self, at: usize, walk: &Walk) -> usize {
         let rest = &self.text[at..walk.end];
         // No word is longer than this; a page of letters without a space must not be read again for every link.
-        let continues = |letter: &char| trail::continues(*letter, self.context.language_code());
+        let continues = |letter: &char| self.context.facts().continues(*letter);
         let length = rest.chars().take(100).take_while(continues).map(char::len_utf8).sum::<usize>();
         if length > 0 {
             self.out.push(&rest[..length]);

@@ -6,6 +6,7 @@ use super::numerals;
 use super::template::Argument;
 use super::unit_symbols;
 use super::units::{self, Unit};
+use crate::languages::Language;
 
 /// A number as it was given.
 struct Number {
@@ -57,7 +58,7 @@ enum Units {
 struct Manner<'page> {
     /// The units of the left side and of the right one.
     sides: (Units, Units),
-    language: &'page str,
+    language: &'static Language,
     adjective: bool,
     american: bool,
     display: &'page str,
@@ -66,7 +67,7 @@ struct Manner<'page> {
 
 impl Manner<'_> {
     fn english(&self) -> bool {
-        self.language == "en"
+        self.language.code == "en"
     }
 
     /// What stands behind a number in a unit.
@@ -115,7 +116,7 @@ impl Cleaner<'_> {
         };
         let manner = Manner {
             sides,
-            language: self.context.language_code(),
+            language: self.context.facts(),
             adjective: matches!(adjective, "on" | "mid" | "1"),
             american: value_of(&["sp"]) == "us",
             display: value_of(&["disp"]),
@@ -219,8 +220,12 @@ impl Cleaner<'_> {
             "sqbr" => format!("{first} [{second}]"),
             "/" | "slash" => format!("{first} / {second}"),
             "unit" | "table" | "tablecen" => first,
-            _ if manner.language == "zh" => format!("{first}（{second}）"),
-            _ => format!("{first} ({second})"),
+            _ => {
+                let pattern = manner.language.wiki.conversion.as_deref().unwrap_or("{} ({})");
+                let mut parts = pattern.splitn(3, "{}");
+                let mut part = || parts.next().unwrap_or_default();
+                format!("{}{first}{}{second}{}", part(), part(), part())
+            }
         }
     }
 

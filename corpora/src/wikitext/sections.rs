@@ -3,19 +3,15 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-/// Their titles in small letters: a language a line, then ` : ` and the titles with `|` between them. A title is known in the wikis of
-/// all languages. Those behind `reading` head a reading list where they stand at the end of an article, and prose where they are part
-/// of another section: of a country's culture, say.
-const TITLES: &str = include_str!("headings.txt");
+use crate::languages;
 
-/// The titles that are known at any level, and those of reading lists.
+/// The titles, small, that are known at any level, and those of reading lists. A title is known in the wikis of all languages. The
+/// second ones head a reading list where they stand at the end of an article, and prose where they are part of another section: of a
+/// country's culture, say.
 static KNOWN: LazyLock<(HashSet<&str>, HashSet<&str>)> = LazyLock::new(|| {
-    let lines = || TITLES.lines().filter_map(|line| line.split_once(" : "));
-    let of = |is_reading: bool| {
-        let lines = lines().filter(move |(language, _)| (*language == "reading") == is_reading);
-        lines.flat_map(|(_, titles)| titles.split('|')).collect()
-    };
-    (of(false), of(true))
+    let (boilerplate, reading) = languages::boilerplate_headings();
+    let set = |titles: &'static [String]| titles.iter().map(String::as_str).collect();
+    (set(boilerplate), set(reading))
 });
 
 /// Whether a section of this title holds no prose of its own: references, links, reading lists. The title may be of any of
@@ -112,15 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn every_title_is_written_small_and_stands_once() {
-        let mut seen = HashSet::new();
-        for line in TITLES.lines() {
-            let (_, titles) = line.split_once(" : ").unwrap_or_else(|| panic!("no ` : `: {line}"));
-            for title in titles.split('|') {
-                assert_eq!(title, title.to_lowercase());
-                assert_eq!(title, title.split_whitespace().collect::<Vec<_>>().join(" "));
-                assert!(!title.is_empty() && seen.insert(title), "`{title}` stands twice");
-            }
+    fn every_title_is_written_small() {
+        for title in KNOWN.0.iter().chain(&KNOWN.1) {
+            assert_eq!(*title, title.to_lowercase());
+            assert_eq!(*title, title.split_whitespace().collect::<Vec<_>>().join(" "));
+            assert!(!title.is_empty());
         }
+        assert_eq!(KNOWN.0.intersection(&KNOWN.1).next(), None, "a title is of one of the two kinds");
     }
 }

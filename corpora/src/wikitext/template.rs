@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::clean::{Cleaner, Layout};
-use super::countries::{country, country_of_name};
 use super::options::Keep;
 use super::output::Break;
 use super::template_names::{Shows, shows};
@@ -98,9 +97,9 @@ impl<'page> Cleaner<'page> {
     /// The country whose code is the name of a template.
     fn country_of(&self, name: Range<usize>) -> Option<&'static str> {
         let code = self.text[name].trim();
-        // In the French wiki the templates of flags are called as the countries are.
-        if self.context.language_code() == "fr"
-            && let Some(country) = country_of_name(code, "fr")
+        let facts = self.context.facts();
+        if facts.wiki.flags_by_name
+            && let Some(country) = facts.country_of_name(code)
         {
             return Some(country);
         }
@@ -108,7 +107,7 @@ impl<'page> Cleaner<'page> {
         if code.len() > 4 || !code.bytes().all(|byte| byte.is_ascii_uppercase()) {
             return None;
         }
-        country(code, self.context.language_code())
+        facts.country(code)
     }
 
     /// Whether the arguments ask for the flag without the name, as in the German wiki.

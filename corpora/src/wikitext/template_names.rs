@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use crate::languages;
+
 /// What a template shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shows {
@@ -107,14 +109,21 @@ pub(super) enum Shows {
 /// Names of templates: below a line of languages in brackets (`*`: all) a line says what is shown and, behind ` : `, the names of
 /// the templates that show it, in small letters and with `|` between them. What is shown is a pattern in quotation marks or one of
 /// the words of [`parsed`] with what it takes. Of ships the names are the prefixes, a different one behind `=`. A name in a
-/// language counts before one in all languages, and the last of several sections.
+/// language counts before one in all languages, and the last of several sections. The file of a language may have
+/// lines of its own (`wiki.templates`), which count most.
 const TEMPLATES: &str = include_str!("templates.txt");
 
 /// By language and name.
 static KNOWN: LazyLock<HashMap<&'static str, HashMap<String, Shows>>> = LazyLock::new(|| {
     let mut known: HashMap<&str, HashMap<String, Shows>> = HashMap::new();
     let mut languages = "";
-    for line in TEMPLATES.lines().filter(|line| !line.is_empty()) {
+    let of_files = languages::templates().map(|(code, lines)| (Some(code), lines));
+    for (code, line) in [(None, TEMPLATES)]
+        .into_iter()
+        .chain(of_files)
+        .flat_map(|(code, lines)| lines.lines().filter(|line| !line.is_empty()).map(move |line| (code, line)))
+    {
+        languages = code.unwrap_or(languages);
         if let Some(heading) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             languages = heading;
         } else if let Some((words, names)) = parts(line) {

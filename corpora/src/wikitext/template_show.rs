@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use super::clean::{Cleaner, Layout};
-use super::countries::country;
 use super::html::raise;
-use super::language_names::{label_of, language_name};
 use super::measure::powers;
 use super::numerals::in_words;
 use super::output::Break;
@@ -182,7 +180,7 @@ impl Cleaner<'_> {
             first.map_or("", |range| self.text[range].trim())
         });
         if !matches!(self.named(arguments, &["label"]), Some("none" | "no" | "off"))
-            && let Some(label) = label_of(self.context.language_code(), code)
+            && let Some(label) = self.context.facts().label_of(code)
         {
             self.out.push(&label);
         }
@@ -197,7 +195,7 @@ impl Cleaner<'_> {
             return;
         }
         let code = self.plain_part(self.named_range(arguments, &["1"]));
-        if let Some(language) = language_name(self.context.language_code(), &code) {
+        if let Some(language) = self.context.facts().language_name(&code) {
             self.out.push(&format!(" ({language})"));
         }
     }
@@ -264,7 +262,7 @@ impl Cleaner<'_> {
     /// `{{flagcountry|USA}}`, `{{flag|Norway}}`, `{{flag|UK|1606}}`.
     fn show_country(&mut self, number: u8, as_typed: bool, arguments: &[Argument]) {
         let typed = self.plain_part(self.numbered(arguments, number));
-        let name = country(&typed, self.context.language_code()).map_or(typed.clone(), str::to_owned);
+        let name = self.context.facts().country(&typed).map_or(typed.clone(), str::to_owned);
         let shown = self.plain_part(self.named_range(arguments, &["name"]));
         let shown = match shown.is_empty() {
             false => shown,

@@ -1,12 +1,14 @@
 //! `#time`: a day in a form of letters, as PHP's `date` takes it (<https://www.mediawiki.org/wiki/Help:Extension:ParserFunctions#.23time>).
 
 use super::dates::Day;
-use super::language::Language;
+use super::language::Language as Writing;
+use crate::languages::Language;
 
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// A date in a form; `None` where no day is given, which means that of reading, or where the form asks for more than a day says.
-pub(super) fn formatted(form: &str, date: &str, language: &Language) -> Option<String> {
+pub(super) fn formatted(form: &str, date: &str, facts: &Language) -> Option<String> {
+    let (language, in_english) = (&facts.writing, facts.code == "en");
     let (day, has_day) = match Day::of(date, language) {
         Some(day) => (day, true),
         None => (month_of(date, language)?, false),
@@ -27,13 +29,13 @@ pub(super) fn formatted(form: &str, date: &str, language: &Language) -> Option<S
             'm' => written.push_str(&format!("{month:02}")),
             'n' => written.push_str(&month.to_string()),
             'F' => written.push_str(&language.month_name(day.month)),
-            'M' if language.is_english() => written.extend(language.month_name(day.month).chars().take(3)),
+            'M' if in_english => written.extend(language.month_name(day.month).chars().take(3)),
             'M' => written.push_str(&language.month_name(day.month)),
             'Y' | 'o' => written.push_str(&day.year),
             'y' => written.push_str(&format!("{:02}", year % 100)),
             'L' => written.push(if is_leap { '1' } else { '0' }),
-            'l' if language.is_english() => written.push_str(weekday()),
-            'D' if language.is_english() => written.push_str(&weekday()[..3]),
+            'l' if in_english => written.push_str(weekday()),
+            'D' if in_english => written.push_str(&weekday()[..3]),
             'N' | 'w' => {
                 let place = WEEKDAYS.iter().position(|name| *name == weekday())?;
                 written.push_str(&(if letter == 'N' && place == 0 { 7 } else { place }).to_string());
@@ -49,7 +51,7 @@ pub(super) fn formatted(form: &str, date: &str, language: &Language) -> Option<S
 }
 
 /// The first of a month that is written without a day: `1990-05`, `May 1990`.
-fn month_of(date: &str, language: &Language) -> Option<Day> {
+fn month_of(date: &str, language: &Writing) -> Option<Day> {
     let (first, second) = date.trim().split_once(['-', ' '])?;
     let year = |text: &str| text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_digit());
     let (year, month) = if year(first) { (first, second) } else { year(second).then_some((second, first))? };
@@ -66,12 +68,12 @@ fn weekday(year: i64, month: i64, day: i64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::language;
     use super::*;
+    use crate::languages;
 
     #[test]
     fn days_are_written_in_the_form_asked_for() {
-        let written = |form: &str, date: &str| formatted(form, date, language::of("en"));
+        let written = |form: &str, date: &str| formatted(form, date, languages::of("en"));
         for (form, date, words) in [
             ("j F Y", "1871-03-09", "9 March 1871"),
             ("F j, Y", "9 March 1871", "March 9, 1871"),
@@ -88,6 +90,6 @@ mod tests {
         for (form, date) in [("Y", ""), ("H:i", "1871-03-09"), ("j F", "1871-03"), ("Y", "soon")] {
             assert_eq!(written(form, date), None, "{form} of {date}");
         }
-        assert_eq!(formatted("j. F Y", "1871-03-09", language::of("de")).as_deref(), Some("9. März 1871"));
+        assert_eq!(formatted("j. F Y", "1871-03-09", languages::of("de")).as_deref(), Some("9. März 1871"));
     }
 }

@@ -85,7 +85,7 @@ mod tests {
         let copy = folder.path().join("copy");
         directory::save(&policy, &copy)?;
         assert_eq!(PolicyIdentity::of(&directory::load(&copy, &Device::Cpu, DType::F32)?)?, identity);
-        let mut other = policy.clone();
+        let mut other = policy;
         other.generation.eos_token_ids.push(0);
         let changed = PolicyIdentity::of(&other)?;
         assert_eq!(changed.weights, identity.weights);

@@ -17,7 +17,7 @@ pub(super) fn lines(step: u64, rows: &[RolloutRow]) -> Vec<String> {
         let is_own = |row: &&RolloutRow| row.document_id == best.document_id && row.rollout == best.rollout;
         rows.iter().filter(is_own).filter(|row| row.kind != RolloutKind::Recall)
     };
-    let Some(last) = own().last() else { return Vec::new() };
+    let Some(last) = own().next_back() else { return Vec::new() };
     let (document, rollout) = (&last.document_id, last.rollout);
     let mut lines = vec![format!(
         "sample of step {step}: {document}, rollout {rollout}, wanted {}, reward {:.3}, advantage {:+.3}",
@@ -25,7 +25,7 @@ pub(super) fn lines(step: u64, rows: &[RolloutRow]) -> Vec<String> {
         last.reward,
         last.advantage,
     )];
-    let before = own().filter(|row| !matches!(row.kind, RolloutKind::Answer)).last();
+    let before = own().rfind(|row| !matches!(row.kind, RolloutKind::Answer));
     lines.extend(before.map(|row| format!("  {}: {}", name(row.kind), brief(&row.response))));
     if last.kind == RolloutKind::Answer {
         lines.push(format!("  answer: {}", brief(&last.response)));

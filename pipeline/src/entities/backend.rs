@@ -46,8 +46,11 @@ pub(super) struct Backend {
     /// The files that it reads: where one of them is another one, what the stage has done is stale.
     pub(super) inputs: fn(&EntitiesConfig) -> Result<Vec<Input>>,
     /// Opens it, for a corpus whose ingest is committed where there is one.
-    pub(super) open: fn(&EntitiesConfig, Option<&Path>) -> Result<Box<dyn EntityBackend>>,
+    pub(super) open: Open,
 }
+
+/// Opens a back-end by its keys, for a corpus folder where there is one.
+type Open = fn(&EntitiesConfig, Option<&Path>) -> Result<Box<dyn EntityBackend>>;
 
 /// The back-ends, the default first.
 const BACKENDS: [&Backend; 4] = [&links::BACKEND, &bert::BACKEND, &rust_bert::BACKEND, &spans::BACKEND];

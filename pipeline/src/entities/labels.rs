@@ -6,6 +6,7 @@ mod boxes;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use memtrain_corpora::languages::{self, Language};
 use memtrain_corpora::{Article, EntityLabel};
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -21,27 +22,28 @@ struct Signs {
     /// Words of categories that only persons have.
     births: Vec<&'static str>,
     nouns: HashMap<String, EntityLabel>,
+    /// Words of its first sentences are found by their letters: they do not stand apart, or have endings.
+    unspaced: bool,
+    /// Letters of the longest noun.
+    most_letters: usize,
 }
 
 static SIGNS: LazyLock<HashMap<&'static str, Signs>> = LazyLock::new(|| {
-    let mut all: HashMap<&'static str, Signs> = HashMap::new();
-    let mut language = "";
-    for line in include_str!("lexicon/types.txt").lines().filter(|line| !line.starts_with('#')) {
-        if let Some(name) = line.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-            language = name;
-        } else if let Some((kind, words)) = line.split_once(": ") {
-            let signs = all.entry(language).or_default();
-            match (kind, EntityLabel::from_name(kind)) {
-                ("verb", _) => signs.verbs.extend(words.split_whitespace()),
-                ("birth", _) => signs.births.extend(words.split_whitespace()),
-                (_, Some(label)) => {
-                    signs.nouns.extend(words.split_whitespace().map(|word| (word.replace('_', " "), label)));
-                }
+    let of = |language: &'static Language| {
+        let mut signs = Signs { unspaced: language.entities.unspaced, ..Signs::default() };
+        for (kind, words) in &language.entities.kinds {
+            let words = words.iter().map(String::as_str);
+            match (kind.as_str(), EntityLabel::from_name(kind)) {
+                ("verb", _) => signs.verbs.extend(words),
+                ("birth", _) => signs.births.extend(words),
+                (_, Some(label)) => signs.nouns.extend(words.map(|word| (word.replace('_', " "), label))),
                 _ => {}
             }
         }
-    }
-    all
+        signs.most_letters = signs.nouns.keys().map(|noun| noun.chars().count()).max().unwrap_or_default();
+        (language.code.as_str(), signs)
+    };
+    languages::having("kinds").map(of).collect()
 });
 
 /// Words of a first sentence that are looked at behind its verb.
@@ -77,6 +79,10 @@ fn is_of_persons_in_english(category: &str) -> bool {
 }
 
 fn is_of_persons(category: &str, signs: &Signs) -> bool {
+    if signs.unspaced {
+        // `1867年生`, `1867年出生`, `1867년 출생`; not `出生地`.
+        return signs.births.iter().any(|sign| category.ends_with(sign));
+    }
     signs.births.iter().any(|sign| category.split([' ', ':']).any(|word| word == *sign))
         && (category.chars().any(char::is_numeric) || category.split(' ').count() == 1)
 }
@@ -221,6 +227,11 @@ fn infer_by(signs: &Signs, article: &Article) -> Option<EntityLabel> {
     let qualifier = article.title.get(bare.len()..).unwrap_or_default().trim_matches([' ', '(', ')']).to_lowercase();
     let line = article.text.lines().next().unwrap_or_default();
     let sentence = without_brackets(line.unicode_sentences().next().unwrap_or_default()).to_lowercase();
+    if signs.unspaced {
+        let in_categories = || article.categories.iter().find_map(|category| last_noun(category, signs));
+        let in_sentence = || last_noun(definition(&sentence, signs), signs);
+        return last_noun(&qualifier, signs).or_else(in_sentence).or_else(in_categories);
+    }
     let words: Vec<&str> =
         sentence.split_whitespace().map(|word| word.trim_matches([',', '.', ';', ':', '।'])).collect();
     let verb = words.iter().position(|word| signs.verbs.contains(word)).map_or(0, |verb| verb + 1);
@@ -235,6 +246,30 @@ fn infer_by(signs: &Signs, article: &Article) -> Option<EntityLabel> {
     };
     signs.nouns.get(qualifier.as_str()).copied().or(in_sentence).or_else(anywhere).or_else(in_categories)
 }
+
+/// What a first sentence says that a thing is: behind the verb `是` up to the next clause where it stands first, else all of it.
+fn definition<'text>(sentence: &'text str, signs: &Signs) -> &'text str {
+    let behind = signs.verbs.iter().filter_map(|verb| Some(sentence.find(verb)? + verb.len())).min();
+    let rest = &sentence[behind.unwrap_or(0)..];
+    let clause = rest.split(['，', ',', '。', '；']).find(|clause| last_noun(clause, signs).is_some());
+    clause.unwrap_or(rest)
+}
+
+/// The known noun that ends last in a text, the longest of several.
+fn last_noun(text: &str, signs: &Signs) -> Option<EntityLabel> {
+    let ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let ends: Vec<usize> = std::iter::once(0).chain(ends).collect();
+    (1..ends.len()).rev().find_map(|end| {
+        let first = end.saturating_sub(signs.most_letters);
+        let noun = |begin: usize| signs.nouns.get(&text[ends[begin]..ends[end]]).copied();
+        // A single letter is part of too many names: it counts where the words end.
+        let is_last = CLOSINGS.iter().any(|closing| text[ends[end]..].starts_with(closing)) || end + 1 == ends.len();
+        (first..if is_last { end } else { end - 1 }).find_map(noun)
+    })
+}
+
+/// What stands behind the last word of a definition.
+const CLOSINGS: &[&str] = &["である", "だ", "の一つ", "。", "、", "，", ",", "；", ".", "이다", "이자"];
 
 /// The first noun that is known, alone or with the one or two words behind it.
 fn first_noun(words: &[&str], signs: &Signs) -> Option<EntityLabel> {
@@ -297,6 +332,29 @@ mod tests {
 
     fn kind(title: &str, text: &str, categories: &[&str]) -> EntityLabel {
         infer(&article(title, text, categories), "en")
+    }
+
+    #[test]
+    fn kinds_where_words_do_not_stand_apart() {
+        use EntityLabel::*;
+        for (language, title, text, categories, expected) in [
+            ("ja", "東京", "東京（とうきょう）は、日本の首都。人口は多い。", &[][..], Gpe),
+            ("ja", "夏目漱石", "夏目漱石は、日本の小説家、評論家。", &["1867年生"][..], Person),
+            ("ja", "羅生門", "羅生門は、1950年に公開された日本の映画である。", &[][..], WorkOfArt),
+            ("ja", "上野駅", "上野駅は、東京都台東区上野にある駅である。", &[][..], Fac),
+            ("ja", "トヨタ", "トヨタは、愛知県に本社を置く日本の自動車会社。", &[][..], Org),
+            ("zh", "巴黎", "巴黎是法國的首都，也是最大的城市，設有大學。", &[][..], Gpe),
+            ("zh", "魯迅", "魯迅，原名周樹人，中國作家。", &["1881年出生"][..], Person),
+            ("zh", "長江", "長江是亞洲最長的河流。", &[][..], Loc),
+            ("ko", "서울", "서울은 대한민국의 수도이자 최대 도시이다.", &[][..], Gpe),
+            ("ko", "세종", "세종은 조선의 제4대 국왕이다.", &[][..], Person),
+            ("uk", "Київ", "Київ — столиця України.", &[][..], Gpe),
+            ("uk", "Дніпро", "Дніпро — річка в Східній Європі.", &[][..], Loc),
+            ("cs", "Vltava", "Vltava je nejdelší řeka v Česku.", &[][..], Loc),
+            ("ja", "水", "水は、化学式で表される。", &[][..], Unknown),
+        ] {
+            assert_eq!(infer(&article(title, text, categories), language), expected, "{title}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Entities that need no dictionary of names: dates, times, numbers, ordinals, percentages, money, quantities.
 //!
-//! A grammar over tokens. The words it knows come from a table, a section a language; signs and digits mean the same in
+//! A grammar over tokens. The words it knows come from the files of languages; signs and digits mean the same in
 //! all. Digits may be of any script.
 
 mod amounts;

@@ -12,7 +12,7 @@ fn count(text: &str) -> Result<usize, TaskError> {
     let mut in_word = false;
     for character in text.chars() {
         let is_letter = character.is_alphabetic();
-        tokens += usize::from(!character.is_whitespace() && !(is_letter && in_word));
+        tokens += usize::from(!(character.is_whitespace() || is_letter && in_word));
         in_word = is_letter;
     }
     Ok(tokens)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use memtrain_corpora::EntityLabel;
+use memtrain_corpora::{EntityLabel, languages};
 
 use super::{Signs, noun_label};
 
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 }
 
 struct Boxes {
-    kinds: HashMap<&'static str, Kind>,
+    kinds: HashMap<String, Kind>,
     most_words: usize,
 }
 
@@ -33,25 +33,17 @@ static BOXES: LazyLock<Boxes> = LazyLock::new(|| {
     boxes
 });
 
-/// The phrases of the list with their kinds; `None` for a kind that is none.
-fn entries() -> impl Iterator<Item = (Option<Kind>, &'static str)> {
-    let lines = include_str!("../lexicon/infoboxes.txt").lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split_once(": ")).flat_map(|(kind, phrases)| {
-        let kind = match kind {
-            "-" => Some(Kind::Nothing),
-            "?" => Some(Kind::Open),
+/// The phrases of all languages together with their kinds; `None` for a kind that is none.
+fn entries() -> impl Iterator<Item = (Option<Kind>, String)> {
+    languages::boxes().into_iter().flat_map(|(kind, phrases)| {
+        let kind = match kind.as_str() {
+            "none" => Some(Kind::Nothing),
+            "open" => Some(Kind::Open),
             label => EntityLabel::from_name(label).map(Kind::Of),
         };
-        phrases.split("; ").map(move |phrase| (kind, phrase))
+        phrases.into_iter().map(move |phrase| (kind, phrase))
     })
 }
-
-/// Languages whose names of boxes end with what they are about (`football club`); in others they begin with it (`club de
-/// football`).
-const HEAD_LAST: &[&str] = &[
-    "en", "simple", "de", "nl", "sv", "da", "no", "nb", "nn", "is", "fi", "et", "hu", "tr", "az", "zh", "ja", "ko",
-    "hi", "mr", "ne", "bn", "ta", "te", "el",
-];
 
 /// What the boxes of a page of a wiki of some language say it is about: the first that names a kind, else whether one says that
 /// it has none. `signs` are those of the language.
@@ -71,7 +63,8 @@ fn kind_of(name: &str, language: &str, signs: Option<&Signs>) -> Option<Kind> {
         .split(|letter: char| letter.is_whitespace() || matches!(letter, '/' | '(' | ')' | ',' | '_' | ':'))
         .filter(|word| !word.is_empty())
         .collect();
-    let head_last = HEAD_LAST.contains(&language);
+    // `football club`; in other languages the head stands first: `club de football`.
+    let head_last = languages::of(language).entities.box_head_last;
     let near_head = |length: usize| {
         let places = words.len().saturating_sub(length) + 1;
         (0..places).map(move |place| if head_last { places - 1 - place } else { place })
@@ -84,7 +77,7 @@ fn kind_of(name: &str, language: &str, signs: Option<&Signs>) -> Option<Kind> {
         near_head(1).filter_map(|place| words.get(place)).find_map(|word| {
             // `Biographie2` is another way to show a `Biographie`.
             let bare = word.trim_end_matches(|digit: char| digit.is_ascii_digit());
-            let known = BOXES.kinds.get(word).or_else(|| BOXES.kinds.get(bare)).copied();
+            let known = BOXES.kinds.get(*word).or_else(|| BOXES.kinds.get(bare)).copied();
             let noun = || signs.and_then(|signs| signs.nouns.get(*word).copied()).or_else(|| noun_label(word));
             known.or_else(|| noun().map(Kind::Of))
         })
@@ -97,11 +90,11 @@ mod tests {
 
     #[test]
     fn every_phrase_stands_for_one_kind() {
-        let mut seen: HashMap<&str, Kind> = HashMap::new();
+        let mut seen: HashMap<String, Kind> = HashMap::new();
         for (kind, phrase) in entries() {
             let kind = kind.unwrap_or_else(|| panic!("`{phrase}` stands behind a label that does not exist"));
             assert_eq!(phrase, phrase.trim().to_lowercase(), "phrases are compared in lower case");
-            assert_eq!(*seen.entry(phrase).or_insert(kind), kind, "{phrase}");
+            assert_eq!(*seen.entry(phrase.clone()).or_insert(kind), kind, "{phrase}");
         }
     }
 

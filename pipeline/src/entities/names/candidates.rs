@@ -112,7 +112,7 @@ impl<'g> Sentences<'_, '_, 'g> {
     /// Where nouns have capitals: whether several of them in a row are no name, because an article stands before them, and no word of
     /// them is known as a person's.
     fn is_nouns(&self, range: Range<usize>) -> bool {
-        let (text, determiners) = (self.text, self.locale.determiners);
+        let (text, determiners) = (self.text, &self.locale.determiners);
         if determiners.is_empty() || range.len() == 1 || text.tokens[range.start].begins {
             return false;
         }

@@ -181,32 +181,17 @@ impl Grammar<'_, '_> {
 
     /// Behind `BC`, `v. Chr.`, `av. J.-C.`, `до н. э.` …; `at` where there is none.
     pub(super) fn behind_era(&self, at: usize) -> usize {
-        const PHRASES: &[&[&str]] = &[
-            &["v", "Chr"],
-            &["n", "Chr"],
-            &["v", "u", "Z"],
-            &["av", "J.-C"],
-            &["ap", "J.-C"],
-            &["до", "н", "э"],
-            &["н", "э"],
-            &["до", "нашей", "эры"],
-            &["a", "C"],
-            &["d", "C"],
-            &["до", "н", "е"],
-            &["пр", "Хр"],
-            &["пр", "н", "е"],
-        ];
         if self.is(at, word::ERA) {
             return at + 1;
         }
-        let behind = |phrase: &&[&str]| {
+        let behind = |phrase: &Vec<&str>| {
             phrase.iter().try_fold(at, |at, part| {
                 let fits =
                     self.text.tokens.get(at)?.kind == Kind::Word && self.text.word(at).trim_end_matches('.') == *part;
                 fits.then(|| self.behind_point(at + 1))
             })
         };
-        PHRASES.iter().find_map(behind).unwrap_or(at)
+        self.locale.eras.iter().find_map(behind).unwrap_or(at)
     }
 
     /// Behind the full stop of an abbreviation.

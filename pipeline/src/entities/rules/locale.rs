@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use memtrain_corpora::languages::{self, Detect, Language};
+
 /// What a word can mean in numbers and dates. One bit each.
 pub(crate) mod word {
     macro_rules! bits {
@@ -46,7 +48,8 @@ const KINDS: &[(&str, u32)] = &[
     ("before-century", word::BEFORE_CENTURY),
 ];
 
-const TABLE: &str = include_str!("../lexicon/numbers.txt");
+/// The kind of eras of several words, `_` for a space and without full stops; they are not looked up word by word.
+const ERA_PHRASE: &str = "era-phrase";
 
 /// How a language writes numbers and dates.
 pub(crate) struct Locale {
@@ -60,51 +63,54 @@ pub(crate) struct Locale {
     /// Words stand apart by spaces.
     pub(crate) spaced: bool,
     /// Words before nouns, in a language where all nouns begin with a capital, so that capitals do not tell names.
-    pub(crate) determiners: &'static [&'static str],
+    pub(crate) determiners: Vec<&'static str>,
     /// Two or three words with capitals are rather a person than a place or a body: not where all words of any name, or all nouns,
     /// have capitals.
     pub(crate) several_capitals_are_persons: bool,
     /// Words before the name of a place, in or at which something is.
-    pub(crate) locatives: &'static [&'static str],
+    pub(crate) locatives: Vec<&'static str>,
     /// Frequent small words.
-    pub(crate) small_words: &'static [&'static str],
+    pub(crate) small_words: Vec<&'static str>,
+    /// Eras of several words, behind a year: `v. Chr.`
+    pub(crate) eras: Vec<Vec<&'static str>>,
 }
 
 impl Locale {
-    /// The locale of a language code; English for one that is not in the table, as `simple`.
+    /// The locale of a language code; English for a language of whose words nothing is known.
     pub(crate) fn of(language: &str) -> Arc<Locale> {
         static READ: LazyLock<Mutex<HashMap<&'static str, Arc<Locale>>>> = LazyLock::new(Mutex::default);
-        let code = language.split(['-', '_']).next().unwrap_or_default().to_lowercase();
-        let code = LANGUAGES.iter().copied().find(|known| *known == code).unwrap_or("en");
+        let facts = languages::find(language).filter(|facts| !facts.entities.words.is_empty());
+        let facts = facts.unwrap_or_else(|| languages::of("en"));
         let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(read.entry(code).or_insert_with(|| Arc::new(Locale::read(code))))
+        Arc::clone(read.entry(facts.code.as_str()).or_insert_with(|| Arc::new(Locale::read(facts))))
     }
 
-    fn read(language: &'static str) -> Locale {
+    fn read(language: &'static Language) -> Locale {
+        let facts = &language.entities;
         let mut words: HashMap<&'static str, u32> = HashMap::new();
-        let mut section = "";
-        for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
-            if let Some(name) = line.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-                section = name;
-            } else if let Some((kind, list)) = line.split_once(": ")
-                && (section == language || section == "all")
-            {
-                let meaning = KINDS.iter().find(|(name, _)| *name == kind).map_or(0, |(_, meaning)| *meaning);
-                for word in list.split_whitespace() {
-                    *words.entry(word).or_default() |= meaning;
-                }
+        let mut eras = Vec::new();
+        for (kind, list) in languages::everywhere().entities.words.iter().chain(&facts.words) {
+            if kind == ERA_PHRASE {
+                eras.extend(list.iter().map(|phrase| phrase.split('_').collect()));
+                continue;
+            }
+            let meaning = KINDS.iter().find(|(name, _)| name == kind).map_or(0, |(_, meaning)| *meaning);
+            for word in list {
+                *words.entry(word).or_default() |= meaning;
             }
         }
+        let listed = |words: &'static [String]| words.iter().map(String::as_str).collect();
         Locale {
-            language,
+            language: &language.code,
             words,
-            small_months: !matches!(language, "en" | "de"),
-            day_has_point: matches!(language, "de" | "cs" | "sv"),
-            spaced: !matches!(language, "ja" | "zh" | "ko"),
-            determiners: if language == "de" { GERMAN_DETERMINERS } else { &[] },
-            several_capitals_are_persons: !matches!(language, "de" | "vi" | "id"),
-            locatives: LOCATIVES.iter().find(|(code, _)| *code == language).map_or(&[], |(_, words)| words),
-            small_words: SIGNS.iter().find(|(code, _)| *code == language).map_or(&[], |(_, words)| words),
+            small_months: !facts.capital_months,
+            day_has_point: facts.day_has_point,
+            spaced: !facts.unspaced,
+            determiners: listed(&facts.determiners),
+            several_capitals_are_persons: !facts.capitals_prove_no_person,
+            locatives: listed(&facts.locatives),
+            small_words: listed(&facts.small_words),
+            eras,
         }
     }
 
@@ -139,36 +145,6 @@ impl Locale {
     }
 }
 
-/// The languages of the table.
-const LANGUAGES: &[&str] = &[
-    "en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk", "bg", "cs", "sv", "tr", "id", "vi", "mr", "hi", "ar",
-    "fa", "ja", "zh", "ko",
-];
-
-const GERMAN_DETERMINERS: &[&str] = &[
-    "der", "die", "das", "den", "dem", "des", "ein", "eine", "einen", "einem", "einer", "eines", "kein", "keine", "im",
-    "am", "zum", "zur", "vom", "beim", "ins", "ans", "diese", "dieser", "dieses", "diesem", "diesen", "seine",
-    "seiner", "seinem", "seinen", "ihre", "ihrer", "ihrem", "ihren", "alle", "viele", "mehrere",
-];
-
-/// Words that stand before places more than before anything else. Those of English are weighed one by one.
-const LOCATIVES: &[(&str, &[&str])] = &[
-    ("de", &["in", "In", "nach", "Nach", "aus", "Aus", "bei", "Bei", "Stadt", "Gemeinde"]),
-    ("fr", &["à", "À", "en", "En"]),
-    ("es", &["en", "En", "desde", "hacia"]),
-    ("pt", &["em", "Em"]),
-    ("it", &["in", "In"]),
-    ("nl", &["in", "In", "te", "uit"]),
-    ("pl", &["w", "W", "we", "We"]),
-    ("cs", &["v", "V", "ve", "Ve"]),
-    ("sv", &["i", "I", "från", "Från"]),
-    ("ru", &["в", "В", "во", "Во", "из", "Из"]),
-    ("uk", &["в", "В", "у", "У", "із", "з"]),
-    ("bg", &["в", "В", "във", "Във"]),
-    ("id", &["di", "Di", "ke", "Ke"]),
-    ("vi", &["tại", "Tại", "ở", "Ở", "tỉnh", "huyện", "quận", "xã", "phường"]),
-];
-
 /// The language of a wiki by the address of one of its pages: `https://vi.wikipedia.org/wiki/…` is `vi`.
 pub(crate) fn language_of_address(url: &str) -> Option<&str> {
     let host = url.split("//").nth(1)?.split('/').next()?;
@@ -179,137 +155,92 @@ pub(crate) fn language_of_address(url: &str) -> Option<&str> {
     (is_code && first != "www" && is_wiki.iter().any(|wiki| rest.contains(wiki))).then_some(first)
 }
 
-/// Frequent small words of the languages that share a script.
-const SIGNS: &[(&str, &[&str])] = &[
-    (
-        "en",
-        &[
-            "the", "of", "and", "to", "in", "is", "was", "for", "that", "with", "as", "by", "on", "it", "from", "you",
-            "this",
-        ],
-    ),
-    (
-        "de",
-        &[
-            "der", "die", "und", "das", "den", "von", "ist", "des", "mit", "dem", "wurde", "ein", "eine", "auf", "für",
-            "nicht",
-        ],
-    ),
-    (
-        "fr",
-        &["le", "la", "les", "et", "des", "est", "en", "du", "une", "dans", "par", "pour", "qui", "sur", "au", "il"],
-    ),
-    ("es", &["el", "la", "los", "y", "en", "del", "las", "una", "por", "con", "para", "fue", "que", "es", "se", "su"]),
-    (
-        "it",
-        &["il", "di", "e", "della", "che", "per", "del", "una", "nel", "con", "è", "dei", "gli", "alla", "si", "sono"],
-    ),
-    ("pt", &["o", "os", "do", "da", "em", "um", "uma", "no", "na", "dos", "com", "não", "foi", "que", "para", "ao"]),
-    (
-        "nl",
-        &[
-            "de", "het", "een", "van", "en", "zijn", "werd", "met", "voor", "op", "te", "door", "aan", "niet", "ook",
-            "bij",
-        ],
-    ),
-    (
-        "pl",
-        &["w", "i", "z", "na", "się", "do", "jest", "roku", "przez", "od", "był", "oraz", "nie", "że", "jego", "jako"],
-    ),
-    (
-        "cs",
-        &["v", "a", "na", "se", "je", "byl", "do", "ve", "které", "jako", "že", "ze", "také", "roku", "pro", "byla"],
-    ),
-    (
-        "sv",
-        &["och", "i", "att", "en", "som", "är", "av", "den", "för", "med", "på", "till", "det", "var", "ett", "från"],
-    ),
-    (
-        "tr",
-        &[
-            "ve",
-            "bir",
-            "bu",
-            "ile",
-            "için",
-            "olarak",
-            "da",
-            "de",
-            "olan",
-            "daha",
-            "çok",
-            "en",
-            "sonra",
-            "gibi",
-            "kadar",
-            "yılında",
-        ],
-    ),
-    (
-        "id",
-        &[
-            "yang", "dan", "di", "dari", "pada", "dengan", "untuk", "ini", "dalam", "adalah", "oleh", "sebagai", "ke",
-            "itu", "tahun", "tidak",
-        ],
-    ),
-    (
-        "vi",
-        &[
-            "là", "của", "và", "có", "được", "trong", "một", "các", "cho", "người", "với", "những", "không", "này",
-            "đã", "để",
-        ],
-    ),
+/// Letters of scripts, by name.
+const SCRIPTS: &[(&str, u32, u32)] = &[
+    ("Greek", 0x0370, 0x03FF),
+    ("Cyrillic", 0x0400, 0x052F),
+    ("Armenian", 0x0530, 0x058F),
+    ("Hebrew", 0x0590, 0x05FF),
+    ("Arabic", 0x0600, 0x06FF),
+    ("Devanagari", 0x0900, 0x097F),
+    ("Bengali", 0x0980, 0x09FF),
+    ("Gurmukhi", 0x0A00, 0x0A7F),
+    ("Gujarati", 0x0A80, 0x0AFF),
+    ("Tamil", 0x0B80, 0x0BFF),
+    ("Telugu", 0x0C00, 0x0C7F),
+    ("Kannada", 0x0C80, 0x0CFF),
+    ("Malayalam", 0x0D00, 0x0D7F),
+    ("Sinhala", 0x0D80, 0x0DFF),
+    ("Thai", 0x0E00, 0x0E7F),
+    ("Lao", 0x0E80, 0x0EFF),
+    ("Myanmar", 0x1000, 0x109F),
+    ("Georgian", 0x10A0, 0x10FF),
+    ("Ethiopic", 0x1200, 0x139F),
+    ("Khmer", 0x1780, 0x17FF),
+    ("Kana", 0x3040, 0x30FF),
+    ("Han", 0x4E00, 0x9FFF),
+    ("Hangul", 0xAC00, 0xD7AF),
 ];
+
+/// Languages that their script tells, those first that need more signs.
+static BY_SCRIPT: LazyLock<Vec<(&'static str, &'static Detect)>> = LazyLock::new(|| {
+    let told =
+        languages::having("detect").filter_map(|language| Some((language.code.as_str(), language.detect.as_ref()?)));
+    let mut told: Vec<_> = told.collect();
+    told.sort_by_key(|(code, detect)| {
+        (detect.any_of.is_empty() && detect.all_of.is_empty() && detect.none_of.is_empty(), *code != "uk", *code)
+    });
+    told
+});
+
+/// Languages that share a script, with their frequent small words; English first.
+static BY_SMALL_WORDS: LazyLock<Vec<(&'static str, &'static [String])>> = LazyLock::new(|| {
+    let told = languages::having("entities").filter(|language| !language.entities.small_words.is_empty());
+    let mut told: Vec<_> =
+        told.map(|language| (language.code.as_str(), language.entities.small_words.as_slice())).collect();
+    told.sort_by_key(|(code, _)| (*code != "en", *code));
+    told
+});
 
 /// The language a text looks to be in: by its script and its small words; English where nothing speaks.
 pub(crate) fn language_of_text(text: &str) -> &'static str {
-    let (mut counts, mut letters) = ([0u32; 8], 0u32);
+    let (mut counts, mut letters) = ([0u32; SCRIPTS.len()], 0u32);
     for c in text.chars().filter(|c| c.is_alphabetic()).take(4000) {
         letters += 1;
-        let script = match u32::from(c) {
-            0x0400..=0x052F => 1,
-            0x0600..=0x06FF => 2,
-            0x0900..=0x097F => 3,
-            0x3040..=0x30FF => 4,
-            0x4E00..=0x9FFF => 5,
-            0xAC00..=0xD7AF => 6,
-            _ => 0,
-        };
-        counts[script] += 1;
+        let code = u32::from(c);
+        if let Some(script) = SCRIPTS.iter().position(|(_, first, last)| (*first..=*last).contains(&code)) {
+            counts[script] += 1;
+        }
     }
-    let has = |script: usize, share: u32| counts[script] * share > letters;
-    let contains = |letters: &[char]| text.contains(letters);
-    match () {
-        () if has(1, 2) && contains(&['ї', 'є', 'ґ']) => "uk",
-        () if has(1, 2) && !contains(&['ы', 'э', 'ё']) && text.contains(" на ") && contains(&['ъ']) => "bg",
-        () if has(1, 2) => "ru",
-        () if has(2, 2) && contains(&['پ', 'چ', 'گ', 'ک']) => "fa",
-        () if has(2, 2) => "ar",
-        () if has(3, 2) && (text.contains('ळ') || text.contains("आहे")) => "mr",
-        () if has(3, 2) => "hi",
-        () if has(4, 10) => "ja",
-        () if has(6, 4) => "ko",
-        () if has(5, 3) => "zh",
-        () => by_small_words(text),
-    }
+    let fits = |detect: &Detect| {
+        let count =
+            SCRIPTS.iter().zip(counts).find(|((name, ..), _)| *name == detect.script).map_or(0, |(_, count)| count);
+        count.saturating_mul(detect.share) > letters
+            && (detect.any_of.is_empty() || detect.any_of.iter().any(|sign| text.contains(sign.as_str())))
+            && detect.all_of.iter().all(|sign| text.contains(sign.as_str()))
+            && !detect.none_of.iter().any(|sign| text.contains(sign.as_str()))
+    };
+    let told = BY_SCRIPT.iter().find(|(_, detect)| fits(detect)).map(|(code, _)| *code);
+    told.unwrap_or_else(|| by_small_words(text))
 }
 
 fn by_small_words(text: &str) -> &'static str {
-    let mut scores = [0u32; SIGNS.len()];
+    let mut scores = vec![0u32; BY_SMALL_WORDS.len()];
     for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).take(1500) {
         let lower = word.to_lowercase();
-        for (score, (_, words)) in scores.iter_mut().zip(SIGNS) {
-            *score += u32::from(words.contains(&lower.as_str()));
+        for (score, (_, words)) in scores.iter_mut().zip(BY_SMALL_WORDS.iter()) {
+            *score += u32::from(words.contains(&lower));
         }
     }
+    let english = scores.first().copied().unwrap_or_default();
     let mut best = (0, "en");
-    for (score, (language, _)) in scores.into_iter().zip(SIGNS) {
+    for (score, (language, _)) in scores.into_iter().zip(BY_SMALL_WORDS.iter()) {
         if score > best.0 {
             best = (score, language);
         }
     }
     // Few small words prove little, and some belong to several languages.
-    if best.0 < 2 || best.0 < 2 * scores[0] { "en" } else { best.1 }
+    if best.0 < 2 || best.0 < 2 * english { "en" } else { best.1 }
 }
 
 #[cfg(test)]
@@ -317,14 +248,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_section_and_kind_of_the_table_is_known() {
-        for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-            if let Some(name) = line.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-                assert!(name == "all" || LANGUAGES.contains(&name), "{name}");
-            } else {
-                let kind = line.split_once(": ").unwrap_or_else(|| panic!("{line}")).0;
-                assert!(KINDS.iter().any(|(name, _)| *name == kind), "{kind}");
+    fn every_kind_and_script_of_a_file_is_known() {
+        for language in languages::having("words").chain(languages::having("published.words")) {
+            for (kind, words) in &language.entities.words {
+                let is_known = kind == ERA_PHRASE || KINDS.iter().any(|(name, _)| name == kind);
+                assert!(is_known && !words.is_empty(), "{}: {kind}", language.code);
             }
+        }
+        for (code, detect) in BY_SCRIPT.iter() {
+            assert!(SCRIPTS.iter().any(|(name, ..)| *name == detect.script), "{code}: {}", detect.script);
         }
     }
 
@@ -342,6 +274,9 @@ mod tests {
             ("मांजर घरात आहे.", "mr"),
             ("猫は家にいる。", "ja"),
             ("猫在房子里。", "zh"),
+            ("Η γάτα είναι στο σπίτι.", "el"),
+            ("החתול נמצא בבית.", "he"),
+            ("แมวอยู่ในบ้าน", "th"),
             ("42", "en"),
             ("President Lund met Mr. Tolm.", "en"),
         ] {
@@ -353,5 +288,6 @@ mod tests {
     fn a_code_with_a_region_is_understood() {
         assert_eq!(Locale::of("pt-BR").language, "pt");
         assert_eq!(Locale::of("simple").language, "en");
+        assert_eq!(Locale::of("aa").language, "en");
     }
 }
