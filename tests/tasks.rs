@@ -150,7 +150,12 @@ fn what_cannot_be_used_is_refused_with_a_hint() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("left out   1  no accepted answer"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 2: no accepted answer"), "named");
     refused(path, &["tasks", "compose", "t.parquet", "--out", "long"], 1, &["1 have no passages", "hint: "]);
-    refused(path, &["tasks", "compose", "t.parquet", "--out", "long", "--lengths", "0,5"], 2, &["0 passages"]);
+    refused(
+        path,
+        &["tasks", "compose", "t.parquet", "--out", "long", "--lengths", "0,5"],
+        2,
+        &["--lengths", "it must be at least 1"],
+    );
     refused(path, &["tasks", "export", "odd.json", "--out", "x.parquet"], 1, &["odd.json:1", "hint: "]);
     assert!(!store::exists(&path.join("long/manifest.json")));
 }
@@ -212,7 +217,7 @@ fn rulers_tasks_are_made_from_a_seed() {
     refuse(&["--tasks", "niah_single_2"], 2, &["running text", "hint: ", "--essay"]);
     refuse(&["--lengths", "4x"], 2, &["4k or 1m"]);
     refuse(&["--lengths", "130", "--tasks", "vt"], 1, &["130 tokens have no room for `vt`"]);
-    refuse(&["--items", "0", "--tasks", "vt"], 2, &["`--items` is 0"]);
+    refuse(&["--items", "0", "--tasks", "vt"], 2, &["--items", "it must be at least 1"]);
     refuse(&["--tasks", "niah_single_2", "--essay", "nowhere.txt"], 1, &["nowhere.txt"]);
     assert!(!store::exists(&path.join("x")));
 }

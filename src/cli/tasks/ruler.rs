@@ -95,9 +95,6 @@ pub fn run(args: &RulerArgs) -> anyhow::Result<()> {
     let (mut lengths, tasks) = (args.lengths.clone(), chosen(args)?);
     lengths.sort_unstable();
     lengths.dedup();
-    if args.items == 0 {
-        return Err(Usage("`--items` is 0: it must be at least 1".to_owned()).into());
-    }
     for path in &args.essay {
         store::refuse_overlap(&args.out, path)?;
     }
