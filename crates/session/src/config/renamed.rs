@@ -102,14 +102,16 @@ mod tests {
     #[test]
     fn the_default_configuration_is_spelled_as_runs_of_the_first_version_have_it() {
         let text = toml::to_string(&Config::default()).unwrap();
+        // The bound is narrower since; runs may change it.
         let earlier = include_str!("../../../../tests/compat/config-v1.toml");
+        let earlier = earlier.replace("max_mismatch = 0.1\n", "max_mismatch = 0.06\n");
         // Documents are drawn otherwise since; runs compare them by their hash.
         let parsed = |text: &str| {
             let mut table: Table = text.parse().unwrap();
             let documents = table["corpus"].as_table_mut().and_then(|corpus| corpus.remove("synthesize"));
             (table, documents.and_then(|documents| documents.as_table().cloned()).unwrap())
         };
-        let ((own, documents), (theirs, before)) = (parsed(&earlier_spelling(&text)), parsed(earlier));
+        let ((own, documents), (theirs, before)) = (parsed(&earlier_spelling(&text)), parsed(&earlier));
         assert_eq!(own, theirs);
         assert!(before.keys().all(|key| documents.contains_key(key)), "{documents:?}");
         assert!(text.contains("[sampling]\n") && text.contains("\nshort_passages = \"drop\"\n"), "{text}");
