@@ -30,8 +30,11 @@ run() {
     trap - USR1 TERM
     [ "$code" -ne 0 ] || return 0
     if [ "$code" -eq 75 ] && [ -z "$terminated" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_requeues" ]; then
-        echo "job $SLURM_JOB_ID goes to the queue again" >&2
-        scontrol requeue "$SLURM_JOB_ID"
+        local job="$SLURM_JOB_ID"
+        # One task of an array has the number of the array itself, by which all its tasks would be sent again.
+        [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+        echo "job $job goes to the queue again" >&2
+        scontrol requeue "$job"
     fi
     exit "$code"
 }
