@@ -14,7 +14,7 @@ use super::{unkept, with_hint};
 use crate::config::Config;
 use crate::eval::answered::AnsweredItems;
 use crate::eval::record::{ItemKey, REPORT, Record, RunNote};
-use crate::policy::Policy;
+use crate::policy::{Policy, TemplateSettings};
 
 /// Where items are kept.
 #[derive(Clone, Debug, Args)]
@@ -67,8 +67,10 @@ pub(super) fn note(
     policy: &Policy,
     settings: &[(&str, Value)],
 ) -> anyhow::Result<RunNote> {
-    let Config { reader, objective, eval, run, .. } = &session.config;
-    let tasks = match session.tasks_of(Split::Heldout) {
+    let Config { reader, objective, eval, run, policy: configured, .. } = &session.config;
+    // As `Session::documents` takes them: other objectives are evaluated on the corpus.
+    let takes_rows = objective.objective().reconstruction().is_some();
+    let tasks = match session.tasks_of(Split::Heldout).filter(|_| takes_rows) {
         Some(path) => store::hash_file(path)?,
         None => session.documents_hash()?,
     };
@@ -82,7 +84,11 @@ pub(super) fn note(
         ("temperature", json!(eval.temperature)),
         ("seed", json!(run.seed)),
     ];
-    let settings: Map<String, Value> =
+    let mut settings: Map<String, Value> =
         common.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    if configured.template_settings() != TemplateSettings::default() {
+        settings.insert("chat_template_kwargs".to_owned(), json!(configured.chat_template_kwargs));
+        settings.insert("template_date".to_owned(), json!(configured.template_date));
+    }
     Ok(RunNote::new(benchmark, settings))
 }
