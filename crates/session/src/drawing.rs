@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use candle_core::DType;
+use memtrain_engine::outbound::while_wanted;
 use memtrain_hub::Needed;
 
 use crate::device::DeviceChoice;
@@ -73,19 +74,22 @@ impl Drawing {
         Ok(Self { tokenizer: policy.tokenizer.clone(), positions, draws: Draws::Policy(Box::new(policy)) })
     }
 
-    /// What draws with the policy in this process is made by `local`.
+    /// What draws with the policy in this process is made by `local`. While the server is waited for, `goes_on` is asked ten
+    /// times a second; its error ends it.
     ///
     /// # Errors
-    /// If the device refuses, or the server cannot be reached.
+    /// If the device refuses, or the server cannot be reached, or as `goes_on` says.
     pub fn sampler(
         &self,
         config: &SamplerConfig,
         local: impl FnOnce(&Policy) -> anyhow::Result<Box<dyn Sampler>>,
+        goes_on: &dyn Fn() -> anyhow::Result<()>,
     ) -> anyhow::Result<Box<dyn Sampler>> {
         match &self.draws {
             Draws::Policy(policy) => local(policy),
             Draws::Server { stop_ids } => {
-                Ok(Box::new(HttpSampler::connect(&config.http, stop_ids, self.tokenizer.vocab_size())?))
+                let (http, stop_ids, allowed) = (config.http.clone(), stop_ids.clone(), self.tokenizer.vocab_size());
+                Ok(Box::new(while_wanted(goes_on, move || HttpSampler::connect(&http, &stop_ids, allowed))??))
             }
         }
     }

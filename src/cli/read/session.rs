@@ -104,13 +104,15 @@ impl Session {
     /// # Errors
     /// If the device refuses, or the server cannot be reached.
     pub fn sampler(&self, readings: usize, longest: usize) -> anyhow::Result<Box<dyn Sampler>> {
-        self.drawing.sampler(&self.sampler, |policy| {
+        let goes_on = || Ok(());
+        let local = |policy: &Policy| {
             let mut config = self.sampler.clone();
             if config.cache_gib == 0.0 {
                 config.cache_gib = cache_gib(policy, readings, longest);
             }
-            sampler::of_policy(&config, policy, None, &|| Ok(()))
-        })
+            sampler::of_policy(&config, policy, None, &goes_on)
+        };
+        self.drawing.sampler(&self.sampler, local, &goes_on)
     }
 }
 
