@@ -163,7 +163,9 @@ impl Bar {
 
     fn left_of(&self, state: &State) -> Option<Duration> {
         let (done, rest) = (state.done.checked_sub(state.first)?, self.total.checked_sub(state.done)?);
-        (done > 0 && rest > 0).then(|| state.started.elapsed().mul_f64(rest as f64 / done as f64))
+        let seconds = state.started.elapsed().as_secs_f64() * rest as f64 / done as f64;
+        // Without a bound on totals it may be more seconds than a time holds.
+        if done > 0 && rest > 0 { Duration::try_from_secs_f64(seconds).ok() } else { None }
     }
 
     fn describe(&self, state: &State, note: &str) -> String {
