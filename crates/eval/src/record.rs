@@ -196,8 +196,8 @@ impl RecordError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint().map(str::to_owned),
-            Self::Other { .. } => Some("name another folder with `--out`, or begin anew with `--clean`".to_owned()),
-            Self::Foreign { .. } => Some("name another folder with `--out`".to_owned()),
+            Self::Other { .. } => Some("name another folder, or begin anew with `--clean`".to_owned()),
+            Self::Foreign { .. } => Some("name another folder".to_owned()),
             Self::TurnsMissing { path, .. } => Some(format!(
                 "restore it from a copy; or begin anew with `--clean`; or remove `{}`, and the items are answered again",
                 path.ancestors()
@@ -206,8 +206,8 @@ impl RecordError {
                     .unwrap_or_default()
                     .display()
             )),
-            Self::Missing { .. } => Some("name the folder that `memtrain eval … --out` wrote".to_owned()),
-            Self::Busy { .. } => Some("wait for it, or name another folder with `--out`".to_owned()),
+            Self::Missing { .. } => Some("name a folder that `memtrain eval` wrote".to_owned()),
+            Self::Busy { .. } => Some("wait for it, or name another folder".to_owned()),
         }
     }
 }
