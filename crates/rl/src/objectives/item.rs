@@ -75,7 +75,7 @@ pub struct ChunkedDocument {
     pub number: u64,
     /// The document.
     pub document: Document,
-    /// Chunk spans: in order, covering the text once, but for what [`Self::keep_head_and_tail`] has left out.
+    /// Chunk spans: in order, covering the text once.
     pub chunks: Vec<Span>,
 }
 
@@ -83,15 +83,6 @@ impl ChunkedDocument {
     /// Text of chunk `chunk`, counted from 0.
     pub fn chunk(&self, chunk: usize) -> &str {
         &self.document.text[self.chunks[chunk].clone()]
-    }
-
-    /// Keeps the first and the last chunks of a document of more than `max_chunks`, the larger half in front, as
-    /// [`ChunkedTask::keep_head_and_tail`]. Whether something is still hidden in what is kept.
-    pub fn keep_head_and_tail(&mut self, max_chunks: usize) -> bool {
-        let tail = max_chunks / 2;
-        let cut = self.chunks.len().saturating_sub(tail);
-        self.chunks.drain((max_chunks - tail).min(cut)..cut);
-        (0..self.chunks.len()).any(|chunk| self.chunk(chunk).contains(MASK))
     }
 
     /// The reading task of this document.
