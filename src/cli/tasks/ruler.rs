@@ -49,6 +49,9 @@ pub struct RulerArgs {
     pub json: bool,
 }
 
+/// Longest text: items are made in memory, and of the words of `cwe` there are a million.
+const LONGEST: u32 = 8 << 20;
+
 /// A number of tokens: `k` are 1,024, `m` 1,024 of these.
 fn length(text: &str) -> Result<u32, String> {
     let (digits, unit) = match text.as_bytes().last() {
@@ -56,8 +59,8 @@ fn length(text: &str) -> Result<u32, String> {
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
         _ => (text, 1),
     };
-    let length = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit)).filter(|&length| length > 0);
-    length.ok_or_else(|| "a number of tokens, such as 4096, 4k or 1m, is expected".to_owned())
+    let length = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit)).filter(|length| (1..=LONGEST).contains(length));
+    length.ok_or_else(|| "a number of tokens up to 8m, such as 4096, 4k or 1m, is expected".to_owned())
 }
 
 /// What the tasks were made of.
@@ -242,7 +245,7 @@ mod tests {
     #[test]
     fn lengths_are_said_in_tokens() {
         assert_eq!(["4096", "4k", "1M", "128K"].map(|text| length(text).unwrap()), [4_096, 4_096, 1 << 20, 131_072]);
-        for wrong in ["", "k", "0", "4kk", "-1", "5000m", "4g", "é"] {
+        for wrong in ["", "k", "0", "4kk", "-1", "5000m", "9m", "4g", "é"] {
             assert!(length(wrong).is_err(), "{wrong}");
         }
     }
