@@ -79,7 +79,7 @@ impl EvaluatedPolicy {
     /// If the device refuses, or the server.
     pub fn engine(&self, out: &Path, stop: &StopRequest) -> anyhow::Result<RolloutEngine<'static>> {
         let config = &self.config.sampler;
-        let goes_on = || Ok(stop.check()?);
+        let goes_on = || anyhow::Ok(stop.check()?);
         let sampler = self.drawing.sampler(config, |policy| sampler_of(config, policy, out, stop), &goes_on)?;
         Ok(RolloutEngine::new(sampler).with_stop(stop))
     }

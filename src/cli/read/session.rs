@@ -104,7 +104,7 @@ impl Session {
     /// # Errors
     /// If the device refuses, or the server cannot be reached.
     pub fn sampler(&self, readings: usize, longest: usize) -> anyhow::Result<Box<dyn Sampler>> {
-        let goes_on = || Ok(());
+        let goes_on = || anyhow::Ok(());
         let local = |policy: &Policy| {
             let mut config = self.sampler.clone();
             if config.cache_gib == 0.0 {

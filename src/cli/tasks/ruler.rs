@@ -59,7 +59,8 @@ fn length(text: &str) -> Result<u32, String> {
         Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
         _ => (text, 1),
     };
-    let length = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit)).filter(|length| (1..=LONGEST).contains(length));
+    let length = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    let length = length.filter(|length| (1..=LONGEST).contains(length));
     length.ok_or_else(|| "a number of tokens up to 8m, such as 4096, 4k or 1m, is expected".to_owned())
 }
 
