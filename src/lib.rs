@@ -23,7 +23,7 @@
 //! | [`sampler`] | inference engine: continuous batching over a paged KV cache; clients of vLLM and SGLang |
 //! | [`rollout`], [`agents`] | environments and the engine that runs them; reader, memory bank, searcher |
 //! | [`objectives`], [`reward`] | rewards and credit; scores of a command or server |
-//! | [`grpo`], [`sft`], [`train`] | advantages, loss and update; supervised fine-tuning; the training loop |
+//! | [`grpo`], [`sft`], [`mod@train`] | advantages, loss and update; supervised fine-tuning; the training loop |
 //! | [`run`] | run folder, checkpoints, records, resuming |
 //! | [`tasks`], [`eval`] | question sets and long contexts; evaluations and their comparison |
 //! | [`serve`], [`report`] | retrieval over HTTP; the HTML page of a run |

@@ -7,7 +7,7 @@
 //! written down; nothing is computed again but whether an answer is right and which sentences stand in the text, and where
 //! the parts do not add up to the reward that was given, they are left out.
 //!
-//! All texts are of corpora and models, and may hold anything: they are escaped ([`annotated`]), data for the charts is JSON
+//! All texts are of corpora and models, and may hold anything: they are escaped (`annotated`), data for the charts is JSON
 //! without `<`, and a content security policy lets the page run its own scripts alone and fetch nothing.
 
 mod annotated;
