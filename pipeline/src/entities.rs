@@ -48,7 +48,7 @@ use crate::tables::{Passages, articles, redirects};
 use spans::{Place, SpanReader};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Passages handed to a back-end at a time: a few megabytes of text.
 const BATCH: u64 = 2048;
 

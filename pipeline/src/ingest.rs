@@ -26,7 +26,7 @@ use crate::error::{PipelineError, Result};
 use crate::stage::{Input, Manifest, Plan, ShardRecord, ShardRunner, Stage, StageFolder, StageName, to_value};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 7;
+const VERSION: u32 = 8;
 
 /// What one shard reads, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
