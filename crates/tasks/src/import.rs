@@ -207,7 +207,7 @@ pub struct ImportConfig {
     pub format: Option<Format>,
     /// Name of the set in the tasks; the layout's where it is not given.
     pub source: Option<String>,
-    /// [`METRIC`](super::METRIC) of all tasks, where the set does not say one.
+    /// [`METRIC`] of all tasks, where the set does not say one.
     pub metric: Option<String>,
 }
 

@@ -2,10 +2,10 @@
 //!
 //! | tasks | family | asks for |
 //! |---|---|---|
-//! | `niah_single_1` … `3`, `niah_multikey_1` … `3`, `niah_multivalue`, `niah_multiquery` | [`needles`] | what was said about a key, somewhere in a long text |
-//! | `vt` | [`variables`] | all variables that a value was handed on to |
-//! | `cwe` | [`common_words`] | the ten most common words of a list |
-//! | `fwe` | [`frequent_words`] | the three most frequent words of a coded text |
+//! | `niah_single_1` … `3`, `niah_multikey_1` … `3`, `niah_multivalue`, `niah_multiquery` | `needles` | what was said about a key, somewhere in a long text |
+//! | `vt` | `variables` | all variables that a value was handed on to |
+//! | `cwe` | `common_words` | the ten most common words of a list |
+//! | `fwe` | `frequent_words` | the three most frequent words of a coded text |
 //!
 //! Structure and parameters are those of the released code at its defaults; every sentence is this project's own, so scores
 //! of both are not the same measurement. RULER's two question-answering tasks are [`super::compose`].
