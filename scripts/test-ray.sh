@@ -26,30 +26,12 @@ mkdir "$work/a place"
 cd "$work/a place"
 
 cat >small.toml <<CONF
-include = ["$root/configs/quickstart.toml"]
+include = ["$root/scripts/several-shards.toml"]
 [run]
 name = "ray"
-corpus = "corpus"
-[world]
-num_pages = 60
-annals = { seed = 2, years = 4 }
-[corpus.ingest]
-dumps = ["dump.xml.bz2"]
-[corpus.entities]
-passages_per_shard = 100
-[corpus.synthesize]
-num_train = 120
-num_heldout = 40
-documents_per_shard = 20
-[objective]
-group_size = 2
-recall_questions = 2
-recall_samples = 1
 [train]
-documents_per_step = 2
 steps = 6
 checkpoint_every = 3
-evaluate_every = 0
 CONF
 
 # The program, but the first try of each shard fails, and the first training is stopped after two steps.

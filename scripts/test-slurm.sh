@@ -16,30 +16,12 @@ scripts="$work/job scripts"
 
 # The fictional world of the quickstart, in short, with several shards a stage; a training of some seconds.
 cat >small.toml <<CONF
-include = ["$root/configs/quickstart.toml"]
+include = ["$root/scripts/several-shards.toml"]
 [run]
 name = "slurm"
-corpus = "corpus"
-[world]
-num_pages = 60
-annals = { seed = 2, years = 4 }
-[corpus.ingest]
-dumps = ["dump.xml.bz2"]
-[corpus.entities]
-passages_per_shard = 100
-[corpus.synthesize]
-num_train = 120
-num_heldout = 40
-documents_per_shard = 20
-[objective]
-group_size = 2
-recall_questions = 2
-recall_samples = 1
 [train]
-documents_per_step = 2
 steps = 8
 checkpoint_every = 4
-evaluate_every = 0
 CONF
 
 # Waits until a job has ended, and prints its state.
