@@ -43,13 +43,20 @@ levels=()
 for package in candle-core candle-kernels candle-nn "${members[@]}"; do
     levels+=(--config "profile.release.package.$package.opt-level=1")
 done
+# This program does not start where there is no driver, so the ordinary one comes back to where it is looked for.
+program="$libraries/memtrain" ordinary="$libraries/memtrain-ordinary" built="$target/release/memtrain"
+rm -f "$ordinary"
+[ ! -e "$built" ] || ln "$built" "$ordinary"
+trap '[ ! -e "$ordinary" ] || mv -f "$ordinary" "$built"' EXIT
 cargo build --release --locked "${levels[@]}" --workspace --features cuda --bin memtrain --bench record --bench gpu
+mv -f "$built" "$program"
+[ ! -e "$ordinary" ] || mv -f "$ordinary" "$built"
 newest() { ls -t "$target/release/deps/$1"-* | grep -v '\.d$' | head -n 1; }
 
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 if [ "${1:-}" = run ]; then
     shift
-    exec "$target/release/memtrain" "$@"
+    exec "$program" "$@"
 fi
 if [ "${1:-}" = execute ] || [ "${1:-}" = ci ]; then
     executor="$target/cuda-executor"
@@ -57,4 +64,4 @@ if [ "${1:-}" = execute ] || [ "${1:-}" = ci ]; then
     LD_LIBRARY_PATH="$executor" RECORDER_OUT=/dev/null "$(newest gpu)" cuda:0 parity
 fi
 [ "${1:-}" != execute ] || exit 0
-exec python3 scripts/cuda_record.py "$target/release/memtrain" "$(newest record)" ${1:+"$sources/budgets.txt"}
+exec python3 scripts/cuda_record.py "$program" "$(newest record)" ${1:+"$sources/budgets.txt"}
