@@ -161,6 +161,8 @@ pub struct Entities {
     pub unspaced: bool,
     /// Two or three words with capitals are no sign of a person.
     pub capitals_prove_no_person: bool,
+    /// Names have endings of cases: Менделєєв, Менделєєвим.
+    pub inflected_names: bool,
     /// The name of a box of facts ends with what it is about.
     pub box_head_last: bool,
     /// Words before nouns, in a language in which all nouns have capitals.

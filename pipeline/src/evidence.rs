@@ -89,7 +89,7 @@ fn judge(document: &Document, passages: &Passages, locale: &Locale) -> Result<[b
     let head = passages.get_many::<PassageHead>(&[pivot.passage_id])?;
     Ok([
         masks.len() == of_pivot.len(),
-        !other_forms(&document.text, &document.answer, document.label).is_empty()
+        !other_forms(&document.text, &document.answer, document.label, locale.inflected_names).is_empty()
             || !occurrences_of_any(&document.text, &document.aliases, Matching::default()).is_empty(),
         of_pivot.iter().any(|&at| is_beside_capital(&document.text, &(at..at + MASK.len()))),
         !related.is_empty() && 2 * of_own_article >= related.len(),

@@ -40,7 +40,7 @@ use material::{HeldOut, PassageSet};
 pub(crate) use forms::{is_beside_capital, other_forms};
 
 /// Version of what this stage computes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Counts of rejected drafts have a cause behind this.
 pub(crate) const REJECTED: &str = "rejected_";
 /// Documents drawn at a time, in parallel.
@@ -114,6 +114,7 @@ impl Stage for SynthesizeStage<'_> {
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
         let passages = Passages::open(self.out, self.name())?;
         let locale = crate::entities::locale(self.out, &self.config.entities, self.name())?;
+        let inflected = locale.inflected_names;
         let eligible = Eligible::open(&self.config.synthesize.eligible, locale, self.out)?;
         let pool = match self.config.synthesize.passages {
             Selection::All => None,
@@ -128,6 +129,7 @@ impl Stage for SynthesizeStage<'_> {
             retriever: Box::new(Related(crate::index::open(self.out)?)),
             tokenizer: crate::tokenizer::load(self.out)?,
             eligible,
+            inflected,
             pool,
             aliases: crate::entities::aliases(self.out, &self.config.entities, self.name())?,
         };

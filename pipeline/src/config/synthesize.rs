@@ -131,9 +131,9 @@ impl Default for EvidenceConfig {
 pub struct EligibleConfig {
     /// Kinds. Default: names of all kinds, no numbers, dates or amounts (they occur everywhere).
     pub labels: Vec<EntityLabel>,
-    /// Fewest characters. Default 3.
+    /// Fewest characters; ideographs, kana and hangul count twice. Default 3.
     pub min_chars: usize,
-    /// Most characters. Default 60.
+    /// Most characters, counted likewise. Default 60.
     pub max_chars: usize,
     /// Surfaces that are never hidden, compared without regard to case.
     pub stop_list: Vec<String>,

@@ -14,6 +14,8 @@ pub(crate) struct Hidden {
     pub(crate) answer: String,
     pub(crate) aliases: Vec<String>,
     pub(crate) label: EntityLabel,
+    /// Names have endings of cases in the corpus's language.
+    pub(crate) inflected: bool,
 }
 
 /// Name and seed of a document.
@@ -63,7 +65,8 @@ pub(crate) fn assemble(
             let next = spans.partition_point(|span| span.end <= form.start);
             spans.get(next).is_none_or(|span| form.end <= span.start)
         };
-        let forms: Vec<Span> = other_forms(&text, &hidden.answer, hidden.label).into_iter().filter(is_free).collect();
+        let forms = other_forms(&text, &hidden.answer, hidden.label, hidden.inflected);
+        let forms: Vec<Span> = forms.into_iter().filter(is_free).collect();
         spans.extend(forms);
         spans.sort_unstable_by_key(|span| span.start);
     }
@@ -134,7 +137,12 @@ mod tests {
     fn example(config: &SynthesizeConfig) -> Document {
         let one = material(4, "Velmora", "Velmora's port lies in Ost.", &["Velmora", "Ost"]);
         let two = material(9, "Ost", "The Queen of Ost fled Velmora, the Grey Port.", &["Ost", "Velmora", "Grey Port"]);
-        let hidden = Hidden { answer: "Velmora".into(), aliases: vec!["Grey Port".into()], label: EntityLabel::Gpe };
+        let hidden = Hidden {
+            answer: "Velmora".into(),
+            aliases: vec!["Grey Port".into()],
+            label: EntityLabel::Gpe,
+            inflected: false,
+        };
         let drawn = [(&one, PassageRole::Pivot), (&two, PassageRole::Random)];
         assemble(&drawn, &hidden, Identity { split: Split::Train, number: 3, seed: 5 }, config, &|_| true)
     }
@@ -150,7 +158,7 @@ mod tests {
         // A number that a heading shows cannot be hidden: its neighbours would tell it.
         let one = material(4, "A", "It has 2 ports.", &["2"]);
         let two = material(9, "B", "Of 2, one is old.", &["2"]);
-        let hidden = Hidden { answer: "2".into(), aliases: vec![], label: EntityLabel::Cardinal };
+        let hidden = Hidden { answer: "2".into(), aliases: vec![], label: EntityLabel::Cardinal, inflected: false };
         let drawn = [(&one, PassageRole::Pivot), (&two, PassageRole::Random)];
         let document =
             assemble(&drawn, &hidden, Identity { split: Split::Train, number: 3, seed: 5 }, &config, &|_| true);
@@ -161,7 +169,7 @@ mod tests {
     #[test]
     fn what_is_not_listed_cannot_be_asked_for() {
         let one = material(4, "A", "Two ports of Ost.", &["Two", "Ost"]);
-        let hidden = Hidden { answer: "ports".into(), aliases: vec![], label: EntityLabel::Misc };
+        let hidden = Hidden { answer: "ports".into(), aliases: vec![], label: EntityLabel::Misc, inflected: false };
         let identity = Identity { split: Split::Train, number: 3, seed: 5 };
         let of_names = |mention: &Mention| mention.surface != "Two";
         let drawn = [(&one, PassageRole::Pivot)];
@@ -197,8 +205,12 @@ mod tests {
     fn other_forms_are_hidden_beside_the_entity_itself() {
         let one = material(1, "Velmora", "The Velmoran port of Velmora.", &["Velmora", "port"]);
         let two = material(2, "Ost", "Velmorans met the Velmora Guard in Ost.", &["Ost"]);
-        let hidden =
-            Hidden { answer: "Velmora".into(), aliases: vec!["Velmora Guard".into()], label: EntityLabel::Gpe };
+        let hidden = Hidden {
+            answer: "Velmora".into(),
+            aliases: vec!["Velmora Guard".into()],
+            label: EntityLabel::Gpe,
+            inflected: false,
+        };
         let drawn = [(&one, PassageRole::Pivot), (&two, PassageRole::Related)];
         let identity = Identity { split: Split::Train, number: 3, seed: 5 };
         let document = assemble(&drawn, &hidden, identity, &SynthesizeConfig::default(), &|_| true);

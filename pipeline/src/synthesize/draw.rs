@@ -115,6 +115,8 @@ pub(crate) struct Source<'a> {
     pub(crate) retriever: Box<dyn Retriever>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) eligible: Eligible,
+    /// Names have endings of cases in the corpus's language.
+    pub(crate) inflected: bool,
     /// The names of every page.
     pub(crate) aliases: Aliases,
 }
@@ -296,7 +298,7 @@ impl Source<'_> {
             let names = entity.target.iter().flat_map(|title| self.aliases.of(title));
             let is_other = |name: &&str| *name != entity.surface && !is_in_placeholder(name);
             let aliases = names.filter(is_other).map(str::to_owned).collect();
-            Hidden { answer: entity.surface.clone(), aliases, label: entity.label }
+            Hidden { answer: entity.surface.clone(), aliases, label: entity.label, inflected: self.inflected }
         };
         eligible.into_iter().map(hidden).collect()
     }

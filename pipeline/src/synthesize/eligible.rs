@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memtrain_corpora::mask::{Matching, is_whole_word, occurrences};
 use memtrain_corpora::{Entity, EntityLabel, Passage, PassageEntities, Split, document, rng};
 use rand::Rng;
+use unicode_width::UnicodeWidthChar;
 
 use super::forms::is_beside_capital;
 use crate::config::{EligibleConfig, SynthesizeConfig};
@@ -174,7 +175,7 @@ impl Eligible {
         let broken = surface.contains('\n') || is_in_placeholder(surface);
         let tests = [
             (self.labels.contains(&label), Ineligible::Label),
-            ((self.min_chars..=self.max_chars).contains(&surface.chars().count()), Ineligible::Length),
+            ((self.min_chars..=self.max_chars).contains(&length(surface)), Ineligible::Length),
             (surface.split_whitespace().nth(self.max_words).is_none(), Ineligible::Length),
             (!small || self.small_letters || is_amount(label), Ineligible::SmallLetter),
             (!self.stop_list.contains(&surface.to_lowercase()), Ineligible::StopList),
@@ -186,6 +187,11 @@ impl Eligible {
         ];
         tests.into_iter().find(|(passed, _)| !passed).map_or(Ok(()), |(_, cause)| Err(cause))
     }
+}
+
+/// Characters of a name; those that fill two columns (ideographs, kana, hangul) count twice: 東京 says as much as "Rome".
+fn length(surface: &str) -> usize {
+    surface.chars().map(|c| if c.width() == Some(2) { 2 } else { 1 }).sum()
 }
 
 /// Whether a label is of numbers, dates and amounts.
@@ -262,6 +268,14 @@ mod tests {
         let text = "The Mask of Oslo and Paris by the river near Ut, Bergenser; 北京市 Oslo";
         let found = eligible(text, &["Mask", "Oslo", "Paris", "river", "Ut", "Bergen", "北京市", "Oslo"]);
         assert_eq!(found, ["Oslo", "北京市"]);
+    }
+
+    #[test]
+    fn names_of_two_ideographs_are_long_enough() {
+        assert_eq!(
+            eligible("日本 、東京 、京 。서울 Ut", &["日本", "東京", "京", "서울", "Ut"]),
+            ["日本", "東京", "서울"]
+        );
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Other forms of a hidden entity in a text: what its words look like elsewhere.
 //!
 //! A reader who sees "Croatian" need not remember anything to restore a hidden "Croatia", nor one who sees "Turing" to
-//! restore "Alan Turing". The rules know letters, no language; scripts without capitals have no forms by them.
+//! restore "Alan Turing". The rules know letters, and of a language whether its names have endings of cases; scripts
+//! without capitals have no forms by them.
 //!
 //! * **Derived forms** of a name of one word that is no person's: words with a capital that share at least four letters
 //!   from the start, lack at most one of the name's, of longer stems two, and have at most five of their own: Croat,
 //!   Croats and Croatian of Croatia, Italian of Italy.
 //! * **Family names**: the last word of a person's name where it stands alone, not beside another word with a capital
 //!   ("Sara Turing" is somebody else).
+//! * **Inflected forms**, in languages whose names have endings of cases: as many words as the name has, or a family
+//!   name that stands alone, each of which is the name's or shares three letters at least with it, lacks at most two
+//!   of it and has at most four of its own: Дмитра Менделєєва and Менделєєвим of Дмитро Менделєєв. Vowels that change
+//!   within a stem (Київ, Києва) are not followed.
 
 use memtrain_corpora::mask::{Matching, occurrences};
 use memtrain_corpora::{EntityLabel, Span};
@@ -18,13 +23,81 @@ const MIN_SHARED: usize = 4;
 const MAX_DROPPED: usize = 2;
 /// Most letters that a derived form has of its own.
 const MAX_ADDED: usize = 5;
+/// Fewest letters that an inflected word shares with the name's.
+const MIN_STEM: usize = 3;
+/// Most letters that an inflected word has of its own.
+const MAX_ENDING: usize = 4;
 /// Fewest letters of a family name.
 const MIN_FAMILY_NAME: usize = 3;
 /// What follows a family name and is none.
 const GENERATIONS: [&str; 6] = ["Jr", "Jr.", "Sr", "Sr.", "II", "III"];
 
 /// Where other forms of `answer` stand in `text`, in order and without overlap; the answer itself is not among them.
-pub(crate) fn other_forms(text: &str, answer: &str, label: EntityLabel) -> Vec<Span> {
+/// `inflected`: names have endings of cases in the language of the text.
+pub(crate) fn other_forms(text: &str, answer: &str, label: EntityLabel, inflected: bool) -> Vec<Span> {
+    let mut forms = by_letters(text, answer, label);
+    if inflected {
+        forms.extend(inflected_forms(text, answer, label));
+        // Of two that overlap the one that begins first stays, and of those the longer one.
+        forms.sort_unstable_by_key(|span| (span.start, usize::MAX - span.end));
+        let mut end = 0;
+        forms.retain(|span| {
+            span.start >= end && {
+                end = span.end;
+                true
+            }
+        });
+    }
+    forms
+}
+
+/// Forms with endings of cases.
+fn inflected_forms(text: &str, answer: &str, label: EntityLabel) -> Vec<Span> {
+    let names: Vec<&str> = words(answer).map(|span| &answer[span]).collect();
+    if !is_capitalised(answer) || names.is_empty() {
+        return Vec::new();
+    }
+    let family_name = family_name(answer).filter(|_| label == EntityLabel::Person);
+    let all: Vec<Span> = words(text).collect();
+    let word = |span: &Span| &text[span.clone()];
+    // The words of the name follow one another as in the name itself: by one space, hyphen or other sign.
+    let is_whole = |found: &[Span]| {
+        found.iter().zip(&names).all(|(span, name)| is_inflected(word(span), name))
+            && found.windows(2).all(|pair| text[pair[0].end..pair[1].start].chars().count() == 1)
+    };
+    let (mut forms, mut next) = (Vec::new(), 0);
+    for (at, span) in all.iter().enumerate() {
+        if at < next {
+            continue;
+        }
+        let whole = all.get(at..at + names.len()).filter(|found| is_whole(found));
+        let form = match (whole, family_name) {
+            (Some(found), _) => {
+                next = at + names.len();
+                span.start..found[names.len() - 1].end
+            }
+            (None, Some(name)) if is_inflected(word(span), name) && !is_beside_capital(text, span) => span.clone(),
+            _ => continue,
+        };
+        if text[form.clone()] != *answer {
+            forms.push(form);
+        }
+    }
+    forms
+}
+
+/// Whether a word is one of a name in some case; the same word is.
+fn is_inflected(word: &str, name: &str) -> bool {
+    if word == name {
+        return true;
+    }
+    let (of_word, of_name) = (word.chars().count(), name.chars().count());
+    let shared = word.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
+    shared >= MIN_STEM && of_name - shared <= MAX_DROPPED && of_word - shared <= MAX_ENDING
+}
+
+/// Forms in any language.
+fn by_letters(text: &str, answer: &str, label: EntityLabel) -> Vec<Span> {
     if label == EntityLabel::Person {
         let family_name = family_name(answer);
         return family_name.map_or_else(Vec::new, |name| {
@@ -93,7 +166,11 @@ mod tests {
     use super::*;
 
     fn found<'t>(text: &'t str, answer: &str, label: EntityLabel) -> Vec<&'t str> {
-        other_forms(text, answer, label).into_iter().map(|span| &text[span]).collect()
+        forms(text, answer, label, false)
+    }
+
+    fn forms<'t>(text: &'t str, answer: &str, label: EntityLabel, inflected: bool) -> Vec<&'t str> {
+        other_forms(text, answer, label, inflected).into_iter().map(|span| &text[span]).collect()
     }
 
     #[test]
@@ -112,11 +189,26 @@ mod tests {
     fn a_family_name_is_one_where_it_stands_alone() {
         let text =
             "Turing was born in London. In 1926 Turing's mother, Sara Turing, and Turing Jr. met. Turing Machines.";
-        let spans = other_forms(text, "Alan Turing", EntityLabel::Person);
+        let spans = other_forms(text, "Alan Turing", EntityLabel::Person, false);
         let starts: Vec<usize> = spans.iter().map(|span| span.start).collect();
         assert_eq!(starts, [0, text.find("Turing's").unwrap()]);
         assert!(found("Cher sang.", "Cher", EntityLabel::Person).is_empty());
         assert_eq!(found("It was King.", "Martin Luther King Jr.", EntityLabel::Person), ["King"]);
+    }
+
+    #[test]
+    fn names_have_endings_where_the_language_inflects_them() {
+        let text = "Дмитра Менделєєва обрали. З Менделєєвим працювали; Менделєєв писав. Тоді Дмитро Менделєєв помер, і з ним Анна Менделєєва.";
+        let name = "Дмитро Менделєєв";
+        assert_eq!(forms(text, name, EntityLabel::Person, true), ["Дмитра Менделєєва", "Менделєєвим", "Менделєєв"]);
+        assert_eq!(forms(text, name, EntityLabel::Person, false), ["Менделєєв"]);
+        assert_eq!(forms("Менделєєв і Менделєєвим", "Менделєєвим", EntityLabel::Person, true), ["Менделєєв"]);
+        let region = "Київська область";
+        assert_eq!(forms("У Київській області.", region, EntityLabel::Gpe, true), ["Київській області"]);
+        assert_eq!(forms("W Gdańsku i Gdańska", "Gdańsk", EntityLabel::Gpe, true), ["Gdańsku", "Gdańska"]);
+        assert!(forms("Іво і Іванко", "Іван", EntityLabel::Gpe, true).ends_with(&["Іванко"]));
+        assert!(forms("Київ. Область", region, EntityLabel::Gpe, true).is_empty(), "two signs between the words");
+        assert!(forms("річка річки", "річка", EntityLabel::Misc, true).is_empty(), "no name");
     }
 
     #[test]

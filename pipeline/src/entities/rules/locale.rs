@@ -67,6 +67,8 @@ pub(crate) struct Locale {
     /// Two or three words with capitals are rather a person than a place or a body: not where all words of any name, or all nouns,
     /// have capitals.
     pub(crate) several_capitals_are_persons: bool,
+    /// Names have endings of cases.
+    pub(crate) inflected_names: bool,
     /// Words before the name of a place, in or at which something is.
     pub(crate) locatives: Vec<&'static str>,
     /// Frequent small words.
@@ -79,10 +81,11 @@ impl Locale {
     /// The locale of a language code; English for a language of whose words nothing is known.
     pub(crate) fn of(language: &str) -> Arc<Locale> {
         static READ: LazyLock<Mutex<HashMap<&'static str, Arc<Locale>>>> = LazyLock::new(Mutex::default);
-        let facts = languages::find(language).filter(|facts| !facts.entities.words.is_empty());
-        let facts = facts.unwrap_or_else(|| languages::of("en"));
+        let own = languages::find(language).unwrap_or_else(|| languages::of("en"));
+        let facts = if own.entities.words.is_empty() { languages::of("en") } else { own };
         let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(read.entry(facts.code.as_str()).or_insert_with(|| Arc::new(Locale::read(facts))))
+        let locale = || Locale { inflected_names: own.entities.inflected_names, ..Locale::read(facts) };
+        Arc::clone(read.entry(own.code.as_str()).or_insert_with(|| Arc::new(locale())))
     }
 
     fn read(language: &'static Language) -> Locale {
@@ -108,6 +111,7 @@ impl Locale {
             spaced: !facts.unspaced,
             determiners: listed(&facts.determiners),
             several_capitals_are_persons: !facts.capitals_prove_no_person,
+            inflected_names: facts.inflected_names,
             locatives: listed(&facts.locatives),
             small_words: listed(&facts.small_words),
             eras,
