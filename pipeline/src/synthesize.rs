@@ -28,6 +28,7 @@ use serde_json::json;
 
 use crate::config::{CorpusConfig, Selection, SynthesizeConfig};
 use crate::error::{PipelineError, Result};
+use crate::names::REJECTED;
 use crate::stage::{
     FileRecord, Input, Manifest, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
     shard_name, to_value, work_of,
@@ -41,8 +42,6 @@ pub(crate) use forms::{is_beside_capital, other_forms};
 
 /// Version of what this stage computes.
 const VERSION: u32 = 2;
-/// Counts of rejected drafts have a cause behind this.
-pub(crate) const REJECTED: &str = "rejected_";
 /// Documents drawn at a time, in parallel.
 const BATCH: u64 = 64;
 
