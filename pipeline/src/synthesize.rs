@@ -112,7 +112,8 @@ impl Stage for SynthesizeStage<'_> {
 
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
         let passages = Passages::open(self.out, self.name())?;
-        let locale = crate::entities::locale(self.out, &self.config.entities, self.name())?;
+        let entities = crate::entities::with_language(&self.config.entities, self.out, self.name())?;
+        let locale = crate::entities::Locale::of(&entities.language);
         let eligible = Eligible::open(&self.config.synthesize.eligible, locale, self.out)?;
         let pool = match self.config.synthesize.passages {
             Selection::All => None,
@@ -128,7 +129,7 @@ impl Stage for SynthesizeStage<'_> {
             tokenizer: crate::tokenizer::load(self.out)?,
             eligible,
             pool,
-            aliases: crate::entities::aliases(self.out, &self.config.entities, self.name())?,
+            aliases: crate::entities::aliases(self.out, &entities, self.name())?,
         };
         Ok(Box::new(Runner { source, folder: folder.clone() }))
     }
