@@ -12,10 +12,10 @@
 //! * [`mem1`]: search, with several questions at once
 //!
 //! [`registry`] has them by name; [`agent`] says who plays. [`trajectories`] is what those share that reward whole
-//! trajectories, `banks` those with a bank, [`recall`] the questions that MemTrain asks about a chunk.
+//! trajectories, [`banks`] those with a bank, [`recall`] the questions that MemTrain asks about a chunk.
 
 pub mod agent;
-mod banks;
+pub mod banks;
 pub mod config;
 pub mod finemem;
 pub mod infomem;
