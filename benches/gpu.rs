@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor, Var};
+use memtrain::attention::{Layout, attention};
 use memtrain::device::DeviceChoice;
 use memtrain::nn::{PackedBatch, Segment, ops, tape};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer, MomentType};
@@ -97,7 +98,7 @@ fn operations(device: &Device, dtype: DType, bound: f64) -> Result<()> {
         (
             "attention",
             vec![wave(&[n, 4, 64], 0.5)?, wave(&[n, 2, 64], 0.6)?, wave(&[n, 2, 64], 0.7)?],
-            Box::new(move |v| ops::attention(&v[0], &v[1], &v[2], segments)),
+            Box::new(move |v| attention(&v[0], &v[1], &v[2], Layout::causal(segments))),
         ),
         ("gather", vec![wave(&[n, 96], 0.8)?], Box::new(move |v| ops::gather_rows(&v[0], &rows))),
         (

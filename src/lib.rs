@@ -18,7 +18,7 @@
 //! | [`corpora`] | rows, dumps, wikitext, the store |
 //! | [`index`] | BM25, dense vectors, fusion |
 //! | [`pipeline`] | stages from a dump to training documents |
-//! | [`nn`], [`device`] | differentiable operations and the device they run on |
+//! | [`nn`], [`attention`], [`device`] | differentiable operations, attention, and the device they run on |
 //! | [`policy`], [`scoring`], [`optim`], [`plan`] | the decoder, log-probabilities, AdamW, memory and compute of a step |
 //! | [`sampler`] | inference engine: continuous batching over a paged KV cache; clients of vLLM and SGLang |
 //! | [`rollout`], [`agents`] | environments and the engine that runs them; reader, memory bank, searcher |
@@ -37,7 +37,7 @@ pub mod report;
 pub mod serve;
 
 pub use memtrain_engine::sampler;
-pub use memtrain_kernels::{device, nn};
+pub use memtrain_kernels::{attention, device, nn};
 pub use memtrain_model::{optim, plan, policy, scoring};
 pub use memtrain_rl::{agents, grpo, objectives, reward, rollout, sft};
 pub use memtrain_session::{

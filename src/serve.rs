@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use self::hosts::AllowedHosts;
 use self::http::{Answer, Connection, Limits, Request, Response};
 use self::places::Places;
-use crate::agents::retrieve::{Found, RetrieveRequest, Retriever, list_answer};
+use crate::rollout::retrieve::{Found, RetrieveRequest, Retriever, list_answer};
 use crate::run::signal::StopRequest;
 
 /// Bounds of the server.

@@ -1,5 +1,6 @@
 //! Diagnosis of training steps that teach nothing, in the log of the binary: one step of each wrong configuration.
 
+mod small_reader;
 mod small_world;
 
 use std::path::Path;
@@ -7,16 +8,9 @@ use std::process::{Command, Output};
 
 use memtrain_corpora::store;
 use serde_json::Value;
+use small_reader::READER;
 
 const CONFIG: &str = r#"
-    [reader]
-    prompts = "compact"
-    chunk_tokens = 48
-    max_chunks = 8
-    memory_tokens = 16
-    answer_tokens = 12
-    context_tokens = 256
-    cut_at = "sentence"
     [objective]
     variant = "end-to-end"
     group_size = 2
@@ -36,7 +30,7 @@ fn memtrain(folder: &Path, arguments: &[&str]) -> Output {
 #[test]
 fn the_log_names_the_cause_in_every_configuration() {
     let folder = tempfile::tempdir().unwrap();
-    small_world::write(folder.path(), CONFIG);
+    small_world::write(folder.path(), &[READER, CONFIG].concat());
     let built = memtrain(folder.path(), &["corpus", "build", "small.toml"]);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let train = |name: &str, set: &[&str]| {

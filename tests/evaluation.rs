@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use memtrain::agents::retrieve::{HttpRetriever, Retriever};
 use memtrain::eval::record::EvalTurn;
+use memtrain::rollout::retrieve::{HttpRetriever, Retriever};
 use memtrain_corpora::{rng, store};
 use rand::Rng;
 use serde_json::{Value, json};

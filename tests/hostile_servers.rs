@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use memtrain::agents::retrieve::{HttpRetriever, Retriever};
+use memtrain::rollout::retrieve::{HttpRetriever, Retriever};
 use memtrain::sampler::config::HttpConfig;
 use memtrain::sampler::http::chat::ChatRequest;
 use memtrain::sampler::{ChatConfig, ChatServer, HttpSampler, RngKey, SampleRequest, Sampler, SamplingParams};

@@ -18,7 +18,6 @@ use memtrain::agents::prompts::{PromptLayout, PromptSet};
 use memtrain::agents::reader::{
     AnswerPrompt, Reader, ReaderConfig, ReadingTask, RecallPrompt, SamplingConfig, StepKey,
 };
-use memtrain::agents::retrieve::{Found, RetrieveError, Retriever};
 use memtrain::agents::searcher::{SearchTask, Searcher, SearcherConfig, SearcherPrompts};
 use memtrain::eval::bank::{BankEval, BankReport};
 use memtrain::eval::long_qa::{self, LongQa, LongQaReport, Method};
@@ -37,6 +36,7 @@ use memtrain::objectives::memtrain::MemTrainConfig;
 use memtrain::objectives::{ChunkedTask, Item, Objective, RolloutContext, Scorer, Search};
 use memtrain::policy::{PolicyTokenizer, PromptText, built_in};
 use memtrain::rollout::RolloutEngine;
+use memtrain::rollout::retrieve::{Found, RetrieveError, Retriever};
 use memtrain::run::RunError;
 use memtrain::run::signal::StopRequest;
 use memtrain::sampler::RngKey;

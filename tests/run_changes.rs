@@ -1,5 +1,6 @@
 //! Changes of a run between two starts, branches, and the remains of a start that failed.
 
+mod small_reader;
 mod small_world;
 
 use std::path::Path;
@@ -7,16 +8,9 @@ use std::process::{Command, Output};
 
 use memtrain_corpora::store;
 use serde_json::Value;
+use small_reader::READER;
 
 const CONFIG: &str = r#"
-    [reader]
-    prompts = "compact"
-    chunk_tokens = 48
-    max_chunks = 8
-    memory_tokens = 16
-    answer_tokens = 8
-    context_tokens = 256
-    cut_at = "sentence"
     [objective]
     group_size = 4
     recall_samples = 2
@@ -54,7 +48,7 @@ fn succeeds(output: &Output) {
 
 fn built() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    small_world::write(folder.path(), CONFIG);
+    small_world::write(folder.path(), &[READER, CONFIG].concat());
     succeeds(&memtrain(folder.path(), &["corpus", "build", "small.toml"]));
     folder
 }

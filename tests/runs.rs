@@ -1,5 +1,6 @@
 //! A run's folder through the binary: damage is found, beginning anew loses nothing, and what has diverged is not trained.
 
+mod small_reader;
 mod small_world;
 
 use std::path::{Path, PathBuf};
@@ -7,16 +8,9 @@ use std::process::{Command, Output};
 
 use memtrain_corpora::{rng, store};
 use rand::Rng;
+use small_reader::READER;
 
 const CONFIG: &str = r#"
-    [reader]
-    prompts = "compact"
-    chunk_tokens = 48
-    max_chunks = 8
-    memory_tokens = 16
-    answer_tokens = 8
-    context_tokens = 256
-    cut_at = "sentence"
     [objective]
     group_size = 4
     recall_samples = 2
@@ -53,7 +47,7 @@ fn trained() -> tempfile::TempDir {
 
 fn trained_with(more: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    small_world::write(folder.path(), CONFIG);
+    small_world::write(folder.path(), &[READER, CONFIG].concat());
     let built = memtrain(folder.path(), &["corpus", "build", "--config", "small.toml"]);
     assert!(built.status.success(), "{}", said(&built));
     let done = train(folder.path(), more);

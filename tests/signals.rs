@@ -1,6 +1,7 @@
 //! Signals that ask a training to stop: what it had is saved, the exit code is 75, and the same command goes on.
 #![cfg(unix)]
 
+mod small_reader;
 mod small_world;
 
 use std::io::Read;
@@ -10,20 +11,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use memtrain_corpora::store;
+use small_reader::READER;
 
 /// Longer than anything here takes on a machine that is busy otherwise.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A training that would take for ever.
 const ENDLESS: &str = r#"
-    [reader]
-    prompts = "compact"
-    chunk_tokens = 48
-    max_chunks = 8
-    memory_tokens = 16
-    answer_tokens = 8
-    context_tokens = 256
-    cut_at = "sentence"
     [objective]
     group_size = 2
     recall_samples = 1
@@ -37,7 +31,7 @@ const ENDLESS: &str = r#"
 
 fn corpus(more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    small_world::write(folder.path(), more);
+    small_world::write(folder.path(), &[READER, more].concat());
     let built = command(folder.path(), &["corpus", "build", "small.toml"]).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     folder

@@ -5,6 +5,7 @@
 //! sample of the operations is tried. `docs/reliability.md` has the figures.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 
+mod small_reader;
 mod small_world;
 
 use std::collections::BTreeMap;
@@ -17,17 +18,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use memtrain_corpora::store;
+use small_reader::READER;
 
 /// Three steps, so that a stop after the first or the third is off the schedule or on it; the tiny policy moves in each.
 const CONFIG: &str = r#"
-    [reader]
-    prompts = "compact"
-    chunk_tokens = 48
-    max_chunks = 8
-    memory_tokens = 16
-    answer_tokens = 8
-    context_tokens = 256
-    cut_at = "sentence"
     [objective]
     group_size = 4
     recall_samples = 2
@@ -89,7 +83,7 @@ const TRAIN: Subject = Subject {
 };
 
 fn with_config(folder: &Path) {
-    small_world::write(folder, CONFIG);
+    small_world::write(folder, &[READER, CONFIG].concat());
 }
 
 /// A corpus is only read: all share one.

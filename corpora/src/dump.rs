@@ -19,7 +19,6 @@
 //! # Ok::<(), memtrain_corpora::dump::DumpError>(())
 //! ```
 
-mod error;
 mod page;
 mod part;
 mod reader;
@@ -27,7 +26,7 @@ mod redirect;
 mod revisions;
 mod site;
 
-pub use error::DumpError;
+pub use crate::dump_error::DumpError;
 pub use page::Page;
 pub(crate) use page::character_reference;
 #[cfg(feature = "extracted")]

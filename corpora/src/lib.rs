@@ -19,6 +19,7 @@
 pub mod article;
 pub mod document;
 pub mod dump;
+mod dump_error;
 pub mod entity;
 #[cfg(feature = "extracted")]
 pub mod extracted;

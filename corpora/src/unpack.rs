@@ -22,7 +22,7 @@ use self::bzip2::Blocks;
 use self::gzip::Members;
 use self::utf16::Utf16;
 pub use self::whole::{open, read_to_string};
-use crate::dump::DumpError;
+use crate::dump_error::DumpError;
 use crate::store::StoreError;
 
 /// Memory an xz or lzma file may ask for: `xz -9` needs 65 MiB.

@@ -8,7 +8,6 @@ use rayon::prelude::*;
 
 use crate::batches;
 use crate::error::{EncoderError, Result};
-use crate::kernels;
 use crate::model::{Model, Packed};
 use crate::options::Options;
 use crate::spans::{Aggregation, LabelledSpan, Scheme, Word};
@@ -113,7 +112,7 @@ impl TokenClassifier {
     /// Probabilities of the labels of all tokens of a batch.
     pub(crate) fn of_tokens(&self, packed: &Packed) -> Result<Vec<f32>> {
         let mut values = self.logits(packed)?;
-        kernels::softmax(&mut values, self.labels().len());
+        memtrain_kernels::rows::softmax(&mut values, self.labels().len());
         Ok(values)
     }
 

@@ -16,7 +16,6 @@ mod config;
 mod embeddings;
 mod error;
 mod files;
-mod kernels;
 mod model;
 mod ops;
 mod options;

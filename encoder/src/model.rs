@@ -31,7 +31,7 @@ impl Linear {
 }
 
 struct Layer {
-    /// Queries (scaled), keys and values in one: \[3 D, D\].
+    /// Queries, keys and values in one: \[3 D, D\].
     qkv: Linear,
     output: Linear,
     attention_norm: Norm,
@@ -228,15 +228,14 @@ impl<F: Fn(candle_core::Error) -> EncoderError> Loader<'_, F> {
 
     fn layer(&self, number: usize) -> error::Result<Layer> {
         let names = if self.config.family == Family::DistilBert { &DISTILBERT } else { &BERT };
-        let Config { hidden_size: d, intermediate_size, num_heads, .. } = *self.config;
+        let Config { hidden_size: d, intermediate_size, .. } = *self.config;
         let name = |part: &str| format!("{}.{number}.{part}", names.layer);
         let parts = names.qkv.map(|part| self.linear(&name(part), d, d));
         let [query, key, value] = parts;
         let (query, key, value) = (query?, key?, value?);
-        let scale = 1.0 / ((d / num_heads) as f64).sqrt();
         let qkv = || -> Result<Linear> {
-            let weight = Tensor::cat(&[&(&query.weight * scale)?, &key.weight, &value.weight], 0)?;
-            let bias = Tensor::cat(&[&(&query.bias.tensor * scale)?, &key.bias.tensor, &value.bias.tensor], 0)?;
+            let weight = Tensor::cat(&[&query.weight, &key.weight, &value.weight], 0)?;
+            let bias = Tensor::cat(&[&query.bias.tensor, &key.bias.tensor, &value.bias.tensor], 0)?;
             Ok(Linear { weight, bias: Vector::new(bias)? })
         };
         let output = self.linear(&name(names.output), d, d)?;

@@ -1,14 +1,14 @@
-//! The operations of a transformer layer on packed rows: on the processor by [`crate::kernels`] in place, elsewhere made of
-//! candle's own operations. A test holds the two against each other.
+//! The operations of a transformer layer on packed rows: on the processor by [`memtrain_kernels::rows`] in place, elsewhere
+//! made of candle's own operations. A test holds the two against each other.
 //!
-//! Shapes: N rows (tokens of all sequences, one after the other), D dimensions, H heads of E = D / H, L tokens of one
-//! sequence, B sequences, P the longest of them.
+//! Shapes: N rows (tokens of all sequences, one after the other), D dimensions, H heads of E = D / H.
 
 use candle_core::{CpuStorage, D, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
-use candle_nn::ops::softmax_last_dim;
+use memtrain_kernels::attention::{self, Attention};
+use memtrain_kernels::nn::Segment;
+use memtrain_kernels::rows;
 
 use crate::config::Activation;
-use crate::kernels;
 
 /// A vector of parameters, on the device and for the kernels.
 #[derive(Debug)]
@@ -53,13 +53,13 @@ impl InplaceOp1 for BiasThen<'_> {
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (rows, bias) = (rows_mut(storage, layout)?, &self.0.host);
+        let (x, bias) = (rows_mut(storage, layout)?, &self.0.host);
         match self.1 {
-            None => kernels::bias_then(rows, bias, |x| x),
-            Some(Activation::Gelu) => kernels::bias_then(rows, bias, kernels::gelu),
-            Some(Activation::GeluTanh) => kernels::bias_then(rows, bias, kernels::gelu_tanh),
-            Some(Activation::Relu) => kernels::bias_then(rows, bias, kernels::relu),
-            Some(Activation::Silu) => kernels::bias_then(rows, bias, kernels::silu),
+            None => rows::bias_then(x, bias, |x| x),
+            Some(Activation::Gelu) => rows::bias_then(x, bias, rows::gelu),
+            Some(Activation::GeluTanh) => rows::bias_then(x, bias, rows::gelu_tanh),
+            Some(Activation::Relu) => rows::bias_then(x, bias, rows::relu),
+            Some(Activation::Silu) => rows::bias_then(x, bias, rows::silu),
         }
         Ok(())
     }
@@ -99,8 +99,8 @@ impl InplaceOp2 for AddThenNorm<'_> {
             bail!("residual rows must be f32 and contiguous")
         };
         let Norm { scale, shift, eps } = self.1;
-        let rows = rows_mut(storage, layout)?;
-        kernels::add_then_norm(rows, &residual[start..end], &self.0.host, &scale.host, &shift.host, *eps);
+        let x = rows_mut(storage, layout)?;
+        rows::add_then_norm(x, &residual[start..end], &self.0.host, &scale.host, &shift.host, *eps);
         Ok(())
     }
 }
@@ -129,7 +129,7 @@ impl InplaceOp1 for LayerNorm<'_> {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let Norm { scale, shift, eps } = self.0;
-        kernels::layer_norm(rows_mut(storage, layout)?, &scale.host, &shift.host, *eps);
+        rows::layer_norm(rows_mut(storage, layout)?, &scale.host, &shift.host, *eps);
         Ok(())
     }
 }
@@ -151,65 +151,21 @@ fn normed(x: &Tensor, norm: &Norm) -> Result<Tensor> {
     unit.broadcast_mul(&norm.scale.tensor)?.broadcast_add(&norm.shift.tensor)
 }
 
-struct Softmax;
-
-impl InplaceOp1 for Softmax {
-    fn name(&self) -> &'static str {
-        "softmax"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let columns = layout.dims().last().copied().unwrap_or(1);
-        kernels::softmax(rows_mut(storage, layout)?, columns);
-        Ok(())
-    }
-}
-
-/// Attention of each sequence to itself, no token to another sequence. `qkv` is \[N, 3, H, E\], the queries scaled already;
-/// the result \[N, D\].
+/// Attention of each sequence to itself, no token to another sequence. `qkv` is \[N, 3, H, E\]; the result \[N, D\].
 pub(crate) fn attention(qkv: &Tensor, lengths: &[usize], portable: bool) -> Result<Tensor> {
-    if by_kernel(qkv, portable) { attention_by_sequence(qkv, lengths) } else { attention_padded(qkv, lengths) }
-}
-
-/// Views of the packed rows go into the multiplications as they are: nothing is copied but the result.
-fn attention_by_sequence(qkv: &Tensor, lengths: &[usize]) -> Result<Tensor> {
     let (n, _, heads, size) = qkv.dims4()?;
-    let mut start = 0;
-    let mut outputs = Vec::with_capacity(lengths.len());
-    for &length in lengths {
-        let of_sequence = qkv.narrow(0, start, length)?;
-        let part = |part: usize| of_sequence.narrow(1, part, 1)?.squeeze(1)?.transpose(0, 1);
-        let scores = part(0)?.matmul(&part(1)?.transpose(1, 2)?)?;
-        scores.inplace_op1(&Softmax)?;
-        outputs.push(scores.matmul(&part(2)?)?.transpose(0, 1)?);
-        start += length;
-    }
-    Tensor::cat(&outputs, 0)?.reshape((n, heads * size))
-}
-
-/// All sequences in one multiplication, filled up to the longest: few large launches, which is what a GPU wants.
-fn attention_padded(qkv: &Tensor, lengths: &[usize]) -> Result<Tensor> {
-    let (n, _, heads, size) = qkv.dims4()?;
-    let (count, longest) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
-    let mut padded = Vec::with_capacity(count * longest);
-    let mut mask = Vec::with_capacity(count * longest);
-    let mut packed = Vec::with_capacity(n);
-    let mut start = 0;
-    for (sequence, &length) in lengths.iter().enumerate() {
-        for place in 0..longest {
-            padded.push((start + place.min(length.saturating_sub(1))) as u32);
-            mask.push(if place < length { 0.0 } else { f32::NEG_INFINITY });
-        }
-        packed.extend((0..length).map(|place| (sequence * longest + place) as u32));
-        start += length;
-    }
-    let device = qkv.device();
-    let rows = Tensor::from_vec(padded, count * longest, device)?;
-    let mask = Tensor::from_vec(mask, (count, 1, 1, longest), device)?;
-    let qkv = qkv.index_select(&rows, 0)?.reshape((count, longest, 3, heads, size))?;
-    let part = |part: usize| qkv.narrow(2, part, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
-    let scores = part(0)?.matmul(&part(1)?.transpose(2, 3)?)?.broadcast_add(&mask)?;
-    let output = softmax_last_dim(&scores)?.matmul(&part(2)?)?;
-    let output = output.transpose(1, 2)?.contiguous()?.reshape((count * longest, heads * size))?;
-    output.index_select(&Tensor::from_vec(packed, n, device)?, 0)
+    let part = |part: usize| qkv.narrow(1, part, 1)?.squeeze(1);
+    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    let segments = lengths.iter().scan(0, |start, &length| {
+        let rows = *start..*start + length;
+        *start = rows.end;
+        Some(Segment { rows, prefix: None })
+    });
+    let segments: Vec<Segment> = segments.collect();
+    let layout = attention::Layout::bidirectional(&segments);
+    let out = match portable {
+        true => attention::padded::Padded.attend(&q, &k, &v, layout)?,
+        false => attention::attention(&q, &k, &v, layout)?,
+    };
+    out.reshape((n, heads * size))
 }

@@ -13,7 +13,7 @@ use memtrain_corpora::store;
 use serde_json::Value;
 use ureq::http::{Response, StatusCode, Uri, header};
 
-use crate::cache::Repository;
+use crate::cache::{Repository, is_commit, is_plain, is_plain_path};
 
 /// Most redirects of one request.
 const REDIRECTS: usize = 5;
@@ -25,22 +25,6 @@ const FILES: usize = 100_000;
 const RETRIES: u32 = 3;
 /// Silence after which a connection is given up.
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// Whether a text from outside may be a part of a path: letters, digits, `-`, `_`, `.`, not hidden, of moderate length.
-pub(crate) fn is_plain(part: &str) -> bool {
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !part.is_empty() && part.len() <= 128 && !part.starts_with('.') && part.bytes().all(known)
-}
-
-/// Whether a path from outside stays inside of the folder that it is put into.
-fn is_plain_path(path: &str) -> bool {
-    path.len() <= 512 && path.split('/').all(is_plain)
-}
-
-/// Whether a text is a commit: 40 hexadecimal digits.
-pub(crate) fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
 
 /// A hub, and who asks it.
 pub(crate) struct Api {

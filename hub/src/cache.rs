@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store;
 
-use crate::api::{is_commit, is_plain};
-
 /// A model of the hub at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Repository {
@@ -52,6 +50,22 @@ impl Repository {
         }
         store::write_atomic(&reference, commit)
     }
+}
+
+/// Whether a text from outside may be a part of a path: letters, digits, `-`, `_`, `.`, not hidden, of moderate length.
+pub(crate) fn is_plain(part: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !part.is_empty() && part.len() <= 128 && !part.starts_with('.') && part.bytes().all(known)
+}
+
+/// Whether a path from outside stays inside of the folder that it is put into.
+pub(crate) fn is_plain_path(path: &str) -> bool {
+    path.len() <= 512 && path.split('/').all(is_plain)
+}
+
+/// Whether a text is a commit: 40 hexadecimal digits.
+pub(crate) fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

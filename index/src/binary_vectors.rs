@@ -224,11 +224,11 @@ pub(crate) fn hamming_distance(sign_bits: &[u64], bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use memtrain_kernels::vector::dot;
     use proptest::prelude::*;
     use rand::Rng;
 
     use super::*;
-    use crate::products::dot;
     use crate::vectors::VectorsWriter;
 
     /// Each value of a transform is a sum of all, with the sign that the bits common to both places give.

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store::{self, StoreError, Verifier};
+use memtrain_kernels::vector::normalise;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,6 @@ use crate::binary_vectors::BinaryVectors;
 use crate::embed::{self, Embedder, RandomIndexing, Role, Sample};
 use crate::folder::{CODES, EMBEDDER, IndexFile, LEXICAL, Layout, MANIFEST, Manifest, SIGNATURES, VECTORS_ROWS};
 use crate::passages::{Passages, Watch};
-use crate::products::normalise;
 use crate::vectors::{Vectors, VectorsWriter};
 use crate::{IndexConfig, IndexError, Language, Method, analysis, indexed_text, lexical, near_duplicates};
 

@@ -4,17 +4,22 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use memtrain_kernels::vector::{dot_over, dots};
 use rayon::prelude::*;
 
 use crate::IndexError;
 use crate::binary_vectors::{BinaryVectors, hamming_distance};
-use crate::products::{GROUP, dot, dots};
 use crate::vectors::{Rows, Vectors};
 
 /// Rows that are read and widened at a time: with 1,024 dimensions 256 KiB, inside a core's cache.
 const BLOCK_ROWS: usize = 64;
 /// Queries that a block is compared with before the next one is widened.
 const BATCH: usize = 256;
+
+/// Rows that are multiplied with a query together.
+const GROUP: usize = 8;
+/// Sums that a product is made of: an AVX register. Scores, and with them ties, depend on it.
+const LANES: usize = 8;
 
 /// Queries that go through a slab of codes together: their codes and a block's stay in a core's first cache.
 const TOGETHER: usize = 16;
@@ -187,10 +192,14 @@ impl Dense {
                             }
                         };
                         if rows.len() == GROUP {
-                            rows.iter().zip(dots(vector, values)).for_each(|(&row, score)| see(row, score));
+                            rows.iter()
+                                .zip(dots::<f32, LANES, GROUP>(vector, values))
+                                .for_each(|(&row, score)| see(row, score));
                         } else {
                             let values = values.chunks_exact(dimensions);
-                            rows.iter().zip(values).for_each(|(&row, value)| see(row, dot(vector, value)));
+                            rows.iter()
+                                .zip(values)
+                                .for_each(|(&row, value)| see(row, dot_over::<f32, LANES>(vector, value)));
                         }
                     }
                 }
@@ -252,11 +261,11 @@ impl Best {
 #[cfg(test)]
 mod tests {
     use memtrain_corpora::rng::keyed;
+    use memtrain_kernels::vector::normalise;
     use proptest::prelude::*;
     use rand::Rng;
 
     use super::*;
-    use crate::products::normalise;
     use crate::vectors::VectorsWriter;
 
     /// One row after another, f64, all sorted.

@@ -22,7 +22,6 @@ mod language;
 mod lexical;
 mod near_duplicates;
 mod passages;
-mod products;
 mod vectors;
 
 use std::cmp::Ordering;

@@ -196,6 +196,10 @@ impl Default for EntitiesConfig {
     }
 }
 
+/// Control tokens of a trained tokenizer, the first ids of its vocabulary: end of text (also padding), and the two marks
+/// of a ChatML turn, as Qwen's tokenizers name them.
+pub const SPECIAL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+
 /// The tokenizer stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -210,6 +214,13 @@ pub struct TokenizerConfig {
     pub added_words: Vec<String>,
     /// Most passages to train on, taken at even distances. Default 200,000.
     pub max_passages: u64,
+}
+
+impl TokenizerConfig {
+    /// Fewest entries of a trained vocabulary: 256 bytes, the control tokens, the added words.
+    fn smallest_vocabulary(&self) -> usize {
+        256 + SPECIAL_TOKENS.len() + self.added_words.len()
+    }
 }
 
 impl Default for TokenizerConfig {
@@ -262,7 +273,7 @@ impl CorpusConfig {
         }
         self.entities.validate()?;
         self.index.check()?;
-        let smallest = crate::tokenizer::smallest_vocabulary(&self.tokenizer);
+        let smallest = self.tokenizer.smallest_vocabulary();
         if self.tokenizer.source == "train" && self.tokenizer.vocab_size < smallest {
             return fault(
                 "corpus.tokenizer.vocab_size",

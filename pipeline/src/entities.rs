@@ -22,7 +22,6 @@ mod tokens;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use memtrain_corpora::store::{ScalarIndex, TableWriter};
 use memtrain_corpora::{Entity, EntitySource, Passage, PassageEntities};
@@ -102,15 +101,9 @@ pub(crate) fn gazetteer(out: &Path, config: &EntitiesConfig, stage: StageName) -
     Ok(builder.build())
 }
 
-/// All names of every page of a corpus.
+/// All names of every page of a corpus; the configuration has its language ([`with_language`]).
 pub(crate) fn aliases(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Aliases> {
-    let config = with_language(config, out, stage)?;
-    Aliases::read(&config, redirects(out, stage)?, articles(out, stage)?)
-}
-
-/// The words of dates and numbers in the language of a corpus.
-pub(crate) fn locale(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Arc<Locale>> {
-    Ok(Locale::of(&with_language(config, out, stage)?.language))
+    Aliases::read(config, redirects(out, stage)?, articles(out, stage)?)
 }
 
 /// How often each name is a link where it stands, from passages at even distances.

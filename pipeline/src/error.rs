@@ -9,8 +9,7 @@ use memtrain_corpora::store::{self, StoreError};
 use memtrain_encoder::EncoderError;
 use memtrain_index::IndexError;
 
-use crate::stage::StageName;
-use crate::synthesize::REJECTED;
+use crate::names::{REJECTED, StageName};
 
 /// Result of this crate.
 pub type Result<T, E = PipelineError> = std::result::Result<T, E>;

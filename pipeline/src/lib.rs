@@ -35,6 +35,7 @@ pub mod evidence;
 pub mod index;
 mod ingest;
 pub mod inspect;
+mod names;
 pub mod stage;
 pub mod staleness;
 mod synthesize;

@@ -31,65 +31,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub(crate) use self::folder::{CARD, Checked, StageFolder, Stored, shard_name};
 pub use self::plan::{Input, Plan, PlannedShard};
 pub(crate) use self::plan::{to_value, work_of};
 pub use self::record::{FileRecord, Manifest, ManifestShard, ShardOutput, ShardRecord};
 use crate::error::Result;
+pub use crate::names::StageName;
 
 /// Version of plans, records and manifests; a change makes every stage stale.
 const FORMAT: u32 = 1;
-
-/// The stages, in the order in which they run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StageName {
-    /// Dumps → articles, redirects, passages.
-    Ingest,
-    /// Passages → mentions.
-    Entities,
-    /// Passages → the policy's tokenizer.
-    Tokenizer,
-    /// Passages → retrieval index.
-    Index,
-    /// Everything → training documents.
-    Synthesize,
-}
-
-impl StageName {
-    /// All stages, in order.
-    pub const ALL: [Self; 5] = [Self::Ingest, Self::Entities, Self::Tokenizer, Self::Index, Self::Synthesize];
-
-    /// The name as it is typed, and as the stage's folder is called.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ingest => "ingest",
-            Self::Entities => "entities",
-            Self::Tokenizer => "tokenizer",
-            Self::Index => "index",
-            Self::Synthesize => "synthesize",
-        }
-    }
-}
-
-impl fmt::Display for StageName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl std::str::FromStr for StageName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|stage| stage.as_str() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|stage| format!("`{stage}`")).collect();
-            format!("no stage `{text}`; the stages are {}", names.join(", "))
-        })
-    }
-}
 
 /// What a stage has to know to be run by the machinery here.
 pub(crate) trait Stage: Sync {

@@ -28,6 +28,7 @@ use serde_json::json;
 
 use crate::config::{CorpusConfig, Selection, SynthesizeConfig};
 use crate::error::{PipelineError, Result};
+use crate::names::REJECTED;
 use crate::stage::{
     FileRecord, Input, Manifest, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
     shard_name, to_value, work_of,
@@ -41,8 +42,6 @@ pub(crate) use forms::{is_beside_capital, other_forms};
 
 /// Version of what this stage computes.
 const VERSION: u32 = 3;
-/// Counts of rejected drafts have a cause behind this.
-pub(crate) const REJECTED: &str = "rejected_";
 /// Documents drawn at a time, in parallel.
 const BATCH: u64 = 64;
 
@@ -113,7 +112,8 @@ impl Stage for SynthesizeStage<'_> {
 
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
         let passages = Passages::open(self.out, self.name())?;
-        let locale = crate::entities::locale(self.out, &self.config.entities, self.name())?;
+        let entities = crate::entities::with_language(&self.config.entities, self.out, self.name())?;
+        let locale = crate::entities::Locale::of(&entities.language);
         let inflected = locale.inflected_names;
         let eligible = Eligible::open(&self.config.synthesize.eligible, locale, self.out)?;
         let pool = match self.config.synthesize.passages {
@@ -131,7 +131,7 @@ impl Stage for SynthesizeStage<'_> {
             eligible,
             inflected,
             pool,
-            aliases: crate::entities::aliases(self.out, &self.config.entities, self.name())?,
+            aliases: crate::entities::aliases(self.out, &entities, self.name())?,
         };
         Ok(Box::new(Runner { source, folder: folder.clone() }))
     }

@@ -18,8 +18,10 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, OffsetType, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer, TokenizerImpl};
 
+pub use crate::config::SPECIAL_TOKENS;
 use crate::config::{CorpusConfig, TokenizerConfig};
 use crate::error::{PipelineError, Result};
+use crate::names::{TOKENIZER, TOKENIZER_FILES};
 use crate::stage::{
     FileRecord, Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName, to_value,
 };
@@ -28,34 +30,12 @@ use crate::tables::Passages;
 /// Version of what this stage computes.
 const VERSION: u32 = 1;
 
-/// Control tokens of a trained tokenizer, the first ids of its vocabulary: end of text (also padding), and the two marks
-/// of a ChatML turn, as Qwen's tokenizers name them.
-pub const SPECIAL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
-
 /// Where a text is cut before merging: letters with the space before them; one digit; other signs with the space before
 /// them; line breaks; other white space.
 const PIECES: &str = r" ?\p{L}[\p{L}\p{M}]*| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A ChatML conversation, as the Qwen models take it.
 const CHAT_TEMPLATE: &str = "{%- for message in messages -%}\n{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}\n{%- endfor -%}\n{%- if add_generation_prompt -%}\n{{ '<|im_start|>assistant\\n' }}\n{%- endif -%}\n";
-
-/// The tokenizer itself.
-const TOKENIZER: &str = "tokenizer.json";
-/// Files of a Hugging Face directory that belong to its tokenizer.
-pub(crate) const TOKENIZER_FILES: [&str; 7] = [
-    TOKENIZER,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-];
-
-/// Fewest entries of a trained vocabulary: 256 bytes, the control tokens, the added words.
-pub(crate) fn smallest_vocabulary(config: &TokenizerConfig) -> usize {
-    256 + SPECIAL_TOKENS.len() + config.added_words.len()
-}
 
 /// Trains a tokenizer on texts; same texts, same tokenizer.
 pub fn train(texts: impl Iterator<Item = String> + Send, config: &TokenizerConfig) -> Result<Tokenizer> {

@@ -12,7 +12,7 @@ pub mod search_qa;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use memtrain_corpora::{Split, store};
+use memtrain_corpora::store;
 use memtrain_session::Session;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -24,12 +24,10 @@ use super::models;
 use super::print::print_line;
 use super::setup;
 use super::written::written_path;
-use crate::agents::reader::SamplingConfig;
-use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, evaluate, keys, questions};
+use crate::eval::reconstruction::{EVALUATION_STEP, ReconstructionReport, keys, questions};
 use crate::eval::record::RecordError;
 use crate::run::RunError;
 use crate::run::signal::StopRequest;
-use crate::train::documents;
 
 /// Arguments of `memtrain eval`.
 #[derive(Debug, Args)]
@@ -133,15 +131,14 @@ fn reconstruction(args: &ReconstructionArgs) -> anyhow::Result<()> {
     let session = Session::new(config)?;
     let (policy, stop) = (session.starting_policy()?, StopRequest::on_signals_saying(KEEPS_NOTHING)?);
     let (eval, objective) = (&session.config.eval, session.config.objective.memtrain());
-    let sampling = SamplingConfig { temperature: eval.temperature, ..SamplingConfig::default() };
+    let sampling = session.evaluation_sampling();
     let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
-    let documents = documents::first(&session.documents(Split::Heldout)?, eval.documents, &reader)?;
+    let documents = session.held_out(&reader, eval.documents)?;
     let asked = questions(&documents, &objective, eval.recall_questions, session.config.run.seed);
     let settings = [("recall_questions", json!(eval.recall_questions))];
     let note = || kept::note("reconstruction", &session, &policy, &settings);
     let report = args.kept.keep(note, keys(&documents, &asked), |items| {
-        let mut engine = session.engine(&policy, &stop)?;
-        evaluate(&reader, &mut engine, &documents, &objective, eval.recall_questions, items)
+        session.evaluate_on(&policy, &reader, &documents, &stop, items)
     })?;
     if let Some(path) = &args.out {
         store::write_json(path, &report)?;

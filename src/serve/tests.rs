@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use super::*;
-use crate::agents::retrieve::{Found, HttpRetriever, RetrieveError};
+use crate::rollout::retrieve::{Found, HttpRetriever, RetrieveError};
 
 /// Gives back the query; waits while the gate is closed.
 #[derive(Default)]

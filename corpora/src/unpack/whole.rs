@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::{Unpacked, peek, unpack};
-use crate::dump::DumpError;
+use crate::dump_error::DumpError;
 use crate::store::{self, StoreError};
 
 /// What a packed text may come to, beside what its file has: its readers keep most of it, …

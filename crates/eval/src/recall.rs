@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use memtrain_corpora::rng;
+use memtrain_rl::agents::answer::is_right;
 use memtrain_rl::agents::reader::{Reader, RecallPrompt};
 use memtrain_rl::objectives::ChunkedDocument;
 use memtrain_rl::objectives::memtrain::{MemTrainConfig, RecallQuestion, recall_at};
-use memtrain_rl::objectives::trajectories::is_right;
 use memtrain_rl::rollout::RolloutEngine;
 use serde::{Deserialize, Serialize};
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use memtrain_corpora::rng;
 use memtrain_rl::agents::answer::Equality;
+use memtrain_rl::agents::answer::is_right;
 use memtrain_rl::agents::reader::{Reader, RecallPrompt};
 use memtrain_rl::objectives::ChunkedDocument;
 use memtrain_rl::objectives::memtrain::{MemTrainConfig, RecallQuestion, draw_recall};
-use memtrain_rl::objectives::trajectories::is_right;
 use memtrain_rl::rollout::{RolloutEngine, Turn};
 use memtrain_run::progress::Bar;
 use serde::{Deserialize, Serialize};

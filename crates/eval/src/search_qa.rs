@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use memtrain_corpora::rng;
-use memtrain_rl::agents::retrieve::Retriever;
 use memtrain_rl::agents::searcher::{SearchTask, SearchTrajectory, Searcher};
 use memtrain_rl::rollout::RolloutEngine;
+use memtrain_rl::rollout::retrieve::Retriever;
 use memtrain_tasks::{ContextKind, Task};
 use rand::Rng;
 use serde::Serialize;

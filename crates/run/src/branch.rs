@@ -10,9 +10,10 @@ use memtrain_corpora::store::{self, AtomicFile, StoreError};
 
 use super::change::{Change, KeyClass, class_of, differences, flat};
 use super::checkpoint::{BEST, Checkpoint, step_name, step_of};
-use super::directory::{CHECKPOINTS, CONFIG, LOCK, ROLLOUTS, check_out, make_ours, rollouts_path};
-use super::manifest::{Branch, FORMAT, MANIFEST, Manifest};
-use super::records::{FILES, RolloutTable};
+use super::directory::{check_out, make_ours};
+use super::layout::{CHECKPOINTS, CONFIG, LOCK, MANIFEST, RECORDS, ROLLOUTS, rollouts_path};
+use super::manifest::{Branch, FORMAT, Manifest};
+use super::records::RolloutTable;
 use super::{Result, RunError, RunSetup, json_lines, records, trash};
 
 /// Inputs that a branch has from the run that it comes from.
@@ -115,7 +116,7 @@ fn best(run: &Path, newest: u64) -> Result<Option<String>> {
 /// Copies logs and rollout tables up to a step. Tables that somebody has removed are as missing in the branch as they are in the
 /// run: nothing of the training depends on them.
 fn copy_records(from: &Path, to: &Path, step: u64) -> Result<()> {
-    for name in FILES {
+    for name in RECORDS {
         let path = from.join(name);
         if store::exists(&path) {
             store::write_atomic(&to.join(name), json_lines::bytes_up_to(&path, step)?)?;

@@ -7,22 +7,15 @@ use std::path::{Path, PathBuf};
 use memtrain_corpora::store::{self, LockGuard, Occupant, StoreError, TableSummary, TableWriter};
 
 use super::change::{Change, ChangedKey, KeyClass, KeyClasses, class_of, differences, flat};
-use super::checkpoint::{Checkpoints, Retention, step_name, step_of};
-use super::manifest::{MANIFEST, Manifest};
-use super::records::{self, Records, RolloutTable};
+use super::checkpoint::{Checkpoints, Retention, step_of};
+use super::layout::{
+    CHECKPOINTS, CONFIG, FOLDERS, KIND, LATEST_LOG, LOCK, LOGS, MANIFEST, RECORDS, ROLLOUTS, attempt_of,
+    rollout_tables, rollouts_path,
+};
+use super::manifest::Manifest;
+use super::records::{Records, RolloutTable};
 use super::rollouts::RolloutRow;
 use super::{Result, RunError, links, trash};
-
-/// What the marker of a run directory says that it is for.
-pub(super) const KIND: &str = "run";
-pub(super) const CONFIG: &str = "config.toml";
-pub(super) const LOCK: &str = ".lock";
-pub(super) const ROLLOUTS: &str = "rollouts";
-pub(super) const CHECKPOINTS: &str = "checkpoints";
-pub(super) const LOGS: &str = "logs";
-pub(super) const LATEST_LOG: &str = "latest.log";
-/// The folders of a run.
-pub(super) const FOLDERS: [&str; 4] = [ROLLOUTS, records::TENSORBOARD, LOGS, CHECKPOINTS];
 
 /// What a run is started from.
 #[derive(Clone, Debug, Default)]
@@ -334,25 +327,12 @@ fn tell(changed: &BTreeMap<String, ChangedKey>, classes: &KeyClasses) {
 
 /// Whether a step of the run in a folder was recorded or saved.
 fn has_steps(root: &Path) -> Result<bool> {
-    let mut logs = records::FILES.iter().map(|name| root.join(name)).filter(|path| store::exists(path));
+    let mut logs = RECORDS.iter().map(|name| root.join(name)).filter(|path| store::exists(path));
     let checkpoints = root.join(CHECKPOINTS);
     let names = if store::is_dir(&checkpoints) { store::list(&checkpoints)? } else { Vec::new() };
     let is_saved = |path: &PathBuf| path.file_name().and_then(|name| step_of(name.to_str()?)).is_some();
     let is_logged = logs.try_fold(false, |any, path| store::len(&path).map(|bytes| any || bytes > 0))?;
     Ok(is_logged || names.iter().any(is_saved) || !rollout_tables(root)?.is_empty())
-}
-
-/// Where the rollouts of a step are.
-pub(super) fn rollouts_path(root: &Path, step: u64) -> PathBuf {
-    root.join(ROLLOUTS).join(format!("{}.parquet", step_name(step)))
-}
-
-/// The rollout tables that are there, by step.
-pub(super) fn rollout_tables(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let folder = root.join(ROLLOUTS);
-    let paths = if store::is_dir(&folder) { store::list(&folder)? } else { Vec::new() };
-    let step = |path: &Path| step_of(path.file_name()?.to_str()?.strip_suffix(".parquet")?);
-    Ok(paths.into_iter().filter_map(|path| Some((step(&path)?, path))).collect())
 }
 
 /// Whether a file is a rollout table of this step.
@@ -363,11 +343,6 @@ fn is_table_of(path: &Path, step: u64) -> bool {
 
 fn log_name(attempt: u32) -> String {
     format!("attempt_{attempt}.log")
-}
-
-/// The number of the start whose log has this name.
-pub(super) fn attempt_of(name: &str) -> Option<u32> {
-    name.strip_prefix("attempt_")?.strip_suffix(".log")?.parse().ok()
 }
 
 /// The largest number of an earlier start.

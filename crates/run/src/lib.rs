@@ -37,6 +37,7 @@ pub mod crc32c;
 pub mod directory;
 pub mod error;
 pub mod json_lines;
+mod layout;
 mod links;
 pub mod log;
 pub mod manifest;
@@ -46,6 +47,7 @@ pub mod records;
 pub mod rollouts;
 pub mod signal;
 pub mod tensorboard;
+mod terminal;
 pub mod trash;
 pub mod watch;
 

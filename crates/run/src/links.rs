@@ -8,8 +8,7 @@ use std::path::Path;
 use memtrain_corpora::store;
 
 use super::checkpoint::{BEST, LATEST, step_name, step_of};
-use super::directory::{CHECKPOINTS, FOLDERS, LATEST_LOG, LOGS, attempt_of};
-use super::records::FILES;
+use super::layout::{CHECKPOINTS, FOLDERS, LATEST_LOG, LOGS, RECORDS, attempt_of};
 use super::{Result, RunError};
 
 /// Checks, before any work, that the folders and logs of a run are in the run's own folder.
@@ -18,7 +17,7 @@ use super::{Result, RunError};
 /// [`RunError::Elsewhere`] names the first one that is a link or a mount point.
 pub(super) fn check_own(root: &Path) -> Result<()> {
     let root = store::resolve(root)?;
-    for name in FOLDERS.into_iter().chain(FILES) {
+    for name in FOLDERS.into_iter().chain(RECORDS) {
         let path = root.join(name);
         let what = match (store::is_link(&path), store::is_mount_point(&path)) {
             (true, _) => "a link",

@@ -9,7 +9,7 @@ use memtrain_corpora::visible::visible;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use super::progress::{self, Stderr};
+use super::terminal::{self, Stderr};
 
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 
@@ -50,7 +50,7 @@ pub fn line(text: &str, stays: bool) {
     if let Some(file) = &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
         let _ = file.write_all(line.as_bytes());
     }
-    if !progress::is_quiet() && (stays || !progress::has_bars()) {
+    if !terminal::is_quiet() && (stays || !terminal::has_bars()) {
         // Nobody can be told that stderr is closed.
         let _ = Stderr.write_all(line.as_bytes());
     }

@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use super::change::{Change, Settings};
 use super::crc32c::crc32c;
-use super::directory::CONFIG;
+use super::layout::{CONFIG, MANIFEST};
 use super::{Result, RunError, read_if_there};
 
-pub(super) const MANIFEST: &str = "manifest.json";
 /// Version of the layout of a run directory. Version 1 had no checksums and no list of rollout tables, version 2 no changes.
 pub(super) const FORMAT: u32 = 3;
 const OLDEST: u32 = 1;

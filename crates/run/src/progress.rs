@@ -1,76 +1,16 @@
 //! Progress: bars on a terminal, lines elsewhere and in the log of a run, on stderr.
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::log;
+pub use super::terminal::{Stderr, be_quiet, suspended};
+use super::terminal::{bars, coloured};
 
 /// A line is printed at most so often for one piece of work.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-
-static QUIET: AtomicBool = AtomicBool::new(false);
-
-/// From now on neither bars nor lines are printed.
-pub fn be_quiet() {
-    QUIET.store(true, Ordering::Relaxed);
-}
-
-/// Whether neither bars nor lines are printed.
-pub(super) fn is_quiet() -> bool {
-    QUIET.load(Ordering::Relaxed)
-}
-
-/// Whether bars are drawn, so that lines about the same need not be printed.
-pub(super) fn has_bars() -> bool {
-    bars().is_some()
-}
-
-/// All bars of the process, one under the other; `None` where lines are printed.
-fn bars() -> Option<&'static MultiProgress> {
-    static BARS: OnceLock<Option<MultiProgress>> = OnceLock::new();
-    let make = || {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        (io::stderr().is_terminal() && !dumb && !is_quiet()).then(MultiProgress::new)
-    };
-    BARS.get_or_init(make).as_ref()
-}
-
-fn coloured() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// Writes to stderr above the bars, whole lines at a time; what a log that runs beside bars must write to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes).map(|()| bytes.len())
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match bars() {
-            Some(bars) => bars.suspend(|| io::stderr().write_all(bytes)),
-            None => io::stderr().write_all(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
-}
-
-/// Writes what goes to a terminal beside stderr, with the bars out of the way meanwhile.
-pub fn suspended<R>(write: impl FnOnce() -> R) -> R {
-    match bars() {
-        Some(bars) => bars.suspend(write),
-        None => write(),
-    }
-}
 
 /// A piece of work whose progress is shown. It may be advanced from several threads.
 #[derive(Debug)]

@@ -6,12 +6,13 @@ use memtrain_corpora::store;
 
 use super::change::Settings;
 use super::checkpoint::{Checkpoint, step_of};
-use super::directory::{CHECKPOINTS, KIND, rollout_tables, rollouts_path};
 use super::json_lines::{self, Line};
-use super::manifest::{MANIFEST, Manifest};
-use super::records::{
-    self, EVALUATIONS, FILES, HELD_OUT_REWARD, OF_EACH_STEP, ROLLOUT_TABLES, RolloutTable, TENSORBOARD,
+use super::layout::{
+    CHECKPOINTS, CONFIG, EVALUATIONS, KIND, MANIFEST, OF_EACH_STEP, RECORDS, ROLLOUT_TABLES, TENSORBOARD,
+    rollout_tables, rollouts_path,
 };
+use super::manifest::Manifest;
+use super::records::{self, HELD_OUT_REWARD, RolloutTable};
 use super::tensorboard::EventFile;
 use super::trash::SAMPLER_WEIGHTS;
 use super::{Result, RunError, links, read_if_there};
@@ -53,7 +54,7 @@ impl RunReader {
         Ok(if self.manifest.changes.is_empty() { began } else { Settings::new(&began, &self.manifest.changes).text() })
     }
 
-    /// The lines of one of the [`FILES`]; none if there is no such file and nothing was recorded in it yet.
+    /// The lines of one of the [`RECORDS`]; none if there is no such file and nothing was recorded in it yet.
     ///
     /// # Errors
     /// If it cannot be read or is damaged, or a line of a step that is saved is missing.
@@ -113,13 +114,13 @@ impl RunReader {
         let mut found = Verification::default();
         // The manifest has been compared when it was opened.
         found.read(&self.root.join(MANIFEST), Ok(()))?;
-        found.read(&self.root.join(super::directory::CONFIG), self.config().map(drop))?;
+        found.read(&self.root.join(CONFIG), self.config().map(drop))?;
         self.compare_marks(&mut found)?;
         for path in EventFile::all(&self.root.join(TENSORBOARD))? {
             found.read(&path, EventFile::verify(&path))?;
         }
         let steps = self.checkpoint_steps()?;
-        for file in FILES {
+        for file in RECORDS {
             self.verify_lines(file, steps.last().copied().unwrap_or(0), &mut found)?;
         }
         // A damaged list has been found among the lines.

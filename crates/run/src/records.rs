@@ -8,16 +8,11 @@ use serde_json::{Map, Number, Value};
 
 use super::change::Settings;
 use super::checkpoint::BEST;
-use super::directory::CHECKPOINTS;
 use super::json_lines::{self, JsonLines, Line};
+use super::layout::{CHECKPOINTS, EVALUATIONS, METRICS, OF_EACH_STEP, ROLLOUT_TABLES, TENSORBOARD, TIMINGS};
 use super::tensorboard::EventFile;
 use super::{Result, RunError, read_if_there};
 
-pub(super) const METRICS: &str = "metrics.jsonl";
-const TIMINGS: &str = "timings.jsonl";
-pub(super) const EVALUATIONS: &str = "evaluations.jsonl";
-pub(super) const ROLLOUT_TABLES: &str = "rollouts.jsonl";
-pub(super) const TENSORBOARD: &str = "tb";
 /// Key of the time a line of timings was written at, in seconds since 1970.
 const UNIX_S: &str = "time/unix_s";
 
@@ -26,11 +21,6 @@ const TURNS: &str = "rollout/turns";
 
 /// Metric of an evaluation by which the best checkpoint is chosen.
 pub const HELD_OUT_REWARD: &str = "eval/reward/mean";
-
-/// Files of a run that hold its records.
-pub const FILES: [&str; 4] = [METRICS, TIMINGS, EVALUATIONS, ROLLOUT_TABLES];
-/// Those of them that have a line for each step.
-pub(super) const OF_EACH_STEP: [&str; 2] = [METRICS, TIMINGS];
 
 /// What a run says about a rollout table that it has written.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use memtrain_corpora::store::{self, Occupant, StoreError};
 
 use super::Result;
 use super::checkpoint::{CHECKPOINT_LINKS, step_of};
-use super::directory::{CHECKPOINTS, CONFIG, FOLDERS, LATEST_LOG, LOCK, LOGS, attempt_of, rollout_tables};
-use super::manifest::MANIFEST;
-use super::records::{FILES, TENSORBOARD};
+use super::layout::{
+    CHECKPOINTS, CONFIG, FOLDERS, LATEST_LOG, LOCK, LOGS, MANIFEST, RECORDS, TENSORBOARD, attempt_of, rollout_tables,
+};
 use super::tensorboard::EventFile;
 
 /// What commands put into a run's folder beside what the run records: a page, the quickstart's results, and the weights
@@ -130,7 +130,7 @@ fn entries(root: &Path) -> Result<Vec<PathBuf>> {
     let found = rollout_tables(root)?.into_iter().map(|(_, path)| path).chain(EventFile::all(&root.join(TENSORBOARD))?);
     let within = |path: PathBuf| path.strip_prefix(root).map(Path::to_path_buf).ok();
     let mut entries: Vec<PathBuf> = found.filter_map(within).collect();
-    entries.extend(FILES.iter().chain(&COMPANIONS).map(PathBuf::from));
+    entries.extend(RECORDS.iter().chain(&COMPANIONS).map(PathBuf::from));
     entries.extend(names_in(root, LOGS, |name| attempt_of(name).is_some() || name == LATEST_LOG)?);
     entries.extend(names_in(root, CHECKPOINTS, |name| step_of(name).is_some() || CHECKPOINT_LINKS.contains(&name))?);
     let links: Vec<PathBuf> =

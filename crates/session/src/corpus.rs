@@ -8,50 +8,9 @@ use memtrain_pipeline::staleness::{self, Difference};
 use memtrain_pipeline::{CorpusSummary, Progress};
 
 use crate::config::Config;
+pub use crate::error::{CorpusError, other_configuration};
 use crate::error::{Error, Usage, WithHint};
 use crate::models;
-
-/// Why the documents of a configuration cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum CorpusError {
-    /// There are none.
-    #[error("the corpus `{}` is not built", corpus.display())]
-    NotBuilt {
-        /// Folder of the corpus.
-        corpus: PathBuf,
-    },
-    /// They were made with other keys than the configuration has.
-    #[error("{}", other_configuration(corpus, differences))]
-    OtherConfiguration {
-        /// Folder of the corpus.
-        corpus: PathBuf,
-        /// The keys.
-        differences: Vec<Difference>,
-    },
-}
-
-impl CorpusError {
-    /// What can be done about it.
-    pub fn hint(&self) -> Option<String> {
-        let does = match self {
-            Self::NotBuilt { .. } => "makes it",
-            Self::OtherConfiguration { .. } => "with this configuration brings it up to date",
-        };
-        Some(format!("`memtrain corpus build` {does}; `run.corpus` names another one"))
-    }
-}
-
-/// What a corpus that is not the configuration's is told to be.
-pub fn other_configuration(corpus: &Path, differences: &[Difference]) -> String {
-    let keys: Vec<String> = differences
-        .iter()
-        .map(|difference| match &difference.built {
-            Some(built) => format!("`{}` is {built} in it and {} here", difference.key, difference.configured),
-            None => format!("`{}` is {} here, and names other files", difference.key, difference.configured),
-        })
-        .collect();
-    format!("the corpus `{}` was built with another configuration: {}", corpus.display(), keys.join(", "))
-}
 
 /// Checks that the corpus has documents, and those of this configuration, before anything is fetched or loaded.
 ///

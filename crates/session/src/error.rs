@@ -5,14 +5,15 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use memtrain_corpora::dump::DumpError;
 use memtrain_corpora::store::StoreError;
 use memtrain_hub::HubError;
 use memtrain_index::IndexError;
 use memtrain_pipeline::PipelineError;
+use memtrain_pipeline::staleness::Difference;
 
-use crate::corpus::CorpusError;
 use crate::eval::record::RecordError;
 use crate::policy::PolicyError;
 use crate::run::RunError;
@@ -31,6 +32,48 @@ pub struct ConfigError {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+}
+
+/// Why the documents of a configuration cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CorpusError {
+    /// There are none.
+    #[error("the corpus `{}` is not built", corpus.display())]
+    NotBuilt {
+        /// Folder of the corpus.
+        corpus: PathBuf,
+    },
+    /// They were made with other keys than the configuration has.
+    #[error("{}", other_configuration(corpus, differences))]
+    OtherConfiguration {
+        /// Folder of the corpus.
+        corpus: PathBuf,
+        /// The keys.
+        differences: Vec<Difference>,
+    },
+}
+
+impl CorpusError {
+    /// What can be done about it.
+    pub fn hint(&self) -> Option<String> {
+        let does = match self {
+            Self::NotBuilt { .. } => "makes it",
+            Self::OtherConfiguration { .. } => "with this configuration brings it up to date",
+        };
+        Some(format!("`memtrain corpus build` {does}; `run.corpus` names another one"))
+    }
+}
+
+/// What a corpus that is not the configuration's is told to be.
+pub fn other_configuration(corpus: &Path, differences: &[Difference]) -> String {
+    let keys: Vec<String> = differences
+        .iter()
+        .map(|difference| match &difference.built {
+            Some(built) => format!("`{}` is {built} in it and {} here", difference.key, difference.configured),
+            None => format!("`{}` is {} here, and names other files", difference.key, difference.configured),
+        })
+        .collect();
+    format!("the corpus `{}` was built with another configuration: {}", corpus.display(), keys.join(", "))
 }
 
 /// A failure with a hint of its own.

@@ -15,18 +15,19 @@ use memtrain_train::items::{ItemSet, TaskSet};
 use crate::agents::bank::BankReading;
 use crate::agents::prompts::PromptSet;
 use crate::agents::reader::{Reader, SamplingConfig, StepKey};
-use crate::agents::retrieve::{HttpRetriever, Retriever};
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
 use crate::config::keys::{Trainer, classes};
 use crate::config::{Config, renamed};
 use crate::error::{Error, Usage};
+use crate::eval::answered::AnsweredItems;
 use crate::eval::memory_controls::{self, Contender, MemoryReport};
 use crate::eval::reconstruction::{self, EVALUATION_STEP, ReconstructionReport, questions};
 use crate::identity::PolicyIdentity;
-use crate::objectives::{Agent, Search};
+use crate::objectives::{Agent, ChunkedDocument, Search};
 use crate::policy::tokenizer::{COMPACT_CHAT_TEMPLATE, END_OF_TURN};
 use crate::policy::{Policy, PolicyTokenizer, directory, preset};
 use crate::rollout::RolloutEngine;
+use crate::rollout::retrieve::{HttpRetriever, Retriever};
 use crate::run::signal::StopRequest;
 use crate::run::{RunDirectory, RunSetup};
 use crate::sampler::{self, ChatServer};
@@ -292,24 +293,44 @@ impl Session {
         Ok(RolloutEngine::new(sampler).with_stop(stop))
     }
 
+    /// How evaluations sample.
+    pub fn evaluation_sampling(&self) -> SamplingConfig {
+        SamplingConfig { temperature: self.config.eval.temperature, ..SamplingConfig::default() }
+    }
+
+    /// The first held-out documents that a reader can read.
+    ///
+    /// # Errors
+    /// If the corpus cannot be read, or there are none.
+    pub fn held_out(&self, reader: &Reader<'_>, count: usize) -> anyhow::Result<Vec<ChunkedDocument>> {
+        documents::first(&self.documents(Split::Heldout)?, count, reader)
+    }
+
     /// Evaluates a policy on the first held-out documents.
     ///
     /// # Errors
     /// If the corpus cannot be read, sampling fails, or somebody asks to stop.
     pub fn evaluate(&self, policy: &Policy, stop: &StopRequest) -> anyhow::Result<ReconstructionReport> {
-        let eval = &self.config.eval;
-        let sampling = SamplingConfig { temperature: eval.temperature, ..SamplingConfig::default() };
+        let sampling = self.evaluation_sampling();
         let reader = self.reader(policy, &sampling, EVALUATION_STEP);
-        let documents = documents::first(&self.documents(Split::Heldout)?, eval.documents, &reader)?;
-        let mut engine = self.engine(policy, stop)?;
-        reconstruction::evaluate(
-            &reader,
-            &mut engine,
-            &documents,
-            &self.config.objective.memtrain(),
-            eval.recall_questions,
-            None,
-        )
+        let documents = self.held_out(&reader, self.config.eval.documents)?;
+        self.evaluate_on(policy, &reader, &documents, stop, None)
+    }
+
+    /// Evaluates a policy on documents; `items` keeps what is done, or goes on from it.
+    ///
+    /// # Errors
+    /// If sampling fails, what is kept cannot be written, or somebody asks to stop.
+    pub fn evaluate_on(
+        &self,
+        policy: &Policy,
+        reader: &Reader<'_>,
+        documents: &[ChunkedDocument],
+        stop: &StopRequest,
+        items: Option<&mut AnsweredItems>,
+    ) -> anyhow::Result<ReconstructionReport> {
+        let (mut engine, objective) = (self.engine(policy, stop)?, self.config.objective.memtrain());
+        reconstruction::evaluate(reader, &mut engine, documents, &objective, self.config.eval.recall_questions, items)
     }
 
     /// Lets named policies read the held-out documents of these numbers, and answer from each other's memories and from the
@@ -323,18 +344,17 @@ impl Session {
         numbers: Range<usize>,
         stop: &StopRequest,
     ) -> anyhow::Result<MemoryReport> {
-        let eval = &self.config.eval;
-        let sampling = SamplingConfig { temperature: eval.temperature, ..SamplingConfig::default() };
+        let sampling = self.evaluation_sampling();
         let mut contenders = Vec::new();
         for (name, policy) in policies {
             let (engine, reader) = (self.engine(policy, stop)?, self.reader(policy, &sampling, EVALUATION_STEP));
             contenders.push(Contender { name: name.clone(), reader, engine });
         }
         let Some(first) = contenders.first() else { anyhow::bail!("there is no policy to evaluate") };
-        let mut documents = documents::first(&self.documents(Split::Heldout)?, numbers.end, &first.reader)?;
+        let mut documents = self.held_out(&first.reader, numbers.end)?;
         documents.drain(..numbers.start.min(documents.len()));
         let objective = self.config.objective.memtrain();
-        let asked = questions(&documents, &objective, eval.recall_questions, self.config.run.seed);
+        let asked = questions(&documents, &objective, self.config.eval.recall_questions, self.config.run.seed);
         memory_controls::evaluate(&mut contenders, &documents, objective.equality, &asked)
     }
 }

@@ -16,6 +16,8 @@ use memtrain_corpora::store::{Row, RowError};
 use memtrain_corpora::{Document, PassageRole, mask};
 use serde::Serialize;
 
+use super::verl::{ABILITY, STYLE, schema};
+
 /// The name of the set that MemTrain's released trainer has a reward for; rows with another one fail there.
 pub const RELEASED_SOURCE: &str = "hotpotqa";
 
@@ -101,8 +103,6 @@ pub struct DocumentRow {
     pub extra_info: Origin,
 }
 
-const ABILITY: &str = "memory";
-const STYLE: &str = "rule";
 const USER: &str = "user";
 const ASSISTANT: &str = "assistant";
 
@@ -165,14 +165,7 @@ impl Row for DocumentRow {
     const BLOCK_ROWS: usize = 8;
 
     fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![
-            required("data_source", DataType::Utf8),
-            required("prompt", list_of(DataType::Struct(message_fields()))),
-            required("context", DataType::Utf8),
-            required("ability", DataType::Utf8),
-            required("reward_model", DataType::Struct(reward_fields())),
-            required("extra_info", DataType::Struct(extra_fields())),
-        ]))
+        schema(message_fields(), reward_fields(), extra_fields())
     }
 
     fn num_bytes(&self) -> usize {

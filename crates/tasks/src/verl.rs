@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, UInt64Type};
+use arrow::datatypes::{DataType, Fields, Schema, SchemaRef, UInt64Type};
 use arrow::error::ArrowError;
 use memtrain_corpora::store::columns::{Columns, list, list_of, numbers, required, string_items, strings, structs};
 use memtrain_corpora::store::{Row, RowError};
@@ -70,9 +70,21 @@ fn extra_fields() -> Fields {
 }
 
 /// What is rewarded: verl groups its metrics by it.
-const ABILITY: &str = "memory";
+pub(crate) const ABILITY: &str = "memory";
 /// The kind of reward: a rule, no model.
-const STYLE: &str = "rule";
+pub(crate) const STYLE: &str = "rule";
+
+/// The columns of a row for verl with a context, by the fields of a message, of the reward and of what comes beside them.
+pub(crate) fn schema(message: Fields, reward: Fields, extra: Fields) -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        required("data_source", DataType::Utf8),
+        required("prompt", list_of(DataType::Struct(message))),
+        required("context", DataType::Utf8),
+        required("ability", DataType::Utf8),
+        required("reward_model", DataType::Struct(reward)),
+        required("extra_info", DataType::Struct(extra)),
+    ]))
+}
 
 impl Row for VerlRow {
     const TABLE: &'static str = "verl";
@@ -80,14 +92,7 @@ impl Row for VerlRow {
     const BLOCK_ROWS: usize = 8;
 
     fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![
-            required("data_source", DataType::Utf8),
-            required("prompt", list_of(DataType::Struct(message_fields()))),
-            required("context", DataType::Utf8),
-            required("ability", DataType::Utf8),
-            Field::new("reward_model", DataType::Struct(reward_fields()), false),
-            Field::new("extra_info", DataType::Struct(extra_fields()), false),
-        ]))
+        schema(message_fields(), reward_fields(), extra_fields())
     }
 
     fn num_bytes(&self) -> usize {

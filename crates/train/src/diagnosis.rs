@@ -6,8 +6,8 @@
 
 use memtrain_rl::objectives::{AnswerForm, GroupCounts, ScoredSample};
 
-use super::grpo::Rollouts;
-use super::metrics::{groups, is_clipped, scored_samples, share};
+use super::metrics::{groups, is_clipped, share};
+use super::rollouts::Rollouts;
 
 /// From this share of groups with equal rewards on, it is said.
 const MANY_EQUAL: f64 = 0.5;
@@ -59,7 +59,7 @@ impl StepNumbers {
         let clipped =
             |of: &[&ScoredSample]| share(of.iter().filter(|sample| is_clipped(&sample.turn)).count(), of.len());
         let (memories, answers): (Vec<&ScoredSample>, Vec<&ScoredSample>) =
-            scored_samples(rollouts).partition(|sample| sample.turn.kind.is_reading());
+            rollouts.scored_samples().partition(|sample| sample.turn.kind.is_reading());
         // Where memories are written in a form, it is theirs that has to be read.
         let formed = if form == AnswerForm::Call { &memories } else { &answers };
         let unreadable = formed.iter().filter(|sample| !sample.readable).count();

@@ -29,6 +29,7 @@ use memtrain_run::{RolloutRow, RunError};
 use super::diagnosis::{Diagnosis, StepNumbers};
 use super::items::ItemOrder;
 use super::metrics;
+use super::rollouts::Rollouts;
 use super::speed::{PassWork, peak_memory_gib};
 use super::{Evaluation, HELD_OUT_REWARD, Overlap, Phases, StepContext, StepOutcome, Training};
 
@@ -105,33 +106,6 @@ pub struct Served {
     server: Option<HttpSampler>,
     /// Whether it has the weights as they are now.
     is_current: bool,
-}
-
-/// Rollouts of one step, refills included.
-#[derive(Default)]
-pub struct Rollouts {
-    pub(super) items: Vec<Item>,
-    pub(super) groups: Vec<RolloutGroup>,
-    pub(super) too_long: usize,
-    pub(super) shortened: usize,
-    pub(super) rounds: usize,
-    /// Documents drawn once they are.
-    next: u64,
-    /// Seconds that they took.
-    seconds: f64,
-    /// Updates between the weights that drew them and those that they train.
-    staleness: u64,
-}
-
-impl Rollouts {
-    /// Tokens of all prompts and responses.
-    pub(super) fn tokens(&self) -> usize {
-        metrics::turns(self).map(|turn| turn.prompt_ids.len() + turn.completion.token_ids.len()).sum()
-    }
-
-    fn response_tokens(&self) -> usize {
-        metrics::turns(self).map(|turn| turn.completion.token_ids.len()).sum()
-    }
 }
 
 /// Scores with a decoder, forward only.

@@ -11,6 +11,7 @@ pub mod grpo;
 pub mod items;
 mod metrics;
 pub mod optimizer;
+mod rollouts;
 mod sample;
 pub mod sft;
 pub mod speed;

@@ -9,17 +9,7 @@ use memtrain_rl::objectives::{GroupCounts, Metric, ScoredSample, means};
 use memtrain_rl::rollout::Turn;
 use memtrain_rollout_types::RolloutKind;
 
-use super::grpo::Rollouts;
-
-/// Every response of the step.
-pub(super) fn scored_samples(rollouts: &Rollouts) -> impl Iterator<Item = &ScoredSample> {
-    rollouts.groups.iter().flat_map(|group| &group.samples)
-}
-
-/// Every turn of the step.
-pub(super) fn turns(rollouts: &Rollouts) -> impl Iterator<Item = &Turn> {
-    scored_samples(rollouts).map(|sample| &sample.turn)
-}
+use super::rollouts::Rollouts;
 
 /// Groups of the step by branch.
 pub(super) fn groups(rollouts: &Rollouts) -> Vec<(&'static str, GroupCounts)> {
@@ -56,7 +46,7 @@ pub(super) fn of_rollouts(rollouts: &Rollouts) -> Vec<Metric> {
         ("rollout/rounds".into(), rollouts.rounds as f64),
         ("rollout/tokens".into(), rollouts.tokens() as f64),
         ("rollout/trajectories".into(), trajectories as f64),
-        ("rollout/turns".into(), turns(rollouts).count() as f64),
+        ("rollout/turns".into(), rollouts.turns().count() as f64),
     ]);
     if !last_memories.is_empty() {
         metrics.push(("rollout/memory_tokens".into(), mean(last_memories.into_iter())));
@@ -101,10 +91,10 @@ fn last_memories(rollouts: &Rollouts) -> Vec<f64> {
 }
 
 fn of_lengths(rollouts: &Rollouts) -> Vec<Metric> {
-    let lengths: Vec<f64> = turns(rollouts).map(length).collect();
-    let ended: Vec<f64> = turns(rollouts).filter(|turn| !is_clipped(turn)).map(length).collect();
+    let lengths: Vec<f64> = rollouts.turns().map(length).collect();
+    let ended: Vec<f64> = rollouts.turns().filter(|turn| !is_clipped(turn)).map(length).collect();
     let clipped = |kind: Option<RolloutKind>| {
-        let of_kind = turns(rollouts).filter(|turn| kind.is_none_or(|kind| turn.kind == kind));
+        let of_kind = rollouts.turns().filter(|turn| kind.is_none_or(|kind| turn.kind == kind));
         mean(of_kind.map(|turn| f64::from(u8::from(is_clipped(turn)))))
     };
     let mut metrics: Vec<Metric> = vec![
@@ -121,7 +111,7 @@ fn of_lengths(rollouts: &Rollouts) -> Vec<Metric> {
         (RolloutKind::Write, "write"),
         (RolloutKind::Search, "search"),
     ] {
-        if turns(rollouts).any(|turn| turn.kind == kind) {
+        if rollouts.turns().any(|turn| turn.kind == kind) {
             metrics.push((format!("completions/clipped_ratio/{name}").into(), clipped(Some(kind))));
         }
     }

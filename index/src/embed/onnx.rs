@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use fastembed::{InitOptionsUserDefined, Pooling as Pooled, TextEmbedding, TokenizerFiles, UserDefinedEmbeddingModel};
 use memtrain_corpora::store;
 use memtrain_encoder::{Pooling, tokenizer_file};
+use memtrain_kernels::vector::normalise;
 use serde_json::{Value, json};
 
 use super::neural::prefixed;
 use super::{Embedder, Role};
-use crate::products::normalise;
 use crate::{EmbedConfig, IndexError};
 
 /// Where exports put the model inside a directory; what is too large for the file lies beside it, with `_data` behind its

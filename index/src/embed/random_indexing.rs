@@ -16,6 +16,7 @@ use std::path::Path;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use memtrain_corpora::store;
+use memtrain_kernels::vector::{axpy, normalise};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tantivy::tokenizer::TextAnalyzer;
@@ -23,7 +24,6 @@ use tantivy::tokenizer::TextAnalyzer;
 pub(crate) use self::learn::Sample;
 
 use super::{Embedder, Role};
-use crate::products::normalise;
 use crate::{EmbedConfig, IndexError, Language, analysis};
 
 const MAGIC: &[u8; 8] = b"MTRNDIDX";
@@ -121,11 +121,11 @@ impl RandomIndexing {
                     (weight(count, self.header.unknown_idf), &widened)
                 }
             };
-            add_scaled(&mut vector, direction, weight);
+            axpy(&mut vector, weight, direction);
         }
         normalise(&mut vector);
         if vector.iter().any(|&value| value != 0.0) {
-            add_scaled(&mut vector, &self.mean, -1.0);
+            axpy(&mut vector, -1.0, &self.mean);
             normalise(&mut vector);
         }
         vector
@@ -145,12 +145,6 @@ impl Embedder for RandomIndexing {
 
 fn weight(count: u32, idf: f32) -> f32 {
     (1.0 + (count as f32).ln()) * idf
-}
-
-fn add_scaled(sum: &mut [f32], vector: &[f32], scale: f32) {
-    for (sum, value) in sum.iter_mut().zip(vector) {
-        *sum = value.mul_add(scale, *sum);
-    }
 }
 
 /// The signs of a word's random direction, lowest bit first, from a hash of the seed and the word.

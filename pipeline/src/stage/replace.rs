@@ -14,7 +14,7 @@ use memtrain_corpora::store::{self, LockGuard, Occupant, OwnedFile, StoreError};
 use super::folder::{CARD, Stored, read_record};
 use super::{Manifest, Plan, ShardRecord, Stage, StageFolder, StageName};
 use crate::error::Result;
-use crate::tokenizer::TOKENIZER_FILES;
+use crate::names::TOKENIZER_FILES;
 
 /// The folder inside that of a stage in which another plan is carried out.
 const NEXT: &str = "next";

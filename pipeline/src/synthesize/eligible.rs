@@ -124,14 +124,20 @@ impl Eligible {
     ) -> Vec<&'m Entity> {
         let mut seen = HashSet::new();
         let is_date_page = self.date_pages.as_ref().is_some_and(|locale| classify(&passage.title, locale).is_some());
-        let check = |entity: &Entity| {
+        // What a passage says of a name is the same for all its mentions.
+        let mut names: HashMap<(&str, EntityLabel), Result<(), Ineligible>> = HashMap::new();
+        let mut check = |entity: &'m Entity| {
             if is_date_page {
                 return Err(Ineligible::DatePage);
             }
-            self.check_in(&passage.text, entity)?;
-            if self.is_part(&passage.title, entity) { Err(Ineligible::Part) } else { Ok(()) }
+            self.check_mention(&passage.text, entity)?;
+            let of_name = || {
+                self.check_name(&passage.text, entity)?;
+                if self.is_part(&passage.title, entity) { Err(Ineligible::Part) } else { Ok(()) }
+            };
+            *names.entry((entity.surface.as_str(), entity.label)).or_insert_with(of_name)
         };
-        let mut fits = |entity: &Entity| match check(entity) {
+        let mut fits = |entity: &'m Entity| match check(entity) {
             Ok(()) => true,
             Err(cause) => {
                 ruled_out(cause);
@@ -143,14 +149,20 @@ impl Eligible {
 
     /// Whether a passage has an eligible entity.
     pub(crate) fn any(&self, passage: &str, mentions: &PassageEntities) -> bool {
-        mentions.entities.iter().any(|entity| self.check_in(passage, entity).is_ok())
+        mentions
+            .entities
+            .iter()
+            .any(|entity| self.check_mention(passage, entity).and_then(|()| self.check_name(passage, entity)).is_ok())
     }
 
-    fn check_in(&self, passage: &str, entity: &Entity) -> Result<(), Ineligible> {
+    /// What does not depend on other mentions of the name.
+    fn check_mention(&self, passage: &str, entity: &Entity) -> Result<(), Ineligible> {
         self.check(&entity.surface, entity.label)?;
-        if !is_whole_word(passage, &entity.span) {
-            return Err(Ineligible::Words);
-        }
+        if is_whole_word(passage, &entity.span) { Ok(()) } else { Err(Ineligible::Words) }
+    }
+
+    /// What a passage says of a name, wherever it is mentioned.
+    fn check_name(&self, passage: &str, entity: &Entity) -> Result<(), Ineligible> {
         let is_repeated = self.max_in_passage < usize::MAX
             && occurrences(passage, &entity.surface, Matching::default()).len() > self.max_in_passage;
         if is_repeated {

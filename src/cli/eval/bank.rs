@@ -13,7 +13,6 @@ use super::benchmarked::{all_failed, answer_all, engine};
 use super::with_hint;
 use crate::agents::bank::BankConfig;
 use crate::agents::bank::answerer::{Answerer, ServerAnswerer};
-use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::counts::{count, held};
 use crate::cli::failure::{Usage, WithHint};
@@ -81,7 +80,7 @@ pub fn run(args: &BankArgs) -> anyhow::Result<()> {
     let policy = session.starting_policy()?;
     let stop = StopRequest::on_signals()?;
     let frozen = frozen(&session, &policy, answering_policy, &stop)?;
-    let sampling = SamplingConfig { temperature: session.config.eval.temperature, ..SamplingConfig::default() };
+    let sampling = session.evaluation_sampling();
     let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
     let limit = args.limit.unwrap_or(session.config.eval.documents);
     let items = session.items(Split::Heldout)?.first(limit, &reader)?;

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use memtrain_corpora::{Split, store};
+use memtrain_corpora::store;
 use memtrain_session::Session;
 use serde_json::json;
 
 use super::super::written::written_path;
 use super::kept::{self, KeptArgs};
-use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::ConfigArgs;
 use crate::cli::counts::held;
 use crate::cli::models;
@@ -19,7 +18,6 @@ use crate::eval::recall::{RecallCell, RecallOptions, RecallReport, evaluate, key
 use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
-use crate::train::documents;
 
 /// Arguments of `memtrain eval recall`.
 #[derive(Debug, Args)]
@@ -62,9 +60,9 @@ pub fn run(args: &RecallArgs) -> anyhow::Result<()> {
     models::place(&mut config)?;
     let session = Session::new(config)?;
     let policy = session.starting_policy()?;
-    let sampling = SamplingConfig { temperature: session.config.eval.temperature, ..SamplingConfig::default() };
+    let sampling = session.evaluation_sampling();
     let reader = session.reader(&policy, &sampling, EVALUATION_STEP);
-    let documents = documents::first(&session.documents(Split::Heldout)?, session.config.eval.documents, &reader)?;
+    let documents = session.held_out(&reader, session.config.eval.documents)?;
     let stop = StopRequest::on_signals_saying(super::KEEPS_NOTHING)?;
     let bar = Bar::new("documents", documents.len() as u64, 0);
     let options = RecallOptions { questions: args.questions, include_current: args.include_current };

@@ -13,7 +13,6 @@ use super::super::written::written_path;
 use super::benchmarked::{Evaluated, PolicyArgs, all_failed, answer_all};
 use super::with_hint;
 use crate::agents::reader::StepKey;
-use crate::agents::retrieve::{HttpRetriever, Retriever};
 use crate::agents::searcher::{Searcher, SearcherConfig, SearcherPrompts};
 use crate::cli::counts::{count, held, seconds};
 use crate::cli::failure::{Usage, WithHint};
@@ -23,6 +22,7 @@ use crate::eval::reconstruction::EVALUATION_STEP;
 use crate::eval::record::{Record, RunNote};
 use crate::eval::search_qa::{METRICS, SearchQaReport, answer, item, join};
 use crate::eval::summary;
+use crate::rollout::retrieve::{HttpRetriever, Retriever};
 use crate::run::signal::StopRequest;
 use crate::tasks::{Task, load};
 

@@ -8,15 +8,11 @@
 //!
 //! Invariant: blocks in use and blocks reserved never exceed the capacity, so a running sequence is never preempted.
 //!
-//! Only bookkeeping: the numbers themselves are in `cpu_kv_cache` and `tensor_kv_cache`.
+//! Only bookkeeping: the numbers themselves are in a [`KvCache`](memtrain_kernels::attention::paged::KvCache).
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Positions of a block. Whole vectors of keys, and few enough that the last block of a sequence wastes little.
-pub(super) const BLOCK_TOKENS: usize = 32;
-
-/// Number of a block: blocks that ever existed are numbered without gaps.
-pub(super) type BlockId = u32;
+use memtrain_kernels::attention::paged::{BLOCK_TOKENS, BlockId};
 
 /// Tokens of a full block, and which content precedes it (0 for none). Contents are numbered once and never again, so a
 /// block whose memory went to something else is never taken for what it was.

@@ -3,48 +3,27 @@
 //! A row's result is the same to the bit whatever else is in the pass: attention adds in the order of the positions, and
 //! products round every row alike from [`rows_alike`] on, so there are never fewer.
 
-use std::ops::Range;
-
 use anyhow::Result;
 use candle_core::Tensor;
+use memtrain_kernels::attention::paged::{BlockId, KvCache, SequenceRows};
 use memtrain_kernels::nn::ops::{self, Rotary};
-use memtrain_model::policy::{Decoder, Qkv, Target};
+use memtrain_model::policy::{Decoder, Qkv};
 
-use super::block_pool::BlockId;
+use super::row_padding::{filled_up, rows_alike};
 use super::scheduler::{Forward, ScheduledTokens};
 
-/// Query rows of one sequence, neighbours.
-pub(super) struct QueryRows<'a> {
-    /// Rows of the queries.
-    pub rows: Range<usize>,
-    /// Position of the first.
-    pub position: usize,
-    /// Blocks of all positions.
-    pub blocks: &'a [BlockId],
-}
-
 /// Rows of the scheduled sequences, one after the other.
-pub(super) fn query_rows<'a>(scheduled: &[ScheduledTokens<'a>]) -> Vec<QueryRows<'a>> {
+pub(super) fn sequence_rows<'a>(scheduled: &[ScheduledTokens<'a>]) -> Vec<SequenceRows<'a>> {
     let mut end = 0;
     let rows = scheduled.iter().map(|sequence| {
         let first = end;
         end += sequence.len();
-        QueryRows { rows: first..end, position: sequence.start, blocks: sequence.blocks }
+        SequenceRows { rows: first..end, position: sequence.start, blocks: sequence.blocks }
     });
     rows.collect()
 }
 
-/// A paged KV cache, and attention over it.
-pub(super) trait KvCache {
-    /// Keeps `k`, `v` `[N, K, D]` of a layer: the rows of the scheduled sequences, one after the other. There may be
-    /// rows beyond.
-    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, scheduled: &[ScheduledTokens<'_>]) -> Result<()>;
-    /// Attention of `q` `[N, H, D]` over what each row may see, `[N, H, D]`; rows that are in no `queries` are zero.
-    fn attend(&mut self, layer: usize, q: &Tensor, queries: &[QueryRows<'_>]) -> Result<Tensor>;
-    /// Copies a block in all layers.
-    fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()>;
-}
-
+/// Passes of a decoder over a paged KV cache.
 pub(super) struct Cached<'a, C> {
     decoder: &'a Decoder,
     rows_alike: usize,
@@ -75,41 +54,16 @@ impl<'a, C: KvCache> Cached<'a, C> {
     }
 }
 
-/// Rows from which on a product with any matrix of the decoder rounds each of them alike: the crate `gemm` has ways of its
-/// own for a single row and for up to 16 x 16 outputs, and cuts sums over more than 512 inputs elsewhere for up to 64 x 64.
-pub(super) fn rows_alike(decoder: &Decoder) -> usize {
-    let config = &decoder.config;
-    let adapters = decoder.weights.named_adapters().into_iter();
-    let shapes = Target::ALL
-        .into_iter()
-        .map(|target| config.matrix_shape(target))
-        .chain([(config.vocab_size, config.hidden_size)])
-        .chain(adapters.filter_map(|(_, tensor)| tensor.dims2().ok()));
-    let needed = |(outputs, inputs): (usize, usize)| match outputs {
-        0..=64 if inputs > 512 => 65,
-        _ => 16 * 16 / outputs.max(1) + 1,
-    };
-    shapes.map(needed).max().unwrap_or(1).max(2)
-}
-
-/// `rows` with its last element as often as it takes to be `least` long; nothing stays nothing.
-pub(super) fn filled_up(mut rows: Vec<u32>, least: usize) -> Vec<u32> {
-    if let Some(&last) = rows.last() {
-        rows.resize(rows.len().max(least), last);
-    }
-    rows
-}
-
 impl<C: KvCache> Forward for Cached<'_, C> {
     fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor> {
         let (mut ids, mut positions) = (Vec::new(), Vec::new());
-        let (queries, mut last_rows, mut last_queries) = (query_rows(scheduled), Vec::new(), Vec::new());
+        let (sequences, mut last_rows, mut last_sequences) = (sequence_rows(scheduled), Vec::new(), Vec::new());
         for sequence in scheduled {
             ids.extend_from_slice(&sequence.tokens[sequence.start..]);
             positions.extend(sequence.positions().map(|position| position as u32));
             if sequence.needs_logits {
                 let (row, position) = (last_rows.len(), sequence.tokens.len() - 1);
-                last_queries.push(QueryRows { rows: row..row + 1, position, blocks: sequence.blocks });
+                last_sequences.push(SequenceRows { rows: row..row + 1, position, blocks: sequence.blocks });
                 last_rows.push(ids.len() as u32 - 1);
             }
         }
@@ -122,8 +76,8 @@ impl<C: KvCache> Forward for Cached<'_, C> {
         let num_layers = decoder.layers().len();
         for (number, layer) in decoder.layers().enumerate() {
             let Qkv { mut q, k, v } = layer.qkv(&x, &rotary)?;
-            self.cache.store(number, &k.contiguous()?, &v.contiguous()?, scheduled)?;
-            let mut seen_by = &queries;
+            self.cache.store(number, &k.contiguous()?, &v.contiguous()?, &sequences)?;
+            let mut seen_by = &sequences;
             if number + 1 == num_layers {
                 if last_rows.is_empty() {
                     // A prompt that goes on in the next pass: its keys and values are all that was wanted.
@@ -136,7 +90,7 @@ impl<C: KvCache> Forward for Cached<'_, C> {
                     width,
                 ))?;
                 x = ops::gather_rows(&x, &last_rows)?;
-                seen_by = &last_queries;
+                seen_by = &last_sequences;
             }
             let attention = self.cache.attend(number, &q.contiguous()?, seen_by)?;
             x = layer.attention_output_and_mlp(&x, &attention)?;
@@ -145,6 +99,6 @@ impl<C: KvCache> Forward for Cached<'_, C> {
     }
 
     fn copy(&mut self, pairs: &[(BlockId, BlockId)]) -> Result<()> {
-        pairs.iter().try_for_each(|&(from, to)| self.cache.copy(from, to))
+        Ok(pairs.iter().try_for_each(|&(from, to)| self.cache.copy(from, to))?)
     }
 }

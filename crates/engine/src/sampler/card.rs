@@ -2,19 +2,16 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use memtrain_kernels::attention::paged::{BlockId, Heads, KvCache, SequenceRows, TensorKvCache};
 use memtrain_kernels::cuda::{
-    Draw, KvPool, Output, PagedHeads, PagedTables, TokenDraws, has_paged_attention, has_token_draws, linear, room_like,
+    Draw, KvPool, Output, PagedTables, TokenDraws, has_paged_attention, has_token_draws, linear, room_like,
 };
-use memtrain_kernels::nn::paged_plan::SequenceRows;
 use memtrain_model::policy::Decoder;
 use memtrain_model::policy::inference::{CachedAttention, Inference};
 
-use super::block_pool::BlockId;
-use super::cached::{KvCache, QueryRows, query_rows};
-use super::cpu_kv_cache::Heads;
+use super::cached::sequence_rows;
 use super::draws::{Draws, DueToken, LOGIT_ROWS, split_at_rows};
 use super::scheduler::{Forward, ScheduledTokens};
-use super::tensor_kv_cache::TensorKvCache;
 use super::token_sampler::{SampledToken, uniform};
 
 /// Keys and values on the card.
@@ -36,10 +33,9 @@ impl<'a> CardForward<'a> {
     /// With room for so many blocks.
     pub(super) fn new(decoder: &'a Decoder, heads: Heads, num_blocks: usize) -> Result<Self> {
         let (device, dtype, num_layers) = (decoder.device(), decoder.dtype(), decoder.config.num_hidden_layers);
-        let paged_heads = PagedHeads { query: heads.query, key_value: heads.key_value, width: heads.width };
-        let cache = if dtype == DType::BF16 && has_paged_attention(device, paged_heads) {
-            let pool = KvPool::new(device, num_layers, num_blocks.max(1), paged_heads)?;
-            CardCache::Paged { pool, tables: Box::new(PagedTables::new(device, paged_heads)?) }
+        let cache = if dtype == DType::BF16 && has_paged_attention(device, heads) {
+            let pool = KvPool::new(device, num_layers, num_blocks.max(1), heads)?;
+            CardCache::Paged { pool, tables: Box::new(PagedTables::new(device, heads)?) }
         } else {
             CardCache::Gathered(TensorKvCache::new(heads, num_layers, num_blocks, device, dtype)?)
         };
@@ -57,19 +53,14 @@ impl Forward for CardForward<'_> {
                 wanted.push(ids.len() as u32 - 1);
             }
         }
-        let queries = query_rows(scheduled);
+        let sequences = sequence_rows(scheduled);
         let hidden = match &mut self.cache {
             CardCache::Paged { pool, tables } => {
-                let rows = queries.into_iter().map(|QueryRows { rows, position, blocks }| SequenceRows {
-                    rows,
-                    position,
-                    blocks,
-                });
-                tables.fill(&rows.collect::<Vec<_>>(), ids.len())?;
+                tables.fill(&sequences, ids.len())?;
                 self.inference.pass(&ids, &positions, &wanted, &mut Paged { pool, tables })
             }
             CardCache::Gathered(cache) => {
-                self.inference.pass(&ids, &positions, &wanted, &mut Gathered { cache, scheduled, queries })
+                self.inference.pass(&ids, &positions, &wanted, &mut Gathered { cache, sequences })
             }
         }?;
         let (hidden_size, dtype) = (self.decoder.config.hidden_size, self.decoder.dtype());
@@ -80,7 +71,7 @@ impl Forward for CardForward<'_> {
         match &mut self.cache {
             CardCache::Paged { .. } if pairs.is_empty() => Ok(()),
             CardCache::Paged { pool, .. } => Ok(pool.copy_blocks(pairs)?),
-            CardCache::Gathered(cache) => pairs.iter().try_for_each(|&(from, to)| cache.copy(from, to)),
+            CardCache::Gathered(cache) => Ok(pairs.iter().try_for_each(|&(from, to)| cache.copy(from, to))?),
         }
     }
 }
@@ -104,17 +95,16 @@ impl CachedAttention for Paged<'_> {
 /// Attention of one pass over keys and values that are gathered for it.
 struct Gathered<'p> {
     cache: &'p mut TensorKvCache,
-    scheduled: &'p [ScheduledTokens<'p>],
-    queries: Vec<QueryRows<'p>>,
+    sequences: Vec<SequenceRows<'p>>,
 }
 
 impl CachedAttention for Gathered<'_> {
     fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> candle_core::Result<()> {
-        self.cache.store(layer, k, v, self.scheduled).map_err(candle_core::Error::wrap)
+        self.cache.store(layer, k, v, &self.sequences)
     }
 
     fn attend(&mut self, layer: usize, q: &Tensor, out: &Tensor) -> candle_core::Result<()> {
-        out.slice_set(&self.cache.attend(layer, q, &self.queries).map_err(candle_core::Error::wrap)?, 0, 0)
+        out.slice_set(&self.cache.attend(layer, q, &self.sequences)?, 0, 0)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+use memtrain_kernels::host::Host;
 use memtrain_kernels::nn::ops;
-use memtrain_kernels::nn::ops::real::Host;
 use memtrain_model::policy::Decoder;
 use rayon::prelude::*;
 
-use super::cached::rows_alike;
+use super::row_padding::rows_alike;
 use super::token_sampler::{SampledToken, Scratch, sample_token, uniform};
 use super::{RngKey, SamplingParams};
 

@@ -11,26 +11,24 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
 use memtrain_corpora::store;
+use memtrain_kernels::attention::paged::{BLOCK_TOKENS, CpuKvCache, Heads, TensorKvCache};
 use memtrain_kernels::device::free_bytes_of_card;
 #[cfg(feature = "cuda")]
 use memtrain_model::policy::inference::Inference;
 use memtrain_model::policy::{Decoder, PolicyTokenizer};
 
-use super::block_pool::{BLOCK_TOKENS, blocks_of};
+use super::block_pool::blocks_of;
 use super::cached::Cached;
 #[cfg(feature = "cuda")]
 use super::card::{CardDraws, CardForward};
 use super::config::SamplerConfig;
-use super::cpu_kv_cache::{CpuKvCache, Heads};
 use super::draws::{Draws, HostDraws};
 use super::recomputed::Recomputed;
-use super::scheduler::{Forward, Scheduler, SchedulerConfig};
-use super::tensor_kv_cache::TensorKvCache;
+use super::scheduler::{Counts, Forward, Scheduler, SchedulerConfig};
 use super::{Completion, SampleError, SampleRequest, SampleStream, Sampler, sample_batch};
 
 /// Prompt tokens read in one pass: enough to fill the matrix products, few enough for their outputs to stay small.
@@ -66,17 +64,6 @@ pub struct LocalSampler {
     prefill_tokens: usize,
     cache: CacheKind,
     counts: Arc<Counts>,
-}
-
-/// What sampling took so far, all streams of a sampler and of its clones together.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Forward passes: each reads all weights once.
-    pub passes: AtomicU64,
-    /// Tokens that went through the layers.
-    pub tokens_read: AtomicU64,
-    /// Prompt tokens whose keys and values were there already.
-    pub tokens_shared: AtomicU64,
 }
 
 /// Which KV cache there is.

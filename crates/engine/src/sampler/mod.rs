@@ -9,8 +9,8 @@
 //! * [`http`]: a server that samples (vLLM, SGLang), and one with OpenAI's chat completions ([`http::chat`])
 //! * `scheduler`: continuous batching: waiting and running sequences, and the tokens scheduled for a forward pass
 //! * `block_pool`: block tables, reference counts, prefix caching and LRU eviction of the paged KV cache
-//! * `cached`, `recomputed`: hidden states of new tokens, with a KV cache and without
-//! * `cpu_kv_cache`, `tensor_kv_cache`: paged keys and values on the CPU and on other devices, and attention over them
+//! * `cached`, `recomputed`: hidden states of new tokens, with a KV cache ([`paged`](memtrain_kernels::attention::paged))
+//!   and without
 //! * `token_sampler`: temperature, top-k, top-p, and one token by inverse-CDF sampling
 
 mod block_pool;
@@ -18,13 +18,12 @@ mod cached;
 #[cfg(feature = "cuda")]
 mod card;
 pub mod config;
-mod cpu_kv_cache;
 mod draws;
 pub mod http;
 pub mod local;
 mod recomputed;
+mod row_padding;
 mod scheduler;
-mod tensor_kv_cache;
 mod token_sampler;
 
 #[cfg(test)]
@@ -44,6 +43,7 @@ pub use http::HttpSampler;
 pub use http::chat::ChatServer;
 pub use local::LocalSampler;
 pub use memtrain_rollout_types::{Completion, FinishReason, RngKey, SampleRequest, SamplingParams};
+pub use scheduler::Counts;
 
 /// Why nothing can be sampled. Requests are counted from 0.
 #[derive(Debug, PartialEq, thiserror::Error)]

@@ -3,11 +3,11 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
+use memtrain_kernels::attention::paged::BlockId;
 use memtrain_kernels::nn::PackedBatch;
 use memtrain_model::policy::Decoder;
 
-use super::block_pool::BlockId;
-use super::cached::{filled_up, rows_alike};
+use super::row_padding::{filled_up, rows_alike};
 use super::scheduler::{Forward, ScheduledTokens};
 
 pub(super) struct Recomputed<'a> {

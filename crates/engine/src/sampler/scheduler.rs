@@ -8,16 +8,16 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use anyhow::Result;
 use candle_core::Tensor;
+use memtrain_kernels::attention::paged::{BLOCK_TOKENS, BlockId};
 use memtrain_model::policy::Decoder;
 
-use super::block_pool::{BLOCK_TOKENS, BlockId, BlockPool, BlockTable, blocks_of};
+use super::block_pool::{BlockPool, BlockTable, blocks_of};
 use super::draws::{Draws, DueToken};
-use super::local::Counts;
 use super::token_sampler::SampledToken;
 use super::{Completion, FinishReason, SampleError, SampleRequest, SampleStream};
 
@@ -49,10 +49,21 @@ impl ScheduledTokens<'_> {
 pub(super) trait Forward {
     /// Reads the scheduled tokens; hidden states `[W, d]` of the last tokens of those sequences that need logits, in
     /// their order. There may be rows beyond these, and on the CPU, if any are needed, there are no fewer than
-    /// [`rows_alike`](super::cached::rows_alike).
+    /// [`rows_alike`](super::row_padding::rows_alike).
     fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor>;
     /// Copies blocks, from the first to the second of each pair, in all layers. No block is written twice or read after.
     fn copy(&mut self, pairs: &[(BlockId, BlockId)]) -> Result<()>;
+}
+
+/// What sampling took so far, all streams of a sampler and of its clones together.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Forward passes: each reads all weights once.
+    pub passes: AtomicU64,
+    /// Tokens that went through the layers.
+    pub tokens_read: AtomicU64,
+    /// Prompt tokens whose keys and values were there already.
+    pub tokens_shared: AtomicU64,
 }
 
 /// What is the same for all requests of a stream.

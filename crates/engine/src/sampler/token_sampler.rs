@@ -6,7 +6,7 @@
 //! Among equal logits the lower id comes first.
 
 use memtrain_corpora::rng;
-use memtrain_kernels::nn::ops::real::{Real, max};
+use memtrain_kernels::vector::{Real, max, wide_sum};
 use rand::Rng;
 
 use super::{RngKey, SamplingParams};
@@ -76,21 +76,8 @@ fn softmax_weights(logits: &[f32], highest: f32, scale: f32, scratch: &mut Scrat
     scratch.weights.clear();
     scratch.weights.extend(logits.iter().map(|&logit| Real::exp((logit - highest) * scale)));
     scratch.blocks.clear();
-    scratch.blocks.extend(scratch.weights.chunks(BLOCK).map(sum));
+    scratch.blocks.extend(scratch.weights.chunks(BLOCK).map(wide_sum));
     scratch.blocks.iter().sum()
-}
-
-/// Sum in f64 over eight lanes, which the compiler vectorises.
-fn sum(weights: &[f32]) -> f64 {
-    let mut lanes = [0f64; 8];
-    let chunks = weights.chunks_exact(8);
-    let tail: f64 = chunks.remainder().iter().map(|&weight| f64::from(weight)).sum();
-    for chunk in chunks {
-        for (lane, &weight) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(weight);
-        }
-    }
-    lanes.iter().sum::<f64>() + tail
 }
 
 fn argmax(logits: &[f32]) -> Option<u32> {
@@ -105,7 +92,7 @@ fn inverse_cdf(uniform: f64, allowed: usize, scratch: &mut Scratch) -> Option<u3
     if !allowed.is_multiple_of(BLOCK)
         && let Some(last) = scratch.blocks.last_mut()
     {
-        *last = sum(&weights[allowed / BLOCK * BLOCK..]);
+        *last = wide_sum(&weights[allowed / BLOCK * BLOCK..]);
     }
     let target = uniform * scratch.blocks.iter().sum::<f64>();
     let mut passed = 0.0;

@@ -1,7 +1,6 @@
 // Forward and backward of one problem through the emulator, as a launcher does it on a card, with the kernels' work
 // held against what the plan says it must be.
 #pragma once
-#include <map>
 #include <string>
 
 #include "configurations.h"
@@ -10,7 +9,10 @@
 namespace launcher {
 
 using reference::Problem;
-using reference::Random;
+using trial::below;
+using trial::Log;
+using trial::Random;
+using trial::reinterpret;
 
 struct Output {
     std::vector<std::uint16_t> out, dq, dk, dv;
@@ -19,24 +21,6 @@ struct Output {
         return out == other.out && dq == other.dq && dk == other.dk && dv == other.dv && lse == other.lse;
     }
 };
-
-// What went wrong in launches so far, and the sum of their reports by kernel.
-struct Log {
-    bool good = true;
-    std::map<std::string, emu::Report> reports;
-    void fail(const std::string& what) {
-        good = false;
-        std::printf("  %s\n", what.c_str());
-    }
-};
-
-template <class To, class From>
-std::vector<To> reinterpret(const std::vector<From>& from) {
-    static_assert(sizeof(To) == sizeof(From), "another layout");
-    std::vector<To> to(from.size());
-    if (!from.empty()) std::memcpy(static_cast<void*>(to.data()), from.data(), from.size() * sizeof(To));
-    return to;
-}
 
 // What the warp-wide products and the copies to shared memory of a launch must come to.
 struct ExpectedWork {
@@ -77,23 +61,14 @@ public:
     void operator()(const std::string& name, std::uint64_t blocks, int threads, int shared_bytes,
                     const std::function<void()>& body, const ExpectedWork* expected = nullptr) {
         if (blocks == 0) return;
-        emu::Options options;
-        options.reverse_warps = random_() & 1;
-        options.reverse_blocks = random_() & 1;
-        options.count_traffic = (random_() & 3) == 0;
-        auto report =
-            emu::launch(name.c_str(), unsigned(blocks), unsigned(threads), std::size_t(shared_bytes), body, options);
-        if (!report.clean()) {
-            log_.fail(name + ": faults");
-            report.print_faults(stdout);
-        }
+        const bool count_traffic = below(random_, 4) == 0;
+        auto report = log_.launch(random_, name, blocks, threads, shared_bytes, count_traffic, body);
         if (expected && report.executed["mma"] != expected->mma)
             log_.fail(name + ": " + std::to_string(report.executed["mma"]) + " mma instead of " +
                       std::to_string(expected->mma));
-        if (expected && options.count_traffic && report.sectors["cp.async"].transactions * 32 != expected->copied_bytes)
+        if (expected && count_traffic && report.sectors["cp.async"].transactions * 32 != expected->copied_bytes)
             log_.fail(name + ": " + std::to_string(report.sectors["cp.async"].transactions * 32) +
                       " bytes copied instead of " + std::to_string(expected->copied_bytes));
-        log_.reports[name] += report;
     }
 
 private:

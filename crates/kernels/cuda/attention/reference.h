@@ -2,18 +2,17 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
-#include <random>
 #include <vector>
 
 #include "../emulator/instructions.h"
+#include "../emulator/trial.h"
 #include "plan.h"
 
 namespace reference {
 
-using Random = std::mt19937_64;
+using trial::below;
+using trial::Random;
 using Segments = std::vector<forest::Segment>;
-
-inline int below(Random& random, int end) { return int(random() % std::uint64_t(end)); }
 
 struct Problem {
     Segments segments;

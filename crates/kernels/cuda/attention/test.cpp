@@ -6,7 +6,6 @@
 // from the plan's, bank conflicts, or a bit that depends on the order of blocks and warps.
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <sstream>
 
 #include "../emulator/check.h"
@@ -135,13 +134,6 @@ static std::string table_of_kernels() {
     return out.str();
 }
 
-static std::string read_file(const std::string& path) {
-    std::ifstream in(path);
-    std::ostringstream out;
-    out << in.rdbuf();
-    return out.str();
-}
-
 // ------------------------------------------------------------------------------------------------------- kernels, by
 // case
 
@@ -152,7 +144,7 @@ constexpr int OUTPUTS = 5;
 static const char* const OUTPUT_NAMES[OUTPUTS] = {"out", "lse", "dq", "dk", "dv"};
 static double worst[OUTPUTS];
 static int cases = 0;
-static launcher::Log history;
+static trial::Log history;
 
 template <int D>
 static void test(const char* what, Segments segments, int group, int kv_heads, double sharpness, int longest,
@@ -223,17 +215,6 @@ static void random_case(int round, Random& random) {
     }
 }
 
-static void check_traffic() {
-    for (auto& [name, report] : history.reports) {
-        std::printf("  %s\n", name.c_str());
-        report.print_traffic();
-        for (auto& [kind, traffic] : report.banks)
-            check::that(traffic.excess() == 1, (name + ": bank conflicts of " + kind).c_str());
-        if (report.sectors.count("cp.async"))
-            check::that(report.sectors.at("cp.async").excess() == 1, (name + ": uncoalesced copies").c_str());
-    }
-}
-
 int main(int argc, char** argv) {
     const std::uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
     const int rounds = argc > 2 ? std::atoi(argv[2]) : 16;
@@ -243,11 +224,11 @@ int main(int argc, char** argv) {
     for (int i = 0; i < 40; ++i) check::that(plan_is_right(random), "a plan equals the mask's definition");
     plan_at_its_limits();
     const std::string here = __FILE__, folder = here.substr(0, here.find_last_of('/') + 1);
-    check::that(read_file(folder + "kernels.tsv") == table_of_kernels(), "kernels.tsv is that of the kernels");
+    check::that(trial::read_file(folder + "kernels.tsv") == table_of_kernels(), "kernels.tsv is that of the kernels");
     stop_if_failed();
     fixed_cases(random);
     for (int round = 0; round < rounds; ++round) random_case(round, random);
-    check_traffic();
+    history.check_traffic();
     std::printf("worst:");
     for (int i = 0; i < OUTPUTS; ++i) std::printf(" %s %.2e", OUTPUT_NAMES[i], worst[i]);
     std::printf("\n%.0f s\n", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());

@@ -1,7 +1,6 @@
 // One pass through the emulator, as a launcher does it on a card, with the kernels' work held against what the plan
 // says it must be.
 #pragma once
-#include <map>
 #include <string>
 
 #include "attend.cuh"
@@ -13,41 +12,14 @@ namespace launcher {
 
 using emu::Buffer;
 using reference::Problem;
-using reference::Random;
-
-// What went wrong in launches so far, and the sum of their reports by kernel.
-struct Log {
-    bool good = true;
-    std::map<std::string, emu::Report> reports;
-    void fail(const std::string& what) {
-        good = false;
-        std::printf("  %s\n", what.c_str());
-    }
-};
-
-template <class To, class From>
-std::vector<To> reinterpret(const std::vector<From>& from) {
-    static_assert(sizeof(To) == sizeof(From), "another layout");
-    std::vector<To> to(from.size());
-    if (!from.empty()) std::memcpy(static_cast<void*>(to.data()), from.data(), from.size() * sizeof(To));
-    return to;
-}
+using trial::Log;
+using trial::Random;
+using trial::reinterpret;
 
 inline emu::Report launch(Log& log, Random& random, const std::string& name, std::size_t blocks, int threads,
                           int shared_bytes, const std::function<void()>& body) {
     if (blocks == 0) return {};
-    emu::Options options;
-    options.reverse_warps = random() & 1;
-    options.reverse_blocks = random() & 1;
-    options.count_traffic = true;
-    auto report =
-        emu::launch(name.c_str(), unsigned(blocks), unsigned(threads), std::size_t(shared_bytes), body, options);
-    if (!report.clean()) {
-        log.fail(name + ": faults");
-        report.print_faults(stdout);
-    }
-    log.reports[name] += report;
-    return report;
+    return log.launch(random, name, blocks, threads, shared_bytes, true, body);
 }
 
 // A layer's keys and values, [blocks, K, BLOCK, D] each. Slots that nobody has written are such that the emulator finds

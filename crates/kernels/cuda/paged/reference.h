@@ -3,18 +3,17 @@
 #include <cmath>
 #include <cstdint>
 #include <numeric>
-#include <random>
 #include <vector>
 
 #include "../emulator/instructions.h"
+#include "../emulator/trial.h"
 #include "plan.h"
 
 namespace reference {
 
-using Random = std::mt19937_64;
+using trial::below;
+using trial::Random;
 using Sequences = std::vector<paged_plan::SequenceRows>;
-
-inline int below(Random& random, int end) { return int(random() % std::uint64_t(end)); }
 
 // A pass: what is in the cache before it, and what it adds.
 struct Problem {

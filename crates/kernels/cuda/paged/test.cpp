@@ -7,7 +7,6 @@
 // warps.
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <sstream>
 
 #include "../emulator/check.h"
@@ -142,20 +141,13 @@ static std::string table_of_kernels() {
     return out.str();
 }
 
-static std::string read_file(const std::string& path) {
-    std::ifstream in(path);
-    std::ostringstream out;
-    out << in.rdbuf();
-    return out.str();
-}
-
 // ------------------------------------------------------------------------------------------------------------- kernels
 
 // The roundings of weights and outputs to bf16 give 2e-3 to 5e-3, a wrong key 1e-1 or more.
 constexpr double BOUND = 1e-2;
 static double worst = 0;
 static int cases = 0;
-static launcher::Log history;
+static trial::Log history;
 
 template <int D>
 static void test(const char* what, const std::vector<Outline>& outlines, int group, int kv_heads, double sharpness,
@@ -250,17 +242,6 @@ static void random_case(int round, Random& random) {
     }
 }
 
-static void check_traffic() {
-    for (auto& [name, report] : history.reports) {
-        std::printf("  %s\n", name.c_str());
-        report.print_traffic();
-        for (auto& [kind, traffic] : report.banks)
-            check::that(traffic.excess() == 1, (name + ": bank conflicts of " + kind).c_str());
-        if (report.sectors.count("cp.async"))
-            check::that(report.sectors.at("cp.async").excess() == 1, (name + ": uncoalesced copies").c_str());
-    }
-}
-
 int main(int argc, char** argv) {
     const std::uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
     const int rounds = argc > 2 ? std::atoi(argv[2]) : 24;
@@ -269,11 +250,11 @@ int main(int argc, char** argv) {
     const auto start = std::chrono::steady_clock::now();
     check_plans(random);
     const std::string here = __FILE__, folder = here.substr(0, here.find_last_of('/') + 1);
-    check::that(read_file(folder + "kernels.tsv") == table_of_kernels(), "kernels.tsv is that of the kernels");
+    check::that(trial::read_file(folder + "kernels.tsv") == table_of_kernels(), "kernels.tsv is that of the kernels");
     stop_if_failed();
     fixed_cases(random);
     for (int round = 0; round < rounds; ++round) random_case(round, random);
-    check_traffic();
+    history.check_traffic();
     std::printf("worst: %.2e\n", worst);
     std::printf("%.0f s\n", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     return check::summary("paged");

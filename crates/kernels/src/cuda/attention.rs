@@ -1,6 +1,6 @@
 //! Forest attention on a card: launches of the kernels of `cuda/attention`, forward and backward.
 //!
-//! The function is [`crate::nn::ops::attention()`] in bf16 with f32 sums, for heads of width 64, 96 and 128. The forward
+//! The function is [`crate::attention::attention()`] in bf16 with f32 sums, for heads of width 64, 96 and 128. The forward
 //! keeps the log-sum-exp of each row, so the backward computes the weights of a tile again and nothing of size `N x N`
 //! exists (Dao et al. 2022, "FlashAttention"). Which tiles meet is planned on the host once a batch ([`BlockMask`]), copied
 //! to the card and used in all layers. No sum depends on the order of thread blocks, so equal inputs give equal bits.
@@ -16,9 +16,9 @@ use sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MU
 use super::{
     Family, Grid, NOTHING, address, card, function, launch_with, on_card_only, room, room_like, storage_address,
 };
+use crate::attention::block_mask::{BlockMask, TileShape, row_intervals};
+use crate::attention::{Attention, Mask, Sizes, check_segments};
 use crate::nn::Segment;
-use crate::nn::block_mask::{BlockMask, TileShape, row_intervals};
-use crate::nn::ops::attention::{Sizes, check_segments};
 
 const NAME: &str = "forest attention";
 
@@ -38,14 +38,28 @@ const PREPROCESSED: usize = 8;
 const KEPT_PLANS: usize = 4;
 
 /// Whether the kernels take these queries.
-pub(crate) fn has_forest_attention(q: &Tensor) -> bool {
+fn has_forest_attention(q: &Tensor) -> bool {
     q.device().is_cuda() && q.dims3().is_ok_and(|(.., width)| ForestAttention::takes(q.dtype(), width))
 }
 
-/// Attention of contiguous `q` `[N, H, D]` over `k`, `v` `[N, K, D]`, all of them bf16 on one card: `[N, H, D]`.
-pub(crate) fn forest_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Result<Tensor> {
-    let forest = ForestAttention::new(q, k, segments)?;
-    q.apply_op3(k, v, Taped { forest, log_sum_exp: OnceLock::new() })
+/// The kernels as an implementation of attention, on the tape.
+#[derive(Clone, Copy, Debug)]
+pub struct ForestKernels;
+
+impl Attention for ForestKernels {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn takes(&self, q: &Tensor, _: usize, layout: crate::attention::Layout<'_>) -> bool {
+        layout.mask == Mask::Causal && has_forest_attention(q)
+    }
+
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, layout: crate::attention::Layout<'_>) -> Result<Tensor> {
+        let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+        let forest = ForestAttention::new(&q, &k, layout.segments)?;
+        q.apply_op3(&k, &v, Taped { forest, log_sum_exp: OnceLock::new() })
+    }
 }
 
 /// `forest::Shape`.
@@ -491,28 +505,10 @@ impl CustomOp3 for Taped {
 /// These run on a card, or under the driver that executes (`scripts/cuda-record.sh execute`).
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::Device;
 
     use super::*;
-    use crate::nn::ops::attention;
-    use crate::nn::ops::attention::tests::{inputs, segments};
-
-    /// `|a - b| / |b|` over all elements, `|a - b|` where `b` is less than one: gradients of a single row are zeros.
-    fn difference(found: &Tensor, expected: &Tensor) -> Result<f64> {
-        let found = found.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        let expected = expected.to_dtype(DType::F64)?;
-        let norm = |x: &Tensor| x.sqr()?.sum_all()?.to_scalar::<f64>();
-        Ok((norm(&(found - &expected)?)? / norm(&expected)?.max(1.0)).sqrt())
-    }
-
-    /// Output and gradients for a slope of the output, of the CPU's kernel in f64.
-    fn expected(inputs: &[Tensor], slope: &Tensor, segments: &[Segment]) -> Result<Vec<Tensor>> {
-        let variables = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
-        let out = attention(&variables[0], &variables[1], &variables[2], segments)?;
-        let gradients = (&out * slope)?.sum_all()?.backward()?;
-        let of = |variable: &Var| gradients.get(variable).cloned().unwrap_or_else(|| panic!("no gradient"));
-        Ok([out].into_iter().chain(variables.iter().map(of)).collect())
-    }
+    use crate::attention::parity::{definition, difference, inputs, segments};
 
     /// Output, and gradients for a slope of it. Without a tape: its backward begins with candle's kernels.
     fn found(inputs: [&Tensor; 3], slope: &Tensor, segments: &[Segment]) -> Result<[Tensor; 4]> {
@@ -547,7 +543,8 @@ mod tests {
             let host =
                 inputs(rows, heads, kv_heads, width, DType::F32)?.iter().map(rounded).collect::<Result<Vec<_>>>()?;
             let slope = rounded(&inputs(rows, heads, kv_heads, width, DType::F32)?[0].affine(-0.7, 0.1)?)?;
-            let expected = expected(&host, &slope, &segments)?;
+            let layout = crate::attention::Layout::causal(&segments);
+            let expected = definition([&host[0], &host[1], &host[2]], &slope, layout)?;
 
             let put = |x: &Tensor| x.to_dtype(DType::BF16)?.to_device(&card);
             let device_inputs = host.iter().map(put).collect::<Result<Vec<_>>>()?;
@@ -559,7 +556,7 @@ mod tests {
                 assert!(error < 0.01, "{name} of {forest:?}, width {width}: {error}");
             }
             // The same bits every time.
-            let again = forest_attention(q, k, v, &segments)?;
+            let again = ForestKernels.attend(q, k, v, layout)?;
             assert_eq!(difference(&again, &found[0].to_device(&Device::Cpu)?)?, 0.0);
         }
         Ok(())

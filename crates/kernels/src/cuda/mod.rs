@@ -27,12 +27,13 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Ten
 use half::bf16;
 
 pub use adamw::{AdamWStep, AdamWTensor, adamw, has_adamw};
-pub use attention::{AttentionScratch, ForestAttention};
-pub(crate) use attention::{forest_attention, has_forest_attention};
+pub use attention::{AttentionScratch, ForestAttention, ForestKernels};
 pub use gradients::clip_gradients;
 pub use log_prob::LogProbRows;
 pub(crate) use log_prob::{has_log_prob, log_prob};
-pub use paged::{KvPool, PagedHeads, PagedTables, TablesLayout, has_paged_attention};
+#[cfg(test)]
+pub(crate) use paged::FilledEachTime;
+pub use paged::{KvPool, PagedTables, TablesLayout, has_paged_attention};
 pub use pointwise::{backward, fused};
 pub(crate) use pointwise::{has_rms_norm, has_rope, has_swiglu, rms_norm, rope, rotary_tables, swiglu};
 pub use product::{Output, linear, linear_input_gradient, linear_weight_gradient};

@@ -19,7 +19,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS;
 
 use super::{Family, Grid, address, card, function, launch_with};
-use crate::nn::paged_plan::{BLOCK_TOKENS, PagedPlan, SequenceRows};
+use crate::attention::paged::plan::PagedPlan;
+use crate::attention::paged::{BLOCK_TOKENS, Heads, SequenceRows};
 
 /// Widths of a head that the kernels are compiled for.
 const WIDTHS: [usize; 3] = [64, 96, 128];
@@ -41,32 +42,14 @@ const ITEM: usize = 8;
 const MERGE: usize = 4;
 const ENTRY: usize = 2;
 
-/// Heads of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PagedHeads {
-    /// Query heads `H`, a multiple of `key_value`.
-    pub query: usize,
-    /// Key/value heads `K`.
-    pub key_value: usize,
-    /// Width `D` of a head.
-    pub width: usize,
-}
-
-impl PagedHeads {
-    /// Query heads that share a key/value head.
-    fn group(self) -> usize {
-        self.query / self.key_value
-    }
-
-    /// Elements of a block's keys in a layer, or of its values.
-    fn block(self) -> usize {
-        self.key_value * BLOCK_TOKENS * self.width
-    }
+/// Elements of a block's keys in a layer, or of its values.
+fn block_elements(heads: Heads) -> usize {
+    heads.row() * BLOCK_TOKENS
 }
 
 /// Whether the kernels take these heads: a width of 64, 96 or 128, at most 64 query heads to a key/value head.
-pub fn has_paged_attention(device: &Device, heads: PagedHeads) -> bool {
-    let PagedHeads { query, key_value, width } = heads;
+pub fn has_paged_attention(device: &Device, heads: Heads) -> bool {
+    let Heads { query, key_value, width } = heads;
     let is_grouped =
         key_value > 0 && query.is_multiple_of(key_value) && (1..=LARGEST_GROUP).contains(&(query / key_value));
     device.is_cuda() && WIDTHS.contains(&width) && is_grouped
@@ -159,7 +142,7 @@ fn rounded(number: usize) -> usize {
 /// output of zeros.
 pub struct PagedTables {
     device: CudaDevice,
-    heads: PagedHeads,
+    heads: Heads,
     /// Thread blocks of the attention that run at a time.
     num_blocks: usize,
     layout: TablesLayout,
@@ -209,7 +192,7 @@ impl PagedTables {
     ///
     /// # Errors
     /// If the kernels do not take these heads ([`has_paged_attention`]), or there is no memory.
-    pub fn new(device: &Device, heads: PagedHeads) -> Result<Self> {
+    pub fn new(device: &Device, heads: Heads) -> Result<Self> {
         let Device::Cuda(card) = device else { candle_core::bail!("paged attention: a card is expected") };
         if !has_paged_attention(device, heads) {
             candle_core::bail!("paged attention: no kernel for {heads:?}");
@@ -235,11 +218,10 @@ impl PagedTables {
     /// # Errors
     /// If a sequence has no rows, rows that are not of the pass or of another sequence, or too few blocks.
     pub fn fill(&mut self, sequences: &[SequenceRows<'_>], num_rows: usize) -> Result<()> {
-        let PagedHeads { query, key_value, width } = self.heads;
+        let Heads { query, key_value, width } = self.heads;
         let plan = PagedPlan::new(sequences, num_rows, self.heads.group(), key_value, self.num_blocks)?;
-        let table = |sequence: &SequenceRows<'_>| (sequence.position + sequence.rows.len()).div_ceil(BLOCK_TOKENS);
-        let max_blocks = rounded(sequences.iter().map(table).max().unwrap_or(1));
-        let blocks = sequences.iter().flat_map(|sequence| &sequence.blocks[..table(sequence)]);
+        let max_blocks = rounded(sequences.iter().map(|sequence| sequence.table().len()).max().unwrap_or(1));
+        let blocks = sequences.iter().flat_map(SequenceRows::table);
         self.most_block = blocks.max().map_or(0, |&block| block as usize);
         let mut layout = TablesLayout {
             rows: num_rows,
@@ -276,7 +258,7 @@ impl PagedTables {
             *to = slot.map_or(-1, |slot| slot as i32);
         }
         for (to, sequence) in host[tables..].chunks_exact_mut(max_blocks).zip(sequences) {
-            for (to, &block) in to.iter_mut().zip(&sequence.blocks[..table(sequence)]) {
+            for (to, &block) in to.iter_mut().zip(sequence.table()) {
                 *to = block as i32;
             }
         }
@@ -308,7 +290,7 @@ impl PagedTables {
 
 /// Keys and values of all layers.
 pub struct KvPool {
-    heads: PagedHeads,
+    heads: Heads,
     num_layers: usize,
     num_blocks: usize,
     /// `[L, 2, blocks, K, 32, D]`.
@@ -320,11 +302,11 @@ impl KvPool {
     ///
     /// # Errors
     /// If there is no memory for it, or slots have numbers beyond 31 bits.
-    pub fn new(device: &Device, num_layers: usize, num_blocks: usize, heads: PagedHeads) -> Result<Self> {
+    pub fn new(device: &Device, num_layers: usize, num_blocks: usize, heads: Heads) -> Result<Self> {
         if num_blocks > i32::MAX as usize / BLOCK_TOKENS {
             candle_core::bail!("paged attention: {num_blocks} blocks are more than slots can number");
         }
-        let PagedHeads { key_value, width, .. } = heads;
+        let Heads { key_value, width, .. } = heads;
         let shape = vec![num_layers, 2, num_blocks, key_value, BLOCK_TOKENS, width];
         Ok(Self { heads, num_layers, num_blocks, pool: Tensor::zeros(shape, DType::BF16, device)? })
     }
@@ -335,7 +317,7 @@ impl KvPool {
             candle_core::bail!("paged attention: layer {layer} of {}", self.num_layers);
         }
         let pool = address(&self.pool)?;
-        let panel = self.num_blocks * self.heads.block() * DType::BF16.size_in_bytes();
+        let panel = self.num_blocks * block_elements(self.heads) * DType::BF16.size_in_bytes();
         Ok([2 * layer, 2 * layer + 1].map(|number| pool + (number * panel) as sys::CUdeviceptr))
     }
 
@@ -344,7 +326,7 @@ impl KvPool {
     /// # Errors
     /// If the tensors are not what is expected, or a slot is not of the pool.
     pub fn write(&self, layer: usize, k: &Tensor, v: &Tensor, tables: &PagedTables) -> Result<()> {
-        let PagedHeads { key_value, width, .. } = self.heads;
+        let Heads { key_value, width, .. } = self.heads;
         let layout = tables.layout;
         self.check_tables(tables)?;
         for tensor in [k, v] {
@@ -374,7 +356,7 @@ impl KvPool {
     /// # Errors
     /// If the tensors are not what is expected, or a block is not of the pool.
     pub fn attend(&self, layer: usize, q: &Tensor, tables: &PagedTables, out: &Tensor) -> Result<()> {
-        let PagedHeads { query, key_value, width } = self.heads;
+        let Heads { query, key_value, width } = self.heads;
         let layout = tables.layout;
         self.check_tables(tables)?;
         for tensor in [q, out] {
@@ -437,7 +419,7 @@ impl KvPool {
         let arguments = CopyArguments {
             panels: panels as i32,
             blocks: self.num_blocks as i32,
-            chunks: (self.heads.block() / CHUNK) as i32,
+            chunks: (block_elements(self.heads) / CHUNK) as i32,
             unused: 0,
             pairs: numbers.device_ptr(&device.cuda_stream()).0,
             pool: address(&self.pool)?,
@@ -464,19 +446,46 @@ fn check(tensor: &Tensor, shape: [usize; 3]) -> Result<()> {
     Ok(())
 }
 
+/// A pool with tables that are filled for each call, as the parity matrix takes a cache. The sampler fills them once a pass.
+#[cfg(test)]
+pub(crate) struct FilledEachTime {
+    pool: KvPool,
+    tables: PagedTables,
+}
+
+#[cfg(test)]
+impl FilledEachTime {
+    pub(crate) fn new(heads: Heads, num_layers: usize, num_blocks: usize, device: &Device) -> Result<Self> {
+        let pool = KvPool::new(device, num_layers, num_blocks, heads)?;
+        Ok(Self { pool, tables: PagedTables::new(device, heads)? })
+    }
+}
+
+#[cfg(test)]
+impl crate::attention::paged::KvCache for FilledEachTime {
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, sequences: &[SequenceRows<'_>]) -> Result<()> {
+        self.tables.fill(sequences, k.dim(0)?)?;
+        self.pool.write(layer, k, v, &self.tables)
+    }
+
+    fn attend(&mut self, layer: usize, q: &Tensor, sequences: &[SequenceRows<'_>]) -> Result<Tensor> {
+        self.tables.fill(sequences, q.dim(0)?)?;
+        let out = super::room_like(q.shape(), DType::BF16, card(q)?)?;
+        self.pool.attend(layer, q, &self.tables, &out)?;
+        Ok(out)
+    }
+
+    fn copy(&mut self, from: u32, to: u32) -> Result<()> {
+        self.pool.copy_blocks(&[(from, to)])
+    }
+}
+
 /// These run on a card, or under the driver that executes (`scripts/cuda-record.sh execute`).
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::ops::attention;
-    use crate::nn::ops::attention::tests::{inputs, segments};
-
-    /// `|a - b| / |b|` over all elements.
-    fn difference(found: &Tensor, expected: &Tensor) -> Result<f64> {
-        let found = found.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        let norm = |x: &Tensor| x.sqr()?.sum_all()?.to_scalar::<f64>();
-        Ok((norm(&(found - expected)?)? / norm(expected)?).sqrt())
-    }
+    use crate::attention::parity::{difference, inputs, segments};
+    use crate::attention::{Layout, attention};
 
     #[test]
     fn equals_attention_of_the_cpu() -> Result<()> {
@@ -489,9 +498,9 @@ mod tests {
             let rounded = |x: &Tensor| x.to_dtype(DType::BF16)?.to_dtype(DType::F64);
             let host = inputs(num_rows, query, key_value, width, DType::F32)?;
             let host = host.iter().map(rounded).collect::<Result<Vec<_>>>()?;
-            let expected = attention(&host[0], &host[1], &host[2], &segments)?;
+            let expected = attention(&host[0], &host[1], &host[2], Layout::causal(&segments))?;
             let put = |x: &Tensor| x.to_dtype(DType::BF16)?.to_device(&card);
-            let heads = PagedHeads { query, key_value, width };
+            let heads = Heads { query, key_value, width };
             assert!(has_paged_attention(&card, heads));
             let pool = KvPool::new(&card, 2, 13, heads)?;
             let mut tables = PagedTables::new(&card, heads)?;

@@ -7,13 +7,9 @@
 //! differentiable operations. The twin is what the fast kernel is tested against, and what runs on other devices. On an
 //! NVIDIA card attention, norms, rotations, activations and log-probabilities launch kernels of `cuda/` instead.
 
-#[cfg(any(feature = "cuda", test))]
-pub mod block_mask;
 pub mod gradient_check;
 pub mod ops;
 pub mod packed;
-#[cfg(any(feature = "cuda", test))]
-pub mod paged_plan;
 pub mod tape;
 
 pub use packed::{PackedBatch, Segment, prefixes};

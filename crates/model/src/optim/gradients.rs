@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, Var};
 #[cfg(feature = "cuda")]
 use memtrain_kernels::cuda::Output;
-use memtrain_kernels::nn::ops::real::Host;
+use memtrain_kernels::host::Host;
 use rayon::prelude::*;
 
 /// Gradients added up over the micro-batches of a step, in f32 (f64 for f64 parameters), in the order of the parameters.

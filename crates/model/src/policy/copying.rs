@@ -29,6 +29,8 @@
 
 use std::ops::Range;
 
+use memtrain_kernels::vector::normalise;
+
 use super::PolicyError;
 use super::config::{Architecture, PolicyConfig};
 use super::weights::normal;
@@ -474,11 +476,6 @@ impl Matrix {
         let entry = |(at, value): (usize, &f64)| (rows[at % self.columns], from.start + at / self.columns, *value);
         self.values.iter().enumerate().map(entry).collect()
     }
-}
-
-fn normalise(vector: &mut [f64]) {
-    let norm = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
-    vector.iter_mut().for_each(|value| *value /= norm);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! differs.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use memtrain_kernels::attention::{Layout, attention};
 use memtrain_kernels::nn::ops::{self, Rotary};
 use memtrain_kernels::nn::{PackedBatch, Segment};
 
@@ -306,7 +307,7 @@ impl Layer<'_> {
     /// If shapes do not fit or the segments are inconsistent.
     pub fn forward(&self, x: &Tensor, rotary: &Rotary, segments: &[Segment]) -> Result<Tensor> {
         let Qkv { q, k, v } = self.qkv(x, rotary)?;
-        self.attention_output_and_mlp(x, &ops::attention(&q, &k, &v, segments)?)
+        self.attention_output_and_mlp(x, &attention(&q, &k, &v, Layout::causal(segments))?)
     }
 
     /// Queries, keys and values of rows `x` `[N, d]`: norm, projection, bias or head norm, rotation.

@@ -91,6 +91,11 @@ pub fn boxed(entity: &str) -> PromptText {
     answer
 }
 
+/// Whether the boxed answer of a response is `gold`.
+pub fn is_right(response: &str, gold: &str, equality: Equality) -> bool {
+    equality.answer(response).is_some_and(|answer| equality.holds(answer, gold))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

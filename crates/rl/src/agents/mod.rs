@@ -6,7 +6,6 @@
 //! * [`full_context`]: the whole context in one prompt
 //! * [`reader`]: one chunk a turn, a text memory rewritten at each, an answer from the memory alone
 //! * [`released_verifier`]: when an answer is right for MemTrain's released code
-//! * [`retrieve`]: passages for queries, in process or over HTTP
 //! * [`searcher`]: turns of thinking and searching until there are answers
 //! * [`sentences`]: memories made of whole sentences, to imitate and to compare with
 //! * [`bank`]: a memory of items, written by function calls
@@ -19,6 +18,5 @@ pub mod full_context;
 pub mod prompts;
 pub mod reader;
 pub mod released_verifier;
-pub mod retrieve;
 pub mod searcher;
 pub mod sentences;

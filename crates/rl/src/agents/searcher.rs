@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prompts::{PromptError, fill};
 use super::reader::{SamplingConfig, StepKey};
-use super::retrieve::{Found, Retriever};
+use crate::rollout::retrieve::{Found, Retriever};
 use crate::rollout::{Environment, Observation, RngKey, RolloutEngine, Step, Trajectory, Turn};
 
 /// How a searcher searches. Defaults: MEM1's released code.

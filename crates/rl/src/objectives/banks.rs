@@ -1,4 +1,68 @@
 //! Common parts of objectives with a bank: banks written over items, questions asked of them, rows of their turns.
+//!
+//! An objective that rewards the share of right answers of the last bank, and gives it to every step that wrote the bank:
+//!
+//! ```
+//! use memtrain_rl::agents::answer::Equality;
+//! use memtrain_rl::agents::bank::Layout;
+//! use memtrain_rl::grpo::advantage::RewardScale;
+//! use memtrain_rl::objectives::banks::{Banks, Credit, mean};
+//! use memtrain_rl::objectives::questions::QuestionCounts;
+//! use memtrain_rl::objectives::{Agent, Item, Objective, Reason, RolloutContext, RolloutGroup};
+//!
+//! struct RightAnswers;
+//!
+//! impl Objective for RightAnswers {
+//!     fn agent(&self) -> Agent {
+//!         Agent::MemoryWriter(Layout::Flat)
+//!     }
+//!
+//!     fn group_size(&self) -> usize {
+//!         8
+//!     }
+//!
+//!     fn filters_groups(&self) -> bool {
+//!         false
+//!     }
+//!
+//!     fn reward_scale(&self) -> RewardScale {
+//!         RewardScale::Group
+//!     }
+//!
+//!     fn headlines(&self) -> &'static [(&'static str, &'static str)] {
+//!         &[("right", "reward/right/mean")]
+//!     }
+//!
+//!     fn roll_out(
+//!         &self,
+//!         context: &mut RolloutContext<'_>,
+//!         items: &[Item],
+//!         group_size: usize,
+//!     ) -> anyhow::Result<Vec<RolloutGroup>> {
+//!         let counts = QuestionCounts { global: 4, of_chunk: 0 };
+//!         let banks = Banks::write(context, items, group_size, Layout::Flat, counts, Equality::Strict)?;
+//!         let results = banks.ask_globally(context, Equality::Strict)?;
+//!         let groups = banks.groups.into_iter().zip(results).map(|(trajectories, results)| {
+//!             let mut group = RolloutGroup::default();
+//!             let rewards: Vec<f64> = results.iter().map(|asked| mean(asked.iter().map(|one| one.score))).collect();
+//!             let formed = group.group_advantages("bank", &rewards, RewardScale::Group, false);
+//!             for (rollout, (trajectory, asked)) in trajectories.into_iter().zip(results).enumerate() {
+//!                 let credit = |_| Credit {
+//!                     reward: rewards[rollout],
+//!                     advantage: formed.advantages[rollout],
+//!                     trained: formed.trained,
+//!                     reason: Reason::of(&[("right", rewards[rollout])]),
+//!                 };
+//!                 let credits = (0..trajectory.turns.len()).map(credit).collect();
+//!                 group.add_bank_rollout(trajectory, asked, credits);
+//!             }
+//!             group
+//!         });
+//!         Ok(groups.collect())
+//!     }
+//! }
+//! assert_eq!(RightAnswers.agent().bank_layout(), Some(Layout::Flat));
+//! ```
 
 use super::questions::{ItemQuestions, LabelledQuery, QaResult, QuestionCounts, ask};
 use super::{AnsweredBank, Item, Reason, RolloutContext, RolloutGroup, ScoredSample};
@@ -6,29 +70,29 @@ use crate::agents::answer::Equality;
 use crate::agents::bank::Layout;
 use crate::agents::bank::writer::{BankStep, BankTrajectory, MemoryWriter, Outcome};
 
-/// 0 of nothing.
-pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+/// The mean; 0 of nothing.
+pub fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
     sum / count.max(1) as f64
 }
 
 /// 1 − memory / text, in tokens, at least 0; a text without tokens cannot be compressed.
-pub(super) fn compression(memory_tokens: usize, text_tokens: usize) -> f64 {
+pub fn compression(memory_tokens: usize, text_tokens: usize) -> f64 {
     if text_tokens == 0 { 0.0 } else { (1.0 - memory_tokens as f64 / text_tokens as f64).max(0.0) }
 }
 
 /// Banks written over a set of items, and what they are asked.
-pub(super) struct Banks<'a> {
+pub struct Banks<'a> {
     /// The items.
-    pub(super) items: &'a [Item],
+    pub items: &'a [Item],
     /// The rollouts of each item.
-    pub(super) groups: Vec<Vec<BankTrajectory>>,
+    pub groups: Vec<Vec<BankTrajectory>>,
     /// What each item is asked.
-    pub(super) questions: Vec<ItemQuestions>,
+    pub questions: Vec<ItemQuestions>,
     /// Chunks of each item.
-    pub(super) chunks: Vec<Vec<String>>,
+    pub chunks: Vec<Vec<String>>,
     /// Their tokens.
-    pub(super) text_tokens: Vec<usize>,
+    pub text_tokens: Vec<usize>,
 }
 
 impl<'a> Banks<'a> {
@@ -36,7 +100,7 @@ impl<'a> Banks<'a> {
     ///
     /// # Errors
     /// If the sampler or the tokenizer fails, or an item has nothing to read.
-    pub(super) fn write(
+    pub fn write(
         context: &mut RolloutContext<'_>,
         items: &'a [Item],
         group_size: usize,
@@ -64,7 +128,10 @@ impl<'a> Banks<'a> {
     }
 
     /// The global questions of all items, asked of the last bank of each rollout: scores by item, rollout and question.
-    pub(super) fn ask_globally(
+    ///
+    /// # Errors
+    /// If nobody can answer, or a bank does not fit the answerer's context.
+    pub fn ask_globally(
         &self,
         context: &mut RolloutContext<'_>,
         equality: Equality,
@@ -86,18 +153,21 @@ impl<'a> Banks<'a> {
 }
 
 /// What a turn earned.
-pub(super) struct Credit {
-    pub(super) reward: f64,
-    pub(super) advantage: f64,
-    pub(super) trained: bool,
+pub struct Credit {
+    /// Its reward.
+    pub reward: f64,
+    /// Its advantage, copied to each of its tokens.
+    pub advantage: f64,
+    /// Whether it is trained on.
+    pub trained: bool,
     /// Why, but for what went wrong and what was asked.
-    pub(super) reason: Reason,
+    pub reason: Reason,
 }
 
 impl RolloutGroup {
     /// Adds a rollout of a bank: its turns with what each earned, its last bank with what it was asked, and what is
     /// measured of it whatever is rewarded.
-    pub(super) fn add_bank_rollout(&mut self, trajectory: BankTrajectory, asked: Vec<QaResult>, credits: Vec<Credit>) {
+    pub fn add_bank_rollout(&mut self, trajectory: BankTrajectory, asked: Vec<QaResult>, credits: Vec<Credit>) {
         self.gauges.extend(gauges(&trajectory.outcome));
         let (rollout, steps) = (trajectory.rollout, trajectory.outcome);
         let num_turns = steps.len();

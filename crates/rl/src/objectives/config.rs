@@ -107,11 +107,6 @@ impl<'de> Deserialize<'de> for ObjectiveConfig {
     }
 }
 
-/// Whether a constant is left out of what is written, so that runs that began before there was one go on.
-pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 /// Reads the section. `kind` may stand anywhere in it, so each value is checked by the objectives that have its key, and
 /// handed to the chosen one at the end.
 struct Section(Vec<Registration>);

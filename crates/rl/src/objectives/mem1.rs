@@ -18,9 +18,8 @@ use anyhow::Context;
 use memtrain_tasks::Question;
 use serde::{Deserialize, Serialize};
 
-use super::config::is_default;
 use super::trajectories::{Rewarded, assign_credit};
-use super::{Agent, Item, Objective, QuestionMode, Reason, RolloutContext, RolloutGroup};
+use super::{Agent, Item, Objective, QuestionMode, Reason, RolloutContext, RolloutGroup, is_default};
 use crate::agents::answer::Equality;
 use crate::agents::searcher::{Action, SearchOutcome, SearchTask, SearchTrajectory, Searcher};
 use crate::grpo::advantage::RewardScale;

@@ -18,14 +18,13 @@ use memtrain_corpora::rng;
 use memtrain_rollout_types::FinishReason;
 use serde::{Deserialize, Serialize};
 
-use super::config::is_default;
 pub use super::recall::{RecallDraw, RecallQuestion, draw_recall, recall_at};
-use super::trajectories::{is_readable, is_right};
+use super::trajectories::is_readable;
 use super::{
     Agent, ChunkedDocument, Item, Objective, Reason, RolloutContext, RolloutGroup, SampleCounts, ScoredSample,
-    TurnLimits, rollout_group,
+    TurnLimits, is_default, rollout_group,
 };
-use crate::agents::answer::Equality;
+use crate::agents::answer::{Equality, is_right};
 use crate::agents::reader::{Reader, ReadingTask, RecallPrompt};
 use crate::agents::sentences::{ReadSentences, sentences};
 use crate::grpo::advantage::RewardScale;

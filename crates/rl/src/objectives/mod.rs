@@ -12,10 +12,10 @@
 //! * [`mem1`]: search, with several questions at once
 //!
 //! [`registry`] has them by name; [`agent`] says who plays. [`trajectories`] is what those share that reward whole
-//! trajectories, `banks` those with a bank, [`recall`] the questions that MemTrain asks about a chunk.
+//! trajectories, [`banks`] those with a bank, [`recall`] the questions that MemTrain asks about a chunk.
 
 pub mod agent;
-mod banks;
+pub mod banks;
 pub mod config;
 pub mod finemem;
 pub mod infomem;
@@ -43,10 +43,10 @@ use memtrain_model::scoring::PromptResponse;
 use crate::agents::bank::BankReading;
 use crate::agents::bank::answerer::Answerer;
 use crate::agents::reader::Reader;
-use crate::agents::retrieve::Retriever;
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
 use crate::grpo::advantage::RewardScale;
 use crate::rollout::RolloutEngine;
+use crate::rollout::retrieve::Retriever;
 
 /// A metric's name and value.
 pub type Metric = (std::borrow::Cow<'static, str>, f64);
@@ -168,4 +168,9 @@ pub fn means<'a>(values: impl IntoIterator<Item = &'a (&'static str, f64)>) -> V
         }
     }
     sums.into_iter().map(|(name, sum, count)| (name, sum / count as f64)).collect()
+}
+
+/// Whether a constant is left out of what is written, so that runs that began before there was one go on.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

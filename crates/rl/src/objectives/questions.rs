@@ -12,9 +12,8 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::trajectories::is_right;
 use super::{Item, RolloutContext};
-use crate::agents::answer::Equality;
+use crate::agents::answer::{Equality, is_right};
 use crate::agents::bank::answerer::{self, MemoryQuery};
 use crate::agents::bank::{Bank, BankPrompts};
 use crate::agents::prompts::PromptSet;

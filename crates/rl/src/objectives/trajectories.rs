@@ -3,7 +3,7 @@
 use memtrain_rollout_types::RolloutKind;
 
 use super::{Item, Reason, RolloutContext, RolloutGroup, ScoredSample, rollout_group};
-use crate::agents::answer::{Equality, last_boxed};
+use crate::agents::answer::{Equality, is_right, last_boxed};
 use crate::grpo::advantage::RewardScale;
 use crate::rollout::{Trajectory, Turn};
 
@@ -79,11 +79,6 @@ pub fn assign_credit(group: Vec<Rewarded>, target: &str, scale: RewardScale, fil
 /// The first accepted answer, for records.
 pub fn target(item: &Item, context: &RolloutContext<'_>) -> String {
     item.question(context.reader.prompts).answers.into_iter().next().unwrap_or_default()
-}
-
-/// Whether the boxed answer of a response is `gold`.
-pub fn is_right(response: &str, gold: &str, equality: Equality) -> bool {
-    equality.answer(response).is_some_and(|answer| equality.holds(answer, gold))
 }
 
 /// Whether a response holds the box that its kind of turn asks for.

@@ -12,9 +12,8 @@ use memtrain_run::progress::Bar;
 use memtrain_run::signal::StopRequest;
 use memtrain_run::watch::Watch;
 
-use super::lookups::Lookups;
+use super::lookups::{Lookups, SearchIn};
 use super::{Environment, Observation, SingleTurn, Step, Trajectory, Turn};
-use crate::agents::retrieve::Retriever;
 
 /// How long passages are waited for before the engine looks whether to stop, where there is nothing to sample.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -30,9 +29,6 @@ pub struct RolloutEngine<'a> {
     watch: Watch,
     bar: Option<Arc<Bar>>,
 }
-
-/// What environments search in: who finds passages, and how many of them for a query.
-pub type SearchIn<'a> = (&'a Arc<dyn Retriever>, usize);
 
 /// An environment that is running.
 struct Live<E> {

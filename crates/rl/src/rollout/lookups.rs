@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::engine::SearchIn;
-use crate::agents::retrieve::{Found, RetrieveError, Retriever};
+use super::retrieve::{Found, RetrieveError, Retriever};
+
+/// Where passages are found, and how many for a query.
+pub type SearchIn<'a> = (&'a Arc<dyn Retriever>, usize);
 
 /// A query and the place of who asks.
 type SearchQuery = (usize, String);

@@ -9,13 +9,14 @@
 
 mod engine;
 mod lookups;
+pub mod retrieve;
 
 pub use self::engine::RolloutEngine;
 pub use memtrain_rollout_types::{RngKey, RolloutKind};
 
 use memtrain_engine::sampler::{Completion, SamplingParams};
 
-use crate::agents::retrieve::Found;
+use self::retrieve::Found;
 
 /// What the policy is shown: a prompt, and how its response is sampled.
 #[derive(Clone, Debug)]

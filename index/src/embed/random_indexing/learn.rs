@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 
 use half::f16;
+use memtrain_kernels::vector::{axpy, normalise};
 use rayon::prelude::*;
 use tantivy::tokenizer::TextAnalyzer;
 
-use super::{Header, MIN_PASSAGES, Vocabulary, add_scaled, random_signs, sign_size, weight};
+use super::{Header, MIN_PASSAGES, Vocabulary, random_signs, sign_size, weight};
 use crate::analysis;
-use crate::products::normalise;
 
 /// Texts whose words are counted at a time.
 const TEXTS: usize = 4_096;
@@ -191,10 +191,10 @@ pub(super) fn words(header: &Header, names: &[&str], bags: &Bags) -> Vec<f16> {
                 directions.add(own, word, first, 1.0);
                 let mut scale = 0.0_f32;
                 for &(text, weight) in places.bag(word) {
-                    add_scaled(context, &of_texts[text as usize * width..][..width], weight);
-                    add_scaled(context, &mean, -weight);
+                    axpy(context, weight, &of_texts[text as usize * width..][..width]);
+                    axpy(context, -weight, &mean);
                     // The word itself is no surroundings of its own.
-                    add_scaled(context, own, -weight * weight);
+                    axpy(context, -weight * weight, own);
                     scale += weight;
                 }
                 if width == dimensions {
@@ -243,7 +243,7 @@ fn texts(bags: &Bags, directions: &Directions, first: usize, width: usize) -> Ve
 fn average<'a>(vectors: impl Iterator<Item = &'a [f32]>, num_vectors: usize, dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0; dimensions];
     for vector in vectors {
-        add_scaled(&mut sum, vector, 1.0 / num_vectors as f32);
+        axpy(&mut sum, 1.0 / num_vectors as f32, vector);
     }
     sum
 }
@@ -262,7 +262,7 @@ pub(super) fn mean(bags: &Bags, words: &[f16], dimensions: usize) -> Vec<f32> {
             })
             .collect();
         for vector in vectors {
-            add_scaled(&mut sum, &vector, 1.0 / bags.len() as f32);
+            axpy(&mut sum, 1.0 / bags.len() as f32, &vector);
         }
     }
     sum

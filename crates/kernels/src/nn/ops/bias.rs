@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::real::{Host, Real, axpy, fill_rows, has_kernel, rows_per_task, slice, with_real};
+use crate::host::{Host, fill_rows, has_kernel, rows_per_task, slice, with_real};
+use crate::vector::{Real, axpy};
 
 const NAME: &str = "add-bias";
 

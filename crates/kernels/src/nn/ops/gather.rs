@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::real::{Host, Real, axpy, fill_rows, has_kernel, slice, with_real};
+use crate::host::{Host, fill_rows, has_kernel, slice, with_real};
+use crate::vector::{Real, axpy};
 
 const NAME: &str = "gather-rows";
 

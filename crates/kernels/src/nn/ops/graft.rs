@@ -7,7 +7,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, DType, Result, Shape, Storage, Tensor};
 
 /// The output as the forward on the CPU gives it; `op` names the operation.
-pub(super) fn on_cpu(op: &'static str, out: &Tensor) -> Result<(CpuStorage, Shape)> {
+pub(crate) fn on_cpu(op: &'static str, out: &Tensor) -> Result<(CpuStorage, Shape)> {
     let (storage, layout) = out.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, layout.shape().clone())),
@@ -25,6 +25,6 @@ pub(crate) fn on_cuda(op: &'static str, out: &Tensor) -> Result<(CudaStorage, Sh
 }
 
 /// The type in which scores and sums are kept.
-pub(super) fn accumulated(dtype: DType) -> DType {
+pub(crate) fn accumulated(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }

@@ -1,7 +1,7 @@
 //! Log-probability of target tokens and entropy of their distributions, from hidden rows and the output head.
 //!
 //! With `z = h W^T / temperature`: `log p_t = z_t - logsumexp(z)` and `H = logsumexp(z) - sum(p z)`, in nats. Their
-//! gradients are `d log p_t / d z_j = [j = t] - p_j` and `d H / d z_j = -p_j (log p_j + H)`. Logits exist for [`CHUNK`]
+//! gradients are `d log p_t / d z_j = [j = t] - p_j` and `d H / d z_j = -p_j (log p_j + H)`. Logits exist for [`LOGIT_ROWS`]
 //! rows at a time and are computed again in the backward: at a vocabulary of 151,936 all of them would be gigabytes.
 
 use std::sync::Arc;
@@ -10,13 +10,12 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
+use super::LOGIT_ROWS;
 use super::log_prob_chunks::log_prob_chunks;
-use super::real::{Host, Real, has_kernel, max, sum, with_real};
+use crate::host::{Host, has_kernel, with_real};
+use crate::vector::{Real, max, sum};
 
 const NAME: &str = "log-prob";
-
-/// Rows whose logits exist at one time.
-pub const CHUNK: usize = 256;
 
 /// For rows `hidden` `[R, d]` and the output head `[V, d]`: `[2, R]`, first the log-probabilities of `targets` at
 /// `temperature`, then the entropies. Both are differentiable in both arguments.
@@ -84,8 +83,8 @@ impl LogProb {
         let inverse = T::from_f64(1.0 / self.temperature);
         let mut out = vec![T::zero(); 2 * num_rows];
         let (log_probs, entropies) = out.split_at_mut(num_rows);
-        for first in (0..num_rows).step_by(CHUNK) {
-            let rows = CHUNK.min(num_rows - first);
+        for first in (0..num_rows).step_by(LOGIT_ROWS) {
+            let rows = LOGIT_ROWS.min(num_rows - first);
             let mut logits = Self::logits::<T>(first, rows, hidden, head)?;
             let outputs = log_probs[first..].par_iter_mut().zip(&mut entropies[first..]);
             let tasks = logits.par_chunks_exact_mut(vocabulary).zip(outputs).zip(&self.targets[first..]);
@@ -108,8 +107,8 @@ impl LogProb {
         let mut head_grad: Option<Tensor> = None;
         let (hidden_data, head_data) = (hidden.detach(), head.detach());
         let mut hidden_grads = Vec::new();
-        for first in (0..num_rows).step_by(CHUNK) {
-            let rows = CHUNK.min(num_rows - first);
+        for first in (0..num_rows).step_by(LOGIT_ROWS) {
+            let rows = LOGIT_ROWS.min(num_rows - first);
             let mut slopes = {
                 let (hidden_host, head_host) = (Host::new(&hidden_data), Host::new(&head_data));
                 let (hidden, head) = ((hidden_host.cpu(NAME)?, hidden.layout()), (head_host.cpu(NAME)?, head.layout()));
@@ -237,7 +236,7 @@ mod tests {
 
     #[test]
     fn equals_the_twin_over_chunks() -> Result<()> {
-        let targets: Vec<u32> = (0..CHUNK as u32 + 77).map(|i| i * 7 % 500).collect();
+        let targets: Vec<u32> = (0..LOGIT_ROWS as u32 + 77).map(|i| i * 7 % 500).collect();
         let inputs = [wave(&[targets.len(), 24], DType::F32, 1.0)?, wave(&[500, 24], DType::F32, 0.5)?];
         let twin = |v: &[Tensor]| naive_log_prob(&v[0], &v[1], &targets, 1.0);
         check_against_twin(|v| log_prob(&v[0], &v[1], &targets, 1.0), twin, &inputs, 2e-5)?;

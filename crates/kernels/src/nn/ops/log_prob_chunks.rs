@@ -1,6 +1,6 @@
 //! Log-probabilities and entropies chunk by chunk, of candle's operations: for devices that have no kernel of ours.
 //!
-//! The same function as [`super::log_prob()`]. The output is computed outside the tape for [`CHUNK`] rows at a time and
+//! The same function as [`super::log_prob()`]. The output is computed outside the tape for [`LOGIT_ROWS`] rows at a time and
 //! grafted into it; what is kept is a logarithm of a sum and an entropy a row. The backward computes the logits of a chunk
 //! again and turns them into slopes
 //! `dz_j = ([j = t] - p_j) g / temperature - p_j (log p_j + H) g_H / temperature`
@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
+use super::LOGIT_ROWS;
 use super::graft::{self, accumulated};
-use super::log_prob::CHUNK;
 
 const NAME: &str = "log-prob by chunks";
 
@@ -88,7 +88,7 @@ impl Inputs {
     /// Chunks of rows: the first row and how many.
     fn chunks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let num_rows = self.num_rows();
-        (0..num_rows).step_by(CHUNK).map(move |first| (first, CHUNK.min(num_rows - first)))
+        (0..num_rows).step_by(LOGIT_ROWS).map(move |first| (first, LOGIT_ROWS.min(num_rows - first)))
     }
 
     /// Logits `[rows, V]` at the temperature.
@@ -273,7 +273,7 @@ mod tests {
     /// Widths below and above a chunk: the head's gradient as the sum of several products and as one.
     #[test]
     fn equals_the_kernel_over_chunks() -> Result<()> {
-        let targets: Vec<u32> = (0..3 * CHUNK as u32 + 77).map(|i| i * 7 % 300).collect();
+        let targets: Vec<u32> = (0..3 * LOGIT_ROWS as u32 + 77).map(|i| i * 7 % 300).collect();
         for (width, dtype, tolerance) in [(24, DType::F64, 1e-11), (24, DType::F32, 5e-5), (600, DType::F64, 1e-11)] {
             let inputs = [wave(&[targets.len(), width], dtype, 1.0)?, wave(&[300, width], dtype, 0.5)?];
             let function = |v: &[Tensor]| log_prob_chunks(&v[0], &v[1], &targets, 0.9);

@@ -5,7 +5,8 @@
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::real::{Host, Real, axpy, dot, fill_rows, has_kernel, rows_per_task, slice, with_real};
+use crate::host::{Host, fill_rows, has_kernel, rows_per_task, slice, with_real};
+use crate::vector::{Real, axpy, dot};
 
 const NAME: &str = "rms-norm";
 

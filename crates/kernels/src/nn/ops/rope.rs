@@ -5,7 +5,8 @@
 
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 
-use super::real::{Host, Real, fill_rows, has_kernel, slice, with_real};
+use crate::host::{Host, fill_rows, has_kernel, slice, with_real};
+use crate::vector::Real;
 
 const NAME: &str = "rope";
 

@@ -5,7 +5,8 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::real::{Host, Real, fill_rows, has_kernel, rows_per_task, slice, with_real};
+use crate::host::{Host, fill_rows, has_kernel, rows_per_task, slice, with_real};
+use crate::vector::{Real, sigmoid};
 
 const NAME: &str = "swiglu";
 
@@ -68,11 +69,6 @@ impl CustomOp2 for SwiGlu {
             ))
         })
     }
-}
-
-#[inline(always)]
-fn sigmoid<T: Real>(x: T) -> T {
-    T::one() / (T::one() + (T::zero() - x).exp())
 }
 
 fn forward<T: Real>(gate: &[T], up: &[T]) -> Vec<T> {

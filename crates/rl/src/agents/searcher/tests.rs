@@ -4,7 +4,7 @@ use memtrain_engine::sampler::{Completion, FinishReason, SampleRequest, Sampler}
 use memtrain_model::policy::PolicyTokenizer;
 
 use super::*;
-use crate::agents::retrieve::RetrieveError;
+use crate::rollout::retrieve::RetrieveError;
 
 /// Says what it is told to, in turn, and keeps the prompts.
 struct Script<'a> {

@@ -1,17 +1,13 @@
-//! The numbers the kernels work on, and the few loops they all share.
+//! Vector kernels: exponentials, sums, maxima, products and softmax over slices.
 //!
 //! Floating-point sums are written over explicit lanes: the compiler may not reorder a sum, so a plain loop would not
-//! be vectorised. The order of additions depends on lengths alone, never on the number of threads.
+//! be vectorised. The order of additions depends on lengths alone, never on the number of threads. What older runs and
+//! indexes hold was computed in these orders, so a change of one changes bytes.
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, StorageRef, Tensor, WithDType};
-use rayon::prelude::*;
+use candle_core::WithDType;
 
 /// Lanes of a vectorised loop: two AVX registers of `f32`.
-pub(crate) const LANES: usize = 16;
-
-/// Elements one task works on, chosen so that a task takes tens of microseconds. It also fixes how sums over rows are
-/// cut, so it must not depend on the machine.
-const TASK_ELEMENTS: usize = 16_384;
+pub const LANES: usize = 16;
 
 /// `f32` or `f64`.
 pub trait Real: WithDType {
@@ -90,91 +86,13 @@ impl Real for f64 {
     }
 }
 
-/// Runs `$body` with `$T` as the type that holds `$dtype`, or returns an error that names the operation.
-macro_rules! with_real {
-    ($dtype:expr, $op:expr, $T:ident => $body:expr) => {
-        match $dtype {
-            candle_core::DType::F32 => {
-                type $T = f32;
-                $body
-            }
-            candle_core::DType::F64 => {
-                type $T = f64;
-                $body
-            }
-            other => candle_core::bail!("{}: f32 or f64 expected, got {other:?}", $op),
-        }
-    };
-}
-pub(crate) use with_real;
-
-/// True if the own kernels run on this tensor; else the naive twin is used.
-pub(crate) fn has_kernel(tensor: &Tensor) -> bool {
-    tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64)
-}
-
-/// The elements of a contiguous CPU storage.
-pub(crate) fn slice<'a, T: Real>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
-        None => Err(candle_core::Error::RequiresContiguous { op }.bt()),
-    }
-}
-
-/// Read access to a contiguous CPU tensor.
-pub struct Host<'a> {
-    storage: StorageRef<'a>,
-    layout: &'a Layout,
-}
-
-impl<'a> Host<'a> {
-    /// Locks the tensor's storage for reading.
-    pub fn new(tensor: &'a Tensor) -> Self {
-        let (storage, layout) = tensor.storage_and_layout();
-        Self { storage, layout }
-    }
-
-    /// The elements in order.
-    ///
-    /// # Errors
-    /// If the tensor is not on the CPU, of another type, or not contiguous; `op` names the operation.
-    pub fn slice<T: Real>(&self, op: &'static str) -> Result<&[T]> {
-        slice(op, self.cpu(op)?, self.layout)
-    }
-
-    /// The storage.
-    ///
-    /// # Errors
-    /// If the tensor is not on the CPU; `op` names the operation.
-    pub fn cpu(&self, op: &'static str) -> Result<&CpuStorage> {
-        match &*self.storage {
-            Storage::Cpu(storage) => Ok(storage),
-            _ => candle_core::bail!("{op}: a tensor on the CPU is expected"),
-        }
-    }
-}
-
-/// Rows of `width` elements that make up one task.
-pub(crate) fn rows_per_task(width: usize) -> usize {
-    (TASK_ELEMENTS / width.max(1)).max(1)
-}
-
-/// Fills `out`, rows of `width` elements, calling `fill(first row, rows)` for blocks of rows in parallel.
-pub(crate) fn fill_rows<T: Real>(out: &mut [T], width: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
-    let rows = rows_per_task(width);
-    if width == 0 || out.len() <= rows * width {
-        return fill(0, out);
-    }
-    out.par_chunks_mut(rows * width).enumerate().for_each(|(block, out)| fill(block * rows, out));
-}
-
 #[inline(always)]
-fn lanes<T>(chunk: &[T]) -> &[T; LANES] {
+fn lanes<T, const L: usize>(chunk: &[T]) -> &[T; L] {
     chunk.try_into().unwrap_or_else(|_| unreachable!("chunks_exact yields full chunks"))
 }
 
 #[inline(always)]
-fn total<T: Real>(lanes: [T; LANES]) -> T {
+fn total<T: Real, const L: usize>(lanes: [T; L]) -> T {
     let mut sum = T::zero();
     for lane in lanes {
         sum += lane;
@@ -182,35 +100,88 @@ fn total<T: Real>(lanes: [T; LANES]) -> T {
     sum
 }
 
-/// Sum of products.
+/// Sum of products over [`LANES`] lanes.
 #[inline(always)]
-pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut acc = [T::zero(); LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail = a_chunks.remainder().iter().zip(b_chunks.remainder());
-    let tail = tail.fold(T::zero(), |sum, (&a, &b)| a.mul_add(b, sum));
+pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    dot_over::<T, LANES>(a, b)
+}
+
+/// Sum of products over `L` lanes.
+#[inline(always)]
+pub fn dot_over<T: Real, const L: usize>(a: &[T], b: &[T]) -> T {
+    let mut acc = [T::zero(); L];
+    let (a_chunks, b_chunks) = (a.chunks_exact(L), b.chunks_exact(L));
+    let tail = tail_dot(a_chunks.remainder(), b_chunks.remainder());
     for (a, b) in a_chunks.zip(b_chunks) {
-        let (a, b) = (lanes(a), lanes(b));
-        for lane in 0..LANES {
+        let (a, b) = (lanes::<T, L>(a), lanes::<T, L>(b));
+        for lane in 0..L {
             acc[lane] = a[lane].mul_add(b[lane], acc[lane]);
         }
     }
     total(acc) + tail
 }
 
+#[inline(always)]
+fn tail_dot<T: Real>(a: &[T], b: &[T]) -> T {
+    a.iter().zip(b).fold(T::zero(), |sum, (&a, &b)| a.mul_add(b, sum))
+}
+
+/// The products of a vector with `ROWS` rows that lie one after another: the very numbers that [`dot_over`] gives, several
+/// times as fast, because the sums do not wait for each other.
+#[inline(always)]
+pub fn dots<T: Real, const L: usize, const ROWS: usize>(a: &[T], rows: &[T]) -> [T; ROWS] {
+    let width = a.len();
+    let whole = width / L * L;
+    let mut acc = [[T::zero(); L]; ROWS];
+    for at in (0..whole).step_by(L) {
+        let a = lanes::<T, L>(&a[at..at + L]);
+        for (row, acc) in acc.iter_mut().enumerate() {
+            let b = lanes::<T, L>(&rows[row * width + at..][..L]);
+            for lane in 0..L {
+                acc[lane] = a[lane].mul_add(b[lane], acc[lane]);
+            }
+        }
+    }
+    let mut products = [T::zero(); ROWS];
+    for (row, (acc, product)) in acc.into_iter().zip(&mut products).enumerate() {
+        *product = total(acc) + tail_dot(&a[whole..], &rows[row * width + whole..(row + 1) * width]);
+    }
+    products
+}
+
 /// Sum.
 #[inline(always)]
 pub fn sum<T: Real>(values: &[T]) -> T {
+    sum_of(values, |value| value)
+}
+
+/// Sum of `f` of each value.
+#[inline(always)]
+pub fn sum_of<T: Real>(values: &[T], f: impl Fn(T) -> T) -> T {
     let mut acc = [T::zero(); LANES];
     let chunks = values.chunks_exact(LANES);
-    let tail = chunks.remainder().iter().fold(T::zero(), |sum, &value| sum + value);
+    let tail = chunks.remainder().iter().fold(T::zero(), |sum, &value| sum + f(value));
     for chunk in chunks {
-        let chunk = lanes(chunk);
+        let chunk = lanes::<T, LANES>(chunk);
         for lane in 0..LANES {
-            acc[lane] += chunk[lane];
+            acc[lane] += f(chunk[lane]);
         }
     }
     total(acc) + tail
+}
+
+/// Sum of f32 in f64, over eight lanes.
+#[inline]
+pub fn wide_sum(values: &[f32]) -> f64 {
+    let mut acc = [0f64; 8];
+    let chunks = values.chunks_exact(8);
+    let tail: f64 = chunks.remainder().iter().map(|&value| f64::from(value)).sum();
+    for chunk in chunks {
+        for (lane, &value) in acc.iter_mut().zip(chunk) {
+            *lane += f64::from(value);
+        }
+    }
+    acc.iter().sum::<f64>() + tail
 }
 
 /// Largest value; the first one of an empty slice is taken to be minus infinity.
@@ -221,7 +192,7 @@ pub fn max<T: Real>(values: &[T]) -> T {
     let chunks = values.chunks_exact(LANES);
     let tail = chunks.remainder().iter().fold(least, |max, &value| if value > max { value } else { max });
     for chunk in chunks {
-        let chunk = lanes(chunk);
+        let chunk = lanes::<T, LANES>(chunk);
         for lane in 0..LANES {
             acc[lane] = if chunk[lane] > acc[lane] { chunk[lane] } else { acc[lane] };
         }
@@ -231,15 +202,55 @@ pub fn max<T: Real>(values: &[T]) -> T {
 
 /// `out += a * x`.
 #[inline(always)]
-pub(crate) fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
+pub fn axpy<T: Real>(out: &mut [T], a: T, x: &[T]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = a.mul_add(x, *out);
     }
 }
 
+/// Turns scores into probabilities, in place. `exponent` is what a score and the largest of them become before the
+/// exponential: their difference times a scale, rounded as the caller's stored results were.
+#[inline(always)]
+pub fn softmax<T: Real>(scores: &mut [T], exponent: impl Fn(T, T) -> T) {
+    let largest = max(scores);
+    for score in scores.iter_mut() {
+        *score = exponent(*score, largest).exp();
+    }
+    let inverse = T::one() / sum(scores);
+    scores.iter_mut().for_each(|score| *score *= inverse);
+}
+
+/// `1 / (1 + exp(-x))`.
+#[inline(always)]
+pub fn sigmoid<T: Real>(x: T) -> T {
+    T::one() / (T::one() + (T::zero() - x).exp())
+}
+
+/// Scales a vector to length 1, summing squares from the first to the last; the zero vector stays.
+pub fn normalise<T: Real>(vector: &mut [T]) {
+    let length = vector.iter().fold(T::zero(), |sum, &value| sum + value * value).sqrt();
+    if length > T::zero() {
+        vector.iter_mut().for_each(|value| *value /= length);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn eight_rows_at_a_time_are_one_at_a_time(values in prop::collection::vec(-1.0_f32..1.0, 9..500)) {
+            let width = values.len() / 9;
+            let (a, rows) = values[..9 * width].split_at(width);
+            let each: Vec<f32> = rows.chunks_exact(width).map(|row| dot_over::<f32, 8>(a, row)).collect();
+            prop_assert_eq!(&dots::<f32, 8, 8>(a, rows).to_vec(), &each);
+            let exact: f64 = a.iter().zip(rows).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            prop_assert!((f64::from(each[0]) - exact).abs() < 1e-4);
+        }
+    }
 
     #[test]
     fn exp_is_within_two_ulps_and_keeps_what_is_not_finite() {
@@ -265,6 +276,16 @@ mod tests {
             assert!((sum(&values) - plain).abs() < 1e-12);
             let squares: f64 = values.iter().map(|v| v * v).sum();
             assert!((dot(&values, &values) - squares).abs() < 1e-12);
+            let mut probabilities = values.clone();
+            softmax(&mut probabilities, |score, largest| score - largest);
+            let exponentials: f64 = values.iter().map(|value| value.exp()).sum();
+            let expected = values.iter().map(|value| value.exp() / exponentials);
+            assert!(probabilities.iter().zip(expected).all(|(p, expected)| (p - expected).abs() < 1e-12));
+            let narrow: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            assert!((wide_sum(&narrow) - plain).abs() < 1e-5);
+            let mut unit = values.clone();
+            normalise(&mut unit);
+            assert!(len == 0 || squares == 0.0 || (dot(&unit, &unit) - 1.0).abs() < 1e-12);
             let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             assert_eq!(max(&values), largest);
         }

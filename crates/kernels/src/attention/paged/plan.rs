@@ -12,8 +12,7 @@ use std::ops::Range;
 
 use candle_core::Result;
 
-/// Positions of a block of the cache.
-pub const BLOCK_TOKENS: usize = 32;
+use super::{BLOCK_TOKENS, SequenceRows};
 
 /// Keys of a tile.
 const TILE_KEYS: usize = 64;
@@ -22,30 +21,6 @@ const TILE_KEYS: usize = 64;
 /// row of the pass and one of the heads that share a key/value head.
 const NARROW_ROWS: usize = 16;
 const WIDE_ROWS: usize = 64;
-
-/// Query rows of one sequence in a pass: neighbours, at consecutive positions. A decode is one row, a piece of a prompt
-/// many.
-#[derive(Clone, Debug)]
-pub struct SequenceRows<'a> {
-    /// Rows of the queries, never empty.
-    pub rows: Range<usize>,
-    /// Position of the first.
-    pub position: usize,
-    /// Block table of the sequence: blocks of all its positions up to the last row's, at least. Sequences whose tables begin
-    /// with the same blocks are a family: these blocks are read once for all of them.
-    pub blocks: &'a [u32],
-}
-
-impl SequenceRows<'_> {
-    fn end(&self) -> usize {
-        self.position + self.rows.len()
-    }
-
-    /// Blocks that hold the positions up to the last row's.
-    fn table(&self) -> &[u32] {
-        &self.blocks[..self.end().div_ceil(BLOCK_TOKENS)]
-    }
-}
 
 /// One thread block's work for each key/value head.
 #[derive(Clone, Debug, PartialEq, Eq)]

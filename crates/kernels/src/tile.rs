@@ -1,6 +1,6 @@
-//! Small matrix products on slices, for blocks that fit the cache (attention inside one segment).
+//! Tile products: small matrix products on slices, for blocks that fit the cache.
 
-use super::real::{LANES, Real};
+use crate::vector::{LANES, Real};
 
 /// Rows of `A` that are packed side by side.
 pub const ROWS: usize = 4;

@@ -1,64 +1,8 @@
-//! Arithmetic on rows of f32, written so that the compiler turns it into vector instructions.
+//! Kernels over rows of f32, in place: softmax, layer norm, bias and activation, as the layers of encoders take them.
 //!
 //! candle's own CPU versions call the C library once an element; on MiniLM they took a third of the time.
-//! Sums run over [`LANES`] partial sums in an order that depends on the length alone.
 
-const LANES: usize = 16;
-
-/// Adding and taking away 1.5 × 2²³ rounds to the nearest whole number, which then stands in the low bits.
-const ROUNDER: f32 = 12_582_912.0;
-
-fn sum_by(row: &[f32], value: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += value(x);
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane += value(x);
-    }
-    lanes.iter().sum()
-}
-
-fn max(row: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = larger(*lane, x);
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = larger(*lane, x);
-    }
-    lanes.into_iter().fold(f32::NEG_INFINITY, larger)
-}
-
-/// eˣ to within 2 units in the last place for −87 ≤ x ≤ 88; beyond, the value at the nearer end.
-///
-/// x = n ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by its Taylor polynomial of degree 7, whose error there is below 1e-8.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 355.0 / 512.0;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUNDER;
-    let n = shifted - ROUNDER;
-    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    // The low bits of `shifted` are n; in the exponent of a float they are 2ⁿ.
-    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
-}
+use crate::vector::{self, sigmoid, sum, sum_of};
 
 /// The error function to within 5e-7: z P(z²) / Q(z²) on |z| ≤ 3.92, beyond which it is ±1 in f32. The coefficients are
 /// a least-squares fit, reweighted until the largest error (1.6e-8 before rounding) was even.
@@ -83,44 +27,39 @@ fn erf(z: f32) -> f32 {
 
 /// x Φ(x), with the distribution function of the normal distribution.
 #[inline(always)]
-pub(crate) fn gelu(x: f32) -> f32 {
+pub fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
 /// GELU by tanh: x σ(2u) with u = √(2/π) (x + 0.044715 x³).
 #[inline(always)]
-pub(crate) fn gelu_tanh(x: f32) -> f32 {
+pub fn gelu_tanh(x: f32) -> f32 {
     const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
     let twice_u = TWICE_SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x);
-    x / (1.0 + exp(-twice_u))
+    x * sigmoid(twice_u)
 }
 
+/// x σ(x).
 #[inline(always)]
-pub(crate) fn silu(x: f32) -> f32 {
-    x / (1.0 + exp(-x))
+pub fn silu(x: f32) -> f32 {
+    x * sigmoid(x)
 }
 
+/// The greater of x and 0.
 #[inline(always)]
-pub(crate) fn relu(x: f32) -> f32 {
+pub fn relu(x: f32) -> f32 {
     if x > 0.0 { x } else { 0.0 }
 }
 
 /// Softmax of each row of `columns` numbers, in place.
-pub(crate) fn softmax(rows: &mut [f32], columns: usize) {
+pub fn softmax(rows: &mut [f32], columns: usize) {
     for row in rows.chunks_exact_mut(columns.max(1)) {
-        let max = max(row);
-        for x in row.iter_mut() {
-            *x = exp(*x - max);
-        }
-        let scale = 1.0 / sum_by(row, |x| x);
-        for x in row.iter_mut() {
-            *x *= scale;
-        }
+        vector::softmax(row, |score, largest| score - largest);
     }
 }
 
 /// `f(x + bias)`, in place.
-pub(crate) fn bias_then(rows: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
+pub fn bias_then(rows: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
     for row in rows.chunks_exact_mut(bias.len().max(1)) {
         for (x, b) in row.iter_mut().zip(bias) {
             *x = f(*x + b);
@@ -129,12 +68,12 @@ pub(crate) fn bias_then(rows: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) 
 }
 
 /// Layer norm of each row, in place: zero mean and unit variance, then `scale` and `shift`.
-pub(crate) fn layer_norm(rows: &mut [f32], scale: &[f32], shift: &[f32], eps: f32) {
+pub fn layer_norm(rows: &mut [f32], scale: &[f32], shift: &[f32], eps: f32) {
     let columns = scale.len().max(1);
     let n = columns as f32;
     for row in rows.chunks_exact_mut(columns) {
-        let mean = sum_by(row, |x| x) / n;
-        let variance = sum_by(row, |x| (x - mean) * (x - mean)) / n;
+        let mean = sum(row) / n;
+        let variance = sum_of(row, |x| (x - mean) * (x - mean)) / n;
         let inverse = 1.0 / (variance + eps).sqrt();
         for ((x, scale), shift) in row.iter_mut().zip(scale).zip(shift) {
             *x = (*x - mean) * inverse * scale + shift;
@@ -143,7 +82,7 @@ pub(crate) fn layer_norm(rows: &mut [f32], scale: &[f32], shift: &[f32], eps: f3
 }
 
 /// `layer_norm(x + bias + residual)`, in place.
-pub(crate) fn add_then_norm(rows: &mut [f32], residual: &[f32], bias: &[f32], scale: &[f32], shift: &[f32], eps: f32) {
+pub fn add_then_norm(rows: &mut [f32], residual: &[f32], bias: &[f32], scale: &[f32], shift: &[f32], eps: f32) {
     let columns = bias.len().max(1);
     for (row, residual) in rows.chunks_exact_mut(columns).zip(residual.chunks_exact(columns)) {
         for ((x, b), r) in row.iter_mut().zip(bias).zip(residual) {
@@ -171,13 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_and_erf_are_those_of_f64() {
-        for step in -87_000..=88_000 {
-            let x = step as f32 / 1000.0;
-            let expected = f64::from(x).exp();
-            assert!((f64::from(exp(x)) - expected).abs() <= 2.5e-7 * expected, "exp {x}");
-        }
-        assert!(exp(-1e30) < 1e-37 && exp(f32::NEG_INFINITY) < 1e-37 && exp(1e30).is_finite());
+    fn erf_is_that_of_f64() {
         for step in -4000..=4000 {
             let x = step as f32 / 1000.0;
             assert!((f64::from(erf(x)) - erf_f64(f64::from(x))).abs() < 5e-7, "erf {x}");

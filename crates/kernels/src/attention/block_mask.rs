@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{Segment, prefixes};
+use crate::nn::{Segment, prefixes};
 
 /// Rows are padded to a multiple of this: the largest tile of any kernel.
 pub const LARGEST_TILE: usize = 128;

@@ -1,16 +1,13 @@
 //! Paged KV cache of tensors on any device, and attention over it by candle's operations.
 //!
-//! Letters: `B` sequences, `T` positions, `H` query heads, `K` key/value heads, `g = H / K`, `D` head width. A layer's keys
-//! and values are two pools `[slots, K D]`, slot `block * BLOCK_TOKENS + offset`. Responses under way are gathered into one
-//! padded batch, prompts are read one after the other, as many rows at a time as scores may take memory.
+//! A layer's keys and values are two pools `[slots, K D]`, slot `block * BLOCK_TOKENS + offset`. With `B` sequences and `T`
+//! positions, responses under way are gathered into one padded batch, prompts are read one after the other, as many rows at a
+//! time as scores may take memory.
 
-use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
-use super::block_pool::{BLOCK_TOKENS, BlockId};
-use super::cached::{KvCache, QueryRows};
-use super::cpu_kv_cache::Heads;
-use super::scheduler::ScheduledTokens;
+use super::{BLOCK_TOKENS, BlockId, Heads, KvCache, SequenceRows};
+use crate::attention::blockwise::tensor_softmax;
 
 /// Positions that are gathered together: 128 MiB of keys in bf16 at 1,024 elements a position.
 const GATHERED_POSITIONS: usize = 65_536;
@@ -25,7 +22,8 @@ const FIRST_BLOCKS: usize = 64;
 const UNSEEN: f32 = -1e30;
 
 /// Paged KV cache: pools of keys and values.
-pub(super) struct TensorKvCache {
+#[derive(Debug)]
+pub struct TensorKvCache {
     heads: Heads,
     device: Device,
     dtype: DType,
@@ -36,7 +34,11 @@ pub(super) struct TensorKvCache {
 }
 
 impl TensorKvCache {
-    pub(super) fn new(heads: Heads, num_layers: usize, capacity: usize, device: &Device, dtype: DType) -> Result<Self> {
+    /// An empty cache of at most `capacity` blocks.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn new(heads: Heads, num_layers: usize, capacity: usize, device: &Device, dtype: DType) -> Result<Self> {
         let mut cache = Self { heads, device: device.clone(), dtype, capacity, pools: Vec::new() };
         let first = FIRST_BLOCKS.min(capacity.max(1));
         cache.pools = (0..num_layers).map(|_| Ok([cache.zeros(first)?, cache.zeros(first)?])).collect::<Result<_>>()?;
@@ -44,7 +46,7 @@ impl TensorKvCache {
     }
 
     fn zeros(&self, blocks: usize) -> Result<Tensor> {
-        Ok(Tensor::zeros((blocks * BLOCK_TOKENS, self.heads.row()), self.dtype, &self.device)?)
+        Tensor::zeros((blocks * BLOCK_TOKENS, self.heads.row()), self.dtype, &self.device)
     }
 
     /// Makes the pools of a layer large enough for a block.
@@ -75,34 +77,33 @@ impl TensorKvCache {
         let keys = keys.permute((0, 2, 3, 1))?.contiguous()?;
         let scores = q.contiguous()?.matmul(&keys)?.to_dtype(DType::F32)?;
         let scores = (scores / (self.heads.width as f64).sqrt())?.broadcast_add(mask)?;
-        let exponents = scores.broadcast_sub(&scores.max_keepdim(3)?)?.exp()?;
-        let weights = exponents.broadcast_div(&exponents.sum_keepdim(3)?)?.to_dtype(self.dtype)?;
-        Ok(weights.matmul(&values.transpose(1, 2)?.contiguous()?)?)
+        let weights = tensor_softmax(&scores)?.to_dtype(self.dtype)?;
+        weights.matmul(&values.transpose(1, 2)?.contiguous()?)
     }
 
     /// Newest tokens of several sequences: `[B, H, D]` in the order of `queries`.
-    fn attend_newest(&self, layer: usize, q: &Tensor, queries: &[&QueryRows<'_>]) -> Result<Tensor> {
+    fn attend_newest(&self, layer: usize, q: &Tensor, queries: &[&SequenceRows<'_>]) -> Result<Tensor> {
         let Heads { query, key_value, width } = self.heads;
-        let (sequences, shared) = (queries.len(), self.heads.shared());
+        let (sequences, shared) = (queries.len(), self.heads.group());
         let rows: Vec<u32> = queries.iter().map(|query| query.rows.start as u32).collect();
         let rows = Tensor::from_vec(rows, sequences, &self.device)?;
         let q = q.index_select(&rows, 0)?.reshape((sequences, key_value, shared, width))?;
         let longest = queries.iter().map(|query| query.position + 1).max().unwrap_or(1);
         let slots = queries.iter().flat_map(|query| slots(query.blocks, query.position + 1, longest)).collect();
-        let unseen = |query: &&QueryRows<'_>| {
+        let unseen = |query: &&SequenceRows<'_>| {
             let seen = query.position + 1;
             (0..longest).map(move |position| if position < seen { 0.0 } else { UNSEEN })
         };
         let mask: Vec<f32> = queries.iter().flat_map(unseen).collect();
         let mask = Tensor::from_vec(mask, (sequences, 1, 1, longest), &self.device)?;
         let out = self.attention(&q, &self.gather(layer, slots, sequences)?, &mask)?;
-        Ok(out.reshape((sequences, query, width))?)
+        out.reshape((sequences, query, width))
     }
 
     /// Rows of one prompt: `[rows, H, D]`.
-    fn attend_prompt(&self, layer: usize, q: &Tensor, rows: &QueryRows<'_>) -> Result<Tensor> {
+    fn attend_prompt(&self, layer: usize, q: &Tensor, rows: &SequenceRows<'_>) -> Result<Tensor> {
         let Heads { query, key_value, width } = self.heads;
-        let shared = self.heads.shared();
+        let shared = self.heads.group();
         let end = rows.position + rows.rows.len();
         let gathered = self.gather(layer, slots(rows.blocks, end, end).collect(), 1)?;
         let together = (SCORES / (query * end)).max(1);
@@ -121,7 +122,7 @@ impl TensorKvCache {
             let out = self.attention(&q, &gathered, &mask)?.reshape((key_value, count, shared, width))?;
             pieces.push(out.permute((1, 0, 2, 3))?.contiguous()?.reshape((count, query, width))?);
         }
-        Ok(Tensor::cat(&pieces, 0)?)
+        Tensor::cat(&pieces, 0)
     }
 }
 
@@ -133,18 +134,12 @@ fn slots(blocks: &[BlockId], seen: usize, length: usize) -> impl Iterator<Item =
 }
 
 impl KvCache for TensorKvCache {
-    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, scheduled: &[ScheduledTokens<'_>]) -> Result<()> {
-        for &block in scheduled.iter().flat_map(|sequence| sequence.blocks) {
+    fn store(&mut self, layer: usize, k: &Tensor, v: &Tensor, sequences: &[SequenceRows<'_>]) -> Result<()> {
+        for &block in sequences.iter().flat_map(SequenceRows::table) {
             self.make_room(layer, block)?;
         }
-        let place = |sequence: &ScheduledTokens<'_>| {
-            let block = |position: usize| sequence.blocks[position / BLOCK_TOKENS] * BLOCK_TOKENS as u32;
-            sequence
-                .positions()
-                .map(move |position| block(position) + (position % BLOCK_TOKENS) as u32)
-                .collect::<Vec<_>>()
-        };
-        let slots: Vec<u32> = scheduled.iter().flat_map(place).collect();
+        let places = sequences.iter().flat_map(SequenceRows::places);
+        let slots: Vec<u32> = places.map(|(block, offset)| block * BLOCK_TOKENS as u32 + offset as u32).collect();
         let (rows, row) = (slots.len(), self.heads.row());
         let slots = Tensor::from_vec(slots, (rows, 1), &self.device)?.broadcast_as((rows, row))?.contiguous()?;
         for (pool, new) in self.pools[layer].iter().zip([k, v]) {
@@ -154,10 +149,10 @@ impl KvCache for TensorKvCache {
         Ok(())
     }
 
-    fn attend(&mut self, layer: usize, q: &Tensor, queries: &[QueryRows<'_>]) -> Result<Tensor> {
+    fn attend(&mut self, layer: usize, q: &Tensor, queries: &[SequenceRows<'_>]) -> Result<Tensor> {
         let (num_rows, heads, width) = q.dims3()?;
         let (mut pieces, mut order) = (Vec::new(), Vec::new());
-        let (mut newest, prompts): (Vec<&QueryRows<'_>>, Vec<_>) =
+        let (mut newest, prompts): (Vec<&SequenceRows<'_>>, Vec<_>) =
             queries.iter().partition(|query| query.rows.len() == 1);
         // Sequences of like lengths together, so that little of a batch is padding.
         newest.sort_by_key(|query| query.position);
@@ -182,7 +177,7 @@ impl KvCache for TensorKvCache {
         let mut places = vec![0_u32; num_rows];
         order.iter().enumerate().for_each(|(place, &row)| places[row] = place as u32);
         let places = Tensor::from_vec(places, num_rows, &self.device)?;
-        Ok(Tensor::cat(&pieces, 0)?.to_dtype(q.dtype())?.index_select(&places, 0)?)
+        Tensor::cat(&pieces, 0)?.to_dtype(q.dtype())?.index_select(&places, 0)
     }
 
     fn copy(&mut self, from: BlockId, to: BlockId) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Attention block by block, of candle's operations: for devices that have no kernel of ours.
 //!
-//! The same function as [`super::attention()`]. The output is computed outside the tape in blocks of [`BLOCK`] query rows and
+//! The output is computed outside the tape in blocks of [`BLOCK`] query rows and
 //! grafted into it; the backward computes the weights of a block again. Nothing of size `T x T` is kept, at most
 //! `H x BLOCK x T` scores exist.
 //!
@@ -10,10 +10,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, D, DType, Device, Layout, Result, Shape, Tensor};
 
-use super::graft::{self, accumulated};
-use crate::nn::{Segment, prefixes};
+use super::{Attention, Mask};
+use crate::nn::Segment;
+use crate::nn::ops::graft::{self, accumulated};
 
 const NAME: &str = "blockwise attention";
 
@@ -23,21 +24,31 @@ const BLOCK: usize = 256;
 /// What is added to the score of a key that is not seen.
 const UNSEEN: f64 = -1e30;
 
-/// Attention of `q` `[N, H, D]` over `k`, `v` `[N, K, D]`: `[N, H, D]`.
-///
-/// # Errors
-/// If the shapes do not fit.
-pub fn blockwise_attention(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Segment]) -> Result<Tensor> {
-    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
-    let blocks = Blocks::new(&q, &k, &v, segments)?;
-    let out = blocks.forward()?;
-    q.apply_op3(&k, &v, Graft { out, segments: segments.into() })
+/// Candle's operations, block by block, on any device.
+#[derive(Clone, Copy, Debug)]
+pub struct Blockwise;
+
+impl Attention for Blockwise {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn takes(&self, q: &Tensor, _: usize, _: super::Layout<'_>) -> bool {
+        q.dtype().is_float()
+    }
+
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, layout: super::Layout<'_>) -> Result<Tensor> {
+        let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+        let out = Blocks::new(&q, &k, &v, layout)?.forward()?;
+        q.apply_op3(&k, &v, Graft { out, segments: layout.segments.into(), mask: layout.mask })
+    }
 }
 
 /// Puts an output into the tape that was computed outside of it.
 struct Graft {
     out: Tensor,
     segments: Arc<[Segment]>,
+    mask: Mask,
 }
 
 impl CustomOp3 for Graft {
@@ -77,7 +88,8 @@ impl CustomOp3 for Graft {
         out: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [q_grad, k_grad, v_grad] = Blocks::new(q, k, v, &self.segments)?.backward(out, &grad.contiguous()?)?;
+        let layout = super::Layout { segments: &self.segments, mask: self.mask };
+        let [q_grad, k_grad, v_grad] = Blocks::new(q, k, v, layout)?.backward(out, &grad.contiguous()?)?;
         Ok((Some(q_grad), Some(k_grad), Some(v_grad)))
     }
 }
@@ -92,7 +104,7 @@ struct Blocks<'a> {
     v: Tensor,
     /// `[BLOCK, BLOCK]`: [`UNSEEN`] where the key comes after the query, else 0.
     later: Tensor,
-    segments: &'a [Segment],
+    layout: super::Layout<'a>,
     /// `K`, `g`, `N`, `D`.
     sizes: (usize, usize, usize, usize),
 }
@@ -106,27 +118,25 @@ struct Seen {
 }
 
 impl<'a> Blocks<'a> {
-    fn new(q: &Tensor, k: &Tensor, v: &Tensor, segments: &'a [Segment]) -> Result<Self> {
+    fn new(q: &Tensor, k: &Tensor, v: &Tensor, layout: super::Layout<'a>) -> Result<Self> {
         let ((n, heads, width), kv_heads) = (q.dims3()?, k.dim(1)?);
         let sizes = (kv_heads, heads / kv_heads, n, width);
         let q = heads_first(q, sizes)?;
         let of_keys = |x: &Tensor| x.detach().transpose(0, 1)?.contiguous();
         let later = later_keys(accumulated(q.dtype()), q.device())?;
-        Ok(Self { q, k: of_keys(k)?, v: of_keys(v)?, later, segments, sizes })
+        Ok(Self { q, k: of_keys(k)?, v: of_keys(v)?, later, layout, sizes })
     }
 
     fn seen(&self, segment: usize) -> Result<Seen> {
-        let mut ranges: Vec<Range<usize>> =
-            prefixes(self.segments, segment).map(|prefix| self.segments[prefix].rows.clone()).collect();
-        ranges.reverse();
-        ranges.push(self.segments[segment].rows.clone());
+        let seen = self.layout.prefixes(segment).into_iter().chain([segment]);
+        let mut ranges: Vec<Range<usize>> = seen.map(|segment| self.layout.segments[segment].rows.clone()).collect();
         ranges.retain(|range| !range.is_empty());
         let gather = |x: &Tensor| {
             let parts: Result<Vec<Tensor>> = ranges.iter().map(|range| x.narrow(1, range.start, range.len())).collect();
             Tensor::cat(&parts?, 1)?.contiguous()
         };
         let (k, v) = (gather(&self.k)?, gather(&self.v)?);
-        let num_prefix = k.dim(1)? - self.segments[segment].rows.len();
+        let num_prefix = k.dim(1)? - self.layout.segments[segment].rows.len();
         Ok(Seen { ranges, num_prefix, k, v })
     }
 
@@ -137,29 +147,34 @@ impl<'a> Blocks<'a> {
     }
 
     /// Weights `[K, g R, T]` in f32 of a block of rows, `first` rows into its segment, over the `T` keys it may see.
-    fn weights(&self, rows: &Range<usize>, first: usize, seen: &Seen) -> Result<Tensor> {
+    fn weights(&self, segment: usize, rows: &Range<usize>, first: usize, seen: &Seen) -> Result<Tensor> {
         let (kv_heads, group, _, width) = self.sizes;
-        let num_keys = seen.num_prefix + first + rows.len();
+        let num_keys = seen.num_prefix + self.layout.own_keys(segment, first, rows.len());
         let keys = seen.k.narrow(1, 0, num_keys)?.transpose(1, 2)?.contiguous()?;
         let scores =
             (self.rows(&self.q, rows)?.matmul(&keys)?.to_dtype(accumulated(self.q.dtype()))? / (width as f64).sqrt())?;
-        // Of the keys that a segment sees only those of the block itself come after one of its rows.
-        let later = self.later.narrow(0, 0, rows.len())?.narrow(1, 0, rows.len())?;
-        let later = later.pad_with_zeros(1, num_keys - rows.len(), 0)?.unsqueeze(0)?;
-        let shape = scores.shape().clone();
-        let scores = scores.reshape((kv_heads * group, rows.len(), num_keys))?.broadcast_add(&later)?.reshape(shape)?;
-        let exponents = scores.broadcast_sub(&scores.max_keepdim(2)?)?.exp()?;
-        exponents.broadcast_div(&exponents.sum_keepdim(2)?)
+        let scores = match self.layout.mask {
+            Mask::Bidirectional => scores,
+            Mask::Causal => {
+                // Of the keys that a segment sees only those of the block itself come after one of its rows.
+                let later = self.later.narrow(0, 0, rows.len())?.narrow(1, 0, rows.len())?;
+                let later = later.pad_with_zeros(1, num_keys - rows.len(), 0)?.unsqueeze(0)?;
+                let shape = scores.shape().clone();
+                let scores = scores.reshape((kv_heads * group, rows.len(), num_keys))?;
+                scores.broadcast_add(&later)?.reshape(shape)?
+            }
+        };
+        tensor_softmax(&scores)
     }
 
     /// Blocks of query rows of a segment: their rows in the batch, and how far they are into the segment.
     fn blocks(&self, segment: usize) -> impl Iterator<Item = (Range<usize>, usize)> + use<> {
-        let rows = self.segments[segment].rows.clone();
+        let rows = self.layout.segments[segment].rows.clone();
         rows.clone().step_by(BLOCK).map(move |start| (start..rows.end.min(start + BLOCK), start - rows.start))
     }
 
     fn filled(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.segments.len()).filter(|&segment| !self.segments[segment].rows.is_empty())
+        (0..self.layout.segments.len()).filter(|&segment| !self.layout.segments[segment].rows.is_empty())
     }
 
     /// `[N, H, D]`.
@@ -169,7 +184,7 @@ impl<'a> Blocks<'a> {
         for segment in self.filled() {
             let seen = self.seen(segment)?;
             for (rows, first) in self.blocks(segment) {
-                let weights = self.weights(&rows, first, &seen)?.to_dtype(self.v.dtype())?;
+                let weights = self.weights(segment, &rows, first, &seen)?.to_dtype(self.v.dtype())?;
                 let out = weights.matmul(&seen.v.narrow(1, 0, weights.dim(2)?)?.contiguous()?)?;
                 parts.push(out.reshape((kv_heads, group, rows.len(), width))?);
             }
@@ -187,12 +202,12 @@ impl<'a> Blocks<'a> {
         let wide = accumulated(self.q.dtype());
         let mut q_parts = Vec::new();
         // By the segment whose rows they are, `[K, rows, D]`.
-        let empty = || -> Vec<Option<Tensor>> { vec![None; self.segments.len()] };
+        let empty = || -> Vec<Option<Tensor>> { vec![None; self.layout.segments.len()] };
         let (mut k_sums, mut v_sums) = (empty(), empty());
         for segment in self.filled() {
             let seen = self.seen(segment)?;
             for (rows, first) in self.blocks(segment) {
-                let weights = self.weights(&rows, first, &seen)?;
+                let weights = self.weights(segment, &rows, first, &seen)?;
                 let num_keys = weights.dim(2)?;
                 let (grad, out) = (self.rows(&grad, &rows)?, self.rows(&out, &rows)?);
                 let (keys, values) = (seen.k.narrow(1, 0, num_keys)?, seen.v.narrow(1, 0, num_keys)?);
@@ -234,7 +249,7 @@ impl<'a> Blocks<'a> {
             let own = part.narrow(1, start, len)?.to_dtype(accumulated(part.dtype()))?;
             // The last block of a segment reaches its end, those before it leave rows out.
             let own = own.pad_with_zeros(1, 0, range.len() - len)?;
-            let Some(owner) = self.segments.iter().position(|segment| segment.rows == *range) else {
+            let Some(owner) = self.layout.segments.iter().position(|segment| segment.rows == *range) else {
                 candle_core::bail!("{NAME}: rows {range:?} belong to no segment");
             };
             sums[owner] = Some(match sums[owner].take() {
@@ -265,34 +280,8 @@ fn heads_last(x: &Tensor) -> Result<Tensor> {
     x.permute((2, 0, 1, 3))?.contiguous()?.reshape((n, kv_heads * group, width))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::gradient_check::{check_against_twin, check_gradients};
-    use crate::nn::ops::attention;
-    use crate::nn::ops::attention::tests::{inputs, segments};
-
-    #[test]
-    fn gradients_are_those_of_finite_differences() -> Result<()> {
-        let lengths = [(3, None), (2, Some(0)), (2, None), (1, Some(0)), (0, None), (2, Some(2)), (2, Some(1))];
-        let (segments, n) = segments(&lengths);
-        let inputs = inputs(n, 4, 2, 4, DType::F64)?;
-        check_gradients(|v| blockwise_attention(&v[0], &v[1], &v[2], &segments), &inputs, 1e-7)
-    }
-
-    #[test]
-    fn equals_the_kernel_over_blocks_and_prefixes() -> Result<()> {
-        let lengths = [(300, None), (40, Some(0)), (270, Some(0)), (7, None), (1, None), (3, Some(3)), (35, Some(2))];
-        let (segments, n) = segments(&lengths);
-        for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 2e-4)] {
-            let inputs = inputs(n, 4, 2, 8, dtype)?;
-            check_against_twin(
-                |v| blockwise_attention(&v[0], &v[1], &v[2], &segments),
-                |v| attention(&v[0], &v[1], &v[2], &segments),
-                &inputs,
-                tolerance,
-            )?;
-        }
-        Ok(())
-    }
+/// Softmax over the last dimension.
+pub(crate) fn tensor_softmax(scores: &Tensor) -> Result<Tensor> {
+    let exponents = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+    exponents.broadcast_div(&exponents.sum_keepdim(D::Minus1)?)
 }
