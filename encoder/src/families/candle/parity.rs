@@ -17,6 +17,9 @@ use crate::{Aggregation, Embeddings, Options, Pooling, TokenClassifier};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
+/// Vectors, or the error of a model that is refused.
+type Changed = Result<Vec<Vec<f32>>, String>;
+
 /// Fixtures with a head for tokens, then those without.
 const CLASSIFIERS: [&str; 4] = ["modernbert", "deberta-v3", "deberta-v2", "nomic-bert"];
 const MODELS: [&str; 6] = ["modernbert", "deberta-v3", "deberta-v2", "nomic-bert", "jina-bert", "qwen3"];
@@ -125,10 +128,7 @@ fn a_text_alone_and_in_a_batch_has_the_same_vector() -> Outcome {
 }
 
 /// Vectors of a fixture with another configuration, or why there are none.
-fn changed(
-    model: &str,
-    change: impl Fn(&mut Value),
-) -> Result<Result<Vec<Vec<f32>>, String>, Box<dyn std::error::Error>> {
+fn changed(model: &str, change: impl Fn(&mut Value)) -> Result<Changed, Box<dyn std::error::Error>> {
     let copy = copy_of(&folder(model), &[])?;
     let path = copy.path().join("config.json");
     let mut config: Value = store::read_json(&path)?;
