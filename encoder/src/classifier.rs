@@ -7,7 +7,9 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::batches;
+use crate::config::Spec;
 use crate::error::{EncoderError, Result};
+use crate::families::Head;
 use crate::model::{Model, Packed};
 use crate::options::Options;
 use crate::spans::{Aggregation, LabelledSpan, Scheme, Word};
@@ -31,6 +33,7 @@ const OVERLAP: usize = 4;
 pub struct TokenClassifier {
     pub(crate) model: Model,
     pub(crate) tokenizer: TextTokenizer,
+    head: Option<Head>,
     /// \[labels, D\] and \[labels\].
     weight: Tensor,
     bias: Tensor,
@@ -44,7 +47,7 @@ impl TokenClassifier {
     /// Reads a Hugging Face directory of a `…ForTokenClassification`.
     pub fn open(directory: &Path, options: &Options) -> Result<Self> {
         let device = options.device.open()?;
-        let (model, (weight, bias)) = Model::open(directory, &device, |weights, config| {
+        let (model, (head, weight, bias)) = Model::open(directory, &device, |weights, architecture| {
             if !weights.contains("classifier.weight") {
                 return Err(EncoderError::Unsupported {
                     path: directory.to_owned(),
@@ -52,19 +55,20 @@ impl TokenClassifier {
                     hint: "choose a model for token classification (named entity recognition)",
                 });
             }
-            let count = config.labels.len();
-            let weight = weights.get_full("classifier.weight", &[count, config.hidden_size])?;
-            Ok((weight, weights.get_full("classifier.bias", &[count])?))
+            let head = architecture.head(weights)?;
+            let Spec { hidden_size, labels, .. } = architecture.spec();
+            let weight = weights.get_full("classifier.weight", &[labels.len(), *hidden_size])?;
+            Ok((head, weight, weights.get_full("classifier.bias", &[labels.len()])?))
         })?;
-        let tokenizer = TextTokenizer::open(directory, model.config.family)?;
-        let scheme = Scheme::new(&model.config.labels);
+        let tokenizer = TextTokenizer::open(directory, model.vocabulary)?;
+        let scheme = Scheme::new(&model.spec.labels);
         let max_content = model.max_content(&tokenizer, options)?;
-        Ok(Self { model, tokenizer, weight, bias, scheme, max_content, options: options.clone() })
+        Ok(Self { model, tokenizer, head, weight, bias, scheme, max_content, options: options.clone() })
     }
 
     /// The labels of a token by number, prefixes included (`id2label`).
     pub fn labels(&self) -> &[String] {
-        &self.model.config.labels
+        &self.model.spec.labels
     }
 
     /// The labelled spans of each text, in order and disjoint. A text that is longer than the model can read is read in
@@ -119,7 +123,10 @@ impl TokenClassifier {
     /// Scores of the labels of all tokens of a batch, token by token.
     pub(crate) fn logits(&self, packed: &Packed) -> Result<Vec<f32>> {
         let hidden = self.model.hidden(packed)?;
-        let logits = || hidden.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?.flatten_all()?.to_vec1();
+        let logits = || {
+            let hidden = self.head.as_ref().map_or(Ok(hidden.clone()), |head| head(&hidden))?;
+            hidden.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?.flatten_all()?.to_vec1()
+        };
         logits().map_err(EncoderError::tensor(&self.model.directory))
     }
 

@@ -1,6 +1,6 @@
-//! `config.json`: which architecture, how large, and which labels.
+//! `config.json`: its values, read with errors that name the file and the key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memtrain_corpora::store;
 use serde_json::Value;
@@ -11,42 +11,6 @@ const FILE: &str = "config.json";
 
 /// Most labels of a classifier whose configuration does not name them.
 const MAX_LABELS: usize = 1 << 16;
-
-/// Architectures whose forward pass is the same and whose names and positions differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// Positions from 0, token types.
-    Bert,
-    /// RoBERTa, XLM-R, CamemBERT: positions begin after the padding id.
-    Roberta,
-    /// Positions from 0, no token types, names of its own.
-    DistilBert,
-}
-
-impl Family {
-    fn of(name: &str) -> Option<Self> {
-        match name {
-            "bert" => Some(Self::Bert),
-            "roberta" | "xlm-roberta" | "camembert" => Some(Self::Roberta),
-            "distilbert" => Some(Self::DistilBert),
-            _ => None,
-        }
-    }
-
-    /// By the name of a class, such as `XLMRobertaForTokenClassification`.
-    fn of_class(class: &str) -> Option<Self> {
-        const CLASSES: [(&str, Family); 5] = [
-            ("Bert", Family::Bert),
-            ("Roberta", Family::Roberta),
-            ("XLMRoberta", Family::Roberta),
-            ("Camembert", Family::Roberta),
-            ("DistilBert", Family::DistilBert),
-        ];
-        let fits =
-            |prefix: &str| class.strip_prefix(prefix).is_some_and(|rest| rest == "Model" || rest.starts_with("For"));
-        CLASSES.into_iter().find(|(prefix, _)| fits(prefix)).map(|(_, family)| family)
-    }
-}
 
 /// The non-linearity between the two layers of a feed-forward block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,87 +23,72 @@ pub(crate) enum Activation {
     Silu,
 }
 
-/// The shape of an encoder.
+/// What any encoder says of itself, whatever its family.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
-    pub(crate) family: Family,
+pub(crate) struct Spec {
     pub(crate) vocab_size: usize,
     pub(crate) hidden_size: usize,
-    pub(crate) num_layers: usize,
-    pub(crate) num_heads: usize,
-    pub(crate) intermediate_size: usize,
-    /// Rows of the position table.
-    pub(crate) num_positions: usize,
-    /// Position of the first token.
-    pub(crate) first_position: usize,
-    /// Rows of the token-type table; 0 for none.
-    pub(crate) num_token_types: usize,
-    pub(crate) layer_norm_eps: f32,
-    pub(crate) activation: Activation,
+    /// Most tokens of a sequence, special ones included.
+    pub(crate) max_tokens: usize,
     /// `id2label` in order; `LABEL_0` … where the file has none.
     pub(crate) labels: Vec<String>,
 }
 
-impl Config {
+/// The content of a `config.json` with its path, for errors.
+pub(crate) struct Fields {
+    value: Value,
+    path: PathBuf,
+}
+
+impl Fields {
     pub(crate) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
         if !store::exists(&path) {
             return Err(EncoderError::lacks(directory, FILE, "is this the directory that `save_pretrained` wrote?"));
         }
-        Fields { value: store::read_json(&path)?, path: &path }.config()
+        Ok(Self { value: store::read_json(&path)?, path })
     }
 
-    /// Most tokens of a sequence, special ones included.
-    pub(crate) fn max_tokens(&self) -> usize {
-        self.num_positions.saturating_sub(self.first_position)
-    }
-}
-
-/// The file's content with its path, for errors.
-struct Fields<'a> {
-    value: Value,
-    path: &'a Path,
-}
-
-impl Fields<'_> {
-    fn unsupported(&self, what: String, hint: &'static str) -> EncoderError {
-        EncoderError::Unsupported { path: self.path.to_owned(), what, hint }
+    #[cfg(test)]
+    pub(crate) fn of(value: Value) -> Self {
+        Self { value, path: FILE.into() }
     }
 
-    fn text(&self, key: &str) -> Option<&str> {
-        self.value.get(key).and_then(Value::as_str)
+    /// An error about what the file asks for.
+    pub(crate) fn unsupported(&self, what: String, hint: &'static str) -> EncoderError {
+        EncoderError::Unsupported { path: self.path.clone(), what, hint }
     }
 
-    fn number(&self, key: &str, otherwise: usize) -> Result<usize> {
-        match self.value.get(key) {
-            None | Some(Value::Null) => Ok(otherwise),
-            Some(value) => {
-                value.as_u64().and_then(|number| usize::try_from(number).ok()).ok_or_else(|| EncoderError::Malformed {
-                    path: self.path.to_owned(),
-                    detail: format!("`{key}` must be a whole number, got {value}"),
-                })
-            }
+    /// An error about what cannot be in the file.
+    pub(crate) fn malformed(&self, detail: String) -> EncoderError {
+        EncoderError::Malformed { path: self.path.clone(), detail }
+    }
+
+    /// The value at this key; nothing where it is missing or null.
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.value.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.get(key).and_then(Value::as_str)
+    }
+
+    /// The class that wrote the file, such as `XLMRobertaForTokenClassification`.
+    pub(crate) fn class(&self) -> Option<&str> {
+        self.get("architectures")?.get(0)?.as_str()
+    }
+
+    pub(crate) fn number(&self, key: &str, otherwise: usize) -> Result<usize> {
+        match self.get(key) {
+            None => Ok(otherwise),
+            Some(value) => value
+                .as_u64()
+                .and_then(|number| usize::try_from(number).ok())
+                .ok_or_else(|| self.malformed(format!("`{key}` must be a whole number, got {value}"))),
         }
     }
 
-    fn family(&self) -> Result<Family> {
-        let class = self.value.get("architectures").and_then(|classes| classes.get(0)).and_then(Value::as_str);
-        let named = match (self.text("model_type"), class) {
-            (Some(name), _) => Family::of(name),
-            (None, Some(class)) => Family::of_class(class),
-            // Google's first files say neither.
-            (None, None) => self.value.get("type_vocab_size").map(|_| Family::Bert),
-        };
-        let name = self.text("model_type").or(class).unwrap_or("not named").to_owned();
-        named.ok_or_else(|| {
-            self.unsupported(
-                format!("architecture `{name}` is not among bert, roberta, xlm-roberta, camembert, distilbert"),
-                "choose a model of one of these families",
-            )
-        })
-    }
-
-    fn activation(&self, key: &str) -> Result<Activation> {
+    pub(crate) fn activation(&self, key: &str) -> Result<Activation> {
         match self.text(key).unwrap_or("gelu") {
             "gelu" | "gelu_python" => Ok(Activation::Gelu),
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
@@ -153,12 +102,11 @@ impl Fields<'_> {
     }
 
     /// `id2label`, whose keys are numbers as text.
-    fn labels(&self) -> Result<Vec<String>> {
-        let malformed = |detail: String| EncoderError::Malformed { path: self.path.to_owned(), detail };
-        let Some(map) = self.value.get("id2label").and_then(Value::as_object) else {
+    pub(crate) fn labels(&self) -> Result<Vec<String>> {
+        let Some(map) = self.get("id2label").and_then(Value::as_object) else {
             let count = self.number("num_labels", self.number("_num_labels", 2)?)?;
             if count > MAX_LABELS {
-                return Err(malformed(format!("at most {MAX_LABELS} labels can be told apart, got {count}")));
+                return Err(self.malformed(format!("at most {MAX_LABELS} labels can be told apart, got {count}")));
             }
             return Ok((0..count).map(|label| format!("LABEL_{label}")).collect());
         };
@@ -167,46 +115,82 @@ impl Fields<'_> {
             let place = key.parse::<usize>().ok().and_then(|id| labels.get_mut(id));
             match (place, name.as_str()) {
                 (Some(place @ None), Some(name)) => *place = Some(name.to_owned()),
-                _ => return Err(malformed(format!("`id2label` has an entry `{key}`: {name} among {}", map.len()))),
+                _ => return Err(self.malformed(format!("`id2label` has an entry `{key}`: {name} among {}", map.len()))),
             }
         }
         Ok(labels.into_iter().flatten().collect())
     }
 
-    fn config(&self) -> Result<Config> {
-        let family = self.family()?;
-        if let Some(kind) = self.text("position_embedding_type").filter(|kind| *kind != "absolute") {
+    /// Refuses heads that do not divide the dimensions.
+    pub(crate) fn check_heads(&self, heads: usize, dimensions: usize) -> Result<()> {
+        if heads == 0 || dimensions == 0 || !dimensions.is_multiple_of(heads) {
+            return Err(self.malformed(format!("{heads} heads do not divide {dimensions} dimensions")));
+        }
+        Ok(())
+    }
+}
+
+/// What only the families of candle-transformers ask for.
+#[cfg(feature = "candle-transformers")]
+impl Fields {
+    pub(crate) fn real(&self, key: &str, otherwise: f64) -> Result<f64> {
+        match self.get(key) {
+            None => Ok(otherwise),
+            Some(value) => value
+                .as_f64()
+                .filter(|number| number.is_finite())
+                .ok_or_else(|| self.malformed(format!("`{key}` must be a number, got {value}"))),
+        }
+    }
+
+    pub(crate) fn flag(&self, key: &str, otherwise: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(otherwise),
+            Some(value) => {
+                value.as_bool().ok_or_else(|| self.malformed(format!("`{key}` must be true or false, got {value}")))
+            }
+        }
+    }
+
+    /// The first of these keys that the file has.
+    pub(crate) fn first<'k>(&self, keys: [&'k str; 2]) -> &'k str {
+        if self.get(keys[0]).is_some() { keys[0] } else { keys[1] }
+    }
+
+    /// Refuses settings other than the one that is computed, which is also what a missing key means. `expected` is compared
+    /// as JSON.
+    pub(crate) fn only(&self, settings: &[(&str, Value)]) -> Result<()> {
+        for (key, expected) in settings {
+            if let Some(value) = self.get(key).filter(|value| *value != expected) {
+                return Err(self.unsupported(
+                    format!("`{key}` = {value} is not supported for this architecture, only {expected}"),
+                    "choose another model",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The base θ of rotary positions: of `rope_parameters` (below `part`, where it has parts), else of the key that older
+    /// files have.
+    pub(crate) fn rope_theta(&self, part: Option<&str>, key: &str, otherwise: f64) -> Result<f64> {
+        let all = self.get("rope_parameters").or_else(|| self.get("rope_scaling"));
+        let parameters = all.map(|all| part.and_then(|part| all.get(part)).unwrap_or(all));
+        let kind = parameters.and_then(|parameters| parameters.get("rope_type").or_else(|| parameters.get("type")));
+        if let Some(kind) = kind.filter(|kind| *kind != "default") {
             return Err(self.unsupported(
-                format!("position embeddings of type `{kind}` are not supported, only `absolute`"),
+                format!("rotary positions of type {kind} are not supported, only \"default\""),
                 "choose another model",
             ));
         }
-        let pad = self.number("pad_token_id", if family == Family::Roberta { 1 } else { 0 })?;
-        let eps = self.value.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(1e-12);
-        let distil = family == Family::DistilBert;
-        let key = |distil_name: &'static str, name: &'static str| if distil { distil_name } else { name };
-        let config = Config {
-            family,
-            vocab_size: self.number("vocab_size", 30_522)?,
-            hidden_size: self.number(key("dim", "hidden_size"), 768)?,
-            num_layers: self.number(key("n_layers", "num_hidden_layers"), if distil { 6 } else { 12 })?,
-            num_heads: self.number(key("n_heads", "num_attention_heads"), 12)?,
-            intermediate_size: self.number(key("hidden_dim", "intermediate_size"), 3072)?,
-            num_positions: self.number("max_position_embeddings", 512)?,
-            first_position: if family == Family::Roberta { pad.saturating_add(1) } else { 0 },
-            num_token_types: if distil { 0 } else { self.number("type_vocab_size", 2)? },
-            // DistilBERT's is written into its code.
-            layer_norm_eps: if distil { 1e-12 } else { eps as f32 },
-            activation: self.activation(key("activation", "hidden_act"))?,
-            labels: self.labels()?,
+        let theta = match parameters.and_then(|parameters| parameters.get("rope_theta")).and_then(Value::as_f64) {
+            Some(theta) => theta,
+            None => self.real(key, otherwise)?,
         };
-        if config.num_heads == 0 || !config.hidden_size.is_multiple_of(config.num_heads) || config.hidden_size == 0 {
-            return Err(EncoderError::Malformed {
-                path: self.path.to_owned(),
-                detail: format!("{} heads do not divide {} dimensions", config.num_heads, config.hidden_size),
-            });
+        if !theta.is_finite() || theta <= 0.0 {
+            return Err(self.malformed(format!("the base of rotary positions must be above 0, got {theta}")));
         }
-        Ok(config)
+        Ok(theta)
     }
 }
 
@@ -217,16 +201,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_and_positions_are_not_made_up_without_end() {
-        let config = |value: Value| Fields { value, path: Path::new("config.json") }.config();
-        let message = |value| config(value).err().map(|error| error.to_string()).unwrap_or_default();
-        assert_eq!(
-            config(json!({"model_type": "bert", "num_labels": 9})).map(|config| config.labels.len()).unwrap(),
-            9
-        );
-        assert!(message(json!({"model_type": "bert", "num_labels": 1_000_000_000_000_u64})).contains("labels"));
-        // Without a place for any token, which whoever opens the model is told.
-        let far = config(json!({"model_type": "roberta", "pad_token_id": u64::MAX})).unwrap();
-        assert_eq!(far.max_tokens(), 0);
+    fn labels_are_not_made_up_without_end() {
+        assert_eq!(Fields::of(json!({"num_labels": 9})).labels().unwrap().len(), 9);
+        let error = Fields::of(json!({"num_labels": 1_000_000_000_000_u64})).labels().unwrap_err();
+        assert!(error.to_string().contains("labels"), "{error}");
     }
 }

@@ -18,7 +18,8 @@ use crate::tokens::TextTokenizer;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
-    /// As the directory says in `1_Pooling/config.json` (sentence-transformers); the mean if it does not say.
+    /// As the directory says in `1_Pooling/config.json` (sentence-transformers); if it does not say, the mean, and the last
+    /// token of a decoder.
     #[default]
     Model,
     /// Their mean.
@@ -38,6 +39,11 @@ impl Pooling {
     /// # Errors
     /// Files that cannot be read, or pooling of a kind that cannot be computed.
     pub fn of(directory: &Path) -> Result<Self> {
+        Ok(Self::stated(directory)?.unwrap_or(Self::Mean))
+    }
+
+    /// What the files say, if they say anything.
+    fn stated(directory: &Path) -> Result<Option<Self>> {
         let modules = directory.join("modules.json");
         if store::exists(&modules) {
             let value: Value = store::read_json(&modules)?;
@@ -54,7 +60,7 @@ impl Pooling {
         }
         let path = directory.join("1_Pooling").join("config.json");
         if !store::exists(&path) {
-            return Ok(Pooling::Mean);
+            return Ok(None);
         }
         let value: Value = store::read_json(&path)?;
         const MODES: [(&str, &str, Pooling); 4] = [
@@ -70,7 +76,7 @@ impl Pooling {
         let known =
             MODES.into_iter().find(|(key, name, _)| chosen == [*key] || (chosen.is_empty() && named == Some(*name)));
         match known {
-            Some((_, _, pooling)) => Ok(pooling),
+            Some((_, _, pooling)) => Ok(Some(pooling)),
             None => Err(EncoderError::Unsupported {
                 path,
                 what: format!(
@@ -107,15 +113,18 @@ impl Embeddings {
     pub fn open(directory: &Path, pooling: Pooling, normalize: bool, options: &Options) -> Result<Self> {
         let device = options.device.open()?;
         let (model, ()) = Model::open(directory, &device, |_, _| Ok(()))?;
-        let tokenizer = TextTokenizer::open(directory, model.config.family)?;
-        let pooling = if pooling == Pooling::Model { Pooling::of(directory)? } else { pooling };
+        let tokenizer = TextTokenizer::open(directory, model.vocabulary)?;
+        let pooling = match pooling {
+            Pooling::Model => Pooling::stated(directory)?.unwrap_or(model.pooling),
+            named => named,
+        };
         let max_content = model.max_content(&tokenizer, options)?;
         Ok(Self { model, tokenizer, pooling, normalize, max_content, options: options.clone() })
     }
 
     /// Numbers of a vector.
     pub fn dimensions(&self) -> usize {
-        self.model.config.hidden_size
+        self.model.spec.hidden_size
     }
 
     /// Most tokens of a text, special ones included; what is longer is cut at the end.
@@ -161,6 +170,10 @@ impl Embeddings {
         packed
             .rows()
             .map(|rows| {
+                // No word of the text is known, and nothing stands around it.
+                if rows.is_empty() {
+                    return Ok(vec![0.0; self.dimensions()]);
+                }
                 let states = hidden.narrow(0, rows.start, rows.len())?;
                 let pooled = match self.pooling {
                     Pooling::Mean | Pooling::Model => states.mean(0)?,

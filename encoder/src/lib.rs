@@ -1,7 +1,8 @@
 //! Hugging Face encoders: embeddings and token classification.
 //!
-//! Reads a directory as `transformers` writes it (configuration, tokenizer, weights) of the BERT, RoBERTa (with XLM-R and
-//! CamemBERT) or DistilBERT family, and gives
+//! Reads a directory as `transformers` writes it (configuration, tokenizer, weights) of BERT, RoBERTa (with XLM-R and
+//! CamemBERT) or DistilBERT, with the feature `candle-transformers` also of ModernBERT, DeBERTa-v2, NomicBERT, Jina's BERT or
+//! Qwen3, and gives
 //!
 //! * [`Embeddings`]: one vector a text, by the pooling of the model;
 //! * [`TokenClassifier`]: labelled spans of a text, such as the names a recognizer was trained to find.
@@ -15,6 +16,7 @@ mod classifier;
 mod config;
 mod embeddings;
 mod error;
+mod families;
 mod files;
 mod model;
 mod ops;

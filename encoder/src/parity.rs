@@ -18,14 +18,14 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const MODELS: [&str; 4] = ["bert", "distilbert", "roberta", "xlm-roberta"];
 
-fn folder(model: &str) -> PathBuf {
+pub(crate) fn folder(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(model)
 }
 
 #[derive(Deserialize)]
-struct Row {
+pub(crate) struct Row {
     text: String,
-    ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
     logits: Vec<Vec<f32>>,
     mean: Vec<f32>,
     cls: Vec<f32>,
@@ -40,11 +40,11 @@ struct Spans {
     max: Vec<(usize, usize, String, f32)>,
 }
 
-fn rows(model: &str) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+pub(crate) fn rows(model: &str) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     Ok(store::read_json(&folder(model).join("expected.json"))?)
 }
 
-fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
+pub(crate) fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len());
     ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
@@ -118,10 +118,14 @@ fn spans_are_those_of_the_pipeline_of_transformers() -> Outcome {
     Ok(())
 }
 
-/// A copy of a fixture in a temporary directory, without some of its files.
 fn copy_without(model: &str, left_out: &[&str]) -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
+    copy_of(&folder(model), left_out)
+}
+
+/// A copy of a fixture in a temporary directory, without some of its files.
+pub(crate) fn copy_of(fixture: &Path, left_out: &[&str]) -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
     let copy = tempfile::tempdir()?;
-    for path in store::list(&folder(model))? {
+    for path in store::list(fixture)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if !left_out.contains(&name) {
             store::write_atomic(&copy.path().join(name), store::read(&path)?)?;
@@ -291,7 +295,7 @@ fn kernels_and_candles_operations_agree() -> Outcome {
         let mut packed = Packed::default();
         rows(model)?.iter().for_each(|row| packed.push(row.ids.clone()));
         let by_kernels = classifier.logits(&packed)?;
-        classifier.model.portable = true;
+        classifier.model.encoder.use_portable();
         let off = difference(&classifier.logits(&packed)?, &by_kernels);
         assert!(off < 1e-5, "{model}: {off:e}");
     }

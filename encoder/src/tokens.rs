@@ -7,8 +7,8 @@ use memtrain_corpora::store;
 use serde_json::{Map, Value, json};
 use tokenizers::{ModelWrapper, Tokenizer};
 
-use crate::config::Family;
 use crate::error::{EncoderError, Result};
+use crate::families::Vocabulary;
 use crate::tokenizer_file::{guarded, open};
 
 const FILE: &str = "tokenizer.json";
@@ -46,9 +46,9 @@ pub(crate) struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    pub(crate) fn open(directory: &Path, family: Family) -> Result<Self> {
+    pub(crate) fn open(directory: &Path, vocabulary: Vocabulary) -> Result<Self> {
         let settings = optional_json(&directory.join(SETTINGS))?;
-        let tokenizer = read(directory, family, &settings)?;
+        let tokenizer = read(directory, vocabulary, &settings)?;
         // What stands around any text stands around this one.
         let sample = guarded(|| tokenizer.encode("a", true));
         let sample = sample.map_err(|error| EncoderError::tokenizer(directory, error))?;
@@ -141,14 +141,16 @@ fn optional_json(path: &Path) -> Result<Value> {
     if store::exists(path) { Ok(store::read_json(path)?) } else { Ok(Value::Null) }
 }
 
-fn read(directory: &Path, family: Family, settings: &Value) -> Result<Tokenizer> {
+fn read(directory: &Path, vocabulary: Vocabulary, settings: &Value) -> Result<Tokenizer> {
     let path = directory.join(FILE);
     if store::exists(&path) {
         return open(&store::read(&path)?).map_err(|error| EncoderError::Malformed { path, detail: error.to_string() });
     }
-    let built = match family {
-        Family::Bert | Family::DistilBert => word_piece(directory, settings)?,
-        Family::Roberta => byte_pairs(directory, settings)?,
+    let built = match vocabulary {
+        Vocabulary::WordPiece => word_piece(directory, settings)?,
+        Vocabulary::BytePairs => byte_pairs(directory, settings)?,
+        #[cfg(feature = "candle-transformers")]
+        Vocabulary::None => None,
     };
     let Some((file, value)) = built else {
         return Err(EncoderError::lacks(

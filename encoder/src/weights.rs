@@ -39,7 +39,8 @@ pub(crate) struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn open(directory: &'a Path, device: &'a Device) -> Result<Self> {
+    /// Opens the files of a directory; `anchor` is a tensor that tells what stands before all names.
+    pub(crate) fn open(directory: &'a Path, device: &'a Device, anchor: &str) -> Result<Self> {
         let mut weights = Self {
             directory,
             files: Vec::new(),
@@ -55,11 +56,10 @@ impl<'a> Weights<'a> {
                 weights.add_safetensors(&file)?;
             }
         }
-        const ANCHOR: &str = "embeddings.word_embeddings.weight";
-        let prefixes = weights.names.keys().filter_map(|name| name.strip_suffix(ANCHOR));
+        let prefixes = weights.names.keys().filter_map(|name| name.strip_suffix(anchor));
         let prefixes = prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.'));
         let Some(prefix) = prefixes.min_by_key(|prefix| prefix.len()).map(str::to_owned) else {
-            return Err(weights.failed(vec![format!("no tensor is called `{ANCHOR}`, with or without a prefix")]));
+            return Err(weights.failed(vec![format!("no tensor is called `{anchor}`, with or without a prefix")]));
         };
         weights.prefix = prefix;
         Ok(weights)
@@ -92,6 +92,16 @@ impl<'a> Weights<'a> {
         self.names.extend(file.tensor_infos().keys().map(|name| (name.clone(), 0)));
         self.files.push(File::Pickle(Box::new(file), store::len(&path)?));
         Ok(())
+    }
+
+    /// Where the tensors are.
+    pub(crate) fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// For `map_err` on what candle returns.
+    pub(crate) fn failure(&self) -> impl Fn(candle_core::Error) -> EncoderError + 'a {
+        EncoderError::tensor(self.directory)
     }
 
     fn failed(&self, problems: Vec<String>) -> EncoderError {

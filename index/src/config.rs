@@ -211,7 +211,7 @@ impl EmbedConfig {
 pub enum EmbedBackend {
     /// [`crate::embed::RandomIndexing`]: learned from the corpus itself, no download.
     Builtin,
-    /// BERT-type models (MiniLM, BGE, E5, GTE …) from a Hugging Face directory, by candle.
+    /// Encoders (MiniLM, BGE, E5, GTE, ModernBERT, Nomic, Qwen3-Embedding …) from a Hugging Face directory, by candle.
     Candle,
     /// Models exported as ONNX, by fastembed and the ONNX runtime. Needs the cargo feature of that name.
     Fastembed,

@@ -85,7 +85,7 @@ const METHODS: [(&str, &str); 3] =
 /// The back-ends of embeddings that can be typed.
 const EMBEDDERS: [(&str, &str); 3] = [
     ("builtin", "Learned from the passages themselves"),
-    ("candle", "A Hugging Face directory of the BERT family"),
+    ("candle", "A Hugging Face directory: BERT, RoBERTa, ModernBERT, Qwen3-Embedding …"),
     ("fastembed", "A model exported as ONNX (needs a build with `--features fastembed`, and the ONNX runtime)"),
 ];
 

@@ -1,4 +1,4 @@
-//! BERT-type encoders from Hugging Face directories, by candle.
+//! Encoders from Hugging Face directories, by candle.
 
 use std::path::PathBuf;
 

@@ -62,7 +62,7 @@ pub struct BackendName(&'static Backend);
 impl BackendName {
     /// Links, a gazetteer of titles, redirects and anchors, and rules; no model.
     pub const LINKS: Self = Self(&links::BACKEND);
-    /// A token-classification model of the BERT family from a Hugging Face directory.
+    /// A token-classification model from a Hugging Face directory.
     pub const BERT: Self = Self(&bert::BACKEND);
     /// The pipeline of the `rust-bert` crate; only in builds with the feature of that name.
     pub const RUST_BERT: Self = Self(&rust_bert::BACKEND);

@@ -1,4 +1,4 @@
-//! Mentions by a token-classification model: any Hugging Face directory of the BERT family.
+//! Mentions by a token-classification model: any Hugging Face directory that `memtrain-encoder` reads.
 //!
 //! The model alone says what is a mention. A link whose anchor is exactly a mention's words gives it its target.
 
@@ -106,10 +106,10 @@ impl Meanings {
     }
 }
 
-/// A token-classification model of the BERT family from a Hugging Face directory.
+/// A token-classification model from a Hugging Face directory.
 pub(super) const BACKEND: Backend = Backend {
     name: "bert",
-    about: Some("A token-classification model of the BERT family"),
+    about: Some("A token-classification model: BERT, RoBERTa, DeBERTa, ModernBERT …"),
     model: ModelSource::Folder,
     check: directory,
     inputs: |config| {
