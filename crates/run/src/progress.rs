@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::fold::folded;
 use super::log;
 
 /// A line is printed at most so often for one piece of work.
@@ -53,6 +54,8 @@ impl Write for Stderr {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let text = for_people(&String::from_utf8_lossy(bytes)).into_bytes();
+        let bytes = text.as_slice();
         match bars() {
             Some(bars) => bars.suspend(|| io::stderr().write_all(bytes)),
             None => io::stderr().write_all(bytes),
@@ -62,6 +65,11 @@ impl Write for Stderr {
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
     }
+}
+
+/// A message for stderr: folded where that is a terminal. In a file or a pipe a record stays one line.
+pub fn for_people(text: &str) -> String {
+    if io::stderr().is_terminal() { folded(text) } else { text.to_owned() }
 }
 
 /// Writes what goes to a terminal beside stderr, with the bars out of the way meanwhile.
