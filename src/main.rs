@@ -2,22 +2,16 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use memtrain::cli::{
-    Cli, Command, completions, config, corpus, doctor, entities, environment, eval, failure, index, man, policy,
-    processor, quickstart, read, report, run, serve_index, slurm, tasks, train, wikitext, world,
+    Command, completions, config, corpus, doctor, entities, environment, eval, failure, index, man, policy, processor,
+    quickstart, read, report, run, serve_index, slurm, tasks, train, wikitext, world,
 };
 
 fn main() -> ExitCode {
-    // Before anything else, since all else may use what the processor lacks.
-    if let Some(refusal) = processor::refusal() {
-        eprint!("{refusal}");
-        return ExitCode::FAILURE;
-    }
     environment::reexec();
     // Where the system refuses it, everything but the message is the same.
     let _ = memtrain::run::signal::fail_beyond_size_limit();
-    let cli = match Cli::try_parse() {
+    let cli = match memtrain::cli::parse() {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
     };
@@ -41,7 +35,7 @@ fn main() -> ExitCode {
         Command::ServeIndex(args) => serve_index::run(&args),
         Command::Slurm(args) => slurm::run(&args),
         Command::Config(args) => config::run(&args),
-        Command::Doctor => doctor::run(),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     })

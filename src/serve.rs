@@ -22,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use memtrain_corpora::json::problem;
 use serde_json::{Value, json};
 
 use self::hosts::AllowedHosts;
@@ -255,7 +256,7 @@ impl Server<'_> {
         let wrong = |detail: String| Response::error(400, &detail);
         let request: RetrieveRequest = serde_json::from_slice(body).map_err(|error| {
             let expected = r#"{"queries": ["…"], "topk": 3, "return_scores": true}"#;
-            wrong(format!("the body is not `{expected}`: {error}"))
+            wrong(format!("the body is not `{expected}`: {}", problem(&error, &String::from_utf8_lossy(body))))
         })?;
         let RetrieveRequest { queries, topk, return_scores } = request;
         if queries.len() > self.config.max_queries {

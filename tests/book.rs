@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory, Parser};
-use memtrain::cli::sources::Sources;
 use memtrain::cli::{Cli, configuration};
+use memtrain::config::sources::Sources;
 use memtrain_corpora::store;
 
 fn root() -> &'static Path {

@@ -404,6 +404,21 @@ fn an_installed_binary_gives_itself_its_settings_and_stays_one_process() {
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("\"grad_norm\""));
 }
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_feature = "avx2"))]
+#[test]
+fn a_processor_without_avx2_is_refused_before_anything_uses_it() {
+    // Debian's qemu-user; on a processor of its own the program would have to be tried by hand.
+    let run =
+        Command::new("qemu-x86_64").args(["-cpu", "Nehalem", env!("CARGO_BIN_EXE_memtrain"), "--version"]).output();
+    let Ok(output) = run else {
+        eprintln!("SKIPPED: there is no `qemu-x86_64` (Debian's qemu-user), so that no older processor was tried");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("this one lacks AVX, FMA, ") && said.contains("hint: Build it on this machine"), "{said}");
+}
+
 #[test]
 fn what_was_typed_does_not_steer_the_terminal() {
     let folder = tempfile::tempdir().unwrap();

@@ -57,6 +57,9 @@ fn documents_leave_and_come_back() {
     assert_eq!(text.lines().count(), heldout.len());
     let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(first["context"], heldout[0].text);
+    let misnamed = memtrain(path, &["corpus", "export", "corpus", "--format", "hf-chat", "--out", "chat.jsonl"]);
+    let told = String::from_utf8_lossy(&misnamed.stderr);
+    assert!(misnamed.status.code() == Some(2) && told.contains("writes Parquet, and the name `chat.jsonl`"), "{told}");
     let over = memtrain(path, &["corpus", "export", "corpus", "--out", "small.toml"]);
     assert_eq!(over.status.code(), Some(1), "a file of somebody else stays");
     // Conversations.

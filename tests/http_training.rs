@@ -1,4 +1,4 @@
-//! Training with a server that draws: it reads the weights that the trainer writes, and answers with what the policy says.
+//! Training and evaluation with a server that draws: it reads the weights that the trainer writes, and answers with what the policy says.
 
 mod drawing_server;
 mod small_world;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use drawing_server::{Fault, Server};
 use memtrain::policy::{adapter, built_in};
 use memtrain_corpora::store;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const MORE: &str = r#"
     [reader]
@@ -219,4 +219,49 @@ fn steps_are_drawn_one_ahead_and_a_disturbed_run_ends_the_same() {
         finish(folder, &server, &name);
         assert_eq!(outcome(folder, &name), undisturbed, "{signal}");
     }
+}
+
+#[test]
+fn long_questions_are_answered_by_a_server_with_the_policy_as_in_this_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let row = |number: u32| {
+        let said = (0..6).map(|hall| format!("The guild {number} met in Hall {hall} once.")).collect::<Vec<_>>();
+        json!({
+            "_id": format!("q{number}"), "question": format!("Where did the guild {number} meet?"), "answer": "Hall 3",
+            "supporting_facts": [["Guild", 0]], "context": [["Guild", said]],
+        })
+    };
+    store::write_json(&path.join("set.json"), &(0..4).map(row).collect::<Vec<_>>()).unwrap();
+    memtrain(path, &["tasks", "import", "set.json", "--out", "t.parquet"]).unwrap();
+    built_in::write("tiny", &path.join("base")).unwrap();
+    let server = Server::start(Some(&path.join("base")), Fault::None);
+    let limits = ["prompts=compact", "chunk_tokens=48", "memory_tokens=16", "answer_tokens=12", "context_tokens=256"];
+    let limits = limits.map(|limit| format!("reader.{limit}"));
+    let eval = |out: &str, more: &[&str]| {
+        let fixed = ["eval", "long-qa", "t.parquet", "--policy", "built-in:tiny", "--out", out];
+        let greedy = ["--full-context-tokens", "120", "--temperature", "0", "--batch", "3"];
+        let limits = limits.iter().flat_map(|limit| ["--set", limit]);
+        let arguments: Vec<&str> = fixed.into_iter().chain(greedy).chain(limits).chain(more.iter().copied()).collect();
+        memtrain(path, &arguments)
+    };
+    let items = |out: &str| store::read_to_string(&path.join(out).join("items.jsonl")).unwrap_or_default();
+    let url = server.url.clone();
+    let at_server = ["--server", url.as_str(), "--set", "sampler.http.retries=0"];
+    eval("here", &[]).unwrap();
+    eval("there", &at_server).unwrap();
+    assert_eq!((items("there"), items("here").lines().count()), (items("here"), 8));
+    // It has the policy: nothing is sent to it. Run again it is asked for nothing.
+    let asked = server.asked.load(SeqCst);
+    assert!(asked > 0 && server.reloads.load(SeqCst) == 0, "{asked}");
+    eval("there", &at_server).unwrap();
+    assert_eq!(server.asked.load(SeqCst), asked);
+    // A folder of answers from here is not gone on with from there.
+    let said = eval("here", &at_server).unwrap_err();
+    assert!(said.contains("`here`") && said.contains("hint: "), "{said}");
+    // A server that is gone: nothing is counted as wrong.
+    drop(server);
+    let said = eval("gone", &at_server).unwrap_err();
+    assert!(said.contains("does not answer") && said.contains("hint: Start the server"), "{said}");
+    assert_eq!(items("gone"), "");
 }

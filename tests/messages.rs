@@ -277,6 +277,52 @@ fn every_command_has_a_manual_page() {
 }
 
 #[test]
+fn what_is_typed_wrong_is_named_with_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    small_world::write(path, "");
+    store::create_dir_all(&path.join("runs/other")).unwrap();
+    store::write_atomic(&path.join("runs/other/config.toml"), "").unwrap();
+    store::write_atomic(&path.join("bad.jsonl"), "{\"prompt_ids\": [5, \"x\"], \"response_ids\": [8]}\n").unwrap();
+    store::write_atomic(&path.join("text.txt"), "The mill was built by Bert.\n").unwrap();
+    let set = |change: &'static str| ["train", "small.toml", "--set", change];
+    let kind = ["`objective.kind` is `memtrian` at --set", "Did you mean `memtrain`?"];
+    let file = ["`small.toml` is a file: a policy is a folder"];
+    let bert = ["corpus", "build", "small.toml", "--set", "corpus.entities.backend=bert", "--set"];
+    for (command, code, parts) in [
+        (&set("objective.kind=memtrian")[..], 2, &kind[..]),
+        (&set("reader.prompt.layout=side"), 2, &["`reader.prompt.layout` is `side` at --set"]),
+        (&set("train.steps.more=3"), 2, &["`train.steps` is a section of keys at --set: it must be a whole number"]),
+        (&["train", "runs/other"], 2, &["`runs/other` is a folder", "`runs/other/config.toml`"]),
+        (&["quickstart", "--seed", "-1"], 2, &["'--seed <SEED>': the number must not be negative"]),
+        (&["policy", "info", "built-in:nano"], 1, &["error: no built-in policy is called `nano`; there are "]),
+        (&["policy", "info", "small.toml"], 1, &file),
+        (
+            &["policy", "score", "built-in:tiny", "--input", "bad.jsonl"],
+            1,
+            &["line 1 of bad.jsonl: `prompt_ids` has \"x\""],
+        ),
+        (&["entities", "tag", "--corpus", "nowhere"], 1, &["there is no corpus `nowhere`"]),
+        (&["entities", "eval", "text.txt"], 1, &["no label of the back-end counts as one of `text.txt`", "Bert."]),
+        (&[&bert[..], &["corpus.entities.model=nowhere"]].concat(), 2, &["`corpus.entities.model` is `nowhere`"]),
+        (&["eval", "memory", "small.toml", "--set", "eval.documents=0"], 2, &["`eval.documents` is 0", "hint: "]),
+        (&["slurm", "train", "small.toml", "--sbatch", "gres=gpu:1"], 2, &["`--sbatch=--gres=gpu:1`"]),
+    ] {
+        let said = refused(path, command, code, parts);
+        assert!(!said.contains("Look at"), "what was typed is no line of a file: {said}");
+    }
+    assert!(!store::exists(&path.join("corpus")), "nothing is begun before the model is found");
+    let output = memtrain(path, &["wikitext", "--language", "xx", "text.txt"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing is known of a language `xx`"));
+    // A configuration without the corpus that it reads.
+    assert!(memtrain(path, &["corpus", "build", "small.toml"]).status.success());
+    store::write_atomic(&path.join("bare.toml"), "run.corpus = \"corpus\"\npolicy.path = \"built-in:tiny\"\n").unwrap();
+    let bare = ["`corpus.ingest.dumps` is empty", "`[corpus]` that its corpus was built with"];
+    refused(path, &["train", "bare.toml"], 2, &bare);
+}
+
+#[test]
 fn a_doctor_says_what_is_there_and_what_stands_in_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let output = memtrain(folder.path(), &["doctor"]);
@@ -287,6 +333,24 @@ fn a_doctor_says_what_is_there_and_what_stands_in_the_way() {
     {
         assert!(said.contains(part), "{part}: {said}");
     }
+    for part in ["disk ", "card ", "onnx ", "libtorch "] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // A configuration is checked as well, and all of it is one JSON object for a report.
+    small_world::write(folder.path(), "");
+    let output = memtrain(folder.path(), &["doctor", "small.toml", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = told["findings"].as_array().unwrap();
+    let of = |name: &str| findings.iter().find(|finding| finding["name"] == name).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert_eq!((of("config")["state"].as_str(), of("program").get("fix")), (Some("fine"), None), "{told}");
+    let output = memtrain(folder.path(), &["doctor", "small.toml", "--set", "train.stepz=1"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("! config      unknown key `stepz` at --set\n              fix: did you mean `steps`?"),
+        "{said}"
+    );
     // Whoever forbids the second start runs without the settings.
     let output = Command::new(env!("CARGO_BIN_EXE_memtrain"))
         .current_dir(folder.path())

@@ -134,7 +134,7 @@ fn scripts_are_as_they_were_when_last_looked_at() {
     let corpus = ["slurm", "corpus", "--config", "small.toml", "--set", "run.name=it's", "--accept-truncated"];
     let submit = site.said(&[&corpus[..], &options].concat());
     assert!(submit.trim_end().ends_with("/a slurm/corpus-submit.sh"), "{submit}");
-    site.said(&["slurm", "train", "small.toml", "--device", "cpu", "--sbatch=--gres=gpu:1"]);
+    site.said(&["slurm", "train", "small.toml", "--device", "cpu", "--branch", "slower", "--sbatch=--gres=gpu:1"]);
     for name in ["corpus-submit.sh", "corpus-shards.sbatch", "corpus-step.sbatch", "train-submit.sh", "train.sbatch"] {
         let script = site.folder.path().join("a slurm").join(name);
         assert!(Command::new("bash").arg("-n").arg(&script).status().unwrap().success(), "{name}");
@@ -233,6 +233,32 @@ fn a_job_that_stops_with_everything_saved_goes_to_the_queue_again() {
 }
 
 #[test]
+fn a_signal_between_two_commands_of_a_job_or_before_they_take_signals_sends_it_to_the_queue_again() {
+    let site = Site::new();
+    let program = format!("--program={}", site.slurm.path().join("program").display());
+    site.said(&["slurm", "corpus", "small.toml", &program]);
+    let script = site.folder.path().join("a slurm/corpus-step.sbatch");
+    let text = store::read_to_string(&script).unwrap().replace("run \"$memtrain\"", "run bash \"$memtrain\"");
+    // The planning is done whole though the signal comes in it; the commit is not begun. Without handlers it ends the command.
+    let ends = "trap '' USR1; echo \"$2\" >>told; kill -USR1 $PPID; sleep 0.2; exit 0\n";
+    let dies = "echo \"$2\" >>told; kill -USR1 $PPID; sleep 5; exit 0\n";
+    let early = text.replace("cd '", "kill -USR1 $$\ncd '");
+    for (script_text, program, told) in [(&text, ends, "plan\n"), (&text, dies, "plan\n"), (&early, ends, "")] {
+        site.note("program", program);
+        store::write_atomic(&script, script_text).unwrap();
+        let path = format!("{}:{}", site.slurm.path().display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("bash");
+        command.arg(&script).args(["ingest", "plan", "finish"]).env("PATH", path).env("SLURM_JOB_ID", "5");
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(75), "{told}: {}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(site.noted("others"), "scontrol requeue 5\n", "{told}");
+        let file = site.path().join("told");
+        assert_eq!(store::read_to_string(&file).unwrap_or_default(), told);
+        store::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
 fn what_cannot_stand_in_a_script_is_refused_before_anything_is_written() {
     let site = Site::new();
     let train = ["slurm", "train", "small.toml"];
@@ -240,6 +266,7 @@ fn what_cannot_stand_in_a_script_is_refused_before_anything_is_written() {
     site.refused(&with("--sbatch=gpu"), 2, &["--sbatch=--partition=gpu"]);
     site.refused(&with("--sbatch=--time=1\n#SBATCH --wrap=x"), 2, &["`--sbatch` holds a control character"]);
     site.refused(&with("--setup=true\nfalse"), 2, &["`--setup` holds a control character"]);
+    site.refused(&with("--branch=../x"), 2, &["`run.name` is `../x`"]);
     site.refused(&with("--after=1;id"), 2, &["write numbers of jobs, as `12:13`"]);
     site.refused(&["slurm", "corpus", "small.toml", "--tasks=0"], 2, &["--tasks"]);
     site.refused(&["slurm", "corpus", "nowhere.toml"], 1, &["nowhere.toml"]);

@@ -2,9 +2,10 @@
 //!
 //! Python's `json` writes `NaN` and `Infinity`, which JSON does not have, and escapes for half a surrogate pair, which are no
 //! character; numbers may be larger than any that a computer has. One such value in a field that nobody asks for must not cost the row.
-
 //!
 //! A value takes 32 bytes and more in memory, and two in a text. So no more than [`MAX_VALUES`] are kept of an object.
+
+mod problem;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -13,6 +14,8 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+pub use problem::{expected, problem};
 
 /// Values in an object, those inside of others too.
 pub const MAX_VALUES: usize = 1 << 20;

@@ -25,6 +25,8 @@ const FILES: usize = 100_000;
 const RETRIES: u32 = 3;
 /// Silence after which a connection is given up.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Time for the question whether the endpoint answers at all.
+const REACH: Duration = Duration::from_secs(5);
 
 /// A hub, and who asks it.
 pub(crate) struct Api {
@@ -72,6 +74,16 @@ impl Api {
             .user_agent("memtrain")
             .build();
         Self { agent: config.new_agent(), endpoint: endpoint.to_owned(), token, progress }
+    }
+
+    /// Whether the endpoint answers in time, with whatever status but its own failure.
+    pub(crate) fn reach(&self) -> Result<(), String> {
+        let request = self.agent.get(&self.endpoint).config().timeout_global(Some(REACH)).build();
+        let response = request.call().map_err(|error| error.to_string())?;
+        match response.status().is_server_error() {
+            true => Err(format!("http status {}", response.status().as_u16())),
+            false => Ok(()),
+        }
     }
 
     /// Asks for an address of the endpoint and goes where it is redirected to. Of all answers on the way, `seen` is shown

@@ -149,6 +149,14 @@ impl Hub {
         }
     }
 
+    /// Whether the hub answers within seconds; nobody is told who asks.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn reach(&self) -> Result<(), String> {
+        Api::new(&self.endpoint, None, false).reach()
+    }
+
     /// Whether `source` is named as on the hub, `organisation/model` or `organisation/model@revision`, and is no folder.
     pub fn is_name(source: &str) -> bool {
         !store::is_dir(Path::new(source)) && Repository::parse(source).is_some()

@@ -250,7 +250,7 @@ impl CorpusConfig {
     pub fn validate(&self) -> Result<()> {
         let ingest = &self.ingest;
         if ingest.dumps.is_empty() {
-            return fault("corpus.ingest.dumps", "is empty: name at least one dump (`--dump FILE`)".into());
+            return fault("corpus.ingest.dumps", "is empty: name at least one dump".into());
         }
         if ingest.min_words == 0 || ingest.max_words < ingest.min_words {
             return fault(

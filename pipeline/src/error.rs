@@ -185,6 +185,10 @@ impl PipelineError {
             Self::Encoder(error) => error.hint().map(str::to_owned),
             Self::Index(error) => error.hint(),
             Self::Dump { source, .. } => source.hint().map(str::to_owned),
+            Self::Config { key: "corpus.ingest.dumps", .. } => Some(
+                "write `dumps = [\"FILE\"]` below `[corpus.ingest]`, or type `--dump FILE` behind `memtrain corpus build CONFIG`; a configuration that trains holds, or includes, the `[corpus]` that its corpus was built with"
+                    .into(),
+            ),
             Self::NoDump { .. } => Some(
                 "set `corpus.ingest.dumps` (or `--dump`) to dumps, their folder, or a pattern with `*`, `?`, `[…]` or `**`, as seen from the folder you are in"
                     .into(),

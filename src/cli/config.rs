@@ -6,10 +6,10 @@ use memtrain_session::Session;
 use memtrain_session::check::needs_corpus;
 
 use super::configuration::ConfigArgs;
-use super::failure::origin;
 use super::print::print_line;
-use super::sources::Sources;
+use crate::config::messages::origin;
 use crate::config::reference;
+use crate::config::sources::Sources;
 
 /// Arguments of `memtrain config`.
 #[derive(Debug, Args)]

@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use memtrain_corpora::{Entity, EntityLabel, store, unpack};
-use memtrain_pipeline::StageName;
 use memtrain_pipeline::config::EntitiesConfig;
 use memtrain_pipeline::entities::conll::Conll;
 use memtrain_pipeline::entities::evaluation::{Mapping, Report, Score, evaluate};
 use memtrain_pipeline::entities::{BackendName, EntityBackend, open_backend, tag_text};
+use memtrain_pipeline::{PipelineError, StageName};
 use memtrain_session::models;
 use serde::Serialize;
 
 use super::choice::choices;
 use super::configuration::ConfigArgs;
-use super::failure::{Usage, WithHint};
+use super::failure::{FolderKind, Usage, WithHint};
 use super::print::{output, print_line};
 use super::progress::CorpusProgress;
 use crate::run::signal::StopRequest;
@@ -120,6 +120,13 @@ impl BackendArgs {
             language: self.language.clone().unwrap_or_default(),
             ..EntitiesConfig::default()
         };
+        if let Some(code) = &self.language {
+            super::wikitext::warn_of_unknown_language(code);
+        }
+        if let Some(corpus) = self.corpus.as_deref().filter(|corpus| FolderKind::of(corpus) != Some(FolderKind::Corpus))
+        {
+            return Err(PipelineError::NoCorpus { path: corpus.to_path_buf() }.into());
+        }
         models::place_recognizer(&mut config)?;
         Ok(open_backend(&config, self.corpus.as_deref())?)
     }
@@ -234,6 +241,17 @@ fn eval(args: &EvalArgs) -> anyhow::Result<()> {
     }
     let backend = args.backend.open()?;
     let mut report = evaluate(&gold, &*backend, &mapping)?;
+    let is_counted = report.mapping.iter().any(|(_, row)| row.is_some());
+    if !is_counted && !report.unmapped.is_empty() {
+        let labels: Vec<&str> = report.unmapped.iter().map(String::as_str).take(8).collect();
+        return Err(anyhow::anyhow!(
+            "no label of the back-end counts as one of `{name}`, which has {}",
+            labels.join(", ")
+        ))
+        .hint(|| {
+            "the tag is the last column of each line; `--map PERSON=PER` counts a label as one of the file".to_owned()
+        });
+    }
     if !args.mistakes {
         report.mistakes.clear();
     }

@@ -10,21 +10,18 @@ mod numbers;
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::process::ExitCode;
 
 use memtrain_corpora::store::StoreError;
 use memtrain_corpora::visible::visible;
 use memtrain_session::error;
-pub use memtrain_session::error::{ConfigError, Hinted, Usage, WithHint};
 use memtrain_session::error::{ErrorKind, causes, kind, store_error};
+pub use memtrain_session::error::{Hinted, Usage, WithHint};
 use memtrain_statistics::StatisticsError;
-use serde::de::DeserializeOwned;
 
 pub(super) use self::folders::FolderKind;
 use super::print::is_closed;
-use super::sources::Sources;
-use crate::config::{ranges, renamed};
+use crate::run::progress::for_people;
 
 /// Tells a failure on stderr, and gives the exit code.
 pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
@@ -34,7 +31,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (code, text) = outcome(&failure);
-    eprint!("{text}");
+    eprint!("{}", for_people(&text));
     ExitCode::from(code)
 }
 
@@ -95,6 +92,11 @@ pub fn describe(failure: &anyhow::Error, coloured: bool) -> String {
     text
 }
 
+/// A failure with its causes in one line, and what can be done about it.
+pub(super) fn told_with_hint(failure: &anyhow::Error) -> (String, Option<String>) {
+    (format!("{failure:#}"), error::hint(failure))
+}
+
 fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     match cause.downcast_ref::<StatisticsError>() {
         Some(StatisticsError::Pipeline(error)) => error.hint(),
@@ -107,201 +109,15 @@ fn capital(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Reads a configuration. `path` is for messages; one that begins with `--` is an option whose text has no lines to name.
-///
-/// ```
-/// use memtrain::cli::failure::parse_config;
-/// #[derive(Debug, serde::Deserialize)]
-/// #[serde(deny_unknown_fields)]
-/// struct Config {
-///     #[serde(rename = "steps")]
-///     _steps: u32,
-/// }
-/// let error = parse_config::<Config>("train.toml".as_ref(), "stepz = 3").unwrap_err();
-/// assert_eq!(error.message, "unknown key `stepz` at train.toml:1:1");
-/// assert_eq!(error.hint.as_deref(), Some("did you mean `steps`?"));
-/// ```
-///
-/// # Errors
-/// What is wrong, with line and column, and the nearest known key for an unknown one.
-pub fn parse_config<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
-    toml::from_str(text).map_err(|error| config_error(path, text, &error))
-}
-
-fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let start = error.span().map(|span| span.start);
-    let place = place(path, text, start);
-    let message = error.message();
-    if let Some((key, known)) = unknown_key(message) {
-        return ConfigError {
-            message: format!("unknown key `{key}` at {place}"),
-            hint: Some(nearest_hint(key, &known)),
-        };
-    }
-    if let Some(wrong) = numbers::WrongType::of(message, text, error.span()) {
-        let hint = start.and_then(|start| look_at(text, start));
-        let message = format!("`{}` is {} at {place}: it must be {}", wrong.key, wrong.value, wrong.expected);
-        return ConfigError { message, hint };
-    }
-    let what = message.replace("missing field", "missing key").replace("duplicate field", "duplicate key");
-    let what = what.trim_end().replace('\n', ": ");
-    let hint = start.and_then(|start| look_at(text, start)).filter(|_| !what.starts_with("missing"));
-    ConfigError { message: format!("{what} at {place}"), hint }
-}
-
-/// Refuses a configuration with a number that its key may not have. `set` are the changes of the command line, which `config`
-/// holds and the files do not.
-///
-/// # Errors
-/// The key, its value, its place, and what it may be.
-pub fn check_numbers(sources: &Sources, set: &[String], config: &toml::Table) -> Result<(), ConfigError> {
-    let Some(wrong) = ranges::check(config) else { return Ok(()) };
-    let typed = if is_changed(set, &wrong.key) { None } else { sources.value_place(&wrong.key) };
-    let (place, hint) = match typed {
-        Some((file, start)) => (place(&file.path, &file.text, Some(start)), look_at(&file.text, start)),
-        None => ("--set".to_owned(), None),
-    };
-    Err(ConfigError { message: format!("`{}` is {} at {place}: {wrong}", wrong.key, wrong.value), hint })
-}
-
-/// Whether a key is among the changes of the command line.
-fn is_changed(set: &[String], key: &str) -> bool {
-    set.iter().any(|change| {
-        let changed = renamed::present_name(change.split('=').next().unwrap_or_default());
-        key.strip_prefix(&changed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
-}
-
-/// Where the value of a key comes from: file and line, the command line, or the default.
-pub fn origin(sources: &Sources, set: &[String], key: &str) -> String {
-    match sources.value_place(key) {
-        _ if is_changed(set, key) => "--set".to_owned(),
-        Some((file, start)) => format!("{}:{}", file.path.display(), position(&file.text, start).0),
-        None => "default".to_owned(),
-    }
-}
-
-/// The byte at which a key's value begins.
-pub(crate) fn value_place(text: &str, key: &str) -> Option<usize> {
-    let table = toml::de::DeTable::parse(text).ok()?;
-    let (first, rest) = key.split_once('.').unwrap_or((key, ""));
-    let mut value = table.get_ref().get(first)?;
-    for part in rest.split('.').filter(|part| !part.is_empty()) {
-        value = value.get_ref().get(part)?;
-    }
-    Some(value.span().start)
-}
-
-/// File, line and column of a byte; the name alone for an option.
-fn place(path: &Path, text: &str, byte: Option<usize>) -> String {
-    match byte {
-        Some(byte) if !path.as_os_str().as_encoded_bytes().starts_with(b"--") => {
-            let (line, column) = position(text, byte);
-            format!("{}:{line}:{column}", path.display())
-        }
-        _ => path.display().to_string(),
-    }
-}
-
-/// A hint to the line of a byte.
-fn look_at(text: &str, byte: usize) -> Option<String> {
-    let line = text.lines().nth(text[..byte].matches('\n').count())?.trim();
-    (!line.is_empty()).then(|| format!("look at `{line}`"))
-}
-
-/// Line and column, both from 1, the column in characters.
-fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-}
-
-/// The key and the known ones out of serde's message on an unknown field or variant.
-fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
-    let rest = message.strip_prefix("unknown field `")?;
-    let (key, rest) = rest.split_once('`')?;
-    // What stands between backticks in the list that follows.
-    Some((key, rest.split('`').skip(1).step_by(2).collect()))
-}
-
-fn nearest_hint(key: &str, known: &[&str]) -> String {
-    /// Jaro-Winkler similarity from which a known key is worth suggesting.
-    const NEAR: f64 = 0.8;
-    let known: Vec<&str> = known.iter().copied().filter(|name| !renamed::is_earlier_name(name)).collect();
-    let near = known.iter().map(|&name| (strsim::jaro_winkler(key, name), name));
-    match near.max_by(|(a, _), (b, _)| a.total_cmp(b)) {
-        Some((similarity, name)) if similarity >= NEAR => format!("did you mean `{name}`?"),
-        Some(_) => {
-            format!("known here: {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))
-        }
-        None => "no keys are known here".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::run::RunError;
     use anyhow::Context;
     use memtrain_index::IndexError;
     use memtrain_pipeline::PipelineError;
-    use serde::Deserialize;
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Config {
-        #[expect(dead_code, reason = "only parsed")]
-        train: Train,
-    }
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only parsed")]
-    struct Train {
-        steps: u32,
-        learning_rate: f64,
-    }
-
-    fn complaint(text: &str) -> (String, Option<String>) {
-        let error = parse_config::<Config>(Path::new("a.toml"), text).expect_err("wrong");
-        (error.message, error.hint)
-    }
-
-    #[test]
-    fn an_unknown_key_is_answered_with_the_nearest() {
-        let (message, hint) = complaint("[train]\nsteps = 1\n  learnin_rate = 0.1\n");
-        assert_eq!(message, "unknown key `learnin_rate` at a.toml:3:3");
-        assert_eq!(hint.as_deref(), Some("did you mean `learning_rate`?"));
-        let (message, hint) = complaint("[model]\nx = 1\n");
-        assert_eq!(message, "unknown key `model` at a.toml:1:2");
-        assert_eq!(hint.as_deref(), Some("known here: `train`"));
-        let error = parse_config::<Config>(Path::new("--set"), "[train]\nstep = 1").expect_err("wrong");
-        assert_eq!(error.message, "unknown key `step` at --set");
-    }
-
-    #[test]
-    fn wrong_types_missing_keys_and_syntax_have_a_place() {
-        let (message, hint) = complaint("[train]\nsteps = \"ten\"\nlearning_rate = 1.0");
-        assert_eq!(message, "`train.steps` is \"ten\" at a.toml:2:9: it must be a whole number, 0 or more");
-        assert_eq!(hint.as_deref(), Some("look at `steps = \"ten\"`"));
-        for (value, expected) in [
-            ("1.5", "a whole number, 0 or more"),
-            ("-1", "a whole number, 0 or more"),
-            ("[1]", "a whole number, 0 or more"),
-        ] {
-            let (message, _) = complaint(&format!("train = {{ steps = {value}, learning_rate = 1.0 }}"));
-            assert_eq!(message, format!("`train.steps` is {value} at a.toml:1:19: it must be {expected}"));
-        }
-        let (message, _) = complaint("[train]\nsteps = 1\nlearning_rate = \"fast\"");
-        assert_eq!(message, "`train.learning_rate` is \"fast\" at a.toml:3:17: it must be a number");
-        assert_eq!(complaint("train = 7").0, "`train` is 7 at a.toml:1:9: it must be a section of keys");
-        let error = parse_config::<Config>(Path::new("--set"), "[train]\nsteps = true").expect_err("wrong");
-        assert_eq!(error.message, "`train.steps` is true at --set: it must be a whole number, 0 or more");
-        let (message, _) = complaint("[train]\nsteps = 3");
-        assert_eq!(message, "missing key `learning_rate` at a.toml:1:1");
-        let (message, _) = complaint("[train]\nsteps = = 3");
-        assert!(message.ends_with("at a.toml:2:9"), "{message}");
-    }
 
     #[test]
     fn a_failure_is_told_with_causes_and_hint_once() {

@@ -16,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::choice::{choices, name_of};
-use super::configuration::{change, insert};
 use super::counts::held;
-use super::failure::{Usage, WithHint, parse_config};
+use super::failure::{Usage, WithHint};
 use super::models;
 use super::print::output;
 use super::written::written_path;
+use crate::config::changes::{change, insert};
+use crate::config::messages::parse_config;
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;
 

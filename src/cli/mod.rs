@@ -28,7 +28,6 @@ pub mod run;
 pub mod serve_index;
 pub mod setup;
 pub mod slurm;
-pub mod sources;
 pub mod tasks;
 mod template_holes;
 mod time_plan;
@@ -37,7 +36,7 @@ pub mod wikitext;
 pub mod world;
 mod written;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use memtrain_session::models;
 
 /// From a Wikipedia dump to a language model that remembers what it reads.
@@ -94,11 +93,30 @@ pub enum Command {
     /// Check a configuration, print it with every default, or describe all keys
     Config(config::ConfigCommandArgs),
     /// Say what this program and this machine are, and what stands in the way
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
     /// Write manual pages
     Man(man::ManArgs),
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What is wrong with it; or what was asked for instead of a command, such as `--help`.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let mut command = numbers_are_values(Cli::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Takes `-1` behind an option for its value, which is then refused as a number, and not as an option that nobody knows.
+fn numbers_are_values(command: clap::Command) -> clap::Command {
+    let of_option = |arg: clap::Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.mut_args(of_option).mut_subcommands(numbers_are_values)
 }
 
 /// Starts the log on stderr: plain text, colour only on a terminal that wants it.

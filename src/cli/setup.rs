@@ -3,7 +3,7 @@
 use memtrain_session::corpus::{self, CorpusError};
 
 use super::configuration::ConfigArgs;
-use super::failure::{FolderKind, WithHint};
+use super::failure::{FolderKind, Usage, WithHint};
 use crate::config::Config;
 
 /// Checks that the corpus has documents, and those of this configuration, before anything is fetched or loaded.
@@ -26,6 +26,11 @@ pub fn check_corpus(config: &Config, args: &ConfigArgs) -> anyhow::Result<()> {
 /// # Errors
 /// As [`check_corpus`].
 pub fn check_heldout(config: &mut Config, args: &ConfigArgs) -> anyhow::Result<()> {
+    if config.eval.documents == 0 {
+        return Err(Usage("`eval.documents` is 0: there is nothing to evaluate".to_owned())).hint(|| {
+            "set the number of held-out documents to read, for example `--set eval.documents=100`".to_owned()
+        });
+    }
     let takes_rows = config.objective.objective().reconstruction().is_some();
     match config.tasks.heldout.clone().filter(|_| takes_rows) {
         Some(rows) => {

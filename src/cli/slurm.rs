@@ -16,7 +16,7 @@ use memtrain_corpora::store;
 use memtrain_session::check::check;
 
 use self::shell::{Field, filled, quoted};
-use super::configuration::{ConfigArgs, DeviceArgs};
+use super::configuration::{ConfigArgs, DeviceArgs, check_name};
 use super::corpus::BuildArgs;
 use super::failure::{Usage, WithHint};
 use super::print::print_line;
@@ -71,6 +71,9 @@ pub struct TrainJobArgs {
     /// What computes
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// Go on from the newest checkpoint of the run as a run of this name, as `memtrain train --branch` does
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
     /// Scripts and jobs
     #[command(flatten)]
     pub jobs: JobsArgs,
@@ -129,7 +132,7 @@ fn corpus(args: &CorpusJobsArgs) -> anyhow::Result<()> {
     };
     scripts.write("corpus-shards.sbatch", SHARDS)?;
     scripts.write("corpus-step.sbatch", STEP)?;
-    let jobs = format!("first=({})\n{jobs}", scripts.after);
+    let jobs = format!("first='{}'\n{jobs}", scripts.after);
     scripts.submit("corpus", jobs)
 }
 
@@ -139,9 +142,13 @@ fn train(args: &TrainJobArgs) -> anyhow::Result<()> {
     if let Some(device) = args.device.device {
         arguments.extend(["--device".to_owned(), device.to_string()]);
     }
+    if let Some(name) = &args.branch {
+        check_name(name)?;
+        arguments.extend(["--branch".to_owned(), name.clone()]);
+    }
     let scripts = Scripts::new(&args.jobs, arguments)?;
     scripts.write("train.sbatch", TRAIN)?;
-    let jobs = format!("first=({})\nafter \"${{first[@]}}\"\nsubmit train.sbatch", scripts.after);
+    let jobs = format!("first='{}'\nafter $first\nsubmit train.sbatch", scripts.after);
     scripts.submit("train", jobs)
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use memtrain_corpora::languages;
 use memtrain_corpora::store::ScalarIndex;
 use memtrain_corpora::wikitext::{CleanOptions, CleanPage, Keep, Math, WikiContext, clean_titled, redirect_target};
 use serde::Serialize;
@@ -88,11 +89,21 @@ struct PrintedLink<'page> {
     target: &'page str,
 }
 
+/// Warns of a code of which no file of languages tells anything: it may be misspelt.
+pub(super) fn warn_of_unknown_language(code: &str) {
+    if languages::find(code).is_none() {
+        tracing::warn!("nothing is known of a language `{code}`: the rules that hold in all languages are taken");
+    }
+}
+
 /// Cleans one page and prints it, or lists the templates of a dump that leave holes.
 ///
 /// # Errors
 /// If the input cannot be read or is not UTF-8.
 pub fn run(args: &WikitextArgs) -> anyhow::Result<()> {
+    if let Some(code) = &args.language {
+        warn_of_unknown_language(code);
+    }
     if let Some(most) = args.holes {
         return template_holes::run(args.file.as_deref(), args.language.as_deref(), most);
     }

@@ -34,20 +34,21 @@ after() {
     for job in "$@"; do
         [ -z "$job" ] || joined="$joined:$job"
     done
-    dependency=()
-    [ -z "$joined" ] || dependency=(--dependency="afterok$joined" --kill-on-invalid-dep=yes)
+    dependency=''
+    [ -z "$joined" ] || dependency="--dependency=afterok$joined --kill-on-invalid-dep=yes"
 }
 submit() {
-    job="$(sbatch --parsable "${dependency[@]}" "$@")"
+    # Two words or none.
+    job="$(sbatch --parsable $dependency "$@")"
     # With several clusters the name of one stands behind the number.
     job="${job%%;*}"
     jobs+=("$job")
 }
 
-first=(7 8_9)
+first='7 8_9'
 
 # ingest: it is to be planned
-after "${first[@]}"
+after $first
 submit --job-name=memtrain-ingest-plan corpus-step.sbatch ingest plan
 after "$job"
 submit --job-name=memtrain-ingest --array=0-15 corpus-shards.sbatch ingest 16

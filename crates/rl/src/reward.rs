@@ -258,7 +258,7 @@ impl ExternalReward {
             };
             match answer {
                 Err(error @ RewardError::Passing { .. }) if left > 0 => {
-                    tracing::warn!("{error}; asked again in {:.1} s, {left} times at most", wait.as_secs_f64());
+                    tracing::warn!("{error}; asked again in {:.1} s ({left} left)", wait.as_secs_f64());
                     sleep(wait, stop)?;
                     (wait, left) = ((wait * 2).min(LONGEST_BACKOFF), left - 1);
                 }
@@ -287,8 +287,10 @@ fn sleep(time: Duration, stop: &StopRequest) -> Result<(), RewardError> {
 fn rewards_of(who: &str, answer: &[u8], count: usize) -> Result<Vec<f64>, RewardError> {
     let wrong = |what: String| RewardError::Answer { who: who.to_owned(), what };
     let shown = || memtrain_engine::outbound::beginning(&String::from_utf8_lossy(&answer[..answer.len().min(400)]));
-    let Answer { rewards } =
-        serde_json::from_slice(answer).map_err(|error| wrong(format!("{error}; it begins with `{}`", shown())))?;
+    let Answer { rewards } = serde_json::from_slice(answer).map_err(|error| {
+        let problem = memtrain_corpora::json::problem(&error, &String::from_utf8_lossy(answer));
+        wrong(format!("{problem}; it begins with `{}`", shown()))
+    })?;
     if rewards.len() != count {
         return Err(wrong(format!("{} rewards for {count} trajectories", rewards.len())));
     }

@@ -25,7 +25,7 @@
 //! * [`change`] says which keys of the configuration may change between two starts, [`branch`] makes a run that goes on from
 //!   another one's checkpoint.
 //! * [`signal`] turns signals into a request to stop; [`progress`] shows how far things are, [`watch`] says what
-//!   is waited for when nothing moves, [`log`] keeps what was said.
+//!   is waited for when nothing moves, [`log`] keeps what was said, [`fold`] fits it to a terminal.
 //!
 //! Resuming goes back to the newest checkpoint: [`RunDirectory::rewind`] drops what was written after it, so that a run
 //! that was killed and started again leaves the same bytes as one that was not.
@@ -36,6 +36,7 @@ pub mod checkpoint;
 pub mod crc32c;
 pub mod directory;
 pub mod error;
+pub mod fold;
 pub mod json_lines;
 mod layout;
 mod links;

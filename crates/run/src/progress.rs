@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::log;
-pub use super::terminal::{Stderr, be_quiet, suspended};
+pub use super::terminal::{Stderr, be_quiet, for_people, suspended};
 use super::terminal::{bars, coloured};
 
 /// A line is printed at most so often for one piece of work.

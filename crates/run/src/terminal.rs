@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::MultiProgress;
 
+use super::fold::folded;
+
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// From now on neither bars nor lines are printed.
@@ -48,6 +50,8 @@ impl Write for Stderr {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let text = for_people(&String::from_utf8_lossy(bytes)).into_bytes();
+        let bytes = text.as_slice();
         match bars() {
             Some(bars) => bars.suspend(|| io::stderr().write_all(bytes)),
             None => io::stderr().write_all(bytes),
@@ -57,6 +61,11 @@ impl Write for Stderr {
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
     }
+}
+
+/// A message for stderr: folded where that is a terminal. In a file or a pipe a record stays one line.
+pub fn for_people(text: &str) -> String {
+    if io::stderr().is_terminal() { folded(text) } else { text.to_owned() }
 }
 
 /// Writes what goes to a terminal beside stderr, with the bars out of the way meanwhile.

@@ -1,21 +1,27 @@
 //! Configuration of a run: one TOML file. Every key is known, an unknown one is refused, and every default stands in
 //! the module that uses it.
 
+pub mod changes;
 pub mod keys;
+pub mod messages;
 pub mod ranges;
 pub mod reference;
 pub mod renamed;
+pub mod sources;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use memtrain_corpora::world::WorldConfig;
 use memtrain_pipeline::CorpusConfig;
 use serde::{Deserialize, Serialize};
 
+use self::sources::Sources;
+
 use crate::agents::bank::BankConfig;
 use crate::agents::reader::{ReaderConfig, SamplingConfig};
 use crate::agents::searcher::SearcherConfig;
 use crate::device::DeviceChoice;
+use crate::error::Error;
 use crate::eval::reconstruction::ReconstructionConfig;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::trainer::UpdateConfig;
@@ -38,7 +44,7 @@ use memtrain_train::optimizer::OptimizerConfig;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Other configurations that a file builds on; nothing of it is left once they are read (`cli::sources`).
+    /// Other configurations that a file builds on; nothing of it is left once they are read ([`sources`]).
     #[serde(skip_serializing)]
     pub include: Vec<PathBuf>,
     /// Names and folders.
@@ -82,6 +88,23 @@ pub struct Config {
     /// Supervised fine-tuning of a policy made from nothing.
     #[serde(alias = "warm_up")]
     pub sft: SftConfig,
+}
+
+impl Config {
+    /// Reads a file and those that it includes, changes keys as the command line's `--set KEY=VALUE` does, and checks the values.
+    ///
+    /// ```no_run
+    /// # use memtrain_session::Config;
+    /// let config = Config::read("run.toml".as_ref(), &["train.steps=10"])?;
+    /// # Ok::<(), memtrain_session::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a file is missing or no TOML, a key is unknown, or a value is not what its key may have: with its place.
+    pub fn read(path: &Path, set: &[impl AsRef<str>]) -> Result<Self, Error> {
+        let set: Vec<String> = set.iter().map(|change| change.as_ref().to_owned()).collect();
+        Ok(changes::resolve(&Sources::read(path)?, &set)?)
+    }
 }
 
 /// Names and folders of a run.

@@ -207,6 +207,9 @@ pub fn hint(failure: &anyhow::Error) -> Option<String> {
     causes(failure).find_map(hint_of)
 }
 
+/// What to do about a file where the folder of a policy belongs.
+const FOLDER: &str = "name the folder that it lies in; `policy convert` also takes a file of GGUF";
+
 /// The hint of one cause.
 pub fn hint_of(cause: Cause<'_>) -> Option<String> {
     /// Hints of errors of one type.
@@ -223,6 +226,9 @@ pub fn hint_of(cause: Cause<'_>) -> Option<String> {
         .or_else(|| of(cause, IndexError::hint))
         .or_else(|| of(cause, |error: &HttpError| error.hint().and_then(owned)))
         .or_else(|| of(cause, |error: &HubError| Some(error.hint())))
+        .or_else(|| {
+            of(cause, |error: &PolicyError| matches!(error, PolicyError::File { .. }).then(|| FOLDER.to_owned()))
+        })
         .or_else(|| of(cause, |error: &DumpError| error.hint().and_then(owned)))
         .or_else(|| store_error(cause).and_then(StoreError::hint).and_then(owned))
 }

@@ -15,7 +15,7 @@
 //!
 //! ```no_run
 //! use memtrain_session::{Config, StopRequest, build_corpus, train};
-//! let config: Config = toml::from_str("policy.path = 'built-in:tiny'").unwrap();
+//! let config = Config::read("run.toml".as_ref(), &["policy.path=built-in:tiny"])?;
 //! build_corpus(&config, &())?;
 //! let trained = train(&config, &(), &StopRequest::default())?;
 //! println!("{}", trained.path.display());

@@ -12,13 +12,17 @@ use memtrain_pipeline::entities::ModelSource;
 use tempfile::TempDir;
 
 use crate::config::Config;
-use crate::policy::built_in;
+use crate::error::Usage;
+use crate::policy::{PolicyError, built_in};
 
 /// The folder of a model that is named by a path or as on the hub; what is not in the hub's cache is downloaded.
 ///
 /// # Errors
 /// If it is neither here nor to be had.
 pub fn folder(source: &Path, needed: Needed) -> anyhow::Result<PathBuf> {
+    if needed == Needed::Model && store::exists(source) && !store::is_dir(source) {
+        return Err(PolicyError::File { path: source.to_path_buf() }.into());
+    }
     let Some(name) = source.to_str() else { return Ok(source.to_path_buf()) };
     let hub = Hub::from_env();
     // A path that no model can have is left to its reader, whose message names the file that is missing.
@@ -103,9 +107,10 @@ pub fn place(config: &mut Config) -> anyhow::Result<()> {
         *source = path.display().to_string();
         Ok(())
     };
-    place(&mut config.corpus.tokenizer.source, Needed::Tokenizer)?;
+    // What is not to be had is found before anything is written.
     place_recognizer(&mut config.corpus.entities)?;
     place_encoder(&mut config.corpus.index)?;
+    place(&mut config.corpus.tokenizer.source, Needed::Tokenizer)?;
     config.policy.path.as_mut().map_or(Ok(()), |path| place(path, Needed::Model))
 }
 
@@ -135,7 +140,12 @@ pub fn local(config: &Config) -> CorpusConfig {
 /// As [`folder`].
 pub fn place_recognizer(config: &mut EntitiesConfig) -> anyhow::Result<()> {
     if config.backend.model_source() == ModelSource::Folder && !config.model.is_empty() {
-        config.model = folder(Path::new(&config.model), Needed::Model)?.display().to_string();
+        let model = folder(Path::new(&config.model), Needed::Model)?;
+        if !store::is_dir(&model) {
+            let named = format!("`corpus.entities.model` is `{}`, which is no folder", config.model);
+            return Err(Usage(format!("{named} and no name of the hub, such as `dslim/bert-base-NER`")).into());
+        }
+        config.model = model.display().to_string();
     }
     Ok(())
 }

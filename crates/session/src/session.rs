@@ -14,7 +14,7 @@ use memtrain_train::items::{ItemSet, TaskSet};
 
 use crate::agents::bank::BankReading;
 use crate::agents::prompts::PromptSet;
-use crate::agents::reader::{Reader, SamplingConfig, StepKey};
+use crate::agents::reader::{Reader, SamplingConfig, StepKey, Truncation};
 use crate::agents::searcher::{SearcherConfig, SearcherPrompts};
 use crate::config::keys::{Trainer, classes};
 use crate::config::{Config, renamed};
@@ -259,7 +259,10 @@ impl Session {
         for (split, name, is_used) in splits.into_iter().filter(|(_, _, is_used)| *is_used) {
             match self.tasks_of(split).filter(|_| is_used) {
                 Some(path) => inputs.insert(name.to_owned(), store::hash_file(path)?),
-                None => inputs.insert("documents".to_owned(), self.documents_hash()?),
+                None => inputs.insert(
+                    "documents".to_owned(),
+                    read_documents(self.documents_hash()?, self.config.reader.truncation),
+                ),
             };
         }
         let config = toml::to_string(&self.config).context("the configuration cannot be written")?;
@@ -366,4 +369,28 @@ impl Session {
 pub fn evaluate(config: &Config, stop: &StopRequest) -> Result<ReconstructionReport, Error> {
     let session = Session::open(config.clone())?;
     Ok(session.evaluate(&session.starting_policy()?, stop)?)
+}
+
+/// The documents as an input of a run: their hash, and with it the rule by which long ones are shortened, since a run that began by an
+/// earlier rule would go on with other documents.
+fn read_documents(hash: String, truncation: Truncation) -> String {
+    match truncation {
+        Truncation::None => hash,
+        Truncation::Center => {
+            store::hash_bytes(format!("{hash}, long ones without the tokens of their centre").as_bytes())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shortened_documents_are_another_input_than_those_of_an_earlier_rule() {
+        let hash = || "aa".to_owned();
+        // What runs have on record that pass long documents over, or began when chunks were left out.
+        assert_eq!(read_documents(hash(), Truncation::None), "aa");
+        assert_ne!(read_documents(hash(), Truncation::Center), "aa");
+    }
 }

@@ -299,7 +299,7 @@ fn convert(
         Format::Kilt => open::kilt(&row, source, &fallback),
         Format::Ruler => streams::ruler(&row, source, &fallback),
         Format::Memalpha => streams::memalpha(&row, source, &fallback),
-        Format::Locomo => conversations::locomo(&row, source, &fallback),
+        Format::Locomo => return conversations::locomo(&row, source, &fallback, task),
         Format::Longmemeval => conversations::longmemeval(&row, source, &fallback),
         Format::Verl => streams::verl(&row, source, &fallback),
         Format::Memtrain => lines::parse(row).map_err(|detail| Refused::new("no task", detail)),

@@ -196,7 +196,7 @@ impl ContextPassage {
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// A file.
-    #[error(transparent)]
+    #[error("{0}")]
     Store(#[from] StoreError),
     /// A line or row of a file is not what it should be.
     #[error("{}:{line}: {detail}", path.display())]

@@ -49,7 +49,7 @@ impl LinksBackend {
         let mut gazetteer = super::gazetteer(out, &config, StageName::Entities)?;
         super::count_links(&mut gazetteer, out)?;
         let bytes = gazetteer.bytes() / gazetteer.len().max(1);
-        tracing::info!(
+        tracing::debug!(
             names = gazetteer.len(),
             bytes_per_name = bytes,
             language = config.language,

@@ -12,6 +12,7 @@
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use memtrain_corpora::json::problem;
 use memtrain_corpora::store::{self, MAX_LINE_BYTES, ScalarIndex};
 use memtrain_corpora::{Entity, EntityLabel, EntitySource, Passage};
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,8 @@ impl Lines {
         if self.bytes.trim_ascii().is_empty() {
             return Ok(None);
         }
-        serde_json::from_slice(&self.bytes).map(Some).map_err(|error| self.refuse(error.to_string()))
+        let told = |error| self.refuse(problem(&error, &String::from_utf8_lossy(&self.bytes)));
+        serde_json::from_slice(&self.bytes).map(Some).map_err(told)
     }
 
     fn refuse(&self, detail: String) -> PipelineError {

@@ -15,7 +15,7 @@ use crate::agents::answer::boxed;
 use crate::agents::full_context::ContextPrompt;
 use crate::agents::prompts::{PromptLayout, PromptSet};
 use crate::cli::counts::count;
-use crate::cli::failure::WithHint;
+use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::print_line;
 use crate::cli::tasks::make_parent;
 use crate::cli::written::written_path;
@@ -62,6 +62,7 @@ pub struct ExportArgs {
 /// # Errors
 /// If the corpus is not finished, a document is not as its record says, or something else is in the way.
 pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    check_ending(args)?;
     let question = PromptSet::load(&args.prompts, PromptLayout::MemoryFirst)?.problem;
     let row =
         |(index, document): (usize, &Document)| DocumentRow::of(document, index as u64, &question, &args.data_source);
@@ -79,6 +80,20 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     };
     print_line!("{rows} rows  {}", args.out.display())?;
     Ok(())
+}
+
+/// Refuses a name that promises another form than the one that is written: whoever opens the file goes by its name.
+fn check_ending(args: &ExportArgs) -> anyhow::Result<()> {
+    let ending = args.out.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let (written, promised) = match args.format {
+        ExportFormat::Jsonl => ("JSON lines", &["parquet"][..]),
+        ExportFormat::Verl | ExportFormat::HfChat => ("Parquet", &["jsonl", "json", "csv", "tsv", "txt"][..]),
+    };
+    if !promised.contains(&&*ending) {
+        return Ok(());
+    }
+    Err(Usage(format!("`--format` writes {written}, and the name `{}` says something else", args.out.display())))
+        .hint(|| "`--format verl` and `hf-chat` write Parquet, `--format jsonl` JSON lines".to_owned())
 }
 
 /// The documents that were asked for, with their numbers.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::agents::reader::SamplingConfig;
 use crate::cli::configuration::resolve;
-use crate::cli::sources::Sources;
+use crate::config::sources::Sources;
 use crate::eval::record::{EvalTurn, ItemKey, ItemRecord, Record};
 use crate::run::progress::Bar;
 use crate::run::signal::StopRequest;

@@ -4,6 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use memtrain_corpora::json::problem;
 use serde::{Deserialize, Serialize};
 
 use super::lines::{self, Line};
@@ -62,8 +63,8 @@ pub struct GenerateArgs {
 /// Variables of a template by name.
 type TemplateVariables = serde_json::Map<String, serde_json::Value>;
 
-fn variables(text: &str) -> Result<TemplateVariables, serde_json::Error> {
-    serde_json::from_str(text)
+fn variables(text: &str) -> Result<TemplateVariables, String> {
+    serde_json::from_str(text).map_err(|error| problem(&error, text))
 }
 
 /// Responses drawn in one call of the sampler.
@@ -225,7 +226,7 @@ mod tests {
         let policy = word_policy(folder.path())?;
         for (line, complaint) in [
             ("not json", "line 2 of "),
-            (r#"{"promt": "a"}"#, "unknown field `promt`"),
+            (r#"{"promt": "a"}"#, "unknown key `promt`; known are"),
             (r#"{"prompt": "river", "user": "town"}"#, "line 2: exactly one of"),
             (r#"{"prompt": ""}"#, "line 2: the prompt has no tokens"),
             (r#"{"prompt_ids": [3, 900]}"#, "line 2: `prompt_ids` holds id 900, but the vocabulary has"),

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use clap::Args;
 use memtrain_corpora::store;
 use memtrain_hub::Needed;
+use memtrain_session::config::sources::Sources;
 use memtrain_session::models::ModelFolder;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -18,7 +19,6 @@ use super::lines::{self, Line};
 use crate::cli::configuration::resolve;
 use crate::cli::failure::{Usage, WithHint};
 use crate::cli::print::output;
-use crate::cli::sources::Sources;
 use crate::config::Config;
 use crate::grpo::TrainingSample;
 use crate::grpo::loss::LossConfig;
@@ -64,7 +64,7 @@ const METADATA: (&str, &str) = ("memtrain", "gradients");
 
 /// One number for all tokens of a response, or one each.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`advantages` must be a number, or a list of numbers")]
 enum Advantages {
     Scalar(f32),
     Tokens(Vec<f32>),

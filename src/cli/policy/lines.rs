@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::Context;
+use memtrain_corpora::json::problem;
 use memtrain_corpora::store;
 use serde::de::DeserializeOwned;
 
@@ -30,7 +31,7 @@ pub fn read<T: DeserializeOwned>(
     Ok(filled.map(move |(line, number)| {
         let line = line.with_context(|| format!("line {number} of {name} cannot be read"))?;
         let value = serde_json::from_str(&line)
-            .with_context(|| format!("line {number} of {name} is not what is expected"))
+            .map_err(|error| anyhow::anyhow!("line {number} of {name}: {}", problem(&error, &line)))
             .hint(|| format!("a line looks like `{example}`"))?;
         Ok(Line { number, value })
     }))

@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(lines[0]["entropy"].as_array().map(Vec::len), Some(2));
         assert_eq!(lines[1], serde_json::json!({"log_probs": [], "entropy": []}));
         for (line, complaint) in [
-            (r#"{"prompt_ids": [3]}"#, "missing field `response_ids`"),
+            (r#"{"prompt_ids": [3]}"#, "the key `response_ids` is missing"),
             (r#"{"prompt_ids": [], "response_ids": [4]}"#, "line 2: `prompt_ids` is empty"),
             (r#"{"prompt_ids": [3], "response_ids": [777]}"#, "line 2: `response_ids` holds id 777"),
         ] {

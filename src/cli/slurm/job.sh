@@ -1,4 +1,16 @@
 set -eo pipefail
+# Signals are handed on to the command that runs. It answers them by saving what is finished and exit code 75; the job then goes to
+# the queue again, except where SIGTERM came: after scancel it is to end, after a preemption Slurm requeues it.
+child='' signalled='' terminated='' woken=''
+hand_on() {
+    signalled=yes
+    woken=yes
+    [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null || true
+}
+trap hand_on USR1
+# Slurm sends SIGTERM to the command too, or to this script alone. A second SIGTERM would end it before it has saved, a late SIGUSR1
+# does no harm.
+trap 'terminated=yes; sleep 1; hand_on' TERM
 @SETUP@
 set -u
 memtrain=@PROGRAM@
@@ -10,24 +22,25 @@ cd @FOLDER@
 # As many threads as the job has processors: the node may have more.
 export RAYON_NUM_THREADS="${RAYON_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-${SLURM_CPUS_ON_NODE:-0}}}"
 
-# Runs a command and hands signals on to it. The command answers them by saving what is finished and exit code 75; the job
-# then goes to the queue again, except where SIGTERM came: after scancel it is to end, after a preemption Slurm requeues it.
+# Runs a command, but begins none after a signal.
 run() {
-    local code signalled='' terminated=''
-    "$@" &
-    local child=$!
-    trap 'signalled=yes; kill -USR1 "$child" 2>/dev/null || true' USR1
-    # Slurm sends SIGTERM to the command too, or to this script alone. A second SIGTERM would end it before it has saved, a late
-    # SIGUSR1 does no harm.
-    trap 'signalled=yes; terminated=yes; sleep 1; kill -USR1 "$child" 2>/dev/null || true' TERM
-    while :; do
-        signalled=''
-        code=0
-        wait "$child" || code=$?
-        # A signal ends `wait` before the command has ended.
-        [ -n "$signalled" ] || break
-    done
-    trap - USR1 TERM
+    local code=75
+    if [ -z "$signalled" ]; then
+        "$@" &
+        child=$!
+        # A signal may have come before the number of the command was known.
+        [ -z "$signalled" ] || hand_on
+        while :; do
+            woken=''
+            code=0
+            wait "$child" || code=$?
+            # A signal ends `wait` before the command has ended.
+            [ -n "$woken" ] || break
+        done
+        child=''
+        # A command that the signal reached before it takes signals has begun nothing.
+        [ "$code" -ne $((128 + $(kill -l USR1))) ] || code=75
+    fi
     [ "$code" -ne 0 ] || return 0
     if [ "$code" -eq 75 ] && [ -z "$terminated" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_requeues" ]; then
         local job="$SLURM_JOB_ID"

@@ -35,7 +35,8 @@ impl Field {
         match option.starts_with('-') {
             true => Ok(format!("#SBATCH {option}")),
             false => Err(Usage(format!(
-                "`--sbatch {option}` is no option of sbatch: write for example `--sbatch=--partition={option}`"
+                "`--sbatch {option}` is no option of sbatch: write for example `--sbatch=--{}`",
+                if option.contains('=') { option.to_owned() } else { format!("partition={option}") }
             ))),
         }
     }
@@ -118,6 +119,7 @@ mod tests {
         assert!(quoted("a\nb").is_err());
         assert!(Field::line("--setup", "true\nfalse").is_err());
         assert!(Field::option("gpu").unwrap_err().to_string().contains("--sbatch=--partition=gpu"));
+        assert!(Field::option("mem=4G").unwrap_err().to_string().ends_with("`--sbatch=--mem=4G`"));
         assert_eq!(Field::option("--mem=4G").unwrap(), "#SBATCH --mem=4G");
         for folder in ["/a%j", "/a\"b", "/a'b", "/a\\b", "/a\nb"] {
             assert!(Field::log_folder(folder).is_err(), "{folder:?}");

@@ -19,7 +19,7 @@ fn is_array(stage: StageName) -> bool {
     !matches!(stage, StageName::Tokenizer | StageName::Index)
 }
 
-/// Lines of shell that send the jobs; all of them wait for the shell's array `first`. `None` where every stage is done.
+/// Lines of shell that send the jobs; all of them wait for the jobs in `first`. `None` where every stage is done.
 pub(super) fn jobs(stages: &[StageStatus], tasks: usize) -> Option<String> {
     let left: Vec<&StageStatus> = stages.iter().filter(|stage| stage.state != StageState::Done).collect();
     let mut lines = String::new();
@@ -30,7 +30,7 @@ pub(super) fn jobs(stages: &[StageStatus], tasks: usize) -> Option<String> {
             .filter(|input| left.iter().any(|stage| stage.stage == **input))
             .map(|input| format!("\"${input}\""))
             .collect();
-        let waits = if waits.is_empty() { "\"${first[@]}\"".to_owned() } else { waits.join(" ") };
+        let waits = if waits.is_empty() { "$first".to_owned() } else { waits.join(" ") };
         // Only of a stage that is planned for its present inputs is it known what is missing.
         let is_planned = status.state == StageState::Planned;
         let told = match is_planned {
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(jobs(&stages, 4), None);
         stages[4] = status(StageName::Synthesize, StageState::Planned, 10, &[2, 5, 6]);
         let sent = jobs(&stages, 4).unwrap();
-        assert!(sent.starts_with("\n# synthesize: 3 of 10 shards are missing\nafter \"${first[@]}\"\n"), "{sent}");
+        assert!(sent.starts_with("\n# synthesize: 3 of 10 shards are missing\nafter $first\n"), "{sent}");
         assert!(sent.contains(" --array=1-2 corpus-shards.sbatch synthesize 4\n"), "{sent}");
         assert!(!sent.contains("plan") && !sent.contains("ingest"), "{sent}");
         stages[4] = status(StageName::Synthesize, StageState::Planned, 10, &[]);

@@ -34,11 +34,12 @@ after() {
     for job in "$@"; do
         [ -z "$job" ] || joined="$joined:$job"
     done
-    dependency=()
-    [ -z "$joined" ] || dependency=(--dependency="afterok$joined" --kill-on-invalid-dep=yes)
+    dependency=''
+    [ -z "$joined" ] || dependency="--dependency=afterok$joined --kill-on-invalid-dep=yes"
 }
 submit() {
-    job="$(sbatch --parsable "${dependency[@]}" "$@")"
+    # Two words or none.
+    job="$(sbatch --parsable $dependency "$@")"
     # With several clusters the name of one stands behind the number.
     job="${job%%;*}"
     jobs+=("$job")

@@ -38,9 +38,8 @@ pub fn config(name: &str) -> Result<PolicyConfig, PolicyError> {
 
 fn files(name: &str) -> Result<&'static [File], PolicyError> {
     POLICIES.iter().find(|(of, _)| *of == name).map(|(_, files)| files.as_slice()).ok_or_else(|| {
-        let all = POLICIES.map(|(name, _)| format!("`built-in:{name}`")).join(" and ");
-        let detail = format!("no built-in policy is called `{name}`; there are {all}");
-        PolicyError::Config { key: "policy.path", detail }
+        let known = POLICIES.map(|(name, _)| format!("`built-in:{name}`")).join(" and ");
+        PolicyError::NoBuiltIn { name: name.to_owned(), known }
     })
 }
 

@@ -60,6 +60,20 @@ pub enum PolicyError {
         /// What the configuration says.
         got: String,
     },
+    /// The program carries no policy of this name.
+    #[error("no built-in policy is called `{name}`; there are {known}")]
+    NoBuiltIn {
+        /// What was asked for, without `built-in:`.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A file where the folder of a model belongs.
+    #[error("`{}` is a file: a policy is a folder with `config.json`, `model.safetensors` and `tokenizer.json`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+    },
     /// A key of the configuration has a value that cannot be used.
     #[error("key `{key}` of the policy's configuration: {detail}")]
     Config {

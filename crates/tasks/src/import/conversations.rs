@@ -5,9 +5,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Refused;
 use super::fields::{first, id, others, question, text, texts};
-use crate::{ASKED, CATEGORY, ContextKind, ContextPassage, METRIC, Task};
+use super::{Refused, Sink};
+use crate::{ASKED, CATEGORY, ContextKind, ContextPassage, METRIC, Task, TaskError};
 
 /// The category of questions that the conversation does not answer.
 const ABSTENTION: &str = "abstention";
@@ -44,8 +44,13 @@ fn locomo_category(number: Option<u64>) -> &'static str {
     }
 }
 
-/// A conversation of LoCoMo with all its questions.
-pub(super) fn locomo(row: &Map<String, Value>, source: &str, fallback: &str) -> Result<Task, Refused> {
+/// A conversation of LoCoMo with all its questions; those that cannot be asked are refused one by one.
+pub(super) fn locomo(
+    row: &Map<String, Value>,
+    source: &str,
+    fallback: &str,
+    sink: &mut Sink<'_>,
+) -> Result<(), TaskError> {
     let sessions = conversation(row);
     let mut passages = Vec::new();
     let mut numbers: Vec<u32> = sessions.keys().filter_map(|key| key.strip_prefix("session_")?.parse().ok()).collect();
@@ -57,7 +62,7 @@ pub(super) fn locomo(row: &Map<String, Value>, source: &str, fallback: &str) -> 
         passages.extend(session_of(date, &lines));
     }
     if passages.is_empty() {
-        return Err(Refused::new("no session", ""));
+        return sink(Err(Refused::new("no session", "")));
     }
     let (mut questions, mut asked) = (Vec::new(), Vec::new());
     for row in row.get("qa").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object) {
@@ -77,14 +82,22 @@ pub(super) fn locomo(row: &Map<String, Value>, source: &str, fallback: &str) -> 
         let mut said = others(row, &["question", "category", "answer"]);
         said.insert(CATEGORY.to_owned(), json!(category));
         said.insert(METRIC.to_owned(), json!(metric));
-        questions.push(question(text(row, &["question"]), answers)?);
-        asked.push(Value::Object(said));
+        match question(text(row, &["question"]), answers) {
+            Ok(question) => {
+                questions.push(question);
+                asked.push(Value::Object(said));
+            }
+            Err(refused) => sink(Err(refused))?,
+        }
+    }
+    if questions.is_empty() {
+        return sink(Err(Refused::new("no question", "")));
     }
     let mut extra = Map::from_iter([(ASKED.to_owned(), Value::Array(asked))]);
     for name in ["speaker_a", "speaker_b"] {
         extra.extend(sessions.get(name).map(|speaker| (name.to_owned(), speaker.clone())));
     }
-    Ok(Task {
+    sink(Ok(Task {
         id: text(row, &["sample_id"]).filter(|id| !id.trim().is_empty()).unwrap_or_else(|| fallback.to_owned()),
         source: source.to_owned(),
         questions,
@@ -93,7 +106,7 @@ pub(super) fn locomo(row: &Map<String, Value>, source: &str, fallback: &str) -> 
         gold: Vec::new(),
         length: 0,
         extra,
-    })
+    }))
 }
 
 fn before_semicolon(answer: &str) -> String {

@@ -99,7 +99,7 @@ fn shortened(text: &str) -> String {
 }
 
 fn object(text: &str) -> Result<Object, String> {
-    json::object(text).map_err(|error| error.to_string())
+    json::object(text).map_err(|error| json::problem(&error, text))
 }
 
 /// Key of the rows in a set that is one object: TriviaQA's.

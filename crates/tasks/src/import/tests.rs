@@ -484,8 +484,20 @@ fn locomo_is_a_text_of_sessions_with_all_questions() {
     // Files of one conversation have its fields beside the questions.
     let mut flat = sessions.as_object().unwrap().clone();
     flat.insert("qa".to_owned(), qa);
-    let (same, report) = imported(&Value::Object(flat).to_string());
+    let (same, report) = imported(&Value::Object(flat.clone()).to_string());
     assert_eq!((report.format.as_str(), &same[0].passages), ("locomo", &task.passages));
+    // A question without an answer goes by itself, and what is said of the others stays with them.
+    let unanswered = json!([{"question": "Why?", "evidence": ["D1:2"], "category": 4}, flat["qa"][1], {"category": 1}]);
+    flat.insert("qa".to_owned(), unanswered);
+    let (kept, report) = imported(&Value::Object(flat.clone()).to_string());
+    assert_eq!(
+        (kept.len(), &kept[0].questions, kept[0].category(0)),
+        (1, &vec![question("Would Ada?", &["Yes"])], "open-domain")
+    );
+    assert_eq!((report.questions, report.left_out["no accepted answer"], report.left_out["no question"]), (1, 1, 1));
+    flat.insert("qa".to_owned(), json!([{"question": "Why?", "category": 4}]));
+    let (kept, report) = imported(&Value::Object(flat).to_string());
+    assert_eq!((kept.len(), report.left_out["no accepted answer"], report.left_out["no question"]), (0, 1, 1));
 }
 
 #[test]

@@ -129,6 +129,9 @@ impl HttpError {
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Unreachable { .. } => Some(
+                "start the server, and name its address by the server's `url` (`sampler.http.url`, `bank.answerer.url`, `--server`)",
+            ),
             Self::Status { status: 300..=399, .. } => Some("set the server's `url` to where it redirects"),
             Self::Stale { .. } => Some(
                 "it said that it has read the folder `sampler.http.weights`, and has not: does it see the same folder? Some versions of vLLM keep old weights (`docs/sampling.md`); `[[sampler.http.reload]]` tells it in another way",
@@ -242,7 +245,7 @@ impl Client {
         for left in (0..=self.config.retries).rev() {
             match ask(self) {
                 Err(error) if left > 0 && error.may_pass() => {
-                    tracing::warn!("{error}; asked again in {:.1} s, {left} times at most", wait.as_secs_f64());
+                    tracing::warn!("{error}; asked again in {:.1} s ({left} left)", wait.as_secs_f64());
                     std::thread::sleep(wait);
                     wait = (wait * 2).min(LONGEST_BACKOFF);
                 }

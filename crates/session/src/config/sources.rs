@@ -9,8 +9,9 @@ use anyhow::Context;
 use memtrain_corpora::store;
 use toml::{Table, Value};
 
-use super::failure::{ConfigError, Usage, parse_config, value_place};
-use crate::config::{Config, renamed};
+use super::messages::{parse_config, value_place};
+use super::{Config, renamed};
+use crate::error::{ConfigError, Usage};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 16 << 20;
@@ -177,8 +178,8 @@ fn merge(below: &mut Table, above: Table) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::configuration::resolve;
-    use crate::cli::failure::{describe, origin};
+    use crate::config::changes::resolve;
+    use crate::config::messages::origin;
 
     fn written(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -200,7 +201,7 @@ mod tests {
         ]);
         let sources = Sources::read(&folder.path().join("run.toml")).unwrap();
         let set = ["eval.documents=7".to_owned()];
-        let config = resolve(&sources, &set).unwrap();
+        let config = Config::read(&folder.path().join("run.toml"), &set).unwrap();
         let train = &config.train;
         assert_eq!((train.steps, train.keep_last, train.checkpoint_every, config.sampling.top_k), (3, 2, 9, 5));
         assert_eq!((config.corpus.ingest.dumps, config.include), (vec!["b".to_owned()], Vec::<PathBuf>::new()));
@@ -231,7 +232,7 @@ mod tests {
             let child = "include = [\"base.toml\"]\n[objective]\nrecall_weight = 0.25\n";
             let folder = written(&[("run.toml", child), ("base.toml", base)]);
             let read = Sources::read(&folder.path().join("run.toml")).and_then(|sources| resolve(&sources, &[]));
-            let told = describe(&read.unwrap_err(), false).replace(&folder.path().display().to_string(), "FOLDER");
+            let told = format!("{:#}", read.unwrap_err()).replace(&folder.path().display().to_string(), "FOLDER");
             assert!(told.contains(expected), "{base}: {told}");
         }
         // A key that only both files together make right.
