@@ -113,8 +113,14 @@ fn spans_that_all_overlap_take_no_more_than_their_line() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("corpus");
     let mut config = corpus(folder.path());
-    // One long passage an article.
-    (config.ingest.min_words, config.ingest.max_words) = (200, 2_000);
+    // One long passage.
+    let sentence =
+        |number: usize| format!("In the year {number} there were {} boats at the quay of Mira. ", number * 7);
+    let article = serde_json::json!({"id": 1, "title": "Mira", "text": (1000..1040).map(sentence).collect::<String>()});
+    let dump = folder.path().join("articles.jsonl");
+    store::write_atomic(&dump, format!("{article}\n")).unwrap();
+    config.ingest.dumps = vec![dump.to_str().unwrap().to_owned()];
+    (config.ingest.min_words, config.ingest.max_words) = (8, 2_000);
     build_one(&config, &out, StageName::Ingest, &()).unwrap();
     let longest =
         passages(&out).unwrap().iter().map(|passage| passage.unwrap()).max_by_key(|passage| passage.text.len());

@@ -17,8 +17,8 @@ pub const MAX_READ_BYTES: u64 = 1 << 30;
 pub const MAX_WEIGHTS_BYTES: u64 = 32 << 30;
 
 /// Opens a regular file for reading, also through links. Anything else is [`StoreError::NotAFile`], told before it is opened:
-/// a pipe without a writer would hold the process for ever, as may a file of the kernel's, and a device might never end. What Git LFS leaves in place of a file is
-/// [`StoreError::LfsPointer`].
+/// a pipe without a writer would hold the process for ever, as may a file of the kernel's, and a device might never end. What
+/// Git LFS leaves in place of a file is [`StoreError::LfsPointer`].
 pub fn open(path: &Path) -> Result<File> {
     open_to("open", path, false)
 }

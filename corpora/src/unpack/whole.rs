@@ -67,8 +67,8 @@ pub fn open(path: &Path) -> Result<impl BufRead + use<>, StoreError> {
 /// As [`open`]; if it is damaged, larger, or no UTF-8.
 pub fn read_to_string(path: &Path, max_bytes: u64) -> Result<String, StoreError> {
     let text = open(path)?;
-    // Packed or not, it does not become smaller than this: nothing of it is held before it is refused.
-    if store::len(path)? > max_bytes {
+    // UTF-16 may become half as long, nothing becomes shorter: before any of it is held.
+    if store::len(path)? / 2 > max_bytes {
         return Err(StoreError::TooLarge { path: path.to_path_buf(), max_bytes });
     }
     let bytes = store::read_stream(path, text, max_bytes)?;

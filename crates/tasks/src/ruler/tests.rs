@@ -179,7 +179,7 @@ fn what_cannot_be_made_is_refused() {
 fn the_size_is_found_in_few_steps() {
     for (fixed, each, room) in [(50, 37, 1_000_000), (900, 1, 4_000), (0, 7, 131_072), (3, 400, 4_096)] {
         let mut steps = 0;
-        let found = largest::<usize, ()>(1, room, |units| {
+        let found = largest::<usize, ()>(1..=usize::MAX, room, |units| {
             steps += 1;
             Ok((fixed + each * units, units))
         });
@@ -187,5 +187,5 @@ fn the_size_is_found_in_few_steps() {
         assert!(fixed + each * units <= room && fixed + each * (units + 1) + room / SLACK > room, "{units}");
         assert!(steps <= 16, "{steps} steps to {units}");
     }
-    assert_eq!(largest::<(), ()>(5, 10, |_| Ok((11, ()))), Ok(None));
+    assert_eq!(largest::<(), ()>(5..=usize::MAX, 10, |_| Ok((11, ()))), Ok(None));
 }
