@@ -384,7 +384,7 @@ fn training(random: &Decoder, device: &Device) -> Result<()> {
     let work = PassWork::of(config, &pairs, tokens, Sharing::Prefixes);
     for attempt in 0..3 {
         let start = Instant::now();
-        accumulate(&decoder, &parameters, &pairs, limits, &mut gradients, |_| -1e-3)?;
+        accumulate(&decoder, &parameters, &pairs, limits, &mut gradients, &|| true, |_| -1e-3)?;
         device.synchronize()?;
         let passes = start.elapsed().as_secs_f64();
         optimizer.step(&gradients.take()?, 1e-6)?;

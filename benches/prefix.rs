@@ -140,7 +140,7 @@ fn train(decoder: &Decoder, samples: &[TrainingSample]) -> Result<()> {
         let mut gradients = Vec::new();
         let seconds = cpu_seconds(|| {
             let mut buffer = GradientBuffer::new(&parameters)?;
-            accumulate_loss(decoder, &parameters, samples, &LossConfig::default(), limits, &mut buffer)?;
+            accumulate_loss(decoder, &parameters, samples, &LossConfig::default(), limits, &mut buffer, &|| true)?;
             gradients = buffer.take()?;
             Ok(())
         })?;

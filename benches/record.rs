@@ -115,7 +115,7 @@ impl Training {
     fn step(&mut self) -> Result<()> {
         let pairs = [PromptResponse { prompt_ids: &self.prompt, response_ids: &self.response }];
         let (parameters, limits) = (self.decoder.parameters()?, self.limits());
-        accumulate(&self.decoder, &parameters, &pairs, limits, &mut self.gradients, |_| -1e-3)?;
+        accumulate(&self.decoder, &parameters, &pairs, limits, &mut self.gradients, &|| true, |_| -1e-3)?;
         apply(&mut self.optimizer, &mut self.gradients, 1.0, 1e-6)?;
         Ok(self.decoder.device().synchronize()?)
     }

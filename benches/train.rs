@@ -207,7 +207,7 @@ fn grpo_step(decoder: &Decoder, prompts: &[Vec<u32>]) -> anyhow::Result<f64> {
             }));
         }
         let plan = UpdatePlan { loss: &loss, config: &config, temperature: 1.0, learning_rate: 1e-6 };
-        train_on(&decoder, &mut optimizer, &mut gradients, samples, plan)?;
+        train_on(&decoder, &mut optimizer, &mut gradients, samples, plan, &|| true)?;
         Ok(())
     })
 }

@@ -40,8 +40,11 @@ def pool(folder, arm, seeds):
     paths = {seed: paths.get(seed, folder / "eval" / arm) for seed in seeds}
     pooled = folder / "pooled" / arm
     pooled.mkdir(parents=True, exist_ok=True)
-    (pooled / "run.json").write_text((paths[seeds[0]] / "run.json").read_text())
-    lines = [json.dumps(item | {"question": int(seed)}) + "\n" for seed, path in paths.items() for item in items(path)]
+    # Items of the first format have no checksums.
+    note = json.loads((paths[seeds[0]] / "run.json").read_text()) | {"format": 1}
+    (pooled / "run.json").write_text(json.dumps(note))
+    of_seed = [item | {"question": int(seed)} for seed, path in paths.items() for item in items(path)]
+    lines = [json.dumps({key: item[key] for key in item if key != "crc32c"}) + "\n" for item in of_seed]
     (pooled / "items.jsonl").write_text("".join(lines))
     return pooled
 

@@ -167,8 +167,8 @@ fn items_that_fail_count_as_wrong() {
         "{items}"
     );
     store::write_json(&path.join("set.json"), &rows[1..]).unwrap();
-    said(path, &["tasks", "import", "set.json", "--out", "t.jsonl"]);
-    let eval = ["eval", "long-qa", "t.jsonl", "--out", "out2", "--full-context-tokens", "200"];
+    said(path, &["tasks", "import", "set.json", "--out", "long.jsonl"]);
+    let eval = ["eval", "long-qa", "long.jsonl", "--out", "out2", "--full-context-tokens", "200"];
     refused(path, &[&eval[..], &READER].concat(), 1, &["all 2 items failed"]);
     refused(path, &["eval", "long-qa", "t.jsonl", "--out", "x"], 2, &["no policy is named", "hint: "]);
     refused(

@@ -185,6 +185,11 @@ fn tables_of_tasks_are_written_over_tables_alone() {
         succeeds(path, &["tasks", "import", "set.json", "--out", out]);
         succeeds(path, &["tasks", "import", "set.json", "--out", out]);
     }
+    // JSON lines do not say who wrote them: others of the same form may be typed by hand.
+    let text = store::read_to_string(&path.join("t.jsonl")).unwrap();
+    write(&path.join("typed.jsonl"), &text.replace("Who?", "Who was it?"));
+    let other = "is there already with other contents";
+    refused(path, &["tasks", "import", "set.json", "--out", "typed.jsonl"], &["typed.jsonl", other]);
     write(&path.join("thesis.parquet"), "years of work");
     write(&path.join("diary.jsonl"), "{\"day\": 1}\n");
     write(&path.join("verl/reward.py"), "def compute_score(): return my_own()\n");
@@ -220,6 +225,13 @@ fn single_files_are_written_over_files_of_their_kind_alone() {
     refused(path, &["world", "--pages", "50", "--out", "socket"], &["a socket"]);
     succeeds(path, &["world", "--pages", "50", "--out", "world.xml.bz2"]);
     succeeds(path, &["world", "--pages", "75", "--out", "world.xml.bz2"]);
+    // Of every evaluation with a report, before anything else is looked at.
+    write(&path.join("thesis.json"), "{\"years\": \"of work\"}");
+    for command in
+        [&["reconstruction", "x.toml"][..], &["recall", "x.toml"], &["memory", "x.toml"], &["compare", "a", "b"]]
+    {
+        refused(path, &[&["eval"], command, &["--out", "thesis.json"]].concat(), &["thesis.json", "did not write it"]);
+    }
 
     policy(&path.join("policy"));
     write(&path.join("batch.jsonl"), r#"{"prompt_ids": [5, 6, 7], "response_ids": [8, 2], "advantages": [0.5, 0.5]}"#);

@@ -144,6 +144,9 @@ fn scripts_are_as_they_were_when_last_looked_at() {
             .unwrap()
             .replace(&quoted(site.folder.path()), "/tmp/test")
             .replace(env!("CARGO_BIN_EXE_memtrain"), "/usr/bin/memtrain");
+        let (script, check) = got.rsplit_once(": ").unwrap();
+        assert_eq!(check.len(), 17, "{check}");
+        let got = format!("{script}: 0123456789abcdef\n");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slurm").join(name);
         if std::env::var_os("MEMTRAIN_WRITE_SHOWN").is_some() {
             store::write_atomic(&path, &got).unwrap();
@@ -216,6 +219,7 @@ fn a_job_that_stops_with_everything_saved_goes_to_the_queue_again() {
         site.said(&["slurm", "train", "small.toml", &program]);
         let script = site.folder.path().join("a slurm/train.sbatch");
         let text = store::read_to_string(&script).unwrap().replace("run \"$memtrain\"", "run bash \"$memtrain\"");
+        let script = site.folder.path().join("changed.sbatch");
         store::write_atomic(&script, text).unwrap();
         let path = format!("{}:{}", site.slurm.path().display(), std::env::var("PATH").unwrap());
         let output = |restarts: &str| {
@@ -275,4 +279,16 @@ fn what_cannot_stand_in_a_script_is_refused_before_anything_is_written() {
     store::create_dir_all(&scripts).unwrap();
     store::write_atomic(&scripts.join("train.sbatch"), "mine\n").unwrap();
     site.refused(&train, 1, &["train.sbatch", "this command did not write it"]);
+    // Nor is what somebody has written into a script of ours, which people are told to read and change.
+    let changed = scripts.join("corpus-step.sbatch");
+    let corpus = ["slurm", "corpus", "small.toml"];
+    site.said(&corpus);
+    site.said(&corpus);
+    let text = store::read_to_string(&changed).unwrap();
+    let mine = text.replace("#SBATCH --nodes=1", "#SBATCH --nodes=1\n#SBATCH --qos=mine");
+    store::write_atomic(&changed, &mine).unwrap();
+    site.refused(&[&corpus[..], &["--setup=true"]].concat(), 1, &["corpus-step.sbatch", "--scripts"]);
+    assert_eq!(store::read_to_string(&changed).unwrap(), mine);
+    store::write_atomic(&changed, "My notes: scripts say `# As it was written: ` at their end.\n").unwrap();
+    site.refused(&corpus, 1, &["corpus-step.sbatch"]);
 }

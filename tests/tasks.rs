@@ -210,6 +210,19 @@ fn rulers_tasks_are_made_from_a_seed() {
     let context = made[0].context();
     assert!(context.contains("of the essay is short."));
     assert!(made[0].questions[0].answers.iter().all(|answer| context.matches(answer.as_str()).count() == 1));
+    // What changes later is found by whoever reads it.
+    let table = path.join("text/niah_multivalue-0001024.parquet");
+    let mut bytes = store::read(&table).unwrap();
+    let last = bytes.len() - 1;
+    for at in [last / 3, last / 2, last] {
+        bytes[at] ^= 1;
+        store::write_atomic(&table, &bytes).unwrap();
+        let asked = ["eval", "long-qa", "text", "--out", "answers", "--policy", "built-in:tiny"];
+        refused(path, &asked, 1, &["niah_multivalue-0001024.parquet", "is not as memtrain has written it", "hint: "]);
+        let table = table.to_str().unwrap();
+        refused(path, &["tasks", "export", table, "--out", "v.parquet"], 1, &["is not as memtrain has written it"]);
+        bytes[at] ^= 1;
+    }
 
     let fixed = ["tasks", "ruler", "--tokenizer", "built-in:tiny", "--out", "x"];
     let refuse = |more: &[&str], code: i32, parts: &[&str]| refused(path, &[&fixed[..], more].concat(), code, parts);
@@ -217,6 +230,8 @@ fn rulers_tasks_are_made_from_a_seed() {
     refuse(&["--tasks", "niah_single_2"], 2, &["running text", "hint: ", "--essay"]);
     refuse(&["--lengths", "4x"], 2, &["4k or 1m"]);
     refuse(&["--lengths", "130", "--tasks", "vt"], 1, &["130 tokens have no room for `vt`"]);
+    // A number of items that is never held; the first of them has no room.
+    refuse(&["--items", "4294967295", "--tasks", "vt", "--lengths", "130"], 1, &["have no room for `vt`"]);
     refuse(&["--items", "0", "--tasks", "vt"], 2, &["--items", "it must be at least 1"]);
     refuse(&["--tasks", "niah_single_2", "--essay", "nowhere.txt"], 1, &["nowhere.txt"]);
     assert!(!store::exists(&path.join("x")));

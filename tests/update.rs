@@ -1,10 +1,13 @@
 //! The gradient of the GRPO loss through the whole policy.
 
+use std::cell::Cell;
+
 use candle_core::{DType, Device, Tensor};
 use memtrain::grpo::TrainingSample;
 use memtrain::grpo::loss::{LossAggregation, LossConfig};
+use memtrain::grpo::trainer::{UpdateConfig, UpdatePlan, train_on};
 use memtrain::grpo::update::accumulate_loss;
-use memtrain::optim::GradientBuffer;
+use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
 use memtrain::policy::{Decoder, preset};
 use memtrain::scoring::Sharing;
 use memtrain::scoring::{PassLimits, score};
@@ -77,7 +80,7 @@ fn gradients(
 ) -> (f64, Vec<Tensor>) {
     let parameters = decoder.parameters().unwrap();
     let mut buffer = GradientBuffer::new(&parameters).unwrap();
-    let statistics = accumulate_loss(decoder, &parameters, samples, loss, limits, &mut buffer).unwrap();
+    let statistics = accumulate_loss(decoder, &parameters, samples, loss, limits, &mut buffer, &|| true).unwrap();
     (statistics.loss, buffer.take().unwrap())
 }
 
@@ -178,12 +181,40 @@ fn a_step_against_the_gradient_lowers_the_loss_and_on_policy_nothing_is_clipped(
     let loss = loss_config(LossAggregation::TokenMean);
     let parameters = decoder.parameters().unwrap();
     let mut buffer = GradientBuffer::new(&parameters).unwrap();
-    let before = accumulate_loss(&decoder, &parameters, &samples, &loss, LIMITS, &mut buffer).unwrap();
+    let before = accumulate_loss(&decoder, &parameters, &samples, &loss, LIMITS, &mut buffer, &|| true).unwrap();
     assert_eq!((before.clip_low, before.clip_high, before.clip_dual), (0.0, 0.0, 0.0));
     assert!(before.mismatch_kl.abs() < 1e-9);
     for ((_, parameter), gradient) in parameters.iter().zip(buffer.take().unwrap()) {
         parameter.set(&(parameter.as_tensor() - (gradient * 0.01).unwrap()).unwrap()).unwrap();
     }
-    let after = accumulate_loss(&decoder, &parameters, &samples, &loss, LIMITS, &mut buffer).unwrap();
+    let after = accumulate_loss(&decoder, &parameters, &samples, &loss, LIMITS, &mut buffer, &|| true).unwrap();
     assert!(after.loss < before.loss, "{} -> {}", before.loss, after.loss);
+}
+
+#[test]
+fn an_update_can_be_given_up_until_a_weight_moves_and_not_after() {
+    let decoder = decoder(DType::F32);
+    let samples = samples(&decoder);
+    let loss = loss_config(LossAggregation::TokenMean);
+    let config = UpdateConfig { minibatches: 2, micro_batch_tokens: 48, ..UpdateConfig::default() };
+    let plan = UpdatePlan { loss: &loss, config: &config, temperature: 1.0, learning_rate: 1e-2 };
+    let mut optimizer = AdamW::new(decoder.parameters().unwrap(), AdamWConfig::default()).unwrap();
+    let mut buffer = GradientBuffer::new(optimizer.parameters()).unwrap();
+    let before = optimizer.to_bytes().unwrap();
+    let asked = Cell::new(0);
+    let mut train = |most: usize| {
+        asked.set(0);
+        let goes_on = || {
+            asked.set(asked.get() + 1);
+            asked.get() <= most
+        };
+        let report = train_on(&decoder, &mut optimizer, &mut buffer, samples.clone(), plan, &goes_on);
+        (report.is_ok(), optimizer.to_bytes().unwrap())
+    };
+    let first: Vec<usize> = (0..).take_while(|&most| train(most) == (false, before.clone())).collect();
+    assert!(first.len() > 1, "several micro-batches before the first optimizer step: {first:?}");
+    // The one that was asked for all of these was not asked again once weights had moved.
+    let (done, after) = train(first.len());
+    assert!(done && after != before);
+    assert_eq!(asked.get(), first.len());
 }

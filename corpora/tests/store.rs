@@ -103,9 +103,21 @@ fn what_is_no_regular_file_is_refused_without_waiting() {
     let _listener = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
     symlink(at("pipe"), at("link to a pipe")).unwrap();
     symlink("/dev/zero", at("link to a device")).unwrap();
-    for (name, kind) in
-        [("pipe", "a pipe"), ("socket", "a socket"), ("link to a pipe", "a pipe"), ("link to a device", "a device")]
+    // Nothing of `/proc` but what is known to end: `/proc/kmsg` says that it is a file of no bytes, and waits.
+    symlink("/proc/uptime", at("link to the kernel")).unwrap();
+    for path in ["/proc/kmsg", "/proc/self/../kmsg"].map(std::path::Path::new).into_iter().filter(|path| path.exists())
     {
+        let error = at_once(move || store::open(path).err()).expect("refused");
+        assert!(matches!(error, StoreError::NotAFile { .. }), "{error}");
+    }
+    assert!(store::read(std::path::Path::new("/proc/self/status")).is_ok_and(|bytes| !bytes.is_empty()));
+    for (name, kind) in [
+        ("pipe", "a pipe"),
+        ("socket", "a socket"),
+        ("link to a pipe", "a pipe"),
+        ("link to a device", "a device"),
+        ("link to the kernel", "what the kernel tells, which may have no end"),
+    ] {
         let readers: [fn(&std::path::Path) -> Option<StoreError>; 9] = [
             |path| store::open(path).err(),
             |path| store::open_stream(path).err(),

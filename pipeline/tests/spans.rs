@@ -101,3 +101,37 @@ fn a_file_of_another_corpus_or_form_is_refused_with_its_line() {
     store::remove_file(config.entities.spans.as_ref()).unwrap();
     assert!(build_one(&config, &out, StageName::Entities, &()).unwrap_err().to_string().contains("spans.jsonl"));
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn spans_that_all_overlap_take_no_more_than_their_line() {
+    let peak_mib = || {
+        let status = store::read_to_string(Path::new("/proc/self/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("corpus");
+    let mut config = corpus(folder.path());
+    // One long passage.
+    let sentence =
+        |number: usize| format!("In the year {number} there were {} boats at the quay of Mira. ", number * 7);
+    let article = serde_json::json!({"id": 1, "title": "Mira", "text": (1000..1040).map(sentence).collect::<String>()});
+    let dump = folder.path().join("articles.jsonl");
+    store::write_atomic(&dump, format!("{article}\n")).unwrap();
+    config.ingest.dumps = vec![dump.to_str().unwrap().to_owned()];
+    (config.ingest.min_words, config.ingest.max_words) = (8, 2_000);
+    build_one(&config, &out, StageName::Ingest, &()).unwrap();
+    let longest =
+        passages(&out).unwrap().iter().map(|passage| passage.unwrap()).max_by_key(|passage| passage.text.len());
+    let (id, end) = longest.map(|passage| (passage.id, passage.text.chars().count())).unwrap();
+    assert!(end > 1_000, "{end}");
+    let spans = vec![format!("{{\"start\":0,\"end\":{end},\"label\":\"ORG\"}}"); 800_000].join(",");
+    let line = format!("{{\"passage_id\": {id}, \"entities\": [{spans}]}}\n");
+    store::write_atomic(config.entities.spans.as_ref(), &line).unwrap();
+    let before = peak_mib();
+    let stage = build_one(&config, &out, StageName::Entities, &()).unwrap();
+    assert_eq!(stage.counts["spans_overlapping"], 799_999);
+    // Each with a copy of its text: more than 800 MB.
+    assert!(peak_mib() < before + 400, "{before} MiB, then {} MiB", peak_mib());
+}

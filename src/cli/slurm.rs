@@ -28,8 +28,9 @@ const SHARDS: &str = include_str!("slurm/corpus-shards.sbatch");
 const STEP: &str = include_str!("slurm/corpus-step.sbatch");
 const TRAIN: &str = include_str!("slurm/train.sbatch");
 const SUBMIT: &str = include_str!("slurm/submit.sh");
-/// Stands in every script, so that those of somebody else are not written over.
-const OURS: &str = "Written by `memtrain slurm`.";
+/// Before the checksum in the last line of every script: those of somebody else are not written over, nor those that somebody has
+/// changed.
+const CHECK: &str = "\n# As it was written: ";
 
 /// Arguments of `memtrain slurm`.
 #[derive(Debug, Args)]
@@ -152,6 +153,19 @@ fn train(args: &TrainJobArgs) -> anyhow::Result<()> {
     scripts.submit("train", jobs)
 }
 
+/// 16 hexadecimal digits that another script has not.
+fn checksum(script: &str) -> String {
+    store::hash_bytes(script.as_bytes()).chars().take(16).collect()
+}
+
+/// Whether a file is a script that nobody has changed since.
+fn is_as_written(path: &Path) -> bool {
+    store::read_to_string(path).is_ok_and(|text| {
+        let parts = text.rsplit_once(CHECK);
+        parts.is_some_and(|(script, check)| check.strip_suffix('\n') == Some(&checksum(script)))
+    })
+}
+
 /// The arguments that name a configuration and change it.
 fn of_configuration(args: &ConfigArgs) -> anyhow::Result<Vec<String>> {
     let mut arguments = vec!["--config".to_owned(), text(args.path())?];
@@ -203,8 +217,12 @@ impl<'a> Scripts<'a> {
     /// Writes a script of a template.
     fn write(&self, name: &str, template: &str) -> anyhow::Result<PathBuf> {
         let path = self.folder.join(name);
-        let script = filled(&template.replace("@JOB@\n", JOB), &self.fields);
-        store::check_file(&path, |path| store::read_to_string(path).is_ok_and(|text| text.contains(OURS)))?;
+        let mut script = filled(&template.replace("@JOB@\n", JOB), &self.fields);
+        let check = checksum(&script);
+        script.push_str(&format!("{CHECK}{check}\n"));
+        store::check_file(&path, is_as_written).hint(|| {
+            "scripts that somebody has changed stay: move it away, or name another folder with `--scripts`".to_owned()
+        })?;
         store::create_dir_all(&self.folder)?;
         store::write_atomic(&path, script)?;
         Ok(path)

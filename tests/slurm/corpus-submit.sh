@@ -86,3 +86,5 @@ synthesize="$job"
 
 printf '%s\n' "${jobs[@]}" >corpus-jobs.txt
 echo "$job"
+
+# As it was written: 0123456789abcdef

@@ -50,3 +50,5 @@ after $first
 submit train.sbatch
 printf '%s\n' "${jobs[@]}" >train-jobs.txt
 echo "$job"
+
+# As it was written: 0123456789abcdef

@@ -194,6 +194,8 @@ impl Writer {
         let (relation, address) = (attribute(tag, "rel"), attribute(tag, "href"));
         match name {
             "a" => {
+                // A link inside of another one ends it, as HTML has it: each could go over the words of all others again.
+                self.end_link();
                 let page = page_of(&address, "").filter(|_| relation.contains("mw:WikiLink"));
                 self.links.push((self.out.len(), page));
             }
@@ -250,6 +252,8 @@ impl Writer {
     fn end_heading(&mut self) {
         let Some((start, level)) = self.heading.take() else { return };
         let words = self.out.split_off(start);
+        // Links that the heading leaves open have lost their place.
+        self.links.iter_mut().filter(|(at, _)| *at >= start).for_each(|(_, page)| *page = None);
         if !words.trim().is_empty() {
             // The first level is that of the title.
             let marks = "=".repeat(level.max(2));
@@ -331,6 +335,26 @@ mod tests {
             page.links.iter().map(|link| (&page.text[link.span.clone()], link.target.as_str())).collect();
         assert_eq!(links, [("small town", "Town (place)"), ("Lorn", "Lorn")]);
         assert_eq!(page.categories, ["Towns of Lorn"]);
+    }
+
+    #[test]
+    fn links_that_are_not_closed_where_they_should_be_end_with_what_is_around_them() {
+        let page = |html: &str| {
+            clean(&Text { text: html.to_owned(), markup: Markup::Parsoid, ..Text::default() }, &WikiContext::default())
+        };
+        let open = "<a rel=\"mw:WikiLink\" href=\"./Lorn\">";
+        for words in ["\u{e9}", "\u{e9}\u{e9}", "\u{e9}\u{e9}\u{e9}", "a", "ab", "\u{5317}\u{4eac}"] {
+            let shown =
+                page(&format!("<p>x</p><h2>{words}{open}\u{e9}\u{5317}</h2>{words}</a> y<p>z")).text_with_headings();
+            assert_eq!(shown, format!("x\n\n## {words}\u{e9}\u{5317}\n\n{words} y\n\nz"));
+        }
+        let nested = page(&format!("<p>{open}one {open}two</a> three</a>."));
+        assert_eq!(nested.text, "one two three.");
+        assert_eq!(nested.links.iter().map(|link| &nested.text[link.span.clone()]).collect::<Vec<_>>(), ["one", "two"]);
+        // Each with all words behind it: hours.
+        let started = std::time::Instant::now();
+        let many = page(&format!("<p>{} {}", open.repeat(100_000), "word </a>".repeat(100_000)));
+        assert!(many.text.starts_with("word word") && started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::file::{check_place_of_file, check_writable, list, parent, sync_folder};
+use super::file::{check_place_of_file, check_writable, hash_file, list, parent, sync_folder};
 use super::{LockGuard, Result, StoreError};
 
 /// A file being written under a temporary name in the same folder; [`AtomicFile::commit`] gives it its name.
@@ -74,6 +74,23 @@ impl AtomicFile {
     /// Flushes to the disk, renames into place and flushes the folder. An error leaves the old file.
     pub fn commit(self) -> Result<()> {
         self.commit_locked().map(drop)
+    }
+
+    /// As [`AtomicFile::commit`], for files without a mark of who wrote them: what stands under the name stays, and must be
+    /// empty or the same bytes, as a command leaves them that is run once more.
+    ///
+    /// # Errors
+    /// [`StoreError::ForeignFile`] if it is anything else.
+    pub fn commit_new(mut self) -> Result<()> {
+        self.flush().map_err(|source| StoreError::io("write", &self.path, source))?;
+        if fs::metadata(&self.path).is_ok_and(|there| there.len() > 0) {
+            if hash_file(&self.path)? == hash_file(&self.temporary)? {
+                return Ok(());
+            }
+            let what = "is there already with other contents, and such a file does not say who wrote it";
+            return Err(StoreError::ForeignFile { path: self.path.clone(), what });
+        }
+        self.commit()
     }
 
     /// As [`AtomicFile::commit`]; the lock on the file is held until the guard is dropped.

@@ -4,6 +4,8 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::sync::LazyLock;
 
 use super::{Result, StoreError, sweep_temporaries_of};
 
@@ -15,8 +17,8 @@ pub const MAX_READ_BYTES: u64 = 1 << 30;
 pub const MAX_WEIGHTS_BYTES: u64 = 32 << 30;
 
 /// Opens a regular file for reading, also through links. Anything else is [`StoreError::NotAFile`], told before it is opened:
-/// a pipe without a writer would hold the process for ever, a device might never end. What Git LFS leaves in place of a file is
-/// [`StoreError::LfsPointer`].
+/// a pipe without a writer would hold the process for ever, as may a file of the kernel's, and a device might never end. What
+/// Git LFS leaves in place of a file is [`StoreError::LfsPointer`].
 pub fn open(path: &Path) -> Result<File> {
     open_to("open", path, false)
 }
@@ -57,7 +59,7 @@ fn check_kind(action: &'static str, path: &Path, metadata: &Metadata, stream: bo
     if metadata.is_dir() {
         return Err(StoreError::io(action, path, io::ErrorKind::IsADirectory.into()));
     }
-    match kind(metadata) {
+    match kind(metadata).or_else(|| may_wait(path, metadata).then_some(OF_KERNEL)) {
         Some(kind) if path != Path::new("/dev/null") && !(stream && is_handed(path, kind)) => {
             Err(StoreError::NotAFile { path: path.to_path_buf(), kind })
         }
@@ -66,6 +68,7 @@ fn check_kind(action: &'static str, path: &Path, metadata: &Metadata, stream: bo
 }
 
 const PIPE: &str = "a pipe";
+const OF_KERNEL: &str = "what the kernel tells, which may have no end";
 
 /// What is not a regular file, in words; `None` for one that is.
 fn kind(metadata: &Metadata) -> Option<&'static str> {
@@ -81,6 +84,37 @@ fn kind(metadata: &Metadata) -> Option<&'static str> {
         }
     }
     if metadata.is_file() { None } else { Some("a device") }
+}
+
+/// Folders in which the kernel shows itself as regular files that tell no length. Some of them, such as `/proc/kmsg`, wait for what
+/// happens next.
+#[cfg(unix)]
+const OF_THE_KERNEL: [&str; 3] = ["/proc", "/sys/kernel/tracing", "/sys/kernel/debug"];
+
+/// Whether a regular file is one of the kernel's, and not known to end: as what it tells of a process or the machine does.
+#[cfg(unix)]
+fn may_wait(path: &Path, metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    static DEVICES: LazyLock<Vec<u64>> = LazyLock::new(|| {
+        let device = |folder: &Path| fs::metadata(folder).ok().map(|metadata| metadata.dev());
+        let mounted = |folder: &Path| device(folder).filter(|here| folder.parent().and_then(device) != Some(*here));
+        OF_THE_KERNEL.iter().filter_map(|folder| mounted(Path::new(folder))).collect()
+    });
+    let is_plain = path.components().all(|part| part != std::path::Component::ParentDir);
+    let ends = || {
+        let told = path.strip_prefix("/proc").ok().and_then(|told| told.iter().next()?.to_str());
+        told.is_some_and(|told| {
+            matches!(told, "self" | "thread-self" | "meminfo" | "cpuinfo")
+                || told.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    metadata.is_file() && metadata.len() == 0 && DEVICES.contains(&metadata.dev()) && !(is_plain && ends())
+}
+
+/// Elsewhere the kernel has no such files.
+#[cfg(not(unix))]
+fn may_wait(_: &Path, _: &Metadata) -> bool {
+    false
 }
 
 /// Whether a path names a pipe or the terminal that this process was started with.

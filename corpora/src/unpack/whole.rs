@@ -66,7 +66,12 @@ pub fn open(path: &Path) -> Result<impl BufRead + use<>, StoreError> {
 /// # Errors
 /// As [`open`]; if it is damaged, larger, or no UTF-8.
 pub fn read_to_string(path: &Path, max_bytes: u64) -> Result<String, StoreError> {
-    let bytes = store::read_stream(path, open(path)?, max_bytes)?;
+    let text = open(path)?;
+    // UTF-16 may become half as long, nothing becomes shorter: before any of it is held.
+    if store::len(path)? / 2 > max_bytes {
+        return Err(StoreError::TooLarge { path: path.to_path_buf(), max_bytes });
+    }
+    let bytes = store::read_stream(path, text, max_bytes)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| StoreError::NotUtf8 { path: path.to_path_buf(), byte: error.utf8_error().valid_up_to() })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! run.json                 what is evaluated and how; another evaluation is refused
-//! items.jsonl              one line an item that is done, in the order of the items
+//! items.jsonl              one line an item that is done with its checksum, in the order of the items
 //! turns/batch-000007.parquet   the turns of a batch, until all are done
 //! turns.parquet            all turns
 //! report.json              the result, written last
@@ -10,7 +10,8 @@
 //!
 //! Items are worked on in batches whose members depend on the list of items alone. A batch is done when its lines stand in
 //! `items.jsonl`, which are written after its turns; so an evaluation that was killed goes on with the first batch that
-//! is not done, and ends with the bytes of one that was not disturbed.
+//! is not done, and ends with the bytes of one that was not disturbed. Once all are done, the marker of the folder has the hashes of
+//! its files, and whoever reads them compares them.
 
 mod turns;
 
@@ -19,10 +20,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use memtrain_corpora::store::{self, LockGuard, Occupant, StoreError, TableWriter};
+use memtrain_corpora::store::{self, LockGuard, Occupant, OwnedFile, StoreError, TableWriter};
 use memtrain_engine::sampler::FinishReason;
 use memtrain_rl::rollout::Turn;
-use memtrain_run::trash;
+use memtrain_run::{json_lines, trash};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -30,7 +31,9 @@ pub use self::turns::EvalTurn;
 use super::metrics::Scores;
 
 /// Version of the folder.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The version from which on lines of items have checksums.
+const CHECKED_FROM: u32 = 2;
 /// What the marker of the folder says that it is for.
 const KIND: &str = "evaluation";
 const LOCK: &str = ".lock";
@@ -40,6 +43,9 @@ const TURNS: &str = "turns";
 const ALL_TURNS: &str = "turns.parquet";
 /// The result of an evaluation in its folder.
 pub const REPORT: &str = "report.json";
+
+/// The files of an evaluation that is done.
+const FILES: [&str; 4] = [RUN, ITEMS, ALL_TURNS, REPORT];
 
 /// Which item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -181,6 +187,16 @@ pub enum RecordError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A line of its items is not what was written.
+    #[error("`{}` is damaged: line {line} {what}", path.display())]
+    DamagedItem {
+        /// The list of items.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Another process writes it.
     #[error("another process is evaluating into `{}`", folder.display())]
     Busy {
@@ -206,6 +222,9 @@ impl RecordError {
                     .unwrap_or_default()
                     .display()
             )),
+            Self::DamagedItem { .. } => {
+                Some("take it from a copy, or begin anew with `--clean`, which moves what is there aside".to_owned())
+            }
             Self::Missing { .. } => Some("name a folder that `memtrain eval` wrote".to_owned()),
             Self::Busy { .. } => Some("wait for it, or name another folder".to_owned()),
         }
@@ -226,7 +245,8 @@ impl Record {
     /// Opens the folder for these items, to begin or to go on. `batch` items are done together.
     ///
     /// # Errors
-    /// If the folder holds anything else, turns that were recorded are gone, or another process writes it.
+    /// If the folder holds anything else, turns that were recorded are gone, a file is not as it was written, or another process
+    /// writes it.
     pub fn open(
         folder: &Path,
         note: &RunNote,
@@ -246,8 +266,13 @@ impl Record {
             return Err(RecordError::Foreign { folder: folder.join(TURNS) });
         }
         if is_begun {
+            if !clean {
+                check_files(&folder)?;
+            }
             let found: RunNote = store::read_json(&folder.join(RUN))?;
             if clean {
+                // Of what is moved nothing is on record here any more.
+                store::mark(&folder, KIND, BTreeMap::new())?;
                 // The note last: killed amid this, the folder still is that of an evaluation.
                 let mut entries: Vec<PathBuf> = [ITEMS, REPORT, ALL_TURNS].map(PathBuf::from).into();
                 entries.extend(
@@ -276,6 +301,9 @@ impl Record {
         }
         store::write_json(&folder.join(RUN), note)?;
         let done = whole_batches(&folder.join(ITEMS), &items, batch)?;
+        if done.len() < items.len() {
+            store::mark(&folder, KIND, BTreeMap::new())?;
+        }
         let file = store::append(&folder.join(ITEMS))?;
         let record = Self { folder, items, batch, done, file, _lock: lock };
         // Before hours of work that would end in the same error.
@@ -323,17 +351,15 @@ impl Record {
         writer.finish()?;
         let mut lines = Vec::new();
         for record in &records {
-            let path = self.folder.join(ITEMS);
-            serde_json::to_writer(&mut lines, record).map_err(|error| StoreError::Io {
-                action: "write",
-                path,
-                source: error.into(),
-            })?;
+            let failed = |error: serde_json::Error| StoreError::io("write", &self.folder.join(ITEMS), error.into());
+            let mut line = serde_json::to_vec(record).map_err(failed)?;
+            json_lines::seal(&mut line);
+            lines.extend(line);
             lines.push(b'\n');
         }
         // Read from what is written: a number may come back with another last digit, and the report must not depend on whether
         // its items were done before or after a kill.
-        let records = parsed(&lines, &self.folder.join(ITEMS))?;
+        let records = parsed(&lines, &self.folder.join(ITEMS), true)?;
         // One write, so that a kill leaves the beginning of it at most, which is dropped when the evaluation goes on.
         let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
         written.map_err(|source| StoreError::Io { action: "append to", path: self.folder.join(ITEMS), source })?;
@@ -360,6 +386,7 @@ impl Record {
             writer.finish()?;
         }
         store::write_json(&self.folder.join(REPORT), report)?;
+        self.seal()?;
         tables.iter().try_for_each(|path| store::remove_file(path))?;
         let turns = self.folder.join(TURNS);
         store::sweep_temporaries(&turns)?;
@@ -367,41 +394,73 @@ impl Record {
         Ok(self.done)
     }
 
+    /// Puts the hashes of the files of an evaluation that is done on record, unless they are.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the record not be written.
+    pub fn seal(&self) -> Result<(), RecordError> {
+        let mut files = BTreeMap::new();
+        for name in FILES {
+            files.insert(name.to_owned(), OwnedFile::of(&self.folder.join(name))?);
+        }
+        match store::occupant(&self.folder)? {
+            Occupant::Ours(marker) if marker.files == files => Ok(()),
+            _ => Ok(store::mark(&self.folder, KIND, files)?),
+        }
+    }
+
     fn turns_of(&self, batch: usize) -> PathBuf {
         self.folder.join(TURNS).join(format!("batch-{batch:06}.parquet"))
     }
 }
 
+/// Checks that the files of an evaluation that are there are those that were written, as far as they are on record.
+fn check_files(folder: &Path) -> Result<(), RecordError> {
+    for path in FILES.map(|name| folder.join(name)).iter().filter(|path| store::exists(path)) {
+        store::check_as_written(path)?;
+    }
+    Ok(())
+}
+
 /// The note and the items of an evaluation, done or not.
 ///
 /// # Errors
-/// If there is none.
+/// If there is none, or it is damaged.
 pub fn load(folder: &Path) -> Result<(RunNote, Vec<ItemRecord>), RecordError> {
     if !store::exists(&folder.join(RUN)) {
         return Err(RecordError::Missing { folder: folder.to_path_buf() });
     }
-    let note = store::read_json(&folder.join(RUN))?;
+    check_files(folder)?;
+    let note: RunNote = store::read_json(&folder.join(RUN))?;
     let path = folder.join(ITEMS);
     let bytes = if store::exists(&path) { store::read(&path)? } else { Vec::new() };
-    Ok((note, parsed(&bytes, &path)?))
+    let records = parsed(&bytes, &path, note.format >= CHECKED_FROM)?;
+    Ok((note, records))
 }
 
-/// The records of whole lines.
-fn parsed(lines: &[u8], path: &Path) -> Result<Vec<ItemRecord>, RecordError> {
-    let lines = lines.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")).zip(1..);
-    let record = |(line, number): (&[u8], usize)| {
-        serde_json::from_slice(line).map_err(|error| {
-            let detail = format!("line {number}: {error}");
-            RecordError::Store(StoreError::Corrupt { path: path.to_path_buf(), detail })
-        })
-    };
-    lines.map(record).collect()
+/// The records of whole lines. The beginning of a line, as a kill leaves it, is none.
+fn parsed(lines: &[u8], path: &Path, checked: bool) -> Result<Vec<ItemRecord>, RecordError> {
+    let lines = lines.split(|&byte| byte == b'\n').zip(1..);
+    let mut records = Vec::new();
+    let mut lines = lines.peekable();
+    while let Some((text, line)) = lines.next() {
+        // What stands behind the last end of a line.
+        if lines.peek().is_none() {
+            break;
+        }
+        let damaged = |what| RecordError::DamagedItem { path: path.to_path_buf(), line, what };
+        let object = json_lines::unsealed(text, checked);
+        let object = object.ok_or_else(|| damaged("does not have the checksum that it was written with"))?;
+        records.push(serde_json::from_slice(&object).map_err(|_| damaged("is no item"))?);
+    }
+    Ok(records)
 }
 
 /// Marks a folder as that of an evaluation. Evaluations of versions without markers are known by their note.
 fn make_ours(folder: &Path) -> Result<(), RecordError> {
     if let Occupant::Foreign(names) = store::occupant(folder)? {
-        let is_note = |path: &Path| store::read_json::<RunNote>(path).is_ok_and(|note| note.format == FORMAT);
+        let is_note =
+            |path: &Path| store::read_json::<RunNote>(path).is_ok_and(|note| (1..=FORMAT).contains(&note.format));
         let is_begun = names.iter().all(|name| name == LOCK || name == "turns/") && turns_in(folder)?.is_empty();
         if !is_note(&folder.join(RUN)) && !is_begun {
             return Err(RecordError::Foreign { folder: folder.to_path_buf() });
@@ -443,23 +502,24 @@ fn differences(found: &RunNote, wanted: &RunNote) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The leading records that make whole batches of `items`; whatever follows them in the file is dropped.
+/// The leading records that make whole batches of `items`; those of a batch that a kill has cut off are dropped.
 fn whole_batches(path: &Path, items: &[ItemKey], batch: usize) -> Result<Vec<ItemRecord>, RecordError> {
     if !store::exists(path) {
         return Ok(Vec::new());
     }
     let bytes = store::read(path)?;
-    let (mut records, mut ends) = (Vec::new(), vec![0]);
-    for (line, item) in bytes.split_inclusive(|&byte| byte == b'\n').zip(items) {
-        let record: Option<ItemRecord> = serde_json::from_slice(line).ok().filter(|_| line.last() == Some(&b'\n'));
-        let Some(record) = record.filter(|record| record.key == *item) else { break };
-        ends.push(ends[ends.len() - 1] + line.len());
-        records.push(record);
+    let mut records = parsed(&bytes, path, true)?;
+    let damaged = |line, what| RecordError::DamagedItem { path: path.to_path_buf(), line, what };
+    for (record, line) in records.iter().zip(1..) {
+        if items.get(line - 1) != Some(&record.key) {
+            return Err(damaged(line, "is not of the item that stands there: it is doubled, or out of its place"));
+        }
     }
     if records.len() < items.len() {
         records.truncate(records.len() / batch * batch);
     }
-    let end = ends[records.len()];
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n').take(records.len());
+    let end = lines.map(<[u8]>::len).sum();
     if end < bytes.len() {
         store::write_atomic(path, &bytes[..end])?;
     }

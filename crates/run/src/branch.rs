@@ -11,7 +11,7 @@ use memtrain_corpora::store::{self, AtomicFile, StoreError};
 use super::change::{Change, KeyClass, class_of, differences, flat};
 use super::checkpoint::{BEST, Checkpoint, step_name, step_of};
 use super::directory::{check_out, make_ours};
-use super::layout::{CHECKPOINTS, CONFIG, LOCK, MANIFEST, RECORDS, ROLLOUTS, rollouts_path};
+use super::layout::{CHECKPOINTS, CONFIG, LOCK, MANIFEST, METRICS, RECORDS, ROLLOUTS, rollouts_path};
 use super::manifest::{Branch, FORMAT, Manifest};
 use super::records::RolloutTable;
 use super::{Result, RunError, RunSetup, json_lines, records, trash};
@@ -28,7 +28,7 @@ const KEPT_INPUTS: [&str; 2] = ["policy", "tokenizer"];
 pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     check_out(to)?;
     let name = from.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if is_made(to, &name)? {
+    if is_made(from, to, &name)? {
         return Ok(());
     }
     let read = || Manifest::read(from)?.ok_or_else(|| RunError::NoRun { path: from.to_path_buf() });
@@ -62,7 +62,7 @@ pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     make_ours(to)?;
     let _to = store::lock(&to.join(LOCK))?;
     // Somebody else may have made a run there until the lock was ours.
-    if is_made(to, &name)? {
+    if is_made(from, to, &name)? {
         return Ok(());
     }
     trash::put_aside(to, "")?;
@@ -83,16 +83,24 @@ pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     Ok(())
 }
 
-/// Whether a branch of the run `name` is in `to` already.
+/// Whether a branch of the run in `from`, which has this name, is in `to` already.
 ///
 /// # Errors
-/// If another run is there.
-fn is_made(to: &Path, name: &str) -> Result<bool> {
-    match Manifest::read(to)?.map(|there| there.branch) {
-        None => Ok(false),
-        Some(Some(branch)) if branch.run == name => Ok(true),
-        Some(_) => Err(RunError::NoBranch { path: to.to_path_buf(), run: name.to_owned() }),
+/// If another run is there, also a branch of another run of that name: the branch was given the steps of the run that it comes from.
+fn is_made(from: &Path, to: &Path, name: &str) -> Result<bool> {
+    let other = || RunError::NoBranch { path: to.to_path_buf(), run: from.display().to_string() };
+    let branch = match Manifest::read(to)?.map(|there| there.branch) {
+        None => return Ok(false),
+        Some(branch) => branch.filter(|branch| branch.run == name).ok_or_else(other)?,
+    };
+    let (theirs, ours) = (from.join(METRICS), to.join(METRICS));
+    // A run may be gone once its branches are made.
+    if store::exists(&theirs)
+        && json_lines::bytes_up_to(&theirs, branch.step)? != json_lines::bytes_up_to(&ours, branch.step)?
+    {
+        return Err(other());
     }
+    Ok(true)
 }
 
 /// The newest checkpoint of a run, verified.
@@ -213,6 +221,14 @@ mod tests {
         branch(&a, &b, &setup("2", "p"))?;
         assert_eq!(json_lines::read(&b.join("metrics.jsonl"), true)?.len(), 3);
         assert_eq!(store::read(&a.join("metrics.jsonl"))?, before);
+        // Another run of the same name is another run.
+        let other = folder.path().join("elsewhere/a");
+        let run = RunDirectory::open(&other, &setup("1", "p"))?;
+        run.rewind(0, false)?.step(1, &[("rollout/turns", 3.0)], &[])?;
+        checkpoints(&run)?.save(&TrainingState { step: 1, next_document: 1 }, |_| Ok(()), |_| Ok(()))?;
+        drop(run);
+        let error = branch(&other, &b, &setup("2", "p")).expect_err("a branch of another run");
+        assert!(matches!(&error, RunError::NoBranch { run, .. } if run.ends_with("elsewhere/a")), "{error}");
         let found = crate::RunReader::open(&a)?.verify()?.damage;
         assert!(found.is_empty(), "{found:?}");
         Ok(())

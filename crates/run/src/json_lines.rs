@@ -67,9 +67,7 @@ impl JsonLines {
         line.extend(fields.iter().map(|(key, value)| (key.clone(), value.clone())));
         let mut bytes = Value::Object(line).to_string().into_bytes();
         if self.checked {
-            bytes.pop();
-            let end = sealed_end(&bytes);
-            bytes.extend(end);
+            seal(&mut bytes);
         }
         bytes.push(b'\n');
         // One write, so that a kill leaves a whole line or the beginning of one, never two half lines.
@@ -174,13 +172,20 @@ pub(super) fn parse<'a>(
     })
 }
 
+/// Puts a checksum into a JSON object that has fields, as its last one.
+pub fn seal(object: &mut Vec<u8>) {
+    object.pop();
+    let end = sealed_end(object);
+    object.extend(end);
+}
+
 /// The end of a line whose beginning, without the closing brace, is given.
 fn sealed_end(beginning: &[u8]) -> Vec<u8> {
     format!("{CHECKSUM}{}}}", crc32c(beginning)).into_bytes()
 }
 
-/// A line without its checksum; `None` if that is missing or another one.
-fn unsealed(line: &[u8], checked: bool) -> Option<Vec<u8>> {
+/// A line without its checksum, where lines have one (`checked`); `None` if it is missing or another one.
+pub fn unsealed(line: &[u8], checked: bool) -> Option<Vec<u8>> {
     if !checked {
         return Some(line.to_vec());
     }

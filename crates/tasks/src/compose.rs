@@ -131,9 +131,8 @@ pub fn compose(task: &Task, pool: &Pool, config: &ComposeConfig) -> Result<Vec<T
 fn shuffled(task: &Task, gold: &[u32], passages: &[&ContextPassage], seed: u64) -> Task {
     let mut order: Vec<usize> = (0..passages.len()).collect();
     order.shuffle(&mut rng::keyed("tasks/compose/order", seed, &[key(&task.id), passages.len() as u64]));
-    let place = |wanted: usize| order.iter().position(|&at| at == wanted);
-    let mut places: Vec<u32> = (0..gold.len()).filter_map(place).map(|place| place as u32).collect();
-    places.sort_unstable();
+    let is_gold = |(_, at): &(u32, &usize)| **at < gold.len();
+    let places: Vec<u32> = (0..).zip(&order).filter(is_gold).map(|(place, _)| place).collect();
     let known = !task.gold.is_empty() || task.passages.len() == 1;
     Task {
         kind: ContextKind::Passages,
@@ -150,9 +149,13 @@ fn is_small(value: &Value) -> bool {
     !matches!(value, Value::Array(_) | Value::Object(_))
 }
 
-/// Places of the passages that must be in every context: the gold ones, or all where nobody knows which they are.
+/// Places of the passages that must be in every context, each once: the gold ones, or all where nobody knows which they are.
 fn kept(task: &Task) -> Vec<u32> {
-    if task.gold.is_empty() { (0..task.passages.len() as u32).collect() } else { task.gold.clone() }
+    if task.gold.is_empty() {
+        return (0..task.passages.len() as u32).collect();
+    }
+    let mut seen = HashSet::new();
+    task.gold.iter().copied().filter(|place| seen.insert(*place)).collect()
 }
 
 /// An id as a number, for addresses of draws.

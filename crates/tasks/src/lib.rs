@@ -237,11 +237,12 @@ impl TaskError {
 }
 
 /// The tasks of a table, in order, some in memory at a time: Parquet or JSON lines, told apart by their first bytes.
-/// Every task is checked.
+/// Every task is checked. A table in a folder that memtrain has written must be as it was written.
 ///
 /// # Errors
-/// If the file is no task table, or of another version.
+/// If the file is no task table, or of another version, or has changed.
 pub fn read(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Task, TaskError>>>, TaskError> {
+    store::check_as_written(path)?;
     if !import::is_parquet(path)? {
         return Ok(Box::new(lines::read(path)?));
     }

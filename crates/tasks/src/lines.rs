@@ -62,17 +62,17 @@ impl TaskWriter {
         }
     }
 
-    /// Finishes the file; number of rows.
+    /// Finishes the file; number of rows. A table in Parquet is replaced; JSON lines say nothing of who wrote them, and stay.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written, or other JSON lines stand there.
     pub fn finish(self) -> Result<u64, TaskError> {
         match self {
             Self::Parquet(writer) => Ok(writer.finish()?.rows),
             Self::Lines { path, file, rows } => {
                 let failed = |source| StoreError::Io { action: "write", path: path.clone(), source };
                 let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-                file.commit()?;
+                file.commit_new()?;
                 Ok(rows)
             }
         }

@@ -23,6 +23,8 @@ mod tests;
 mod variables;
 mod words;
 
+use std::ops::RangeInclusive;
+
 use memtrain_corpora::rng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, json};
@@ -93,6 +95,11 @@ trait Family: Sync {
     /// Fewest units of haystack in which all can be hidden.
     fn fewest_units(&self) -> usize;
 
+    /// Most units that there are.
+    fn most_units(&self) -> usize {
+        usize::MAX
+    }
+
     /// The item in a haystack of so many units. More units are more text.
     fn build(&self, draw: &Draw<'_>, units: usize) -> Built;
 }
@@ -141,6 +148,10 @@ impl Draw<'_> {
     }
 }
 
+/// Bytes of text for a token of room, and beside them: no tokenizer of the text's language comes near it. One that counts next to
+/// nothing, as those do that drop what they do not know, would never fill the room.
+const MOST_BYTES: (usize, usize) = (64, 1 << 20);
+
 /// Most times that an item is drawn anew because the running text says what was to be hidden in it.
 const MAX_ATTEMPTS: u64 = 16;
 
@@ -158,7 +169,8 @@ impl RulerTask {
     /// Item `number` at a length; `count` counts tokens.
     ///
     /// # Errors
-    /// If the length has no room for what is hidden, the task needs an essay and there is none, or `count` fails.
+    /// If the length has no room for what is hidden, the task needs an essay and there is none, `count` fails, or counts hardly
+    /// anything.
     pub fn item<E: From<TaskError>>(
         &self,
         number: u32,
@@ -174,8 +186,17 @@ impl RulerTask {
         let room = (length as usize).saturating_sub(self.family.answer_tokens());
         for attempt in 0..MAX_ATTEMPTS {
             let draw = Draw { task: self.name, seed, item: number.into(), attempt, length, essay };
-            let sized = largest(self.family.fewest_units(), room, |units| -> Result<_, E> {
+            let units = self.family.fewest_units()..=self.family.most_units();
+            let sized = largest(units, room, |units| -> Result<_, E> {
                 let built = self.family.build(&draw, units);
+                let (a_token, beside) = MOST_BYTES;
+                if built.context.len() > room.saturating_mul(a_token).saturating_add(beside) {
+                    let (name, bytes) = (self.name, built.context.len());
+                    let detail = format!(
+                        "`{name}`: {bytes} bytes have fewer than {room} tokens: the tokenizer is not made for the text"
+                    );
+                    return Err(failed(detail));
+                }
                 let tokens = count(&built.context)?;
                 Ok((tokens + count(&built.question)?, (built, tokens)))
             })?;
@@ -212,21 +233,22 @@ impl RulerTask {
 /// Share of a length that may stay empty: fewer texts of a million tokens are then counted.
 const SLACK: usize = 1_000;
 
-/// The item of the most units, at least `fewest`, whose tokens do not exceed `room`; nothing where even the fewest do. Tokens
+/// The item of the most of these units whose tokens do not exceed `room`; nothing where even the fewest do. Tokens
 /// grow with the units, nearly as a line, so the bracket is closed by interpolation, and by halves where that is slow. A
 /// bracket need not be closed once less than a thousandth of the room is left.
 fn largest<B, E>(
-    fewest: usize,
+    units: RangeInclusive<usize>,
     room: usize,
     mut build: impl FnMut(usize) -> Result<(usize, B), E>,
 ) -> Result<Option<B>, E> {
+    let (fewest, most) = units.into_inner();
     let (tokens, built) = build(fewest)?;
     if tokens > room {
         return Ok(None);
     }
     let (mut best, mut fits, mut before, mut exceeds) = (built, (fewest, tokens), None, None::<(usize, usize)>);
     for step in 0_u32.. {
-        let is_closed = exceeds.is_some_and(|(units, _)| units - fits.0 <= 1);
+        let is_closed = fits.0 == most || exceeds.is_some_and(|(units, _)| units - fits.0 <= 1);
         if is_closed || room - fits.1 <= room / SLACK {
             break;
         }
@@ -242,6 +264,7 @@ fn largest<B, E>(
             (None, Some(before)) => between(before, fits).clamp(fits.0 + 1, fits.0.saturating_mul(8)),
             (None, None) => fits.0.saturating_mul(4),
         };
+        let units = units.min(most);
         let (tokens, built) = build(units)?;
         if tokens > room {
             exceeds = Some((units, tokens));

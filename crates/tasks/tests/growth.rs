@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use memtrain_corpora::store;
+use memtrain_tasks::compose::{ComposeConfig, Pool, compose};
 use memtrain_tasks::import::{ImportConfig, ImportReport, import};
 use memtrain_tasks::{Task, TaskError};
 use serde_json::{Value, json};
@@ -31,6 +32,38 @@ fn many_answers_are_told_apart_in_little_time() {
     }
     // Each held against each other takes minutes.
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+}
+
+#[test]
+fn long_lists_are_gone_through_once() {
+    let started = Instant::now();
+    // Each session held against each that answers.
+    let sessions = 80_000;
+    let ids: Vec<String> = (0..sessions).map(|number| format!("s{number:07}")).collect();
+    let turn = json!([{"role": "user", "content": "x"}]);
+    let row = json!({"question_id": "q", "question_type": "t", "question": "Who?", "answer": "Mira",
+        "haystack_sessions": vec![turn; sessions], "haystack_dates": ids, "haystack_session_ids": ids,
+        "answer_session_ids": ids.iter().rev().collect::<Vec<_>>()});
+    let mut found = Vec::new();
+    let report = imported(&json!([row]), |task| {
+        found.push(task);
+        Ok(())
+    });
+    let report = report.unwrap();
+    assert_eq!((report.tasks, found.len()), (1, 1), "{report:?}");
+    assert_eq!(found[0].gold.len(), sessions);
+    // Each passage looked for among all places.
+    let pool = Pool::default();
+    let config = ComposeConfig { lengths: vec![sessions as u32], questions: None, ..ComposeConfig::default() };
+    let long = compose(&found[0], &pool, &config).unwrap();
+    assert_eq!(long[0].gold.len(), sessions);
+    // Each answer looked for in a long paragraph.
+    let answers: Vec<Value> = (0..100_000).map(|number| json!({"text": format!("{number}")})).collect();
+    let text: String = (0..100_000).map(|number| format!("{number} ")).chain(["x".repeat(8 << 20)]).collect();
+    let paragraph = json!({"context": text, "qas": [{"id": 1, "question": "Who?", "answers": answers}]});
+    let set = json!({"data": [{"title": "Mira", "paragraphs": [paragraph]}]});
+    assert_eq!(imported(&set, |_| Ok(())).unwrap().tasks, 1);
+    assert!(started.elapsed().as_secs() < 40, "{:?}", started.elapsed());
 }
 
 #[test]

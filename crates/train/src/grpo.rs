@@ -1,5 +1,6 @@
 //! A GRPO step: play items, reward, update. Which system it is, the objective alone knows.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -79,7 +80,7 @@ pub struct GrpoTraining<'a> {
     pub max_refills: usize,
     /// Operations a second that MFU is a share of.
     pub peak_flops: Option<f64>,
-    /// Ends a step within a response of its rollouts.
+    /// Ends a step within a response of its rollouts, or a micro-batch of its update.
     pub stop: &'a StopRequest,
     /// Told what is waited for.
     pub watch: Watch,
@@ -158,7 +159,6 @@ impl Training for GrpoTraining<'_> {
             score_reference(reference, &mut samples, limits)?;
         }
         phases.end("time/reference_s");
-        // The last moment at which a step can be given up: from here on weights move.
         self.stop.check()?;
         let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
         let work = PassWork::of(&context.decoder.config, &pairs, limits.micro_batch_tokens, limits.sharing);
@@ -169,8 +169,18 @@ impl Training for GrpoTraining<'_> {
         let (temperature, learning_rate) = (limits.temperature, context.learning_rate);
         let plan = UpdatePlan { loss: self.loss, config: self.update, temperature, learning_rate };
         self.watch.begin(format_args!("the update of step {}", context.step));
+        // Until the first optimizer step a step can be given up: from there on weights move.
+        let (stop, is_given_up) = (self.stop, Cell::new(false));
+        let goes_on = || {
+            is_given_up.set(stop.requested());
+            !is_given_up.get()
+        };
         let update = |context: &mut StepContext<'_>| {
-            train_on(context.decoder, context.optimizer, context.gradients, samples, plan).context("the update failed")
+            let report = train_on(context.decoder, context.optimizer, context.gradients, samples, plan, &goes_on);
+            if is_given_up.get() {
+                stop.check()?;
+            }
+            report.context("the update failed")
         };
         let report = match self.overlap == Overlap::OneStep && !context.checkpoint_follows {
             true => self.update_and_draw(&mut context, &mut phases, update)?,

@@ -131,6 +131,8 @@ pub struct StepContext<'a> {
     pub learning_rate: f64,
     /// Whether a checkpoint is written after the step.
     pub checkpoint_follows: bool,
+    /// Asks to give the step up, which it may before a weight moves.
+    pub stop: &'a StopRequest,
 }
 
 /// What a step did.
@@ -410,6 +412,7 @@ impl LoopState<'_> {
             step,
             learning_rate: self.on.optimizer.learning_rate(step, self.on.config.steps),
             checkpoint_follows: self.on.schedule().saves_after(step),
+            stop: self.on.stop,
         };
         let mut outcome = match self.training.step(context) {
             Ok(outcome) => outcome,

@@ -25,11 +25,15 @@ impl Training for SftTraining<'_> {
         let pairs: Vec<_> = examples.iter().map(Example::pair).collect();
         let limits = self.update.limits(1.0);
         let mut loss = 0.0;
-        accumulate(context.decoder, context.optimizer.parameters(), &pairs, limits, context.gradients, |scored| {
+        let (parameters, goes_on) = (context.optimizer.parameters(), || !context.stop.requested());
+        let passes = accumulate(context.decoder, parameters, &pairs, limits, context.gradients, &goes_on, |scored| {
             let weight = examples[scored.sample].weights[scored.token];
             loss -= weight * scored.log_prob;
             -weight
-        })?;
+        });
+        // No weight has moved.
+        context.stop.check()?;
+        passes?;
         let gradient_norm =
             apply(context.optimizer, context.gradients, self.update.max_gradient_norm, context.learning_rate)?;
         let metrics = vec![

@@ -9,17 +9,18 @@
 //! is something else, ids that do not rise and passages that the corpus does not have end the stage: the file is another corpus's.
 //! Memory does not grow with the file: the plan says where the lines of each shard begin.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use memtrain_corpora::json::problem;
 use memtrain_corpora::store::{self, MAX_LINE_BYTES, ScalarIndex};
-use memtrain_corpora::{Entity, EntityLabel, EntitySource, Passage};
+use memtrain_corpora::{Entity, EntityLabel, EntitySource, Passage, Span};
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, ModelSource};
 use super::evaluation::label_of;
-use super::without_overlaps;
 use crate::error::{PipelineError, Result};
 use crate::stage::{Input, ShardOutput};
 
@@ -164,17 +165,31 @@ impl SpanReader {
         }
         let Some(found) = self.ahead.take_if(|ahead| ahead.passage_id == passage.id) else { return Ok(Vec::new()) };
         let index = ScalarIndex::new(&passage.text);
-        let entity = |span: &FoundSpan| {
-            let bytes = index.to_bytes(span.start, span.end)?;
+        let within = |span: &FoundSpan| index.to_bytes(span.start, span.end).filter(|bytes| !bytes.is_empty());
+        let mut spans: Vec<(Span, &str)> =
+            found.entities.iter().filter_map(|span| Some((within(span)?, span.label.as_str()))).collect();
+        output.count("spans_empty_or_outside", (found.entities.len() - spans.len()) as u64);
+        let all = spans.len();
+        // Mentions have copies of their text, which all together are no longer than the passage once none is in another.
+        keep_longest(&mut spans);
+        output.count("spans_overlapping", (all - spans.len()) as u64);
+        let entity = |(bytes, label): (Span, &str)| {
             let link = passage.links.iter().find(|link| link.span == bytes).map(|link| link.target.clone());
-            let label = label_of(&span.label).unwrap_or(EntityLabel::Unknown);
-            Entity::new(&index, bytes, label, EntitySource::Model, link).filter(|entity| !entity.span.is_empty())
+            let label = label_of(label).unwrap_or(EntityLabel::Unknown);
+            Entity::new(&index, bytes, label, EntitySource::Model, link)
         };
-        let entities: Vec<Entity> = found.entities.iter().filter_map(entity).collect();
-        output.count("spans_empty_or_outside", (found.entities.len() - entities.len()) as u64);
-        let all = entities.len();
-        let kept = without_overlaps(entities);
-        output.count("spans_overlapping", (all - kept.len()) as u64);
+        let kept = spans.into_iter().filter_map(entity).collect();
         Ok(kept)
     }
+}
+
+/// Leaves out spans that overlap a longer one, or one of the same length before it; what is left is in order.
+fn keep_longest(spans: &mut Vec<(Span, &str)>) {
+    spans.sort_by_key(|(span, _)| (Reverse(span.len()), span.start));
+    let mut ends: BTreeMap<usize, usize> = BTreeMap::new();
+    spans.retain(|(span, _)| {
+        let is_free = ends.range(..span.end).next_back().is_none_or(|(_, end)| *end <= span.start);
+        is_free && ends.insert(span.start, span.end).is_none()
+    });
+    spans.sort_by_key(|(span, _)| span.start);
 }

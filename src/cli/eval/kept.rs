@@ -46,6 +46,7 @@ impl KeptArgs {
         let mut record = with_hint(Record::open(folder, &note, keys.clone(), count, self.clean))?;
         if record.next_batch().is_empty() {
             if store::exists(&folder.join(REPORT)) {
+                with_hint(record.seal())?;
                 return Ok(store::read_json(&folder.join(REPORT))?);
             }
             // Killed between the items and the report, which is not made of them alone.

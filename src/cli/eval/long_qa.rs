@@ -118,7 +118,8 @@ fn methods(args: &LongQaArgs) -> anyhow::Result<Vec<Method>> {
         .map(method)
         .collect::<Result<Vec<_>, _>>()
         .hint(|| "there are reader and full-context".to_owned())?;
-    methods.dedup();
+    let mut seen = std::collections::HashSet::new();
+    methods.retain(|method| seen.insert(*method));
     Ok(methods)
 }
 
@@ -130,7 +131,9 @@ pub(super) fn tables(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             tables.push(path.clone());
             continue;
         }
-        let manifest: Value = store::read_json(&path.join("manifest.json")).hint(|| {
+        let manifest = path.join("manifest.json");
+        store::check_as_written(&manifest)?;
+        let manifest: Value = store::read_json(&manifest).hint(|| {
             format!("`{}` should be a folder that `memtrain tasks compose` or `ruler` wrote", path.display())
         })?;
         let listed = manifest["lengths"].as_array().or(manifest["tables"].as_array());

@@ -8,7 +8,7 @@ use memtrain_corpora::store;
 use memtrain_session::Session;
 
 use super::super::written::written_path;
-use super::unkept;
+use super::{check_out, unkept};
 use crate::cli::configuration::{ConfigArgs, DeviceArgs};
 use crate::cli::models;
 use crate::cli::print::print_line;
@@ -42,6 +42,7 @@ pub struct MemoryArgs {
 /// # Errors
 /// If the corpus or a policy cannot be read, or a signal asked to stop.
 pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
+    check_out::<MemoryReport>(args.out.as_deref())?;
     let mut config = args.config.load_for(&args.device)?;
     setup::check_heldout(&mut config, &args.config)?;
     let mut policies = Vec::new();
@@ -64,7 +65,7 @@ pub fn run(args: &MemoryArgs) -> anyhow::Result<()> {
     }
     let Some(session) = session else { return Ok(()) };
     let named: Vec<_> = policies.iter().map(|(name, policy)| (name.clone(), policy)).collect();
-    let numbers = args.skip..args.skip + session.config.eval.documents;
+    let numbers = args.skip..args.skip.saturating_add(session.config.eval.documents);
     let report =
         unkept(session.evaluate_memories(&named, numbers, &StopRequest::on_signals_saying(super::KEEPS_NOTHING)?))?;
     if let Some(path) = &args.out {

@@ -224,7 +224,7 @@ fn gradients(
 ) -> anyhow::Result<(LossStatistics, Vec<(String, Tensor)>)> {
     let parameters = decoder.parameters()?;
     let mut buffer = GradientBuffer::new(&parameters)?;
-    let statistics = accumulate_loss(decoder, &parameters, samples, loss, limits, &mut buffer)?;
+    let statistics = accumulate_loss(decoder, &parameters, samples, loss, limits, &mut buffer, &|| true)?;
     let names = parameters.into_iter().map(|(name, _)| name);
     Ok((statistics, names.zip(buffer.take()?).collect()))
 }

@@ -203,10 +203,11 @@ fn write(
 ) -> anyhow::Result<Table> {
     let file = format!("{}-{length:07}.parquet", task.name);
     let mut writer = TableWriter::<Task>::create(&folder.join(&file))?;
-    let mut counts = Vec::with_capacity(args.items as usize);
-    let numbers: Vec<u32> = (0..args.items).collect();
-    // As many in memory as are made at the same time.
-    for numbers in numbers.chunks(rayon::current_num_threads()) {
+    let mut counts = Vec::new();
+    let mut numbers = 0..args.items;
+    while !numbers.is_empty() {
+        // As many in memory as are made at the same time.
+        let numbers: Vec<u32> = numbers.by_ref().take(rayon::current_num_threads()).collect();
         let make = |number: &u32| task.item(*number, length, args.seed, essay, |text| count(tokenizer, text));
         for item in numbers.par_iter().map(make).collect::<anyhow::Result<Vec<Task>>>()? {
             counts.extend(item.extra.get("num_tokens").and_then(serde_json::Value::as_u64));

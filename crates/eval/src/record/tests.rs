@@ -89,6 +89,49 @@ fn cut_off_anywhere_it_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn a_bit_that_changes_is_found_and_nothing_is_dropped_for_it() {
+    for batches in [2, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(work(folder.path(), 8, batches), batches == 3);
+        let names: &[&str] = if batches == 3 { &FILES } else { &[ITEMS] };
+        for name in names {
+            let path = folder.path().join(name);
+            let whole = store::read(&path).unwrap();
+            // Without the last end of a line: a list without it was cut off by a kill.
+            for at in (0..whole.len() - 1).step_by(11) {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 4;
+                store::write_atomic(&path, &bytes).unwrap();
+                let error = Record::open(folder.path(), &note(), keys(8), 3, false).err();
+                let told = error.map(|error| error.to_string()).unwrap_or_default();
+                assert!(told.contains(name), "{name} at {at}: {told}");
+                assert!(load(folder.path()).is_err(), "{name} at {at}");
+                assert_eq!(store::read(&path).unwrap(), bytes, "{name} at {at}: nothing is dropped");
+            }
+            store::write_atomic(&path, &whole).unwrap();
+        }
+        assert_eq!(work(folder.path(), 8, 0), batches == 3);
+    }
+    // A line that is doubled, and one that is gone.
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = &scratch.path().join("evaluation");
+    assert!(!work(folder, 8, 2));
+    let items = folder.join(ITEMS);
+    let text = store::read_to_string(&items).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    for wrong in [[&lines[..2], &lines[1..]].concat(), lines[1..].to_vec()] {
+        store::write_atomic(&items, wrong.concat()).unwrap();
+        let error = Record::open(folder, &note(), keys(8), 3, false).err().unwrap();
+        assert!(
+            matches!(error, RecordError::DamagedItem { .. }) && error.hint().unwrap().contains("--clean"),
+            "{error}"
+        );
+        assert!(Record::open(folder, &note(), keys(8), 3, true).is_ok(), "begun anew");
+        assert!(!work(folder, 8, 2));
+    }
+}
+
+#[test]
 fn another_evaluation_is_refused_and_named() {
     let around = tempfile::tempdir().unwrap();
     let folder = &around.path().join("evaluation");

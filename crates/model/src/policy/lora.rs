@@ -157,10 +157,19 @@ impl Decoder {
     /// in `±1 / sqrt(in)` and `B` is zero, as in PEFT, so that nothing changes before the first step.
     ///
     /// # Errors
-    /// If the rank is 0, nothing is targeted, or there are adapters already.
+    /// If the rank is 0 or above the policy's width, beyond which the product of both has no higher rank; if nothing is targeted, or
+    /// there are adapters already.
     pub fn with_lora(&self, config: &LoraConfig, seed: u64) -> std::result::Result<Self, PolicyError> {
         if config.rank == 0 || config.targets.is_empty() {
             let detail = "a rank of at least 1 and at least one target are needed".to_owned();
+            return Err(PolicyError::Config { key: "policy.lora", detail });
+        }
+        let width = self.config.hidden_size;
+        if config.rank > width {
+            let detail = format!(
+                "a rank of {} is above the width of the policy, {width}, and adds nothing to one of {width}",
+                config.rank
+            );
             return Err(PolicyError::Config { key: "policy.lora", detail });
         }
         if self.has_adapters() {
@@ -274,7 +283,10 @@ mod tests {
             assert_eq!(largest > 0.0, name.contains("lora_B"), "{name}: {largest}");
         }
         assert!(adapted.with_lora(&config, 1).is_err());
-        assert!(base.with_lora(&LoraConfig { rank: 0, ..config }, 1).is_err());
+        assert!(base.with_lora(&LoraConfig { rank: 0, ..config.clone() }, 1).is_err());
+        let width = base.config.hidden_size;
+        let told = base.with_lora(&LoraConfig { rank: width + 1, ..config }, 1).map(drop).unwrap_err().to_string();
+        assert!(told.contains(&format!("above the width of the policy, {width}")), "{told}");
         Ok(())
     }
 

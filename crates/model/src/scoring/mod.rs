@@ -65,19 +65,23 @@ pub fn score(
 }
 
 /// Adds the gradients of `Σ_t loss_t` to `gradients`, where `token_gradient` gives `∂loss_t/∂log π_t` of each response
-/// token.
+/// token. `goes_on` is asked before each micro-batch: once it says no, what was added stays, and no more is.
 ///
 /// # Errors
-/// If the forward or backward pass fails.
+/// If the forward or backward pass fails, or `goes_on` says no.
 pub fn accumulate(
     decoder: &Decoder,
     parameters: &[(String, Var)],
     pairs: &[PromptResponse<'_>],
     limits: PassLimits,
     gradients: &mut GradientBuffer,
+    goes_on: &dyn Fn() -> bool,
     mut token_gradient: impl FnMut(ScoredToken) -> f64,
 ) -> candle_core::Result<()> {
     for micro in pack(pairs, limits.micro_batch_tokens, limits.sharing) {
+        if !goes_on() {
+            candle_core::bail!("the update was given up");
+        }
         let MicroBatch { batch, rows, targets, .. } = &micro;
         let scored = ScoredRows { batch, rows, targets, temperature: limits.temperature };
         let mut cotangent = |scores: &ScoredTokens| {

@@ -153,24 +153,26 @@ pub struct UpdatePlan<'a> {
 }
 
 /// Trains on `samples`: `epochs` passes over `minibatches` parts, an optimizer step each. Without samples
-/// nothing moves.
+/// nothing moves. `goes_on` is asked before each micro-batch of the first optimizer step, until which no weight has moved.
 ///
 /// # Errors
-/// If a forward or backward pass or the optimizer fails.
+/// If a forward or backward pass or the optimizer fails, or `goes_on` says no: then weights and optimizer are as they were.
 pub fn train_on(
     decoder: &Decoder,
     optimizer: &mut AdamW,
     gradients: &mut GradientBuffer,
     samples: Vec<TrainingSample>,
     plan: UpdatePlan<'_>,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<UpdateReport> {
     let UpdatePlan { loss, config, temperature, learning_rate } = plan;
     let limits = config.limits(temperature);
     let parts = split_into_mini_batches(samples, config.minibatches);
     let updates = parts.len() * config.epochs;
     let mut report = UpdateReport::default();
-    for part in std::iter::repeat_n(&parts, config.epochs).flatten() {
-        let statistics = accumulate_loss(decoder, optimizer.parameters(), part, loss, limits, gradients)?;
+    for (part, number) in std::iter::repeat_n(&parts, config.epochs).flatten().zip(0..) {
+        let goes_on = || number > 0 || goes_on();
+        let statistics = accumulate_loss(decoder, optimizer.parameters(), part, loss, limits, gradients, &goes_on)?;
         let norm = apply(optimizer, gradients, config.max_gradient_norm, learning_rate)?;
         report.loss.add(&statistics, 1.0 / updates as f64);
         report.gradient_norm += norm / updates as f64;

@@ -64,10 +64,11 @@ pub struct LossStatistics {
     pub tokens: usize,
 }
 
-/// Adds the gradients of the GRPO loss over `samples` (all those of one optimizer step).
+/// Adds the gradients of the GRPO loss over `samples` (all those of one optimizer step), micro-batch by micro-batch while
+/// `goes_on` says so.
 ///
 /// # Errors
-/// If the forward or backward pass fails.
+/// If the forward or backward pass fails, or is given up.
 pub fn accumulate_loss(
     decoder: &Decoder,
     parameters: &[(String, Var)],
@@ -75,12 +76,13 @@ pub fn accumulate_loss(
     loss: &LossConfig,
     limits: PassLimits,
     gradients: &mut GradientBuffer,
+    goes_on: &dyn Fn() -> bool,
 ) -> candle_core::Result<LossStatistics> {
     let pairs: Vec<PromptResponse<'_>> = samples.iter().map(TrainingSample::pair).collect();
     let tokens: usize = pairs.iter().map(|pair| pair.response_ids.len()).sum();
     let totals = Totals { samples: samples.len(), tokens };
     let mut sum = LossStatistics { tokens, ..LossStatistics::default() };
-    accumulate(decoder, parameters, &pairs, limits, gradients, |scored| {
+    accumulate(decoder, parameters, &pairs, limits, gradients, goes_on, |scored| {
         let sample = &samples[scored.sample];
         let given = |log_probs: &Option<Vec<f32>>| log_probs.as_ref().map(|values| f64::from(values[scored.token]));
         let old = given(&sample.old_log_probs).unwrap_or(scored.log_prob);

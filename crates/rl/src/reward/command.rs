@@ -2,14 +2,18 @@
 //!
 //! What it says on its standard error goes where the program's own goes. It runs in a process group of its own, so that Ctrl-C
 //! in a terminal reaches the training alone, which ends it by closing its input, and that what it has started (`sh -c`,
-//! `uv run`) ends with it. A process that leaves the group, as a daemon does, goes on.
+//! `uv run`) ends with it. A process that leaves the group, as a daemon does, is known on Linux by a variable of its environment,
+//! and ends as well; elsewhere, or without that variable, it goes on.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use memtrain_corpora::store;
 use memtrain_run::signal::StopRequest;
 
 use super::{RewardError, answer_bytes, rewards_of};
@@ -18,6 +22,11 @@ use super::{RewardError, answer_bytes, rewards_of};
 const LOOK: Duration = Duration::from_millis(100);
 /// Time that a command has to end by itself once its input is closed.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// Environment variable by which the processes of a command are known wherever they went. No other command has its value.
+const MARK: &str = "MEMTRAIN_REWARD_PROCESS";
+/// Makes values of [`MARK`] unique within this process.
+static STARTED: AtomicU64 = AtomicU64::new(0);
 
 /// A running command.
 #[derive(Debug)]
@@ -30,6 +39,8 @@ pub(super) struct Command {
 #[derive(Debug)]
 struct Running {
     child: Child,
+    /// Value of [`MARK`] in its environment.
+    mark: String,
     /// Requests on their way to it; taken when it is to end.
     requests: Option<SyncSender<Vec<u8>>>,
     answers: Receiver<Line>,
@@ -63,7 +74,9 @@ impl Command {
     fn run(&self) -> std::io::Result<Running> {
         let [program, arguments @ ..] = &self.words[..] else { return Err(std::io::ErrorKind::InvalidInput.into()) };
         let mut command = std::process::Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let mark = format!("{}-{now}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed));
+        command.args(arguments).env(MARK, &mark).stdin(Stdio::piped()).stdout(Stdio::piped());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
@@ -74,7 +87,7 @@ impl Command {
         let ((requests, to_write), (read, answers)) = (mpsc::sync_channel(1), mpsc::sync_channel(2));
         std::thread::Builder::new().name("reward-input".to_owned()).spawn(move || write_requests(input, &to_write))?;
         std::thread::Builder::new().name("reward-output".to_owned()).spawn(move || read_lines(output, &read))?;
-        Ok(Running { child, requests: Some(requests), answers })
+        Ok(Running { child, mark, requests: Some(requests), answers })
     }
 
     /// The scores of `count` trajectories. After a failure that may pass the command is started anew by the next call.
@@ -172,7 +185,8 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Closes its input, gives it a moment to end, and ends its process group: one that has ended may have left others behind.
+    /// Closes its input, gives it a moment to end, and ends its process group and who has left it: one that has ended may have left
+    /// others behind.
     fn drop(&mut self) {
         self.requests = None;
         let until = Instant::now() + GRACE;
@@ -180,25 +194,66 @@ impl Drop for Running {
             std::thread::sleep(Duration::from_millis(10));
         }
         end_group(self.child.id());
+        end_marked(&self.mark);
         // It may have ended between the two.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Kills a process group, if anybody is left in it. The standard library signals single processes alone; the shell's own
-/// `kill` needs neither a further dependency nor `unsafe`.
+/// Kills a process group, if anybody is left in it.
 #[cfg(unix)]
 fn end_group(leader: u32) {
+    kill(&[format!("-{leader}")]);
+}
+
+/// Kills processes, or groups by their negative number. The standard library signals children alone; the shell's own `kill` needs
+/// neither a further dependency nor `unsafe`.
+#[cfg(unix)]
+fn kill(processes: &[String]) {
     let mut shell = std::process::Command::new("/bin/sh");
-    shell.args(["-c", "kill -s KILL -- \"-$1\"", "sh", &leader.to_string()]);
+    shell.args(["-c", "kill -s KILL -- \"$@\"", "sh"]).args(processes);
     // A group without processes is an error of `kill`, and nothing to be told.
     let _ = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// Kills the processes that have this mark, and those that they start meanwhile. Only Linux shows the environment of a process.
+fn end_marked(mark: &str) {
+    /// A process that starts another one as fast as it can is overtaken by the second time.
+    const ROUNDS: usize = 50;
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let wanted = format!("{MARK}={mark}");
+    for _ in 0..ROUNDS {
+        let processes: Vec<String> = store::list(Path::new("/proc"))
+            .unwrap_or_default()
+            .iter()
+            .filter(|process| {
+                process.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+            })
+            .filter(|process| {
+                // Those of others cannot be read, and are none.
+                let environment = store::read(&process.join("environ")).unwrap_or_default();
+                environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
+            })
+            .filter_map(|process| process.file_name()?.to_str().map(str::to_owned))
+            .collect();
+        if processes.is_empty() {
+            return;
+        }
+        kill(&processes);
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Elsewhere there are no process groups.
 #[cfg(not(unix))]
 fn end_group(_leader: u32) {}
+
+/// Elsewhere nothing is known by a mark.
+#[cfg(not(unix))]
+fn kill(_processes: &[String]) {}
 
 /// Writes requests as they come, until there are no more or nobody reads them. A command that does not read blocks this
 /// thread alone.
@@ -232,8 +287,6 @@ fn read_lines(output: ChildStdout, lines: &SyncSender<Line>) {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use memtrain_corpora::store;
-
     use super::*;
 
     fn command(script: &str, timeout_s: f64) -> Command {
@@ -313,20 +366,22 @@ mod tests {
             ("fails", 30.0, "read -r line; sleep 0.3; exit 3"),
             ("answers", 30.0, "read -r line; sleep 0.3; echo '{\"rewards\": [1, 2]}'; read -r line"),
         ];
-        for (name, timeout_s, ending) in endings {
+        // One in the group, and on Linux one that has left it, whose parent has ended.
+        let groups: &[&str] = if cfg!(target_os = "linux") { &["", "setsid"] } else { &[""] };
+        let cases = groups.iter().flat_map(|group| endings.iter().map(move |ending| (group, ending)));
+        for (group, &(name, timeout_s, ending)) in cases {
             // A process that would write on for ever, and that has let go of the pipes.
-            let alive = folder.path().join(name);
-            let script = format!(
-                "(while sleep 0.02; do echo alive >> '{}'; done) </dev/null >/dev/null 2>&1 & {ending}",
-                alive.display()
-            );
+            let alive = folder.path().join(format!("{name}-{group}"));
+            let writes = "while sleep 0.02; do echo alive >> \"$0\"; done";
+            let script =
+                format!("({group} sh -c '{writes}' '{}' </dev/null >/dev/null 2>&1 &) ; {ending}", alive.display());
             let length = || store::len(&alive).unwrap_or(0);
             let mut started = command(&script, timeout_s);
-            assert_eq!(ask(&mut started).is_ok(), name == "answers", "{name}");
+            assert_eq!(ask(&mut started).is_ok(), name == "answers", "{name} {group}");
             drop(started);
             let at_its_end = length();
             std::thread::sleep(Duration::from_millis(400));
-            assert_eq!((at_its_end > 0, length()), (true, at_its_end), "{name}");
+            assert_eq!((at_its_end > 0, length()), (true, at_its_end), "{name} {group}");
         }
     }
 

@@ -13,7 +13,7 @@ use super::messages::{parse_config, value_place};
 use super::{Config, renamed};
 use crate::error::{ConfigError, Usage};
 
-/// The largest file that is read.
+/// Most bytes of all files together.
 const MAX_BYTES: u64 = 16 << 20;
 /// Files below each other.
 const MAX_DEPTH: usize = 8;
@@ -73,7 +73,9 @@ impl Sources {
     }
 
     fn add(&mut self, path: &Path, above: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-        let file = Source { path: path.to_path_buf(), text: store::read_to_string_at_most(path, MAX_BYTES)? };
+        let read: u64 = self.files.iter().map(|file| file.text.len() as u64).sum();
+        let text = store::read_to_string_at_most(path, MAX_BYTES.saturating_sub(read))?;
+        let file = Source { path: path.to_path_buf(), text };
         let resolved = store::resolve(path)?;
         let chain = || {
             let files = above.iter().chain([&resolved]).map(|file| format!("`{}`", file.display()));
@@ -264,6 +266,10 @@ mod tests {
         let files: Vec<(&str, &str)> = twice.iter().map(|(name, text)| (&**name, &**text)).collect();
         let told = format!("{:#}", Sources::read(&written(&files).path().join("0.toml")).unwrap_err());
         assert!(told.contains("64 in all"), "{told}");
+        // The bound of a file is that of all.
+        let (child, base) = ("include = [\"base.toml\", \"base.toml\"]", "# ".to_owned() + &"x".repeat(9 << 20));
+        let told = Sources::read(&written(&[("run.toml", child), ("base.toml", &base)]).path().join("run.toml"));
+        assert!(format!("{:#}", told.unwrap_err()).contains("the most that are read of such a file"));
         assert!(Sources::of_text(Path::new("x"), "include = [\"y\"]").is_err());
     }
 }

@@ -3,6 +3,8 @@
 //! A conversation is one text of sessions, each a passage: its date is the title, and each line is what somebody says. What the
 //! sets say of a question beside its answer (kind, evidence, who cannot be answered) stays with it under [`ASKED`].
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::fields::{first, id, others, question, text, texts};
@@ -53,7 +55,12 @@ pub(super) fn locomo(
 ) -> Result<(), TaskError> {
     let sessions = conversation(row);
     let mut passages = Vec::new();
-    let mut numbers: Vec<u32> = sessions.keys().filter_map(|key| key.strip_prefix("session_")?.parse().ok()).collect();
+    // Only as they are written here: `session_01` would be looked for as `session_1`.
+    let number = |key: &String| {
+        let number: u32 = key.strip_prefix("session_")?.parse().ok()?;
+        (*key == format!("session_{number}")).then_some(number)
+    };
+    let mut numbers: Vec<u32> = sessions.keys().filter_map(number).collect();
     numbers.sort_unstable();
     for number in numbers {
         let session = sessions.get(&format!("session_{number}")).unwrap_or(&Value::Null);
@@ -136,6 +143,7 @@ pub(super) fn longmemeval(row: &Map<String, Value>, source: &str, fallback: &str
     let mut order: Vec<usize> = (0..sessions.len()).collect();
     // `2023/05/20 (Sat) 02:21`: as text they are in the order of time.
     order.sort_by_key(|&place| dates[place].as_str().unwrap_or_default());
+    let answering: HashSet<String> = list("answer_session_ids").iter().map(Value::to_string).collect();
     let (mut passages, mut gold, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     for place in order {
         let turns = || sessions[place].as_array().into_iter().flatten().filter_map(Value::as_object);
@@ -144,10 +152,10 @@ pub(super) fn longmemeval(row: &Map<String, Value>, source: &str, fallback: &str
         };
         let lines: Vec<String> = turns().filter_map(line).collect();
         let Some(passage) = session_of(dates[place].as_str().unwrap_or_default().to_owned(), &lines) else { continue };
-        if list("answer_session_ids").contains(&ids[place]) {
+        let session = ids[place].as_str().unwrap_or_default();
+        if answering.contains(&ids[place].to_string()) {
             gold.push(passages.len() as u32);
         }
-        let session = ids[place].as_str().unwrap_or_default();
         let answers = turns().zip(1..).filter(|(turn, _)| turn.get("has_answer") == Some(&Value::Bool(true)));
         evidence.extend(answers.map(|(_, number)| format!("{session}_{number}")));
         passages.push(passage);

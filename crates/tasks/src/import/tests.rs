@@ -459,6 +459,8 @@ fn locomo_is_a_text_of_sessions_with_all_questions() {
         "session_2_date_time": "9:00 am on 9 May, 2023",
         "session_2": [{"speaker": "Ada", "dia_id": "D2:1", "text": "It left."}],
         "session_3_date_time": "never",
+        // No names of sessions.
+        "session_01": [{"speaker": "Eve", "text": "No."}], "session_+2": [], "session_2_summary": "x",
     });
     let qa = json!([
         {"question": "When?", "answer": 2023, "evidence": ["D1:1"], "category": 2},

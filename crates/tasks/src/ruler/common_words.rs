@@ -35,6 +35,11 @@ impl Family for CommonWords {
         self.common + 1
     }
 
+    /// Of the million words that there are, so many are drawn without trying again and again.
+    fn most_units(&self) -> usize {
+        900_000
+    }
+
     /// A unit is a word, however often it comes.
     fn build(&self, draw: &Draw<'_>, units: usize) -> Built {
         let (often, rarely) = if draw.length < LONG { TIMES_SHORT } else { TIMES };

@@ -2,6 +2,18 @@
 
 use std::ops::Range;
 
+/// Longest word: items are made of whole ones.
+const MAX_WORD_BYTES: usize = 1_024;
+
+/// A word in pieces of [`MAX_WORD_BYTES`] at most.
+fn pieces(mut word: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (piece, rest) = word.split_at(word.floor_char_boundary(MAX_WORD_BYTES));
+        word = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// Words of a text with one space between two. It begins anew where it ends, so that it is never too short.
 #[derive(Clone, Debug, Default)]
 pub struct Essay {
@@ -16,9 +28,11 @@ impl Essay {
         self.ends.len()
     }
 
-    /// Adds the words of a text while there are fewer than `max_words`; whether there is room for more.
+    /// Adds the words of a text while there are fewer than `max_words`; whether there is room for more. A run of letters of more than
+    /// [`MAX_WORD_BYTES`] is cut into several.
     pub fn add(&mut self, text: &str, max_words: usize) -> bool {
-        for word in text.split_whitespace().take(max_words.saturating_sub(self.ends.len())) {
+        let words = text.split_whitespace().flat_map(pieces);
+        for word in words.take(max_words.saturating_sub(self.ends.len())) {
             if !self.text.is_empty() {
                 self.text.push(' ');
             }
@@ -78,5 +92,8 @@ mod tests {
         assert_eq!(written(3..12), "four \"five!\" One two. Three four \"five!\" One two.");
         assert_eq!(written(6..6), "");
         assert_eq!((0..6).filter(|&place| essay.ends_sentence(place)).collect::<Vec<_>>(), [1, 4]);
+        let mut unspaced = Essay::default();
+        assert!(!unspaced.add(&"\u{5c71}".repeat(10_000), 8));
+        assert!(unspaced.ends.iter().zip(1..).all(|(&end, place)| end == place * 1_023 + place - 1));
     }
 }

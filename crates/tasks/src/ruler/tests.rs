@@ -143,6 +143,20 @@ fn needles_are_spread_over_the_whole_text() {
 }
 
 #[test]
+fn tokenizers_that_count_hardly_anything_are_refused_by_every_task() {
+    for task in TASKS {
+        for tokens in [0, 1, 7] {
+            let made = task.item(0, 100_000, 1, &essay(), |_| Ok::<_, TaskError>(tokens));
+            let told = made.unwrap_err().to_string();
+            assert!(told.contains(task.name) && told.contains("the tokenizer is not made for the text"), "{told}");
+        }
+    }
+    // Of words that differ there are only so many, whatever is counted.
+    let long = RulerTask::from_name("cwe").unwrap().item(0, 8 << 20, 1, &essay(), |_| Ok::<_, TaskError>(5));
+    assert!(long.is_ok_and(|task| task.context().len() < 64 << 20));
+}
+
+#[test]
 fn what_cannot_be_made_is_refused() {
     let tight = |name: &str, length: u32| {
         let task = RulerTask::from_name(name).unwrap();
@@ -165,7 +179,7 @@ fn what_cannot_be_made_is_refused() {
 fn the_size_is_found_in_few_steps() {
     for (fixed, each, room) in [(50, 37, 1_000_000), (900, 1, 4_000), (0, 7, 131_072), (3, 400, 4_096)] {
         let mut steps = 0;
-        let found = largest::<usize, ()>(1, room, |units| {
+        let found = largest::<usize, ()>(1..=usize::MAX, room, |units| {
             steps += 1;
             Ok((fixed + each * units, units))
         });
@@ -173,5 +187,5 @@ fn the_size_is_found_in_few_steps() {
         assert!(fixed + each * units <= room && fixed + each * (units + 1) + room / SLACK > room, "{units}");
         assert!(steps <= 16, "{steps} steps to {units}");
     }
-    assert_eq!(largest::<(), ()>(5, 10, |_| Ok((11, ()))), Ok(None));
+    assert_eq!(largest::<(), ()>(5..=usize::MAX, 10, |_| Ok((11, ()))), Ok(None));
 }
