@@ -22,6 +22,7 @@ mod tokens;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memtrain_corpora::store::{ScalarIndex, TableWriter};
 use memtrain_corpora::{Entity, EntitySource, Passage, PassageEntities};
@@ -104,6 +105,11 @@ pub(crate) fn gazetteer(out: &Path, config: &EntitiesConfig, stage: StageName) -
 /// All names of every page of a corpus; the configuration has its language ([`with_language`]).
 pub(crate) fn aliases(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Aliases> {
     Aliases::read(config, redirects(out, stage)?, articles(out, stage)?)
+}
+
+/// The words of dates and numbers in the language of a corpus.
+pub(crate) fn locale(out: &Path, config: &EntitiesConfig, stage: StageName) -> Result<Arc<Locale>> {
+    Ok(Locale::of(&with_language(config, out, stage)?.language))
 }
 
 /// How often each name is a link where it stands, from passages at even distances.

@@ -13,7 +13,7 @@ use super::layout::{
     rollout_tables, rollouts_path,
 };
 use super::manifest::Manifest;
-use super::records::{Records, RolloutTable};
+use super::records::{self, Records, RolloutTable};
 use super::rollouts::RolloutRow;
 use super::{Result, RunError, links, trash};
 

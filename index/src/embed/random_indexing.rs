@@ -173,7 +173,7 @@ fn project(bag: &[(u32, f32)], words: &[f16], dimensions: usize) -> Vec<f32> {
     let mut widened = vec![0.0; dimensions];
     for &(row, weight) in bag {
         words[row as usize * dimensions..][..dimensions].convert_to_f32_slice(&mut widened);
-        add_scaled(&mut sum, &widened, weight);
+        axpy(&mut sum, weight, &widened);
     }
     sum
 }

@@ -15,13 +15,15 @@ use crate::nn::gradient_check::{check_gradients, wave};
 use crate::nn::tape::vector_jacobian_product;
 use crate::nn::{PackedBatch, Segment};
 
+/// Opens a cache of so many layers and blocks, for queries like these.
+type Open = fn(Heads, usize, usize, &Tensor) -> Result<Box<dyn KvCache>>;
+
 /// A KV cache as an implementation of attention over packed rows.
 struct Cache {
     name: &'static str,
     /// Whether it keeps keys and values of the queries' type on their device.
     takes: fn(&Tensor, Heads) -> bool,
-    /// A cache of so many layers and blocks.
-    open: fn(Heads, usize, usize, &Tensor) -> Result<Box<dyn KvCache>>,
+    open: Open,
 }
 
 /// All KV caches.
