@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 pub(super) use self::folders::FolderKind;
 use super::print::is_closed;
+use super::ranks;
 use super::sources::Sources;
 use crate::config::{ranges, renamed};
 
@@ -34,7 +35,10 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (code, text) = outcome(&failure);
-    eprint!("{text}");
+    // The first of several processes says it for all.
+    if kind(&failure) != ErrorKind::Stopped || !ranks::is_silent() {
+        eprint!("{text}");
+    }
     ExitCode::from(code)
 }
 

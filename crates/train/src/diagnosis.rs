@@ -6,8 +6,8 @@
 
 use memtrain_rl::objectives::{AnswerForm, GroupCounts, ScoredSample};
 
-use super::grpo::Rollouts;
 use super::metrics::{groups, is_clipped, scored_samples, share};
+use super::rollouts::Rollouts;
 
 /// From this share of groups with equal rewards on, it is said.
 const MANY_EQUAL: f64 = 0.5;

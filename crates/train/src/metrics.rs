@@ -9,7 +9,7 @@ use memtrain_rl::objectives::{GroupCounts, Metric, ScoredSample, means};
 use memtrain_rl::rollout::Turn;
 use memtrain_rollout_types::RolloutKind;
 
-use super::grpo::Rollouts;
+use super::rollouts::Rollouts;
 
 /// Every response of the step.
 pub(super) fn scored_samples(rollouts: &Rollouts) -> impl Iterator<Item = &ScoredSample> {

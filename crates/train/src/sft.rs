@@ -1,6 +1,6 @@
 //! SFT step: sample examples, minimise their weighted negative log-likelihood.
 
-use memtrain_model::scoring::accumulate;
+use memtrain_model::scoring::{ScoredToken, accumulate};
 use memtrain_rl::grpo::trainer::UpdateConfig;
 use memtrain_rl::grpo::update::apply;
 use memtrain_rl::sft::step::{Example, Material, SftConfig, draw_examples};
@@ -24,12 +24,10 @@ impl Training for SftTraining<'_> {
         let examples = draw_examples(context.step, self.seed, &self.material, self.config)?;
         let pairs: Vec<_> = examples.iter().map(Example::pair).collect();
         let limits = self.update.limits(1.0);
-        let mut loss = 0.0;
-        accumulate(context.decoder, context.optimizer.parameters(), &pairs, limits, context.gradients, |scored| {
-            let weight = examples[scored.sample].weights[scored.token];
-            loss -= weight * scored.log_prob;
-            -weight
-        })?;
+        let weight = |scored: &ScoredToken| examples[scored.sample].weights[scored.token];
+        let (decoder, parameters) = (context.decoder, context.optimizer.parameters());
+        let scored = accumulate(decoder, parameters, &pairs, limits, context.gradients, |scored| -weight(&scored))?;
+        let loss = scored.iter().fold(0.0, |loss, scored| loss - weight(scored) * scored.log_prob);
         let gradient_norm =
             apply(context.optimizer, context.gradients, self.update.max_gradient_norm, context.learning_rate)?;
         let metrics = vec![
