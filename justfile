@@ -75,6 +75,10 @@ test-slurm:
     cargo build --release --quiet
     scripts/test-slurm.sh "${CARGO_TARGET_DIR:-target}/release/memtrain"
 
+# Training by several processes of MPI (Debian's openmpi-bin, libopenmpi-dev and libclang-dev), against one process
+test-mpi:
+    scripts/test-mpi.sh
+
 # Corpus and training under a Ray of this machine (PyPI's ray)
 test-ray:
     cargo build --release --quiet

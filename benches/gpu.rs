@@ -25,6 +25,7 @@ use memtrain::sampler::{Completion, LocalSampler, RngKey, SampleRequest, Sampler
 use memtrain::scoring::{PassLimits, accumulate};
 use memtrain::scoring::{PromptResponse, Sharing};
 use memtrain::train::speed::PassWork;
+use memtrain_corpora::store;
 
 const VOCABULARY: usize = 300;
 
@@ -351,7 +352,10 @@ fn stepped(device: &Device, moments: MomentType) -> Result<(Vec<Vec<f32>>, Vec<u
     for (_, parameter) in &parameters {
         values.push(parameter.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?);
     }
-    Ok((values, optimizer.to_bytes()?))
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    optimizer.save_state(&state)?;
+    Ok((values, store::read(&state)?))
 }
 
 /// A random policy of a named shape.

@@ -30,6 +30,7 @@ fn setting(activation_checkpointing: bool) -> Setting {
         reference: false,
         activation_checkpointing,
         kept_layers: 0,
+        ranks: 1,
         micro_batch_tokens: SEQUENCES * TOKENS,
         scored_rows: SEQUENCES * SCORED,
         context_tokens: TOKENS,

@@ -21,6 +21,7 @@ use memtrain_statistics::StatisticsError;
 
 pub(super) use self::folders::FolderKind;
 use super::print::is_closed;
+use super::ranks;
 use crate::run::progress::for_people;
 
 /// Tells a failure on stderr, and gives the exit code.
@@ -31,7 +32,10 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (code, text) = outcome(&failure);
-    eprint!("{}", for_people(&text));
+    // The first of several processes says it for all.
+    if kind(&failure) != ErrorKind::Stopped || !ranks::is_silent() {
+        eprint!("{}", for_people(&text));
+    }
     ExitCode::from(code)
 }
 

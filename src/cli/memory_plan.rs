@@ -1,10 +1,11 @@
 //! The memory plan of a step, as `memtrain train --dry-run` and `memtrain sft --dry-run` print it.
 
 use clap::Args;
+use memtrain_collective::launch;
 use memtrain_session::run_plan::{Machine, RunPlan};
 use memtrain_session::step_plan::Work;
 
-use super::counts::count;
+use super::counts::{count, held};
 use super::failure::{Usage, WithHint};
 use super::print::print_line;
 use super::time_plan;
@@ -28,6 +29,9 @@ pub struct MachineArgs {
     /// With `--dry-run`: sequences whose keys and values are cached at one time (without it as many as `sampler.cache_gib`, or half of what is left, has room for)
     #[arg(long, value_name = "N", requires = "dry_run", value_parser = count::<usize>)]
     pub live_sequences: Option<usize>,
+    /// With `--dry-run`: processes that train together, a device each (without it what a launcher's environment says, else 1)
+    #[arg(long, value_name = "N", requires = "dry_run", value_parser = held)]
+    pub ranks: Option<usize>,
 }
 
 /// Prints memory a tensor class, operations and time of a step, time and disk of the run.
@@ -43,7 +47,11 @@ pub(super) fn print(config: &Config, work: &Work, machine: &MachineArgs) -> anyh
         let detail = "`--mfu` is a share above 0 and up to 1; `--peak-tflops` and `--device-memory` are positive";
         return Err(Usage(detail.to_owned()).into());
     }
-    let planned = Machine { device_memory, live_sequences: machine.live_sequences };
+    let ranks = match machine.ranks {
+        Some(ranks) => ranks,
+        None => launch::planned_world_size()?,
+    };
+    let planned = Machine { device_memory, live_sequences: machine.live_sequences, ranks: Some(ranks) };
     let Some(plan) = RunPlan::of(config, work, &planned)? else {
         print_line!(
             "# memory               unknown: the policy's `config.json` is not here, and no preset has its name"
@@ -52,7 +60,10 @@ pub(super) fn print(config: &Config, work: &Work, machine: &MachineArgs) -> anyh
     };
     let RunPlan { origin, setting, memory: plan, limit } = plan;
     print_line!()?;
-    print_line!("# Memory, GiB ({origin})")?;
+    match setting.ranks {
+        1 => print_line!("# Memory, GiB ({origin})")?,
+        ranks => print_line!("# Memory of each of {ranks} ranks, GiB ({origin})")?,
+    }
     for class in &plan.classes {
         print_line!("# {:<24} {:>9}  {}", class.name, size(class.bytes), class.note)?;
     }
@@ -68,7 +79,7 @@ pub(super) fn print(config: &Config, work: &Work, machine: &MachineArgs) -> anyh
         "at most in an update",
         size(plan.phase_bytes(Place::Device, Phase::Update))
     )?;
-    time_plan::print(config, work, &setting, &plan, machine)?;
+    time_plan::print(config, work, &setting, machine)?;
     check_fit(&setting, &plan, limit, machine)
 }
 

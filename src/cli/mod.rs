@@ -22,6 +22,7 @@ pub mod print;
 pub mod processor;
 pub mod progress;
 pub mod quickstart;
+mod ranks;
 pub mod read;
 pub mod report;
 pub mod run;
@@ -122,10 +123,12 @@ fn numbers_are_values(command: clap::Command) -> clap::Command {
 /// Starts the log on stderr: plain text, colour only on a terminal that wants it.
 pub fn start_log(cli: &Cli) {
     use std::io::IsTerminal;
-    if cli.quiet {
+    let is_silent = ranks::is_silent();
+    if cli.quiet || is_silent {
         crate::run::progress::be_quiet();
     }
     let default = match cli.verbose {
+        _ if is_silent => "error",
         _ if cli.quiet => "warn",
         0 => "warn,memtrain=info",
         1 => "info,memtrain=debug",

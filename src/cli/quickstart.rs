@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::DType;
 use clap::Args;
+use memtrain_collective::{Collective, Single};
 use memtrain_corpora::{Split, store};
 use memtrain_session::Session;
 use memtrain_session::training::{Prepared, train_from};
@@ -75,7 +77,8 @@ pub fn run(args: &QuickstartArgs) -> anyhow::Result<()> {
         return print(&store::read_json::<Record>(&path)?, &session, &run);
     }
     let preparing = started.elapsed();
-    train_from(&session, start.clone(), prepared, &run, &TrainingProgress::default(), &stop)?;
+    let alone: Arc<dyn Collective> = Arc::new(Single);
+    train_from(&session, start.clone(), prepared, Some(&run), &alone, &TrainingProgress::default(), &stop)?;
     let evaluating = Instant::now();
     let best = run.path().join("checkpoints").join("best");
     let (best_step, after) = match store::exists(&best) {

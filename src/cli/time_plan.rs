@@ -47,6 +47,12 @@ impl Speed {
         Ok(Self { tflops, share, source })
     }
 
+    /// The speed of so many devices, which the exchange between them only makes slower.
+    fn together(self, ranks: usize) -> Self {
+        let source = if ranks > 1 { format!("{} of {ranks} ranks", self.source) } else { self.source };
+        Self { tflops: self.tflops * ranks as f64, source, ..self }
+    }
+
     fn seconds(&self, operations: f64) -> f64 {
         crate::plan::ComputePlan::seconds(operations, self.share, self.tflops)
     }
@@ -56,14 +62,8 @@ impl Speed {
 ///
 /// # Errors
 /// If the processor cannot be measured or nothing can be printed.
-pub(super) fn print(
-    config: &Config,
-    work: &Work,
-    setting: &Setting,
-    plan: &MemoryPlan,
-    machine: &MachineArgs,
-) -> anyhow::Result<()> {
-    let speed = Speed::of(config, machine)?;
+pub(super) fn print(config: &Config, work: &Work, setting: &Setting, machine: &MachineArgs) -> anyhow::Result<()> {
+    let speed = Speed::of(config, machine)?.together(setting.ranks);
     let compute = work.compute(setting);
     let total = compute.total();
     let (unit, power) = if total < 1e14 { (1e9, 9) } else { (1e15, 15) };
@@ -90,7 +90,7 @@ pub(super) fn print(
     let name = format!("{} steps", work.steps);
     let basis = if measured.is_some() { "by the last steps of this run" } else { "by these operations" };
     print_line!("# {name:<24} {time:>12.2}  {unit} {basis}, without evaluations")?;
-    print_disk(config, work, plan)
+    print_disk(config, work, &MemoryPlan::new(&Setting { ranks: 1, ..setting.clone() }))
 }
 
 /// Mean seconds of the last steps of the run of this name, where there is one with steps.

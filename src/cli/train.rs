@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use memtrain_session::Session;
 use memtrain_session::check::{check, needs_corpus};
-use memtrain_session::training::{Prepared, fine_tune, train_from};
+use memtrain_session::training::{Prepared, check_ranks, fine_tune, train_from};
 
 use super::configuration::{ConfigArgs, DeviceArgs, check_name};
 use super::memory_plan::MachineArgs;
 use super::models;
 use super::print::print_line;
-use super::progress::TrainingProgress;
+use super::ranks;
 use super::setup;
 use super::written::written_path;
 use crate::config::keys::Trainer;
@@ -82,7 +82,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     if needs_corpus(&config) {
         setup::check_corpus(&config, &args.config)?;
     }
-    models::place(&mut config)?;
+    let ranks = ranks::connect(&mut config)?;
+    ranks.first_alone(|| models::place(&mut config))?;
     let parent = args.branch.as_ref().map(|name| {
         let parent = config.run.runs.join(&config.run.name);
         config.run.name.clone_from(name);
@@ -95,13 +96,22 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     // All that can be wrong with it is found before there is a folder.
     let prepared = Prepared::new(&session, &start, &stop)?;
     let setup = RunSetup { clean: args.clean, ..session.run_setup(&start, Trainer::Train)? };
-    if let Some(parent) = parent {
-        branch(&parent, &session.run_path(), &setup)?;
-    }
-    let run = session.open_run(&setup)?;
-    let trained = train_from(&session, start, prepared, &run, &TrainingProgress::default(), &stop)?;
-    print_line!("{}", trained.path.display())?;
-    Ok(())
+    check_ranks(&session, &setup, &**ranks.collective())?;
+    let open = || {
+        if let Some(parent) = parent {
+            branch(&parent, &session.run_path(), &setup)?;
+        }
+        session.open_run(&setup)
+    };
+    let run = ranks.is_first().then(open).transpose()?;
+    let progress = ranks.observer();
+    ranks.leave(|| {
+        let trained = train_from(&session, start, prepared, run.as_ref(), ranks.collective(), &*progress, &stop)?;
+        if ranks.is_first() {
+            print_line!("{}", trained.path.display())?;
+        }
+        Ok(())
+    })
 }
 
 /// What the first signal is answered by.
@@ -132,15 +142,21 @@ pub fn sft(args: &SftArgs) -> anyhow::Result<()> {
     }
     check(&config)?;
     setup::check_corpus(&config, &args.config)?;
-    models::place(&mut config)?;
+    let ranks = ranks::connect(&mut config)?;
+    ranks.first_alone(|| models::place(&mut config))?;
     let session = Session::new(config)?;
     let config = &session.config;
     // Before hours of work.
     directory::check_target(&args.out, &config.policy.path.iter().map(Path::new).collect::<Vec<_>>())?;
     let start = session.starting_policy()?;
     let stop = StopRequest::on_signals()?;
-    let policy = fine_tune(&session, &start, args.clean, &TrainingProgress::default(), &stop)?;
-    directory::save(&policy, &args.out)?;
-    print_line!("{}", args.out.display())?;
-    Ok(())
+    let progress = ranks.observer();
+    ranks.leave(|| {
+        let policy = fine_tune(&session, &start, args.clean, ranks.collective(), &*progress, &stop)?;
+        if ranks.is_first() {
+            directory::save(&policy, &args.out)?;
+            print_line!("{}", args.out.display())?;
+        }
+        Ok(())
+    })
 }

@@ -53,6 +53,21 @@ pub enum DeviceError {
 }
 
 impl DeviceChoice {
+    /// The device of one of several processes on a machine: cards are taken from this one on.
+    ///
+    /// ```
+    /// use memtrain_kernels::device::DeviceChoice;
+    /// assert_eq!(DeviceChoice::Cuda(1).of_local_rank(2), DeviceChoice::Cuda(3));
+    /// assert_eq!(DeviceChoice::Cpu.of_local_rank(2), DeviceChoice::Cpu);
+    /// ```
+    #[must_use]
+    pub fn of_local_rank(self, local_rank: usize) -> Self {
+        match self {
+            Self::Cpu => Self::Cpu,
+            Self::Cuda(first) => Self::Cuda(first.saturating_add(local_rank)),
+        }
+    }
+
     /// Opens the device.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ pub struct Machine {
     pub device_memory: Option<f64>,
     /// Sequences whose keys and values are cached at one time; without it as many as there is room for.
     pub live_sequences: Option<usize>,
+    /// Processes that train together, each with such a device; one without it.
+    pub ranks: Option<usize>,
 }
 
 /// What a step of a run takes.
@@ -63,6 +65,7 @@ fn memory_limit(config: &Config, machine: &Machine) -> Option<(u64, &'static str
 /// How many sequences are drawn at a time: what was typed, or what the sampler will have room for.
 fn live_sequences(config: &Config, work: &Work, machine: &Machine, setting: &Setting) -> usize {
     let drawn: u64 = work.conversations.iter().map(|kind| kind.count).max().unwrap_or(1);
+    let drawn = drawn.div_ceil(setting.ranks as u64);
     let most = config.sampler.max_sequences.min(drawn as usize);
     let cache = config.sampler.cache_bytes().map(|bytes| bytes as u64);
     let memory = memory_limit(config, machine).map_or(0, |(bytes, _)| bytes);
@@ -141,5 +144,6 @@ fn setting(config: &Config, work: &Work, machine: &Machine, policy: PolicyConfig
             (None, DeviceChoice::Cpu) => Device::Cpu,
             _ => Device::Card,
         },
+        ranks: machine.ranks.unwrap_or(1).max(1),
     }
 }

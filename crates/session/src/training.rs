@@ -1,11 +1,13 @@
 //! Training by a configuration: GRPO with its objective, and supervised fine-tuning.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyhow::Context;
 use candle_core::Device;
-use memtrain_corpora::Split;
+use memtrain_collective::{Collective, Single};
+use memtrain_corpora::{Split, store};
 use memtrain_train::diagnosis::Diagnosis;
 use memtrain_train::documents;
 use memtrain_train::grpo::GrpoTraining;
@@ -18,15 +20,15 @@ use crate::agents::reader::SamplingConfig;
 use crate::check;
 use crate::config::Config;
 use crate::config::keys::Trainer;
-use crate::device::{card_name, peak_flops_of_card};
-use crate::error::Error;
+use crate::device::{DeviceChoice, card_name, peak_flops_of_card};
+use crate::error::{Error, Usage};
 use crate::objectives::Item;
 use crate::policy::Policy;
 use crate::reward::ExternalReward;
 use crate::run::signal::StopRequest;
 use crate::run::watch::Watch;
 use crate::run::{RunDirectory, RunSetup};
-use crate::sampler::ChatServer;
+use crate::sampler::{ChatServer, SamplerKind};
 use crate::session::{Searching, Session};
 use crate::sft::step::Material;
 
@@ -81,10 +83,38 @@ pub fn train(config: &Config, observer: &dyn Observer, stop: &StopRequest) -> Re
     let start = session.starting_policy()?;
     let prepared = Prepared::new(&session, &start, stop)?;
     let run = session.open_run(&session.run_setup(&start, Trainer::Train)?)?;
-    Ok(train_from(&session, start, prepared, &run, observer, stop)?)
+    let alone: Arc<dyn Collective> = Arc::new(Single);
+    Ok(train_from(&session, start, prepared, Some(&run), &alone, observer, stop)?)
 }
 
-/// Trains from `start`, or from the run's newest checkpoint.
+/// Checks that what these ranks are about to train together is the same on all of them, and can be trained by several.
+///
+/// # Errors
+/// If they were started with different configurations or inputs, or a server draws.
+pub fn check_ranks(session: &Session, setup: &RunSetup, collective: &dyn Collective) -> anyhow::Result<()> {
+    if collective.world_size() == 1 {
+        return Ok(());
+    }
+    let mut config = session.config.clone();
+    if config.sampler.kind == SamplerKind::Http {
+        let told = "`sampler.kind` is \"http\", and several processes train together: a server draws for one process";
+        return Err(Usage(told.to_owned()).into());
+    }
+    // Each rank has a card of its own.
+    config.policy.device = DeviceChoice::Cpu;
+    let config = toml::to_string(&config).context("the configuration cannot be written")?;
+    let known_by = format!("{} {config} {:?}", env!("CARGO_PKG_VERSION"), setup.inputs);
+    let hashes = collective.all_gather(store::hash_bytes(known_by.as_bytes()).as_bytes())?;
+    match hashes.iter().position(|hash| *hash != hashes[0]) {
+        Some(rank) => anyhow::bail!(
+            "rank {rank} was started with another configuration, other inputs or another program than rank 0"
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Trains from `start`, or from the run's newest checkpoint, together with the other ranks of `collective`. Rank 0 alone has the
+/// run's folder.
 ///
 /// # Errors
 /// If training fails or somebody asks to stop.
@@ -92,7 +122,8 @@ pub fn train_from(
     session: &Session,
     start: Policy,
     prepared: Prepared,
-    run: &RunDirectory,
+    run: Option<&RunDirectory>,
+    collective: &Arc<dyn Collective>,
     observer: &dyn Observer,
     stop: &StopRequest,
 ) -> anyhow::Result<Trained> {
@@ -145,7 +176,15 @@ pub fn train_from(
     if let (Some(lora), Some(base)) = (&config.policy.lora, &frozen) {
         policy.decoder = base.with_lora(lora, config.run.seed)?;
     }
-    let the_loop = Loop { run, config: &config.train, optimizer: &config.optimizer, precision, observer, stop };
+    let the_loop = Loop {
+        collective: Arc::clone(collective),
+        run,
+        config: &config.train,
+        optimizer: &config.optimizer,
+        precision,
+        observer,
+        stop,
+    };
     let path = the_loop.run(&mut policy, &mut training)?.unwrap_or_else(|| session.run_path());
     Ok(Trained { policy, path })
 }
@@ -168,7 +207,8 @@ fn peak_flops(configured_tflops: f64, device: &Device) -> candle_core::Result<Op
     Ok(peak)
 }
 
-/// Fine-tunes `start` on text and demonstrations (SFT) in the session's run folder; `clean` begins anew.
+/// Fine-tunes `start` on text and demonstrations (SFT) in the session's run folder, together with the other ranks of
+/// `collective`; `clean` begins anew.
 ///
 /// # Errors
 /// If documents cannot be read, training fails, or somebody asks to stop.
@@ -176,6 +216,7 @@ pub fn fine_tune(
     session: &Session,
     start: &Policy,
     clean: bool,
+    collective: &Arc<dyn Collective>,
     observer: &dyn Observer,
     stop: &StopRequest,
 ) -> anyhow::Result<Policy> {
@@ -197,12 +238,21 @@ pub fn fine_tune(
         seed: config.run.seed,
     };
     let setup = RunSetup { clean, ..session.run_setup(start, Trainer::Sft)? };
-    let run = session.open_run(&setup)?;
+    check_ranks(session, &setup, &**collective)?;
+    let run = (collective.rank() == 0).then(|| session.open_run(&setup)).transpose()?;
     let steps =
         TrainConfig { steps: config.sft.steps as u64, rollouts_every: 0, evaluate_every: 0, ..config.train.clone() };
     let mut policy = start.clone();
     let precision = config.policy.precision;
-    let the_loop = Loop { run: &run, config: &steps, optimizer: &config.optimizer, precision, observer, stop };
+    let the_loop = Loop {
+        collective: Arc::clone(collective),
+        run: run.as_ref(),
+        config: &steps,
+        optimizer: &config.optimizer,
+        precision,
+        observer,
+        stop,
+    };
     the_loop.run(&mut policy, &mut training)?;
     Ok(policy)
 }

@@ -90,7 +90,8 @@ mod tests {
             let config = TrainConfig { steps: 5, checkpoint_every: 2, ..TrainConfig::default() };
             let (optimizer, stop) = (OptimizerConfig::default(), StopRequest::default());
             let the_loop = Loop {
-                run: &run,
+                collective: std::sync::Arc::new(memtrain_collective::Single),
+                run: Some(&run),
                 config: &config,
                 optimizer: &optimizer,
                 precision: Precision::default(),

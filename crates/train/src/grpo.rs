@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
+use memtrain_collective::{Collective, Single};
 use memtrain_engine::outbound::while_wanted;
 use memtrain_engine::sampler::{self, ChatServer, HttpSampler, LocalSampler, Sampler, SamplerConfig, SamplerKind};
 use memtrain_eval::held_out;
@@ -23,14 +24,15 @@ use memtrain_rl::grpo::trainer::{UpdateConfig, UpdatePlan, UpdateReport, score_o
 use memtrain_rl::objectives::{Item, Metric, Objective, RolloutContext, RolloutGroup, Scorer, Search};
 use memtrain_rl::reward::ExternalReward;
 use memtrain_rl::rollout::RolloutEngine;
+use memtrain_run::RunError;
 use memtrain_run::signal::StopRequest;
 use memtrain_run::watch::Watch;
-use memtrain_run::{RolloutRow, RunError};
 
 use super::diagnosis::{Diagnosis, StepNumbers};
 use super::items::ItemOrder;
 use super::metrics;
-use super::rollouts::Rollouts;
+use super::ranks::{agreed, gathered, own_items};
+use super::rollouts::{Rollouts, rollout_rows};
 use super::speed::{PassWork, peak_memory_gib};
 use super::{Evaluation, HELD_OUT_REWARD, Overlap, Phases, StepContext, StepOutcome, Training};
 
@@ -137,11 +139,13 @@ impl Training for GrpoTraining<'_> {
 
     fn step(&mut self, mut context: StepContext<'_>) -> anyhow::Result<StepOutcome> {
         let mut phases = Phases::start();
+        let ranks = context.optimizer.ranks().clone();
+        let collective = ranks.collective();
         let rollouts = match self.ahead.take() {
             Some(ahead) => ahead,
             None => {
                 self.watch.begin(format_args!("the rollouts of step {}", context.step));
-                self.roll_out(context.decoder, context.step, self.cursor, self.stop)?
+                self.roll_out(context.decoder, context.step, self.cursor, self.stop, collective)?
             }
         };
         self.cursor = rollouts.next;
@@ -149,17 +153,18 @@ impl Training for GrpoTraining<'_> {
         let mut samples: Vec<TrainingSample> =
             rollouts.groups.iter().flat_map(RolloutGroup::training_samples).collect();
         let limits = self.update.limits(self.temperature());
-        self.stop.check()?;
+        agreed(collective, self.check_stop())?;
         self.watch.begin(format_args!("the old policy's log-probabilities of step {}", context.step));
-        let old_mismatch = score_old(context.decoder, &mut samples, limits, self.update)?;
+        let old_mismatch = score_old(&ranks, context.decoder, &mut samples, limits, self.update)?;
         phases.end("time/old_log_probs_s");
         if let Some(reference) = self.reference.as_ref().filter(|_| self.loss.kl_beta > 0.0) {
-            self.stop.check()?;
+            agreed(collective, self.check_stop())?;
             self.watch.begin(format_args!("the reference's log-probabilities of step {}", context.step));
-            score_reference(reference, &mut samples, limits)?;
+            score_reference(&ranks, reference, &mut samples, limits)?;
         }
         phases.end("time/reference_s");
-        self.stop.check()?;
+        // Until weights move the step can be given up.
+        agreed(collective, self.check_stop())?;
         let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
         let work = PassWork::of(&context.decoder.config, &pairs, limits.micro_batch_tokens, limits.sharing);
         drop(pairs);
@@ -201,8 +206,11 @@ impl Training for GrpoTraining<'_> {
         }
         metrics.push(("train/learning_rate".into(), context.learning_rate));
         metrics.push(("train/conversations".into(), num_samples as f64));
-        let timings = self.timings(&phases, &rollouts, work);
-        Ok(StepOutcome { metrics, timings, rollouts: rollout_rows(context.step, &rollouts, self.tokenizer)? })
+        let timings = self.timings(&phases, &rollouts, work, ranks.world_size());
+        // Of the rank that writes them.
+        let is_writing = ranks.rank() == 0;
+        let rows = is_writing.then(|| rollout_rows(context.step, &rollouts, self.tokenizer)).transpose()?;
+        Ok(StepOutcome { metrics, timings, rollouts: rows.unwrap_or_default() })
     }
 
     fn evaluate(&mut self, decoder: &Decoder) -> anyhow::Result<Option<Evaluation>> {
@@ -223,6 +231,10 @@ impl Training for GrpoTraining<'_> {
 }
 
 impl GrpoTraining<'_> {
+    fn check_stop(&self) -> anyhow::Result<()> {
+        Ok(self.stop.check()?)
+    }
+
     /// Responses drawn greedily are scored at temperature 1.
     fn temperature(&self) -> f64 {
         if self.sampling.temperature > 0.0 { self.sampling.temperature } else { 1.0 }
@@ -271,13 +283,15 @@ impl GrpoTraining<'_> {
     ) -> anyhow::Result<UpdateReport> {
         let (before, next) = (context.decoder.trainable_copy()?.frozen()?, context.step + 1);
         let this = &*self;
+        // A server draws for one rank (`train_from` sees to it).
+        let alone = &Single;
         let update = || {
             let report = update(context);
             phases.end("time/update_s");
             this.watch.begin(format_args!("the rollouts of step {next}"));
             report
         };
-        let (report, drawn) = beside(this.stop, update, |stop| this.roll_out(&before, next, this.cursor, stop));
+        let (report, drawn) = beside(this.stop, update, |stop| this.roll_out(&before, next, this.cursor, stop, alone));
         phases.end("time/wait_s");
         let report = report?;
         self.ahead = match drawn {
@@ -329,8 +343,16 @@ impl GrpoTraining<'_> {
         })
     }
 
-    /// Draws and rewards the rollouts of a step, whose first item is number `cursor`.
-    fn roll_out(&self, decoder: &Decoder, step: u64, cursor: u64, stop: &StopRequest) -> anyhow::Result<Rollouts> {
+    /// Draws and rewards the rollouts of a step, whose first item is number `cursor`. Each rank draws those of its share of the
+    /// items, and all have them all.
+    fn roll_out(
+        &self,
+        decoder: &Decoder,
+        step: u64,
+        cursor: u64,
+        stop: &StopRequest,
+        collective: &dyn Collective,
+    ) -> anyhow::Result<Rollouts> {
         let started = Instant::now();
         let mut rollouts = Rollouts { next: cursor, ..Rollouts::default() };
         let (objective, sampling) = (self.objective, self.sampling);
@@ -344,26 +366,43 @@ impl GrpoTraining<'_> {
             }
             let taken = {
                 let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-                items.take(rollouts.next, missing, &reader, stop)?
+                agreed(collective, items.take(rollouts.next, missing, &reader, stop))?
             };
             rollouts.next = taken.next;
             rollouts.rounds += 1;
             rollouts.too_long += taken.too_long;
             rollouts.shortened += taken.shortened;
             let items = taken.items;
-            let mut groups = self.with_rollout_context(decoder, sampling, step, stop, |rollout_context| {
-                objective.roll_out(rollout_context, &items, objective.group_size())
-            })?;
-            if let Some(reward) = &self.reward {
-                let mut reward = reward.lock().unwrap_or_else(PoisonError::into_inner);
-                self.watch.begin(format_args!("the scores from outside of step {step}"));
-                reward.add(&mut groups, &items, prompts, tokenizer, stop)?;
-            }
+            let own = own_items(collective, &items);
+            let groups = gathered(collective, self.roll_out_items(decoder, step, &own, stop), items.len())?;
             rollouts.groups.extend(groups);
             rollouts.items.extend(items);
         }
         rollouts.seconds = started.elapsed().as_secs_f64();
         Ok(rollouts)
+    }
+
+    /// Draws and rewards the rollouts of these items.
+    fn roll_out_items(
+        &self,
+        decoder: &Decoder,
+        step: u64,
+        items: &[Item],
+        stop: &StopRequest,
+    ) -> anyhow::Result<Vec<RolloutGroup>> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let objective = self.objective;
+        let mut groups = self.with_rollout_context(decoder, self.sampling, step, stop, |rollout_context| {
+            objective.roll_out(rollout_context, items, objective.group_size())
+        })?;
+        if let Some(reward) = &self.reward {
+            let mut reward = reward.lock().unwrap_or_else(PoisonError::into_inner);
+            self.watch.begin(format_args!("the scores from outside of step {step}"));
+            reward.add(&mut groups, items, self.prompts, self.tokenizer, stop)?;
+        }
+        Ok(groups)
     }
 
     /// Says when a server's log-probabilities of what it drew are not the policy's: beyond the bound, or far beyond what they
@@ -434,7 +473,14 @@ impl GrpoTraining<'_> {
         metrics.into_iter().map(|(name, value)| (name.into(), value)).collect()
     }
 
-    fn timings(&self, phases: &Phases, rollouts: &Rollouts, work: PassWork) -> Vec<(&'static str, f64)> {
+    /// What the clock says of a step that `world_size` ranks have taken together.
+    fn timings(
+        &self,
+        phases: &Phases,
+        rollouts: &Rollouts,
+        work: PassWork,
+        world_size: usize,
+    ) -> Vec<(&'static str, f64)> {
         // Of no work there is no rate.
         let rate =
             |count: f64, phase: &str| if count > 0.0 { count / phases.seconds(phase).max(1e-9) } else { f64::NAN };
@@ -455,7 +501,8 @@ impl GrpoTraining<'_> {
             ("perf/update_tokens_per_s", rate(work.tokens as f64 * epochs, update)),
             ("perf/update_tflops_per_s", rate(work.training_flops() * epochs, update) / 1e12),
         ]);
-        timings.extend(self.peak_flops.map(|peak| ("perf/mfu", rate(work.training_flops() * epochs, update) / peak)));
+        let peak_flops = self.peak_flops.map(|peak| peak * world_size as f64);
+        timings.extend(peak_flops.map(|peak| ("perf/mfu", rate(work.training_flops() * epochs, update) / peak)));
         timings.extend(peak_memory_gib().map(|gib| ("perf/peak_memory_gib", gib)));
         timings
     }
@@ -474,35 +521,6 @@ fn beside<U, D: Send>(
         let updated = update().inspect_err(|_| stop.request());
         (updated, drawing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
-}
-
-/// Every response of the step in the order of its rollout, what was left out of training included.
-fn rollout_rows(step: u64, rollouts: &Rollouts, tokenizer: &PolicyTokenizer) -> anyhow::Result<Vec<RolloutRow>> {
-    let mut rows = Vec::new();
-    for (item, group) in rollouts.items.iter().zip(&rollouts.groups) {
-        for sample in &group.samples {
-            let turn = &sample.turn;
-            rows.push(RolloutRow {
-                step,
-                document_id: item.id().to_owned(),
-                rollout: sample.rollout as u32,
-                turn: sample.number as u32,
-                kind: turn.kind,
-                prompt: tokenizer.decode(&turn.prompt_ids)?,
-                response: turn.text.clone(),
-                prompt_ids: turn.prompt_ids.clone(),
-                response_ids: turn.completion.token_ids.clone(),
-                log_probs: turn.completion.log_probs.clone(),
-                reward: sample.reward,
-                advantage: sample.advantage,
-                target: sample.target.clone(),
-                finish: turn.completion.finish,
-                trained: sample.trained,
-                reason: sample.reason.to_json(),
-            });
-        }
-    }
-    Ok(rows)
 }
 
 #[cfg(test)]

@@ -10,28 +10,33 @@ pub mod documents;
 pub mod grpo;
 pub mod items;
 mod metrics;
+mod observer;
 pub mod optimizer;
+mod ranks;
 mod rollouts;
 mod sample;
 pub mod sft;
 pub mod speed;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
-use memtrain_corpora::store;
-use memtrain_model::optim::{AdamW, GradientBuffer};
+use memtrain_collective::Collective;
+use memtrain_model::optim::{AdamW, GradientBuffer, GradientSums, Ranks};
 use memtrain_model::policy::{Decoder, Policy, Precision, directory};
 use memtrain_rl::objectives::Metric;
 use memtrain_run::log;
-use memtrain_run::progress::brief;
 use memtrain_run::signal::StopRequest;
-use memtrain_run::{Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, Schedule, TrainingState};
+use memtrain_run::{
+    Checkpoint, Checkpoints, Records, Retention, RolloutRow, RunDirectory, RunError, Schedule, TrainingState,
+};
 use serde::{Deserialize, Serialize};
 
 pub use memtrain_run::records::HELD_OUT_REWARD;
 
+pub use self::observer::{Observer, StepEvent};
 use self::optimizer::OptimizerConfig;
 
 /// File of the optimizer's state in a checkpoint.
@@ -60,6 +65,10 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+fn is_by_micro_batches(sums: &GradientSums) -> bool {
+    *sums == GradientSums::MicroBatches
+}
+
 /// How long a run trains and what it keeps. Defaults: MemTrain §4.1 where it says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -74,6 +83,10 @@ pub struct TrainConfig {
     /// Whether rollouts are drawn while the step before is trained on, one step off-policy: `none` or `one-step`.
     #[serde(skip_serializing_if = "Overlap::is_none")]
     pub overlap: Overlap,
+    /// The order in which gradients of several processes are added up: `micro-batches`, as one process adds them, or `ranks`, which
+    /// takes fewer exchanges. Default `micro-batches`, left out of a run's configuration then, so that runs from before the key go on.
+    #[serde(skip_serializing_if = "is_by_micro_batches")]
+    pub gradient_sums: GradientSums,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Newest checkpoints that stay; 0 keeps all.
@@ -104,6 +117,7 @@ impl Default for TrainConfig {
             documents_per_step: 32,
             max_refills: 0,
             overlap: Overlap::None,
+            gradient_sums: GradientSums::MicroBatches,
             checkpoint_every: 10,
             keep_last: 2,
             keep_every: 100,
@@ -184,66 +198,6 @@ impl Phases {
     }
 }
 
-/// Told what happens in a training; by default it listens to nothing.
-pub trait Observer {
-    /// Steps are about to be taken, after `done` of them.
-    fn begins(&self, _done: u64, _steps: u64) {}
-
-    /// A step was taken and recorded.
-    fn stepped(&self, _event: &StepEvent<'_>) {}
-
-    /// The policy after a step was evaluated on held-out documents.
-    fn evaluated(&self, _step: u64, _metrics: &[Metric]) {}
-
-    /// All steps are taken.
-    fn ends(&self) {}
-}
-
-/// Listens to nothing.
-impl Observer for () {}
-
-/// A step that was taken.
-#[derive(Clone, Copy, Debug)]
-pub struct StepEvent<'a> {
-    /// Its number, from 1.
-    pub step: u64,
-    /// Steps of the run.
-    pub steps: u64,
-    /// Functions of configuration and inputs alone, as `metrics.jsonl` has them.
-    pub metrics: &'a [Metric],
-    /// What the clock said, in seconds, as `timings.jsonl` has it.
-    pub timings: &'a [(&'static str, f64)],
-    /// The metrics worth a glance, with short names.
-    pub headlines: &'static [(&'static str, &'static str)],
-}
-
-impl StepEvent<'_> {
-    /// The metrics worth a glance, the share of groups that teach, and the tokens a second, where a step has them.
-    pub fn headline(&self) -> String {
-        let number = |key: &str| {
-            let metric = self.metrics.iter().find(|(name, _)| name == key).map(|(_, value)| *value);
-            metric.or_else(|| self.timings.iter().find(|(name, _)| *name == key).map(|(_, value)| *value))
-        };
-        let digits = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "–".to_owned() };
-        let worth = self.headlines.iter();
-        let mut parts: Vec<String> =
-            worth.filter_map(|(short, key)| Some(format!("{short} {}", digits(number(key)?)))).collect();
-        parts.extend(number("frac_reward_zero_std").map(|equal| format!("var {:.0}%", 100.0 * (1.0 - equal))));
-        parts.extend(number("perf/tokens_per_s").map(|rate| match rate {
-            rate if rate < 1e3 => format!("{rate:.0} tok/s"),
-            rate => format!("{:.1}k tok/s", rate / 1e3),
-        }));
-        parts.join(" ")
-    }
-
-    /// What is said of the step: 80 columns with its time, where there are two parts of a reward. `left` is how long the rest
-    /// takes.
-    pub fn line(&self, left: Option<Duration>) -> String {
-        let left = left.map_or_else(String::new, |left| format!(" eta {}", brief(left)));
-        format!("step {}/{} {}{left}", self.step, self.steps, self.headline())
-    }
-}
-
 /// One kind of training.
 pub trait Training {
     /// Takes a step.
@@ -271,10 +225,12 @@ pub trait Training {
     }
 }
 
-/// A run's loop.
+/// A run's loop, the same on each of its ranks.
 pub struct Loop<'a> {
-    /// Where it is recorded.
-    pub run: &'a RunDirectory,
+    /// The ranks that train together.
+    pub collective: Arc<dyn Collective>,
+    /// Where it is recorded: by rank 0, and by no other.
+    pub run: Option<&'a RunDirectory>,
     /// How long, and what is kept.
     pub config: &'a TrainConfig,
     /// How weights move.
@@ -294,12 +250,19 @@ struct LoopState<'a> {
     training: &'a mut dyn Training,
     optimizer: AdamW,
     gradients: GradientBuffer,
-    checkpoints: Checkpoints,
-    records: Records,
+    /// Of rank 0.
+    recording: Option<Recording<'a>>,
     done: u64,
     /// The step of the newest checkpoint.
     saved: u64,
     path: Option<PathBuf>,
+}
+
+/// What is written of a run.
+struct Recording<'a> {
+    run: &'a RunDirectory,
+    checkpoints: Checkpoints,
+    records: Records,
 }
 
 impl Loop<'_> {
@@ -319,8 +282,9 @@ impl Loop<'_> {
     fn begin<'a>(&'a self, policy: &'a mut Policy, training: &'a mut dyn Training) -> anyhow::Result<LoopState<'a>> {
         let retention =
             Retention { schedule: self.schedule(), last: self.config.keep_last, every: self.config.keep_every };
-        let mut checkpoints = self.run.checkpoints(retention)?;
-        let newest = checkpoints.newest()?;
+        let checkpoints = self.run.map(|run| run.checkpoints(retention)).transpose()?;
+        let newest = checkpoints.as_ref().map(Checkpoints::newest).transpose()?.flatten();
+        let newest = self.of_first_rank(newest)?;
         let mut done = 0;
         if let Some(checkpoint) = &newest {
             directory::restore(policy, &checkpoint.path)?;
@@ -333,14 +297,17 @@ impl Loop<'_> {
         }
         let (decoder, masters) = policy.decoder.trainable(self.precision)?;
         policy.decoder = decoder;
-        let mut optimizer = AdamW::new(policy.decoder.parameters()?, self.optimizer.adamw())?;
+        let parameters = policy.decoder.parameters()?;
+        let ranks = Ranks::new(Arc::clone(&self.collective), &parameters, self.config.gradient_sums);
+        let gradients = GradientBuffer::across(&parameters, ranks.clone())?;
+        let mut optimizer = AdamW::across(parameters, self.optimizer.adamw(), ranks)?;
         if !masters.is_empty() {
             optimizer.set_masters(&masters)?;
         }
         if let Some(checkpoint) = &newest {
             // Opening the checkpoint has checked the length and the hash of this file.
-            let state = store::read_at_most(&checkpoint.training_state().join(OPTIMIZER), u64::MAX)?;
-            optimizer.restore(&state).context("the optimizer's state cannot be read")?;
+            let state = checkpoint.training_state().join(OPTIMIZER);
+            optimizer.restore_state(&state).context("the optimizer's state cannot be read")?;
         }
         if let Some(detail) = divergence::of(optimizer.parameters())? {
             return Err(match newest {
@@ -348,22 +315,26 @@ impl Loop<'_> {
                 None => anyhow::anyhow!("the policy to start from cannot be trained: {detail}"),
             });
         }
-        let records = self.run.rewind(done, self.config.tensorboard)?;
-        checkpoints.update_links_and_prune(records.best(HELD_OUT_REWARD).map(|(best, _)| best))?;
-        let gradients = GradientBuffer::new(&policy.decoder.parameters()?)?;
+        let recording = match (self.run, checkpoints) {
+            (Some(run), Some(mut checkpoints)) => {
+                let records = run.rewind(done, self.config.tensorboard)?;
+                checkpoints.update_links_and_prune(records.best(HELD_OUT_REWARD).map(|(best, _)| best))?;
+                Some(Recording { run, checkpoints, records })
+            }
+            _ => None,
+        };
         let path = newest.map(|checkpoint| checkpoint.path);
-        Ok(LoopState {
-            on: self,
-            policy,
-            training,
-            optimizer,
-            gradients,
-            checkpoints,
-            records,
-            done,
-            saved: done,
-            path,
-        })
+        Ok(LoopState { on: self, policy, training, optimizer, gradients, recording, done, saved: done, path })
+    }
+
+    /// The checkpoint that rank 0 has found and verified, on all ranks.
+    fn of_first_rank(&self, found: Option<Checkpoint>) -> anyhow::Result<Option<Checkpoint>> {
+        if self.collective.world_size() == 1 {
+            return Ok(found);
+        }
+        let told = serde_json::to_vec(&found.map(|Checkpoint { path, state }| (path, state)))?;
+        let told: Option<(PathBuf, TrainingState)> = serde_json::from_slice(&self.collective.broadcast(0, &told)?)?;
+        Ok(told.map(|(path, state)| Checkpoint { path, state }))
     }
 
     fn schedule(&self) -> Schedule {
@@ -387,12 +358,14 @@ impl LoopState<'_> {
                 timings: &outcome.timings,
                 headlines: self.training.headlines(),
             });
+            // A signal to one rank stops all, after the same step.
+            let is_stopping = self.on.collective.any(stop.requested())?;
             if self.on.schedule().saves_after(self.done) {
                 self.save()?;
-            } else if stop.requested() {
+            } else if is_stopping {
                 self.save_off_schedule()?;
             }
-            if stop.requested() {
+            if is_stopping {
                 return Err(self.stopped());
             }
             self.evaluate()?;
@@ -433,15 +406,16 @@ impl LoopState<'_> {
         }
         self.done = step;
         outcome.timings.push(("time/step_s", started.elapsed().as_secs_f64()));
-        self.records.step(step, &borrowed(&outcome.metrics), &outcome.timings)?;
+        let Some(Recording { run, records, .. }) = &mut self.recording else { return Ok(outcome) };
+        records.step(step, &borrowed(&outcome.metrics), &outcome.timings)?;
         let every = self.on.config.log_samples;
         if every > 0 && step.is_multiple_of(every) {
             sample::lines(step, &outcome.rollouts).iter().for_each(|line| log::line(line, true));
         }
         let every = self.on.config.rollouts_every;
         if every > 0 && step.is_multiple_of(every) && !outcome.rollouts.is_empty() {
-            let table = self.on.run.write_rollouts(step, std::mem::take(&mut outcome.rollouts))?;
-            self.records.rollouts(step, &table)?;
+            let table = run.write_rollouts(step, std::mem::take(&mut outcome.rollouts))?;
+            records.rollouts(step, &table)?;
         }
         Ok(outcome)
     }
@@ -455,38 +429,61 @@ impl LoopState<'_> {
         }
     }
 
+    /// Saves the policy as it is now, unless it is. Rank 0 writes, what the others keep of the optimizer comes to it.
     fn save(&mut self) -> anyhow::Result<()> {
+        if self.saved == self.done {
+            return Ok(());
+        }
         let state = TrainingState { step: self.done, next_document: self.training.cursor() };
-        // Without a marker: a checkpoint lists its files itself, and nothing but a run may replace it.
-        let write_policy = |folder: &Path| Ok(directory::write(self.policy, folder)?);
-        let write_optimizer =
-            |folder: &Path| Ok(store::write_atomic(&folder.join(OPTIMIZER), self.optimizer.to_bytes()?)?);
-        self.path = Some(self.checkpoints.save(&state, write_policy, write_optimizer)?.path);
+        let (policy, optimizer) = (&*self.policy, &self.optimizer);
+        match &mut self.recording {
+            Some(Recording { checkpoints, .. }) => {
+                // Without a marker: a checkpoint lists its files itself, and nothing but a run may replace it.
+                let write_policy = |folder: &Path| Ok(directory::write(policy, folder)?);
+                let write_optimizer = |folder: &Path| Ok(optimizer.save_state(&folder.join(OPTIMIZER))?);
+                self.path = Some(checkpoints.save(&state, write_policy, write_optimizer)?.path);
+            }
+            None => optimizer.send_state()?,
+        }
         self.saved = self.done;
         Ok(())
     }
 
-    /// Evaluates the policy where that is due and has not been done, after its checkpoint was written.
+    /// Evaluates the policy where that is due and has not been done, after its checkpoint was written. The other ranks wait for
+    /// rank 0.
     fn evaluate(&mut self) -> anyhow::Result<()> {
-        let step = self.done;
-        if !self.on.schedule().evaluates_after(step) || self.records.is_evaluated(step) {
+        if !self.on.schedule().evaluates_after(self.done) {
             return Ok(());
         }
+        let is_here = |recording: &Recording<'_>| !recording.records.is_evaluated(self.done);
+        let outcome = match self.recording.as_ref().is_some_and(is_here) {
+            true => self.evaluate_here(),
+            false => Ok(()),
+        };
+        match ranks::agreed(&*self.on.collective, outcome) {
+            Err(error) if RunError::is_stop(&error) => Err(self.stopped()),
+            outcome => outcome,
+        }
+    }
+
+    fn evaluate_here(&mut self) -> anyhow::Result<()> {
+        let step = self.done;
         let started = Instant::now();
         let evaluation = match self.training.evaluate(&self.policy.decoder) {
             Ok(Some(evaluation)) => evaluation,
             Ok(None) => return Ok(()),
-            Err(error) if RunError::is_stop(&error) => return Err(self.stopped()),
+            Err(error) if RunError::is_stop(&error) => return Err(error),
             Err(error) if divergence::is_of(&error) => {
                 return Err(self.diverged(step, error.root_cause().to_string(), step));
             }
             Err(error) => return Err(error.context(format!("the evaluation after step {step} failed"))),
         };
-        self.records.evaluation(step, &borrowed(&evaluation.metrics))?;
+        let Some(Recording { checkpoints, records, .. }) = &mut self.recording else { return Ok(()) };
+        records.evaluation(step, &borrowed(&evaluation.metrics))?;
         self.on.observer.evaluated(step, &evaluation.metrics);
         let reward = |name: &str| evaluation.metrics.iter().find(|(key, _)| key == name).map_or(f64::NAN, |(_, v)| *v);
-        let Some((best, highest)) = self.records.best(HELD_OUT_REWARD) else { return Ok(()) };
-        self.checkpoints.update_links_and_prune(Some(best))?;
+        let Some((best, highest)) = records.best(HELD_OUT_REWARD) else { return Ok(()) };
+        checkpoints.update_links_and_prune(Some(best))?;
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!(
             "step {step}: held-out reward {:.3} in {seconds:.1} s; the best is {highest:.3} of step {best}",
@@ -498,9 +495,11 @@ impl LoopState<'_> {
     /// The end of a run whose policy has diverged: nothing of the step is recorded or saved. Checkpoints from step
     /// `broken_from` on are as little use.
     fn diverged(&self, step: u64, detail: String, broken_from: u64) -> anyhow::Error {
-        // If they cannot be listed, that is not the error to report.
-        let steps = self.checkpoints.steps().unwrap_or_default();
-        let sound = steps.into_iter().rfind(|&saved| saved < broken_from).map(|saved| self.checkpoints.path(saved));
+        let sound = self.recording.as_ref().and_then(|Recording { checkpoints, .. }| {
+            // If they cannot be listed, that is not the error to report.
+            let steps = checkpoints.steps().unwrap_or_default();
+            steps.into_iter().rfind(|&saved| saved < broken_from).map(|saved| checkpoints.path(saved))
+        });
         RunError::Diverged { step, detail, sound }.into()
     }
 
@@ -521,25 +520,4 @@ impl LoopState<'_> {
 /// Metrics as the records take them.
 fn borrowed(metrics: &[Metric]) -> Vec<(&str, f64)> {
     metrics.iter().map(|(name, value)| (name.as_ref(), *value)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_step_is_told_in_a_line_of_a_terminal() {
-        let metrics: [Metric; 3] = [
-            ("reward/end_to_end/mean".into(), 0.4125),
-            ("reward/recall/mean".into(), f64::NAN),
-            ("frac_reward_zero_std".into(), 0.25),
-        ];
-        let headlines = &[("E2E", "reward/end_to_end/mean"), ("IMR", "reward/recall/mean"), ("kl", "kl")];
-        let event =
-            StepEvent { step: 12, steps: 50, metrics: &metrics, timings: &[("perf/tokens_per_s", 5_120.0)], headlines };
-        let line = event.line(Some(Duration::from_secs(192))).replace('–', "0.250");
-        assert_eq!(event.headline(), "E2E 0.412 IMR – var 75% 5.1k tok/s");
-        assert_eq!(line, "step 12/50 E2E 0.412 IMR 0.250 var 75% 5.1k tok/s eta 3m12s");
-        assert!("2026-11-30T09:48:43Z ".len() + line.len() <= 80);
-    }
 }

@@ -1,6 +1,6 @@
 //! SFT step: sample examples, minimise their weighted negative log-likelihood.
 
-use memtrain_model::scoring::accumulate;
+use memtrain_model::scoring::{ScoredToken, accumulate};
 use memtrain_rl::grpo::trainer::UpdateConfig;
 use memtrain_rl::grpo::update::apply;
 use memtrain_rl::sft::step::{Example, Material, SftConfig, draw_examples};
@@ -24,16 +24,14 @@ impl Training for SftTraining<'_> {
         let examples = draw_examples(context.step, self.seed, &self.material, self.config)?;
         let pairs: Vec<_> = examples.iter().map(Example::pair).collect();
         let limits = self.update.limits(1.0);
-        let mut loss = 0.0;
+        let weight = |scored: &ScoredToken| examples[scored.sample].weights[scored.token];
         let (parameters, goes_on) = (context.optimizer.parameters(), || !context.stop.requested());
-        let passes = accumulate(context.decoder, parameters, &pairs, limits, context.gradients, &goes_on, |scored| {
-            let weight = examples[scored.sample].weights[scored.token];
-            loss -= weight * scored.log_prob;
-            -weight
-        });
+        let scored =
+            accumulate(context.decoder, parameters, &pairs, limits, context.gradients, &goes_on, |scored| -weight(&scored));
         // No weight has moved.
         context.stop.check()?;
-        passes?;
+        let scored = scored?;
+        let loss = scored.iter().fold(0.0, |loss, scored| loss - weight(scored) * scored.log_prob);
         let gradient_norm =
             apply(context.optimizer, context.gradients, self.update.max_gradient_norm, context.learning_rate)?;
         let metrics = vec![

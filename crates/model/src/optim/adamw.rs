@@ -17,6 +17,8 @@ use memtrain_corpora::rng;
 use rand::RngCore;
 use rayon::prelude::*;
 
+use super::ranks::Ranks;
+
 /// Elements one task updates.
 const TASK: usize = 16_384;
 
@@ -77,6 +79,9 @@ impl Default for AdamWConfig {
 #[derive(Debug)]
 pub struct AdamW {
     pub(super) parameters: Vec<(String, Var)>,
+    pub(super) ranks: Ranks,
+    /// Numbers of the parameters that this rank owns: masters and moments are theirs, in this order.
+    pub(super) owned: Vec<usize>,
     /// Of parameters of 16 bits.
     pub(super) masters: Vec<Option<Tensor>>,
     pub(super) first: Vec<Tensor>,
@@ -92,33 +97,51 @@ impl AdamW {
     /// # Errors
     /// If the device refuses the moments.
     pub fn new(parameters: Vec<(String, Var)>, config: AdamWConfig) -> Result<Self> {
-        let zeros = || parameters.iter().map(|(_, parameter)| zero_moment(parameter, &config)).collect::<Result<_>>();
+        let ranks = Ranks::single(parameters.len());
+        Self::across(parameters, config, ranks)
+    }
+
+    /// As [`Self::new`] on each of `ranks`, which keep masters and moments of the parameters that they own.
+    ///
+    /// # Errors
+    /// If the device refuses the moments.
+    pub fn across(parameters: Vec<(String, Var)>, config: AdamWConfig, ranks: Ranks) -> Result<Self> {
+        let owned = ranks.owned();
+        let zeros =
+            || owned.iter().map(|&number| zero_moment(&parameters[number].1, &config)).collect::<Result<Vec<_>>>();
         let (first, second) = (zeros()?, zeros()?);
-        let master = |(_, parameter): &(String, Var)| match is_narrow(parameter) {
-            true => parameter.as_detached_tensor().to_dtype(DType::F32).map(Some),
-            false => Ok(None),
+        let master = |&number: &usize| match &parameters[number].1 {
+            parameter if is_narrow(parameter) => parameter.as_detached_tensor().to_dtype(DType::F32).map(Some),
+            _ => Ok(None),
         };
-        let masters = parameters.iter().map(master).collect::<Result<_>>()?;
-        Ok(Self { parameters, masters, first, second, num_steps: 0, config })
+        let masters = owned.iter().map(master).collect::<Result<_>>()?;
+        Ok(Self { parameters, ranks, owned, masters, first, second, num_steps: 0, config })
     }
 
     /// Gives 16-bit parameters the masters that they were rounded from, by name, and rounds them again. The optimizer
-    /// writes into the storage of what it is given.
+    /// writes into the storage of what it is given. Masters of parameters that other ranks own are passed over.
     ///
     /// # Errors
     /// If a master is missing or has another shape; parameters that need none are passed over.
     pub fn set_masters(&mut self, masters: &[(String, Tensor)]) -> Result<()> {
-        for (index, (name, parameter)) in self.parameters.iter().enumerate() {
+        for place in 0..self.owned.len() {
+            let (name, parameter) = &self.parameters[self.owned[place]];
             if !is_narrow(parameter) {
                 continue;
             }
             let Some((_, master)) = masters.iter().find(|(own, _)| own == name) else {
                 candle_core::bail!("adamw: no master of `{name}`");
             };
-            let master = master.detach().to_dtype(DType::F32)?.contiguous()?;
-            parameter.set(&master.to_dtype(parameter.dtype())?)?;
-            self.masters[index] = Some(master);
+            self.set_master(place, master.detach().to_dtype(DType::F32)?.contiguous()?)?;
         }
+        Ok(())
+    }
+
+    /// Gives the owned parameter at `place` the master that it was rounded from, and rounds it again.
+    pub(super) fn set_master(&mut self, place: usize, master: Tensor) -> Result<()> {
+        let parameter = &self.parameters[self.owned[place]].1;
+        parameter.set(&master.to_dtype(parameter.dtype())?)?;
+        self.masters[place] = Some(master);
         Ok(())
     }
 
@@ -127,22 +150,33 @@ impl AdamW {
         &self.parameters
     }
 
+    /// The ranks that share the work.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
     /// Steps taken.
     pub fn num_steps(&self) -> u64 {
         self.num_steps
     }
 
-    /// One step with gradients in the order of the parameters, at learning rate `lr`. Gradients have the type of the
-    /// parameters, or f32 for those of 16 bits.
+    /// One step with gradients in the order of the parameters that this rank owns, which are all where it is alone, at learning
+    /// rate `lr`. Gradients have the type of the parameters, or f32 for those of 16 bits. All ranks have the new weights then.
     ///
     /// # Errors
-    /// If a gradient is missing or has another shape; nothing is changed then.
+    /// If a gradient is missing or has another shape, and nothing is changed then; or if a rank is gone.
     pub fn step(&mut self, gradients: &[Tensor], lr: f64) -> Result<()> {
-        if gradients.len() != self.parameters.len() {
-            candle_core::bail!("adamw: {} gradients for {} parameters", gradients.len(), self.parameters.len());
+        self.step_owned(gradients, lr)?;
+        self.ranks.gather_weights(&self.parameters)
+    }
+
+    fn step_owned(&mut self, gradients: &[Tensor], lr: f64) -> Result<()> {
+        if gradients.len() != self.owned.len() {
+            candle_core::bail!("adamw: {} gradients for {} parameters", gradients.len(), self.owned.len());
         }
-        for (index, ((name, parameter), gradient)) in self.parameters.iter().zip(gradients).enumerate() {
-            let dtype = self.masters[index].as_ref().map_or(parameter.dtype(), Tensor::dtype);
+        for (place, gradient) in gradients.iter().enumerate() {
+            let (name, parameter) = &self.parameters[self.owned[place]];
+            let dtype = self.masters[place].as_ref().map_or(parameter.dtype(), Tensor::dtype);
             if parameter.shape() != gradient.shape() || dtype != gradient.dtype() {
                 let (expected, got) = (parameter.shape(), gradient.shape());
                 candle_core::bail!(
@@ -168,15 +202,15 @@ impl AdamW {
             };
             return self.step_fused(gradients, &steps);
         }
-        for (index, gradient) in gradients.iter().enumerate() {
-            let decay = if self.parameters[index].1.rank() >= 2 { weight_decay } else { 0.0 };
+        for (place, gradient) in gradients.iter().enumerate() {
+            let decay = if self.parameters[self.owned[place]].1.rank() >= 2 { weight_decay } else { 0.0 };
             let update = Update {
                 keep: 1.0 - lr * decay,
                 rate: lr / correction1,
                 root_correction: 1.0 / correction2.sqrt(),
                 eps,
             };
-            self.step_one(index, &gradient.detach(), &update)?;
+            self.step_one(place, &gradient.detach(), &update)?;
         }
         Ok(())
     }
@@ -184,9 +218,10 @@ impl AdamW {
     /// Whether the card's kernel takes all parameters with their moments.
     #[cfg(feature = "cuda")]
     fn is_fused(&self) -> bool {
-        let weights = self.parameters.iter().zip(&self.masters).zip(&self.first);
+        let weights = self.owned.iter().zip(&self.masters).zip(&self.first);
         !self.config.offload_moments
-            && weights.into_iter().all(|(((_, parameter), master), first)| {
+            && weights.into_iter().all(|((&number, master), first)| {
+                let parameter = &self.parameters[number].1;
                 let rounded = master.is_some().then_some(parameter.as_tensor());
                 memtrain_kernels::cuda::has_adamw(master.as_ref().unwrap_or(parameter), rounded, first)
             })
@@ -197,35 +232,36 @@ impl AdamW {
     fn step_fused(&mut self, gradients: &[Tensor], step: &memtrain_kernels::cuda::AdamWStep) -> Result<()> {
         let gradients = gradients.iter().map(Tensor::contiguous).collect::<Result<Vec<_>>>()?;
         let mut tensors = Vec::with_capacity(gradients.len());
-        for (index, (_, parameter)) in self.parameters.iter().enumerate() {
-            let master = self.masters[index].as_ref();
+        for (place, &number) in self.owned.iter().enumerate() {
+            let (parameter, master) = (&self.parameters[number].1, self.masters[place].as_ref());
             tensors.push(memtrain_kernels::cuda::AdamWTensor {
                 weight: master.unwrap_or(parameter),
                 rounded: master.map(|_| parameter.as_tensor()),
-                gradient: &gradients[index],
-                first: &self.first[index],
-                second: &self.second[index],
-                parameter: index,
+                gradient: &gradients[place],
+                first: &self.first[place],
+                second: &self.second[place],
+                parameter: number,
                 decays: parameter.rank() >= 2,
             });
         }
         memtrain_kernels::cuda::adamw(&tensors, step)
     }
 
-    fn step_one(&mut self, index: usize, gradient: &Tensor, update: &Update) -> Result<()> {
-        let parameter = &self.parameters[index].1;
+    fn step_one(&mut self, place: usize, gradient: &Tensor, update: &Update) -> Result<()> {
+        let number = self.owned[place];
+        let parameter = &self.parameters[number].1;
         let device = parameter.device();
-        let weight = self.masters[index].clone().unwrap_or_else(|| parameter.as_detached_tensor());
+        let weight = self.masters[place].clone().unwrap_or_else(|| parameter.as_detached_tensor());
         // Where they are on the device already, this is the same storage.
-        let (mut first, mut second) = (self.first[index].to_device(device)?, self.second[index].to_device(device)?);
+        let (mut first, mut second) = (self.first[place].to_device(device)?, self.second[place].to_device(device)?);
         let AdamWConfig { beta1, beta2, .. } = self.config;
         if device.is_cpu() && matches!(weight.dtype(), DType::F32 | DType::F64) {
             let gradient = gradient.contiguous()?;
-            let moment = |beta: f64, square: bool| Moment { beta, square, address: [self.num_steps, index as u64] };
+            let moment = |beta: f64, square: bool| Moment { beta, square, address: [self.num_steps, number as u64] };
             first.inplace_op2(&gradient, &moment(beta1, false))?;
             second.inplace_op2(&gradient, &moment(beta2, true))?;
             weight.inplace_op3(&first, &second, update)?;
-            if self.masters[index].is_some() {
+            if self.masters[place].is_some() {
                 parameter.set(&weight.to_dtype(parameter.dtype())?)?;
             }
         } else {
@@ -234,18 +270,18 @@ impl AdamW {
             second = ((second.to_dtype(wide)? * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
             let moved = update.composed(&weight, &first, &second)?;
             parameter.set(&moved.to_dtype(parameter.dtype())?)?;
-            if self.masters[index].is_some() {
-                self.masters[index] = Some(moved);
+            if self.masters[place].is_some() {
+                self.masters[place] = Some(moved);
             }
             (first, second) = (first.to_dtype(moment)?, second.to_dtype(moment)?);
         }
         let home = if self.config.offload_moments { &Device::Cpu } else { device };
-        (self.first[index], self.second[index]) = (first.to_device(home)?, second.to_device(home)?);
+        (self.first[place], self.second[place]) = (first.to_device(home)?, second.to_device(home)?);
         Ok(())
     }
 }
 
-fn is_narrow(tensor: &Tensor) -> bool {
+pub(super) fn is_narrow(tensor: &Tensor) -> bool {
     matches!(tensor.dtype(), DType::BF16 | DType::F16)
 }
 
@@ -264,14 +300,14 @@ fn moment_type(parameter: &Var, moments: MomentType) -> DType {
 }
 
 impl AdamW {
-    /// The type that the moments of parameter `index` have.
-    pub(super) fn moment_type(&self, index: usize) -> DType {
-        moment_type(&self.parameters[index].1, self.config.moments)
+    /// The type that the moments of parameter `number` have.
+    pub(super) fn moment_type(&self, number: usize) -> DType {
+        moment_type(&self.parameters[number].1, self.config.moments)
     }
 
-    /// Where the moments of parameter `index` live.
-    pub(super) fn moment_device(&self, index: usize) -> &Device {
-        if self.config.offload_moments { &Device::Cpu } else { self.parameters[index].1.device() }
+    /// Where the moments of parameter `number` live.
+    pub(super) fn moment_device(&self, number: usize) -> &Device {
+        if self.config.offload_moments { &Device::Cpu } else { self.parameters[number].1.device() }
     }
 }
 

@@ -6,11 +6,26 @@ use memtrain_kernels::cuda::Output;
 use memtrain_kernels::host::Host;
 use rayon::prelude::*;
 
+use super::ranks::{GradientSums, Piece, Ranks};
+
 /// Gradients added up over the micro-batches of a step, in f32 (f64 for f64 parameters), in the order of the parameters.
+///
+/// Of several ranks each adds up what its own micro-batches give, and what all have given of the parameters that it owns.
 #[derive(Debug)]
 pub struct GradientBuffer {
     slots: Vec<Slot>,
     num_added: usize,
+    ranks: Ranks,
+    /// Of several ranks: the sum over all of them, by parameter; of those that this rank owns.
+    totals: Vec<Total>,
+}
+
+/// The sum over ranks of one parameter, as a row of its elements.
+#[derive(Debug, Default)]
+struct Total {
+    sum: Option<Tensor>,
+    /// Elements, from the first on, that something has been added to.
+    written: usize,
 }
 
 /// The place of one parameter. On the CPU there is no memory until something is added, so that taking the sums out needs no
@@ -31,13 +46,28 @@ impl GradientBuffer {
     /// # Errors
     /// If a card has no room.
     pub fn new(parameters: &[(String, Var)]) -> Result<Self> {
+        Self::across(parameters, Ranks::single(parameters.len()))
+    }
+
+    /// Zeros for each parameter, on each of `ranks`.
+    ///
+    /// # Errors
+    /// If a card has no room.
+    pub fn across(parameters: &[(String, Var)], ranks: Ranks) -> Result<Self> {
         let slot = |(_, parameter): &(String, Var)| {
             let dtype = if parameter.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
             let (shape, device) = (parameter.shape().clone(), parameter.device().clone());
             let sum = if device.is_cpu() { None } else { Some(Tensor::zeros(&shape, dtype, &device)?) };
             Ok(Slot { shape, dtype, device, sum, is_empty: true })
         };
-        Ok(Self { slots: parameters.iter().map(slot).collect::<Result<_>>()?, num_added: 0 })
+        let slots = parameters.iter().map(slot).collect::<Result<_>>()?;
+        let totals = parameters.iter().map(|_| Total::default()).collect();
+        Ok(Self { slots, num_added: 0, ranks, totals })
+    }
+
+    /// The ranks that add up together.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
     }
 
     /// Adds the gradients of one micro-batch.
@@ -111,13 +141,48 @@ impl GradientBuffer {
         self.num_added
     }
 
-    /// The sums; the buffer starts again from zeros. On a card they share the memory of the buffer and are good until the next
-    /// gradient is added.
+    /// Every rank has added a micro-batch, or has none left: sums that are in the order of micro-batches get theirs now.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// If a rank is gone or the device refuses.
+    pub fn finish_round(&mut self) -> Result<()> {
+        match self.ranks.world_size() > 1 && self.ranks.sums() == GradientSums::MicroBatches {
+            true => self.exchange(),
+            false => Ok(()),
+        }
+    }
+
+    /// Moves what this rank has added up to the sums over all ranks, which their owners keep.
+    fn exchange(&mut self) -> Result<()> {
+        let (slots, totals) = (&self.slots, &mut self.totals);
+        self.ranks.exchange_gradients(
+            |parameter| slots[parameter].shape.elem_count(),
+            |parameter| slots[parameter].sum.clone().filter(|_| !slots[parameter].is_empty),
+            |piece, bytes| totals[piece.parameter].add(&slots[piece.parameter], piece, bytes),
+        )?;
+        for slot in &mut self.slots {
+            slot.is_empty = true;
+            if slot.device.is_cpu() {
+                slot.sum = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums of the parameters that this rank owns, which are all where it is alone; the buffer starts again from zeros. On a
+    /// card they share the memory of the buffer and are good until the next gradient is added.
+    ///
+    /// # Errors
+    /// If the device refuses or a rank is gone.
     pub fn take(&mut self) -> Result<Vec<Tensor>> {
         self.num_added = 0;
+        if self.ranks.world_size() > 1 {
+            if self.ranks.sums() == GradientSums::Ranks {
+                self.exchange()?;
+            }
+            let owned = self.ranks.owned();
+            return owned.into_iter().map(|parameter| self.totals[parameter].take(&self.slots[parameter])).collect();
+        }
         let take = |slot: &mut Slot| {
             let is_empty = std::mem::replace(&mut slot.is_empty, true);
             let sum = if slot.device.is_cpu() { slot.sum.take() } else { slot.sum.clone() };
@@ -127,6 +192,30 @@ impl GradientBuffer {
             }
         };
         self.slots.iter_mut().map(take).collect()
+    }
+}
+
+impl Total {
+    /// Adds a piece. What comes first is kept as it is, so that the sum is that of one process down to the sign of a zero.
+    fn add(&mut self, slot: &Slot, piece: Piece, bytes: &[u8]) -> Result<()> {
+        if self.sum.is_none() {
+            self.sum = Some(Tensor::zeros(slot.shape.elem_count(), slot.dtype, &slot.device)?);
+        }
+        let Some(sum) = self.sum.clone() else { candle_core::bail!("gradient buffer: no sum") };
+        let term = Tensor::from_raw_buffer(bytes, slot.dtype, &[piece.len], &slot.device)?;
+        if piece.start >= self.written {
+            self.written = piece.start + piece.len;
+            return sum.slice_set(&term, 0, piece.start);
+        }
+        sum.slice_set(&(sum.narrow(0, piece.start, piece.len)? + term)?, 0, piece.start)
+    }
+
+    fn take(&mut self, slot: &Slot) -> Result<Tensor> {
+        self.written = 0;
+        match self.sum.take() {
+            Some(sum) => sum.reshape(&slot.shape),
+            None => Tensor::zeros(&slot.shape, slot.dtype, &slot.device),
+        }
     }
 }
 
@@ -165,17 +254,25 @@ pub fn global_norm(gradients: &[Tensor]) -> Result<f64> {
     if gradients.iter().any(|gradient| gradient.device().is_cuda()) {
         return memtrain_kernels::cuda::clip_gradients(gradients, f64::INFINITY);
     }
-    let mut total = 0.0;
-    for gradient in gradients {
-        let gradient = gradient.detach().contiguous()?;
-        let host = Host::new(&gradient);
-        total += match gradient.dtype() {
-            DType::F32 => sum_of_squares(host.slice::<f32>("norm")?),
-            DType::F64 => sum_of_squares(host.slice::<f64>("norm")?),
-            _ => sum_of_squares(&gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?),
-        };
+    Ok(gradients.iter().map(square_sum).sum::<Result<f64>>()?.sqrt())
+}
+
+/// Sum of the squares of a gradient.
+///
+/// # Errors
+/// If it cannot be read, or is on a card and not in f32.
+pub(super) fn square_sum(gradient: &Tensor) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if gradient.device().is_cuda() {
+        return Ok(memtrain_kernels::cuda::clip_gradients(std::slice::from_ref(gradient), f64::INFINITY)?.powi(2));
     }
-    Ok(total.sqrt())
+    let gradient = gradient.detach().contiguous()?;
+    let host = Host::new(&gradient);
+    Ok(match gradient.dtype() {
+        DType::F32 => sum_of_squares(host.slice::<f32>("norm")?),
+        DType::F64 => sum_of_squares(host.slice::<f64>("norm")?),
+        _ => sum_of_squares(&gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?),
+    })
 }
 
 /// In f64, in parts whose bounds depend on the length alone.

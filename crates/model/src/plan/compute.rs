@@ -182,6 +182,7 @@ mod tests {
             reference: false,
             activation_checkpointing: false,
             kept_layers: 0,
+            ranks: 1,
             micro_batch_tokens: 8_192,
             scored_rows: 1_024,
             context_tokens: 8_192,

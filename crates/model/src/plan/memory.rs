@@ -106,7 +106,8 @@ fn weights(setting: &Setting) -> Vec<Class> {
         let note = format!("{:.1} million of rank {} in f32", adapters as f64 / 1e6, lora.rank);
         classes.push(class("adapters", adapters * 4, Phase::Always, note));
     } else if setting.precision == Precision::Bf16 {
-        classes.push(class("masters", parameters * 4, Phase::Always, "f32, what the optimizer moves"));
+        let note = format!("f32, what the optimizer moves{}", share(setting));
+        classes.push(class("masters", setting.num_owned() * 4, Phase::Always, note));
     }
     if setting.reference && setting.lora.is_none() {
         let note = format!("the starting policy in {type_name}, frozen, for the KL penalty");
@@ -123,11 +124,22 @@ fn optimizer(setting: &Setting) -> Vec<Class> {
     };
     let on_host = setting.offload_moments && setting.device == Device::Card;
     let place = if on_host { Place::Host } else { Place::Device };
-    let note = format!("two of AdamW in {type_name}{}", if on_host { ", on the host" } else { "" });
+    let host = if on_host { ", on the host" } else { "" };
+    let note = format!("two of AdamW in {type_name}{host}{}", share(setting));
+    let sums = if setting.ranks > 1 { setting.num_owned() * 4 } else { 0 };
     vec![
         class("gradients", trained * 4, Phase::Always, "f32 sums over micro-batches"),
-        Class { place, ..class("moments", 2 * trained * bytes, Phase::Always, note) },
+        class("gradients of all ranks", sums, Phase::Always, format!("f32 sums{}", share(setting))),
+        Class { place, ..class("moments", 2 * setting.num_owned() * bytes, Phase::Always, note) },
     ]
+}
+
+/// What one of several ranks keeps of something.
+fn share(setting: &Setting) -> String {
+    match setting.ranks {
+        0 | 1 => String::new(),
+        ranks => format!(", the largest share of {ranks} ranks"),
+    }
 }
 
 /// Bytes of the keys and values of one token in all layers.
@@ -449,6 +461,7 @@ mod tests {
             reference: true,
             activation_checkpointing: true,
             kept_layers: 0,
+            ranks: 1,
             micro_batch_tokens: 8_192,
             scored_rows: 1_024,
             context_tokens: 8_192,

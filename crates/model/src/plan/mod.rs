@@ -12,7 +12,7 @@ pub mod memory;
 pub use compute::{ComputePlan, Conversations};
 pub use memory::{Class, MemoryPlan, Place};
 
-use crate::optim::MomentType;
+use crate::optim::{MomentType, owners};
 use crate::policy::{LoraConfig, PolicyConfig, Precision};
 
 /// Where the arithmetic is done.
@@ -55,6 +55,8 @@ pub struct Setting {
     pub live_sequences: usize,
     /// Where it runs.
     pub device: Device,
+    /// Processes that train together, each with such a device.
+    pub ranks: usize,
 }
 
 /// Bytes of a gibibyte.
@@ -93,6 +95,19 @@ impl Setting {
         }
     }
 
+    /// Trained parameters whose masters and moments one rank keeps: of the rank with the most.
+    pub(crate) fn num_owned(&self) -> u64 {
+        let ranks = self.ranks.max(1);
+        if ranks == 1 || self.lora.is_some() {
+            return self.num_trained().div_ceil(ranks as u64);
+        }
+        let shapes = self.policy.tensor_shapes();
+        let elements: Vec<usize> = shapes.iter().map(|(_, shape)| shape.iter().product()).collect();
+        let mut loads = vec![0_u64; ranks];
+        owners(&elements, ranks).into_iter().zip(elements).for_each(|(rank, elements)| loads[rank] += elements as u64);
+        loads.into_iter().max().unwrap_or(0)
+    }
+
     /// Parameters of the adapters of one layer.
     fn num_adapter_parameters_of_a_layer(&self, lora: &LoraConfig) -> u64 {
         let sizes = lora.targets.iter().map(|target| {
@@ -113,5 +128,51 @@ impl Setting {
             None => self.num_layer_parameters(),
             Some(lora) => self.num_adapter_parameters_of_a_layer(lora),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::preset;
+
+    #[test]
+    fn ranks_share_masters_and_moments_and_nothing_else() {
+        let policy = preset::by_name("qwen3-4b", 0).unwrap();
+        let alone = Setting {
+            policy,
+            precision: Precision::Bf16,
+            lora: None,
+            moments: MomentType::F32,
+            offload_moments: false,
+            reference: false,
+            activation_checkpointing: true,
+            kept_layers: 0,
+            micro_batch_tokens: 8_192,
+            scored_rows: 1_024,
+            context_tokens: 8_192,
+            live_sequences: 8,
+            device: Device::Card,
+            ranks: 1,
+        };
+        let whole = MemoryPlan::new(&alone);
+        let parameters = alone.num_trained();
+        for ranks in [2, 4, 8] {
+            let plan = MemoryPlan::new(&Setting { ranks, ..alone.clone() });
+            let owned = plan.bytes_of("masters") / 4;
+            // The matrices of a layer are small beside what a rank keeps: all keep nearly as much.
+            assert!(owned >= parameters / ranks as u64 && owned < parameters * 21 / (20 * ranks as u64), "{owned}");
+            assert_eq!(plan.bytes_of("moments"), 8 * owned);
+            assert_eq!(plan.bytes_of("gradients of all ranks"), 4 * owned);
+            let shared = ["masters", "moments", "gradients of all ranks"];
+            let rest = |plan: &MemoryPlan| -> Vec<Class> {
+                plan.classes.iter().filter(|class| !shared.contains(&class.name)).cloned().collect()
+            };
+            assert_eq!(rest(&plan), rest(&whole));
+        }
+        // The embedding is kept whole by one of them.
+        let many = Setting { ranks: 64, ..alone.clone() };
+        assert_eq!(many.num_owned(), (alone.policy.vocab_size * alone.policy.hidden_size) as u64);
+        assert_eq!((whole.bytes_of("masters"), whole.bytes_of("gradients of all ranks")), (4 * parameters, 0));
     }
 }

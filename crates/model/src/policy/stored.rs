@@ -277,10 +277,17 @@ fn shards<'a>(entries: Vec<Entry<'a>>, layout: &Layout) -> Result<Vec<(String, V
 /// # Errors
 /// If a tensor cannot be made or the file cannot be written.
 pub fn write_file(path: &Path, entries: &[Entry<'_>]) -> Result<(), PolicyError> {
-    let mut sorted: Vec<&Entry<'_>> = entries.iter().collect();
-    sorted.sort_by(|a, b| b.dtype.cmp(&a.dtype).then(a.name.cmp(&b.name)));
     // `transformers` refuses files without it.
-    let mut header = Map::from_iter([("__metadata__".to_owned(), json!({"format": "pt"}))]);
+    write_file_saying(path, ("format", "pt"), entries)
+}
+
+/// As [`write_file`], with another key and text in the header.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn write_file_saying(path: &Path, (key, text): (&str, &str), entries: &[Entry<'_>]) -> Result<(), PolicyError> {
+    let sorted = in_file_order(entries);
+    let mut header = Map::from_iter([("__metadata__".to_owned(), json!({key: text}))]);
     let mut offset = 0;
     for entry in &sorted {
         let end = offset + entry.num_bytes();
@@ -303,6 +310,22 @@ pub fn write_file(path: &Path, entries: &[Entry<'_>]) -> Result<(), PolicyError>
         file.write_all(&bytes).map_err(failed)?;
     }
     Ok(file.commit()?)
+}
+
+/// Makes the bytes of all tensors in the order of a file, and writes none: what goes with [`write_file_saying`] in a process that
+/// has a part of them.
+///
+/// # Errors
+/// If a tensor cannot be made.
+pub fn make_in_file_order(entries: &[Entry<'_>]) -> Result<(), PolicyError> {
+    in_file_order(entries).into_iter().try_for_each(|entry| (entry.bytes)().map(drop))
+}
+
+/// Tensors in the order in which a file has them: by alignment of their type, then by name.
+fn in_file_order<'e, 'a>(entries: &'e [Entry<'a>]) -> Vec<&'e Entry<'a>> {
+    let mut sorted: Vec<&Entry<'_>> = entries.iter().collect();
+    sorted.sort_by(|a, b| b.dtype.cmp(&a.dtype).then(a.name.cmp(&b.name)));
+    sorted
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use candle_core::{Tensor, Var};
 
 pub use packing::{MicroBatch, PromptResponse, Sharing, pack};
 
-use crate::optim::GradientBuffer;
+use crate::optim::{GradientBuffer, Ranks, f64s};
 use crate::policy::decoder::{Decoder, ScoredTokens};
 use crate::policy::{Checkpointing, ScoredRows};
 
@@ -50,25 +50,45 @@ pub fn score(
     pairs: &[PromptResponse<'_>],
     limits: PassLimits,
 ) -> candle_core::Result<Vec<Vec<ScoredToken>>> {
+    score_across(&Ranks::single(0), decoder, pairs, limits)
+}
+
+/// As [`score`] by several ranks that are given the same `pairs`: each computes its share of the micro-batches, and all have the
+/// result, which is that of one process.
+///
+/// # Errors
+/// If the forward pass fails or a rank is gone.
+pub fn score_across(
+    ranks: &Ranks,
+    decoder: &Decoder,
+    pairs: &[PromptResponse<'_>],
+    limits: PassLimits,
+) -> candle_core::Result<Vec<Vec<ScoredToken>>> {
     let frozen = decoder.frozen()?;
-    let mut scored: Vec<Vec<ScoredToken>> = pairs.iter().map(|_| Vec::new()).collect();
-    for micro in pack(pairs, limits.micro_batch_tokens, limits.sharing) {
+    let micro_batches = pack(pairs, limits.micro_batch_tokens, limits.sharing);
+    let mut own = Vec::new();
+    for (_, micro) in micro_batches.iter().enumerate().filter(|(number, _)| ranks.is_own(*number)) {
         let hidden = frozen.hidden(&micro.batch)?;
         let tokens = frozen.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
-        let log_probs = to_f64(&tokens.log_probs)?;
-        let entropy = to_f64(&tokens.entropy)?;
-        for token in scored_tokens(&micro, pairs, &log_probs, &entropy) {
-            scored[token.sample].push(token);
-        }
+        own.extend(to_f64(&tokens.log_probs)?);
+        own.extend(to_f64(&tokens.entropy)?);
+    }
+    let mut scored: Vec<Vec<ScoredToken>> = pairs.iter().map(|_| Vec::new()).collect();
+    for token in gathered(ranks, &micro_batches, pairs, own)? {
+        scored[token.sample].push(token);
     }
     Ok(scored)
 }
 
 /// Adds the gradients of `Σ_t loss_t` to `gradients`, where `token_gradient` gives `∂loss_t/∂log π_t` of each response
-/// token. `goes_on` is asked before each micro-batch: once it says no, what was added stays, and no more is.
+/// token. Gives all tokens as they were scored, in the order of micro-batches. `goes_on` is asked before each micro-batch: once it
+/// says no, what was added stays, and no more is.
+///
+/// Several ranks (those of `gradients`) are given the same `pairs`; micro-batch `n` is the work of rank `n mod world size`. They
+/// do not ask `goes_on`: what one of them left out, the others would wait for.
 ///
 /// # Errors
-/// If the forward or backward pass fails, or `goes_on` says no.
+/// If the forward or backward pass fails, a rank is gone, or `goes_on` says no.
 pub fn accumulate(
     decoder: &Decoder,
     parameters: &[(String, Var)],
@@ -77,24 +97,59 @@ pub fn accumulate(
     gradients: &mut GradientBuffer,
     goes_on: &dyn Fn() -> bool,
     mut token_gradient: impl FnMut(ScoredToken) -> f64,
-) -> candle_core::Result<()> {
-    for micro in pack(pairs, limits.micro_batch_tokens, limits.sharing) {
-        if !goes_on() {
+) -> candle_core::Result<Vec<ScoredToken>> {
+    let ranks = gradients.ranks().clone();
+    let micro_batches = pack(pairs, limits.micro_batch_tokens, limits.sharing);
+    let mut own = Vec::new();
+    for (number, micro) in micro_batches.iter().enumerate() {
+        if ranks.world_size() == 1 && !goes_on() {
             candle_core::bail!("the update was given up");
         }
-        let MicroBatch { batch, rows, targets, .. } = &micro;
-        let scored = ScoredRows { batch, rows, targets, temperature: limits.temperature };
-        let mut cotangent = |scores: &ScoredTokens| {
-            let (log_probs, entropy) = (to_f64(&scores.log_probs)?, to_f64(&scores.entropy)?);
-            let slopes: Vec<f64> =
-                scored_tokens(&micro, pairs, &log_probs, &entropy).map(&mut token_gradient).collect();
-            Tensor::new(slopes, scores.log_probs.device())
-        };
-        let checkpointing = if limits.activation_checkpointing { Checkpointing::Selective } else { Checkpointing::Off };
-        decoder.backward(&scored, parameters, checkpointing, &mut cotangent, gradients)?;
-        gradients.finish_micro_batch();
+        if ranks.is_own(number) {
+            let MicroBatch { batch, rows, targets, .. } = micro;
+            let scored = ScoredRows { batch, rows, targets, temperature: limits.temperature };
+            let mut cotangent = |scores: &ScoredTokens| {
+                let (log_probs, entropy) = (to_f64(&scores.log_probs)?, to_f64(&scores.entropy)?);
+                let slopes: Vec<f64> =
+                    scored_tokens(micro, pairs, &log_probs, &entropy).map(&mut token_gradient).collect();
+                own.extend(log_probs);
+                own.extend(entropy);
+                Tensor::new(slopes, scores.log_probs.device())
+            };
+            let checkpointing =
+                if limits.activation_checkpointing { Checkpointing::Selective } else { Checkpointing::Off };
+            decoder.backward(&scored, parameters, checkpointing, &mut cotangent, gradients)?;
+            gradients.finish_micro_batch();
+        }
+        if (number + 1) % ranks.world_size() == 0 || number + 1 == micro_batches.len() {
+            gradients.finish_round()?;
+        }
     }
-    Ok(())
+    gathered(&ranks, &micro_batches, pairs, own)
+}
+
+/// The tokens of all micro-batches in order, of which this rank has computed `own`: log-probabilities and then entropies of one
+/// micro-batch after the other.
+fn gathered(
+    ranks: &Ranks,
+    micro_batches: &[MicroBatch],
+    pairs: &[PromptResponse<'_>],
+    own: Vec<f64>,
+) -> candle_core::Result<Vec<ScoredToken>> {
+    let mut by_rank = vec![own.into_iter()];
+    if ranks.world_size() > 1 {
+        let own: Vec<u8> = by_rank.remove(0).flat_map(f64::to_le_bytes).collect();
+        let all = ranks.collective().all_gather(&own).map_err(candle_core::Error::wrap)?;
+        by_rank.extend(all.iter().map(|bytes| f64s(bytes).collect::<Vec<_>>().into_iter()));
+    }
+    let mut tokens = Vec::new();
+    for (number, micro) in micro_batches.iter().enumerate() {
+        let computed = &mut by_rank[number % ranks.world_size()];
+        let log_probs: Vec<f64> = computed.by_ref().take(micro.rows.len()).collect();
+        let entropy: Vec<f64> = computed.by_ref().take(micro.rows.len()).collect();
+        tokens.extend(scored_tokens(micro, pairs, &log_probs, &entropy));
+    }
+    Ok(tokens)
 }
 
 /// The response tokens of a micro-batch in the order of its rows.

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use candle_core::Result;
-use memtrain_model::optim::{AdamW, GradientBuffer};
+use memtrain_model::optim::{AdamW, GradientBuffer, Ranks};
 use memtrain_model::policy::decoder::Decoder;
-use memtrain_model::scoring::{PassLimits, Sharing, score};
+use memtrain_model::scoring::{PassLimits, Sharing, score_across};
 use serde::{Deserialize, Serialize};
 
 use super::TrainingSample;
@@ -89,24 +89,30 @@ pub struct UpdateReport {
     pub updates: usize,
 }
 
-/// Fills in the log-probabilities of the frozen reference.
+/// Fills in the log-probabilities of the frozen reference, each of `ranks` a share of them.
 ///
 /// # Errors
 /// If the forward pass fails.
-pub fn score_reference(reference: &Decoder, samples: &mut [TrainingSample], limits: PassLimits) -> Result<()> {
-    let scored = log_probs(reference, samples, limits)?;
+pub fn score_reference(
+    ranks: &Ranks,
+    reference: &Decoder,
+    samples: &mut [TrainingSample],
+    limits: PassLimits,
+) -> Result<()> {
+    let scored = log_probs(ranks, reference, samples, limits)?;
     for (sample, log_probs) in samples.iter_mut().zip(scored) {
         sample.reference_log_probs = Some(log_probs);
     }
     Ok(())
 }
 
-/// Fills in the log-probabilities that ratios are taken to, as `config` says. Gives the mean mismatch between trainer and
+/// Fills in the log-probabilities that ratios are taken to, as `config` says, each of `ranks` a share of them. Gives the mean mismatch between trainer and
 /// sampler where a pass was made for them.
 ///
 /// # Errors
 /// If the forward pass fails.
 pub fn score_old(
+    ranks: &Ranks,
     decoder: &Decoder,
     samples: &mut [TrainingSample],
     limits: PassLimits,
@@ -122,7 +128,7 @@ pub fn score_old(
         return Ok(None);
     }
     let (mut sum, mut count) = (0.0, 0_usize);
-    let scored = log_probs(decoder, samples, limits)?;
+    let scored = log_probs(ranks, decoder, samples, limits)?;
     for (sample, old) in samples.iter_mut().zip(scored) {
         for (&trainer, &sampler) in old.iter().zip(sample.sampler_log_probs.iter().flatten()) {
             sum += mismatch(f64::from(trainer), f64::from(sampler));
@@ -133,9 +139,14 @@ pub fn score_old(
     Ok((count > 0).then(|| sum / count as f64))
 }
 
-fn log_probs(decoder: &Decoder, samples: &[TrainingSample], limits: PassLimits) -> Result<Vec<Vec<f32>>> {
+fn log_probs(
+    ranks: &Ranks,
+    decoder: &Decoder,
+    samples: &[TrainingSample],
+    limits: PassLimits,
+) -> Result<Vec<Vec<f32>>> {
     let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
-    let scored = score(decoder, &pairs, limits)?;
+    let scored = score_across(ranks, decoder, &pairs, limits)?;
     Ok(scored.into_iter().map(|tokens| tokens.into_iter().map(|token| token.log_prob as f32).collect()).collect())
 }
 

@@ -5,9 +5,9 @@
 //! ([`memtrain_model::scoring::accumulate`]). Weights of tokens are fixed over the whole step beforehand.
 
 use candle_core::Var;
-use memtrain_model::optim::{AdamW, GradientBuffer, clip_global_norm};
+use memtrain_model::optim::{AdamW, GradientBuffer};
 use memtrain_model::policy::decoder::Decoder;
-use memtrain_model::scoring::{PassLimits, PromptResponse, accumulate};
+use memtrain_model::scoring::{PassLimits, PromptResponse, ScoredToken, accumulate};
 
 use super::TrainingSample;
 use super::loss::{LossConfig, Totals};
@@ -24,7 +24,7 @@ pub fn apply(
     learning_rate: f64,
 ) -> candle_core::Result<f64> {
     let mut sums = gradients.take()?;
-    let norm = clip_global_norm(&mut sums, max_norm)?;
+    let norm = optimizer.ranks().clip_global_norm(&mut sums, max_norm)?;
     if norm.is_finite() {
         optimizer.step(&sums, learning_rate)?;
     }
@@ -81,8 +81,7 @@ pub fn accumulate_loss(
     let pairs: Vec<PromptResponse<'_>> = samples.iter().map(TrainingSample::pair).collect();
     let tokens: usize = pairs.iter().map(|pair| pair.response_ids.len()).sum();
     let totals = Totals { samples: samples.len(), tokens };
-    let mut sum = LossStatistics { tokens, ..LossStatistics::default() };
-    accumulate(decoder, parameters, &pairs, limits, gradients, goes_on, |scored| {
+    let of_token = |scored: ScoredToken| {
         let sample = &samples[scored.sample];
         let given = |log_probs: &Option<Vec<f32>>| log_probs.as_ref().map(|values| f64::from(values[scored.token]));
         let old = given(&sample.old_log_probs).unwrap_or(scored.log_prob);
@@ -92,6 +91,16 @@ pub fn accumulate_loss(
         let advantage = f64::from(sample.advantages[scored.token]);
         let token = loss.weighted_token(scored.log_prob, old, reference, advantage, importance);
         let weight = loss.token_weight(sample.response_ids.len(), totals);
+        (token, weight, importance, old, sampler)
+    };
+    let tokens_scored = accumulate(decoder, parameters, &pairs, limits, gradients, goes_on, |scored| {
+        let (token, weight, ..) = of_token(scored);
+        weight * token.gradient
+    })?;
+    // After the pass, since a rank is given the tokens of the others then.
+    let mut sum = LossStatistics { tokens, ..LossStatistics::default() };
+    for scored in tokens_scored {
+        let (token, weight, importance, old, sampler) = of_token(scored);
         sum.loss += weight * token.loss;
         sum.policy_loss += weight * token.policy_loss;
         sum.kl += token.kl;
@@ -109,8 +118,7 @@ pub fn accumulate_loss(
             sum.importance_capped +=
                 f64::from(u8::from(loss.importance_cap > 0.0 && importance >= loss.importance_cap));
         }
-        weight * token.gradient
-    })?;
+    }
     let count = tokens.max(1) as f64;
     sum.token_means().into_iter().for_each(|mean| *mean /= count);
     Ok(sum)

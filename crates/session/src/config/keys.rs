@@ -316,6 +316,7 @@ pub const KEYS: &[Key] = &[
     key("train.documents_per_step", "documents", Maths, "Documents, or tasks, a step."),
     key("train.max_refills", "rounds", Maths, "Further rounds of documents where filtered groups leave fewer (DAPO's dynamic sampling)."),
     key("train.overlap", "", Maths, "Sample the next step while this one is trained, one step off-policy."),
+    key("train.gradient_sums", "", Rounding, "Order in which gradients of several processes are added up: `micro-batches`, that of one process, or `ranks`, with fewer exchanges."),
     key("train.checkpoint_every", "steps", Checkpoints, "Steps between checkpoints."),
     key("train.keep_last", "checkpoints", Free, "Newest checkpoints that stay; 0 keeps all."),
     key("train.keep_every", "steps", Free, "Checkpoints whose step is a multiple of this stay for good; 0 for none."),

@@ -44,6 +44,7 @@ const UNWRITTEN: &str = r#"
     lora = "adapter"
     [train]
     overlap = "none"
+    gradient_sums = "micro-batches"
     log_samples = 0
     [sft.oracle]
     old_first = false
