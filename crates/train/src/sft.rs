@@ -26,8 +26,9 @@ impl Training for SftTraining<'_> {
         let limits = self.update.limits(1.0);
         let weight = |scored: &ScoredToken| examples[scored.sample].weights[scored.token];
         let (parameters, goes_on) = (context.optimizer.parameters(), || !context.stop.requested());
-        let scored =
-            accumulate(context.decoder, parameters, &pairs, limits, context.gradients, &goes_on, |scored| -weight(&scored));
+        let scored = accumulate(context.decoder, parameters, &pairs, limits, context.gradients, &goes_on, |scored| {
+            -weight(&scored)
+        });
         // No weight has moved.
         context.stop.check()?;
         let scored = scored?;
