@@ -16,7 +16,6 @@ use memtrain_pipeline::CorpusConfig;
 use serde::{Deserialize, Serialize};
 
 use self::sources::Sources;
-
 use crate::agents::bank::BankConfig;
 use crate::agents::reader::{ReaderConfig, SamplingConfig};
 use crate::agents::searcher::SearcherConfig;
