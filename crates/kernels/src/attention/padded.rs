@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 
 use super::blockwise::tensor_softmax;
 use super::{Attention, Layout, Mask};
+use crate::nn::ops::graft::accumulated;
 
 /// Sequences filled up to the longest, of candle's operations.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +46,15 @@ impl Attention for Padded {
         }
         let device = q.device();
         let rows = Tensor::from_vec(padded, count * longest, device)?;
-        let mask = Tensor::from_vec(mask, (count, 1, 1, longest), device)?.to_dtype(q.dtype())?;
+        let wide = accumulated(q.dtype());
+        let mask = Tensor::from_vec(mask, (count, 1, 1, longest), device)?.to_dtype(wide)?;
         let by_head = |x: &Tensor| {
             let x = x.contiguous()?.index_select(&rows, 0)?.reshape((count, longest, heads, width))?;
             x.transpose(1, 2)?.contiguous()
         };
-        let scores = (by_head(q)? / (width as f64).sqrt())?.matmul(&by_head(k)?.transpose(2, 3)?)?;
-        let output = tensor_softmax(&scores.broadcast_add(&mask)?)?.matmul(&by_head(v)?)?;
+        let scores = by_head(q)?.matmul(&by_head(k)?.transpose(2, 3)?)?.to_dtype(wide)?;
+        let weights = tensor_softmax(&(scores / (width as f64).sqrt())?.broadcast_add(&mask)?)?;
+        let output = weights.to_dtype(q.dtype())?.matmul(&by_head(v)?)?;
         let output = output.transpose(1, 2)?.contiguous()?.reshape((count * longest, heads, width))?;
         output.index_select(&Tensor::from_vec(packed, n, device)?, 0)
     }
