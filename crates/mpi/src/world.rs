@@ -100,8 +100,10 @@ fn all_to_all(world: &SimpleCommunicator, parts: &Parts) -> Parts {
         counts.iter().map(place).collect()
     };
     let (from, to) = (places(&sent), places(&received));
-    let outgoing: Vec<u8> = parts.concat();
-    let mut incoming = vec![0_u8; received.iter().map(|&count| count as usize).sum()];
+    // A byte more than there is: the address of a buffer without memory is Open MPI's MPI_IN_PLACE.
+    let mut outgoing: Vec<u8> = parts.concat();
+    outgoing.push(0);
+    let mut incoming = vec![0_u8; received.iter().map(|&count| count as usize).sum::<usize>() + 1];
     {
         let outgoing = Partition::new(&outgoing[..], &sent[..], &from[..]);
         let mut incoming = PartitionMut::new(&mut incoming[..], &received[..], &to[..]);

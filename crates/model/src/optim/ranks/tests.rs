@@ -12,7 +12,7 @@ use crate::optim::{AdamW, AdamWConfig, GradientBuffer, MomentType};
 const SHAPES: [&[usize]; 6] = [&[30, 40], &[PIECE / 1000 + 1, 1000], &[7], &[3, 1], &[5, 5], &[0, 4]];
 /// The one without a gradient.
 const WITHOUT: usize = 4;
-const STEPS: u64 = 3;
+const STEPS: u64 = 2;
 /// No multiple of any number of ranks but 1.
 const MICRO_BATCHES: usize = 7;
 
