@@ -217,7 +217,10 @@ fn rulers_tasks_are_made_from_a_seed() {
     for at in [last / 3, last / 2, last] {
         bytes[at] ^= 1;
         store::write_atomic(&table, &bytes).unwrap();
-        let asked = ["eval", "long-qa", "text", "--out", "answers", "--policy", "built-in:tiny"];
+        let limits = ["context_tokens=2048", "chunk_tokens=256", "memory_tokens=64", "answer_tokens=32"];
+        let limits: Vec<String> = limits.map(|limit| format!("--set=reader.{limit}")).to_vec();
+        let mut asked = vec!["eval", "long-qa", "text", "--out", "answers", "--policy", "built-in:tiny"];
+        asked.extend(limits.iter().map(String::as_str));
         refused(path, &asked, 1, &["niah_multivalue-0001024.parquet", "is not as memtrain has written it", "hint: "]);
         let table = table.to_str().unwrap();
         refused(path, &["tasks", "export", table, "--out", "v.parquet"], 1, &["is not as memtrain has written it"]);

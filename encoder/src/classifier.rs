@@ -10,8 +10,9 @@ use crate::batches;
 use crate::config::Spec;
 use crate::error::{EncoderError, Result};
 use crate::families::Head;
-use crate::model::{Model, Packed};
+use crate::model::Model;
 use crate::options::Options;
+use crate::packed::Packed;
 use crate::spans::{Aggregation, LabelledSpan, Scheme, Word};
 use crate::tokens::{TextTokenizer, Tokens};
 

@@ -9,9 +9,9 @@ mod candle;
 use candle_core::Tensor;
 
 use crate::config::{Fields, Spec};
-use crate::embeddings::Pooling;
 use crate::error::Result;
-use crate::model::Encoder;
+use crate::packed::Packed;
+use crate::pooling::Pooling;
 use crate::weights::Weights;
 
 /// Computed by this crate.
@@ -31,6 +31,18 @@ pub(crate) enum Vocabulary {
     /// None: there must be a `tokenizer.json`.
     #[cfg(feature = "candle-transformers")]
     None,
+}
+
+/// Hidden states of token ids.
+pub(crate) trait Encoder: Send + Sync {
+    /// Last hidden states of all tokens, \[N, D\]; a sequence has at least one token, and its states do not depend on the
+    /// other sequences.
+    fn forward(&self, packed: &Packed) -> candle_core::Result<Tensor>;
+
+    /// Leaves out what is faster on the processor, to be compared with it; where there is nothing of the kind, nothing
+    /// changes.
+    #[cfg(test)]
+    fn use_portable(&mut self) {}
 }
 
 /// Architectures that share a forward pass.

@@ -21,18 +21,21 @@ mod files;
 mod model;
 mod ops;
 mod options;
+mod packed;
 #[cfg(test)]
 mod parity;
 mod pattern;
 mod pickle;
+mod pooling;
 mod spans;
 pub mod tokenizer_file;
 mod tokens;
 mod weights;
 
 pub use classifier::TokenClassifier;
-pub use embeddings::{Embeddings, Pooling};
+pub use embeddings::Embeddings;
 pub use error::{EncoderError, Result};
 pub use files::files;
 pub use options::{Device, Options};
+pub use pooling::Pooling;
 pub use spans::{Aggregation, LabelledSpan, Scheme, Word};

@@ -2,61 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::config::{Fields, Spec};
-use crate::embeddings::Pooling;
 use crate::error::{self, EncoderError};
-use crate::families::{Architecture, Family, Vocabulary};
+use crate::families::{Architecture, Encoder, Family, Vocabulary};
 use crate::options::Options;
+use crate::packed::Packed;
+use crate::pooling::Pooling;
 use crate::tokens::TextTokenizer;
 use crate::weights::Weights;
-
-/// Sequences of token ids, one after the other.
-#[derive(Default)]
-pub(crate) struct Packed {
-    ids: Vec<u32>,
-    lengths: Vec<usize>,
-}
-
-impl Packed {
-    pub(crate) fn push(&mut self, ids: impl IntoIterator<Item = u32>) {
-        let before = self.ids.len();
-        self.ids.extend(ids);
-        self.lengths.push(self.ids.len() - before);
-    }
-
-    /// The ids of all sequences, N of them.
-    pub(crate) fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// Tokens of each sequence.
-    pub(crate) fn lengths(&self) -> &[usize] {
-        &self.lengths
-    }
-
-    /// The rows of each sequence.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
-        self.lengths.iter().scan(0, |start, &length| {
-            *start += length;
-            Some(*start - length..*start)
-        })
-    }
-}
-
-/// Hidden states of token ids.
-pub(crate) trait Encoder: Send + Sync {
-    /// Last hidden states of all tokens, \[N, D\]; a sequence has at least one token, and its states do not depend on the
-    /// other sequences.
-    fn forward(&self, packed: &Packed) -> Result<Tensor>;
-
-    /// Leaves out what is faster on the processor, to be compared with it; where there is nothing of the kind, nothing
-    /// changes.
-    #[cfg(test)]
-    fn use_portable(&mut self) {}
-}
 
 /// An encoder with its weights.
 pub(crate) struct Model {

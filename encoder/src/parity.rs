@@ -9,9 +9,10 @@ use memtrain_corpora::store;
 use serde::Deserialize;
 
 use crate::TokenClassifier;
-use crate::embeddings::{Embeddings, Pooling};
-use crate::model::Packed;
+use crate::embeddings::Embeddings;
 use crate::options::Options;
+use crate::packed::Packed;
+use crate::pooling::Pooling;
 use crate::spans::{Aggregation, LabelledSpan};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;

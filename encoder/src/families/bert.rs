@@ -6,12 +6,12 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{Architecture, Family, Vocabulary};
+use super::{Architecture, Encoder, Family, Vocabulary};
 use crate::config::{Activation, Fields, Spec};
-use crate::embeddings::Pooling;
 use crate::error::{self, EncoderError};
-use crate::model::{Encoder, Packed};
 use crate::ops::{self, Norm, Vector};
+use crate::packed::Packed;
+use crate::pooling::Pooling;
 use crate::weights::Weights;
 
 /// Positions from 0, token types.

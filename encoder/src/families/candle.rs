@@ -9,9 +9,9 @@ mod deberta_v2;
 mod jina_bert;
 mod modern_bert;
 mod nomic_bert;
-#[cfg(test)]
-mod parity;
 mod qwen3;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,7 +20,7 @@ use candle_nn::VarBuilder;
 
 use super::Family;
 use crate::error;
-use crate::model::Packed;
+use crate::packed::Packed;
 use crate::weights::Weights;
 
 /// Each has a file of its own. One that shares its name with another family comes before it.

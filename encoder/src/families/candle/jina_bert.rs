@@ -5,12 +5,12 @@ use candle_nn::{Activation as TheirActivation, VarBuilder};
 use candle_transformers::models::jina_bert::{BertModel, Config as Theirs, PositionEmbeddingType};
 use serde_json::json;
 
-use super::super::{Architecture, Family, Vocabulary};
+use super::super::{Architecture, Encoder, Family, Vocabulary};
 use super::{MAX_TOKENS, Tensors, by_length};
 use crate::config::{Fields, Spec};
-use crate::embeddings::Pooling;
 use crate::error;
-use crate::model::{Encoder, Packed};
+use crate::packed::Packed;
+use crate::pooling::Pooling;
 use crate::weights::Weights;
 
 pub(super) const FAMILY: Family = Family {

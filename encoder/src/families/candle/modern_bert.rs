@@ -5,12 +5,12 @@ use candle_core::{Device, Result, Tensor};
 use candle_transformers::models::modernbert::{Config as Theirs, ModernBert};
 use serde_json::json;
 
-use super::super::{Architecture, Family, Head, Vocabulary};
+use super::super::{Architecture, Encoder, Family, Head, Vocabulary};
 use super::{MAX_TOKENS, Tensors, padded};
 use crate::config::{Fields, Spec};
-use crate::embeddings::Pooling;
 use crate::error;
-use crate::model::{Encoder, Packed};
+use crate::packed::Packed;
+use crate::pooling::Pooling;
 use crate::weights::Weights;
 
 pub(super) const FAMILY: Family = Family {

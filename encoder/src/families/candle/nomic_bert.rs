@@ -4,12 +4,12 @@ use candle_core::{Device, Result, Tensor};
 use candle_transformers::models::nomic_bert::{Config as Theirs, NomicBertModel};
 use serde_json::json;
 
-use super::super::{Architecture, Family, Vocabulary};
+use super::super::{Architecture, Encoder, Family, Vocabulary};
 use super::{MAX_TOKENS, Tensors, padded};
 use crate::config::{Fields, Spec};
-use crate::embeddings::Pooling;
 use crate::error;
-use crate::model::{Encoder, Packed};
+use crate::packed::Packed;
+use crate::pooling::Pooling;
 use crate::weights::Weights;
 
 pub(super) const FAMILY: Family = Family {

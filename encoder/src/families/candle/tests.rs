@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::padded;
-use crate::model::Packed;
+use crate::packed::Packed;
 use crate::parity::{copy_of, difference, folder as own_folder};
 use crate::{Aggregation, Embeddings, Options, Pooling, TokenClassifier};
 
