@@ -54,7 +54,8 @@ impl RunReader {
         Ok(if self.manifest.changes.is_empty() { began } else { Settings::new(&began, &self.manifest.changes).text() })
     }
 
-    /// The lines of one of the [`RECORDS`]; none if there is no such file and nothing was recorded in it yet.
+    /// The lines of one of the files of records (`metrics.jsonl`, `timings.jsonl`, …); none if there is no such file and
+    /// nothing was recorded in it yet.
     ///
     /// # Errors
     /// If it cannot be read or is damaged, or a line of a step that is saved is missing.

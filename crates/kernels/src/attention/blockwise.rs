@@ -1,6 +1,6 @@
 //! Attention block by block, of candle's operations: for devices that have no kernel of ours.
 //!
-//! The output is computed outside the tape in blocks of [`BLOCK`] query rows and
+//! The output is computed outside the tape in blocks of `BLOCK` query rows and
 //! grafted into it; the backward computes the weights of a block again. Nothing of size `T x T` is kept, at most
 //! `H x BLOCK x T` scores exist.
 //!

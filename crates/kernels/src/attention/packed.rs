@@ -1,6 +1,6 @@
 //! Attention on the CPU, forward and backward.
 //!
-//! Scores live in blocks of [`BLOCK`] query rows and are computed again in the backward, so nothing of size `T x T` is
+//! Scores live in blocks of `BLOCK` query rows and are computed again in the backward, so nothing of size `T x T` is
 //! kept. The unit of parallel work is a segment (forward) or a family (backward: a root and all that have it for a prefix) with one
 //! key/value head; inside a unit everything is added in the order of the rows, so results do not depend on threads.
 

@@ -30,7 +30,7 @@ impl Essay {
     }
 
     /// Adds the words of a text while there are fewer than `max_words`; whether there is room for more. A run of letters of more than
-    /// [`MAX_WORD_BYTES`] is cut into several.
+    /// `MAX_WORD_BYTES` is cut into several.
     pub fn add(&mut self, text: &str, max_words: usize) -> bool {
         let words = text.split_whitespace().flat_map(pieces);
         for word in words.take(max_words.saturating_sub(self.ends.len())) {
