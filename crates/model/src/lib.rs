@@ -9,3 +9,4 @@ pub mod optim;
 pub mod plan;
 pub mod policy;
 pub mod scoring;
+mod tensor_file;

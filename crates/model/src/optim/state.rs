@@ -13,8 +13,7 @@ use safetensors::tensor::Metadata;
 
 use super::AdamW;
 use super::adamw::is_narrow;
-use crate::policy::PolicyError;
-use crate::policy::stored::{Entry, make_in_file_order, write_file_saying};
+use crate::tensor_file::{Entry, make_in_file_order, write_with};
 
 /// Version of the format.
 const VERSION: u64 = 1;
@@ -39,12 +38,9 @@ pub enum StateError {
         /// What differs.
         detail: String,
     },
-    /// The file cannot be opened or read.
+    /// The file cannot be opened, read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The file cannot be written.
-    #[error(transparent)]
-    Write(#[from] PolicyError),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -84,7 +80,7 @@ impl AdamW {
     pub fn save_state(&self, path: &Path) -> Result<(), StateError> {
         let header = Header { version: VERSION, num_steps: self.num_steps };
         let header = serde_json::to_string(&header).map_err(|_| StateError::Header)?;
-        Ok(write_file_saying(path, (KEY, &header), &self.entries())?)
+        write_with(path, (KEY, &header), &self.entries())
     }
 
     /// Sends what this rank owns to rank 0, which saves it.
@@ -92,7 +88,7 @@ impl AdamW {
     /// # Errors
     /// If a tensor cannot be read or a rank is gone.
     pub fn send_state(&self) -> Result<(), StateError> {
-        Ok(make_in_file_order(&self.entries())?)
+        make_in_file_order(&self.entries())
     }
 
     /// Restores what [`Self::save_state`] wrote, of any number of ranks, tensor by tensor into the place of what was there. Each
@@ -140,7 +136,7 @@ impl AdamW {
         (0..self.parameters.len()).flat_map(of).collect()
     }
 
-    fn entries(&self) -> Vec<Entry<'_>> {
+    fn entries(&self) -> Vec<Entry<'_, StateError>> {
         let entry = |(kind, number): (Kind, usize)| {
             let (name, parameter) = &self.parameters[number];
             let dtype = self.stored_type(kind, number);

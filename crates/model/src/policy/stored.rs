@@ -1,21 +1,19 @@
 //! Weights as they lie in files: memory-mapped safetensors to read, and the same format written tensor by tensor.
 //!
-//! Nothing larger than one tensor is in memory at a time. What is written is byte for byte what the reference writer
-//! makes: tensors by alignment of their type, then by name, the header padded to 8 bytes.
+//! Nothing larger than one tensor is in memory at a time.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
-use memtrain_corpora::store::{self, AtomicFile};
+use memtrain_corpora::store;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
 use super::tokenizer::object;
 use super::{PolicyError, recorded};
+use crate::tensor_file;
 
 /// The file that holds all weights where there is one alone.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -164,38 +162,8 @@ pub fn weight_files(directory: &Path) -> Result<Vec<PathBuf>, PolicyError> {
     Ok(files.into_values().collect())
 }
 
-/// A tensor to be written: its bytes are asked for when it is its turn.
-pub struct Entry<'a> {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Box<dyn Fn() -> Result<Cow<'a, [u8]>, PolicyError> + 'a>,
-}
-
-impl<'a> Entry<'a> {
-    /// A tensor in memory.
-    pub fn of_tensor(name: String, tensor: &'a Tensor) -> Self {
-        let bytes = move || {
-            let tensor = tensor.detach().to_device(&Device::Cpu)?.contiguous()?;
-            Ok(Cow::Owned(safetensors::View::data(&tensor).into_owned()))
-        };
-        Self { name, dtype: tensor.dtype().into(), shape: tensor.dims().to_vec(), bytes: Box::new(bytes) }
-    }
-
-    /// A tensor whose little-endian bytes are made when they are written.
-    pub fn made(
-        name: String,
-        dtype: Dtype,
-        shape: Vec<usize>,
-        bytes: impl Fn() -> Result<Cow<'a, [u8]>, PolicyError> + 'a,
-    ) -> Self {
-        Self { name, dtype, shape, bytes: Box::new(bytes) }
-    }
-
-    fn num_bytes(&self) -> u64 {
-        (self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8) as u64
-    }
-}
+/// A tensor of a policy to be written: its bytes are asked for when it is its turn.
+pub type Entry<'a> = tensor_file::Entry<'a, PolicyError>;
 
 /// Which tensors go into which file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,54 +246,7 @@ fn shards<'a>(entries: Vec<Entry<'a>>, layout: &Layout) -> Result<Vec<(String, V
 /// If a tensor cannot be made or the file cannot be written.
 pub fn write_file(path: &Path, entries: &[Entry<'_>]) -> Result<(), PolicyError> {
     // `transformers` refuses files without it.
-    write_file_saying(path, ("format", "pt"), entries)
-}
-
-/// As [`write_file`], with another key and text in the header.
-///
-/// # Errors
-/// As [`write_file`].
-pub fn write_file_saying(path: &Path, (key, text): (&str, &str), entries: &[Entry<'_>]) -> Result<(), PolicyError> {
-    let sorted = in_file_order(entries);
-    let mut header = Map::from_iter([("__metadata__".to_owned(), json!({key: text}))]);
-    let mut offset = 0;
-    for entry in &sorted {
-        let end = offset + entry.num_bytes();
-        let place = json!({"dtype": entry.dtype, "shape": entry.shape, "data_offsets": [offset, end]});
-        header.insert(entry.name.clone(), place);
-        offset = end;
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let mut file = AtomicFile::create(path)?;
-    let failed = |source| PolicyError::Store(store::StoreError::io("write", path, source));
-    file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
-    file.write_all(&header).map_err(failed)?;
-    for entry in sorted {
-        let bytes = (entry.bytes)()?;
-        if bytes.len() as u64 != entry.num_bytes() {
-            let detail = format!("tensor `{}`: {} bytes expected, got {}", entry.name, entry.num_bytes(), bytes.len());
-            return Err(PolicyError::Corrupt { path: path.to_path_buf(), detail });
-        }
-        file.write_all(&bytes).map_err(failed)?;
-    }
-    Ok(file.commit()?)
-}
-
-/// Makes the bytes of all tensors in the order of a file, and writes none: what goes with [`write_file_saying`] in a process that
-/// has a part of them.
-///
-/// # Errors
-/// If a tensor cannot be made.
-pub fn make_in_file_order(entries: &[Entry<'_>]) -> Result<(), PolicyError> {
-    in_file_order(entries).into_iter().try_for_each(|entry| (entry.bytes)().map(drop))
-}
-
-/// Tensors in the order in which a file has them: by alignment of their type, then by name.
-fn in_file_order<'e, 'a>(entries: &'e [Entry<'a>]) -> Vec<&'e Entry<'a>> {
-    let mut sorted: Vec<&Entry<'_>> = entries.iter().collect();
-    sorted.sort_by(|a, b| b.dtype.cmp(&a.dtype).then(a.name.cmp(&b.name)));
-    sorted
+    tensor_file::write_with(path, ("format", "pt"), entries)
 }
 
 #[cfg(test)]
