@@ -149,6 +149,10 @@ fn modules_of_a_crate_import_each_other_in_one_direction() {
             // What a card computes is asked for where an operation is, and made of the same shapes and plans.
             imports.remove("cuda");
         }
+        if name == "memtrain-pipeline" {
+            // A back-end for entities is named in the configuration that it is given.
+            imports.get_mut("config").map(|imported| imported.remove("entities"));
+        }
         num_imports += imports.values().map(BTreeSet::len).sum::<usize>();
         while let Some(last) = imports
             .iter()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use memtrain_corpora::store;
-pub(super) use memtrain_session::check::check_name;
+pub(super) use memtrain_session::config::changes::check_name;
 pub use memtrain_session::config::changes::resolve;
 use memtrain_session::config::sources::Sources;
 

@@ -1,13 +1,11 @@
 //! Checks of what several keys of a configuration say together, and what follows from it for a step.
 
-use std::path::{Component, Path};
-
 use anyhow::Context;
-use memtrain_corpora::visible::steers;
 use memtrain_train::Overlap;
 
 use crate::agents::bank::Layout;
 use crate::agents::reader::Truncation;
+use crate::config::changes::check_name;
 use crate::config::{Config, ranges};
 use crate::error::Usage;
 use crate::objectives::{Agent, SampleCounts, TurnLimits};
@@ -82,24 +80,6 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     check_size(config)?;
     check_policy(config)?;
     check_objective(config)
-}
-
-/// Checks that the name of a run is a name: what leads out of `run.runs`, or down into another run, would mix runs up.
-///
-/// # Errors
-/// If it is none.
-pub fn check_name(name: &str) -> Result<(), Usage> {
-    let mut components = Path::new(name).components();
-    let first = components.next();
-    // Blanks of a path, such as the `/.` of `a/.`, are no component.
-    let is_plain = !name.contains(|letter: char| matches!(letter, '/' | '\\') || letter.is_control() || steers(letter));
-    match matches!(first, Some(Component::Normal(only)) if only == name) && is_plain {
-        true => Ok(()),
-        false => Err(Usage(format!(
-            "`run.name` is `{}`, and must be the name of one folder, without control characters: `run.runs` says where that lies",
-            name.escape_debug()
-        ))),
-    }
 }
 
 /// Whether documents of a corpus are read: tasks with labels need none.

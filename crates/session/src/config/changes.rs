@@ -1,13 +1,13 @@
 //! A configuration with changes of single keys, as `--set` makes them.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use anyhow::Context;
+use memtrain_corpora::visible::steers;
 
 use super::messages::{check_numbers, parse_config};
 use super::sources::Sources;
 use super::{Config, renamed};
-use crate::check::check_name;
 use crate::error::Usage;
 
 /// The configuration of files, changed by `set`.
@@ -69,6 +69,24 @@ pub fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Option<
             let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
             insert(section.as_table_mut()?, rest, value)
         }
+    }
+}
+
+/// Checks that the name of a run is a name: what leads out of `run.runs`, or down into another run, would mix runs up.
+///
+/// # Errors
+/// If it is none.
+pub fn check_name(name: &str) -> Result<(), Usage> {
+    let mut components = Path::new(name).components();
+    let first = components.next();
+    // Blanks of a path, such as the `/.` of `a/.`, are no component.
+    let is_plain = !name.contains(|letter: char| matches!(letter, '/' | '\\') || letter.is_control() || steers(letter));
+    match matches!(first, Some(Component::Normal(only)) if only == name) && is_plain {
+        true => Ok(()),
+        false => Err(Usage(format!(
+            "`run.name` is `{}`, and must be the name of one folder, without control characters: `run.runs` says where that lies",
+            name.escape_debug()
+        ))),
     }
 }
 
