@@ -91,9 +91,25 @@ fn is_inflected(word: &str, name: &str) -> bool {
     if word == name {
         return true;
     }
-    let (of_word, of_name) = (word.chars().count(), name.chars().count());
-    let shared = word.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
-    shared >= MIN_STEM && of_name - shared <= MAX_DROPPED && of_word - shared <= MAX_ENDING
+    let Letters { shared, dropped, added } = Letters::of(word, name);
+    shared >= MIN_STEM && dropped <= MAX_DROPPED && added <= MAX_ENDING
+}
+
+/// Numbers of letters by which a word is compared with a name.
+struct Letters {
+    /// From the start, of both.
+    shared: usize,
+    /// Of the name alone.
+    dropped: usize,
+    /// Of the word alone.
+    added: usize,
+}
+
+impl Letters {
+    fn of(word: &str, name: &str) -> Self {
+        let shared = word.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
+        Self { shared, dropped: name.chars().count() - shared, added: word.chars().count() - shared }
+    }
 }
 
 /// Forms in any language.
@@ -123,10 +139,9 @@ fn is_derived(word: &str, name: &str) -> bool {
     if word == name || !is_capitalised(word) {
         return false;
     }
-    let shared = word.chars().zip(name.chars()).take_while(|(a, b)| a == b).count();
-    let (of_word, of_name) = (word.chars().count(), name.chars().count());
+    let Letters { shared, dropped, added } = Letters::of(word, name);
     let most_dropped = if shared > MIN_SHARED { MAX_DROPPED } else { MAX_DROPPED - 1 };
-    shared >= MIN_SHARED && of_name - shared <= most_dropped && of_word - shared <= MAX_ADDED
+    shared >= MIN_SHARED && dropped <= most_dropped && added <= MAX_ADDED
 }
 
 /// Whether a word with a capital stands before or behind a span, with one space between. The first word of a sentence
