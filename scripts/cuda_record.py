@@ -31,7 +31,7 @@ COLUMNS = [
     ("launches", "launches", 1), ("products", "products", 1), ("copies_to_device", "to card", 1), ("bytes_to_device", "MB", 1e6),
     ("copies_to_host", "to host", 1), ("bytes_to_host", "MB", 1e6), ("copies_on_device", "on card", 1),
     ("bytes_on_device", "MB", 1e6), ("allocations", "allocs", 1), ("allocated_bytes", "GB", 1e9), ("events", "events", 1),
-    ("synchronizations", "syncs", 1), ("pool_trims", "trims", 1), ("peak_bytes", "peak GB", 1e9),
+    ("synchronizations", "syncs", 1), ("idle_waits", "idle", 1), ("pool_trims", "trims", 1), ("peak_bytes", "peak GB", 1e9),
 ]
 
 

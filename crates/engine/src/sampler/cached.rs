@@ -55,7 +55,7 @@ impl<'a, C: KvCache> Cached<'a, C> {
 }
 
 impl<C: KvCache> Forward for Cached<'_, C> {
-    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor> {
+    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>], _: Option<&Tensor>) -> Result<Tensor> {
         let (mut ids, mut positions) = (Vec::new(), Vec::new());
         let (sequences, mut last_rows, mut last_sequences) = (sequence_rows(scheduled), Vec::new(), Vec::new());
         for sequence in scheduled {

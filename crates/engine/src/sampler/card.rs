@@ -1,13 +1,14 @@
-//! Passes and draws on a card: fused kernels, and of each token 8 bytes that come back.
+//! Passes and draws on a card: fused kernels, and of each token 8 bytes that come back. A pass reads the tokens of the one
+//! before where they were drawn; the host sees them while it runs.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 use memtrain_kernels::attention::paged::{BlockId, Heads, KvCache, SequenceRows, TensorKvCache};
 use memtrain_kernels::cuda::{
-    Draw, KvPool, Output, PagedTables, TokenDraws, has_paged_attention, has_token_draws, linear, room_like,
+    Draw, DrawnToken, KvPool, Output, PagedTables, TokenDraws, has_paged_attention, has_token_draws, linear, room_like,
 };
 use memtrain_model::policy::Decoder;
-use memtrain_model::policy::inference::{CachedAttention, Inference};
+use memtrain_model::policy::inference::{CachedAttention, FedRows, Inference, PassRows};
 
 use super::cached::sequence_rows;
 use super::draws::{Draws, DueToken, LOGIT_ROWS, split_at_rows};
@@ -44,27 +45,35 @@ impl<'a> CardForward<'a> {
 }
 
 impl Forward for CardForward<'_> {
-    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor> {
-        let (mut ids, mut positions, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>], drawn: Option<&Tensor>) -> Result<Tensor> {
+        let (mut ids, mut positions, mut wanted, mut pairs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for sequence in scheduled {
             ids.extend_from_slice(&sequence.tokens[sequence.start..]);
             positions.extend(sequence.positions().map(|position| position as u32));
             if sequence.needs_logits {
                 wanted.push(ids.len() as u32 - 1);
             }
+            if let Some(place) = sequence.pending {
+                pairs.extend([ids.len() as u32 - 1, place]);
+            }
         }
+        let fed = (!pairs.is_empty()).then(|| drawn.context("a pass reads tokens that were not drawn")).transpose()?;
+        let fed = fed.map(|drawn| FedRows { drawn, pairs: &pairs });
+        let read = PassRows { ids: &ids, positions: &positions, wanted: &wanted, fed };
         let sequences = sequence_rows(scheduled);
         let hidden = match &mut self.cache {
             CardCache::Paged { pool, tables } => {
                 tables.fill(&sequences, ids.len())?;
-                self.inference.pass(&ids, &positions, &wanted, &mut Paged { pool, tables })
+                self.inference.pass(&read, &mut Paged { pool, tables })
             }
-            CardCache::Gathered(cache) => {
-                self.inference.pass(&ids, &positions, &wanted, &mut Gathered { cache, sequences })
-            }
+            CardCache::Gathered(cache) => self.inference.pass(&read, &mut Gathered { cache, sequences }),
         }?;
         let (hidden_size, dtype) = (self.decoder.config.hidden_size, self.decoder.dtype());
         Ok(hidden.map_or_else(|| Tensor::zeros((1, hidden_size), dtype, self.decoder.device()), Ok)?)
+    }
+
+    fn reads_drawn(&self) -> bool {
+        true
     }
 
     fn copy(&mut self, pairs: &[(BlockId, BlockId)]) -> Result<()> {
@@ -146,8 +155,9 @@ impl CardDraws {
 }
 
 impl Draws for CardDraws {
-    fn draw(&mut self, hidden: &Tensor, due: &[DueToken<'_>]) -> Result<Vec<Option<SampledToken>>> {
-        let (mut rest, mut drawn) = (due, Vec::with_capacity(due.len()));
+    fn begin(&mut self, hidden: &Tensor, due: &[DueToken<'_>]) -> Result<Option<Tensor>> {
+        let mut rest = due;
+        self.draws.reserve(due.len())?;
         let num_rows = due.last().map_or(0, |due| due.row + 1);
         if num_rows.min(LOGIT_ROWS) > self.logits.dim(0)? {
             let rows = num_rows.next_power_of_two().min(LOGIT_ROWS);
@@ -160,11 +170,15 @@ impl Draws for CardDraws {
             let logits = self.logits.narrow(0, 0, count)?;
             linear(&hidden.narrow(0, first, count)?, &self.head, &logits, 1.0, Output::Overwrite)?;
             let draws: Vec<Draw> = now.iter().map(|due| self.draw_of(due, first)).collect();
-            let tokens = self.draws.draw(&logits, &draws, self.allowed)?.into_iter();
-            drawn.extend(tokens.map(|token| {
-                (token.id != u32::MAX).then_some(SampledToken { id: token.id, log_prob: token.log_prob })
-            }));
+            self.draws.draw(due.len() - rest.len() - now.len(), &logits, &draws, self.allowed)?;
         }
-        Ok(drawn)
+        Ok(Some(self.draws.send(due.len())?))
+    }
+
+    fn end(&mut self) -> Result<Vec<Option<SampledToken>>> {
+        let token = |token: DrawnToken| {
+            (token.id != u32::MAX).then_some(SampledToken { id: token.id, log_prob: token.log_prob })
+        };
+        Ok(self.draws.receive()?.into_iter().map(token).collect())
     }
 }

@@ -1,6 +1,8 @@
 //! Tokens from hidden states: the product with the output head, and a draw from each row of logits.
 
-use anyhow::Result;
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use memtrain_kernels::host::Host;
 use memtrain_kernels::nn::ops;
@@ -26,8 +28,11 @@ pub(super) struct DueToken<'a> {
 
 /// Draws tokens.
 pub(super) trait Draws {
-    /// A token for each of `due`, whose rows of `hidden` `[W, d]` ascend; `None` where the logits are not finite.
-    fn draw(&mut self, hidden: &Tensor, due: &[DueToken<'_>]) -> Result<Vec<Option<SampledToken>>>;
+    /// Begins to draw a token for each of `due`, whose rows of `hidden` `[W, d]` ascend. A device on which they can be read
+    /// before the host has them gives them there, `[count, 2]` of ids and what else it likes, until it draws again.
+    fn begin(&mut self, hidden: &Tensor, due: &[DueToken<'_>]) -> Result<Option<Tensor>>;
+    /// The tokens that were begun first and not taken yet; `None` where the logits are not finite.
+    fn end(&mut self) -> Result<Vec<Option<SampledToken>>>;
 }
 
 /// Those whose rows are among the next [`LOGIT_ROWS`] from `first` on.
@@ -42,6 +47,7 @@ pub(super) struct HostDraws {
     rows_alike: usize,
     /// Ids from here on are never drawn.
     allowed: usize,
+    drawn: VecDeque<Vec<Option<SampledToken>>>,
 }
 
 impl HostDraws {
@@ -50,12 +56,12 @@ impl HostDraws {
             DType::F64 => decoder.head().clone(),
             _ => decoder.head().to_dtype(DType::F32)?,
         };
-        Ok(Self { head, rows_alike: rows_alike(decoder), allowed })
+        Ok(Self { head, rows_alike: rows_alike(decoder), allowed, drawn: VecDeque::new() })
     }
 }
 
 impl Draws for HostDraws {
-    fn draw(&mut self, hidden: &Tensor, due: &[DueToken<'_>]) -> Result<Vec<Option<SampledToken>>> {
+    fn begin(&mut self, hidden: &Tensor, due: &[DueToken<'_>]) -> Result<Option<Tensor>> {
         let (mut rest, mut drawn) = (due, Vec::with_capacity(due.len()));
         let num_rows = due.last().map_or(0, |due| due.row + 1);
         for first in (0..num_rows).step_by(LOGIT_ROWS) {
@@ -73,6 +79,11 @@ impl Draws for HostDraws {
                 sample_token(logits, due.params, self.allowed, || uniform(due.rng_key, due.position), scratch)
             }));
         }
-        Ok(drawn)
+        self.drawn.push_back(drawn);
+        Ok(None)
+    }
+
+    fn end(&mut self) -> Result<Vec<Option<SampledToken>>> {
+        self.drawn.pop_front().context("tokens are taken that were not drawn")
     }
 }

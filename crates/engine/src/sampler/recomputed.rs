@@ -15,7 +15,7 @@ pub(super) struct Recomputed<'a> {
 }
 
 impl Forward for Recomputed<'_> {
-    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor> {
+    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>], _: Option<&Tensor>) -> Result<Tensor> {
         let mut batch = PackedBatch::default();
         let mut rows = Vec::new();
         for sequence in scheduled.iter().filter(|sequence| sequence.needs_logits) {

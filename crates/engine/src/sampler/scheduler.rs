@@ -4,6 +4,10 @@
 //! its end, so that none is ever thrown out again and none is passed over for ever. In a pass every response under way
 //! reads its newest token; prompts are read beside them, so many tokens at a time, in the order of admission. A prompt
 //! that equals one that is about to be read waits for it and takes over its blocks and its first distribution.
+//!
+//! Where a pass can read the tokens that the one before has drawn on its device, the host learns of them one pass late: it
+//! begins a pass, then takes the tokens of the one before. Places, lengths and keys are known without them. A response that
+//! has drawn a stop token has asked for one token more by then, which is thrown away.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -31,6 +35,8 @@ pub(super) struct ScheduledTokens<'a> {
     pub blocks: &'a [BlockId],
     /// Whether the hidden state of the last token is needed, for its logits.
     pub needs_logits: bool,
+    /// Place of the last token among those drawn last, if the host has not seen it: the last of `tokens` is no token then.
+    pub pending: Option<u32>,
 }
 
 impl ScheduledTokens<'_> {
@@ -47,10 +53,14 @@ impl ScheduledTokens<'_> {
 
 /// How hidden states of new tokens come about.
 pub(super) trait Forward {
-    /// Reads the scheduled tokens; hidden states `[W, d]` of the last tokens of those sequences that need logits, in
+    /// Reads the scheduled tokens, those that are pending from what [`Draws::begin`] gave last; hidden states `[W, d]` of the last tokens of those sequences that need logits, in
     /// their order. There may be rows beyond these, and on the CPU, if any are needed, there are no fewer than
     /// [`rows_alike`](super::row_padding::rows_alike).
-    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>]) -> Result<Tensor>;
+    fn pass(&mut self, scheduled: &[ScheduledTokens<'_>], drawn: Option<&Tensor>) -> Result<Tensor>;
+    /// Whether tokens may be pending.
+    fn reads_drawn(&self) -> bool {
+        false
+    }
     /// Copies blocks, from the first to the second of each pair, in all layers. No block is written twice or read after.
     fn copy(&mut self, pairs: &[(BlockId, BlockId)]) -> Result<()>;
 }
@@ -94,11 +104,26 @@ struct RunningSequence {
     ticket: usize,
     request: SampleRequest,
     prompt_len: usize,
-    /// Prompt and response.
+    /// Prompt and response. Of a token that has been asked for and not come there is [`PENDING`].
     tokens: Vec<u32>,
+    /// Of the tokens that have come.
     log_probs: Vec<f32>,
+    /// Place of the last token among those drawn last, if it has not come.
+    pending: Option<u32>,
+    finish: Option<FinishReason>,
     table: BlockTable,
     phase: Phase,
+}
+
+/// Stands for a token that has not come: an id of any vocabulary.
+const PENDING: u32 = 0;
+
+/// Tokens that have been asked for.
+struct AskedTokens {
+    /// Serial of each sequence, and the token's place in it.
+    due: Vec<(u64, usize)>,
+    /// Where the next pass reads them before the host has them.
+    drawn: Option<Tensor>,
 }
 
 impl RunningSequence {
@@ -109,7 +134,10 @@ impl RunningSequence {
     /// What it reads in a pass that has room for so many prompt tokens.
     fn range(&self, room: usize) -> Option<Range<usize>> {
         match self.phase {
-            Phase::Response => Some(self.tokens.len() - 1..self.tokens.len()),
+            // Of a response that is full the last token may still be on its way.
+            Phase::Response => {
+                (self.response_len() < self.request.params.max_tokens).then(|| self.tokens.len() - 1..self.tokens.len())
+            }
             Phase::Prompt(known) if room > 0 => Some(known..self.prompt_len.min(known + room)),
             _ => None,
         }
@@ -127,6 +155,8 @@ pub(super) struct Scheduler<'a> {
     config: SchedulerConfig,
     forward: Box<dyn Forward + 'a>,
     draws: Box<dyn Draws + 'a>,
+    /// What the host takes when the next pass has begun.
+    asked: Option<AskedTokens>,
     blocks: BlockPool,
     waiting: VecDeque<(usize, SampleRequest)>,
     running: Vec<RunningSequence>,
@@ -148,6 +178,7 @@ impl<'a> Scheduler<'a> {
             config,
             forward,
             draws,
+            asked: None,
             blocks: BlockPool::new(num_blocks),
             waiting: VecDeque::new(),
             running: Vec::new(),
@@ -213,6 +244,8 @@ impl<'a> Scheduler<'a> {
                 prompt_len: request.prompt_ids.len(),
                 tokens: request.prompt_ids.clone(),
                 log_probs: Vec::new(),
+                pending: None,
+                finish: None,
                 request,
                 table,
                 phase,
@@ -223,6 +256,20 @@ impl<'a> Scheduler<'a> {
     /// One forward pass: every running sequence goes on, and a token is sampled wherever one is due.
     fn step(&mut self) -> Result<()> {
         self.admit();
+        let reading = self.choose();
+        let asked = if reading.is_empty() { None } else { self.pass(&reading)? };
+        if let Some(before) = std::mem::replace(&mut self.asked, asked) {
+            self.take(before)?;
+        }
+        if let Some(now) = self.asked.take_if(|asked| asked.drawn.is_none()) {
+            self.take(now)?;
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// What each sequence reads in the next pass, in their order; blocks for it are taken.
+    fn choose(&mut self) -> Vec<(usize, Range<usize>)> {
         let mut room = self.config.prefill_tokens;
         let mut reading = Vec::new();
         for (index, running) in self.running.iter_mut().enumerate() {
@@ -235,6 +282,11 @@ impl<'a> Scheduler<'a> {
             }
             reading.push((index, range));
         }
+        reading
+    }
+
+    /// Reads, and asks for the tokens that are due.
+    fn pass(&mut self, reading: &[(usize, Range<usize>)]) -> Result<Option<AskedTokens>> {
         let scheduled: Vec<ScheduledTokens<'_>> = reading
             .iter()
             .map(|(index, range)| {
@@ -245,18 +297,18 @@ impl<'a> Scheduler<'a> {
                     start: range.start,
                     blocks: &running.table.blocks,
                     needs_logits,
+                    pending: running.pending,
                 }
             })
             .collect();
         self.config.counts.passes.fetch_add(1, Ordering::Relaxed);
         let tokens: usize = scheduled.iter().map(ScheduledTokens::len).sum();
         self.config.counts.tokens_read.fetch_add(tokens as u64, Ordering::Relaxed);
-        let hidden = self.forward.pass(&scheduled)?;
+        let drawn = self.asked.as_ref().and_then(|asked| asked.drawn.as_ref());
+        let hidden = self.forward.pass(&scheduled, drawn)?;
         drop(scheduled);
-        let rows = self.advance(&reading)?;
-        self.sample(&hidden, rows)?;
-        self.finish();
-        Ok(())
+        let rows = self.advance(reading)?;
+        if rows.is_empty() { Ok(None) } else { self.ask(&hidden, rows).map(Some) }
     }
 
     /// Takes note of what was read, and starts those that waited for a prompt of another. Gives the row of hidden states
@@ -297,8 +349,8 @@ impl<'a> Scheduler<'a> {
         copied.map(|from| (from, self.blocks.append_block(&mut running.table)))
     }
 
-    /// Samples one token for each sequence from its row of `hidden`; rows ascend.
-    fn sample(&mut self, hidden: &Tensor, rows: Vec<(usize, usize)>) -> Result<()> {
+    /// Asks for one token for each sequence from its row of `hidden`; rows ascend.
+    fn ask(&mut self, hidden: &Tensor, rows: Vec<(usize, usize)>) -> Result<AskedTokens> {
         let mut due: Vec<Option<usize>> = vec![None; self.running.len()];
         rows.into_iter().for_each(|(index, row)| due[index] = Some(row));
         let mut drawing: Vec<(usize, &mut RunningSequence)> =
@@ -308,12 +360,32 @@ impl<'a> Scheduler<'a> {
             let (request, position) = (&running.request, running.response_len());
             DueToken { row: *row, params: &request.params, rng_key: &request.rng_key, position }
         });
-        let drawn = self.draws.draw(hidden, &due.collect::<Vec<_>>())?;
-        for ((_, running), sampled) in drawing.into_iter().zip(drawn) {
-            let (request, position) = (running.ticket, running.response_len());
+        let drawn = self.draws.begin(hidden, &due.collect::<Vec<_>>())?.filter(|_| self.forward.reads_drawn());
+        let is_late = drawn.is_some();
+        let due = drawing.into_iter().enumerate().map(|(place, (_, running))| {
+            running.pending = is_late.then_some(place as u32);
+            running.tokens.push(PENDING);
+            (running.serial, running.tokens.len() - 1)
+        });
+        Ok(AskedTokens { due: due.collect(), drawn })
+    }
+
+    /// Takes tokens that were asked for, and says which responses end with them.
+    fn take(&mut self, asked: AskedTokens) -> Result<()> {
+        for ((serial, place), sampled) in asked.due.into_iter().zip(self.draws.end()?) {
+            // Serials ascend. Whoever has ended meanwhile has asked for one token too many.
+            let Ok(index) = self.running.binary_search_by_key(&serial, |running| running.serial) else { continue };
+            let running = &mut self.running[index];
+            let (request, position) = (running.ticket, place - running.prompt_len);
             let SampledToken { id, log_prob } = sampled.ok_or(SampleError::NotFinite { request, position })?;
-            running.tokens.push(id);
+            running.tokens[place] = id;
             running.log_probs.push(log_prob);
+            if self.config.stop_ids.contains(&id) {
+                running.tokens.truncate(place + 1);
+                running.finish = Some(FinishReason::Stop);
+            } else if position + 1 >= running.request.params.max_tokens {
+                running.finish = Some(FinishReason::Length);
+            }
         }
         Ok(())
     }
@@ -322,16 +394,11 @@ impl<'a> Scheduler<'a> {
     fn finish(&mut self) {
         let mut index = 0;
         while index < self.running.len() {
-            let running = &self.running[index];
-            let stopped =
-                running.response_len() > 0 && running.tokens.last().is_some_and(|id| self.config.stop_ids.contains(id));
-            let full = running.response_len() >= running.request.params.max_tokens;
-            if !stopped && !full {
+            let Some(finish) = self.running[index].finish else {
                 index += 1;
                 continue;
-            }
+            };
             let running = self.running.remove(index);
-            let finish = if stopped { FinishReason::Stop } else { FinishReason::Length };
             let token_ids = running.tokens[running.prompt_len..].to_vec();
             self.ended.push_back((running.ticket, Completion { token_ids, log_probs: running.log_probs, finish }));
             self.blocks.free(running.table);

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "../attention/attention.cu"
@@ -64,9 +65,18 @@ const std::map<std::string, Call>& kernels() {
         BOTH(gather_rows), BOTH(embedding_gradient),
         BOTH(add_gradients), KERNEL(gradient_squares), KERNEL(gradient_clip), KERNEL(scale_gradients),
         KERNEL(adamw_bf16_moments), KERNEL(adamw_f32_moments),
-        KERNEL(draw_tokens),
+        KERNEL(draw_tokens), KERNEL(feed_tokens),
     };
     return all;
+}
+
+// A kernel of the project by its module and name; null if it is another's, which may have the same name.
+const Call* project_kernel(const std::string& name) {
+    static const std::set<std::string> modules = {"attention", "paged", "pointwise", "sampling"};
+    const std::size_t slash = name.find('/');
+    if (slash == std::string::npos || !modules.count(name.substr(0, slash))) return nullptr;
+    const auto kernel = kernels().find(name.substr(slash + 1));
+    return kernel == kernels().end() ? nullptr : &kernel->second;
 }
 
 }  // namespace
@@ -94,14 +104,15 @@ extern "C" void executor_written(uint64_t at, size_t bytes) {
 // Whether the kernel is here and ran without a fault; what was wrong goes to standard error.
 extern "C" int executor_launch(const char* name, const unsigned* grid, const unsigned* block, unsigned shared, void** arguments) {
     const std::lock_guard<std::mutex> mine(turn());
-    const auto kernel = kernels().find(name);
-    if (kernel == kernels().end()) {
-        if (executor::run_tensor_kernel(name, arguments)) return 1;
+    const Call* kernel = project_kernel(name);
+    if (!kernel) {
+        const std::string whole = name;
+        if (executor::run_tensor_kernel(whole.substr(whole.find('/') + 1), grid[0], arguments)) return 1;
         std::fprintf(stderr, "executor: no kernel `%s`\n", name);
         return 0;
     }
     const emu::Report report = emu::launch(name, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared,
-                                           [&] { kernel->second(arguments); });
+                                           [&] { (*kernel)(arguments); });
     if (!report.clean()) {
         std::fprintf(stderr, "executor: faults of `%s`:\n", name);
         report.print_faults();

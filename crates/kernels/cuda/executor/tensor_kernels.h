@@ -115,6 +115,14 @@ inline const std::map<std::string, double (*)(double)>& unary() {
         {"uexp", [](double x) { return std::exp(x); }},
         {"ulog", [](double x) { return std::log(x); }},
         {"usilu", [](double x) { return x / (1 + std::exp(-x)); }},
+        {"usin", [](double x) { return std::sin(x); }},
+        {"ucos", [](double x) { return std::cos(x); }},
+        {"uceil", [](double x) { return std::ceil(x); }},
+        {"usign", [](double x) { return double(x > 0) - double(x < 0); }},
+        {"utanh", [](double x) { return std::tanh(x); }},
+        {"urelu", [](double x) { return x > 0 ? x : 0; }},
+        {"ugelu", [](double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * x * (1 + 0.044715 * x * x))); }},
+        {"ugelu_erf", [](double x) { return 0.5 * x * (1 + std::erf(x * std::sqrt(0.5))); }},
     };
     return all;
 }
@@ -137,10 +145,9 @@ inline const std::map<std::string, double (*)(double, double)>& binary() {
     return all;
 }
 
-constexpr double NO_ROW = 4294967295.0;
-
-// Rows by their ids: of `source` into `out` (select, gather, set), or added up in it (add).
-inline void rows_by_id(const std::string& operation, Type type, Arguments& a) {
+// Rows by their ids, the greatest number of whose type is no row: of `source` into `out` (select, gather, set), or added up in it (add).
+inline void rows_by_id(const std::string& operation, Type id_type, Type type, Arguments& a) {
+    const double no_row = id_type == Type::U32 ? 4294967295.0 : 9223372036854775807.0;
     const bool selects = operation == "is", gathers = operation == "gather", adds_rows = operation == "ia", sets = operation == "s";
     std::size_t numel = 0;
     if (selects || gathers) numel = a.size();
@@ -156,8 +163,8 @@ inline void rows_by_id(const std::string& operation, Type type, Arguments& a) {
     if (selects || gathers) {
         for (std::size_t i = 0; i < numel; ++i) {
             const std::size_t outer = i / (last * right), inner = i / right % last, rest = i % right;
-            const double id = read(Type::U32, ids, selects ? inner : i);
-            write(type, out, i, id == NO_ROW ? 0 : read(type, source, (outer * source_size + std::size_t(id)) * right + rest));
+            const double id = read(id_type, ids, selects ? inner : i);
+            write(type, out, i, id == no_row ? 0 : read(type, source, (outer * source_size + std::size_t(id)) * right + rest));
         }
         written(out, numel * size_of(type));
         return;
@@ -166,8 +173,8 @@ inline void rows_by_id(const std::string& operation, Type type, Arguments& a) {
     for (std::size_t i = 0; i < left * right; ++i)
         for (std::size_t j = 0; j < ids_size; ++j) {
             const std::size_t from = (i / right * ids_size + j) * right + i % right;
-            const double id = read(Type::U32, ids, adds_rows ? j : from);
-            if (id == NO_ROW) continue;
+            const double id = read(id_type, ids, adds_rows ? j : from);
+            if (id == no_row) continue;
             const std::size_t to = (i / right * last + std::size_t(id)) * right + i % right;
             write(type, out, to, (sets ? 0 : read(type, out, to)) + read(type, source, from));
             if (sets) written(out + to * size_of(type), size_of(type));
@@ -192,8 +199,53 @@ inline void reduce(bool sums, bool by_outputs, Type type, Arguments& a) {
     written(out, outputs * size_of(type));
 }
 
-// Whether there is a twin of that name; it has run then.
-inline bool run_tensor_kernel(const std::string& name, void** arguments) {
+// The operations on whole rows that candle-nn has: softmax and the two norms, a row for each block.
+inline bool by_rows(const std::string& operation, Type type, std::size_t rows, Arguments& a) {
+    const bool is_softmax = operation == "softmax", centers = operation == "layernorm";
+    if (!is_softmax && !centers && operation != "rmsnorm") return false;
+    const char* source = a.address();
+    char* out = a.address();
+    const char *gain = is_softmax ? nullptr : a.address(), *shift = centers ? a.address() : nullptr;
+    const std::size_t width = a.count();
+    if (!is_softmax) a.count();
+    const double eps = is_softmax ? 0 : a.scalar(Type::F32);
+    for (std::size_t first = 0; first < rows * width; first += width) {
+        double most = -INFINITY, mean = 0, total = 0;
+        for (std::size_t i = first; i < first + width; ++i) {
+            most = std::fmax(most, read(type, source, i));
+            mean += centers ? read(type, source, i) / double(width) : 0;
+        }
+        auto weight = [&](std::size_t i) { return std::exp(read(type, source, i) - most); };
+        for (std::size_t i = first; i < first + width; ++i)
+            total += is_softmax ? weight(i) : std::pow(read(type, source, i) - mean, 2) / double(width);
+        for (std::size_t i = 0; i < width; ++i) {
+            const double normed = (read(type, source, first + i) - mean) / std::sqrt(total + eps);
+            const double y = is_softmax ? weight(first + i) / total : normed * (gain ? read(type, gain, i) : 1);
+            write(type, out, first + i, y + (shift ? read(type, shift, i) : 0));
+        }
+    }
+    written(out, rows * width * size_of(type));
+    return true;
+}
+
+// candle-nn's rotation of `[heads of a batch, positions * width]`, halves of a head's row turned together.
+inline void rope(Type type, Arguments& a) {
+    const char *source = a.address(), *cosines = a.address(), *sines = a.address();
+    char* out = a.address();
+    const std::size_t heads = a.count(), all = a.count(), width = a.count(), stride = a.count(), half = width / 2;
+    for (std::size_t i = 0; i < heads * all / 2; ++i) {
+        const std::size_t at = i % (all / 2), left = i / (all / 2) * all + at / half * width + at % half;
+        const std::size_t angle = at + (stride > 0 ? 2 * i / stride * (all / 2) : 0);
+        const double x = read(type, source, left), y = read(type, source, left + half);
+        const double c = read(type, cosines, angle), s = read(type, sines, angle);
+        write(type, out, left, x * c - y * s);
+        write(type, out, left + half, x * s + y * c);
+    }
+    written(out, heads * all * size_of(type));
+}
+
+// Whether there is a twin of that name; it has run then, for so many blocks.
+inline bool run_tensor_kernel(const std::string& name, std::size_t blocks, void** arguments) {
     const std::size_t end = name.rfind('_');
     if (end == std::string::npos) return false;
     const Type type = type_of(name.substr(end + 1));
@@ -267,11 +319,30 @@ inline bool run_tensor_kernel(const std::string& name, void** arguments) {
         reduce(operation != "fast_max", operation == "fast_sum_small", type, a);
         return true;
     }
-    for (const char* by : {"is", "gather", "ia", "s", "sa"})
-        if (operation == std::string(by) + "_u32") {
-            rows_by_id(by, type, a);
-            return true;
+    if (by_rows(operation, type, blocks, a)) return true;
+    if (operation == "rope") {
+        rope(type, a);
+        return true;
+    }
+    if (operation.rfind("where_", 0) == 0) {
+        const Type by = type_of(operation.substr(6));
+        const std::size_t numel = a.size();
+        const Strides at = strides(a);
+        const char *which = a.address(), *yes = a.address(), *no = a.address();
+        char* out = a.address();
+        for (std::size_t i = 0; i < numel; ++i) {
+            const bool holds = read(by, which, at(i, 0)) != 0;
+            write(type, out, i, holds ? read(type, yes, at(i, 1)) : read(type, no, at(i, 2)));
         }
+        written(out, numel * size_of(type));
+        return true;
+    }
+    for (const char* by : {"is", "gather", "ia", "s", "sa"})
+        for (const char* ids : {"u32", "i64"})
+            if (operation == std::string(by) + "_" + ids) {
+                rows_by_id(by, type_of(ids), type, a);
+                return true;
+            }
     return false;
 }
 

@@ -75,6 +75,20 @@ void book_fault(const char* what, Pointer at, size_t bytes) {
     if (mode && strcmp(mode, "abort") == 0) abort();
 }
 
+static const char IDLE_WAITS[] = "the host waits for all that was launched";
+
+void book_idle_wait(void) {
+    book_count(CALLS, IDLE_WAITS, 0);
+}
+
+uint64_t book_launches(void) {
+    pthread_mutex_lock(&lock);
+    uint64_t launches = 0;
+    for (size_t i = 0; i < tables[LAUNCHES].used; ++i) launches += tables[LAUNCHES].entries[i]->count;
+    pthread_mutex_unlock(&lock);
+    return launches;
+}
+
 Handle fresh_handle(void) { return calloc(1, 16); }
 
 Result recorder_missing(const char* name) {
@@ -130,6 +144,7 @@ static void write_totals(int part) {
     total_of("events", CALLS, "cuEventCreate", part, 0);
     total_of("stream_waits", CALLS, "cuStreamWaitEvent", part, 0);
     total_of("synchronizations", CALLS, "cuStreamSynchronize", part, 0);
+    total_of("idle_waits", CALLS, IDLE_WAITS, part, 0);
     total("allocations", memory.allocations - since.allocations);
     total("allocated_bytes", memory.allocated_bytes - since.allocated_bytes);
     total("pool_trims", memory.trims - since.trims);

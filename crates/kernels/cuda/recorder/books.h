@@ -50,6 +50,11 @@ void memory_check(const char* what, Pointer at, size_t bytes);
 // The host waits for the device: the moment at which a pool gives memory back.
 void memory_synchronized(void);
 
+// The host waits, and there is nothing left for the device to do meanwhile (`idle_waits` of the report).
+void book_idle_wait(void);
+// Launches of kernels so far.
+uint64_t book_launches(void);
+
 // Ends a part of the run: its own counts are written under this name. A program finds it by dlsym.
 void recorder_mark(const char* name);
 // What a driver that is built to execute has besides (../executor); null in one that only counts.

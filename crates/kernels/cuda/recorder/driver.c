@@ -1,7 +1,7 @@
 // The recording CUDA driver itself: one device, its context, streams and events, modules and launches.
 //
-// A kernel is its name: no module's code is read, so any text loads and any name is found in it. A launch counts for
-// the kernel by name, with its blocks, and is refused where a card of compute capability 9.0 would refuse its shape.
+// A kernel is the names of its module and its own: no module's code is read, so any text loads and any name is found in
+// it. A launch counts for the kernel by name, with its blocks, and is refused where a card of compute capability 9.0 would refuse its shape.
 #define _GNU_SOURCE
 #include "books.h"
 
@@ -104,6 +104,7 @@ Result cuCtxPopCurrent_v2(Handle* context) { return cuCtxGetCurrent(context); }
 
 Result cuCtxSynchronize(void) {
     book_count(CALLS, "cuCtxSynchronize", 0);
+    book_idle_wait();
     memory_synchronized();
     return OK;
 }
@@ -136,6 +137,7 @@ Result cuStreamDestroy_v2(Handle stream) {
 Result cuStreamSynchronize(Handle stream) {
     (void)stream;
     book_count(CALLS, "cuStreamSynchronize", 0);
+    book_idle_wait();
     memory_synchronized();
     return OK;
 }
@@ -159,15 +161,17 @@ Result cuEventCreate(Handle* event, unsigned flags) {
     return OK;
 }
 
+// An event knows how much had been launched when it was recorded.
 Result cuEventRecord(Handle event, Handle stream) {
-    (void)event, (void)stream;
+    (void)stream;
+    *(uint64_t*)event = book_launches();
     book_count(CALLS, "cuEventRecord", 0);
     return OK;
 }
 
 Result cuEventSynchronize(Handle event) {
-    (void)event;
     book_count(CALLS, "cuEventSynchronize", 0);
+    if (*(uint64_t*)event == book_launches()) book_idle_wait();
     memory_synchronized();
     return OK;
 }
@@ -231,9 +235,13 @@ Result cuGetProcAddress_v2(const char* symbol, void** function, int version, uin
 
 // ------------------------------------------------------------------------------------------------ modules and launches
 
+enum { MODULE_NAME = 64 };
+
 Result cuModuleLoadData(Handle* module, const void* image) {
-    (void)image;
-    *module = fresh_handle();
+    // What nvcc of this folder writes names the module; a kernel's name alone may be in several.
+    char* name = calloc(1, MODULE_NAME);
+    if (sscanf(image, "// %63[a-z_], without code", name) != 1) *name = 0;
+    *module = name;
     book_count(CALLS, "cuModuleLoadData", 0);
     return OK;
 }
@@ -246,8 +254,9 @@ Result cuModuleUnload(Handle module) {
 }
 
 Result cuModuleGetFunction(Handle* function, Handle module, const char* name) {
-    (void)module;
-    *function = book_counter(LAUNCHES, name);
+    char text[256];
+    snprintf(text, sizeof text, "%s%s%s", (const char*)module, *(const char*)module ? "/" : "", name);
+    *function = book_counter(LAUNCHES, text);
     return OK;
 }
 
@@ -261,9 +270,9 @@ Result cuLaunchKernel(Handle function, unsigned grid_x, unsigned grid_y, unsigne
         book_fault("a launch that a card would refuse", grid_x, shared);
         return INVALID_VALUE;
     }
+    const unsigned grid[] = {grid_x, grid_y, grid_z}, block[] = {block_x, block_y, block_z};
     book_add(function, blocks);
     if (executor_launch) {
-        const unsigned grid[] = {grid_x, grid_y, grid_z}, block[] = {block_x, block_y, block_z};
         if (!executor_launch(book_name(function), grid, block, shared, arguments)) return LAUNCH_FAILED;
     }
     return OK;

@@ -193,16 +193,44 @@ Result cuDeviceTotalMem_v2(size_t* bytes, int device) {
     return OK;
 }
 
+// Memory of the host that a copy reaches without the host's help.
+enum { MOST_PINNED = 256 };
+static struct {
+    char* at;
+    size_t bytes;
+} pinned[MOST_PINNED];
+
 Result cuMemHostAlloc(void** at, size_t bytes, unsigned flags) {
     (void)flags;
     *at = calloc(1, bytes ? bytes : 1);
     book_count(CALLS, "cuMemHostAlloc", bytes);
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < MOST_PINNED; ++i)
+        if (!pinned[i].at) {
+            pinned[i].at = *at;
+            pinned[i].bytes = bytes;
+            break;
+        }
+    pthread_mutex_unlock(&lock);
     return *at ? OK : OUT_OF_MEMORY;
 }
 
 Result cuMemFreeHost(void* at) {
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < MOST_PINNED; ++i)
+        if (pinned[i].at == at) pinned[i].at = NULL;
+    pthread_mutex_unlock(&lock);
     free(at);
     return OK;
+}
+
+static int is_pinned(const char* at, size_t bytes) {
+    int found = 0;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < MOST_PINNED; ++i)
+        found |= pinned[i].at && pinned[i].at <= at && at + bytes <= pinned[i].at + pinned[i].bytes;
+    pthread_mutex_unlock(&lock);
+    return found;
 }
 
 // --------------------------------------------------------------------------------------------------------------- pools
@@ -274,7 +302,7 @@ Result cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, Handle s
     return cuMemcpyHtoD_v2(to, from, bytes);
 }
 
-Result cuMemcpyDtoH_v2(void* to, Pointer from, size_t bytes) {
+static Result copy_to_host(void* to, Pointer from, size_t bytes) {
     memory_check("copy from the device past what is allocated", from, bytes);
     if (executor_allocate) memcpy(to, (const void*)from, bytes);
     else memset(to, 0, bytes);
@@ -282,9 +310,16 @@ Result cuMemcpyDtoH_v2(void* to, Pointer from, size_t bytes) {
     return OK;
 }
 
+Result cuMemcpyDtoH_v2(void* to, Pointer from, size_t bytes) {
+    book_idle_wait();
+    return copy_to_host(to, from, bytes);
+}
+
+// Into memory that is not pinned it ends before it returns, as on a card.
 Result cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, Handle stream) {
     (void)stream;
-    return cuMemcpyDtoH_v2(to, from, bytes);
+    if (!is_pinned(to, bytes)) book_idle_wait();
+    return copy_to_host(to, from, bytes);
 }
 
 Result cuMemcpyDtoD_v2(Pointer to, Pointer from, size_t bytes) {

@@ -74,6 +74,11 @@ int main(int argc, char** argv) {
     GET(cuda, cuMemPoolGetAttribute, void*, int, void*);
     GET(cuda, cuStreamSynchronize, void*);
     GET(cuda, cuEventCreate, void**, unsigned);
+    GET(cuda, cuEventRecord, void*, void*);
+    GET(cuda, cuEventSynchronize, void*);
+    GET(cuda, cuMemHostAlloc, void**, size_t, unsigned);
+    GET(cuda, cuMemFreeHost, void*);
+    GET(cuda, cuMemcpyDtoHAsync_v2, void*, uint64_t, size_t, void*);
     GET(cuda, cuMemcpyHtoD_v2, uint64_t, const void*, size_t);
     GET(cuda, cuMemcpyDtoH_v2, void*, uint64_t, size_t);
     GET(cuda, cuMemcpyDtoDAsync_v2, uint64_t, uint64_t, size_t, void*);
@@ -115,7 +120,7 @@ int main(int argc, char** argv) {
 
     // Launches by name; shapes that a card refuses are refused.
     void *module, *function, *handle, *event;
-    CHECK(cuModuleLoadData(&module, "// nothing") == 0 && cuModuleGetFunction(&function, module, "add_f32") == 0);
+    CHECK(cuModuleLoadData(&module, "// binary, without code\n") == 0 && cuModuleGetFunction(&function, module, "add_f32") == 0);
     for (int i = 0; i < 3; ++i) CHECK(cuLaunchKernel(function, 7, 1, 1, 256, 1, 1, 0, NULL, NULL, NULL) == 0);
     CHECK(cuLaunchKernel(function, 7, 1, 1, 2048, 1, 1, 0, NULL, NULL, NULL) != 0);
     CHECK(cuLaunchKernel(function, 0, 1, 1, 256, 1, 1, 0, NULL, NULL, NULL) != 0);
@@ -124,7 +129,7 @@ int main(int argc, char** argv) {
     const char* first[] = {
         "==== first part",
         "total launches 3\n",
-        "         3                 21  add_f32",
+        "         3                 21  binary/add_f32",
         "total copies_to_device 2\n",
         "total bytes_to_device 4196\n",
         "total copies_to_host 1\n",
@@ -195,6 +200,19 @@ int main(int argc, char** argv) {
     expect_last("total pool_trims 1\n");
     expect_last("total pool_trimmed_bytes 1024\n");
     expect_last("total synchronizations 2\n");
+    // The host waits for all that was launched, or for a part of it while the device goes on.
+    void* pinned;
+    CHECK(cuMemHostAlloc(&pinned, 64, 0) == 0 && cuMemAllocAsync(&c, 64, NULL) == 0);
+    CHECK(cuMemcpyDtoHAsync_v2(pinned, c, 64, NULL) == 0 && cuEventRecord(event, NULL) == 0);
+    CHECK(cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 0, NULL, NULL, NULL) == 0 && cuEventSynchronize(event) == 0);
+    mark("late");
+    expect_last("total copies_to_host 1\n");
+    expect_last("total idle_waits 0\n");
+    CHECK(cuMemcpyDtoHAsync_v2(data, c, 64, NULL) == 0 && cuMemcpyDtoH_v2(data, c, 64) == 0);
+    CHECK(cuEventRecord(event, NULL) == 0 && cuEventSynchronize(event) == 0 && cuStreamSynchronize(NULL) == 0);
+    CHECK(cuMemFreeHost(pinned) == 0 && cuMemFreeAsync(c, NULL) == 0);
+    mark("at once");
+    expect_last("total idle_waits 4\n");
     // More allocations than are kept in the list of the dead at a time.
     for (int i = 0; i < 5000; ++i) CHECK(cuMemAllocAsync(&c, 16, NULL) == 0 && cuMemFreeAsync(c, NULL) == 0);
     CHECK(cuMemFreeAsync(c, NULL) != 0);

@@ -73,10 +73,21 @@ __device__ __forceinline__ void draw_row(const float* logits, const Draw* draws,
     store_global(&drawn[blockIdx.x].log_prob, log_prob);
 }
 
+// The ids of tokens that were drawn, to the rows of a pass that reads them: pairs of a row, and the place of its token.
+__device__ __forceinline__ void feed_token(const DrawnToken* drawn, const unsigned* pair, unsigned* ids) {
+    store_global(ids + load_global(pair), load_global(&drawn[load_global(pair + 1)].id));
+}
+
 }  // namespace sampling
 
 extern "C" __global__ void __launch_bounds__(sampling::THREADS, 2)
     draw_tokens(const float* logits, const sampling::Draw* draws, sampling::DrawnToken* drawn, unsigned count,
                 unsigned vocabulary, unsigned stride, unsigned allowed) {
     if (blockIdx.x < count) sampling::draw_row(logits, draws, drawn, vocabulary, stride, allowed);
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+    feed_tokens(const sampling::DrawnToken* drawn, const unsigned* pairs, unsigned* ids, unsigned count) {
+    const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) sampling::feed_token(drawn, pairs + 2 * i, ids);
 }

@@ -222,6 +222,28 @@ inline void test_not_finite(Random& random) {
         check::that(drawn(random, {beyond}, {c}, 0, 128)[0].id == NO_TOKEN, "masked tokens are never drawn");
 }
 
+// Ids of some draws into some rows; the other rows keep what they have.
+inline void test_feed(Random& random) {
+    const unsigned draws = 1 + below(random, 300), rows = draws + below(random, 300), count = 1 + below(random, draws);
+    std::vector<DrawnToken> tokens;
+    for (unsigned i = 0; i < draws; ++i) tokens.push_back({unsigned(random()), 0.5f});
+    std::vector<unsigned> places(rows), pairs, before(rows), expected;
+    for (unsigned i = 0; i < rows; ++i) places[i] = i, before[i] = unsigned(random());
+    std::shuffle(places.begin(), places.end(), random);
+    expected = before;
+    for (unsigned i = 0; i < count; ++i) {
+        const unsigned place = below(random, draws);
+        pairs.push_back(places[i]), pairs.push_back(place);
+        expected[places[i]] = tokens[place].id;
+    }
+    Buffer<DrawnToken> drawn("drawn", tokens);
+    Buffer<unsigned> to("pairs", pairs);
+    InOut<unsigned> ids("ids", before);
+    run("feed_tokens", random, divide_up(count, 128), 128, 0,
+        [&] { feed_tokens(drawn.data(), to.data(), ids.data(), count); });
+    check::that(ids.values() == expected, "fed ids");
+}
+
 }  // namespace test
 
 int main(int argc, char** argv) {
@@ -233,6 +255,7 @@ int main(int argc, char** argv) {
     test::test_not_finite(random);
     test::test_shares(random);
     for (int round = 0; round < rounds; ++round) test::test_distribution(random);
+    for (int round = 0; round < 8; ++round) test::test_feed(random);
     // The vocabulary of Qwen3, and a cut of a seventh of it.
     for (const test::Case& c : {test::Case{151936, 151669, 1, 0, 1, 0.4}, test::Case{21700, 21600, 0.7, 200, 0.8, 0.6}})
         test::check_draws(random, {test::tensor<float>(random, c.vocabulary, 2)}, {c}, 0, sampling::THREADS);

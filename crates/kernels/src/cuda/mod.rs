@@ -7,6 +7,7 @@
 mod adamw;
 mod attention;
 mod gradients;
+mod host_copy;
 mod log_prob;
 mod paged;
 mod pointwise;
@@ -37,7 +38,7 @@ pub use paged::{KvPool, PagedTables, TablesLayout, has_paged_attention};
 pub use pointwise::{backward, fused};
 pub(crate) use pointwise::{has_rms_norm, has_rope, has_swiglu, rms_norm, rope, rotary_tables, swiglu};
 pub use product::{Output, linear, linear_input_gradient, linear_weight_gradient};
-pub use sampling::{Draw, DrawnToken, TokenDraws, has_token_draws};
+pub use sampling::{Draw, DrawnToken, TokenDraws, feed_tokens, has_token_draws};
 
 /// A family of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

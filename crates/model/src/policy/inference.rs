@@ -1,12 +1,12 @@
 //! The decoder's forward pass on a card where nothing is differentiated: fused kernels, into buffers that stay from pass to pass.
 //!
-//! A pass copies ids, positions and rows to the card once, and makes the tables of rotation there. A layer is seven products and, beside
+//! A pass copies ids, positions and rows to the card once, takes ids that were drawn there and makes the tables of rotation. A layer is seven products and, beside
 //! the attention, four launches (norm, rotation, norm of a sum, activation), more where there are biases; an adapter is two products more.
 //! Nothing is allocated once a pass as large has been.
 
 use candle_core::{DType, Result, Tensor};
 use memtrain_kernels::cuda::fused::{self, NormOutput, QueriesAndKeys};
-use memtrain_kernels::cuda::{Output, fill_words, linear, room_like};
+use memtrain_kernels::cuda::{Output, feed_tokens, fill_words, linear, room_like};
 use memtrain_kernels::nn::ops::Rotary;
 
 use super::Decoder;
@@ -32,6 +32,53 @@ pub trait CachedAttention {
     fn attend(&mut self, layer: usize, q: &Tensor, out: &Tensor) -> Result<()>;
 }
 
+/// What a pass reads: a token for each row.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PassRows<'p> {
+    /// Ids; of rows that are fed, anything of the vocabulary.
+    pub ids: &'p [u32],
+    /// Positions in their sequences.
+    pub positions: &'p [u32],
+    /// Rows whose hidden states are wanted.
+    pub wanted: &'p [u32],
+    /// Rows whose ids the host has not seen.
+    pub fed: Option<FedRows<'p>>,
+}
+
+/// Ids that lie on the card since they were drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct FedRows<'p> {
+    /// `[count, 2]` as [`TokenDraws::send`](memtrain_kernels::cuda::TokenDraws::send) gives it.
+    pub drawn: &'p Tensor,
+    /// A row of the pass, then its place among those drawn, and so on.
+    pub pairs: &'p [u32],
+}
+
+impl PassRows<'_> {
+    /// Refuses what would read or write beside the tables.
+    fn check(&self, vocab_size: usize) -> Result<()> {
+        let rows = self.ids.len();
+        let inside = |numbers: &[u32], end: usize| numbers.iter().all(|&number| (number as usize) < end);
+        let is_fed_soundly = |fed: &FedRows<'_>| {
+            let (drawn, pairs) = (fed.drawn.dims().first().copied().unwrap_or(0), fed.pairs.chunks_exact(2));
+            pairs.remainder().is_empty()
+                && fed.pairs.len() <= 2 * rows
+                && fed.drawn.dims().get(1) == Some(&2)
+                && pairs.clone().all(|pair| (pair[0] as usize) < rows && (pair[1] as usize) < drawn)
+        };
+        let is_sound = self.positions.len() == rows
+            && inside(self.ids, vocab_size)
+            && self.wanted.len() <= rows
+            && inside(self.wanted, rows)
+            && self.fed.as_ref().is_none_or(is_fed_soundly);
+        if !is_sound {
+            let (positions, wanted) = (self.positions.len(), self.wanted.len());
+            candle_core::bail!("a pass of {rows} ids, {positions} positions and {wanted} rows is not sound");
+        }
+        Ok(())
+    }
+}
+
 /// Forward passes of a decoder on a card.
 #[derive(Debug)]
 pub struct Inference<'a> {
@@ -47,7 +94,7 @@ pub struct Inference<'a> {
 #[derive(Debug)]
 struct Buffers {
     rows: usize,
-    /// Ids, positions, and rows whose hidden states are wanted.
+    /// Ids, positions, rows whose hidden states are wanted, and pairs of rows that are fed.
     words: Tensor,
     rotary: Rotary,
     residual: Tensor,
@@ -109,37 +156,24 @@ impl<'a> Inference<'a> {
         Ok(Self { decoder, adapters, frequencies, buffers: None })
     }
 
-    /// Hidden states `[W, d]` after the final norm of the rows `wanted` of a pass over tokens `ids` at `positions`; `None` if none are
-    /// wanted: keys and values of all layers are kept then. They are in a buffer: the next pass overwrites them.
+    /// Hidden states `[W, d]` after the final norm of the rows that are wanted; `None` if none are: keys and values of all layers are
+    /// kept then. They are in a buffer: the next pass overwrites them.
     ///
     /// # Errors
     /// If ids and positions differ in number, an id is outside the vocabulary, a row is none of the pass, or the device refuses.
-    pub fn pass(
-        &mut self,
-        ids: &[u32],
-        positions: &[u32],
-        wanted: &[u32],
-        attention: &mut dyn CachedAttention,
-    ) -> Result<Option<Tensor>> {
-        let (decoder, rows) = (self.decoder, ids.len());
+    pub fn pass(&mut self, read: &PassRows<'_>, attention: &mut dyn CachedAttention) -> Result<Option<Tensor>> {
+        let (decoder, rows, wanted) = (self.decoder, read.ids.len(), read.wanted);
         let config = &decoder.config;
-        let is_sound = positions.len() == rows
-            && ids.iter().all(|&id| (id as usize) < config.vocab_size)
-            && wanted.len() <= rows
-            && wanted.iter().all(|&row| (row as usize) < rows);
-        if !is_sound {
-            candle_core::bail!(
-                "a pass of {rows} ids, {} positions and {} rows is not sound",
-                positions.len(),
-                wanted.len()
-            );
-        }
+        read.check(config.vocab_size)?;
         let attention_width = config.num_attention_heads * config.head_dim;
         self.reserve(rows)?;
         let Some(buffers) = &self.buffers else { candle_core::bail!("a pass without buffers") };
-        let words = [ids, positions, wanted].concat();
-        fill_words(&buffers.words, &words)?;
+        let pairs = read.fed.map_or(&[][..], |fed| fed.pairs);
+        fill_words(&buffers.words, &[read.ids, read.positions, wanted, pairs].concat())?;
         let word = |at: usize, len: usize| buffers.words.narrow(0, at, len);
+        if let Some(fed) = read.fed {
+            feed_tokens(fed.drawn, &word(2 * rows + wanted.len(), pairs.len())?, &word(0, rows)?)?;
+        }
         let rotary = Rotary { cos: first(&buffers.rotary.cos, rows)?, sin: first(&buffers.rotary.sin, rows)? };
         fused::rotary_table(&word(rows, rows)?, &self.frequencies, &rotary)?;
         let (mut residual, mut normed) = (first(&buffers.residual, rows)?, first(&buffers.normed, rows)?);
@@ -234,7 +268,7 @@ impl<'a> Inference<'a> {
         let table = || room_like((rows, width / 2), DType::F32, device);
         Ok(Buffers {
             rows,
-            words: room_like(3 * rows, DType::U32, device)?,
+            words: room_like(5 * rows, DType::U32, device)?,
             rotary: Rotary { cos: table()?, sin: table()? },
             residual: matrix(hidden)?,
             normed: matrix(hidden)?,
