@@ -1,6 +1,6 @@
 //! A device against the CPU, and how fast it is: `cargo bench --bench gpu -- DEVICE SIZE`, by default `cpu tiny`.
 //!
-//! 1. Parity: each operation of the decoder, a tiny decoder's losses and gradients by the tape, what is drawn from it, f32 and
+//! 1. Parity: each operation of the decoder, tiny encoders, a tiny decoder's losses and gradients by the tape, what is drawn from it, f32 and
 //!    bf16, those of the device's own passes, and steps of AdamW to the bit, device against CPU. The size `parity` ends here:
 //!    under the driver that executes (`scripts/cuda-record.sh execute`) as well.
 //! 2. A training step of a random policy of the shape `SIZE` (`tiny`, `qwen3-4b`, `qwen2.5-7b`) on one conversation as long
@@ -9,12 +9,15 @@
 //!
 //! `MEMTRAIN_GPU_BENCH` may hold the two as well. It ends with an error if anything is off by more than its bound. scripts/gpu-check.sh runs it on a card.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 use memtrain::attention::{Layout, attention};
 use memtrain::device::DeviceChoice;
+use memtrain::index::EmbedConfig;
+use memtrain::index::embed::{Embedder, Neural, Role};
 use memtrain::nn::{PackedBatch, Segment, ops, tape};
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer, MomentType};
 use memtrain::policy::lora::Adapter;
@@ -33,10 +36,10 @@ fn main() -> Result<()> {
     let typed = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let told = std::env::var("MEMTRAIN_GPU_BENCH").unwrap_or_default();
     let mut arguments = typed.chain(told.split_whitespace().map(str::to_owned));
-    let device: DeviceChoice = arguments.next().unwrap_or_else(|| "cpu".to_owned()).parse()?;
+    let choice: DeviceChoice = arguments.next().unwrap_or_else(|| "cpu".to_owned()).parse()?;
     let size = arguments.next().unwrap_or_else(|| "tiny".to_owned());
-    println!("device {device}, policy {size}");
-    let device = device.open()?;
+    println!("device {choice}, policy {size}");
+    let device = choice.open()?;
     for (dtype, bound) in [(DType::F32, 2e-4), (DType::BF16, 6e-2)] {
         // The CPU has no arithmetic in 16 bits.
         if dtype == DType::BF16 && device.is_cpu() {
@@ -49,6 +52,7 @@ fn main() -> Result<()> {
     }
     if !device.is_cpu() {
         passes(&device)?;
+        encoders(choice)?;
     }
     for moments in [MomentType::F32, MomentType::Bf16] {
         optimizer(&device, moments)?;
@@ -322,6 +326,41 @@ fn drawn_from(config: &PolicyConfig, device: &Device, dtype: DType) -> Result<De
         }
     }
     Ok(decoder)
+}
+
+/// Vectors of texts by tiny encoders of all families, on the device against the CPU.
+fn encoders(choice: DeviceChoice) -> Result<()> {
+    const ENCODERS: [&str; 10] = [
+        "parity/bert",
+        "parity/distilbert",
+        "parity/roberta",
+        "parity/xlm-roberta",
+        "families/modernbert",
+        "families/deberta-v2",
+        "families/deberta-v3",
+        "families/nomic-bert",
+        "families/jina-bert",
+        "families/qwen3",
+    ];
+    let texts = ["The town lies on a river.", "Who wrote it, and when?", "River"];
+    for name in ENCODERS {
+        let vectors = |device: DeviceChoice| -> Result<Vec<Vec<f32>>> {
+            let config = EmbedConfig {
+                model: Path::new(env!("CARGO_MANIFEST_DIR")).join("encoder/tests").join(name),
+                device: device.to_string().parse().map_err(anyhow::Error::msg)?,
+                ..EmbedConfig::default()
+            };
+            Ok(Neural::open(&config)?.embed(&texts, Role::Passage)?)
+        };
+        let (here, there) = (vectors(DeviceChoice::Cpu)?.concat(), vectors(choice)?.concat());
+        ensure!(here.len() == there.len(), "{name}: other vectors");
+        let far = here.iter().zip(&there).map(|(x, y)| (x - y).abs());
+        // A vector that is not a number is farthest of all.
+        let worst = far.fold(0.0_f32, |most, far| if far <= most { most } else { far });
+        println!("encoder {name}: off by {worst:.1e}");
+        ensure!(worst < 1e-3, "{name} is off by {worst:.1e}");
+    }
+    Ok(())
 }
 
 /// Steps of AdamW on the device, which are those of the CPU to the bit: the moments of bf16 are rounded by the same draws.
