@@ -9,6 +9,8 @@ use memtrain_model::scoring::{PassLimits, PromptResponse, Sharing, score};
 
 use super::*;
 
+mod late;
+
 const VOCAB: usize = 90;
 const STOP: u32 = 7;
 
