@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     memtrain::cli::start_log(&cli);
+    if let Err(error) = environment::check() {
+        return failure::exit_code(Err(error));
+    }
     processor::warn_of_baseline();
     failure::exit_code(match cli.command {
         Command::Quickstart(args) => quickstart::run(&args),

@@ -45,7 +45,7 @@ fn step(
     };
     let mut samples: Vec<TrainingSample> = requests.into_iter().zip(completions).map(sample).collect();
     let config = UpdateConfig::default();
-    score_reference(optimizer.ranks(), reference, &mut samples, config.limits(1.0))?;
+    score_reference(optimizer.ranks(), reference, &mut samples, config.limits(1.0), &|| true)?;
     let plan = UpdatePlan { loss: &LossConfig::default(), config: &config, temperature: 1.0, learning_rate: 1e-4 };
     train_on(decoder, optimizer, gradients, samples, plan, &|| true)?;
     Ok(())

@@ -5,9 +5,9 @@ use std::cell::Cell;
 use candle_core::{DType, Device, Tensor};
 use memtrain::grpo::TrainingSample;
 use memtrain::grpo::loss::{LossAggregation, LossConfig};
-use memtrain::grpo::trainer::{UpdateConfig, UpdatePlan, train_on};
+use memtrain::grpo::trainer::{UpdateConfig, UpdatePlan, score_old, score_reference, train_on};
 use memtrain::grpo::update::accumulate_loss;
-use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
+use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer, Ranks};
 use memtrain::policy::{Decoder, preset};
 use memtrain::scoring::Sharing;
 use memtrain::scoring::{PassLimits, score};
@@ -189,6 +189,39 @@ fn a_step_against_the_gradient_lowers_the_loss_and_on_policy_nothing_is_clipped(
     }
     let after = accumulate_loss(&decoder, &parameters, &samples, &loss, LIMITS, &mut buffer, &|| true).unwrap();
     assert!(after.loss < before.loss, "{} -> {}", before.loss, after.loss);
+}
+
+#[test]
+fn scoring_can_be_given_up_before_each_micro_batch() {
+    let decoder = decoder(DType::F32);
+    let config = UpdateConfig { minibatches: 2, micro_batch_tokens: 48, ..UpdateConfig::default() };
+    let (ranks, asked) = (Ranks::single(0), Cell::new(0));
+    let score = |most: usize, old: bool| {
+        asked.set(0);
+        let goes_on = || {
+            asked.set(asked.get() + 1);
+            asked.get() <= most
+        };
+        let (mut samples, limits) = (samples(&decoder), config.limits(1.0));
+        for sample in &mut samples {
+            (sample.old_log_probs, sample.reference_log_probs) = (None, None);
+        }
+        let whole = match old {
+            true => score_old(&ranks, &decoder, &mut samples, limits, &config, &goes_on).is_ok(),
+            false => score_reference(&ranks, &decoder, &mut samples, limits, &goes_on).is_ok(),
+        };
+        let scored = |sample: &TrainingSample| {
+            let log_probs = if old { &sample.old_log_probs } else { &sample.reference_log_probs };
+            log_probs.is_some() == whole
+        };
+        assert!(samples.iter().all(scored), "all or nothing");
+        whole
+    };
+    for old in [true, false] {
+        let batches = (0..).find(|&most| score(most, old)).unwrap();
+        assert!(batches > 1, "several micro-batches");
+        assert_eq!(asked.get(), batches);
+    }
 }
 
 #[test]

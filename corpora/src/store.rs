@@ -12,7 +12,7 @@
 //! * [`resolve`], [`relation`]: targets of paths, and whether two are the same.
 //! * [`Verifier`]: compares files with the hashes that were recorded when they were written.
 //! * [`link_durably`], [`link_target`]: symbolic links, for people to follow.
-//! * [`hash_file`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.
+//! * [`hash_file`], [`hash_input`], [`hash_bytes`]: BLAKE3, as lower-case hexadecimal.
 //!
 //! Everything else in the workspace goes through here (`clippy.toml` bans `std::fs`), so that every error names its path
 //! and what was being done, and nothing half-written ever stands in place of something whole.
@@ -52,8 +52,8 @@ pub use as_written::{check_as_written, differences};
 pub use atomic::{AtomicFile, is_temporary, sweep_temporaries, sweep_temporaries_of, write_atomic};
 pub use error::{RowError, StoreError, TO_UTF8};
 pub use file::{
-    MAX_READ_BYTES, MAX_WEIGHTS_BYTES, append, check_file, create_dir_all, exists, hash_bytes, hash_file, head, is_dir,
-    len, link_durably, list, open, open_stream, read, read_at_most, read_stream, read_to_string,
+    MAX_READ_BYTES, MAX_WEIGHTS_BYTES, append, check_file, create_dir_all, exists, hash_bytes, hash_file, hash_input,
+    head, is_dir, len, link_durably, list, open, open_stream, read, read_at_most, read_stream, read_to_string,
     read_to_string_at_most, remove_dir_all, remove_empty_dir, remove_file, rename_durably, try_exists,
 };
 #[cfg(feature = "tables")]

@@ -32,6 +32,9 @@ const MAX_ZSTD_WINDOW: u32 = 27;
 /// How many bytes are looked at: a tar archive says what it is at byte 257.
 const HEAD_BYTES: usize = 512;
 const BUFFER_BYTES: usize = 1 << 16;
+/// Most blanks in a row, empty lines and zero bytes included: as many bytes as a page or a line may have. What has more is a hole, of a
+/// download for example that was begun and not finished, and a few packed bytes can claim any number.
+const MAX_BLANKS: u64 = 64 << 20;
 
 /// How the bytes of a file are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +103,25 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// Fails where nothing but blanks follow each other for too long.
+struct WithoutHoles<R> {
+    inner: R,
+    blanks: u64,
+}
+
+impl<R: Read> Read for WithoutHoles<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let is_blank = buffer[..read].iter().all(|byte| matches!(byte, 0 | b' ' | b'\t' | b'\n' | b'\r'));
+        self.blanks = if is_blank { self.blanks + read as u64 } else { 0 };
+        if self.blanks > MAX_BLANKS {
+            let detail = "more than 64 MiB in a row are blank or zero: it has a hole, or was not fetched to its end";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+        }
+        Ok(read)
+    }
+}
+
 /// Unpacked bytes.
 pub(crate) struct Unpacked {
     pub(crate) bytes: Box<dyn Read + Send>,
@@ -130,7 +152,7 @@ pub(crate) fn unpack(file: impl Read + Send + 'static, path: &Path) -> Result<Un
     let boundary = Arc::new(AtomicU64::new(u64::MAX));
     let bytes = decoder(packing, file, &boundary).map_err(failed)?;
     // Nothing that the decoder stumbles over is known before it is read: then it is an error of the reader, with its place.
-    let (head, bytes) = peek(bytes, HEAD_BYTES).map_err(failed)?;
+    let (head, bytes) = peek(WithoutHoles { inner: bytes, blanks: 0 }, HEAD_BYTES).map_err(failed)?;
     let packed = packing != Packing::Plain;
     if head.get(257..262) == Some(b"ustar") {
         let format = if packed { "a packed tar archive" } else { "a tar archive" }.to_owned();
@@ -201,6 +223,7 @@ pub(crate) fn unpack_part(
             Box::new(counted)
         }
     };
+    let bytes = Box::new(WithoutHoles { inner: bytes, blanks: 0 });
     Ok(Unpacked { bytes, count, packing, transcoded: false, boundary })
 }
 

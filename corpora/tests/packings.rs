@@ -134,6 +134,24 @@ fn a_cut_of_any_packing_keeps_whole_pages_and_says_where() {
     }
 }
 
+#[test]
+fn blanks_and_holes_without_an_end_are_named() {
+    let xml = export(4, 9);
+    let (head, tail) = xml.split_at(xml.len() - b"</mediawiki>\n".len());
+    for (byte, name, pack) in [(b'\n', "zstd", PACKINGS[5].1), (0, "gzip", gz as Pack), (b'\n', "plain", PACKINGS[0].1)]
+    {
+        let with = |blanks: usize| read(pack(&[head, &vec![byte; blanks], tail].concat())).unwrap();
+        let items = with(65 << 20);
+        let (end, pages) = items.split_last().unwrap();
+        assert_eq!(pages.iter().filter(|page| page.is_ok()).count(), 4, "{name}");
+        let error = end.as_ref().expect_err(name).to_string();
+        assert!(error.contains("more than 64 MiB in a row are blank or zero"), "{name}: {error}");
+        if byte != 0 {
+            assert!(with(1 << 20).iter().all(Result::is_ok), "{name}");
+        }
+    }
+}
+
 /// Flipped bits are found by the format's checksum or are outside of what counts; nothing panics or hangs.
 #[test]
 fn flipped_bits_are_named() {

@@ -266,6 +266,17 @@ fn hashes_agree_with_those_of_the_bytes() {
 }
 
 #[test]
+fn an_input_that_is_a_hole_is_refused_before_its_size_is_gone_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump.xml");
+    fs::write(&path, b"<mediawiki>").unwrap();
+    assert_eq!(store::hash_input(&path).unwrap(), store::hash_bytes(b"<mediawiki>"));
+    fs::File::options().append(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+    let error = store::hash_input(&path).expect_err("four terabytes of nothing").to_string();
+    assert!(error.contains("dump.xml` cannot be read: more than 1 GiB in a row is zero"), "{error}");
+}
+
+#[test]
 fn json_round_trips_and_says_where_it_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("manifest.json");

@@ -80,7 +80,12 @@ impl Stage for IngestStage<'_> {
         let committed = stored.take_if(|plan| Some(plan.fingerprint()) == committed);
         // A file of another kind is refused here, before anything is hashed or touched.
         let shards = if committed.is_none() { Some(inputs::shards(&files, &self.config.ingest)?) } else { None };
-        let inputs = files.par_iter().map(|path| Input::of(path, file_name(path))).collect::<Result<Vec<_>>>()?;
+        let before = committed.as_ref().map_or(&[][..], |plan| plan.inputs.as_slice());
+        let input = |(number, path): (usize, &PathBuf)| {
+            let read = || Input::of(path, file_name(path));
+            before.get(number).map_or_else(read, |before| read()?.settled(before, path, read))
+        };
+        let inputs = files.par_iter().enumerate().map(input).collect::<Result<Vec<_>>>()?;
         let with =
             |inputs: &[Input], work| Plan::new(self.name(), VERSION, self.configuration(), inputs.to_vec(), work);
         // A dump is known by its contents: under another name it is the same plan, which keeps the first name.

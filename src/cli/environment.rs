@@ -7,9 +7,15 @@
 
 use std::ffi::OsString;
 
+use super::failure::{Usage, WithHint};
+
 /// Set in the process that was started again; set by the user to anything, nothing is changed.
 pub(super) const MARK: &str = "MEMTRAIN_ENVIRONMENT";
 const CANDLE_THREADS: (&str, &str) = ("CANDLE_NUM_THREADS", "1");
+/// Variables that hold a number of threads: the libraries pass over what is none, and take any that is one.
+const THREADS: [&str; 2] = ["RAYON_NUM_THREADS", CANDLE_THREADS.0];
+/// Most threads: beyond, starting them takes minutes.
+const MAX_THREADS: usize = 4096;
 const GLIBC: &str = "GLIBC_TUNABLES";
 /// As in `.cargo/config.toml`, where the figures stand.
 const MALLOC: &str =
@@ -21,6 +27,26 @@ pub fn reexec() {
     if !missing.is_empty() {
         start_again(&missing);
     }
+}
+
+/// Refuses numbers of threads that are none, or more than any machine has use for. Empty, a variable counts as not set.
+///
+/// # Errors
+/// If there is one.
+pub fn check() -> anyhow::Result<()> {
+    check_threads(|name| std::env::var_os(name))
+}
+
+fn check_threads(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<()> {
+    for name in THREADS {
+        let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
+        let value = value.to_string_lossy();
+        if !value.parse().is_ok_and(|threads: usize| threads <= MAX_THREADS) {
+            let problem = format!("`{name}` is `{value}`: it must be a whole number from 0 to {MAX_THREADS}");
+            return Err(Usage(problem)).hint(|| format!("`unset {name}` leaves the number to the program"));
+        }
+    }
+    Ok(())
 }
 
 /// Variables to set, given those that are.
@@ -81,6 +107,21 @@ mod tests {
             assert_eq!(names(&[])[1], (GLIBC, MALLOC.to_owned()));
             let other = names(&[("CANDLE_NUM_THREADS", "1"), (GLIBC, "glibc.cpu.x=1")]);
             assert_eq!(other, [(GLIBC, format!("glibc.cpu.x=1:{MALLOC}"))]);
+        }
+    }
+
+    #[test]
+    fn threads_are_a_number() {
+        let check = |name: &str, value: &str| {
+            check_threads(|asked| (asked == name).then(|| OsString::from(value))).map_err(|error| error.to_string())
+        };
+        for name in THREADS {
+            for fine in ["", "0", "1", "4096"] {
+                assert!(check(name, fine).is_ok(), "{fine}");
+            }
+            for wrong in ["x", "-1", "1e3", " 2", "4097", "99999999999999999999"] {
+                assert!(check(name, wrong).is_err_and(|told| told.contains(name) && told.contains(wrong)), "{wrong}");
+            }
         }
     }
 

@@ -320,12 +320,25 @@ pub fn link_durably(target: &Path, link: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Most zero bytes in a row of an input: no table of numbers has as many in one page.
+const MAX_ZEROS: u64 = 1 << 30;
+
 /// BLAKE3 of a file as 64 hexadecimal digits. A file of which fewer bytes come than it has is an error, not another file.
 pub fn hash_file(path: &Path) -> Result<String> {
+    hash_with_at_most(path, u64::MAX)
+}
+
+/// As [`hash_file`], of a file that others wrote: one that is mostly a hole is refused before its whole size is gone through.
+pub fn hash_input(path: &Path) -> Result<String> {
+    hash_with_at_most(path, MAX_ZEROS)
+}
+
+fn hash_with_at_most(path: &Path, max_zeros: u64) -> Result<String> {
     let mut file = open(path)?;
     let bytes = file.metadata().map_err(|source| StoreError::io("look at", path, source))?.len();
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0u8; 1 << 17];
+    let mut zeros = 0;
     loop {
         match file.read(&mut buffer) {
             Ok(0) if hasher.count() < bytes => {
@@ -334,6 +347,11 @@ pub fn hash_file(path: &Path) -> Result<String> {
             Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
             Ok(n) => {
                 hasher.update(&buffer[..n]);
+                zeros = if buffer[..n].iter().all(|byte| *byte == 0) { zeros + n as u64 } else { 0 };
+                if zeros > max_zeros {
+                    let detail = "more than 1 GiB in a row is zero: it has a hole, or was not fetched to its end";
+                    return Err(StoreError::Unreadable { path: path.to_path_buf(), detail: detail.to_owned() });
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(StoreError::io("read", path, source)),

@@ -14,9 +14,9 @@ pub const MAX_LINE_BYTES: u64 = 64 << 20;
 /// assert_eq!(lines, ["a", "b"]);
 /// ```
 pub fn lines(mut reader: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
-    let mut first = true;
+    let (mut first, mut amid) = (true, false);
     std::iter::from_fn(move || {
-        let line = next_line(&mut reader).transpose()?;
+        let line = next_line(&mut reader, &mut amid).transpose()?;
         let first = std::mem::replace(&mut first, false);
         Some(line.map(|line| match line.strip_prefix('\u{feff}') {
             Some(rest) if first => rest.to_owned(),
@@ -25,14 +25,19 @@ pub fn lines(mut reader: impl BufRead) -> impl Iterator<Item = io::Result<String
     })
 }
 
-fn next_line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
+/// The next line. `amid` says that the one before was too long: its rest is passed over here, when somebody goes on, and not
+/// before its error is told, since it may have no end.
+fn next_line(reader: &mut impl BufRead, amid: &mut bool) -> io::Result<Option<String>> {
+    if std::mem::take(amid) {
+        reader.skip_until(b'\n')?;
+    }
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut line = Vec::new();
     if reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
     if line.len() as u64 == MAX_LINE_BYTES && line.last() != Some(&b'\n') {
-        reader.skip_until(b'\n')?;
+        *amid = true;
         return Err(invalid("longer than 64 MiB".to_owned()));
     }
     if line.last() == Some(&b'\n') {
@@ -56,6 +61,12 @@ mod tests {
         let found: Vec<Option<String>> = lines(text).map(Result::ok).collect();
         let line = |text: &str| Some(text.to_owned());
         assert_eq!(found, [line("a"), None, line("b"), None, line("c")]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_told_before_it_is_passed_over() {
+        let mut lines = lines(io::BufReader::new(io::repeat(0)));
+        assert!(lines.next().is_some_and(|line| line.is_err_and(|error| error.to_string() == "longer than 64 MiB")));
     }
 
     proptest! {

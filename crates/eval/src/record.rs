@@ -373,8 +373,7 @@ impl Record {
     /// If something cannot be read or written.
     pub fn finish(self, report: &impl Serialize) -> Result<Vec<ItemRecord>, RecordError> {
         let all = self.folder.join(ALL_TURNS);
-        let tables: Vec<PathBuf> =
-            (0..self.items.len().div_ceil(self.batch)).map(|batch| self.turns_of(batch)).collect();
+        let tables: Vec<PathBuf> = (0..self.num_batches()).map(|batch| self.turns_of(batch)).collect();
         // Removed one by one once all turns are in one table: where one is gone, that table was written.
         if tables.iter().all(|path| store::exists(path)) {
             let mut writer = TableWriter::create(&all)?;
@@ -387,14 +386,11 @@ impl Record {
         }
         store::write_json(&self.folder.join(REPORT), report)?;
         self.seal()?;
-        tables.iter().try_for_each(|path| store::remove_file(path))?;
-        let turns = self.folder.join(TURNS);
-        store::sweep_temporaries(&turns)?;
-        store::remove_empty_dir(&turns)?;
         Ok(self.done)
     }
 
-    /// Puts the hashes of the files of an evaluation that is done on record, unless they are.
+    /// Puts the hashes of the files of an evaluation that is done on record, unless they are, and removes the tables of its
+    /// batches, whose turns are in the table of all: a kill may have left them.
     ///
     /// # Errors
     /// If a file cannot be read, or the record not be written.
@@ -404,9 +400,17 @@ impl Record {
             files.insert(name.to_owned(), OwnedFile::of(&self.folder.join(name))?);
         }
         match store::occupant(&self.folder)? {
-            Occupant::Ours(marker) if marker.files == files => Ok(()),
-            _ => Ok(store::mark(&self.folder, KIND, files)?),
+            Occupant::Ours(marker) if marker.files == files => {}
+            _ => store::mark(&self.folder, KIND, files)?,
         }
+        (0..self.num_batches()).try_for_each(|batch| store::remove_file(&self.turns_of(batch)))?;
+        let turns = self.folder.join(TURNS);
+        store::sweep_temporaries(&turns)?;
+        Ok(store::remove_empty_dir(&turns)?)
+    }
+
+    fn num_batches(&self) -> usize {
+        self.items.len().div_ceil(self.batch)
     }
 
     fn turns_of(&self, batch: usize) -> PathBuf {

@@ -283,7 +283,10 @@ fn sleep(time: Duration, stop: &StopRequest) -> Result<(), RewardError> {
     Ok(())
 }
 
-/// The rewards of an answer: as many finite numbers as were asked for.
+/// Largest reward, of either sign: far beyond any use, and far from where sums and squares of rewards overflow.
+const MAX_REWARD: f64 = 1e12;
+
+/// The rewards of an answer: as many numbers within [`MAX_REWARD`] as were asked for.
 fn rewards_of(who: &str, answer: &[u8], count: usize) -> Result<Vec<f64>, RewardError> {
     let wrong = |what: String| RewardError::Answer { who: who.to_owned(), what };
     let shown = || memtrain_engine::outbound::beginning(&String::from_utf8_lossy(&answer[..answer.len().min(400)]));
@@ -294,8 +297,11 @@ fn rewards_of(who: &str, answer: &[u8], count: usize) -> Result<Vec<f64>, Reward
     if rewards.len() != count {
         return Err(wrong(format!("{} rewards for {count} trajectories", rewards.len())));
     }
-    match rewards.iter().position(|reward| !reward.is_finite()) {
-        Some(place) => Err(wrong(format!("reward {} is not finite", place + 1))),
+    match rewards.iter().position(|reward| reward.is_nan() || reward.abs() > MAX_REWARD) {
+        Some(place) => {
+            let (number, got) = (place + 1, rewards[place]);
+            Err(wrong(format!("reward {number} is {got:e}, and must be from -{MAX_REWARD:e} to {MAX_REWARD:e}")))
+        }
         None => Ok(rewards),
     }
 }
@@ -303,4 +309,19 @@ fn rewards_of(who: &str, answer: &[u8], count: usize) -> Result<Vec<f64>, Reward
 /// Bytes that an answer to so many trajectories may have: a number takes at most 25.
 fn answer_bytes(count: usize) -> usize {
     4_096 + 64 * count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewards_are_numbers_that_can_be_computed_with() {
+        let of = |rewards: &str| rewards_of("it", format!("{{\"rewards\": [{rewards}]}}").as_bytes(), 2);
+        assert_eq!(of("-1e12, 1e12").unwrap(), [-1e12, 1e12]);
+        for wrong in ["0, 1.1e12", "0, -1e20", "0, 1e308"] {
+            let error = of(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("reward 2 is ") && error.contains("from -1e12 to 1e12"), "{error}");
+        }
+    }
 }

@@ -24,7 +24,8 @@ const KEPT_INPUTS: [&str; 2] = ["policy", "tokenizer"];
 ///
 /// # Errors
 /// If another process trains in `from` or `to`; if a run is in `to` that is no branch of `from`; if the run has no checkpoint
-/// or is damaged; if the policy or its tokenizer would be another one; if something else is in `to`. What has been copied then is no run, and the next attempt moves it aside.
+/// or is damaged; if the policy or its tokenizer would be another one; if something else is in `to`. What has been copied then is
+/// no run: the next attempt goes on with it where it is the same still, and else moves it aside.
 pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     check_out(to)?;
     let name = from.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -65,7 +66,9 @@ pub fn branch(from: &Path, to: &Path, setup: &RunSetup) -> Result<()> {
     if is_made(from, to, &name)? {
         return Ok(());
     }
-    trash::put_aside(to, "")?;
+    if !has_copies_alone(from, to, step)? {
+        trash::put_aside(to, "")?;
+    }
     copy_records(from, to, step)?;
     for name in std::iter::once(step_name(step)).chain(best(from, step)?) {
         copy_folder(&from.join(CHECKPOINTS).join(&name), &to.join(CHECKPOINTS).join(&name))?;
@@ -99,6 +102,37 @@ fn is_made(from: &Path, to: &Path, name: &str) -> Result<bool> {
         && json_lines::bytes_up_to(&theirs, branch.step)? != json_lines::bytes_up_to(&ours, branch.step)?
     {
         return Err(other());
+    }
+    Ok(true)
+}
+
+/// Whether a folder has nothing but copies of what is in the run, as an attempt that was killed leaves them. Its hidden
+/// temporaries are removed.
+fn has_copies_alone(from: &Path, to: &Path, step: u64) -> Result<bool> {
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        store::sweep_temporaries(&to.join(&folder))?;
+        for copy in store::list(&to.join(&folder))? {
+            let name = folder.join(copy.file_name().unwrap_or_default());
+            let of = from.join(&name);
+            if folder.as_os_str().is_empty() && [LOCK, store::MARKER].map(Path::new).contains(&name.as_path()) {
+                continue;
+            }
+            let is_same = match () {
+                () if store::is_link(&copy) || !store::exists(&of) => false,
+                () if store::is_dir(&copy) => {
+                    folders.push(name);
+                    true
+                }
+                () if RECORDS.map(Path::new).contains(&name.as_path()) => {
+                    store::read(&copy)? == json_lines::bytes_up_to(&of, step)?
+                }
+                () => store::len(&copy)? == store::len(&of)? && store::hash_file(&copy)? == store::hash_file(&of)?,
+            };
+            if !is_same {
+                return Ok(false);
+            }
+        }
     }
     Ok(true)
 }
@@ -261,6 +295,39 @@ mod tests {
         store::create_dir_all(&nothing)?;
         branch(&nothing, &folder.path().join("d"), &setup("2", "p")).expect_err("no run");
         assert!(store::list(&nothing)?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_branch_goes_on_with_the_copies_of_an_attempt_that_was_killed() -> Result<()> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let run = RunDirectory::open(&a, &setup("1", "p"))?;
+        let mut records = run.rewind(0, false)?;
+        records.step(1, &[], &[])?;
+        checkpoints(&run)?.save(&TrainingState { step: 1, next_document: 1 }, |_| Ok(()), |_| Ok(()))?;
+        records.step(2, &[], &[])?;
+        drop(records);
+        drop(run);
+        let beside = || Ok::<_, RunError>(store::list(folder.path())?.len());
+        let copied = ["manifest.json", "config.toml", "checkpoints/step_000001/checkpoint.json", "metrics.jsonl"];
+        for killed_before in 0..copied.len() {
+            branch(&a, &b, &setup("2", "p"))?;
+            for name in &copied[..=killed_before] {
+                store::remove_file(&b.join(name))?;
+            }
+            store::write_atomic(&b.join("checkpoints/step_000001/.state.json.1-1.memtrain-tmp"), "half")?;
+            branch(&a, &b, &setup("2", "p"))?;
+            assert_eq!(beside()?, 2, "nothing was moved aside");
+            assert!(copied.iter().all(|name| store::exists(&b.join(name))));
+            let names = |run: &Path| Ok::<_, RunError>(store::list(&run.join("checkpoints/step_000001"))?.len());
+            assert_eq!(names(&b)?, names(&a)?, "no temporary stays");
+        }
+        // What is not a copy is somebody's.
+        store::remove_file(&b.join(MANIFEST))?;
+        store::write_atomic(&b.join("config.toml"), "mine")?;
+        branch(&a, &b, &setup("2", "p"))?;
+        assert_eq!(beside()?, 3, "the configuration was moved aside");
         Ok(())
     }
 

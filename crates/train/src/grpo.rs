@@ -11,9 +11,9 @@ use memtrain_engine::outbound::while_wanted;
 use memtrain_engine::sampler::{self, ChatServer, HttpSampler, LocalSampler, Sampler, SamplerConfig, SamplerKind};
 use memtrain_eval::held_out;
 use memtrain_eval::reconstruction::{self, ReconstructionConfig};
+use memtrain_model::optim::Ranks;
 use memtrain_model::policy::{Decoder, Generation, Origin, Policy, PolicyTokenizer};
-use memtrain_model::scoring::PromptResponse;
-use memtrain_model::scoring::{PassLimits, score};
+use memtrain_model::scoring::{PassLimits, PromptResponse, score_across};
 use memtrain_rl::agents::bank::BankReading;
 use memtrain_rl::agents::bank::answerer::{Answerer, ServerAnswerer};
 use memtrain_rl::agents::prompts::PromptSet;
@@ -111,15 +111,44 @@ pub struct Served {
     is_current: bool,
 }
 
+/// Passes over micro-batches that a stop ends.
+struct Stoppable<'a> {
+    stop: &'a StopRequest,
+    is_given_up: Cell<bool>,
+}
+
+impl<'a> Stoppable<'a> {
+    fn by(stop: &'a StopRequest) -> Self {
+        Self { stop, is_given_up: Cell::new(false) }
+    }
+
+    /// Whether the next micro-batch is to be computed.
+    fn go_on(&self) -> bool {
+        self.is_given_up.set(self.stop.requested());
+        !self.is_given_up.get()
+    }
+
+    /// What a pass has given; where it was given up, the stop.
+    fn stopped_or<T, E: Into<anyhow::Error>>(&self, result: Result<T, E>) -> anyhow::Result<T> {
+        if self.is_given_up.get() {
+            self.stop.check()?;
+        }
+        result.map_err(Into::into)
+    }
+}
+
 /// Scores with a decoder, forward only.
 struct DecoderScorer<'a> {
     decoder: &'a Decoder,
     limits: PassLimits,
+    stop: &'a StopRequest,
 }
 
 impl Scorer for DecoderScorer<'_> {
     fn log_probs(&self, pairs: &[PromptResponse<'_>]) -> anyhow::Result<Vec<Vec<f64>>> {
-        let scored = score(self.decoder, pairs, self.limits)?;
+        let passes = Stoppable::by(self.stop);
+        let scored = score_across(&Ranks::single(0), self.decoder, pairs, self.limits, &|| passes.go_on());
+        let scored = passes.stopped_or(scored)?;
         Ok(scored.into_iter().map(|tokens| tokens.into_iter().map(|token| token.log_prob).collect()).collect())
     }
 }
@@ -155,15 +184,19 @@ impl Training for GrpoTraining<'_> {
         let limits = self.update.limits(self.temperature());
         agreed(collective, self.check_stop())?;
         self.watch.begin(format_args!("the old policy's log-probabilities of step {}", context.step));
-        let old_mismatch = score_old(&ranks, context.decoder, &mut samples, limits, self.update)?;
+        // Until the first optimizer step a step can be given up: from there on weights move.
+        let passes = Stoppable::by(self.stop);
+        let goes_on = || passes.go_on();
+        let scored = score_old(&ranks, context.decoder, &mut samples, limits, self.update, &goes_on);
+        let old_mismatch = passes.stopped_or(scored)?;
         phases.end("time/old_log_probs_s");
         if let Some(reference) = self.reference.as_ref().filter(|_| self.loss.kl_beta > 0.0) {
             agreed(collective, self.check_stop())?;
             self.watch.begin(format_args!("the reference's log-probabilities of step {}", context.step));
-            score_reference(&ranks, reference, &mut samples, limits)?;
+            let scored = score_reference(&ranks, reference, &mut samples, limits, &goes_on);
+            passes.stopped_or(scored)?;
         }
         phases.end("time/reference_s");
-        // Until weights move the step can be given up.
         agreed(collective, self.check_stop())?;
         let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
         let work = PassWork::of(&context.decoder.config, &pairs, limits.micro_batch_tokens, limits.sharing);
@@ -174,18 +207,9 @@ impl Training for GrpoTraining<'_> {
         let (temperature, learning_rate) = (limits.temperature, context.learning_rate);
         let plan = UpdatePlan { loss: self.loss, config: self.update, temperature, learning_rate };
         self.watch.begin(format_args!("the update of step {}", context.step));
-        // Until the first optimizer step a step can be given up: from there on weights move.
-        let (stop, is_given_up) = (self.stop, Cell::new(false));
-        let goes_on = || {
-            is_given_up.set(stop.requested());
-            !is_given_up.get()
-        };
         let update = |context: &mut StepContext<'_>| {
             let report = train_on(context.decoder, context.optimizer, context.gradients, samples, plan, &goes_on);
-            if is_given_up.get() {
-                stop.check()?;
-            }
-            report.context("the update failed")
+            passes.stopped_or(report.context("the update failed"))
         };
         let report = match self.overlap == Overlap::OneStep && !context.checkpoint_follows {
             true => self.update_and_draw(&mut context, &mut phases, update)?,
@@ -331,14 +355,14 @@ impl GrpoTraining<'_> {
             }
             (None, None) => None,
         };
-        let frozen_scorer = reference.map(|decoder| DecoderScorer { decoder, limits });
+        let frozen_scorer = reference.map(|decoder| DecoderScorer { decoder, limits, stop });
         act(&mut RolloutContext {
             reader: Reader { tokenizer, prompts, config, sampling, step_key },
             bank: self.bank,
             search: self.search,
             engine,
             frozen: frozen.as_deref_mut().map(|frozen| frozen as &mut dyn Answerer),
-            scorer: &DecoderScorer { decoder, limits },
+            scorer: &DecoderScorer { decoder, limits, stop },
             frozen_scorer: frozen_scorer.as_ref().map(|scorer| scorer as &dyn Scorer),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use memtrain_corpora::store;
+use memtrain_corpora::store::{self, StoreError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,7 +25,21 @@ pub struct Input {
 impl Input {
     /// The file as an input, under a name that does not depend on the machine.
     pub(crate) fn of(path: &Path, name: String) -> Result<Self> {
-        Ok(Self { name, bytes: store::len(path)?, hash: store::hash_file(path)? })
+        Ok(Self { name, bytes: store::len(path)?, hash: store::hash_input(path)? })
+    }
+
+    /// This input where it is the one that a plan was made for, `before`. Of one that has become another of the same size,
+    /// `again` says whether it was read right.
+    ///
+    /// # Errors
+    /// If it reads as something else each time, or cannot be read.
+    pub(crate) fn settled(self, before: &Self, path: &Path, again: impl FnOnce() -> Result<Self>) -> Result<Self> {
+        if self.bytes == before.bytes && self.hash != before.hash && again()?.hash != self.hash {
+            let detail =
+                "it reads as something else each time: the disk or the memory is at fault, or it is being written";
+            return Err(StoreError::Unreadable { path: path.to_path_buf(), detail: detail.to_owned() }.into());
+        }
+        Ok(self)
     }
 }
 
@@ -101,4 +115,26 @@ pub(crate) fn to_value<T: Serialize>(value: &T) -> Value {
 /// A shard's work as the stage's own type.
 pub(crate) fn work_of<T: DeserializeOwned>(shard: &PlannedShard, stage: StageName) -> Result<T> {
     serde_json::from_value(shard.work.clone()).map_err(|_| PipelineError::StalePlan { stage })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_read_is_no_other_input() {
+        let input = |bytes, hash: &str| Input { name: "d.xml".into(), bytes, hash: hash.into() };
+        let settled = |read: &Input, again: &Input| {
+            let again = || Ok(again.clone());
+            read.clone().settled(&input(3, "a"), Path::new("d.xml"), again).map_err(|error| error.to_string())
+        };
+        let never = || -> Result<Input> { panic!("the file is the same, and is not read twice") };
+        assert_eq!(input(3, "a").settled(&input(3, "a"), Path::new("d.xml"), never).unwrap(), input(3, "a"));
+        assert_eq!(input(4, "b").settled(&input(3, "a"), Path::new("d.xml"), never).unwrap(), input(4, "b"));
+        assert_eq!(settled(&input(3, "b"), &input(3, "b")), Ok(input(3, "b")));
+        for again in ["a", "c"] {
+            let error = settled(&input(3, "b"), &input(3, again)).unwrap_err();
+            assert!(error.contains("it reads as something else each time"), "{error}");
+        }
+    }
 }

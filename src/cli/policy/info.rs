@@ -51,13 +51,14 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let tokenizer = if has_tokenizer { folder } else { base }.join("tokenizer.json");
     let tokenizer = PolicyTokenizer::from_file(&tokenizer).hint(no_policy)?;
     let ends = directory::load_generation(base, &config, &tokenizer).hint(no_policy)?.eos_token_ids;
-    let hashes = weight_hashes(folder)?;
     if store::list(base)?.iter().any(|path| is_weights(path)) {
         // What is said below is computed from the configuration: it must be that of the weights.
         let stored = StoredWeights::open(base)?;
         stored_decoder::check_tensors(&stored, &config)?;
         config.tie_word_embeddings &= !stored_decoder::has_own_head(&stored)?;
     }
+    // Last: a file that is no weights may be of any size.
+    let hashes = weight_hashes(folder)?;
     let text = if args.json {
         format!("{:#}\n", as_json(&config, (&tokenizer, &ends), &hashes, adapter.as_ref()))
     } else {

@@ -211,6 +211,26 @@ fn a_report_that_was_removed_is_written_again_and_turns_that_were_are_named() {
 }
 
 #[test]
+fn tables_that_a_kill_has_left_of_an_evaluation_that_is_done_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str| folder.path().join(name);
+    assert!(!work(folder.path(), 7, 1));
+    let first = store::read(&of("turns/batch-000000.parquet")).unwrap();
+    assert!(work(folder.path(), 7, 2));
+    let done = contents(folder.path());
+    // As it is when it was killed before the first table was removed.
+    store::create_dir_all(&of("turns")).unwrap();
+    store::write_atomic(&of("turns/batch-000000.parquet"), first).unwrap();
+    store::write_atomic(&of("turns/notes.parquet"), "somebody's").unwrap();
+    Record::open(folder.path(), &note(), keys(7), 3, false).unwrap().seal().unwrap();
+    assert_eq!(contents(folder.path()), done);
+    assert!(!store::exists(&of("turns/batch-000000.parquet")) && store::exists(&of("turns/notes.parquet")));
+    store::remove_file(&of("turns/notes.parquet")).unwrap();
+    Record::open(folder.path(), &note(), keys(7), 3, false).unwrap().seal().unwrap();
+    assert!(!store::exists(&of("turns")));
+}
+
+#[test]
 fn turns_of_others_are_refused_and_stay() {
     let scratch = tempfile::tempdir().unwrap();
     let (own, theirs, elsewhere) =

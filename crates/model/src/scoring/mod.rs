@@ -50,24 +50,29 @@ pub fn score(
     pairs: &[PromptResponse<'_>],
     limits: PassLimits,
 ) -> candle_core::Result<Vec<Vec<ScoredToken>>> {
-    score_across(&Ranks::single(0), decoder, pairs, limits)
+    score_across(&Ranks::single(0), decoder, pairs, limits, &|| true)
 }
 
 /// As [`score`] by several ranks that are given the same `pairs`: each computes its share of the micro-batches, and all have the
-/// result, which is that of one process.
+/// result, which is that of one process. `goes_on` is asked before each micro-batch; several ranks do not ask it, since what one of
+/// them left out, the others would wait for.
 ///
 /// # Errors
-/// If the forward pass fails or a rank is gone.
+/// If the forward pass fails, a rank is gone, or `goes_on` says no.
 pub fn score_across(
     ranks: &Ranks,
     decoder: &Decoder,
     pairs: &[PromptResponse<'_>],
     limits: PassLimits,
+    goes_on: &dyn Fn() -> bool,
 ) -> candle_core::Result<Vec<Vec<ScoredToken>>> {
     let frozen = decoder.frozen()?;
     let micro_batches = pack(pairs, limits.micro_batch_tokens, limits.sharing);
     let mut own = Vec::new();
     for (_, micro) in micro_batches.iter().enumerate().filter(|(number, _)| ranks.is_own(*number)) {
+        if ranks.world_size() == 1 && !goes_on() {
+            candle_core::bail!("the scoring was given up");
+        }
         let hidden = frozen.hidden(&micro.batch)?;
         let tokens = frozen.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
         own.extend(to_f64(&tokens.log_probs)?);

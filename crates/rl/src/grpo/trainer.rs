@@ -89,17 +89,19 @@ pub struct UpdateReport {
     pub updates: usize,
 }
 
-/// Fills in the log-probabilities of the frozen reference, each of `ranks` a share of them.
+/// Fills in the log-probabilities of the frozen reference, each of `ranks` a share of them. A single rank asks `goes_on` before each
+/// micro-batch.
 ///
 /// # Errors
-/// If the forward pass fails.
+/// If the forward pass fails, or `goes_on` says no.
 pub fn score_reference(
     ranks: &Ranks,
     reference: &Decoder,
     samples: &mut [TrainingSample],
     limits: PassLimits,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<()> {
-    let scored = log_probs(ranks, reference, samples, limits)?;
+    let scored = log_probs(ranks, reference, samples, limits, goes_on)?;
     for (sample, log_probs) in samples.iter_mut().zip(scored) {
         sample.reference_log_probs = Some(log_probs);
     }
@@ -107,16 +109,17 @@ pub fn score_reference(
 }
 
 /// Fills in the log-probabilities that ratios are taken to, as `config` says, each of `ranks` a share of them. Gives the mean mismatch between trainer and
-/// sampler where a pass was made for them.
+/// sampler where a pass was made for them. A single rank asks `goes_on` before each micro-batch.
 ///
 /// # Errors
-/// If the forward pass fails.
+/// If the forward pass fails, or `goes_on` says no.
 pub fn score_old(
     ranks: &Ranks,
     decoder: &Decoder,
     samples: &mut [TrainingSample],
     limits: PassLimits,
     config: &UpdateConfig,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<Option<f64>> {
     if config.old_log_probs == OldLogProbs::Sampler {
         for sample in samples {
@@ -128,7 +131,7 @@ pub fn score_old(
         return Ok(None);
     }
     let (mut sum, mut count) = (0.0, 0_usize);
-    let scored = log_probs(ranks, decoder, samples, limits)?;
+    let scored = log_probs(ranks, decoder, samples, limits, goes_on)?;
     for (sample, old) in samples.iter_mut().zip(scored) {
         for (&trainer, &sampler) in old.iter().zip(sample.sampler_log_probs.iter().flatten()) {
             sum += mismatch(f64::from(trainer), f64::from(sampler));
@@ -144,9 +147,10 @@ fn log_probs(
     decoder: &Decoder,
     samples: &[TrainingSample],
     limits: PassLimits,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<Vec<Vec<f32>>> {
     let pairs: Vec<_> = samples.iter().map(TrainingSample::pair).collect();
-    let scored = score_across(ranks, decoder, &pairs, limits)?;
+    let scored = score_across(ranks, decoder, &pairs, limits, goes_on)?;
     Ok(scored.into_iter().map(|tokens| tokens.into_iter().map(|token| token.log_prob as f32).collect()).collect())
 }
 

@@ -47,10 +47,13 @@ pub fn change(table: &mut toml::Table, key_value: &str) -> Result<(), Usage> {
     let (key, value) = key_value
         .split_once('=')
         .ok_or_else(|| Usage(format!("`--set {key_value}` has no `=`: write `--set section.key=value`")))?;
-    let value = toml::from_str::<toml::Table>(&format!("value = {value}"))
-        .ok()
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}")).ok();
+    // A line break ends a value, and what follows would be lost without a word.
+    if parsed.as_ref().is_some_and(|parsed| parsed.len() > 1) {
+        return Err(Usage(format!("`--set {key}=…` has another key behind it: each has a `--set` of its own")));
+    }
+    let value =
+        parsed.and_then(|mut parsed| parsed.remove("value")).unwrap_or_else(|| toml::Value::String(value.to_owned()));
     if key == "include" {
         return Err(Usage("`include` stands in a configuration file, not in `--set`".to_owned()));
     }
@@ -108,6 +111,16 @@ mod tests {
         assert_eq!(config.corpus.ingest.dumps, ["x.xml"]);
         assert!(resolve(Path::new("c.toml"), text, &["train.stepz=7".to_owned()]).is_err());
         assert!(resolve(Path::new("c.toml"), text, &["train.steps.more=7".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_change_is_of_one_key() {
+        for set in ["train.steps=7\nrun.name=\"other\"", "train.steps=7\n[run]"] {
+            let error = resolve(Path::new("c.toml"), "", &[set.to_owned()]).expect_err(set).to_string();
+            assert!(error.contains("each has a `--set` of its own"), "{error}");
+        }
+        let several = "corpus.ingest.dumps=[\"a\",\n\"b\"]\n".to_owned();
+        assert_eq!(resolve(Path::new("c.toml"), "", &[several]).unwrap().corpus.ingest.dumps, ["a", "b"]);
     }
 
     #[test]
