@@ -22,6 +22,6 @@ COPY --from=build /source/target/dist/memtrain /usr/local/bin/memtrain
 COPY configs /usr/local/share/memtrain/configs
 COPY LICENSE-MIT LICENSE-APACHE /usr/local/share/doc/memtrain/
 WORKDIR /work
-# SIGTERM, which `docker stop` sends, saves and ends with 75.
+# SIGTERM, which `docker stop` sends, saves and ends with 75; `docker stop -t 120` waits for that longer than ten seconds.
 ENTRYPOINT ["memtrain"]
 CMD ["--help"]

@@ -19,6 +19,7 @@ if ! command -v mdbook >/dev/null; then
     rm -rf "$tools/build"
 fi
 [ "$out" != --if-there ] || out=""
+mkdir -p "$target"
 out="$(realpath -m "${out:-$PWD/target/book}")"
 mdbook build docs --dest-dir "$out" 2>&1 | tee "$target/book.log"
 # mdBook goes on after a warning, of a missing include for example.

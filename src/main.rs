@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let _ = memtrain::run::signal::fail_beyond_size_limit();
     let cli = match memtrain::cli::parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::usage(&error),
+        Err(error) => return failure::usage(error),
     };
     memtrain::cli::start_log(&cli);
     if let Err(error) = environment::check() {

@@ -294,6 +294,12 @@ fn what_is_typed_wrong_is_named_with_what_would_be_right() {
         (&set("reader.prompt.layout=side"), 2, &["`reader.prompt.layout` is `side` at --set"]),
         (&set("train.steps.more=3"), 2, &["`train.steps` is a section of keys at --set: it must be a whole number"]),
         (&["train", "runs/other"], 2, &["`runs/other` is a folder", "`runs/other/config.toml`"]),
+        (&["train", "nope.toml"], 2, &["there is no configuration `nope.toml`", "hint: "]),
+        (&["corpus", "status", "runs"], 2, &["`runs` is a folder, and a configuration a file", "hint: "]),
+        (&set("steps=3"), 2, &["unknown key `steps` at --set", "Did you mean `train.steps`"]),
+        (&["train", "small.toml", "--dump", "x"], 2, &["unexpected argument '--dump'"]),
+        (&["train", "small.toml", "--dry-run", "--device-memory", "-1"], 2, &["it must be above 0"]),
+        (&["train", "small.toml", "--dry-run", "--mfu", "40"], 2, &["it must be at most 1"]),
         (&["quickstart", "--seed", "-1"], 2, &["'--seed <SEED>': the number must not be negative"]),
         (&["policy", "info", "built-in:nano"], 1, &["error: no built-in policy is called `nano`; there are "]),
         (&["policy", "info", "small.toml"], 1, &file),
@@ -310,11 +316,15 @@ fn what_is_typed_wrong_is_named_with_what_would_be_right() {
     ] {
         let said = refused(path, command, code, parts);
         assert!(!said.contains("Look at"), "what was typed is no line of a file: {said}");
+        assert!(!said.contains("as a value"), "nobody wants an option for a file: {said}");
     }
     assert!(!store::exists(&path.join("corpus")), "nothing is begun before the model is found");
     let output = memtrain(path, &["wikitext", "--language", "xx", "text.txt"]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("nothing is known of a language `xx`"));
+    let output = memtrain(path, &["read", "text.txt", "--ask", "Who built the mill?"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing but the fictional world"));
     // A configuration without the corpus that it reads.
     assert!(memtrain(path, &["corpus", "build", "small.toml"]).status.success());
     store::write_atomic(&path.join("bare.toml"), "run.corpus = \"corpus\"\npolicy.path = \"built-in:tiny\"\n").unwrap();
@@ -348,7 +358,7 @@ fn a_doctor_says_what_is_there_and_what_stands_in_the_way() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("! config      unknown key `stepz` at --set\n              fix: did you mean `steps`?"),
+        said.contains("! config      unknown key `train.stepz` at --set\n              fix: did you mean `steps`?"),
         "{said}"
     );
     // Whoever forbids the second start runs without the settings.
@@ -392,6 +402,9 @@ fn a_folder_of_another_kind_is_told_what_it_is_and_what_takes_it() {
     refused(path, &["policy", "info", "runs/r"], 1, &["its policies are in `runs/r/checkpoints`"]);
     refused(path, &["report", "corpus/ingest"], 1, &["hint: `corpus/ingest` is stage `ingest` of the corpus `corpus`"]);
     refused(path, &["train", "small.toml", "--set", "run.corpus=runs/r"], 1, &["is not built", is_run]);
+    refused(path, &["report", "."], 1, &["hint: `.` holds the corpus `./corpus` and the runs `./runs/…`"]);
+    let unbegun = ["train", "small.toml", "--set", "run.name=none", "--branch", "b"];
+    refused(path, &unbegun, 2, &["there is no run `runs/none` to branch from", "hint: Train it first"]);
     // Of the right kind, and not finished: to be built, not to be looked for elsewhere.
     store::remove_file(&path.join("corpus/synthesize/manifest.json")).unwrap();
     refused(path, &["corpus", "inspect", "corpus"], 1, &["is not finished", "memtrain corpus build"]);

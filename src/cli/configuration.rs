@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use memtrain_corpora::store;
 pub(super) use memtrain_session::config::changes::check_name;
 pub use memtrain_session::config::changes::resolve;
 use memtrain_session::config::sources::Sources;
 
-use super::failure::{Usage, WithHint};
 use crate::config::Config;
 use crate::device::DeviceChoice;
 
@@ -66,13 +64,7 @@ impl ConfigArgs {
     /// # Errors
     /// As [`Sources::read`].
     pub fn sources(&self) -> anyhow::Result<Sources> {
-        let path = self.path();
-        let inside = path.join("config.toml");
-        if store::is_dir(path) && store::exists(&inside) {
-            return Err(Usage(format!("`{}` is a folder, and a configuration a file", path.display())))
-                .hint(|| format!("the configuration in it is `{}`", inside.display()));
-        }
-        Sources::read(path)
+        Sources::read(self.path())
     }
 
     /// The configuration of the files, with the changes applied.

@@ -26,6 +26,22 @@ pub(super) fn seconds(text: &str) -> Result<u64, Wrong> {
     up_to(LONGEST_S, text)
 }
 
+/// A number above 0.
+pub(super) fn positive(text: &str) -> Result<f64, Wrong> {
+    match text.parse::<f64>()? {
+        number if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("it must be above 0".into()),
+    }
+}
+
+/// A share above 0 and up to 1.
+pub(super) fn share(text: &str) -> Result<f64, Wrong> {
+    match positive(text)? {
+        share if share <= 1.0 => Ok(share),
+        _ => Err("it must be at most 1: 0.4 for 40 %".into()),
+    }
+}
+
 fn up_to<T: TryFrom<u64>>(most: u64, text: &str) -> Result<T, Wrong> {
     match text.parse::<u64>()? {
         0 => Err("it must be at least 1".into()),
@@ -102,6 +118,15 @@ mod tests {
         assert_eq!(wrong(count("0")), "it must be at least 1");
         assert_eq!(wrong(held("10000001")), "it must be at most 10000000");
         assert!(count::<u32>("5000000000").is_err() && seconds("18446744073709551615").is_err());
+        for (refused, told) in [
+            (positive("0"), "it must be above 0"),
+            (positive("-1"), "it must be above 0"),
+            (share("nan"), "it must be above 0"),
+        ] {
+            assert_eq!(refused.expect_err("refused").to_string(), told);
+        }
+        assert_eq!(share("40").expect_err("refused").to_string(), "it must be at most 1: 0.4 for 40 %");
+        assert_eq!((positive("141").ok(), share("1").ok()), (Some(141.0), Some(1.0)));
         // What is no number is told by `failure::numbers`, which knows the standard library's error.
         let no_number = count::<usize>("-1").expect_err("negative");
         assert!(no_number.is::<std::num::ParseIntError>());

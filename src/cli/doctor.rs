@@ -3,6 +3,8 @@
 
 mod machine;
 
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,8 +16,12 @@ use serde::Serialize;
 use super::configuration::resolve;
 use super::environment;
 use super::failure::told_with_hint;
-use super::print::print_line;
+use super::print::{output, print_line};
 use crate::config::sources::Sources;
+use crate::run::fold::folded_below;
+
+/// Begins what goes on with a line on a terminal: as wide as the mark and the name.
+const BELOW: &str = "              ";
 
 /// Arguments of `memtrain doctor`.
 #[derive(Debug, Args)]
@@ -95,10 +101,14 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
                 State::Note => '-',
                 State::Wrong => '!',
             };
-            print_line!("{mark} {name:<10}  {found}")?;
+            let mut lines = format!("{mark} {name:<10}  {found}\n");
             if let Some(fix) = fix {
-                print_line!("{:14}fix: {fix}", "")?;
+                let _ = writeln!(lines, "{:14}fix: {fix}", "");
             }
+            if io::stdout().is_terminal() {
+                lines = folded_below(&lines, BELOW);
+            }
+            output().write_all(lines.as_bytes())?;
         }
     }
     let wrong = findings.iter().filter(|finding| finding.state == State::Wrong).count();

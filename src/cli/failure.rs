@@ -12,6 +12,7 @@ use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use memtrain_corpora::store::StoreError;
 use memtrain_corpora::visible::visible;
 use memtrain_session::error;
@@ -46,7 +47,13 @@ pub fn outcome(failure: &anyhow::Error) -> (u8, String) {
 }
 
 /// Tells what is wrong with the command line, or what was asked for instead of a command, and gives the exit code.
-pub fn usage(error: &clap::Error) -> ExitCode {
+pub fn usage(mut error: clap::Error) -> ExitCode {
+    if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
+        // How an unknown option would be a file's name is not what anybody wants to know.
+        tips.retain(|tip| !tip.to_string().contains("as a value"));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+    let error = &error;
     let own = numbers::rendered(error);
     let text = own.clone().unwrap_or_else(|| error.render().to_string());
     // What was typed may steer the terminal. Without that, clap prints in colour.
@@ -75,15 +82,10 @@ fn code(failure: &anyhow::Error) -> u8 {
 pub fn describe(failure: &anyhow::Error, coloured: bool) -> String {
     let paint =
         |code: &str, word: &str| if coloured { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.to_owned() };
-    let mut told = failure.to_string();
-    let mut text = format!("{} {}\n", paint("31", "error:"), visible(&told));
-    for cause in failure.chain().skip(1) {
-        let cause = cause.to_string();
-        // Many messages end with that of their cause.
-        if !told.contains(&cause) {
-            let _ = writeln!(text, "  caused by: {}", visible(&cause));
-            told = cause;
-        }
+    let told = messages(failure);
+    let mut text = format!("{} {}\n", paint("31", "error:"), visible(&told[0]));
+    for cause in &told[1..] {
+        let _ = writeln!(text, "  caused by: {}", visible(cause));
     }
     // What is known of a file that has changed says more than what a command adds.
     let changed =
@@ -96,9 +98,21 @@ pub fn describe(failure: &anyhow::Error, coloured: bool) -> String {
     text
 }
 
+/// What a failure says, and what its causes add to that: many messages end with that of their cause.
+fn messages(failure: &anyhow::Error) -> Vec<String> {
+    let mut told = vec![failure.to_string()];
+    for cause in failure.chain().skip(1) {
+        let cause = cause.to_string();
+        if !told[told.len() - 1].contains(&cause) {
+            told.push(cause);
+        }
+    }
+    told
+}
+
 /// A failure with its causes in one line, and what can be done about it.
 pub(super) fn told_with_hint(failure: &anyhow::Error) -> (String, Option<String>) {
-    (format!("{failure:#}"), error::hint(failure))
+    (messages(failure).join(": "), error::hint(failure))
 }
 
 fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {

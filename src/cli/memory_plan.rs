@@ -5,8 +5,8 @@ use memtrain_collective::launch;
 use memtrain_session::run_plan::{Machine, RunPlan};
 use memtrain_session::step_plan::Work;
 
-use super::counts::{count, held};
-use super::failure::{Usage, WithHint};
+use super::counts::{count, held, positive, share};
+use super::failure::WithHint;
 use super::print::print_line;
 use super::time_plan;
 use crate::config::Config;
@@ -17,14 +17,14 @@ use crate::plan::{MemoryPlan, Place, Setting};
 #[derive(Clone, Debug, Default, Args)]
 pub struct MachineArgs {
     /// With `--dry-run`: plan for a card of so many GiB, and refuse what does not fit; this machine's memory without it
-    #[arg(long, value_name = "GIB", requires = "dry_run")]
+    #[arg(long, value_name = "GIB", requires = "dry_run", value_parser = positive)]
     pub device_memory: Option<f64>,
     /// With `--dry-run`: share of the peak that is reached, for the time of a step
-    #[arg(long, value_name = "SHARE", requires = "dry_run")]
+    #[arg(long, value_name = "SHARE", requires = "dry_run", value_parser = share)]
     pub mfu: Option<f64>,
     /// With `--dry-run`: peak of the device in 10¹² operations a second (without it `train.peak_tflops`, what is known of the card, or
     /// what is measured of the processor)
-    #[arg(long, value_name = "TFLOPS", requires = "dry_run")]
+    #[arg(long, value_name = "TFLOPS", requires = "dry_run", value_parser = positive)]
     pub peak_tflops: Option<f64>,
     /// With `--dry-run`: sequences whose keys and values are cached at one time (without it as many as `sampler.cache_gib`, or half of what is left, has room for)
     #[arg(long, value_name = "N", requires = "dry_run", value_parser = count::<usize>)]
@@ -39,19 +39,12 @@ pub struct MachineArgs {
 /// # Errors
 /// If the plan does not fit: into the card that was named, or into this machine.
 pub(super) fn print(config: &Config, work: &Work, machine: &MachineArgs) -> anyhow::Result<()> {
-    let positive = |number: f64| number > 0.0 && number.is_finite();
-    let MachineArgs { device_memory, mfu, peak_tflops, .. } = *machine;
-    if mfu.is_some_and(|share| share > 1.0)
-        || ![mfu, peak_tflops, device_memory].iter().flatten().all(|&number| positive(number))
-    {
-        let detail = "`--mfu` is a share above 0 and up to 1; `--peak-tflops` and `--device-memory` are positive";
-        return Err(Usage(detail.to_owned()).into());
-    }
     let ranks = match machine.ranks {
         Some(ranks) => ranks,
         None => launch::planned_world_size()?,
     };
-    let planned = Machine { device_memory, live_sequences: machine.live_sequences, ranks: Some(ranks) };
+    let planned =
+        Machine { device_memory: machine.device_memory, live_sequences: machine.live_sequences, ranks: Some(ranks) };
     let Some(plan) = RunPlan::of(config, work, &planned)? else {
         print_line!(
             "# memory               unknown: the policy's `config.json` is not here, and no preset has its name"

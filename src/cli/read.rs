@@ -88,6 +88,12 @@ pub fn run(args: &ReadArgs) -> anyhow::Result<()> {
         return Err(Usage("`--ask` is empty: write the question behind it".to_owned()).into());
     }
     let text = texts::read(&args.files, args.format)?;
+    if args.policy.is_none() {
+        tracing::warn!(
+            "without `--policy` the small policy of the program reads: it knows nothing but the fictional world of the \
+             quickstart, and answers with its names"
+        );
+    }
     // Until here a signal ends the process as any other: standard input may never end.
     let stop = StopRequest::on_signals_saying("stopping: of a reading nothing is saved; a second Ctrl-C ends at once")?;
     let session = Session::open(args)?;

@@ -8,6 +8,7 @@ use memtrain_session::check::{check, needs_corpus};
 use memtrain_session::training::{Prepared, check_ranks, fine_tune, train_from};
 
 use super::configuration::{ConfigArgs, DeviceArgs, check_name};
+use super::failure::{Usage, WithHint};
 use super::memory_plan::MachineArgs;
 use super::models;
 use super::print::print_line;
@@ -16,9 +17,9 @@ use super::setup;
 use super::written::written_path;
 use crate::config::keys::Trainer;
 use crate::policy::directory;
-use crate::run::RunSetup;
 use crate::run::branch::branch;
 use crate::run::signal::StopRequest;
+use crate::run::{RunError, RunSetup};
 use crate::train::Overlap;
 
 /// Arguments of `memtrain train`.
@@ -99,7 +100,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     check_ranks(&session, &setup, &**ranks.collective())?;
     let open = || {
         if let Some(parent) = parent {
-            branch(&parent, &session.run_path(), &setup)?;
+            branch(&parent, &session.run_path(), &setup).or_else(|error| unbegun(error, &parent))?;
         }
         session.open_run(&setup)
     };
@@ -112,6 +113,15 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// What is told of a branch from a run that there is not.
+fn unbegun<T>(error: RunError, parent: &Path) -> anyhow::Result<T> {
+    match error {
+        RunError::NoRun { .. } => Err(Usage(format!("there is no run `{}` to branch from", parent.display())))
+            .hint(|| "train it first, without `--branch`; `run.name` says which run a branch is of".to_owned()),
+        error => Err(error.into()),
+    }
 }
 
 /// What the first signal is answered by.

@@ -260,7 +260,7 @@ impl RunError {
                  another `run.name` or with `--clean`"
                     .into(),
             ),
-            RunError::Stopped => Some("run the same command again to go on".into()),
+            RunError::Stopped => Some("run the same command again: it goes on from what is saved".into()),
         }
     }
 }

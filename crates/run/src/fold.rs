@@ -15,17 +15,22 @@ const INDENT: &str = "    ";
 /// assert_eq!(lines[1], "    `memtrain corpus build run.toml`");
 /// ```
 pub fn folded(text: &str) -> String {
+    folded_below(text, INDENT)
+}
+
+/// The same, with `indent` before what goes on with a line.
+pub fn folded_below(text: &str, indent: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     for line in text.split_inclusive('\n') {
         match columns(line) > COLUMNS {
-            true => fold(line, &mut out),
+            true => fold(line, indent, &mut out),
             false => out.push_str(line),
         }
     }
     out
 }
 
-fn fold(line: &str, out: &mut String) {
+fn fold(line: &str, indent: &str, out: &mut String) {
     let start = line.len() - line.trim_start_matches(' ').len();
     out.push_str(&line[..start]);
     let (mut at, mut is_first) = (start, true);
@@ -34,9 +39,9 @@ fn fold(line: &str, out: &mut String) {
         let width = columns(word);
         if !is_first && at + width > COLUMNS {
             out.push('\n');
-            out.push_str(INDENT);
+            out.push_str(indent);
             out.push_str(&word[spaces..]);
-            at = INDENT.len() + width - spaces;
+            at = indent.len() + width - spaces;
         } else {
             out.push_str(word);
             at += width;

@@ -128,6 +128,9 @@ impl Format {
             Some(Self::Squad)
         } else if open::is_kilt(row) {
             Some(Self::Kilt)
+        } else if row.get("context").is_some_and(|context| context.is_array() || context.is_object()) && has("question")
+        {
+            Some(Self::Hotpotqa)
         } else if has("outputs") || has("context") && any(&["question", "input", "query"]) {
             Some(Self::Ruler)
         } else if any(&open::QUESTIONS) && (any(&open::ANSWERS) || has("QuestionId")) {

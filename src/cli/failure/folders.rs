@@ -23,6 +23,8 @@ pub(in crate::cli) enum FolderKind {
     Index,
     Evaluation,
     Tasks,
+    /// A folder with a corpus in it, as the quickstart leaves it.
+    Quickstart,
 }
 
 impl FolderKind {
@@ -48,6 +50,7 @@ impl FolderKind {
             _ if has("index.json") => Some(Self::Index),
             _ if has("adapter_config.json") => Some(Self::Adapter),
             _ if directory::load_config(folder).is_ok() => Some(Self::Policy),
+            _ if has("corpus/synthesize/plan.json") => Some(Self::Quickstart),
             _ => None,
         }
     }
@@ -78,6 +81,9 @@ impl FolderKind {
             }
             Self::Index => format!("`{shown}` is an index: `memtrain index search --corpus` takes it"),
             Self::Evaluation => format!("`{shown}` is an evaluation: `memtrain eval compare` takes it"),
+            Self::Quickstart => {
+                format!("`{shown}` holds the corpus `{shown}/corpus` and the runs `{shown}/runs/…`: name one")
+            }
             Self::Tasks => format!("`{shown}` holds tables of tasks: `memtrain eval long-qa` takes these"),
         }
     }

@@ -80,7 +80,7 @@ fn line(argument: &Arg) -> String {
 
 /// An argument as it is typed: `-v, --verbose`, `--set <KEY=VALUE>`, `<FILE>`.
 fn spelled(argument: &Arg) -> String {
-    let names: Vec<String> = argument
+    let long_and_short: Vec<String> = argument
         .get_short()
         .map(|short| format!("-{short}"))
         .into_iter()
@@ -92,7 +92,10 @@ fn spelled(argument: &Arg) -> String {
                 Some(names) => names.iter().map(|name| format!("<{name}>")).collect(),
                 None => vec![format!("<{}>", argument.get_id().as_str().to_uppercase())],
             };
-            names.join(" ")
+            match argument.is_require_equals_set() {
+                true => return format!("{}[={}]", long_and_short.join(", "), names.join(" ")),
+                false => names.join(" "),
+            }
         }
         false => String::new(),
     };
@@ -101,7 +104,7 @@ fn spelled(argument: &Arg) -> String {
     } else {
         ""
     };
-    format!("{} {values}{more}", names.join(", ")).trim().to_owned()
+    format!("{} {values}{more}", long_and_short.join(", ")).trim().to_owned()
 }
 
 /// A text of clap's on one line.

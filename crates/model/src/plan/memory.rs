@@ -85,7 +85,10 @@ fn class(name: &'static str, bytes: u64, phase: Phase, note: impl Into<String>) 
 }
 
 fn billions(number: u64) -> String {
-    format!("{:.3} billion", number as f64 / 1e9)
+    match number as f64 {
+        number if number < 1e8 => format!("{:.2} million", number / 1e6),
+        number => format!("{:.3} billion", number / 1e9),
+    }
 }
 
 fn weights(setting: &Setting) -> Vec<Class> {

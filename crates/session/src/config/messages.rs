@@ -7,6 +7,7 @@ use memtrain_corpora::json;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
+use super::keys::KEYS;
 use super::sources::Sources;
 use super::{ranges, renamed};
 use crate::error::ConfigError;
@@ -40,10 +41,17 @@ fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
     let place = place(path, text, start);
     let message = error.message();
     if let Some((key, known)) = unknown(message, "unknown field `") {
-        return ConfigError {
-            message: format!("unknown key `{key}` at {place}"),
-            hint: Some(nearest_hint(key, &known)),
+        let table = DeTable::parse(text).ok();
+        let table = table.as_ref().map(|table| table.get_ref());
+        let whole = table.zip(start).and_then(|(table, start)| key_named_at(table, start));
+        let is_section =
+            table.and_then(|table| table.get(key)).is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)));
+        let hint = match whole.as_deref().and_then(|whole| whole.strip_suffix(key)) {
+            Some("") if !is_section => of_a_section(key).unwrap_or_else(|| nearest_hint(key, &known)),
+            _ => nearest_hint(key, &known),
         };
+        let whole = whole.unwrap_or_else(|| key.to_owned());
+        return ConfigError { message: format!("unknown key `{whole}` at {place}"), hint: Some(hint) };
     }
     // The text of an option is not what was typed.
     let line = start.filter(|_| !is_option(path)).and_then(|start| look_at(text, start));
@@ -200,6 +208,22 @@ fn expected(name: &str) -> Option<&'static str> {
     }
 }
 
+/// A hint to the keys of sections that are called as a key without a section; nothing where there are none.
+fn of_a_section(name: &str) -> Option<String> {
+    let inside = KEYS.iter().filter(|key| key.name.rsplit_once('.').is_some_and(|(_, last)| last == name));
+    let keys: Vec<String> = inside.map(|key| format!("`{}`", key.name)).collect();
+    (!keys.is_empty()).then(|| format!("did you mean {}?", keys.join(" or ")))
+}
+
+/// The key, with its sections, whose name stands at a byte.
+fn key_named_at(table: &DeTable<'_>, byte: usize) -> Option<String> {
+    table.iter().find_map(|(name, value)| match value.get_ref() {
+        _ if name.span().contains(&byte) => Some(name.get_ref().to_string()),
+        DeValue::Table(inner) => key_named_at(inner, byte).map(|key| format!("{}.{key}", name.get_ref())),
+        _ => None,
+    })
+}
+
 /// The key whose value stands at a byte.
 fn key_at(table: &DeTable<'_>, byte: usize) -> Option<String> {
     let inside = table.iter().find_map(|(name, value)| match value.get_ref() {
@@ -240,13 +264,20 @@ mod tests {
     #[test]
     fn an_unknown_key_is_answered_with_the_nearest() {
         let (message, hint) = complaint("[train]\nsteps = 1\n  learnin_rate = 0.1\n");
-        assert_eq!(message, "unknown key `learnin_rate` at a.toml:3:3");
+        assert_eq!(message, "unknown key `train.learnin_rate` at a.toml:3:3");
         assert_eq!(hint.as_deref(), Some("did you mean `learning_rate`?"));
         let (message, hint) = complaint("[model]\nx = 1\n");
         assert_eq!(message, "unknown key `model` at a.toml:1:2");
         assert_eq!(hint.as_deref(), Some("known here: `train`"));
         let error = parse_config::<Config>(Path::new("--set"), "[train]\nstep = 1").expect_err("wrong");
-        assert_eq!(error.message, "unknown key `step` at --set");
+        assert_eq!(error.message, "unknown key `train.step` at --set");
+        let (message, hint) = complaint("train = { steps = 1, model.x = 3 }");
+        assert_eq!(message, "unknown key `train.model` at a.toml:1:22");
+        assert_eq!(hint.as_deref(), Some("known here: `steps`, `learning_rate`"));
+        // A key without its section.
+        let (message, hint) = complaint("learning_rate = 0.1\n");
+        assert_eq!(message, "unknown key `learning_rate` at a.toml:1:1");
+        assert_eq!(hint.as_deref(), Some("did you mean `optimizer.learning_rate`?"));
     }
 
     #[test]

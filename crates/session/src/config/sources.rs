@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use super::messages::{parse_config, value_place};
 use super::{Config, renamed};
-use crate::error::{ConfigError, Usage};
+use crate::error::{ConfigError, Usage, WithHint};
 
 /// Most bytes of all files together.
 const MAX_BYTES: u64 = 16 << 20;
@@ -73,6 +73,7 @@ impl Sources {
     }
 
     fn add(&mut self, path: &Path, above: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+        check_is_file(path)?;
         let read: u64 = self.files.iter().map(|file| file.text.len() as u64).sum();
         let text = store::read_to_string_at_most(path, MAX_BYTES.saturating_sub(read))?;
         let file = Source { path: path.to_path_buf(), text };
@@ -165,6 +166,28 @@ impl Source {
     }
 }
 
+/// Refuses what is no file, with what it may be instead.
+fn check_is_file(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    if !store::exists(path) {
+        return Err(Usage(format!("there is no configuration `{shown}`"))).hint(|| {
+            "check the path, as seen from the folder you are in; `memtrain config check FILE` looks at one".to_owned()
+        });
+    }
+    if !store::is_dir(path) {
+        return Ok(());
+    }
+    let is_toml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    let inside: Vec<PathBuf> = store::list(path)?.into_iter().filter(is_toml).collect();
+    Err(Usage(format!("`{shown}` is a folder, and a configuration a file"))).hint(|| match &inside[..] {
+        [] => {
+            "name the file that `corpus build` or `train` was given, for example `configs/enwiki-short.toml`".to_owned()
+        }
+        [one] => format!("the configuration in it is `{}`", one.display()),
+        [first, rest @ ..] => format!("in it are `{}` and {} more: name one", first.display(), rest.len()),
+    })
+}
+
 /// Puts a table over another one.
 fn merge(below: &mut Table, above: Table) {
     for (key, value) in above {
@@ -182,6 +205,7 @@ mod tests {
     use super::*;
     use crate::config::changes::resolve;
     use crate::config::messages::origin;
+    use crate::error::{self, ErrorKind, kind};
 
     fn written(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -191,6 +215,28 @@ mod tests {
             store::write_atomic(&path, text).unwrap();
         }
         folder
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_with_what_is_there() {
+        let folder =
+            written(&[("a.toml", ""), ("b.toml", ""), ("run/config.toml", ""), ("run/log", ""), ("none/x", "")]);
+        for (name, message, hint) in [
+            ("c.toml", "there is no configuration `FOLDER/c.toml`", "check the path"),
+            ("", "`FOLDER/` is a folder, and a configuration a file", "in it are `FOLDER/a.toml` and 1 more"),
+            (
+                "run",
+                "`FOLDER/run` is a folder, and a configuration a file",
+                "the configuration in it is `FOLDER/run/config.toml`",
+            ),
+            ("none", "`FOLDER/none` is a folder, and a configuration a file", "name the file"),
+        ] {
+            let failure = Sources::read(&folder.path().join(name)).unwrap_err();
+            let plain = |text: &str| text.replace(&folder.path().display().to_string(), "FOLDER");
+            assert_eq!((kind(&failure), plain(&failure.to_string()).as_str()), (ErrorKind::Usage, message));
+            let told = plain(&error::hint(&failure).unwrap());
+            assert!(told.starts_with(hint), "{told}");
+        }
     }
 
     #[test]
@@ -223,7 +269,7 @@ mod tests {
     #[test]
     fn what_is_wrong_in_an_included_file_has_its_place_there() {
         for (base, expected) in [
-            ("[train]\nstepz = 3\n", "unknown key `stepz` at FOLDER/base.toml:2:1"),
+            ("[train]\nstepz = 3\n", "unknown key `train.stepz` at FOLDER/base.toml:2:1"),
             ("[train]\nsteps = \"x\"\n", "at FOLDER/base.toml:2:9"),
             ("[optimizer]\nbeta1 = 2.0\n", "`optimizer.beta1` is 2.0 at FOLDER/base.toml:2:9"),
             ("[train\n", "FOLDER/base.toml:1:"),

@@ -10,10 +10,16 @@ use crate::{ContextKind, ContextPassage, Task};
 
 /// A question of HotpotQA or 2WikiMultihopQA, in the original layout (pairs) or that of the hub's tables (columns).
 pub(super) fn hotpotqa(row: &Map<String, Value>, source: &str, fallback: &str) -> Result<Task, Refused> {
-    let answers = texts_of([first(row, &["answer"]), first(row, &["answer_aliases", "aliases"])].into_iter().flatten());
+    let answers = texts_of(
+        [first(row, &["answer", "answers"]), first(row, &["answer_aliases", "aliases"])].into_iter().flatten(),
+    );
     let asked = question(text(row, &["question"]), answers)?;
     let context = pairs(row.get("context"), "sentences").ok_or_else(|| Refused::new("no context", ""))?;
-    let facts = pairs(row.get("supporting_facts"), "sent_id").ok_or_else(|| Refused::new("no supporting facts", ""))?;
+    // Somebody's own questions and published test sets do not say which paragraphs answer.
+    let facts = match first(row, &["supporting_facts"]) {
+        Some(facts) => pairs(Some(facts), "sent_id").ok_or_else(|| Refused::new("no supporting facts", ""))?,
+        None => Vec::new(),
+    };
     let supporting: HashSet<String> = facts.into_iter().map(|(title, _)| title).collect();
     let (mut passages, mut gold, mut named): (Vec<ContextPassage>, Vec<u32>, HashSet<String>) = Default::default();
     for (title, sentences) in context {
@@ -38,7 +44,7 @@ pub(super) fn hotpotqa(row: &Map<String, Value>, source: &str, fallback: &str) -
         passages,
         gold,
         length: 0,
-        extra: others(row, &["_id", "id", "question", "answer", "context"]),
+        extra: others(row, &["_id", "id", "question", "answer", "answers", "context"]),
     })
 }
 

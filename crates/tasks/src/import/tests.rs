@@ -53,6 +53,11 @@ fn hotpotqa_in_both_layouts_and_2wiki() {
     });
     let (same, _) = only(columns);
     assert_eq!((same.passages, same.gold), (task.passages, task.gold));
+    // Questions of one's own: nobody says which paragraphs answer.
+    let own = json!({"id": "q1", "question": "Who?", "answers": ["yes"], "context": [["A", ["One."]], ["B", "Two."]]});
+    let (task, format) = only(own);
+    assert_eq!((format.as_str(), task.questions, task.gold.len()), ("hotpotqa", vec![question("Who?", &["yes"])], 0));
+    assert_eq!(task.passages.len(), 2);
     let wiki = json!({
         "_id": "w", "question": "Who?", "answer": "Ann", "evidences": [["a", "b", "c"]], "answer_aliases": ["Anne", "Ann"],
         "supporting_facts": [["A", 0]], "context": [["A", ["One.", "Two."]]],
