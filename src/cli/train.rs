@@ -8,7 +8,7 @@ use memtrain_session::check::{check, needs_corpus};
 use memtrain_session::training::{Prepared, check_ranks, fine_tune, train_from};
 
 use super::configuration::{ConfigArgs, DeviceArgs, check_name};
-use super::memory_plan::MachineArgs;
+use super::machine::MachineArgs;
 use super::models;
 use super::print::print_line;
 use super::ranks;
