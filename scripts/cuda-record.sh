@@ -43,14 +43,12 @@ levels=()
 for package in candle-core candle-kernels candle-nn "${members[@]}"; do
     levels+=(--config "profile.release.package.$package.opt-level=1")
 done
-# This program does not start where there is no driver, so the ordinary one comes back to where it is looked for.
-program="$libraries/memtrain" ordinary="$libraries/memtrain-ordinary" built="$target/release/memtrain"
-rm -f "$ordinary"
-[ ! -e "$built" ] || ln "$built" "$ordinary"
-trap '[ ! -e "$ordinary" ] || mv -f "$ordinary" "$built"' EXIT
+program="$libraries/memtrain"
+. scripts/ordinary-program.sh
+keep_ordinary "$target/release"
+trap 'restore_ordinary "$target/release"' EXIT
 cargo build --release --locked "${levels[@]}" --workspace --features cuda --bin memtrain --bench record --bench gpu
-mv -f "$built" "$program"
-[ ! -e "$ordinary" ] || mv -f "$ordinary" "$built"
+take_built "$target/release" "$program"
 newest() { ls -t "$target/release/deps/$1"-* | grep -v '\.d$' | head -n 1; }
 
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"

@@ -18,14 +18,11 @@ if [ -n "${1:-}" ]; then
     cp "$1" "$memtrain"
     trap 'rm -rf "$work"' EXIT
 else
-    # This program does not start without MPI, so the ordinary one comes back to where it is looked for.
-    built="$target/release/memtrain" ordinary="$target/release/memtrain-ordinary"
-    rm -f "$ordinary"
-    [ ! -e "$built" ] || ln "$built" "$ordinary"
-    trap '[ ! -e "$ordinary" ] || mv -f "$ordinary" "$built"; rm -rf "$work"' EXIT
+    . scripts/ordinary-program.sh
+    keep_ordinary "$target/release"
+    trap 'restore_ordinary "$target/release"; rm -rf "$work"' EXIT
     cargo build --release --locked --workspace --features mpi --bin memtrain
-    mv -f "$built" "$memtrain"
-    [ ! -e "$ordinary" ] || mv -f "$ordinary" "$built"
+    take_built "$target/release" "$memtrain"
 fi
 cd "$work"
 # Open MPI on any machine: as root, more processes than cores, none bound to one, without copies between address spaces.

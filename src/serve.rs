@@ -13,6 +13,7 @@
 mod hosts;
 mod http;
 mod places;
+mod response;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +27,9 @@ use memtrain_corpora::json::problem;
 use serde_json::{Value, json};
 
 use self::hosts::AllowedHosts;
-use self::http::{Answer, Connection, Limits, Request, Response};
+use self::http::{Answer, Connection, Limits, Request};
 use self::places::Places;
+use self::response::Response;
 use crate::rollout::retrieve::{Found, RetrieveRequest, Retriever, list_answer};
 use crate::run::signal::StopRequest;
 

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use memtrain::nn::gradient_check::max_difference;
 use memtrain::nn::{PackedBatch, tape};
 use memtrain::policy::convert::{Conversion, convert, merge_lora};
-use memtrain::policy::stored_decoder::load_decoder;
+use memtrain::policy::directory::load_decoder;
 use memtrain::policy::{Decoder, adapter, directory};
 use memtrain_corpora::store;
 use safetensors::SafeTensors;

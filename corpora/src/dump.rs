@@ -23,16 +23,19 @@ mod page;
 mod part;
 mod reader;
 mod redirect;
+mod references;
 mod revisions;
 mod site;
 
 pub use crate::dump_error::DumpError;
 pub use page::Page;
-pub(crate) use page::character_reference;
 #[cfg(feature = "extracted")]
-pub(crate) use page::{too_long, unescape};
+pub(crate) use page::too_long;
 pub use part::{Part, open_part, parts};
 pub use reader::{DumpReader, from_reader, open};
 pub(crate) use redirect::target as redirect_target;
+pub(crate) use references::character_reference;
+#[cfg(feature = "extracted")]
+pub(crate) use references::unescape;
 pub(crate) use site::MAX_FIELD_BYTES;
 pub use site::SiteInfo;

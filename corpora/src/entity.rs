@@ -1,7 +1,7 @@
 //! Entity mentions in passages: the output of the entity stage.
 
 use crate::Span;
-use crate::store::ScalarIndex;
+use crate::scalar::ScalarIndex;
 
 /// What kind of thing an entity is: the label set of spaCy's OntoNotes models, plus [`EntityLabel::Unknown`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -28,6 +28,7 @@ pub mod languages;
 pub mod mask;
 pub mod passage;
 pub mod rng;
+mod scalar;
 pub mod store;
 pub mod unpack;
 pub mod visible;

@@ -37,23 +37,25 @@ mod owned;
 mod resolve;
 #[cfg(feature = "tables")]
 mod rows;
-mod scalar;
 #[cfg(feature = "tables")]
 mod table;
+#[cfg(feature = "tables")]
+mod table_file;
 #[cfg(feature = "tables")]
 mod table_reader;
 #[cfg(feature = "tables")]
 mod values;
 mod verified;
 
+pub use crate::scalar::ScalarIndex;
 #[cfg(feature = "tables")]
 pub use arrow::array::RecordBatch;
 pub use as_written::{check_as_written, differences};
-pub use atomic::{AtomicFile, is_temporary, sweep_temporaries, sweep_temporaries_of, write_atomic};
+pub use atomic::{AtomicFile, check_file, is_temporary, sweep_temporaries, sweep_temporaries_of, write_atomic};
 pub use error::{RowError, StoreError, TO_UTF8};
 pub use file::{
-    MAX_READ_BYTES, MAX_WEIGHTS_BYTES, append, check_file, create_dir_all, exists, hash_bytes, hash_file, hash_input,
-    head, is_dir, len, link_durably, list, open, open_stream, read, read_at_most, read_stream, read_to_string,
+    MAX_READ_BYTES, MAX_WEIGHTS_BYTES, append, create_dir_all, exists, hash_bytes, hash_file, hash_input, head, is_dir,
+    len, link_durably, list, open, open_stream, read, read_at_most, read_stream, read_to_string,
     read_to_string_at_most, remove_dir_all, remove_empty_dir, remove_file, rename_durably, try_exists,
 };
 #[cfg(feature = "tables")]
@@ -69,7 +71,6 @@ pub use owned::{
 pub use resolve::{Relation, is_link, is_mount_point, refuse_overlap, relation, resolve};
 #[cfg(feature = "tables")]
 pub use rows::number_passages;
-pub use scalar::ScalarIndex;
 #[cfg(feature = "tables")]
 pub use table::{Row, TableSummary, TableWriter};
 #[cfg(feature = "tables")]

@@ -39,6 +39,7 @@ mod time;
 mod tokens;
 mod unit_symbols;
 mod units;
+mod visibility;
 
 pub use context::WikiContext;
 pub use holes::{Hole, HoleKind, holes};

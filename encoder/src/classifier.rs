@@ -7,7 +7,6 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::batches;
-use crate::config::Spec;
 use crate::error::{EncoderError, Result};
 use crate::families::Head;
 use crate::model::Model;
@@ -48,7 +47,7 @@ impl TokenClassifier {
     /// Reads a Hugging Face directory of a `…ForTokenClassification`.
     pub fn open(directory: &Path, options: &Options) -> Result<Self> {
         let device = options.device.open()?;
-        let (model, (head, weight, bias)) = Model::open(directory, &device, |weights, architecture| {
+        let (model, (head, weight, bias)) = Model::open(directory, &device, |weights, architecture, spec| {
             if !weights.contains("classifier.weight") {
                 return Err(EncoderError::Unsupported {
                     path: directory.to_owned(),
@@ -57,9 +56,9 @@ impl TokenClassifier {
                 });
             }
             let head = architecture.head(weights)?;
-            let Spec { hidden_size, labels, .. } = architecture.spec();
-            let weight = weights.get_full("classifier.weight", &[labels.len(), *hidden_size])?;
-            Ok((head, weight, weights.get_full("classifier.bias", &[labels.len()])?))
+            let num_labels = spec.labels.len();
+            let weight = weights.get_full("classifier.weight", &[num_labels, spec.hidden_size])?;
+            Ok((head, weight, weights.get_full("classifier.bias", &[num_labels])?))
         })?;
         let tokenizer = TextTokenizer::open(directory, model.vocabulary)?;
         let scheme = Scheme::new(&model.spec.labels);

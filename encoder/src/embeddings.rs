@@ -36,7 +36,7 @@ impl Embeddings {
     /// Reads a Hugging Face or sentence-transformers directory. `normalize` scales vectors to length 1.
     pub fn open(directory: &Path, pooling: Pooling, normalize: bool, options: &Options) -> Result<Self> {
         let device = options.device.open()?;
-        let (model, ()) = Model::open(directory, &device, |_, _| Ok(()))?;
+        let (model, ()) = Model::open(directory, &device, |_, _, _| Ok(()))?;
         let tokenizer = TextTokenizer::open(directory, model.vocabulary)?;
         let pooling = match pooling {
             Pooling::Model => Pooling::stated(directory)?.unwrap_or(model.pooling),

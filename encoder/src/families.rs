@@ -59,16 +59,17 @@ pub(crate) struct Family {
     /// Pooling of a directory that says nothing of it.
     pub(crate) pooling: Pooling,
     /// Reads the configuration.
-    pub(crate) read: fn(&Fields) -> Result<Box<dyn Architecture>>,
+    pub(crate) read: fn(&Fields) -> Result<Configured>,
 }
 
 /// A layer between hidden states \[N, D\] and the scores of labels.
 pub(crate) type Head = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync>;
 
-/// A configuration that has been read and checked.
-pub(crate) trait Architecture {
-    fn spec(&self) -> &Spec;
+/// A configuration as it was read and checked: what all families have in common, and the rest.
+pub(crate) type Configured = (Spec, Box<dyn Architecture>);
 
+/// A configuration that the weights are read by.
+pub(crate) trait Architecture {
     /// Takes the weights. Every shape is compared with the configuration before memory is asked for by it.
     fn load(&self, weights: &Weights<'_>) -> Result<Box<dyn Encoder>>;
 

@@ -30,17 +30,17 @@ impl Model {
     pub(crate) fn open<T>(
         directory: &Path,
         device: &Device,
-        head: impl FnOnce(&Weights<'_>, &dyn Architecture) -> error::Result<T>,
+        head: impl FnOnce(&Weights<'_>, &dyn Architecture, &Spec) -> error::Result<T>,
     ) -> error::Result<(Self, T)> {
         let fields = Fields::read(directory)?;
         let family = Family::of(&fields)?;
-        let architecture = (family.read)(&fields)?;
+        let (spec, architecture) = (family.read)(&fields)?;
         let weights = Weights::open(directory, device, family.anchor)?;
         let encoder = architecture.load(&weights)?;
-        let head = head(&weights, architecture.as_ref())?;
+        let head = head(&weights, architecture.as_ref(), &spec)?;
         weights.finish()?;
         let model = Self {
-            spec: architecture.spec().clone(),
+            spec,
             directory: directory.to_owned(),
             vocabulary: family.vocabulary,
             pooling: family.pooling,

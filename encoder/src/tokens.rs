@@ -119,14 +119,8 @@ impl TextTokenizer {
 /// The span of whole scalars that a token's bytes touch. Tokenizers that remove accents leave the accent's own scalar
 /// out, and tokenizers of bytes may end a token inside a scalar; both are set right here.
 fn whole(text: &str, span: Range<usize>) -> Range<usize> {
-    let mut start = span.start.min(text.len());
-    let mut end = span.end.min(text.len()).max(start);
-    while !text.is_char_boundary(start) {
-        start -= 1;
-    }
-    while !text.is_char_boundary(end) {
-        end += 1;
-    }
+    let mut start = text.floor_char_boundary(span.start);
+    let mut end = text.ceil_char_boundary(span.end.max(span.start));
     let inside = &text[start..end];
     start += inside.len() - inside.trim_start().len();
     end = start + inside.trim().len();

@@ -1,22 +1,28 @@
 //! Stage 2, `entities`: who and what is mentioned in each passage.
 //!
 //! Reads the tables of ingest, writes `data/entities-…parquet`, one row a passage in the order of the passages. Finding
-//! mentions is behind [`EntityBackend`]; a back-end is a file and a line in `backend`; `links` is the back-end that needs no model. What somebody else has found is read
+//! mentions is behind [`EntityBackend`]; a back-end is a file, a name in `backend_name` and a line in `registry`; `links` is the back-end that needs no model. What somebody else has found is read
 //! from a file (`spans`).
 
 pub(crate) mod aliases;
 mod backend;
+mod backend_name;
 mod bert;
+mod config;
 pub mod conll;
 pub mod evaluation;
 mod gazetteer;
 mod labels;
 mod lexicon;
 mod links;
+mod locale;
 mod names;
+mod registry;
 mod rules;
 mod rust_bert;
 mod spans;
+mod text;
+mod titles;
 mod tokens;
 
 use std::collections::HashSet;
@@ -30,15 +36,18 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use aliases::Aliases;
-pub use backend::{BackendName, EntityBackend, ModelSource, open_backend, without_overlaps};
+pub use backend::{EntityBackend, ModelSource, without_overlaps};
+pub use backend_name::BackendName;
 pub use bert::BertBackend;
+pub use config::{BertConfig, EntitiesConfig};
 pub use gazetteer::{Gazetteer, GazetteerBuilder};
 pub use links::LinksBackend;
-pub(crate) use rules::{Locale, classify};
+pub(crate) use locale::Locale;
+pub use registry::open_backend;
+pub(crate) use rules::classify;
 #[cfg(feature = "rust-bert")]
 pub use rust_bert::RustBertBackend;
 
-use crate::config::{CorpusConfig, EntitiesConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::{
     FileRecord, Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName,
@@ -79,7 +88,7 @@ pub(crate) fn with_language(config: &EntitiesConfig, out: &Path, stage: StageNam
     if config.language.is_empty()
         && let Some(article) = articles(out, stage)?.next()
     {
-        config.language = match rules::language_of_address(&article?.url) {
+        config.language = match locale::language_of_address(&article?.url) {
             Some(language) => language.to_owned(),
             None => {
                 let passages = Passages::open(out, stage)?;
@@ -196,15 +205,14 @@ struct Work {
 }
 
 pub(crate) struct EntitiesStage<'a> {
-    pub(crate) config: &'a CorpusConfig,
+    pub(crate) config: &'a EntitiesConfig,
     pub(crate) out: &'a Path,
 }
 
 impl EntitiesStage<'_> {
     fn inputs(&self) -> Result<Vec<Input>> {
         let mut inputs = vec![StageFolder::manifest_input(self.out, StageName::Ingest, StageName::Entities)?];
-        let entities = &self.config.entities;
-        inputs.extend(entities.backend.inputs(entities)?);
+        inputs.extend(self.config.inputs()?);
         Ok(inputs)
     }
 }
@@ -216,16 +224,16 @@ impl Stage for EntitiesStage<'_> {
 
     /// Not where the model or the spans lie, as their files are inputs.
     fn configuration(&self) -> serde_json::Value {
-        to_value(&EntitiesConfig { model: String::new(), spans: String::new(), ..self.config.entities.clone() })
+        to_value(&EntitiesConfig { model: String::new(), spans: String::new(), ..self.config.clone() })
     }
 
     fn plan(&self) -> Result<Plan> {
         let inputs = self.inputs()?;
         let total = Passages::open(self.out, StageName::Entities)?.len();
-        let size = self.config.entities.passages_per_shard;
+        let size = self.config.passages_per_shard;
         let first: Vec<u64> = (0..total.div_ceil(size)).map(|shard| shard * size).collect();
-        let places = match self.config.entities.backend == BackendName::SPANS {
-            true => spans::places(Path::new(&self.config.entities.spans), &first, total)?,
+        let places = match self.config.backend == BackendName::Spans {
+            true => spans::places(Path::new(&self.config.spans), &first, total)?,
             false => Vec::new(),
         };
         let of_shard = |(shard, &first_passage): (usize, &u64)| {
@@ -242,9 +250,9 @@ impl Stage for EntitiesStage<'_> {
     }
 
     fn open(&self, folder: &StageFolder) -> Result<Box<dyn ShardRunner + '_>> {
-        let finder = match self.config.entities.backend == BackendName::SPANS {
-            true => Finder::Spans(PathBuf::from(&self.config.entities.spans)),
-            false => Finder::Backend(open_backend(&self.config.entities, Some(self.out))?),
+        let finder = match self.config.backend == BackendName::Spans {
+            true => Finder::Spans(PathBuf::from(&self.config.spans)),
+            false => Finder::Backend(open_backend(self.config, Some(self.out))?),
         };
         let passages = Passages::open(self.out, self.name())?;
         Ok(Box::new(Runner { finder, passages, folder: folder.clone() }))

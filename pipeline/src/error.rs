@@ -280,3 +280,8 @@ fn among(names: &[String]) -> String {
         names => format!(" (`{}`)", names.join("`, `")),
     }
 }
+
+/// A key of the configuration whose value cannot be used.
+pub(crate) fn fault(key: &'static str, problem: String) -> Result<()> {
+    Err(PipelineError::Config { key, problem })
+}

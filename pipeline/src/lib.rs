@@ -248,7 +248,7 @@ pub fn status(config: &CorpusConfig, out_dir: &Path) -> Result<Vec<StageStatus>>
 fn stage_of<'a>(name: StageName, config: &'a CorpusConfig, out: &'a Path) -> Box<dyn Stage + 'a> {
     match name {
         StageName::Ingest => Box::new(ingest::IngestStage { config, out }),
-        StageName::Entities => Box::new(entities::EntitiesStage { config, out }),
+        StageName::Entities => Box::new(entities::EntitiesStage { config: &config.entities, out }),
         StageName::Tokenizer => Box::new(tokenizer::TokenizerStage { config, out }),
         StageName::Index => Box::new(index::IndexStage { config, out }),
         StageName::Synthesize => Box::new(synthesize::SynthesizeStage { config, out }),

@@ -15,6 +15,7 @@ mod eligible;
 mod evidence;
 mod forms;
 mod material;
+mod source;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,9 +35,10 @@ use crate::stage::{
     shard_name, to_value, work_of,
 };
 use crate::tables::{Mentions, Passages};
-use draw::{Outcome, RejectedInARow, Retriever, Source};
+use draw::{Outcome, RejectedInARow};
 use eligible::Eligible;
 use material::{HeldOut, PassageSet};
+use source::{Retriever, Source};
 
 pub(crate) use forms::{is_beside_capital, other_forms};
 

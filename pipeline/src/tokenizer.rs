@@ -23,7 +23,7 @@ use crate::config::{CorpusConfig, TokenizerConfig};
 use crate::error::{PipelineError, Result};
 use crate::names::{TOKENIZER, TOKENIZER_FILES};
 use crate::stage::{
-    FileRecord, Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName, to_value,
+    Input, Plan, PlannedShard, Progress, ShardOutput, ShardRunner, Stage, StageFolder, StageName, to_value,
 };
 use crate::tables::Passages;
 
@@ -242,7 +242,7 @@ impl ShardRunner for Runner<'_> {
         let mut output = ShardOutput::default();
         for (name, bytes) in files {
             store::write_atomic(&self.folder.join(&name), bytes)?;
-            output.files.push(FileRecord::of(&self.folder, name)?);
+            output.files.push(self.folder.record_of(name)?);
         }
         let size = load_file(&self.folder.join(TOKENIZER))?.get_vocab_size(true);
         output.rows.insert("tokens".into(), size as u64);

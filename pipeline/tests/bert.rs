@@ -19,7 +19,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn config(model: &Path) -> EntitiesConfig {
     let model = model.to_string_lossy().into_owned();
-    EntitiesConfig { backend: BackendName::BERT, model, ..EntitiesConfig::default() }
+    EntitiesConfig { backend: BackendName::Bert, model, ..EntitiesConfig::default() }
 }
 
 /// Does a stage shard by shard.

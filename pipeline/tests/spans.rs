@@ -14,7 +14,7 @@ fn corpus(folder: &Path) -> CorpusConfig {
     let mut config = CorpusConfig { seed: 5, workers: 2, ..CorpusConfig::default() };
     config.ingest.dumps = vec![dump.to_str().unwrap().to_owned()];
     (config.ingest.min_words, config.ingest.max_words) = (8, 25);
-    config.entities.backend = BackendName::SPANS;
+    config.entities.backend = BackendName::Spans;
     config.entities.spans = folder.join("spans.jsonl").to_str().unwrap().to_owned();
     config
 }

@@ -7,7 +7,7 @@ use memtrain_session::check::needs_corpus;
 
 use super::configuration::ConfigArgs;
 use super::print::print_line;
-use crate::config::messages::origin;
+use crate::config::origin::origin;
 use crate::config::reference;
 use crate::config::sources::Sources;
 

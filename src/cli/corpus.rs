@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use memtrain_pipeline::{CorpusSummary, StageName, StageStatus, StageSummary};
+use memtrain_pipeline::{CorpusSummary, StageName, StageStatus};
 pub(super) use memtrain_session::corpus::check_dump;
 use memtrain_session::corpus::write_world;
 
@@ -283,29 +283,6 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
 pub fn build(config: &Config) -> anyhow::Result<CorpusSummary> {
     let progress = CorpusProgress::new(StopRequest::on_signals()?);
     memtrain_session::corpus::build(config, &progress)
-}
-
-/// A stage in a line: what it holds, what was left out.
-pub(super) fn line(stage: &StageSummary) -> String {
-    let list = |counts: &std::collections::BTreeMap<String, u64>| {
-        counts
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(name, count)| format!("{count} {name}"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let done = if stage.written == 0 {
-        "up to date".to_owned()
-    } else {
-        format!("{} of {} shards written", stage.written, stage.shards)
-    };
-    let mut line = format!("{:<10}  {done}: {}", stage.stage.as_str(), list(&stage.rows));
-    let counts = list(&stage.counts);
-    if !counts.is_empty() {
-        line.push_str(&format!(" ({counts})"));
-    }
-    line
 }
 
 /// How far every stage is, by what is here: nothing is written or asked for.

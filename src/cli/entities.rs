@@ -42,7 +42,7 @@ pub enum Action {
 
 /// The back-ends that can be typed.
 fn backends() -> Vec<(&'static str, &'static str)> {
-    BackendName::all().filter_map(|backend| Some((backend.as_str(), backend.about()?))).collect()
+    BackendName::ALL.into_iter().filter_map(|backend| Some((backend.as_str(), backend.about()?))).collect()
 }
 
 /// What finds the entities.
@@ -147,11 +147,11 @@ pub fn run(args: &EntitiesArgs) -> anyhow::Result<()> {
 fn import(args: &ImportArgs) -> anyhow::Result<()> {
     let mut config = args.config.load()?;
     let entities = &mut config.corpus.entities;
-    entities.backend = BackendName::SPANS;
+    entities.backend = BackendName::Spans;
     entities.spans = args.spans.to_str().context("the path of the file is not UTF-8")?.to_owned();
     let progress = CorpusProgress::new(StopRequest::on_signals()?);
     let stage = memtrain_pipeline::build_one(&config.corpus, &config.run.corpus, StageName::Entities, &progress)?;
-    print_line!("{}", super::corpus::line(&stage))?;
+    print_line!("{}", super::progress::stage_line(&stage))?;
     tracing::info!(
         "`corpus build` keeps this table with `[corpus.entities] backend = \"spans\", spans = {:?}` in the configuration",
         config.corpus.entities.spans

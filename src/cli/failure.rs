@@ -13,6 +13,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
+use memtrain_collective::launch;
 use memtrain_corpora::store::StoreError;
 use memtrain_corpora::visible::visible;
 use memtrain_session::error;
@@ -22,7 +23,6 @@ use memtrain_statistics::StatisticsError;
 
 pub(super) use self::folders::FolderKind;
 use super::print::is_closed;
-use super::ranks;
 use crate::run::progress::for_people;
 
 /// Tells a failure on stderr, and gives the exit code.
@@ -34,7 +34,7 @@ pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     }
     let (code, text) = outcome(&failure);
     // The first of several processes says it for all.
-    if kind(&failure) != ErrorKind::Stopped || !ranks::is_silent() {
+    if kind(&failure) != ErrorKind::Stopped || !launch::is_follower() {
         eprint!("{}", for_people(&text));
     }
     ExitCode::from(code)

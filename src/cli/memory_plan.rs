@@ -1,38 +1,16 @@
 //! The memory plan of a step, as `memtrain train --dry-run` and `memtrain sft --dry-run` print it.
 
-use clap::Args;
 use memtrain_collective::launch;
 use memtrain_session::run_plan::{Machine, RunPlan};
 use memtrain_session::step_plan::Work;
 
-use super::counts::{count, held, positive, share};
 use super::failure::WithHint;
+use super::machine::MachineArgs;
 use super::print::print_line;
-use super::time_plan;
+use super::time_plan::{self, size};
 use crate::config::Config;
-use crate::plan::memory::{Phase, changes_to_fit, gib};
+use crate::plan::memory::{Phase, changes_to_fit};
 use crate::plan::{MemoryPlan, Place, Setting};
-
-/// Arguments about the machine that a run is planned for.
-#[derive(Clone, Debug, Default, Args)]
-pub struct MachineArgs {
-    /// With `--dry-run`: plan for a card of so many GiB, and refuse what does not fit; this machine's memory without it
-    #[arg(long, value_name = "GIB", requires = "dry_run", value_parser = positive)]
-    pub device_memory: Option<f64>,
-    /// With `--dry-run`: share of the peak that is reached, for the time of a step
-    #[arg(long, value_name = "SHARE", requires = "dry_run", value_parser = share)]
-    pub mfu: Option<f64>,
-    /// With `--dry-run`: peak of the device in 10¹² operations a second (without it `train.peak_tflops`, what is known of the card, or
-    /// what is measured of the processor)
-    #[arg(long, value_name = "TFLOPS", requires = "dry_run", value_parser = positive)]
-    pub peak_tflops: Option<f64>,
-    /// With `--dry-run`: sequences whose keys and values are cached at one time (without it as many as `sampler.cache_gib`, or half of what is left, has room for)
-    #[arg(long, value_name = "N", requires = "dry_run", value_parser = count::<usize>)]
-    pub live_sequences: Option<usize>,
-    /// With `--dry-run`: processes that train together, a device each (without it what a launcher's environment says, else 1)
-    #[arg(long, value_name = "N", requires = "dry_run", value_parser = held)]
-    pub ranks: Option<usize>,
-}
 
 /// Prints memory a tensor class, operations and time of a step, time and disk of the run.
 ///
@@ -74,12 +52,6 @@ pub(super) fn print(config: &Config, work: &Work, machine: &MachineArgs) -> anyh
     )?;
     time_plan::print(config, work, &setting, machine)?;
     check_fit(&setting, &plan, limit, machine)
-}
-
-/// GiB with as many digits as are needed to see small classes.
-pub(super) fn size(bytes: u64) -> String {
-    let gib = gib(bytes);
-    if gib < 0.995 { format!("{gib:.4}") } else { format!("{gib:.2}") }
 }
 
 fn check_fit(

@@ -14,6 +14,7 @@ pub mod failure;
 pub mod index;
 mod input;
 pub mod inspect;
+mod machine;
 pub mod man;
 pub mod memory_plan;
 pub mod plan;
@@ -123,7 +124,7 @@ fn numbers_are_values(command: clap::Command) -> clap::Command {
 /// Starts the log on stderr: plain text, colour only on a terminal that wants it.
 pub fn start_log(cli: &Cli) {
     use std::io::IsTerminal;
-    let is_silent = ranks::is_silent();
+    let is_silent = memtrain_collective::launch::is_follower();
     if cli.quiet || is_silent {
         crate::run::progress::be_quiet();
     }

@@ -10,7 +10,7 @@ use memtrain_session::check::{
 use memtrain_session::corpus;
 use memtrain_session::step_plan::Work;
 
-use super::memory_plan::MachineArgs;
+use super::machine::MachineArgs;
 use super::print::print_line;
 use super::time_plan::amount;
 use crate::agents::prompts::PromptSet;

@@ -83,7 +83,7 @@ impl Progress for CorpusProgress {
         if let Some(bar) = self.bars().remove(&summary.stage) {
             bar.finish();
         }
-        tracing::info!("{}", super::corpus::line(summary));
+        tracing::info!("{}", stage_line(summary));
         for line in memtrain_pipeline::rejections(&summary.counts) {
             tracing::info!("{line}");
         }
@@ -92,6 +92,29 @@ impl Progress for CorpusProgress {
     fn stopping(&self) -> bool {
         self.stop.requested()
     }
+}
+
+/// A stage in a line: what it holds, what was left out.
+pub(super) fn stage_line(stage: &StageSummary) -> String {
+    let list = |counts: &BTreeMap<String, u64>| {
+        counts
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let done = if stage.written == 0 {
+        "up to date".to_owned()
+    } else {
+        format!("{} of {} shards written", stage.written, stage.shards)
+    };
+    let mut line = format!("{:<10}  {done}: {}", stage.stage.as_str(), list(&stage.rows));
+    let counts = list(&stage.counts);
+    if !counts.is_empty() {
+        line.push_str(&format!(" ({counts})"));
+    }
+    line
 }
 
 /// Shows the steps of a training: a bar on a terminal, a line a step elsewhere and in the log of the run.

@@ -45,11 +45,6 @@ fn connect_to_others(place: Place) -> anyhow::Result<Arc<dyn Collective>> {
     Err(place.not_built().into())
 }
 
-/// Whether this process is one of several and not the first: it says nothing but errors.
-pub(super) fn is_silent() -> bool {
-    Place::of_environment().is_ok_and(|place| place.rank > 0)
-}
-
 impl Ranks {
     pub(super) fn collective(&self) -> &Arc<dyn Collective> {
         &self.collective

@@ -4,10 +4,11 @@ use candle_core::Device;
 use memtrain_session::step_plan::Work;
 use serde_json::Value;
 
-use super::memory_plan::{MachineArgs, size};
+use super::machine::MachineArgs;
 use super::print::print_line;
 use crate::config::Config;
 use crate::device::{DeviceChoice, peak_flops_of_card};
+use crate::plan::memory::gib;
 use crate::plan::{MemoryPlan, Setting};
 use crate::run::RunReader;
 use crate::train::speed::measured_peak_flops;
@@ -151,6 +152,12 @@ fn duration(seconds: f64) -> (f64, &'static str) {
 /// A number with at least three digits that count.
 fn three_digits(number: f64) -> String {
     if number >= 100.0 { format!("{number:.0}") } else { format!("{number:.3}") }
+}
+
+/// GiB with as many digits as are needed to see small classes.
+pub(super) fn size(bytes: u64) -> String {
+    let gib = gib(bytes);
+    if gib < 0.995 { format!("{gib:.4}") } else { format!("{gib:.2}") }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use memtrain_session::training::{Prepared, check_ranks, fine_tune, train_from};
 
 use super::configuration::{ConfigArgs, DeviceArgs, check_name};
 use super::failure::{Usage, WithHint};
-use super::memory_plan::MachineArgs;
+use super::machine::MachineArgs;
 use super::models;
 use super::print::print_line;
 use super::ranks;

@@ -199,7 +199,7 @@ mod tests {
         fn nothing_of_a_text_is_lost_or_becomes_markup(
             text in "[a-c <&\"'>é]{0,40}", cuts in prop::collection::vec((0_usize..41, 0_usize..41, 0_usize..7), 0..6),
         ) {
-            let near = |at: usize| (0..=at.min(text.len())).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            let near = |at: usize| text.floor_char_boundary(at);
             let part = |(a, b, class): (usize, usize, usize)| (near(a.min(b))..near(a.max(b)), Class::ALL[class]);
             let parts: Vec<Part> = cuts.into_iter().map(part).collect();
             let mut bare = html(&text, &parts);

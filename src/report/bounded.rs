@@ -12,7 +12,7 @@ pub(super) fn bounded(text: &str, parts: &[Part]) -> String {
     if text.len() <= MOST_OF_A_TEXT {
         return html(text, parts);
     }
-    let end = (0..=MOST_OF_A_TEXT).rfind(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = text.floor_char_boundary(MOST_OF_A_TEXT);
     let within = |(range, class): &Part| (range.start.min(end)..range.end.min(end), *class);
     let parts: Vec<Part> = parts.iter().map(within).collect();
     let rest = text.len() - end;

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::http::Response;
+use super::response::Response;
 
 /// Loopback names and addresses, the address that is listened on, and what was allowed besides.
 pub(super) struct AllowedHosts<'a> {

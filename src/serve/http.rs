@@ -4,9 +4,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use super::hosts::AllowedHosts;
+use super::response::Response;
 use crate::run::signal::StopRequest;
 
 /// What a client may send, and how long it may take.
@@ -29,23 +28,6 @@ pub(super) struct Request {
     /// Of the version, 1.`minor`.
     pub(super) minor: u8,
     pub(super) keep_alive: bool,
-}
-
-/// A response: status and JSON.
-#[derive(Debug)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    body: String,
-}
-
-impl Response {
-    pub(super) fn json(status: u16, value: &Value) -> Self {
-        Self { status, body: value.to_string() }
-    }
-
-    pub(super) fn error(status: u16, error: &str) -> Self {
-        Self::json(status, &json!({ "error": error }))
-    }
 }
 
 const HEAD_BYTES: usize = 16 << 10;

@@ -57,7 +57,7 @@ impl SiteInfo {
                     }
                 }
                 Ok(Event::Text(piece)) => text.push_str(&piece),
-                Ok(Event::GeneralRef(name)) => super::page::push_reference(&mut text, &name),
+                Ok(Event::GeneralRef(name)) => super::references::push_reference(&mut text, &name),
                 Ok(Event::End(_)) => {
                     site.set(&field, key, text.trim());
                     field.clear();
@@ -121,5 +121,5 @@ impl SiteInfo {
 /// An attribute's value with its references resolved.
 pub(super) fn attribute(element: &BytesStart, name: &str) -> Option<String> {
     let attribute = element.try_get_attribute(name).ok()??;
-    Some(super::page::unescape(&attribute.value).into_owned())
+    Some(super::references::unescape(&attribute.value).into_owned())
 }

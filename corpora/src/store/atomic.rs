@@ -140,6 +140,18 @@ pub fn write_atomic(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     file.commit()
 }
 
+/// Checks that a file may be written at `path`: nothing is there, or an empty file, or one that `is_ours` knows as written
+/// by this program. What killed processes have left of this very file is removed.
+///
+/// # Errors
+/// [`StoreError::ForeignFile`] otherwise; for a link too, since either it or what is behind it would be lost.
+pub fn check_file(path: &Path, is_ours: impl FnOnce(&Path) -> bool) -> Result<()> {
+    check_place_of_file(path, is_ours)?;
+    // A folder that may be written and not be listed is no reason to fail.
+    let _ = sweep_temporaries_of(path);
+    Ok(())
+}
+
 /// Removes temporary files in a folder that killed processes have left, and gives their number. Those of living writers,
 /// of this process or another, are left alone; so is everything on a file system without locks.
 pub fn sweep_temporaries(folder: &Path) -> Result<usize> {

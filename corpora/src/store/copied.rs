@@ -14,7 +14,8 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::table::{HashingFile, Row, TableSummary, failed, properties};
-use super::table_reader::{TableFile, check_table, load};
+use super::table_file::TableFile;
+use super::table_reader::{check_table, load};
 use super::{Result, StoreError};
 
 /// Writes a table anew with other values in some columns that are neither lists nor structs: `values` gives them for a range of

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::sync::LazyLock;
 
-use super::{Result, StoreError, sweep_temporaries_of};
+use super::{Result, StoreError};
 
 /// What [`read`], [`read_to_string`] and [`read_json`](super::read_json) take at most: far more than any file that is read as a
 /// whole needs, and little enough to be held in memory. Weights are larger: their readers name a bound of their own.
@@ -213,19 +213,7 @@ pub fn len(path: &Path) -> Result<u64> {
     Ok(metadata.len())
 }
 
-/// Checks that a file may be written at `path`: nothing is there, or an empty file, or one that `is_ours` knows as written
-/// by this program. What killed processes have left of this very file is removed.
-///
-/// # Errors
-/// [`StoreError::ForeignFile`] otherwise; for a link too, since either it or what is behind it would be lost.
-pub fn check_file(path: &Path, is_ours: impl FnOnce(&Path) -> bool) -> Result<()> {
-    check_place_of_file(path, is_ours)?;
-    // A folder that may be written and not be listed is no reason to fail.
-    let _ = sweep_temporaries_of(path);
-    Ok(())
-}
-
-/// As [`check_file`]; nothing is removed.
+/// As [`check_file`](super::check_file); nothing is removed.
 pub(super) fn check_place_of_file(path: &Path, is_ours: impl FnOnce(&Path) -> bool) -> Result<()> {
     let refuse = |what| Err(StoreError::ForeignFile { path: path.to_path_buf(), what });
     match fs::symlink_metadata(path) {

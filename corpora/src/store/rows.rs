@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Fields};
 
 use super::RowError;
 use super::columns::{Columns, Ranges, list, list_of, required, strings, structs, u32s};
-use super::scalar::ScalarIndex;
+use crate::scalar::ScalarIndex;
 use crate::{Link, Span};
 
 /// Byte range to scalar offsets, or an error that names the column.

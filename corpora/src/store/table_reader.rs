@@ -1,24 +1,20 @@
 //! Reading Parquet tables, in order or one row at a time.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
-use parquet::file::reader::{ChunkReader, Length};
 
 use super::guard::{Batches, Selected, check_footer};
 use super::table::{Row, TABLE_KEY, VERSION_KEY};
-use super::{Result, RowError, StoreError, file};
+use super::table_file::{TableFile, failed};
+use super::{Result, RowError, StoreError};
 
 /// Blocks of decoded rows that a reader keeps: enough that neighbours in a document, which often come from the same article,
 /// are decoded once; little enough that a hundred open shards stay small.
@@ -302,15 +298,6 @@ fn batch_rows<R: Row>() -> usize {
     (R::BLOCK_ROWS * 8).min(1024)
 }
 
-pub(super) fn failed(path: &Path, source: ParquetError) -> StoreError {
-    match source {
-        ParquetError::General(detail) | ParquetError::EOF(detail) => {
-            StoreError::Corrupt { path: path.to_path_buf(), detail: format!("not a whole Parquet file ({detail})") }
-        }
-        source => StoreError::Parquet { action: "read", path: path.to_path_buf(), source },
-    }
-}
-
 /// The footer of a table, checked before it is parsed and after.
 pub(super) fn load(path: &Path, file: &TableFile, options: ArrowReaderOptions) -> Result<ArrowReaderMetadata> {
     let failed = |source| failed(path, source);
@@ -389,67 +376,4 @@ fn check_schema<R: Row>(path: &Path, version: u32, metadata: &ArrowReaderMetadat
         return Err(StoreError::Schema { path: path.to_path_buf(), expected, got });
     }
     Ok(())
-}
-
-/// A file read at positions, so that threads that share it do not move each other's cursor.
-#[derive(Clone)]
-pub(super) struct TableFile {
-    file: Arc<File>,
-    pub(super) len: u64,
-}
-
-impl TableFile {
-    pub(super) fn open(path: &Path) -> Result<TableFile> {
-        let len = file::len(path)?;
-        Ok(TableFile { file: Arc::new(file::open(path)?), len })
-    }
-
-    #[cfg(unix)]
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        std::os::unix::fs::FileExt::read_at(&*self.file, buffer, position)
-    }
-
-    #[cfg(windows)]
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, position)
-    }
-}
-
-/// Reads a [`TableFile`] from a position on.
-pub(super) struct TableCursor {
-    file: TableFile,
-    position: u64,
-}
-
-impl Read for TableCursor {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.position)?;
-        self.position += read as u64;
-        Ok(read)
-    }
-}
-
-impl Length for TableFile {
-    fn len(&self) -> u64 {
-        self.len
-    }
-}
-
-impl ChunkReader for TableFile {
-    type T = BufReader<TableCursor>;
-
-    fn get_read(&self, start: u64) -> std::result::Result<Self::T, ParquetError> {
-        Ok(BufReader::new(TableCursor { file: self.clone(), position: start }))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> std::result::Result<Bytes, ParquetError> {
-        // A damaged footer can ask for any length: nothing is allocated for bytes that are not there.
-        if start.checked_add(length as u64).is_none_or(|end| end > self.len) {
-            return Err(ParquetError::EOF(format!("{length} bytes at {start} of {} bytes", self.len)));
-        }
-        let mut buffer = vec![0; length];
-        let mut cursor = TableCursor { file: self.clone(), position: start };
-        cursor.read_exact(&mut buffer)?;
-        Ok(buffer.into())
-    }
 }

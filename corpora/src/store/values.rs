@@ -11,7 +11,8 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use serde_json::{Map, Value};
 
 use super::guard::{Batches, Selected};
-use super::table_reader::{TableFile, load};
+use super::table_file::TableFile;
+use super::table_reader::load;
 use super::{Result, StoreError};
 
 /// Rows decoded at a time: those of question sets can be large.

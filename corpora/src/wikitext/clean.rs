@@ -7,7 +7,8 @@ use super::opaque::Opaque;
 use super::output::{Break, Output};
 use super::quotes::QuoteLine;
 use super::tokens::{Kind, Token, scan};
-use super::{CleanPage, WikiContext, character_references, html};
+use super::visibility::{Visible, visible};
+use super::{CleanPage, WikiContext, character_references};
 
 /// Templates in links in templates …: below this depth the content is dropped, which keeps the stack small.
 const MAX_DEPTH: usize = 40;
@@ -233,10 +234,10 @@ impl<'page> Cleaner<'page> {
             return at + 1;
         };
         let end = at + character.len_utf8();
-        match html::visible(character) {
-            html::Visible::Yes => self.out.push(&self.text[at..end]),
-            html::Visible::Space => self.out.ask(Break::Space),
-            html::Visible::No => {}
+        match visible(character) {
+            Visible::Yes => self.out.push(&self.text[at..end]),
+            Visible::Space => self.out.ask(Break::Space),
+            Visible::No => {}
         }
         end
     }
@@ -244,10 +245,10 @@ impl<'page> Cleaner<'page> {
     /// Writes what a reference stands for, a space as a break.
     pub(super) fn push_decoded(&mut self, decoded: &str) {
         for character in decoded.chars() {
-            match html::visible(character) {
-                html::Visible::Yes => self.out.push(character.encode_utf8(&mut [0; 4])),
-                html::Visible::Space => self.out.ask(Break::Space),
-                html::Visible::No => {}
+            match visible(character) {
+                Visible::Yes => self.out.push(character.encode_utf8(&mut [0; 4])),
+                Visible::Space => self.out.ask(Break::Space),
+                Visible::No => {}
             }
         }
     }

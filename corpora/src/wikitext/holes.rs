@@ -8,7 +8,8 @@ use super::clean::Cleaner;
 use super::functions::is_page_name;
 use super::opaque::Opaque;
 use super::tokens::{Kind, Token};
-use super::{WikiContext, bars, html};
+use super::visibility::{Visible, visible};
+use super::{WikiContext, bars};
 
 /// A template that shows nothing where its sentence needs a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,20 +126,13 @@ impl Cleaner<'_> {
 
     /// The end of the line before a place, without its beginning if that is far.
     fn line_before(&self, at: usize) -> &str {
-        let mut start = at.saturating_sub(REACH);
-        while !self.text.is_char_boundary(start) {
-            start += 1;
-        }
-        let before = &self.text[start..at];
+        let before = &self.text[self.text.ceil_char_boundary(at.saturating_sub(REACH))..at];
         before.rsplit('\n').next().unwrap_or_default()
     }
 
     /// The beginning of what stands behind a place in its line.
     fn line_after(&self, at: usize) -> &str {
-        let mut end = self.text.len().min(at + REACH);
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = self.text.floor_char_boundary(at + REACH);
         self.text[at..end].split('\n').next().unwrap_or_default()
     }
 }
@@ -150,7 +144,7 @@ fn kind(before: &str, after: &str) -> Option<HoleKind> {
         [('"', '"'), ('“', '”'), ('„', '“'), ('«', '»'), ('‘', '’'), ('「', '」'), ('『', '』'), ('《', '》')];
     const SEPARATORS: &[char] = &[',', ';', ':', '、', '，', '；', '：', '،', '؛'];
     const ENDS: &[char] = &['.', '!', '?', '。', '！', '？', '।', '؟'];
-    let is_space = |letter: char| matches!(html::visible(letter), html::Visible::Space);
+    let is_space = |letter: char| matches!(visible(letter), Visible::Space);
     let is_mark = |letter: char| letter == '\'' || is_space(letter);
     let (left, right) = (before.trim_end_matches(is_mark), after.trim_start_matches(is_mark));
     let is_apart = |text: &str, first: Option<char>| text.is_empty() || first.is_some_and(is_space);

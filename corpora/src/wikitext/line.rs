@@ -306,10 +306,7 @@ impl Cleaner<'_> {
         const REACH: usize = 400;
         let at = token.end();
         // Without a limit each of many on a line would look at all of it.
-        let mut end = walk.end.min(at + REACH);
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = self.text.floor_char_boundary(walk.end.min(at + REACH));
         let line_end = memchr(b'\n', &self.bytes[at..end]).map(|found| at + found);
         let end = line_end.unwrap_or(end);
         let mut bars = (0..8).scan(at, |from, _| {

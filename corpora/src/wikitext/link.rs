@@ -9,7 +9,8 @@ use super::clean::{Cleaner, Layout, Walk};
 use super::context::Prefix;
 use super::output::Break;
 use super::tokens::Token;
-use super::{character_references, html, interwiki};
+use super::visibility::{Visible, visible};
+use super::{character_references, interwiki};
 use crate::Link;
 
 /// What follows `[` in an external link.
@@ -204,7 +205,7 @@ impl Cleaner<'_> {
             if !title.is_empty() {
                 title.push(' ');
             }
-            title.extend(word.chars().filter(|&character| !matches!(html::visible(character), html::Visible::No)));
+            title.extend(word.chars().filter(|&character| !matches!(visible(character), Visible::No)));
         }
         let mut letters = title.chars();
         match letters.next() {

@@ -1,5 +1,7 @@
 //! First pass: what opens and where it closes.
 
+mod opaque_tags;
+
 use std::ops::Range;
 
 use memchr::{memchr, memmem};
@@ -92,7 +94,7 @@ pub(super) fn scan(text: &str) -> Vec<Token> {
 }
 
 pub(super) struct Scanner<'text> {
-    pub(super) bytes: &'text [u8],
+    bytes: &'text [u8],
     tokens: Vec<Token>,
     open: Vec<Open>,
     /// How many of `open` are braces: without any, `}}` need not look for them.
@@ -101,7 +103,7 @@ pub(super) struct Scanner<'text> {
     num_html_tables: usize,
     num_variants: usize,
     /// Opaque tags that are not closed from here to the end, so that the end is searched for once and not for each of them.
-    pub(super) unclosed: [bool; OPAQUE.len()],
+    unclosed: [bool; OPAQUE.len()],
 }
 
 /// Bytes at which something can begin or end.
@@ -161,7 +163,7 @@ impl Scanner<'_> {
         self.push_with_inner(kind, start..end, end..end);
     }
 
-    pub(super) fn push_with_inner(&mut self, kind: Kind, outer: Range<usize>, inner: Range<usize>) {
+    fn push_with_inner(&mut self, kind: Kind, outer: Range<usize>, inner: Range<usize>) {
         // `scan` has seen to it that all positions fit.
         self.tokens.push(Token {
             kind,

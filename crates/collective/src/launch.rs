@@ -99,6 +99,11 @@ pub fn planned_world_size() -> Result<usize, CollectiveError> {
     }
 }
 
+/// Whether this process is one of several and not the first: what it has to say the first says for all.
+pub fn is_follower() -> bool {
+    Place::of_environment().is_ok_and(|place| place.rank > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,8 @@
 pub mod changes;
 pub mod keys;
 pub mod messages;
+pub mod origin;
+mod places;
 pub mod ranges;
 pub mod reference;
 pub mod renamed;

@@ -8,7 +8,7 @@ use memtrain_hub::Needed;
 
 use crate::device::DeviceChoice;
 use crate::error::WithHint;
-use crate::policy::{Policy, PolicyTokenizer, TemplateSettings, directory};
+use crate::policy::{Policy, PolicyTokenizer, TemplateSettings, adapter, directory};
 use crate::sampler::{HttpSampler, Sampler, SamplerConfig, SamplerKind};
 
 /// Who draws.
@@ -62,7 +62,7 @@ impl Drawing {
     ) -> anyhow::Result<Self> {
         let told = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
         if is_served {
-            let folder = directory::base_of(folder)?;
+            let folder = adapter::base_of(folder)?;
             let shape = directory::load_config(&folder).hint(told)?;
             let tokenizer = PolicyTokenizer::from_file(&folder.join("tokenizer.json"))?;
             let stop_ids = directory::load_generation(&folder, &shape, &tokenizer)?.eos_token_ids;

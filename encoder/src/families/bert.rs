@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{Architecture, Encoder, Family, Vocabulary};
+use super::{Architecture, Configured, Encoder, Family, Vocabulary};
 use crate::config::{Activation, Fields, Spec};
 use crate::error::{self, EncoderError};
 use crate::ops::{self, Norm, Vector};
@@ -33,7 +33,7 @@ const fn family(
     names: &'static [&'static str],
     classes: &'static [&'static str],
     vocabulary: Vocabulary,
-    read: fn(&Fields) -> error::Result<Box<dyn Architecture>>,
+    read: fn(&Fields) -> error::Result<Configured>,
 ) -> Family {
     let anchor = "embeddings.word_embeddings.weight";
     Family { names, classes, positions: None, anchor, vocabulary, pooling: Pooling::Mean, read }
@@ -63,7 +63,7 @@ struct Config {
     activation: Activation,
 }
 
-fn read(fields: &Fields, kind: Kind) -> error::Result<Box<dyn Architecture>> {
+fn read(fields: &Fields, kind: Kind) -> error::Result<Configured> {
     if let Some(positions) = fields.text("position_embedding_type").filter(|kind| *kind != "absolute") {
         return Err(fields.unsupported(
             format!("position embeddings of type `{positions}` are not supported, only `absolute`"),
@@ -95,14 +95,10 @@ fn read(fields: &Fields, kind: Kind) -> error::Result<Box<dyn Architecture>> {
         activation: fields.activation(key("activation", "hidden_act"))?,
     };
     fields.check_heads(config.num_heads, config.spec.hidden_size)?;
-    Ok(Box::new(config))
+    Ok((config.spec.clone(), Box::new(config)))
 }
 
 impl Architecture for Config {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn load(&self, weights: &Weights<'_>) -> error::Result<Box<dyn Encoder>> {
         let failed = weights.failure();
         let loader = Loader { weights, config: self, failed: &failed };
@@ -302,6 +298,6 @@ mod tests {
     #[test]
     fn padding_beyond_all_positions_leaves_room_for_no_token() {
         let fields = Fields::of(json!({"model_type": "roberta", "pad_token_id": u64::MAX}));
-        assert_eq!((ROBERTA.read)(&fields).unwrap().spec().max_tokens, 0);
+        assert_eq!((ROBERTA.read)(&fields).unwrap().0.max_tokens, 0);
     }
 }

@@ -3,8 +3,8 @@
 use memtrain_corpora::EntityLabel;
 use serde::{Deserialize, Serialize};
 
-use super::{fault, is_default};
-use crate::error::Result;
+use super::is_default;
+use crate::error::{Result, fault};
 
 /// How a passage looks in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use memtrain_corpora::{Article, Redirect};
 
-use super::gazetteer::{hash, is_name, without_qualifier};
-use super::rules::Locale;
+use super::config::EntitiesConfig;
+use super::gazetteer::{hash, is_name};
+use super::locale::Locale;
 use super::stop_words;
-use crate::config::EntitiesConfig;
+use super::titles::without_qualifier;
 
 /// Names by page: letters once, 16 bytes a name on top.
 #[derive(Debug, Default)]

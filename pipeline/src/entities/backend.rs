@@ -1,14 +1,10 @@
-//! Choice of the back-end that finds the mentions, by its name in the configuration.
+//! What a back-end for entities is: what it finds, and how it is checked and opened.
 
-use std::fmt;
 use std::path::Path;
 
 use memtrain_corpora::{Entity, EntitySource, Passage};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{bert, links, rust_bert, spans};
-use crate::config::EntitiesConfig;
+use super::config::EntitiesConfig;
 use crate::error::Result;
 use crate::stage::Input;
 
@@ -35,9 +31,9 @@ pub enum ModelSource {
     FetchesItself,
 }
 
-/// A back-end as configurations name it. Each is defined in a file of its own and has a line in [`BACKENDS`].
+/// A back-end as configurations choose it. Each is defined in a file of its own, and has a name in `backend_name` and a line in
+/// `registry`.
 pub(super) struct Backend {
-    pub(super) name: &'static str,
     /// What the command line says of it; nothing where it finds nothing in other texts than a corpus's.
     pub(super) about: Option<&'static str>,
     pub(super) model: ModelSource,
@@ -51,93 +47,6 @@ pub(super) struct Backend {
 
 /// Opens a back-end by its keys, for a corpus folder where there is one.
 type Open = fn(&EntitiesConfig, Option<&Path>) -> Result<Box<dyn EntityBackend>>;
-
-/// The back-ends, the default first.
-const BACKENDS: [&Backend; 4] = [&links::BACKEND, &bert::BACKEND, &rust_bert::BACKEND, &spans::BACKEND];
-
-/// The name of a back-end, e.g. `rust-bert`.
-#[derive(Clone, Copy)]
-pub struct BackendName(&'static Backend);
-
-impl BackendName {
-    /// Links, a gazetteer of titles, redirects and anchors, and rules; no model.
-    pub const LINKS: Self = Self(&links::BACKEND);
-    /// A token-classification model from a Hugging Face directory.
-    pub const BERT: Self = Self(&bert::BACKEND);
-    /// The pipeline of the `rust-bert` crate; only in builds with the feature of that name.
-    pub const RUST_BERT: Self = Self(&rust_bert::BACKEND);
-    /// A file of what another recognizer has found.
-    pub const SPANS: Self = Self(&spans::BACKEND);
-
-    /// All names, the default first.
-    pub fn all() -> impl Iterator<Item = Self> {
-        BACKENDS.into_iter().map(Self)
-    }
-
-    /// As in configurations and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        self.0.name
-    }
-
-    /// What it finds mentions by, in a line; nothing where it finds none in other texts than a corpus's.
-    pub const fn about(self) -> Option<&'static str> {
-        self.0.about
-    }
-
-    /// Where its model comes from.
-    pub const fn model_source(self) -> ModelSource {
-        self.0.model
-    }
-
-    /// Checks the keys of this back-end before any work.
-    pub(crate) fn check(self, config: &EntitiesConfig) -> Result<()> {
-        (self.0.check)(config)
-    }
-
-    /// The files that it reads.
-    pub(super) fn inputs(self, config: &EntitiesConfig) -> Result<Vec<Input>> {
-        (self.0.inputs)(config)
-    }
-}
-
-impl PartialEq for BackendName {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for BackendName {}
-
-impl fmt::Debug for BackendName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl Serialize for BackendName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for BackendName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Self::all().find(|known| known.as_str() == name).ok_or_else(|| {
-            let known: Vec<String> = Self::all().map(|known| format!("`{}`", known.as_str())).collect();
-            D::Error::custom(format!("unknown variant `{name}`, expected one of {}", known.join(", ")))
-        })
-    }
-}
-
-/// Opens the back-end that `config` names. `corpus` is the folder of a corpus whose ingest is committed; the `links`
-/// back-end takes its names from there, and works without one by the words it knows.
-///
-/// # Errors
-/// If the corpus or the model cannot be read, or the back-end is not in this build.
-pub fn open_backend(config: &EntitiesConfig, corpus: Option<&Path>) -> Result<Box<dyn EntityBackend>> {
-    (config.backend.0.open)(config, corpus)
-}
 
 /// Keeps mentions that do not overlap, in order of their places: the longest first; of equally long ones a link before a
 /// model's find before a name before a rule before a shape; then the earliest.

@@ -10,8 +10,8 @@ use memtrain_corpora::{Entity, EntityLabel, EntitySource, Passage};
 use memtrain_encoder::{LabelledSpan, Options, TokenClassifier};
 
 use super::backend::{Backend, EntityBackend, ModelSource};
+use super::config::{BertConfig, EntitiesConfig};
 use super::evaluation::label_of;
-use crate::config::{BertConfig, EntitiesConfig};
 use crate::error::{PipelineError, Result};
 use crate::stage::Input;
 
@@ -108,7 +108,6 @@ impl Meanings {
 
 /// A token-classification model from a Hugging Face directory.
 pub(super) const BACKEND: Backend = Backend {
-    name: "bert",
     about: Some("A token-classification model: BERT, RoBERTa, DeBERTa, ModernBERT …"),
     model: ModelSource::Folder,
     check: directory,

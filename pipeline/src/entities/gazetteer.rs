@@ -11,8 +11,10 @@ use memtrain_corpora::{Article, EntityLabel, Redirect};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::config::EntitiesConfig;
+use super::locale::Locale;
+use super::titles::without_qualifier;
 use super::{labels, rules};
-use crate::config::EntitiesConfig;
 
 /// A page's own title outweighs any number of links that use the words for another page; a redirect comes next.
 const TITLE_WEIGHT: u32 = 1 << 24;
@@ -70,7 +72,7 @@ pub(crate) struct Meanings<'g> {
 /// Collects names, then weighs them.
 pub struct GazetteerBuilder<'c> {
     config: &'c EntitiesConfig,
-    locale: std::sync::Arc<rules::Locale>,
+    locale: std::sync::Arc<Locale>,
     stop_words: HashSet<String>,
     gazetteer: Gazetteer,
     /// Redirects by hash of title, to the title's place in `redirect_targets`.
@@ -95,7 +97,7 @@ impl<'c> GazetteerBuilder<'c> {
         };
         Self {
             config,
-            locale: rules::Locale::of(&config.language),
+            locale: Locale::of(&config.language),
             stop_words: super::stop_words(config),
             gazetteer,
             redirects: HashMap::new(),
@@ -333,14 +335,6 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.unicode_words().flat_map(|word| word.split(['\'', '’'])).filter(|part| !part.is_empty())
 }
 
-/// `Mercury (planet)` → `Mercury`.
-pub(crate) fn without_qualifier(title: &str) -> &str {
-    match title.rfind(" (") {
-        Some(at) if at > 0 && title.ends_with(')') => &title[..at],
-        _ => title,
-    }
-}
-
 pub(crate) fn normal(text: &str) -> Cow<'_, str> {
     if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
         Cow::Borrowed(text)
@@ -355,7 +349,7 @@ fn words_of_name(
     surface: &str,
     config: &EntitiesConfig,
     stop_words: &HashSet<String>,
-    locale: &rules::Locale,
+    locale: &Locale,
 ) -> Option<(u64, u8)> {
     let words: Vec<&str> = words(surface).collect();
     let is_stop = |word: &&str| stop_words.contains(&word.to_lowercase());
@@ -375,12 +369,7 @@ fn words_of_name(
 }
 
 /// Whether words can be a name, as [`words_of_name`] has it.
-pub(crate) fn is_name(
-    surface: &str,
-    config: &EntitiesConfig,
-    stop_words: &HashSet<String>,
-    locale: &rules::Locale,
-) -> bool {
+pub(crate) fn is_name(surface: &str, config: &EntitiesConfig, stop_words: &HashSet<String>, locale: &Locale) -> bool {
     words_of_name(&normal(surface), config, stop_words, locale).is_some()
 }
 

@@ -10,8 +10,8 @@ use memtrain_corpora::languages::{self, Language};
 use memtrain_corpora::{Article, EntityLabel};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::gazetteer::without_qualifier;
 use super::lexicon::{LEXICON, TYPE_LABELS, bit, flag};
+use super::titles::without_qualifier;
 use boxes::Kind;
 
 /// What signs mean in a language other than English.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use memtrain_corpora::store::ScalarIndex;
 use memtrain_corpora::{Entity, EntityLabel, EntitySource, Link, Passage};
 
-use super::backend::{Backend, ModelSource};
-use super::gazetteer::{TargetId, without_qualifier};
-use super::names::{self, Found, Text};
-use super::rules::{self, Amount, Locale};
-use super::{EntityBackend, Gazetteer, GazetteerBuilder, stop_words, without_overlaps};
-use crate::config::EntitiesConfig;
+use super::backend::{Backend, EntityBackend, ModelSource, without_overlaps};
+use super::gazetteer::TargetId;
+use super::locale::Locale;
+use super::names::{self, Found};
+use super::rules::{self, Amount};
+use super::text::Text;
+use super::titles::without_qualifier;
+use super::{EntitiesConfig, Gazetteer, GazetteerBuilder, stop_words};
 use crate::error::Result;
 use crate::stage::StageName;
 
@@ -31,7 +33,6 @@ pub struct LinksBackend {
 
 /// Links, a gazetteer of titles, redirects and anchors, and rules.
 pub(super) const BACKEND: Backend = Backend {
-    name: "links",
     about: Some("Links, names, rules; no model"),
     model: ModelSource::None,
     check: |_| Ok(()),

@@ -5,21 +5,19 @@
 
 mod amounts;
 mod dates;
-mod locale;
 
 use std::ops::Range;
 
 use memtrain_corpora::{EntityLabel, Passage};
 
-use super::names::Text;
+use super::locale::{Locale, language_of_text, word};
+use super::text::Text;
 use super::tokens::Kind;
-use locale::word;
-pub(crate) use locale::{Locale, language_of_address};
 
 /// The language that passages look to be in, by the first of them.
 pub(crate) fn language_of(passages: &[Passage]) -> &'static str {
     let sample: Vec<&str> = passages.iter().take(100).map(|passage| passage.text.as_str()).collect();
-    locale::language_of_text(&sample.join("\n"))
+    language_of_text(&sample.join("\n"))
 }
 
 /// What a rule has found.

@@ -7,7 +7,7 @@ use memtrain_corpora::store;
 
 use super::backend::{Backend, EntityBackend, ModelSource};
 use super::bert::{directory, input};
-use crate::config::EntitiesConfig;
+use super::config::EntitiesConfig;
 use crate::error::Result;
 use crate::stage::Input;
 
@@ -18,7 +18,6 @@ pub use recognizer::RustBertBackend;
 
 /// The pipeline of the crate `rust-bert`.
 pub(super) const BACKEND: Backend = Backend {
-    name: "rust-bert",
     about: Some("The pipeline of the crate `rust-bert`, in builds that have it"),
     model: ModelSource::FetchesItself,
     check: directory,

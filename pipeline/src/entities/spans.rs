@@ -26,7 +26,6 @@ use crate::stage::{Input, ShardOutput};
 
 /// A file of what another recognizer has found.
 pub(super) const BACKEND: Backend = Backend {
-    name: "spans",
     about: None,
     model: ModelSource::None,
     check: |config| match config.spans.is_empty() {

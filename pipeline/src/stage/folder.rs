@@ -71,6 +71,12 @@ pub(crate) struct StageFolder {
 }
 
 impl StageFolder {
+    /// The record of a file as it is, by its path inside the folder.
+    pub(crate) fn record_of(&self, relative: String) -> Result<FileRecord> {
+        let path = self.join(&relative);
+        Ok(FileRecord { bytes: store::len(&path)?, hash: store::hash_file(&path)?, path: relative })
+    }
+
     pub(crate) fn new(out: &Path, stage: StageName) -> Self {
         Self { path: out.join(stage.as_str()), stage }
     }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use memtrain_corpora::store;
 use serde::{Deserialize, Serialize};
 
 use super::plan::fingerprint;
-use super::{FORMAT, StageFolder, StageName};
-use crate::error::Result;
+use super::{FORMAT, StageName};
 
 /// A file a shard wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,14 +17,6 @@ pub struct FileRecord {
     pub bytes: u64,
     /// BLAKE3, hexadecimal.
     pub hash: String,
-}
-
-impl FileRecord {
-    /// The record of a file as it is.
-    pub(crate) fn of(folder: &StageFolder, relative: String) -> Result<FileRecord> {
-        let path = folder.join(&relative);
-        Ok(FileRecord { bytes: store::len(&path)?, hash: store::hash_file(&path)?, path: relative })
-    }
 }
 
 /// What a shard reports: files, rows a table, and counts of what was skipped or adjusted, by cause.

@@ -12,17 +12,15 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use tokenizers::Tokenizer;
 
 use super::assemble::{Hidden, Identity, assemble, is_leaking};
-use super::eligible::{Eligible, Ineligible, is_in_placeholder};
+use super::eligible::{Ineligible, is_in_placeholder};
 use super::evidence::{MAX_TARGETS, Target};
 use super::material::{HeldOut, Material, PassageSet, fetch, threads};
-use crate::config::{Selection, SynthesizeConfig};
-use crate::entities::Aliases;
+use super::source::{Pivot, Source, is_in};
+use crate::config::Selection;
 use crate::error::{PipelineError, Result};
 use crate::stage::{Progress, StageName};
-use crate::tables::{Mentions, Passages};
 
 /// Passages that are looked at before a pivot is given up on.
 const MAX_PIVOT_DRAWS: usize = 20_000;
@@ -30,17 +28,6 @@ const MAX_PIVOT_DRAWS: usize = 20_000;
 const MAX_REJECTED: u64 = 2_000;
 /// A draft without a pivot counts as so many: each has looked at all its passages, and the next one will.
 const OF_NO_PIVOT: u64 = 50;
-
-/// Gives the passages related to each of some, best first, without itself.
-pub(crate) trait Retriever: Send + Sync {
-    fn related(&self, passages: &[u64], k: usize) -> Result<Vec<Vec<u64>>>;
-
-    /// For each pair of a passage and a name, up to `k` other passages with words of the name, best first.
-    fn mentioning(&self, names: &[(u64, &str)], k: usize) -> Result<Vec<Vec<u64>>>;
-
-    /// The article of a passage.
-    fn article(&self, passage: u64) -> Result<u64>;
-}
 
 /// Counts by name.
 type Counts = BTreeMap<&'static str, u64>;
@@ -54,7 +41,7 @@ pub(crate) enum Rejection {
     NoEvidence,
     /// Retrieval gave fewer passages than asked for.
     TooFewRelated,
-    /// The hidden words still stand in the text in another dress.
+    /// The hidden words still stand in the text in another form.
     Leak,
     /// The window cannot be met: all passages of the corpus are too few tokens.
     TooShort,
@@ -101,24 +88,6 @@ impl RejectedInARow {
         let causes = self.causes.iter().map(|(cause, count)| ((*cause).to_owned(), *count)).collect();
         Err(PipelineError::Rejected { split: split.as_str(), causes })
     }
-}
-
-/// What all documents are drawn from.
-pub(crate) struct Source<'a> {
-    pub(crate) config: &'a SynthesizeConfig,
-    pub(crate) seed: u64,
-    pub(crate) passages: Passages,
-    pub(crate) mentions: Mentions,
-    pub(crate) held_out: HeldOut,
-    /// The passages that documents are made of; absent where they are all.
-    pub(crate) pool: Option<PassageSet>,
-    pub(crate) retriever: Box<dyn Retriever>,
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) eligible: Eligible,
-    /// Names have endings of cases in the corpus's language.
-    pub(crate) inflected: bool,
-    /// The names of every page.
-    pub(crate) aliases: Aliases,
 }
 
 /// A document with what happened on the way to it.
@@ -380,11 +349,6 @@ impl Source<'_> {
     }
 }
 
-/// Whether a passage may be in a document.
-pub(super) fn is_in(pool: Option<&PassageSet>, passage: u64) -> bool {
-    pool.is_none_or(|pool| pool.contains(passage))
-}
-
 /// Runs a step and reports what it took.
 fn timed<T>(progress: &dyn Progress, step: &'static str, work: impl FnOnce() -> T) -> T {
     let started = Instant::now();
@@ -411,12 +375,6 @@ fn places<'m>(
     let fixed = fixed.iter().zip(roles);
     let random = random.iter().map(|id| (id, PassageRole::Random));
     fixed.chain(random).filter_map(|(&id, role)| Some((find(shared, more, id)?, role))).collect()
-}
-
-/// A pivot that was found, and its entities in the order in which they are tried as the target.
-pub(super) struct Pivot {
-    pub(super) id: u64,
-    pub(super) entities: Vec<Hidden>,
 }
 
 /// A document whose passages are drawn but not read.

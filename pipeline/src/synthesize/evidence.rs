@@ -12,7 +12,7 @@ use memtrain_corpora::mask::{Matching, occurrences};
 use rayon::prelude::*;
 
 use super::assemble::Hidden;
-use super::draw::{Pivot, Source, is_in};
+use super::source::{Pivot, Source, is_in};
 use crate::config::EvidenceConfig;
 use crate::error::Result;
 

@@ -24,8 +24,7 @@ use crate::grpo::TrainingSample;
 use crate::grpo::loss::LossConfig;
 use crate::grpo::update::{LossStatistics, accumulate_loss};
 use crate::optim::{GradientBuffer, global_norm};
-use crate::policy::stored_decoder::load_decoder;
-use crate::policy::{Decoder, PolicyConfig, directory};
+use crate::policy::{Decoder, PolicyConfig, adapter, directory};
 use crate::scoring::PassLimits;
 
 /// Arguments of `memtrain policy gradient`.
@@ -114,9 +113,9 @@ fn report(args: &GradientArgs) -> anyhow::Result<Report> {
     let no_policy = || "a policy is a Hugging Face directory; `memtrain policy init` makes one".to_owned();
     let found = ModelFolder::at(&args.model, Needed::Model)?;
     let model = &found.path;
-    let shape = directory::base_of(model).and_then(|base| directory::load_config(&base)).hint(no_policy)?;
+    let shape = adapter::base_of(model).and_then(|base| directory::load_config(&base)).hint(no_policy)?;
     let samples = read(args.batch.as_deref(), &shape)?;
-    let decoder = load_decoder(model, &Device::Cpu, DType::F32).hint(no_policy)?;
+    let decoder = directory::load_decoder(model, &Device::Cpu, DType::F32).hint(no_policy)?;
     let temperature = if config.sampling.temperature > 0.0 { config.sampling.temperature } else { 1.0 };
     let limits = config.update.limits(temperature);
     let (statistics, gradients) = gradients(&decoder, &samples, &config.loss, limits)?;

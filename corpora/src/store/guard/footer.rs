@@ -2,7 +2,7 @@
 
 use parquet::errors::ParquetError;
 
-use super::super::table_reader::TableFile;
+use super::super::table_file::TableFile;
 use super::thrift::Value::{Bool, List, Of, Struct, Structs};
 use super::thrift::{BINARY, BYTE, DOUBLE, I16, I32, I64, Known, LIST, STRUCT, Walk, Wrong};
 

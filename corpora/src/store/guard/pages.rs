@@ -17,7 +17,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescPtr;
 
-use super::super::table_reader::{TableCursor, TableFile, failed};
+use super::super::table_file::{TableCursor, TableFile, failed};
 use super::super::{Result, StoreError};
 use super::content::{self, Decoded};
 use super::footer::STATISTICS;

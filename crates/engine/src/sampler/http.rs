@@ -31,7 +31,6 @@ use serde_json::{Value, json};
 pub use self::client::HttpError;
 use self::client::{Client, answer_bytes};
 use self::stream::{Endpoint, HttpStream};
-use self::weights::ServedWeights;
 use self::wire::{Drawn, SglangAnswer, VllmAnswer};
 use super::config::{Dialect, HttpConfig};
 use super::{Completion, FinishReason, RngKey, SampleRequest, SampleStream, Sampler, sample_batch};
@@ -50,6 +49,19 @@ const KEY: &str = "MEMTRAIN_SAMPLER_KEY";
 #[derive(Clone, Debug)]
 pub struct HttpSampler {
     endpoint: Arc<CompletionsEndpoint>,
+}
+
+/// The weights that a server was given.
+#[derive(Clone, Debug, Default)]
+struct ServedWeights {
+    /// What tells them from others: the beginning of a hash of their files.
+    version: String,
+    /// The version, where the server was told it and says with each response which one it is of.
+    label: Option<String>,
+    /// What the server calls the adapter, where it has one.
+    adapter: Option<String>,
+    /// The server's log-probabilities of the probes.
+    probed: Vec<f64>,
 }
 
 #[derive(Clone, Debug)]

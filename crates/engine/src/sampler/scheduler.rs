@@ -36,6 +36,7 @@ pub(super) struct ScheduledTokens<'a> {
     /// Whether the hidden state of the last token is needed, for its logits.
     pub needs_logits: bool,
     /// Place of the last token among those drawn last, if the host has not seen it: the last of `tokens` is no token then.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "only draws on a card are pending"))]
     pub pending: Option<u32>,
 }
 

@@ -5,12 +5,14 @@
 
 mod adamw;
 mod gradients;
+mod norm;
 mod ranks;
 mod schedule;
 mod state;
 
 pub use adamw::{AdamW, AdamWConfig, MomentType};
-pub use gradients::{GradientBuffer, clip_global_norm, global_norm};
+pub use gradients::GradientBuffer;
+pub use norm::{clip_global_norm, global_norm};
 pub use ranks::{GradientSums, Ranks};
 pub(crate) use ranks::{f64s, owners};
 pub use schedule::{Decay, Schedule};

@@ -12,7 +12,7 @@ use candle_core::{Device, Error, Result, Tensor, Var};
 use memtrain_collective::{Collective, PIECE_BYTES, Single};
 use serde::{Deserialize, Serialize};
 
-use super::gradients::square_sum;
+use super::norm::square_sum;
 
 /// Elements of a parameter that are exchanged at a time, whatever their type.
 const PIECE: usize = PIECE_BYTES / 8;

@@ -230,6 +230,25 @@ impl AdapterWeights {
     }
 }
 
+/// The directory whose weights are meant: that of an adapter's base, or itself.
+///
+/// # Errors
+/// If an adapter does not say what it is for, or is for another adapter.
+pub fn base_of(directory: &Path) -> Result<PathBuf, PolicyError> {
+    if !is_adapter(directory) {
+        return Ok(directory.to_path_buf());
+    }
+    let base = AdapterConfig::read(directory)?.base.ok_or_else(|| PolicyError::Config {
+        key: "base_model_name_or_path",
+        detail: "the adapter does not say which policy it is for".to_owned(),
+    })?;
+    if is_adapter(Path::new(&base)) {
+        let detail = format!("`{base}` is an adapter itself");
+        return Err(PolicyError::Config { key: "base_model_name_or_path", detail });
+    }
+    Ok(base.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

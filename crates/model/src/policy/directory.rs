@@ -13,11 +13,11 @@ use candle_core::{DType, Device, Tensor};
 use memtrain_corpora::store;
 use serde_json::{Map, Value, json};
 
-use super::adapter::{self, AdapterConfig};
+use super::adapter::{self, base_of};
 use super::stored::{self, Entry, Layout, MAX_SHARD_BYTES, StoredWeights};
 use super::stored_decoder::build;
-use super::tokenizer::{object, pretty};
-use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, Precision, TemplateSettings, end_of_turn, recorded};
+use super::tokenizer::{end_of_turn, object, pretty};
+use super::{Decoder, PolicyConfig, PolicyError, PolicyTokenizer, Precision, TemplateSettings, recorded};
 
 pub(super) const CONFIG: &str = "config.json";
 /// What the marker of a policy directory says that it is.
@@ -155,23 +155,15 @@ fn read_adapter(directory: &Path, device: &Device, read_as: ReadAs) -> Result<Po
     Ok(policy)
 }
 
-/// The directory whose weights are meant: that of an adapter's base, or itself.
+/// Reads the decoder of a policy directory without its tokenizer; of an adapter's folder, its base with the adapter as the
+/// only variables.
 ///
 /// # Errors
-/// If an adapter does not say what it is for, or is for another adapter.
-pub fn base_of(directory: &Path) -> Result<PathBuf, PolicyError> {
-    if !adapter::is_adapter(directory) {
-        return Ok(directory.to_path_buf());
-    }
-    let base = AdapterConfig::read(directory)?.base.ok_or_else(|| PolicyError::Config {
-        key: "base_model_name_or_path",
-        detail: "the adapter does not say which policy it is for".to_owned(),
-    })?;
-    if adapter::is_adapter(Path::new(&base)) {
-        let detail = format!("`{base}` is an adapter itself");
-        return Err(PolicyError::Config { key: "base_model_name_or_path", detail });
-    }
-    Ok(base.into())
+/// If a file or tensor is missing, damaged or of another shape, holds what is no number, or has no place.
+pub fn load_decoder(directory: &Path, device: &Device, dtype: DType) -> Result<Decoder, PolicyError> {
+    let base = base_of(directory)?;
+    let decoder = build(&StoredWeights::open(&base)?, load_config(&base)?, device, Some(dtype))?;
+    if adapter::is_adapter(directory) { adapter::attach(&decoder, directory) } else { Ok(decoder) }
 }
 
 /// Gives a policy the weights of one of its checkpoints, in the types it has: of adapters those alone, on the base that is

@@ -3,6 +3,7 @@
 //! One decoder for Qwen2, Qwen2.5, Qwen3 and Llama; its gradients, whole or layer by layer; low-rank adapters; its
 //! tokenizer and chat template; its Hugging Face directory; presets.
 
+mod adapted;
 pub mod adapter;
 pub mod backward;
 pub mod built_in;
@@ -14,7 +15,6 @@ pub mod copying;
 mod cuda;
 pub mod decoder;
 pub mod directory;
-mod end_of_turn;
 pub mod gguf;
 #[cfg(test)]
 mod hostile;
@@ -25,7 +25,6 @@ mod marks;
 pub mod preset;
 pub mod prompt_text;
 mod recorded;
-mod special_tokens;
 pub mod stored;
 pub mod stored_decoder;
 pub mod tokenizer;

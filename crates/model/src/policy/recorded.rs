@@ -58,9 +58,9 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::super::convert::{Conversion, convert, merge_lora};
+    use super::super::directory::load_decoder;
     use super::super::directory::{load, load_as_stored, load_config, save, write};
     use super::super::stored::{StoredWeights, WEIGHTS};
-    use super::super::stored_decoder::load_decoder;
     use super::super::{Decoder, LoraConfig, Policy, PolicyConfig, PolicyError, PolicyTokenizer, preset};
     use super::*;
 

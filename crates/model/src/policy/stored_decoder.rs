@@ -1,28 +1,14 @@
 //! A decoder out of stored tensors: which of them it needs, which are passed over, which are refused.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::adapter;
-use super::directory::{base_of, load_config};
 use super::stored::StoredWeights;
 use super::{Decoder, PolicyConfig, PolicyError, Weights};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
-
-/// Reads the decoder of a policy directory without its tokenizer; of an adapter's folder, its base with the adapter as the
-/// only variables.
-///
-/// # Errors
-/// If a file or tensor is missing, damaged or of another shape, holds what is no number, or has no place.
-pub fn load_decoder(directory: &Path, device: &Device, dtype: DType) -> Result<Decoder, PolicyError> {
-    let base = base_of(directory)?;
-    let decoder = build(&StoredWeights::open(&base)?, load_config(&base)?, device, Some(dtype))?;
-    if adapter::is_adapter(directory) { adapter::attach(&decoder, directory) } else { Ok(decoder) }
-}
 
 /// The decoder of these tensors, as variables. It has a head of its own where one is stored that is not the embedding,
 /// whatever the configuration says: that head is what was trained.
@@ -94,8 +80,10 @@ fn is_rotary_buffer(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::policy::directory::{load, save};
+    use crate::policy::directory::{load, load_decoder, save};
     use crate::policy::stored::{Entry, WEIGHTS, write_file};
     use crate::policy::{LoraConfig, Policy, PolicyTokenizer, preset};
     use memtrain_corpora::store;

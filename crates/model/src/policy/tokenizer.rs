@@ -1,5 +1,8 @@
 //! Text to token ids and back, and the chat template that turns a message into a prompt.
 
+pub(super) mod end_of_turn;
+mod special_tokens;
+
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,7 +16,7 @@ use tokenizers::{AddedToken, OffsetType, Tokenizer};
 
 use super::chat_template::{ChatTemplate, TemplateError, TemplateSettings};
 use super::marks::Marks;
-use super::{PolicyError, PromptText, end_of_turn, recorded, special_tokens};
+use super::{PolicyError, PromptText, recorded};
 
 /// Files of a policy directory that belong to the tokenizer; all are kept as they are.
 pub(super) const FILES: [&str; 7] = [
@@ -379,7 +382,7 @@ impl PolicyTokenizer {
     }
 }
 
-pub(super) fn failed(error: TokenizerError) -> PolicyError {
+fn failed(error: TokenizerError) -> PolicyError {
     PolicyError::Tokenizer(error.to_string())
 }
 
@@ -400,7 +403,7 @@ fn default_template(value: &Value) -> Option<String> {
 }
 
 /// A token is a text, or an object with its `content`.
-pub(super) fn token_text(value: &Value) -> Option<String> {
+fn token_text(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value.get("content").and_then(Value::as_str)).map(str::to_owned)
 }
 

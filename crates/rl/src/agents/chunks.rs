@@ -80,7 +80,7 @@ fn split_windows<'t>(
     let mut start = 0;
     std::iter::from_fn(move || {
         while start < text.len() {
-            let end = floor_char_boundary(text, text.len().min(start.saturating_add(window_bytes)));
+            let end = text.floor_char_boundary(text.len().min(start.saturating_add(window_bytes)));
             // A placeholder whose end is not seen would be cut in two.
             let end = outside_placeholder(text, start, end);
             let mut chunks = match split(&text[start..end]) {
@@ -118,7 +118,7 @@ pub fn centre(text: &str, tokenizer: &PolicyTokenizer, keep_tokens: usize) -> Re
     }
     let head = keep_tokens / 2;
     // A cut never falls inside a character or a placeholder, which then belongs to the tail.
-    let cut = |token: usize| offsets.get(token).map_or(text.len(), |token| floor_char_boundary(text, token.start));
+    let cut = |token: usize| offsets.get(token).map_or(text.len(), |token| text.floor_char_boundary(token.start));
     let left_out = outside_placeholder(text, 0, cut(head));
     let tail = outside_placeholder(text, left_out, cut(offsets.len() - (keep_tokens - head)));
     Ok(Some(left_out..tail))
@@ -127,7 +127,7 @@ pub fn centre(text: &str, tokenizer: &PolicyTokenizer, keep_tokens: usize) -> Re
 /// End of the chunk that begins at byte `start` and holds at most `limit` of the document's tokens.
 fn window_end(text: &str, offsets: &[Span], first_token: usize, start: usize, limit: usize, cut_at: CutAt) -> usize {
     let Some(next) = offsets.get(first_token + limit) else { return text.len() };
-    let mut end = outside_placeholder(text, start, floor_char_boundary(text, next.start.max(start)));
+    let mut end = outside_placeholder(text, start, text.floor_char_boundary(next.start.max(start)));
     if cut_at == CutAt::Sentence
         && let Some(sentence_end) = last_sentence_end(&text[start..end])
     {
@@ -146,19 +146,12 @@ fn window_end(text: &str, offsets: &[Span], first_token: usize, start: usize, li
         .map_or(text.len(), |length| start + length)
 }
 
-fn floor_char_boundary(text: &str, mut at: usize) -> usize {
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
 /// `at`, or the start of the placeholder that `at` would cut in two.
 fn outside_placeholder(text: &str, start: usize, at: usize) -> usize {
     for placeholder in [MASK, TARGET] {
-        let from = floor_char_boundary(text, at.saturating_sub(placeholder.len() - 1).max(start));
+        let from = text.floor_char_boundary(at.saturating_sub(placeholder.len() - 1).max(start));
         let to = (from + 2 * placeholder.len()).min(text.len());
-        let to = floor_char_boundary(text, to);
+        let to = text.floor_char_boundary(to);
         if let Some(found) = text[from..to].find(placeholder) {
             let found = from + found;
             if found < at && at < found + placeholder.len() {

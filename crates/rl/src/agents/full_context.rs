@@ -122,10 +122,10 @@ fn fitted(
         budget = budget.min(ids.len().saturating_sub(1));
         let (head, tail) = (budget.div_ceil(2), budget / 2);
         let context = &question.context;
-        let head_end = floor_boundary(context, offsets.get(head).map_or(context.len(), |next| next.start));
+        let head_end = context.floor_char_boundary(offsets.get(head).map_or(context.len(), |next| next.start));
         let tail_start = match tail {
             0 => context.len(),
-            tail => floor_boundary(context, offsets[ids.len() - tail].start).max(head_end),
+            tail => context.floor_char_boundary(offsets[ids.len() - tail].start).max(head_end),
         };
         let shortened = format!("{}{GAP}{}", &context[..head_end], &context[tail_start..]);
         let prompt_ids = tokenizer.chat_prompt_ids(prompt.turn(&question.problem, &shortened))?;
@@ -136,13 +136,6 @@ fn fitted(
         anyhow::ensure!(budget > 0, "the question alone does not fit {limit} tokens");
         budget = budget.saturating_sub(prompt_ids.len() - limit);
     }
-}
-
-fn floor_boundary(text: &str, mut at: usize) -> usize {
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
 }
 
 #[cfg(test)]

@@ -251,11 +251,7 @@ impl Searcher<'_> {
         }
         let (_, offsets) = self.tokenizer.encode_with_offsets(PromptText::foreign(text.as_str()))?;
         if let Some(beyond) = offsets.get(self.config.result_tokens) {
-            let mut end = beyond.start;
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            text.truncate(end);
+            text.truncate(text.floor_char_boundary(beyond.start));
         }
         Ok(PromptText::foreign(text))
     }

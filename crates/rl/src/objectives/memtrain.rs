@@ -9,8 +9,10 @@
 //! A^I_ij = R^I_ij − mean_j' R^I_ij'       copied to every token of recall sample j
 //! ```
 //!
-//! The recall question of trajectory `i` is drawn after it is complete ([`super::recall`]). With several questions a
+//! The recall question of trajectory `i` is drawn after it is complete (`memtrain/recall.rs`). With several questions a
 //! trajectory, each has `G2` samples and a group of its own, and `R^E` takes the mean over all of them.
+
+mod recall;
 
 use std::collections::HashSet;
 
@@ -18,7 +20,6 @@ use memtrain_corpora::rng;
 use memtrain_rollout_types::FinishReason;
 use serde::{Deserialize, Serialize};
 
-pub use super::recall::{RecallDraw, RecallQuestion, draw_recall, recall_at};
 use super::trajectories::is_readable;
 use super::{
     Agent, ChunkedDocument, Item, Objective, Reason, RolloutContext, RolloutGroup, SampleCounts, ScoredSample,
@@ -29,6 +30,7 @@ use crate::agents::reader::{Reader, ReadingTask, RecallPrompt};
 use crate::agents::sentences::{ReadSentences, sentences};
 use crate::grpo::advantage::RewardScale;
 use crate::rollout::{RolloutEngine, Trajectory, Turn};
+pub use recall::{RecallDraw, RecallQuestion, draw_recall, recall_at};
 
 /// Which parts of the objective are trained (MemTrain §5.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

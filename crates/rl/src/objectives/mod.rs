@@ -12,11 +12,12 @@
 //! * [`mem1`]: search, with several questions at once
 //!
 //! [`registry`] has them by name; [`agent`] says who plays. [`trajectories`] is what those share that reward whole
-//! trajectories, [`banks`] those with a bank, [`recall`] the questions that MemTrain asks about a chunk.
+//! trajectories, [`banks`] those with a bank.
 
 pub mod agent;
 pub mod banks;
 pub mod config;
+mod fields;
 pub mod finemem;
 pub mod infomem;
 pub mod item;
@@ -25,9 +26,9 @@ pub mod memagent;
 pub mod memalpha;
 pub mod memtrain;
 pub mod questions;
-pub mod recall;
 pub mod registry;
 pub mod rollout_group;
+mod section;
 pub mod trajectories;
 
 pub use agent::{Agent, AnswerForm, QuestionMode, SampleCounts, TurnLimits};

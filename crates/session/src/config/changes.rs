@@ -5,7 +5,8 @@ use std::path::{Component, Path};
 use anyhow::Context;
 use memtrain_corpora::visible::steers;
 
-use super::messages::{check_numbers, parse_config};
+use super::messages::parse_config;
+use super::origin::check_numbers;
 use super::sources::Sources;
 use super::{Config, renamed};
 use crate::error::Usage;

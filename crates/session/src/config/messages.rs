@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::KEYS;
+use super::places::{is_option, look_at, place};
+use super::renamed;
 use super::sources::Sources;
-use super::{ranges, renamed};
 use crate::error::ConfigError;
 
 /// Characters of a value that are quoted.
@@ -71,78 +72,6 @@ fn config_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError
     let what = what.trim_end().replace('\n', ": ");
     let hint = line.filter(|_| !what.starts_with("missing"));
     ConfigError { message: format!("{what} at {place}"), hint }
-}
-
-/// Refuses a configuration with a number that its key may not have. `set` are the changes of the command line, which `config`
-/// holds and the files do not.
-///
-/// # Errors
-/// The key, its value, its place, and what it may be.
-pub fn check_numbers(sources: &Sources, set: &[String], config: &toml::Table) -> Result<(), ConfigError> {
-    let Some(wrong) = ranges::check(config) else { return Ok(()) };
-    let typed = if is_changed(set, &wrong.key) { None } else { sources.value_place(&wrong.key) };
-    let (place, hint) = match typed {
-        Some((file, start)) => (place(&file.path, &file.text, Some(start)), look_at(&file.text, start)),
-        None => ("--set".to_owned(), None),
-    };
-    Err(ConfigError { message: format!("`{}` is {} at {place}: {wrong}", wrong.key, wrong.value), hint })
-}
-
-/// Whether a key is among the changes of the command line.
-fn is_changed(set: &[String], key: &str) -> bool {
-    set.iter().any(|change| {
-        let changed = renamed::present_name(change.split('=').next().unwrap_or_default());
-        key.strip_prefix(&changed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
-}
-
-/// Where the value of a key comes from: file and line, the command line, or the default.
-pub fn origin(sources: &Sources, set: &[String], key: &str) -> String {
-    match sources.value_place(key) {
-        _ if is_changed(set, key) => "--set".to_owned(),
-        Some((file, start)) => format!("{}:{}", file.path.display(), position(&file.text, start).0),
-        None => "default".to_owned(),
-    }
-}
-
-/// The byte at which a key's value begins.
-pub(super) fn value_place(text: &str, key: &str) -> Option<usize> {
-    let table = DeTable::parse(text).ok()?;
-    let (first, rest) = key.split_once('.').unwrap_or((key, ""));
-    let mut value = table.get_ref().get(first)?;
-    for part in rest.split('.').filter(|part| !part.is_empty()) {
-        value = value.get_ref().get(part)?;
-    }
-    Some(value.span().start)
-}
-
-/// File, line and column of a byte; the name alone for an option.
-fn place(path: &Path, text: &str, byte: Option<usize>) -> String {
-    match byte {
-        Some(byte) if !is_option(path) => {
-            let (line, column) = position(text, byte);
-            format!("{}:{line}:{column}", path.display())
-        }
-        _ => path.display().to_string(),
-    }
-}
-
-/// Whether a text has the name of an option instead of a file.
-fn is_option(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().starts_with(b"--")
-}
-
-/// A hint to the line of a byte.
-fn look_at(text: &str, byte: usize) -> Option<String> {
-    let line = text.lines().nth(text[..byte].matches('\n').count())?.trim();
-    (!line.is_empty()).then(|| format!("look at `{line}`"))
-}
-
-/// Line and column, both from 1, the column in characters.
-fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// The key or value and the known ones out of serde's message on an unknown field or variant.

@@ -9,7 +9,8 @@ use anyhow::Context;
 use memtrain_corpora::store;
 use toml::{Table, Value};
 
-use super::messages::{parse_config, value_place};
+use super::messages::parse_config;
+use super::places::value_place;
 use super::{Config, renamed};
 use crate::error::{ConfigError, Usage, WithHint};
 
@@ -204,7 +205,7 @@ fn merge(below: &mut Table, above: Table) {
 mod tests {
     use super::*;
     use crate::config::changes::resolve;
-    use crate::config::messages::origin;
+    use crate::config::origin::origin;
     use crate::error::{self, ErrorKind, kind};
 
     fn written(files: &[(&str, &str)]) -> tempfile::TempDir {

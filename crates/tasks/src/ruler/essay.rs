@@ -8,8 +8,7 @@ const MAX_WORD_BYTES: usize = 1_024;
 /// A word in pieces of [`MAX_WORD_BYTES`] at most.
 fn pieces(mut word: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
-        let (piece, rest) = word
-            .split_at((0..=MAX_WORD_BYTES.min(word.len())).rev().find(|&at| word.is_char_boundary(at)).unwrap_or(0));
+        let (piece, rest) = word.split_at(word.floor_char_boundary(MAX_WORD_BYTES));
         word = rest;
         (!piece.is_empty()).then_some(piece)
     })

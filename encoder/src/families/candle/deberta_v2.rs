@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use candle_transformers::models::debertav2::{Config as Theirs, DebertaV2Model, HiddenAct};
 use serde_json::{Value, json};
 
-use super::super::{Architecture, Encoder, Family, Vocabulary};
+use super::super::{Architecture, Configured, Encoder, Family, Vocabulary};
 use super::{MAX_TOKENS, Tensors, by_length, padded};
 use crate::config::{Activation, Fields, Spec};
 use crate::error;
@@ -23,13 +23,12 @@ pub(super) const FAMILY: Family = Family {
 };
 
 struct Config {
-    spec: Spec,
     theirs: Theirs,
     /// Rows of the table of relative positions; 0 for none.
     num_relative: usize,
 }
 
-fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
+fn read(fields: &Fields) -> error::Result<Configured> {
     // A convolution after the first layer (v2-xlarge, v2-xxlarge) stops candle-transformers.
     fields.only(&[("conv_kernel_size", json!(0))])?;
     let (vocab_size, hidden_size) = (fields.number("vocab_size", 128_100)?, fields.number("hidden_size", 1_536)?);
@@ -95,7 +94,7 @@ fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
         cls_dropout: None,
     };
     let spec = Spec { vocab_size, hidden_size, max_tokens, labels: fields.labels()? };
-    Ok(Box::new(Config { spec, theirs, num_relative: relative.rows() }))
+    Ok((spec, Box::new(Config { theirs, num_relative: relative.rows() })))
 }
 
 /// Relative positions: distances up to a largest one, as they are or in buckets that widen with the distance.
@@ -149,10 +148,6 @@ fn kinds(fields: &Fields) -> error::Result<Vec<String>> {
 }
 
 impl Architecture for Config {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn load(&self, weights: &Weights<'_>) -> error::Result<Box<dyn Encoder>> {
         let theirs = &self.theirs;
         let (d, inner) = (theirs.hidden_size, theirs.intermediate_size);

@@ -5,7 +5,7 @@ use candle_nn::{Activation as TheirActivation, VarBuilder};
 use candle_transformers::models::jina_bert::{BertModel, Config as Theirs, PositionEmbeddingType};
 use serde_json::json;
 
-use super::super::{Architecture, Encoder, Family, Vocabulary};
+use super::super::{Architecture, Configured, Encoder, Family, Vocabulary};
 use super::{MAX_TOKENS, Tensors, by_length};
 use crate::config::{Fields, Spec};
 use crate::error;
@@ -23,12 +23,7 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-struct Config {
-    spec: Spec,
-    theirs: Theirs,
-}
-
-fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
+fn read(fields: &Fields) -> error::Result<Configured> {
     // Without the key, Jina's code has BERT's own feed-forward block, which candle-transformers has not.
     let feed_forward = fields.text("feed_forward_type").unwrap_or("original");
     if feed_forward != "geglu" {
@@ -60,17 +55,12 @@ fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
         max_tokens: fields.number("max_position_embeddings", 8_192)?.min(MAX_TOKENS),
         labels: fields.labels()?,
     };
-    Ok(Box::new(Config { spec, theirs }))
+    Ok((spec, Box::new(theirs)))
 }
 
-impl Architecture for Config {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
+impl Architecture for Theirs {
     fn load(&self, weights: &Weights<'_>) -> error::Result<Box<dyn Encoder>> {
-        let Theirs { vocab_size, hidden_size: d, num_hidden_layers, intermediate_size, type_vocab_size, .. } =
-            self.theirs;
+        let Theirs { vocab_size, hidden_size: d, num_hidden_layers, intermediate_size, type_vocab_size, .. } = *self;
         let mut tensors = Tensors::new(weights, "");
         tensors.take("embeddings.word_embeddings.weight", &[vocab_size, d])?;
         tensors.take("embeddings.token_type_embeddings.weight", &[type_vocab_size, d])?;
@@ -86,7 +76,7 @@ impl Architecture for Config {
             tensors.linear(&name("mlp.wo"), intermediate_size, d, true)?;
             tensors.norm(&name("mlp.layernorm"), d, true)
         })?;
-        Ok(Box::new(Jina { tensors: tensors.builder(), theirs: self.theirs.clone(), device: weights.device().clone() }))
+        Ok(Box::new(Jina { tensors: tensors.builder(), theirs: self.clone(), device: weights.device().clone() }))
     }
 }
 

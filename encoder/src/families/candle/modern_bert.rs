@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor};
 use candle_transformers::models::modernbert::{Config as Theirs, ModernBert};
 use serde_json::json;
 
-use super::super::{Architecture, Encoder, Family, Head, Vocabulary};
+use super::super::{Architecture, Configured, Encoder, Family, Head, Vocabulary};
 use super::{MAX_TOKENS, Tensors, padded};
 use crate::config::{Fields, Spec};
 use crate::error;
@@ -23,12 +23,7 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-struct Config {
-    spec: Spec,
-    theirs: Theirs,
-}
-
-fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
+fn read(fields: &Fields) -> error::Result<Configured> {
     let off = json!(false);
     fields.only(&[
         ("hidden_activation", json!("gelu")),
@@ -60,7 +55,7 @@ fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
     fields.check_heads(theirs.num_attention_heads.saturating_mul(2), theirs.hidden_size)?;
     let spec =
         Spec { vocab_size: theirs.vocab_size, hidden_size: theirs.hidden_size, max_tokens, labels: fields.labels()? };
-    Ok(Box::new(Config { spec, theirs }))
+    Ok((spec, Box::new(theirs)))
 }
 
 /// Every how many layers one attends to the whole text, beginning with the first: said so, or by `layer_types`.
@@ -88,13 +83,9 @@ fn every_nth(fields: &Fields, num_layers: usize) -> error::Result<usize> {
     Ok(every)
 }
 
-impl Architecture for Config {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
+impl Architecture for Theirs {
     fn load(&self, weights: &Weights<'_>) -> error::Result<Box<dyn Encoder>> {
-        let Theirs { vocab_size, hidden_size: d, intermediate_size, num_hidden_layers, .. } = self.theirs;
+        let Theirs { vocab_size, hidden_size: d, intermediate_size, num_hidden_layers, .. } = *self;
         let mut tensors = Tensors::new(weights, "model.");
         tensors.take("embeddings.tok_embeddings.weight", &[vocab_size, d])?;
         tensors.norm("embeddings.norm", d, false)?;
@@ -111,16 +102,16 @@ impl Architecture for Config {
             tensors.linear(&name("mlp.Wi"), d, intermediate_size.saturating_mul(2), false)?;
             tensors.linear(&name("mlp.Wo"), intermediate_size, d, false)
         })?;
-        let model = ModernBert::load(tensors.builder(), &self.theirs).map_err(weights.failure())?;
+        let model = ModernBert::load(tensors.builder(), self).map_err(weights.failure())?;
         Ok(Box::new(Modern { model, device: weights.device().clone() }))
     }
 
     fn head(&self, weights: &Weights<'_>) -> error::Result<Option<Head>> {
-        let d = self.theirs.hidden_size;
+        let d = self.hidden_size;
         let dense = weights.get_full("head.dense.weight", &[d, d])?;
         let scale = weights.get_full("head.norm.weight", &[d])?;
         weights.finish()?;
-        let norm = candle_nn::LayerNorm::new_no_bias(scale, self.theirs.layer_norm_eps);
+        let norm = candle_nn::LayerNorm::new_no_bias(scale, self.layer_norm_eps);
         Ok(Some(Box::new(move |hidden| hidden.matmul(&dense.t()?)?.gelu_erf()?.apply(&norm))))
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use candle_transformers::models::nomic_bert::{Config as Theirs, NomicBertModel};
 use serde_json::json;
 
-use super::super::{Architecture, Encoder, Family, Vocabulary};
+use super::super::{Architecture, Configured, Encoder, Family, Vocabulary};
 use super::{MAX_TOKENS, Tensors, padded};
 use crate::config::{Fields, Spec};
 use crate::error;
@@ -22,13 +22,8 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-struct Config {
-    spec: Spec,
-    theirs: Theirs,
-}
-
 /// Keys are those of the files on the hub, or those that transformers writes.
-fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
+fn read(fields: &Fields) -> error::Result<Configured> {
     let off = json!(false);
     fields.only(&[
         ("activation_function", json!("swiglu")),
@@ -75,16 +70,12 @@ fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
             .unsupported("`head_dim` must be hidden_size / num_attention_heads".to_owned(), "choose another model"));
     }
     let spec = Spec { vocab_size: theirs.vocab_size, hidden_size: theirs.n_embd, max_tokens, labels: fields.labels()? };
-    Ok(Box::new(Config { spec, theirs }))
+    Ok((spec, Box::new(theirs)))
 }
 
-impl Architecture for Config {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
+impl Architecture for Theirs {
     fn load(&self, weights: &Weights<'_>) -> error::Result<Box<dyn Encoder>> {
-        let Theirs { vocab_size, n_embd: d, n_layer, n_inner, type_vocab_size, .. } = self.theirs;
+        let Theirs { vocab_size, n_embd: d, n_layer, n_inner, type_vocab_size, .. } = *self;
         let mut tensors = Tensors::new(weights, "");
         tensors.take("embeddings.word_embeddings.weight", &[vocab_size, d])?;
         if type_vocab_size > 0 {
@@ -101,7 +92,7 @@ impl Architecture for Config {
             tensors.norm(&name("norm1"), d, true)?;
             tensors.norm(&name("norm2"), d, true)
         })?;
-        let model = NomicBertModel::load(tensors.builder(), &self.theirs).map_err(weights.failure())?;
+        let model = NomicBertModel::load(tensors.builder(), self).map_err(weights.failure())?;
         Ok(Box::new(Nomic { model, device: weights.device().clone() }))
     }
 }

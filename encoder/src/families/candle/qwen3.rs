@@ -5,7 +5,7 @@ use candle_nn::Activation as TheirActivation;
 use candle_transformers::models::qwen3::{Config as Theirs, Model};
 use serde_json::json;
 
-use super::super::{Architecture, Encoder, Family, Vocabulary};
+use super::super::{Architecture, Configured, Encoder, Family, Vocabulary};
 use super::{MAX_TOKENS, Tensors, padded};
 use crate::config::{Fields, Spec};
 use crate::error;
@@ -23,12 +23,7 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-struct Config {
-    spec: Spec,
-    theirs: Theirs,
-}
-
-fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
+fn read(fields: &Fields) -> error::Result<Configured> {
     fields.only(&[
         ("hidden_act", json!("silu")),
         ("use_sliding_window", json!(false)),
@@ -66,22 +61,18 @@ fn read(fields: &Fields) -> error::Result<Box<dyn Architecture>> {
     fields.check_heads(2, theirs.head_dim)?;
     let spec =
         Spec { vocab_size: theirs.vocab_size, hidden_size: theirs.hidden_size, max_tokens, labels: fields.labels()? };
-    Ok(Box::new(Config { spec, theirs }))
+    Ok((spec, Box::new(theirs)))
 }
 
-impl Architecture for Config {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
+impl Architecture for Theirs {
     fn load(&self, weights: &Weights<'_>) -> error::Result<Box<dyn Encoder>> {
-        let Theirs { vocab_size, hidden_size: d, intermediate_size, head_dim, attention_bias, .. } = self.theirs;
-        let queries = self.theirs.num_attention_heads.saturating_mul(head_dim);
-        let keys = self.theirs.num_key_value_heads.saturating_mul(head_dim);
+        let Theirs { vocab_size, hidden_size: d, intermediate_size, head_dim, attention_bias, .. } = *self;
+        let queries = self.num_attention_heads.saturating_mul(head_dim);
+        let keys = self.num_key_value_heads.saturating_mul(head_dim);
         let mut tensors = Tensors::new(weights, "model.");
         tensors.take("embed_tokens.weight", &[vocab_size, d])?;
         tensors.norm("norm", d, false)?;
-        tensors.layers(self.theirs.num_hidden_layers, |tensors, number| {
+        tensors.layers(self.num_hidden_layers, |tensors, number| {
             let name = |part: &str| format!("layers.{number}.{part}");
             tensors.norm(&name("input_layernorm"), d, false)?;
             tensors.linear(&name("self_attn.q_proj"), d, queries, attention_bias)?;
@@ -95,7 +86,7 @@ impl Architecture for Config {
             tensors.linear(&name("mlp.up_proj"), d, intermediate_size, false)?;
             tensors.linear(&name("mlp.down_proj"), intermediate_size, d, false)
         })?;
-        let model = Model::new(&self.theirs, tensors.builder()).map_err(weights.failure())?;
+        let model = Model::new(self, tensors.builder()).map_err(weights.failure())?;
         Ok(Box::new(Qwen3 { model, device: weights.device().clone() }))
     }
 }

@@ -7,9 +7,10 @@ use memtrain_corpora::EntityLabel;
 
 use super::super::gazetteer::{Gazetteer, TargetId};
 use super::super::lexicon::{LEXICON, Labels, bit, flag};
-use super::super::rules::Locale;
+use super::super::locale::Locale;
+use super::super::text::Text;
 use super::super::tokens::{Kind, Shape};
-use super::{Candidate, Text};
+use super::Candidate;
 
 /// The longest known name at a place.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use memtrain_corpora::EntityLabel;
 
-use super::locale::word;
+use super::super::locale::word;
 use super::{Grammar, Match, digit_value};
 use crate::entities::tokens::Kind;
 

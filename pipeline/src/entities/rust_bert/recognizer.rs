@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::EntityBackend;
 use super::super::bert::{Meanings, directory};
-use crate::config::EntitiesConfig;
+use super::super::config::EntitiesConfig;
 use crate::error::{PipelineError, Result};
 
 /// Texts of a forward pass; rust-bert fills all up to the longest.
@@ -209,7 +209,7 @@ mod tests {
         let lines: String = tokens.iter().map(|(_, token)| format!("{token}\n")).collect();
         store::write_atomic(&copy.path().join("vocab.txt"), lines)?;
         let model = copy.path().to_string_lossy().into_owned();
-        let config = EntitiesConfig { backend: BackendName::RUST_BERT, model, ..EntitiesConfig::default() };
+        let config = EntitiesConfig { backend: BackendName::RustBert, model, ..EntitiesConfig::default() };
         let rows: Vec<Value> = store::read_json(&fixture.join("expected.json"))?;
         let passages: Vec<Passage> = rows.iter().filter_map(|row| Some(plain_passage(row["text"].as_str()?))).collect();
         let places = |found: Vec<Vec<Entity>>| -> Vec<Vec<(std::ops::Range<usize>, EntityLabel)>> {

@@ -20,8 +20,7 @@ use candle_core::DType;
 use memtrain_kernels::nn::PackedBatch;
 use memtrain_model::policy::{Decoder, Policy};
 
-use super::weights::ServedWeights;
-use super::{CompletionsEndpoint, HttpError};
+use super::{CompletionsEndpoint, HttpError, ServedWeights};
 use crate::sampler::config::Dialect;
 use crate::sampler::http::client::answer_bytes;
 use crate::sampler::http::wire::{SglangAnswer, VllmAnswer};

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::client::{Client, HttpError};
 use super::wire::ReloadReply;
-use super::{CompletionsEndpoint, HttpSampler, probe};
+use super::{CompletionsEndpoint, HttpSampler, ServedWeights, probe};
 use crate::outbound::beginning;
 use crate::sampler::config::{Dialect, ServedLora, ServerCall};
 
@@ -29,19 +29,6 @@ const TOLD_BYTES: u64 = 1 << 20;
 
 /// Letters of a version: 64 bits of a hash.
 const VERSION_LETTERS: usize = 16;
-
-/// The weights that a server was given.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ServedWeights {
-    /// What tells them from others: the beginning of a hash of their files.
-    pub(super) version: String,
-    /// The version, where the server was told it and says with each response which one it is of.
-    pub(super) label: Option<String>,
-    /// What the server calls the adapter, where it has one.
-    pub(super) adapter: Option<String>,
-    /// The server's log-probabilities of the probes.
-    pub(super) probed: Vec<f64>,
-}
 
 impl HttpSampler {
     /// Gives the server a policy's weights: writes them to `folder`, tells the server to read them, and checks that it draws

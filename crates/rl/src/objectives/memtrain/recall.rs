@@ -21,8 +21,8 @@ use memtrain_corpora::mask::{self, Matching};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::ChunkedDocument;
-use super::memtrain::MemTrainConfig;
+use super::super::ChunkedDocument;
+use super::MemTrainConfig;
 
 /// Which memory is asked about which chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl RecallQuestion {
 
 impl Standing {
     /// Name of the score of answers to such questions.
-    pub(super) const fn score(self) -> &'static str {
+    pub(in crate::objectives) const fn score(self) -> &'static str {
         match self {
             Self::Unread => "recall_unread",
             Self::JustRead => "recall_just_read",
@@ -91,7 +91,7 @@ impl Standing {
     }
 
     /// Shares of questions by their standing: 1 for its own, 0 for the others.
-    pub(super) fn gauges(self) -> [(&'static str, f64); 3] {
+    pub(in crate::objectives) fn gauges(self) -> [(&'static str, f64); 3] {
         let share = |standing| f64::from(u8::from(self == standing));
         [
             ("rollout/recall_unread", share(Self::Unread)),

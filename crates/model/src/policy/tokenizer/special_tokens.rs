@@ -4,8 +4,8 @@ use memtrain_encoder::tokenizer_file::guarded;
 use serde_json::{Map, Value};
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::PolicyError;
-use super::tokenizer::{failed, token_text};
+use super::super::PolicyError;
+use super::{failed, token_text};
 
 /// Gives a tokenizer the tokens of `added_tokens_decoder` in `tokenizer_config.json` that it lacks.
 ///

@@ -13,13 +13,13 @@
 
 use serde_json::{Map, Value};
 
-use super::tokenizer::{Message, PolicyTokenizer, token_text};
+use super::{Message, PolicyTokenizer, token_text};
 
 /// A letter that no template writes, to find again what an assistant has said.
 const SAID: &str = "\u{f8ff}";
 
 /// What `eos_token_id` of a file says, in its order.
-pub(super) fn of_config(config: &Map<String, Value>) -> Vec<u32> {
+pub(in crate::policy) fn of_config(config: &Map<String, Value>) -> Vec<u32> {
     let Some(value) = config.get("eos_token_id") else { return Vec::new() };
     let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
     ids.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
@@ -41,7 +41,7 @@ fn closing_token(tokenizer: &PolicyTokenizer) -> Option<u32> {
 }
 
 /// Ids in the order of their appearance.
-pub(super) fn each_once(ids: impl IntoIterator<Item = u32>) -> Vec<u32> {
+pub(in crate::policy) fn each_once(ids: impl IntoIterator<Item = u32>) -> Vec<u32> {
     let mut kept = Vec::new();
     for id in ids {
         if !kept.contains(&id) {
