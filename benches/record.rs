@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use memtrain::device::DeviceChoice;
 use memtrain::grpo::update::apply;
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
-use memtrain::policy::stored_decoder::load_decoder;
+use memtrain::policy::directory::load_decoder;
 use memtrain::policy::{Decoder, Precision};
 use memtrain::sampler::{LocalSampler, RngKey, SampleRequest, Sampler, SamplingParams};
 use memtrain::scoring::{PassLimits, PromptResponse, Sharing, accumulate, score};

@@ -10,7 +10,6 @@ use toml::de::{DeTable, DeValue};
 use super::keys::KEYS;
 use super::places::{is_option, look_at, place};
 use super::renamed;
-use super::sources::Sources;
 use crate::error::ConfigError;
 
 /// Characters of a value that are quoted.
