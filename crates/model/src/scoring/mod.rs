@@ -68,8 +68,8 @@ pub fn score_across(
     let micro_batches = pack(pairs, limits.micro_batch_tokens, limits.sharing);
     let mut own = Vec::new();
     for (_, micro) in micro_batches.iter().enumerate().filter(|(number, _)| ranks.is_own(*number)) {
-        let hidden = frozen.hidden(&micro.batch)?;
-        let tokens = frozen.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
+        let hidden = frozen.hidden_at(&micro.batch, &micro.rows)?;
+        let tokens = frozen.log_probs_of(&hidden, &micro.targets, limits.temperature)?;
         own.extend(to_f64(&tokens.log_probs)?);
         own.extend(to_f64(&tokens.entropy)?);
     }
