@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use memtrain::nn::PackedBatch;
 use memtrain::nn::gradient_check::{assert_close, max_difference, wave};
+use memtrain::nn::tape;
 use memtrain::optim::{AdamW, AdamWConfig, GradientBuffer};
 use memtrain::policy::{
     Architecture, Checkpointing, Decoder, LoraConfig, PolicyConfig, Precision, ScoredRows, Target, preset,
@@ -95,6 +96,25 @@ fn layer_by_layer_gives_the_gradients_of_the_whole_tape_bit_for_bit() -> Result<
         for (((name, _), whole), layers) in parameters.iter().zip(&whole).zip(&layers) {
             assert!(max_difference(whole, &whole.zeros_like()?)? > 0.0, "{name} has no gradient");
             assert_same_bits(name, layers, whole)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_last_layer_at_the_scored_rows_alone_gives_what_all_rows_give() -> Result<()> {
+    let Scored { batch, rows, targets } = scored();
+    for architecture in [Architecture::Qwen3, Architecture::Qwen2] {
+        let decoder = decoder(architecture, true, DType::F32)?;
+        let parameters = decoder.parameters()?;
+        let all = decoder.log_probs(&decoder.hidden(&batch)?, &rows, &targets, 0.9)?.log_probs;
+        let alone = decoder.log_probs_of(&decoder.hidden_at(&batch, &rows)?, &targets, 0.9)?.log_probs;
+        assert_close(&alone, &all, 1e-5)?;
+        let slopes = wave(all.dims(), DType::F64, 1.7)?.to_dtype(DType::F32)?;
+        let expected = tape::gradients(&(all * slopes)?.sum_all()?, &parameters)?;
+        let got = gradients(&decoder, &parameters, Checkpointing::Off)?;
+        for (got, expected) in got.iter().zip(&expected) {
+            assert_close(got, expected, 1e-4)?;
         }
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! Floating-point operations of a step: a multiplication and an addition are two.
 //!
 //! Matrix products and attention are counted, elementwise work is not, as in PaLM's appendix B (Chowdhery et al. 2022),
-//! but with attention over the keys that are really seen and the head on scored rows alone.
+//! but with attention over the keys that are really seen, and on scored rows alone the head and, but for a card's own pass,
+//! what follows the last layer's attention.
 
 use super::Setting;
+use crate::policy::Target;
 
 /// Conversations of one kind in a step: all of one length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,20 +145,23 @@ impl Parts {
     fn of(setting: &Setting, conversations: &[Conversations]) -> Self {
         let policy = &setting.policy;
         let layers = policy.num_hidden_layers as f64;
-        let matrices: usize = crate::policy::Target::ALL
-            .into_iter()
-            .map(|target| policy.matrix_shape(target))
-            .map(|(out, width)| out * width)
-            .sum();
         let tokens: f64 = conversations.iter().map(|kind| kind.packed_tokens() as f64).sum();
         let keys: f64 = conversations.iter().map(Conversations::seen_keys).sum();
         let scored: f64 = conversations.iter().map(|kind| (kind.count * kind.response_tokens) as f64).sum();
         let adapters = if setting.lora.is_some() { setting.num_trained() as f64 } else { 0.0 };
         let width = (policy.num_attention_heads * policy.head_dim) as f64;
-        let (d, f) = policy.matrix_shape(crate::policy::Target::Down);
+        let size = |target: Target| {
+            let (out, width) = policy.matrix_shape(target);
+            (out * width) as f64
+        };
+        let matrices: f64 = Target::ALL.into_iter().map(size).sum();
+        let down = size(Target::Down);
+        let after_attention: f64 = [Target::O, Target::Gate, Target::Up, Target::Down].map(size).iter().sum();
+        // A card's own pass leaves nothing out.
+        let left_out = if setting.kept_in_card_pass().is_some() { 0.0 } else { tokens - scored };
         Self {
-            linear: 2.0 * tokens * layers * matrices as f64,
-            down: 2.0 * tokens * layers * (d * f) as f64,
+            linear: 2.0 * (tokens * layers * matrices - left_out * after_attention),
+            down: 2.0 * tokens * layers * down,
             adapters: 2.0 * tokens * adapters,
             // Scores and their sum of values, a multiplication and an addition each.
             attention: 4.0 * keys * layers * width,
@@ -229,9 +234,10 @@ mod tests {
         assert!((more.recompute / (2.0 * again) - 1.0).abs() < 1e-12, "{:e} and {again:e}", more.recompute);
         let kept = ComputePlan::new(&Setting { kept_layers: 35, ..full.clone() }, &[ONE], 2, true);
         assert_eq!(kept.recompute, 0.0);
-        // By the tape a whole forward but for the head.
+        // By the tape a whole forward but for the head, and what follows the last layer's attention of 1,024 rows alone.
         let tape = ComputePlan::new(&Setting { precision: Precision::F32, ..full }, &[ONE], 2, true);
-        assert!((tape.recompute / (2.0 * all) - 1.0).abs() < 1e-12);
+        let unscored = 2.0 * 7_168.0 * 2_560.0 * (4_096.0 + 3.0 * 9_728.0);
+        assert!((tape.recompute / (2.0 * (all - unscored)) - 1.0).abs() < 1e-12);
         assert_eq!(more.phases().len(), 6);
         let eight = Conversations { count: 8, ..ONE };
         let (apart, shared) = (eight.packed_tokens(), Conversations { shared_by: 8, ..eight }.packed_tokens());

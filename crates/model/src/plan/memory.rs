@@ -304,8 +304,12 @@ fn update(setting: &Setting) -> Vec<Class> {
             "one layer, on their way to the sums",
         ));
     } else {
+        let scored = (setting.scored_rows as u64).min(n);
+        // What follows the last layer's attention is of the scored rows alone: two norms, two products, two residuals, and the
+        // three of the gated activation.
+        let left_out = (n - scored) * (6 * d + 3 * policy.intermediate_size as u64) * a;
         let note = format!("all {layers} layers, {n} tokens");
-        classes.push(class("tape", layers * tape + 3 * n * d * a, Phase::Update, note));
+        classes.push(class("tape", layers * tape + 3 * n * d * a - left_out, Phase::Update, note));
         let note = "of all parameters, on their way to the sums";
         let bytes = setting.num_trained() * 4 + trained_layer;
         classes.push(class("gradients in flight", bytes, Phase::Update, note));

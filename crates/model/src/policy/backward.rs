@@ -142,7 +142,7 @@ impl Decoder {
         sink: &mut GradientSink<'_>,
     ) -> Result<()> {
         let working = self.with_weights(|tensor| widened(tensor, self.compute_dtype()))?;
-        let hidden = working.hidden(scored.batch)?;
+        let hidden = working.hidden_at(scored.batch, scored.rows)?;
         let loss = working.weighted_log_probs(&hidden, scored, cotangent)?;
         let variables = working.parameters()?;
         let gradients = tape::gradients(&loss, &variables)?;
@@ -159,8 +159,13 @@ impl Decoder {
         let rotary = self.rotary(&batch.position_ids)?;
         let mut inputs = Vec::with_capacity(self.config.num_hidden_layers);
         let mut x = frozen.embed(&batch.token_ids)?;
-        for layer in frozen.layers() {
-            let next = layer.forward(&x, &rotary, &batch.segments)?;
+        let last = frozen.layers().len().saturating_sub(1);
+        let forward = |number: usize, layer: &Layer<'_>, x: &Tensor| match number == last {
+            true => layer.forward_at(x, &rotary, &batch.segments, scored.rows),
+            false => layer.forward(x, &rotary, &batch.segments),
+        };
+        for (number, layer) in frozen.layers().enumerate() {
+            let next = forward(number, &layer, &x)?;
             inputs.push(std::mem::replace(&mut x, next));
         }
         let embedding_is_trained = self.weights.embed_tokens.is_variable();
@@ -189,7 +194,7 @@ impl Decoder {
                 }
                 false => (input, false),
             };
-            let output = layer.forward(&input, &rotary, &batch.segments)?;
+            let output = forward(number, &layer, &input)?;
             let mut gradients = tape::gradients(&(output * gradient)?.sum_all()?, &variables)?;
             gradient = match input_name {
                 true => gradients.pop().ok_or_else(|| candle_core::Error::msg("no gradient of a layer's input"))?,
@@ -202,7 +207,7 @@ impl Decoder {
         self.backward_embedding(&gradient, embedding_gradient, batch, sink)
     }
 
-    /// From the log-probabilities down to the output of the last layer `x`: its gradient, and that of the embedding if it
+    /// From the log-probabilities down to the output of the last layer at the scored rows, `x`: its gradient, and that of the embedding if it
     /// is the head too.
     fn backward_top(
         &self,
@@ -270,14 +275,14 @@ impl Decoder {
         self.weights.layers.iter().position(trained).unwrap_or(self.weights.layers.len())
     }
 
-    /// `Σ_t c_t log π_t`.
+    /// `Σ_t c_t log π_t`, of the hidden states at the scored rows.
     fn weighted_log_probs(
         &self,
         hidden: &Tensor,
         scored: &ScoredRows<'_>,
         cotangent: &mut dyn FnMut(&ScoredTokens) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let tokens = self.log_probs(hidden, scored.rows, scored.targets, scored.temperature)?;
+        let tokens = self.log_probs_of(hidden, scored.targets, scored.temperature)?;
         let cotangent = cotangent(&tokens)?.to_dtype(tokens.log_probs.dtype())?;
         (&tokens.log_probs * cotangent)?.sum_all()
     }

@@ -280,6 +280,27 @@ impl Decoder {
         self.final_norm(&x)
     }
 
+    /// The same at `rows` alone, `[R, d]`. The last layer's keys and values are needed of all rows, what follows its attention
+    /// of these only.
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary, a row outside the batch, or the batch's segments are inconsistent.
+    pub fn hidden_at(&self, batch: &PackedBatch, rows: &[u32]) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if self.is_frozen() && super::cuda::takes(self, batch) {
+            return ops::gather_rows(&super::cuda::hidden(self, batch)?, rows);
+        }
+        let rotary = self.rotary(&batch.position_ids)?;
+        let mut x = self.embed(&batch.token_ids)?;
+        for (number, layer) in self.layers().enumerate() {
+            x = match number + 1 == self.weights.layers.len() {
+                true => layer.forward_at(&x, &rotary, &batch.segments, rows)?,
+                false => layer.forward(&x, &rotary, &batch.segments)?,
+            };
+        }
+        self.final_norm(&x)
+    }
+
     /// Logits `[R, V]` of hidden rows `[R, d]`.
     ///
     /// # Errors
@@ -294,8 +315,15 @@ impl Decoder {
     /// # Errors
     /// If rows and targets differ in number, or one is out of range, or the temperature is not positive.
     pub fn log_probs(&self, hidden: &Tensor, rows: &[u32], targets: &[u32], temperature: f64) -> Result<ScoredTokens> {
-        let rows = ops::gather_rows(hidden, rows)?;
-        let scores = ops::log_prob(&rows, &self.head().to_dtype(rows.dtype())?, targets, temperature)?;
+        self.log_probs_of(&ops::gather_rows(hidden, rows)?, targets, temperature)
+    }
+
+    /// As [`Self::log_probs`], of hidden rows `[R, d]` that predict the targets one by one ([`Self::hidden_at`]).
+    ///
+    /// # Errors
+    /// If rows and targets differ in number, or the temperature is not positive.
+    pub fn log_probs_of(&self, hidden_rows: &Tensor, targets: &[u32], temperature: f64) -> Result<ScoredTokens> {
+        let scores = ops::log_prob(hidden_rows, &self.head().to_dtype(hidden_rows.dtype())?, targets, temperature)?;
         Ok(ScoredTokens { log_probs: scores.get(0)?, entropy: scores.get(1)? })
     }
 }
@@ -308,6 +336,16 @@ impl Layer<'_> {
     pub fn forward(&self, x: &Tensor, rotary: &Rotary, segments: &[Segment]) -> Result<Tensor> {
         let Qkv { q, k, v } = self.qkv(x, rotary)?;
         self.attention_output_and_mlp(x, &attention(&q, &k, &v, Layout::causal(segments))?)
+    }
+
+    /// As [`Self::forward`], at `rows` of the output alone: `[N, d]` to `[R, d]`.
+    ///
+    /// # Errors
+    /// If shapes do not fit, the segments are inconsistent, or a row is outside of `x`.
+    pub fn forward_at(&self, x: &Tensor, rotary: &Rotary, segments: &[Segment], rows: &[u32]) -> Result<Tensor> {
+        let Qkv { q, k, v } = self.qkv(x, rotary)?;
+        let attention = attention(&q, &k, &v, Layout::causal(segments))?.flatten_from(1)?;
+        self.attention_output_and_mlp(&ops::gather_rows(x, rows)?, &ops::gather_rows(&attention, rows)?)
     }
 
     /// Queries, keys and values of rows `x` `[N, d]`: norm, projection, bias or head norm, rotation.

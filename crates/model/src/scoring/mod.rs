@@ -73,8 +73,8 @@ pub fn score_across(
         if ranks.world_size() == 1 && !goes_on() {
             candle_core::bail!("the scoring was given up");
         }
-        let hidden = frozen.hidden(&micro.batch)?;
-        let tokens = frozen.log_probs(&hidden, &micro.rows, &micro.targets, limits.temperature)?;
+        let hidden = frozen.hidden_at(&micro.batch, &micro.rows)?;
+        let tokens = frozen.log_probs_of(&hidden, &micro.targets, limits.temperature)?;
         own.extend(to_f64(&tokens.log_probs)?);
         own.extend(to_f64(&tokens.entropy)?);
     }
