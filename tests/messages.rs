@@ -178,7 +178,7 @@ fn a_configuration_is_checked_and_shown_without_anything_else() {
     store::write_atomic(&path.join("shown.toml"), &changed).unwrap();
     assert_eq!(said(&["config", "show", "shown.toml"]), changed, "what is shown is a configuration");
     let check = |set: &str, part: &str| refused(path, &["config", "check", "small.toml", "--set", set], 2, &[part]);
-    check("train.stepz=1", "`stepz`");
+    check("train.stepz=1", "`train.stepz`");
     check("reader.context_tokens=100", "reader.context_tokens");
     check("corpus.ingest.dumps=[]", "`corpus.ingest.dumps` is empty");
 }
