@@ -88,9 +88,9 @@ fn a_policy_is_named_as_on_the_hub() {
 fn wrong_configurations_name_the_place_and_the_nearest_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    refused(path, &["train", "--config", "none.toml"], 1, &["none.toml"]);
+    refused(path, &["train", "--config", "none.toml"], 2, &["none.toml"]);
     store::write_atomic(&path.join("key.toml"), "[train]\nstepz = 3\n").unwrap();
-    refused(path, &["train", "--config", "key.toml"], 2, &["`stepz`", "key.toml:2:1", "hint: ", "`steps`"]);
+    refused(path, &["train", "--config", "key.toml"], 2, &["`train.stepz`", "key.toml:2:1", "hint: ", "`steps`"]);
     store::write_atomic(&path.join("type.toml"), "[train]\nsteps = \"many\"\n").unwrap();
     refused(path, &["train", "--config", "type.toml"], 2, &["type.toml:2:9"]);
     store::write_atomic(

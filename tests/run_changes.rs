@@ -148,7 +148,7 @@ fn mathematics_is_refused_by_name_and_possible_in_a_branch() {
         assert!(is_told && output.status.code() == Some(2), "{}", said(&output));
     }
     let output = train(path, &["run.name=nowhere"], &["--branch", "e"]);
-    assert!(output.status.code() == Some(1) && !store::exists(&path.join("runs/e")), "{}", said(&output));
+    assert!(output.status.code() == Some(2) && !store::exists(&path.join("runs/e")), "{}", said(&output));
 }
 
 #[test]

@@ -273,7 +273,7 @@ fn what_cannot_stand_in_a_script_is_refused_before_anything_is_written() {
     site.refused(&with("--branch=../x"), 2, &["`run.name` is `../x`"]);
     site.refused(&with("--after=1;id"), 2, &["write numbers of jobs, as `12:13`"]);
     site.refused(&["slurm", "corpus", "small.toml", "--tasks=0"], 2, &["--tasks"]);
-    site.refused(&["slurm", "corpus", "nowhere.toml"], 1, &["nowhere.toml"]);
+    site.refused(&["slurm", "corpus", "nowhere.toml"], 2, &["nowhere.toml"]);
     let scripts = site.folder.path().join("a slurm");
     assert!(!store::exists(&scripts));
     store::create_dir_all(&scripts).unwrap();

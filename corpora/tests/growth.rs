@@ -49,7 +49,7 @@ fn packed_text_that_grows_without_measure_is_refused() {
     let path = folder.path().join("questions.jsonl.zst");
     let read = |bytes: u64| {
         let mut packed = zstd::Encoder::new(Vec::new(), 1).unwrap();
-        io::copy(&mut io::Read::take(io::repeat(b'\n'), bytes), &mut packed).unwrap();
+        io::copy(&mut io::Read::take(io::repeat(b'.'), bytes), &mut packed).unwrap();
         store::write_atomic(&path, packed.finish().unwrap()).unwrap();
         io::copy(&mut unpack::open(&path)?, &mut io::sink()).map_err(|error| StoreError::io("read", &path, error))
     };

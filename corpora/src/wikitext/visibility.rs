@@ -1,4 +1,4 @@
-//! Which characters show.
+//! Characters that show, and those that do not.
 
 /// Whether a character shows.
 pub(super) enum Visible {

@@ -1,4 +1,4 @@
-//! What a back-end for entities is: what it finds, and how it is checked and opened.
+//! Back-ends for entities: the trait, what one finds, and how it is checked and opened.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What documents are drawn from.
+//! Source of documents: the passages and entities that they are drawn from.
 
 use tokenizers::Tokenizer;
 

@@ -217,7 +217,9 @@ struct DevicePlan {
 }
 
 type PlanKey = (DeviceId, Sizes, Vec<Segment>);
-static PLANS: LazyLock<Mutex<VecDeque<(PlanKey, Arc<DevicePlan>)>>> = LazyLock::new(Mutex::default);
+/// The newest plans, the last one first.
+type Plans = VecDeque<(PlanKey, Arc<DevicePlan>)>;
+static PLANS: LazyLock<Mutex<Plans>> = LazyLock::new(Mutex::default);
 
 impl DevicePlan {
     fn cached(device: &CudaDevice, segments: &[Segment], sizes: Sizes) -> Result<Arc<Self>> {

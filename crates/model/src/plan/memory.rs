@@ -297,16 +297,11 @@ fn update(setting: &Setting) -> Vec<Class> {
         // A tape of its own copies its input and multiplies its output by the cotangent.
         let note = "computed again, one layer at a time";
         classes.push(class("tape of a layer", tape + 3 * n * d * a, Phase::Update, note));
-        classes.push(class(
-            "gradients in flight",
-            2 * trained_layer,
-            Phase::Update,
-            "one layer, on their way to the sums",
-        ));
+        let note = "one layer, on their way to the sums";
+        classes.push(class("gradients in flight", 2 * trained_layer, Phase::Update, note));
     } else {
         let scored = (setting.scored_rows as u64).min(n);
-        // What follows the last layer's attention is of the scored rows alone: two norms, two products, two residuals, and the
-        // three of the gated activation.
+        // Of the scored rows alone after the last attention: two norms, two products, two residuals, three of the activation.
         let left_out = (n - scored) * (6 * d + 3 * policy.intermediate_size as u64) * a;
         let note = format!("all {layers} layers, {n} tokens");
         classes.push(class("tape", layers * tape + 3 * n * d * a - left_out, Phase::Update, note));

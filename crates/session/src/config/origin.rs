@@ -1,4 +1,4 @@
-//! Where the values of a configuration come from: a file, the command line, or the default.
+//! Origins of the values of a configuration: a file, the command line, or the default.
 
 use super::places::{look_at, place, position};
 use super::sources::Sources;
